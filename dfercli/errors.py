@@ -1,0 +1,46 @@
+"""The errors that users see: one line that says what, where and what to do next."""
+
+from collections.abc import Iterable
+
+
+class DferError(Exception):
+    """Anything wrong with what the user gave us. Its text is one line, ready to be printed."""
+
+    exit_code = 1
+
+
+class UnknownNameError(DferError):
+    """A dataset, detector, model or backbone that is not in its registry."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        super().__init__(f"no {kind} {name!r}; known: {', '.join(known)}")
+
+
+class ConfigError(DferError):
+    """A setting that cannot be used, alone or together with another."""
+
+
+class DataError(DferError):
+    """A manifest, a label or a file on disk that does not hold together."""
+
+
+class VideoError(DferError):
+    """A video or an image that its decoder cannot read."""
+
+
+class DetectorError(DferError):
+    """A face detector that cannot be set up on this machine."""
+
+
+class WeightsError(DferError):
+    """Pretrained weights that are missing, or that do not fit the backbone."""
+
+
+class CheckpointError(DferError):
+    """A checkpoint that is missing, incomplete or made for something else."""
+
+
+class NoFaceError(DferError):
+    """No face in the whole video. Has an exit code of its own, so that scripts can tell."""
+
+    exit_code = 3

@@ -1,0 +1,86 @@
+"""Frames with their timestamps: the only file that opens video containers.
+
+Everything here is RGB, uint8, HWC. BGR, which OpenCV decodes to, does not leave this file.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from dfercli.errors import VideoError
+
+VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
+FALLBACK_FPS = 25.0
+"""Frames a second assumed when a container names none (our choice: the PAL rate)."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One decoded frame.
+
+    Attributes:
+        index: Position in the video, from 0, counted over all its frames.
+        time_s: Presentation time in seconds from the start.
+        image_rgb: (H, W, 3) uint8.
+    """
+
+    index: int
+    time_s: float
+    image_rgb: np.ndarray
+
+
+def read_frames(path: Path, max_fps: float | None = None) -> Iterator[Frame]:
+    """Decode a video frame by frame, so that memory does not grow with its length.
+
+    Args:
+        path: A video file.
+        max_fps: Give at most this many frames a second, evenly spread; None gives all.
+
+    Raises:
+        VideoError: The file is missing or empty, or no frame of it can be decoded.
+    """
+    if not path.is_file():
+        raise VideoError(f"no video at {path}; check the path")
+    capture = cv2.VideoCapture(str(path))
+    try:
+        fps = capture.get(cv2.CAP_PROP_FPS)
+        fps = fps if 0 < fps < 1000 else FALLBACK_FPS
+        index, due_s = 0, 0.0
+        while capture.grab():
+            time_s = index / fps
+            if max_fps is None or time_s >= due_s - 1e-6:
+                decoded, image_bgr = capture.retrieve()
+                if decoded:
+                    yield Frame(index, time_s, cv2.cvtColor(image_bgr, cv2.COLOR_BGR2RGB))
+                    due_s += 1.0 / max_fps if max_fps else 0.0
+            index += 1
+    finally:
+        capture.release()
+    if index == 0:
+        raise VideoError(f"cannot read {path}: no frame can be decoded; is it a video, and whole?")
+
+
+def write_video(path: Path, images_rgb: Iterable[np.ndarray], fps: float) -> None:
+    """Write frames of one size as an MPEG-4 file, replacing `path` only when it is whole.
+
+    Raises:
+        VideoError: OpenCV was built without an MPEG-4 encoder, or there is no frame.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
+    writer: cv2.VideoWriter | None = None
+    for image_rgb in images_rgb:
+        if writer is None:
+            height, width = image_rgb.shape[:2]
+            codec = cv2.VideoWriter.fourcc(*"mp4v")
+            writer = cv2.VideoWriter(str(partial), codec, fps, (width, height))
+            if not writer.isOpened():
+                raise VideoError(f"cannot write {path}: OpenCV has no MPEG-4 encoder here")
+        writer.write(cv2.cvtColor(image_rgb, cv2.COLOR_RGB2BGR))
+    if writer is None:
+        raise VideoError(f"cannot write {path}: no frames were given")
+    writer.release()
+    partial.replace(path)
