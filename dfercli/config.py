@@ -1,0 +1,204 @@
+"""All settings and their defaults, once: frozen dataclasses that travel as plain dictionaries.
+
+Defaults are the paper's (section 4.1) where it states them; the others are marked "our choice".
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from typing import Any, TypeVar, get_type_hints
+
+from dfercli.errors import ConfigError
+
+CROSS_ATTENTIONS = ("paired", "all")
+RANDOM_WEIGHTS = "random"
+
+Config = TypeVar("Config")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Which model to build.
+
+    Attributes:
+        backbone: Name of an open_clip ViT. Source: section 4.1, ViT-B/32.
+        weights: An open_clip tag, a local weights file, or `random`.
+        num_frames: T, frames a clip. Source: section 4.1.
+        interfit: Inter-frame interaction tokens (section 3.1).
+        msta: Multi-scale temporal aggregation (section 3.2); off means the mean over T.
+        biehpro: Bidirectional enhanced prompts (section 3.3).
+        text: Compare with text features; off means a linear head (Table 3).
+        text_prompt: Generate textual prompts (Table 5, TP).
+        visual_prompt: Generate visual prompts (Table 5, VP).
+        num_blocks: M, BiEhPro blocks. Source: section 4.1.
+        cross_attention: `paired` (Eq. 10 as printed) or `all` (over all classes' rows).
+        msta_pools: Kernel and stride of the three pooling branches. Source: section 3.2.
+        near_clip_init: New layers start so that the model starts near CLIP (our choice).
+        prompt_scale: Start of alpha and beta in Eq. (11) (our choice).
+        prompt_template: Text given to CLIP; `{}` stands for the class name. Source: section 4.1.
+    """
+
+    backbone: str = "ViT-B-32-quickgelu"
+    weights: str = "openai"
+    num_frames: int = 8
+    interfit: bool = True
+    msta: bool = True
+    biehpro: bool = True
+    text: bool = True
+    text_prompt: bool = True
+    visual_prompt: bool = True
+    num_blocks: int = 2
+    cross_attention: str = "paired"
+    msta_pools: tuple[tuple[int, int], ...] = ((5, 3), (5, 3), (7, 1))
+    near_clip_init: bool = True
+    prompt_scale: float = 0.1
+    prompt_template: str = "{}"
+
+    def __post_init__(self) -> None:
+        require_at_least("num_frames", self.num_frames, 1)
+        require_at_least("num_blocks", self.num_blocks, 1)
+        if self.cross_attention not in CROSS_ATTENTIONS:
+            known = ", ".join(CROSS_ATTENTIONS)
+            raise ConfigError(f"no cross_attention {self.cross_attention!r}; known: {known}")
+        if "{}" not in self.prompt_template:
+            raise ConfigError(f"prompt_template {self.prompt_template!r} has no {{}} for the class")
+        if self.biehpro and not self.text:
+            raise ConfigError("without text there are no prompts; turn biehpro off too")
+        if self.biehpro and not (self.text_prompt or self.visual_prompt):
+            raise ConfigError("biehpro without text_prompt and visual_prompt; turn biehpro off")
+
+    @property
+    def variant(self) -> str:
+        """Name of this variant in run folders and tables, such as `interfit-msta` or `baseline`."""
+        modules = [name for name in ("interfit", "msta", "biehpro") if getattr(self, name)]
+        parts = ["full"] if len(modules) == 3 else modules or ["baseline"]
+        if not self.text:
+            parts.append("notext")
+        if self.biehpro:
+            parts += ["m" + str(self.num_blocks)] * (self.num_blocks != ModelConfig.num_blocks)
+            parts += ["tp"] * (not self.visual_prompt) + ["vp"] * (not self.text_prompt)
+            parts += ["all"] * (self.cross_attention == "all")
+        return "-".join(parts)
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which data to use, and how it is sampled and augmented.
+
+    Attributes:
+        dataset: Name of the manifest, and of the run folder.
+        manifest: Path of the manifest's CSV.
+        root: Folder that the manifest's paths are relative to.
+        workers: Processes that load clips; 0 loads in the main process.
+        crop_scale: Least share of the frame's area that a random crop keeps (our choice).
+        brightness: Strength of the jitter (our choice, as the next three).
+        contrast: Strength of the jitter.
+        saturation: Strength of the jitter.
+        hue: Strength of the jitter, in turns of the colour wheel.
+        flip: Probability of a horizontal flip.
+    """
+
+    dataset: str
+    manifest: str
+    root: str
+    workers: int = 2
+    crop_scale: float = 0.8
+    brightness: float = 0.4
+    contrast: float = 0.4
+    saturation: float = 0.4
+    hue: float = 0.1
+    flip: float = 0.5
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How to train. Source of all values but the last two: section 4.1.
+
+    Attributes:
+        epochs: Passes over the training split.
+        warmup_epochs: Epochs of linear warm-up before the cosine.
+        batch_size: Clips a step, over all devices and accumulation steps.
+        lr: Peak learning rate of AdamW, one for all parts.
+        min_lr: Learning rate at the end of the cosine.
+        weight_decay: On matrices only; none on norms, biases, scales (our choice).
+        accumulate: Gradient accumulation steps; the batch is split over them.
+        precision: accelerate's mixed precision: `no`, `fp16` or `bf16`.
+    """
+
+    epochs: int = 100
+    warmup_epochs: int = 5
+    batch_size: int = 32
+    lr: float = 2e-5
+    min_lr: float = 2e-7
+    weight_decay: float = 5e-4
+    accumulate: int = 1
+    precision: str = "no"
+
+    def __post_init__(self) -> None:
+        require_at_least("epochs", self.epochs, 1)
+        require_at_least("warmup_epochs", self.warmup_epochs, 0)
+        require_at_least("batch_size", self.batch_size, 1)
+        require_at_least("accumulate", self.accumulate, 1)
+        if self.batch_size % self.accumulate:
+            raise ConfigError(
+                f"batch_size {self.batch_size} cannot be split over {self.accumulate} accumulation "
+                f"steps; choose a multiple"
+            )
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One training run: one model on one fold.
+
+    Attributes:
+        data: The data.
+        fold: The fold that is tested; all the others train.
+        model: The model.
+        train: The recipe.
+        seed: Seed of everything random in the run (our choice: 0).
+    """
+
+    data: DataConfig
+    fold: int
+    model: ModelConfig = field(default_factory=ModelConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    seed: int = 0
+
+
+def require_at_least(name: str, value: int, least: int) -> None:
+    """Raise a ConfigError that names both numbers when `value` is under `least`."""
+    if value < least:
+        raise ConfigError(f"{name} is {value}; it must be at least {least}")
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """Give a configuration as a dictionary of plain values, ready for JSON."""
+    return asdict(config)
+
+
+def from_dict(cls: type[Config], values: Mapping[str, Any]) -> Config:
+    """Build a configuration from `to_dict`'s output, or from the same after a trip through JSON.
+
+    Raises:
+        ConfigError: A key that the configuration does not have, or a missing one.
+    """
+    hints = get_type_hints(cls)
+    unknown = sorted(set(values) - {f.name for f in fields(cls)})  # type: ignore[arg-type]
+    if unknown:
+        raise ConfigError(
+            f"unknown {cls.__name__} setting {unknown[0]!r}; written by a newer dfer? upgrade it"
+        )
+    arguments = {name: _plain(hints[name], value) for name, value in values.items()}
+    try:
+        return cls(**arguments)
+    except TypeError as error:
+        raise ConfigError(f"incomplete {cls.__name__}: {error}") from error
+
+
+def _plain(hint: Any, value: Any) -> Any:
+    if is_dataclass(hint) and isinstance(value, Mapping):
+        return from_dict(hint, value)  # type: ignore[arg-type]
+    return _tuples(value) if isinstance(value, list) else value
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value

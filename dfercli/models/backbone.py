@@ -1,0 +1,224 @@
+"""CLIP's visual tower over the frames of clips, and CLIP's text tower run once.
+
+The only file that imports open_clip.
+"""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dfercli.config import RANDOM_WEIGHTS
+from dfercli.errors import UnknownNameError, WeightsError
+from dfercli.models.interfit import InterFIT
+
+open_clip.add_model_config(Path(__file__).parent / "backbones")
+
+OPENAI_ONLY_KEYS = {"input_resolution", "context_length", "vocab_size"}
+"""Entries that only the weight files published by OpenAI carry beside the parameters."""
+
+
+class CLIPBackbone(nn.Module):
+    """A CLIP vision transformer that reads clips frame by frame.
+
+    With `interfit` left at None, each frame's embedding equals open_clip's `encode_image`.
+
+    Args:
+        visual: The visual tower of an open_clip model; a plain ViT with a class token.
+
+    Raises:
+        WeightsError: The tower is no plain ViT (a ResNet, a timm model, an attention pool).
+    """
+
+    def __init__(self, visual: nn.Module) -> None:
+        super().__init__()
+        plain = isinstance(visual, open_clip.transformer.VisionTransformer)
+        if not plain or visual.attn_pool is not None or visual.pool_type != "tok":
+            raise WeightsError(
+                f"a backbone of kind {type(visual).__name__} is no plain ViT with a class token; "
+                f"choose one of open_clip's ViT-* models"
+            )
+        self.visual = visual
+
+    @property
+    def width(self) -> int:
+        """D, width of the tokens."""
+        return self.visual.ln_post.weight.shape[0]
+
+    @property
+    def embed_width(self) -> int:
+        """E, width of the joint space."""
+        return self.visual.proj.shape[1]
+
+    @property
+    def num_layers(self) -> int:
+        """L, transformer blocks."""
+        return len(self.visual.transformer.resblocks)
+
+    @property
+    def image_size(self) -> int:
+        """Side of the square input frame in pixels."""
+        return self.visual.image_size[0]
+
+    def embed_patches(self, frames: Tensor) -> Tensor:
+        """Give the tokens that enter the first block, Eq. (1).
+
+        Args:
+            frames: (N, 3, H, W), normalised.
+
+        Returns:
+            (N, P, D): the class token, then the patches.
+        """
+        visual = self.visual
+        patches = visual.conv1(frames).flatten(2).transpose(1, 2)  # (N, P - 1, D)
+        class_token = visual.class_embedding.to(patches.dtype).expand(len(frames), 1, -1)
+        tokens = torch.cat([class_token, patches], dim=1) + visual.positional_embedding
+        return visual.ln_pre(tokens)
+
+    def forward(self, clips: Tensor, interfit: InterFIT | None = None) -> Tensor:
+        """Embed each frame of each clip into the joint space.
+
+        Args:
+            clips: (B, T, 3, H, W), normalised with CLIP's mean and standard deviation.
+            interfit: Gives each frame one interaction token a block. It joins the keys and values
+                of the block's attention and is dropped before the MLP. Source: Eq. (3); that it
+                does not pass the MLP follows from the paper's FLOPs.
+
+        Returns:
+            (B, T, E), not normalised.
+        """
+        batch, num_frames = clips.shape[:2]
+        tokens = self.embed_patches(clips.flatten(0, 1))  # (B * T, P, D)
+        for index, block in enumerate(self.visual.transformer.resblocks):
+            attended = tokens
+            if interfit is not None:
+                class_tokens = tokens[:, 0].unflatten(0, (batch, num_frames))  # (B, T, D)
+                interaction = interfit(index, class_tokens).flatten(0, 1)  # (B * T, D)
+                attended = torch.cat([tokens, interaction.unsqueeze(1)], dim=1)
+            tokens = tokens + block.ls_1(_attend(block, tokens.shape[1], attended))
+            tokens = tokens + block.ls_2(block.mlp(block.ln_2(tokens)))
+        features = self.visual.ln_post(tokens[:, 0])  # (B * T, D)
+        return (features @ self.visual.proj).unflatten(0, (batch, num_frames))
+
+
+def _attend(block: nn.Module, num_queries: int, tokens: Tensor) -> Tensor:
+    """Self-attention of a block, from the first tokens to all."""
+    normed = block.ln_1(tokens)
+    return block.attn(normed[:, :num_queries], normed, normed, need_weights=False)[0]
+
+
+def known_backbones() -> list[str]:
+    """List the open_clip models that are vision transformers by name."""
+    return [name for name in open_clip.list_models() if name.startswith(("ViT-", "demo-"))]
+
+
+def backbone_config(name: str) -> dict[str, Any]:
+    """Give open_clip's configuration of a model.
+
+    Raises:
+        UnknownNameError: open_clip has no such model.
+    """
+    config = open_clip.get_model_config(name)
+    if config is None:
+        raise UnknownNameError("backbone", name, known_backbones())
+    return config
+
+
+def build_visual(name: str) -> nn.Module:
+    """Build a model's visual tower alone, with random weights."""
+    config = backbone_config(name)
+    smallest_text = {"context_length": 1, "vocab_size": 1, "width": 8, "heads": 1, "layers": 1}
+    return open_clip.CLIP(
+        embed_dim=config["embed_dim"],
+        vision_cfg=config["vision_cfg"],
+        text_cfg=smallest_text,
+        quick_gelu=config.get("quick_gelu", False),
+    ).visual
+
+
+def load_clip(name: str, weights: str) -> nn.Module:
+    """Build an open_clip model with both towers and load its weights.
+
+    Args:
+        name: A model that open_clip knows.
+        weights: A tag of open_clip (fetched once, then cached), a file, or `random`.
+
+    Raises:
+        UnknownNameError: open_clip has no such model.
+        WeightsError: The weights cannot be had, or were trained with another activation.
+    """
+    config = backbone_config(name)
+    if weights == RANDOM_WEIGHTS:
+        return _quietly(open_clip.create_model, name)
+    _check_activation(name, weights, bool(config.get("quick_gelu", False)))
+    try:
+        return _quietly(open_clip.create_model, name, pretrained=weights, weights_only=True)
+    except Exception as error:  # open_clip, the Hub and the decoders raise many kinds
+        if Path(weights).is_file():
+            reason = str(error).strip().splitlines()[0]
+            raise WeightsError(f"cannot load {weights} into {name}: {reason}") from error
+        raise WeightsError(
+            f"weights {weights!r} of {name} are neither cached nor to be fetched (no network?); "
+            f"run once with network, or name a file or `random`: --weights FILE|random"
+        ) from error
+
+
+def encode_prompts(clip: nn.Module, name: str, prompts: Sequence[str]) -> Tensor:
+    """Run the text tower once. Source: Eq. (9).
+
+    Args:
+        clip: An open_clip model.
+        name: Its name, which tells the tokenizer.
+        prompts: K texts.
+
+    Returns:
+        (K, E), normalised, without gradient.
+    """
+    tokens = open_clip.get_tokenizer(name)(list(prompts))
+    with torch.no_grad():
+        return F.normalize(clip.encode_text(tokens).float(), dim=-1)
+
+
+def _check_activation(name: str, weights: str, quick_gelu: bool) -> None:
+    """Refuse weights trained with the other activation: they load, and give wrong features."""
+    tag = open_clip.get_pretrained_cfg(name, weights)
+    if tag:
+        trained_with = bool(tag.get("quick_gelu", False))
+    elif not Path(weights).is_file():
+        tags = ", ".join(open_clip.list_pretrained_tags_by_model(name)) or "none"
+        raise WeightsError(f"no weights {weights!r} for {name}: no such file; its tags: {tags}")
+    elif _is_from_openai(Path(weights)):
+        trained_with = True
+    else:
+        return
+    if trained_with != quick_gelu:
+        base = name.removesuffix("-quickgelu")
+        wanted = f"{base}-quickgelu" if trained_with else base
+        raise WeightsError(
+            f"weights {weights!r} do not fit {name}: they were trained with "
+            f"{'QuickGELU' if trained_with else 'GELU'}; use --backbone {wanted}"
+        )
+
+
+def _is_from_openai(path: Path) -> bool:
+    if path.suffix == ".safetensors":
+        return "openai" in str(path).lower()
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception:  # not a plain state dict: open_clip's own loading says what is wrong
+        return False
+    return isinstance(state, dict) and bool(OPENAI_ONLY_KEYS & state.keys())
+
+
+def _quietly(function: Any, *args: Any, **kwargs: Any) -> Any:
+    """Call open_clip without its log lines: what matters of them is an error or printed by us."""
+    logging.disable(logging.WARNING)
+    try:
+        return function(*args, **kwargs)
+    finally:
+        logging.disable(logging.NOTSET)

@@ -1,0 +1,69 @@
+"""InterFIT: tokens that carry what happens in the other frames into each frame. Section 3.1."""
+
+import torch
+from torch import Tensor, nn
+
+HEAD_WIDTH = 64
+"""Width of an attention head: CLIP's own (our choice; the paper does not say)."""
+
+
+class InterFIT(nn.Module):
+    """One interaction layer a block of the backbone.
+
+    Args:
+        width: D, width of the backbone.
+        num_layers: L, blocks of the backbone.
+        near_clip: Start so that each frame sees one more copy of its own class token, and nothing
+            of the other frames: a fine-tuned CLIP must not start from noise (our choice).
+    """
+
+    def __init__(self, width: int, num_layers: int, near_clip: bool = True) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(InteractionLayer(width, near_clip) for _ in range(num_layers))
+
+    def forward(self, index: int, class_tokens: Tensor) -> Tensor:
+        """Give the interaction tokens that join block `index`.
+
+        Args:
+            index: Block of the backbone, from 0.
+            class_tokens: (B, T, D), class tokens that enter this block.
+
+        Returns:
+            (B, T, D).
+        """
+        return self.layers[index](class_tokens)
+
+
+class InteractionLayer(nn.Module):
+    """Class tokens to interaction tokens, Eq. (2).
+
+    The Bi-LSTM has hidden width D each way and is brought back from 2D to D by a linear layer.
+    Source: the paper's FLOPs, which no other widths reproduce.
+
+    Args:
+        width: D.
+        near_clip: See `InterFIT`.
+    """
+
+    def __init__(self, width: int, near_clip: bool) -> None:
+        super().__init__()
+        self.to_interaction = nn.Linear(width, width)
+        self.lstm = nn.LSTM(width, width, batch_first=True, bidirectional=True)
+        self.reduce = nn.Linear(2 * width, width)
+        self.norm = nn.LayerNorm(width)
+        num_heads = max(1, width // HEAD_WIDTH)
+        self.attention = nn.MultiheadAttention(width, num_heads, batch_first=True)
+        if near_clip:
+            nn.init.eye_(self.to_interaction.weight)
+            nn.init.zeros_(self.to_interaction.bias)
+            nn.init.zeros_(self.attention.out_proj.weight)
+            nn.init.zeros_(self.attention.out_proj.bias)
+
+    def forward(self, class_tokens: Tensor) -> Tensor:
+        """Map (B, T, D) to (B, T, D)."""
+        tokens = self.to_interaction(class_tokens)  # I, (B, T, D)
+        recurrent, _ = self.lstm(tokens)  # (B, T, 2D)
+        normed = self.norm(self.reduce(recurrent))  # (B, T, D)
+        exchanged: Tensor
+        exchanged, _ = self.attention(normed, normed, normed, need_weights=False)
+        return torch.add(tokens, exchanged)

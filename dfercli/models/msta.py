@@ -1,0 +1,75 @@
+"""MSTA: frames to one video embedding, over several temporal scales. Section 3.2."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class MSTA(nn.Module):
+    """Multi-scale temporal aggregation, Eq. (4) to (8).
+
+    All branches give T // 3 positions, as the paper states for T = 8. There its kernels and strides
+    hold as printed, with padding 1, 1, 0 (our choice: the only one that gives equal lengths). A
+    branch that cannot give T // 3 positions by its kernel pools adaptively (our choice).
+
+    Args:
+        width: E, width of the frame embeddings.
+        num_frames: T.
+        pools: Kernel and stride of each branch. Source: section 3.2.
+        near_clip: FC_V starts as the mean over positions, so that the video embedding starts in
+            CLIP's joint space (our choice).
+    """
+
+    def __init__(
+        self,
+        width: int,
+        num_frames: int,
+        pools: Sequence[tuple[int, int]] = ((5, 3), (5, 3), (7, 1)),
+        near_clip: bool = True,
+    ) -> None:
+        super().__init__()
+        self.length = max(1, num_frames // 3)
+        self.pools = [(kernel, stride) for kernel, stride in pools]
+        self.fc_scale = nn.ModuleList(nn.Linear(width, width) for _ in pools)
+        self.fc_video = nn.Linear(self.length * width, width)
+        if near_clip:
+            mean_over_positions = torch.eye(width).repeat(1, self.length) / self.length
+            self.fc_video.weight.data.copy_(mean_over_positions)
+            nn.init.zeros_(self.fc_video.bias)
+
+    def pool(self, frames: Tensor, kernel: int, stride: int) -> Tensor:
+        """Max-pool over time, Eq. (4).
+
+        Args:
+            frames: (B, E, T).
+            kernel: Frames seen by one position.
+            stride: Frames between positions.
+
+        Returns:
+            (B, E, T // 3).
+        """
+        num_frames = frames.shape[-1]
+        for padding in (0, 1):
+            if (num_frames + 2 * padding - kernel) // stride + 1 == self.length:
+                return F.max_pool1d(frames, kernel, stride, padding)
+        return F.adaptive_max_pool1d(frames, self.length)
+
+    def forward(self, frame_embeds: Tensor) -> Tensor:
+        """Aggregate the frames of each clip.
+
+        Args:
+            frame_embeds: (B, T, E).
+
+        Returns:
+            (B, E).
+        """
+        frames = frame_embeds.transpose(1, 2)  # Z^Tr, (B, E, T)
+        scales = [self.pool(frames, *pool).transpose(1, 2) for pool in self.pools]  # (B, T/3, E)
+        pooled = torch.stack(scales)  # Z_i, (3, B, T/3, E)
+        fused = pooled.sum(dim=0)  # Eq. (4)
+        scores = torch.stack([fc(fused) for fc in self.fc_scale])  # U_i, Eq. (5)
+        weights = scores.softmax(dim=0)  # Eq. (6)
+        weighted = (weights * pooled).sum(dim=0)  # Eq. (7), (B, T/3, E)
+        return self.fc_video(weighted.flatten(1))  # Eq. (8)
