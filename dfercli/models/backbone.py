@@ -35,6 +35,8 @@ class CLIPBackbone(nn.Module):
         WeightsError: The tower is no plain ViT (a ResNet, a timm model, an attention pool).
     """
 
+    visual: Any
+
     def __init__(self, visual: nn.Module) -> None:
         super().__init__()
         plain = isinstance(visual, open_clip.transformer.VisionTransformer)
@@ -106,7 +108,7 @@ class CLIPBackbone(nn.Module):
         return (features @ self.visual.proj).unflatten(0, (batch, num_frames))
 
 
-def _attend(block: nn.Module, num_queries: int, tokens: Tensor) -> Tensor:
+def _attend(block: Any, num_queries: int, tokens: Tensor) -> Tensor:
     """Self-attention of a block, from the first tokens to all."""
     normed = block.ln_1(tokens)
     return block.attn(normed[:, :num_queries], normed, normed, need_weights=False)[0]
@@ -141,7 +143,13 @@ def build_visual(name: str) -> nn.Module:
     ).visual
 
 
-def load_clip(name: str, weights: str) -> nn.Module:
+def build_clip_skeleton(name: str) -> open_clip.CLIP:
+    """Build both towers with random weights, on the current default device."""
+    backbone_config(name)
+    return _quietly(open_clip.create_model, name, device=torch.get_default_device())
+
+
+def load_clip(name: str, weights: str) -> open_clip.CLIP:
     """Build an open_clip model with both towers and load its weights.
 
     Args:
@@ -154,7 +162,7 @@ def load_clip(name: str, weights: str) -> nn.Module:
     """
     config = backbone_config(name)
     if weights == RANDOM_WEIGHTS:
-        return _quietly(open_clip.create_model, name)
+        return build_clip_skeleton(name)
     _check_activation(name, weights, bool(config.get("quick_gelu", False)))
     try:
         return _quietly(open_clip.create_model, name, pretrained=weights, weights_only=True)
@@ -168,7 +176,7 @@ def load_clip(name: str, weights: str) -> nn.Module:
         ) from error
 
 
-def encode_prompts(clip: nn.Module, name: str, prompts: Sequence[str]) -> Tensor:
+def encode_prompts(clip: open_clip.CLIP, name: str, prompts: Sequence[str]) -> Tensor:
     """Run the text tower once. Source: Eq. (9).
 
     Args:

@@ -1,18 +1,22 @@
 """MSTA: frames to one video embedding, over several temporal scales. Section 3.2."""
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+PAPER_FRAMES = 8
+"""T for which the paper states its kernels. Source: section 4.1."""
+
 
 class MSTA(nn.Module):
     """Multi-scale temporal aggregation, Eq. (4) to (8).
 
-    All branches give T // 3 positions, as the paper states for T = 8. There its kernels and strides
-    hold as printed, with padding 1, 1, 0 (our choice: the only one that gives equal lengths). A
-    branch that cannot give T // 3 positions by its kernel pools adaptively (our choice).
+    All branches give T // 3 positions, as the paper states. At T = 8 its kernels and strides do so
+    as printed. At another T a branch that does not, even with padding 1, takes windows of the same
+    share of the clip, evenly spread (our choice).
 
     Args:
         width: E, width of the frame embeddings.
@@ -54,7 +58,9 @@ class MSTA(nn.Module):
         for padding in (0, 1):
             if (num_frames + 2 * padding - kernel) // stride + 1 == self.length:
                 return F.max_pool1d(frames, kernel, stride, padding)
-        return F.adaptive_max_pool1d(frames, self.length)
+        window = math.ceil(num_frames * kernel / PAPER_FRAMES)
+        starts = torch.linspace(0, num_frames - window, self.length, device=frames.device)
+        return frames.unfold(-1, window, 1).amax(dim=-1)[..., starts.round().long()]
 
     def forward(self, frame_embeds: Tensor) -> Tensor:
         """Aggregate the frames of each clip.
