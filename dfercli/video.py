@@ -84,3 +84,26 @@ def write_video(path: Path, images_rgb: Iterable[np.ndarray], fps: float) -> Non
         raise VideoError(f"cannot write {path}: no frames were given")
     writer.release()
     partial.replace(path)
+
+
+def read_image(path: Path) -> np.ndarray:
+    """Decode an image file to (H, W, 3) uint8 RGB.
+
+    Raises:
+        VideoError: The file is missing, or no image.
+    """
+    image_bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if image_bgr is None:
+        raise VideoError(f"cannot read {path}: missing, cut off or no image")
+    return cv2.cvtColor(image_bgr, cv2.COLOR_BGR2RGB)
+
+
+def write_image(path: Path, image_rgb: np.ndarray, quality: int = 95) -> None:
+    """Encode a (H, W, 3) uint8 RGB image by the suffix of its path.
+
+    Raises:
+        VideoError: The folder is missing or not writable.
+    """
+    image_bgr = cv2.cvtColor(image_rgb, cv2.COLOR_RGB2BGR)
+    if not cv2.imwrite(str(path), image_bgr, [cv2.IMWRITE_JPEG_QUALITY, quality]):
+        raise VideoError(f"cannot write {path}; is its folder there, and the disk not full?")

