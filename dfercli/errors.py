@@ -2,6 +2,9 @@
 
 from collections.abc import Iterable
 
+EXIT_SKIPPED = 4
+"""Exit code of a batch that was finished but for some videos, which are listed."""
+
 
 class DferError(Exception):
     """Anything wrong with what the user gave us. Its text is one line, ready to be printed."""

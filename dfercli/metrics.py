@@ -6,6 +6,7 @@ WAR (weighted average recall) is the share of clips named rightly, that is accur
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -81,6 +82,18 @@ class FoldSummary:
         means = np.full(self.recalls.shape[1], np.nan)
         np.divide(sums, tested.sum(axis=0), out=means, where=tested.any(axis=0))
         return means
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give all of it as plain values for JSON; what no clip tested is None."""
+        return {
+            "folds": list(self.folds),
+            "war": self.war.tolist(),
+            "uar": self.uar.tolist(),
+            "mean_war": self.mean_war,
+            "mean_uar": self.mean_uar,
+            "mean_recalls": [None if np.isnan(r) else float(r) for r in self.mean_recalls],
+            "confusion_matrix": self.matrix.tolist(),
+        }
 
 
 def summarise_folds(folds: Sequence[int], matrices: Sequence[np.ndarray]) -> FoldSummary:

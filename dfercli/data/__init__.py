@@ -1,1 +1,22 @@
 """Datasets on disk, their manifests, and the clips that are sampled from them."""
+
+from importlib import import_module
+from types import ModuleType
+
+from dfercli.errors import UnknownNameError
+
+DATASETS = {
+    "folder": "dfercli.data.folder",
+}
+"""Public name of each dataset, and the module whose `read_sources` finds its videos."""
+
+
+def load_dataset(name: str) -> ModuleType:
+    """Give the module of a dataset by its public name.
+
+    Raises:
+        UnknownNameError: No dataset has this name.
+    """
+    if name not in DATASETS:
+        raise UnknownNameError("dataset", name, DATASETS)
+    return import_module(DATASETS[name])

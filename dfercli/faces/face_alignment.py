@@ -1,4 +1,4 @@
-"""FAN by the package face-alignment: 68 landmarks, reduced to five. Fetches weights on first use."""
+"""FAN by the package face-alignment: 68 landmarks, reduced to five. It fetches weights once."""
 
 import face_alignment
 import numpy as np

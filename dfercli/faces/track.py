@@ -46,11 +46,24 @@ class FollowedFace:
 
     Attributes:
         faces: The face by index of its frame; empty when there is none.
-        num_frames: Frames that were searched.
+        times_s: Times of the frames that were searched.
     """
 
     faces: dict[int, Face]
-    num_frames: int
+    times_s: tuple[float, ...]
+
+    @property
+    def num_frames(self) -> int:
+        """Frames that were searched."""
+        return len(self.times_s)
+
+    @property
+    def duration_s(self) -> float:
+        """Time from the first searched frame to the end of the last."""
+        if self.num_frames < 2:
+            return 0.0
+        shown_s = self.times_s[-1] - self.times_s[0]
+        return shown_s * self.num_frames / (self.num_frames - 1)
 
     @property
     def coverage(self) -> float:
@@ -73,9 +86,7 @@ class FaceCrop:
     image_rgb: np.ndarray
 
 
-def follow_main_face(
-    path: Path, detector: Detector, max_fps: float | None = None
-) -> FollowedFace:
+def follow_main_face(path: Path, detector: Detector, max_fps: float | None = None) -> FollowedFace:
     """Search a video for the one face that is largest and longest in it.
 
     Frames are not kept, so that memory does not grow with the video.
@@ -89,12 +100,12 @@ def follow_main_face(
         VideoError: The video cannot be read.
     """
     tracks: list[Track] = []
-    num_frames = 0
+    times_s = []
     for frame in read_frames(path, max_fps):
         link_faces(tracks, frame, detector.detect(frame.image_rgb))
-        num_frames += 1
+        times_s.append(frame.time_s)
     main = max(tracks, key=lambda track: track.presence, default=Track())
-    return FollowedFace(main.faces, num_frames)
+    return FollowedFace(main.faces, tuple(times_s))
 
 
 def link_faces(tracks: list[Track], frame: Frame, faces: Iterable[Face]) -> None:

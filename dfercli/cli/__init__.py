@@ -1,0 +1,306 @@
+"""The command line: parse, build a configuration, make one call of the library, print.
+
+The only folder that knows typer and rich. Everything heavy is imported inside the commands, so
+that `dfer --help` does not wait for torch.
+"""
+
+import json
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+
+from dfercli import __version__
+from dfercli.cli import options as opt
+from dfercli.config import DataConfig, ModelConfig, RunConfig, TrainConfig
+from dfercli.errors import EXIT_SKIPPED, ConfigError, DferError, NoFaceError
+
+ABLATED = ("interfit", "msta", "biehpro", "text", "text_prompt", "visual_prompt", "num_blocks")
+"""Settings that the rows of the paper's tables decide."""
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+_state = {"debug": False}
+
+
+def main() -> None:
+    """Run the command; an error of ours becomes one line on stderr and an exit code."""
+    try:
+        app()
+    except DferError as error:
+        if _state["debug"]:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+@app.callback(invoke_without_command=True)
+def settings(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show where an error arose.")] = False,
+) -> None:
+    """Dynamic facial expression recognition: name the expression in a short video of a face."""
+    _state["debug"] = debug
+    if version:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Argument(help="Where the videos and their labels go.")],
+    persons: Annotated[int, typer.Option(help="Drawn persons.")] = 20,
+    takes: Annotated[int, typer.Option(help="Videos of each person and expression.")] = 1,
+    seed: opt.Seed = opt.SEED,
+) -> None:
+    """Draw the demo dataset: videos of drawn people who show the seven expressions."""
+    from dfercli.demo import make_demo
+
+    files = make_demo(folder, persons, takes, seed)
+    print(f"{files.num_videos} videos, listed in {files.labels}")
+    print(f"one of a person who is not among them: {files.unseen}")
+
+
+@app.command()
+def preprocess(
+    dataset: Annotated[str, typer.Option(help="Kind of dataset: folder.")],
+    root: opt.Root = None,
+    name: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Name of the manifest; by default that of the data's folder."),
+    ] = None,
+    detector: Annotated[
+        str, typer.Option(help="Face detector: face-alignment, or mtcnn (needs no download).")
+    ] = "face-alignment",
+    size: Annotated[int, typer.Option(help="Side of the face crops in pixels.")] = 224,
+    num_folds: Annotated[int, typer.Option(help="Folds to deal one's own videos to.")] = 5,
+    jobs: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(help="Processes; by default one a core."),
+    ] = None,
+    manifests: opt.Manifests = opt.MANIFESTS,
+) -> None:
+    """Crop the faces of a dataset's videos and write its manifest."""
+    from dfercli.faces.align import CropRecipe
+    from dfercli.preprocess import preprocess as crop_dataset
+
+    root = root or _usual_root(dataset)
+    manifest = manifests / f"{name or root.resolve().name}.csv"
+    summary = crop_dataset(dataset, root, manifest, CropRecipe(detector, size), jobs, num_folds)
+    counts = ", ".join(f"{count} {status}" for status, count in sorted(summary.counts.items()))
+    print(f"{counts}; faces in {summary.faces}, manifest {summary.manifest}")
+    if summary.skipped:
+        print(f"left out, with reasons: {summary.skipped}", file=sys.stderr)
+        raise typer.Exit(EXIT_SKIPPED)
+
+
+@app.command()
+@opt.expand_configs()
+def train(
+    model: ModelConfig,
+    recipe: TrainConfig,
+    dataset: opt.Dataset = None,
+    folds: opt.Folds = None,
+    workers: opt.Workers = opt.WORKERS,
+    seed: opt.Seed = opt.SEED,
+    root: opt.Root = None,
+    manifests: opt.Manifests = opt.MANIFESTS,
+    runs: opt.Runs = opt.RUNS,
+    overwrite: opt.Overwrite = False,
+) -> None:
+    """Train on each fold's other folds and test on it. Defaults are the paper's recipe."""
+    data = _find_data(dataset, root, manifests, workers)
+    from dfercli.engine.train import train_folds
+
+    chosen = _choose_folds(folds, data)
+    config = RunConfig(data, chosen[0], model, recipe, seed)
+    train_folds(config, chosen, runs, _command(), overwrite)
+    _print_results(runs, data.dataset, model.variant, as_json=False)
+
+
+@app.command(name="eval")
+def evaluate(
+    dataset: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Dataset of the runs; by default that of the run finished last."),
+    ] = None,
+    variant: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Folder name of the variant; by default the one finished last."),
+    ] = None,
+    checkpoint: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Run this checkpoint on a manifest's test clips instead."),
+    ] = None,
+    folds: opt.Folds = None,
+    root: opt.Root = None,
+    manifests: opt.Manifests = opt.MANIFESTS,
+    runs: opt.Runs = opt.RUNS,
+    workers: opt.Workers = opt.WORKERS,
+    allow_other_crop: Annotated[
+        bool, typer.Option("--allow-other-crop", help="Test on faces that were cropped otherwise.")
+    ] = False,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Report WAR, UAR and recalls: per fold and their mean, best and last epoch side by side."""
+    if checkpoint is None:
+        _print_results(runs, dataset, variant, as_json)
+        return
+    if folds is None:
+        raise ConfigError("name the folds to test with --folds: a checkpoint saw all the others")
+    from dfercli.engine.evaluate import test_checkpoint
+
+    data = _find_data(dataset, root, manifests, workers)
+    summary, class_names = test_checkpoint(
+        checkpoint, data, opt.parse_folds(folds), allow_other_crop
+    )
+    _print_summaries(
+        f"{checkpoint} on {data.dataset}", {"this checkpoint": summary}, class_names, as_json
+    )
+
+
+@app.command()
+@opt.expand_configs(*ABLATED)
+def ablate(
+    model: ModelConfig,
+    recipe: TrainConfig,
+    table: Annotated[int, typer.Option(help="Table of the paper: 2, 3, 4 or 5.")] = 2,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Count parameters and operations; train nothing.")
+    ] = False,
+    as_json: opt.AsJson = False,
+    dataset: opt.Dataset = None,
+    folds: opt.Folds = None,
+    workers: opt.Workers = opt.WORKERS,
+    seed: opt.Seed = opt.SEED,
+    root: opt.Root = None,
+    manifests: opt.Manifests = opt.MANIFESTS,
+    runs: opt.Runs = opt.RUNS,
+    overwrite: opt.Overwrite = False,
+) -> None:
+    """Train and test the rows of one of the paper's tables, or only count what they cost."""
+    from dfercli.cli.tables import print_ablation, print_costs
+    from dfercli.engine.ablate import cost_table, run_table
+
+    if dry_run:
+        from dfercli.data.spec import BASIC_EXPRESSIONS
+
+        entries = cost_table(table, model, BASIC_EXPRESSIONS)
+        title = f"Table {table}: one clip of {model.num_frames} frames, {model.backbone}, 7 classes"
+        show = print_costs
+    else:
+        data = _find_data(dataset, root, manifests, workers)
+        chosen = _choose_folds(folds, data)
+        config = RunConfig(data, chosen[0], model, recipe, seed)
+        entries = run_table(table, config, chosen, runs, _command(), overwrite)
+        names = ", ".join(map(str, chosen))
+        title = f"Table {table} on {data.dataset}: mean over folds {names}; {model.backbone} "
+        title += f"({model.weights}), seed {seed}"
+        show = print_ablation
+    if as_json:
+        print(json.dumps({"title": title, "rows": entries}, indent=2))
+    else:
+        show(title, entries)
+
+
+@app.command()
+def predict(
+    video: Annotated[Path, typer.Argument(help="A video file.")],
+    checkpoint: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Folder or Hub name; by default the run finished last, its best epoch."),
+    ] = None,
+    detector: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Face detector; by default that of the checkpoint."),
+    ] = None,
+    window_s: Annotated[float, typer.Option(help="Length of a window in seconds.")] = 2.0,
+    stride_s: Annotated[float, typer.Option(help="Seconds from window to window.")] = 1.0,
+    plot: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="Draw faces and time line here (.png, .pdf, .svg)."),
+    ] = None,
+    runs: opt.Runs = opt.RUNS,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Name the expressions of the main face in a video, over time."""
+    from dfercli.engine.runlog import find_newest_run
+    from dfercli.predict import Predictor
+
+    where = checkpoint or str(find_newest_run(runs).checkpoint("best"))
+    print(f"checkpoint: {where}", file=sys.stderr)
+    prediction = Predictor.from_checkpoint(where, detector).predict(video, window_s, stride_s)
+    if as_json:
+        print(json.dumps(prediction.to_dict() | {"checkpoint": where}, indent=2))
+    elif prediction.mean_probs is not None:
+        from dfercli.cli.tables import print_prediction
+
+        print_prediction(prediction)
+    if prediction.mean_probs is None:
+        raise NoFaceError(f"no face in {video}: {prediction.num_frames} frames were searched")
+    if plot:
+        from dfercli.report import plot_prediction
+
+        plot_prediction(prediction, plot)
+        print(f"picture: {plot}", file=sys.stderr)
+
+
+def _usual_root(dataset: str) -> Path:
+    return Path(os.environ.get("DFER_DATA", "data")) / dataset
+
+
+def _find_data(dataset: str | None, root: Path | None, manifests: Path, workers: int) -> DataConfig:
+    """Find a manifest and its data: as named, in $DFER_DATA, or where they were preprocessed."""
+    from dfercli.data.manifest import find_manifest, read_manifest
+
+    path = find_manifest(manifests, dataset)
+    manifest = read_manifest(path)
+    if root is None:
+        usual = _usual_root(manifest.dataset)
+        root = usual if "DFER_DATA" in os.environ and usual.is_dir() else Path(manifest.root)
+    print(f"dataset: {manifest.dataset} ({path}), data in {root}", file=sys.stderr)
+    return DataConfig(manifest.dataset, str(path), str(root), workers)
+
+
+def _choose_folds(folds: str | None, data: DataConfig) -> list[int]:
+    from dfercli.data.manifest import read_manifest
+
+    return opt.parse_folds(folds) if folds else list(read_manifest(Path(data.manifest)).folds)
+
+
+def _print_results(runs: Path, dataset: str | None, variant: str | None, as_json: bool) -> None:
+    """Print the results of one variant's finished folds from their predictions."""
+    from dfercli.engine.evaluate import PROTOCOLS, read_results
+
+    results = read_results(runs, dataset, variant)
+    if results.others:
+        others = ", ".join(results.others)
+        print(f"other variants there (--variant): {others}", file=sys.stderr)
+    summaries = {PROTOCOLS[protocol]: summary for protocol, summary in results.summaries.items()}
+    _print_summaries(results.title, summaries, results.class_names, as_json)
+
+
+def _print_summaries(
+    title: str, summaries: dict[str, Any], class_names: list[str], as_json: bool
+) -> None:
+    if as_json:
+        values = {
+            "title": title,
+            "class_names": class_names,
+            "protocols": {name: summary.to_dict() for name, summary in summaries.items()},
+        }
+        print(json.dumps(values, indent=2))
+        return
+    from dfercli.cli.tables import print_folds
+
+    print_folds(title, summaries, class_names)
+
+
+def _command() -> str:
+    return shlex.join(["dfer", *sys.argv[1:]])

@@ -1,0 +1,113 @@
+"""Options of the commands.
+
+Those that are settings are made from the configurations themselves, so that each name, default
+and help text exists once.
+"""
+
+import inspect
+import re
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+
+from dfercli.config import DataConfig, RunConfig
+from dfercli.errors import ConfigError
+
+Dataset = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(help="Name of a manifest; by default the one written last."),
+]
+Root = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option(help="Folder of the data; by default where it was, or $DFER_DATA/DATASET."),
+]
+Manifests = Annotated[Path, typer.Option(help="Folder of the manifests.")]
+Runs = Annotated[Path, typer.Option(help="Folder of the runs.")]
+Folds = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(help="Folds to test on, such as 1-5 or 1,3; by default all."),
+]
+Workers = Annotated[int, typer.Option(help="Processes that load clips; 0 loads in this one.")]
+Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
+Overwrite = Annotated[bool, typer.Option(help="Train anew what is there already.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+
+MANIFESTS = Path("data_manifests")
+RUNS = Path("runs")
+WORKERS = DataConfig.workers
+SEED = RunConfig.seed
+
+
+def expand_configs(*left_out: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Replace each parameter that is a configuration by one option for each of its fields.
+
+    Args:
+        left_out: Names of fields that get no option and keep their default.
+    """
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        signature = inspect.signature(command)
+        configs: dict[str, Any] = {
+            name: parameter.annotation
+            for name, parameter in signature.parameters.items()
+            if is_dataclass(parameter.annotation)
+        }
+        options = {name: _options_of(name, cls, left_out) for name, cls in configs.items()}
+
+        @wraps(command)
+        def expanded(**arguments: Any) -> None:
+            for name, cls in configs.items():
+                arguments[name] = cls(**{o.name: arguments.pop(o.name) for o in options[name]})
+            command(**arguments)
+
+        kept = [p for name, p in signature.parameters.items() if name not in configs]
+        made = [option for name in configs for option in options[name]]
+        expanded.__signature__ = signature.replace(parameters=kept + made)  # type: ignore[attr-defined]
+        return expanded
+
+    return decorate
+
+
+def _options_of(panel: str, cls: Any, left_out: tuple[str, ...]) -> list[inspect.Parameter]:
+    texts = _attribute_texts(cls)
+    return [
+        inspect.Parameter(
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=field.default,
+            annotation=Annotated[
+                field.type, typer.Option(help=texts[field.name], rich_help_panel=panel.title())
+            ],
+        )
+        for field in fields(cls)
+        if field.type in (str, int, float, bool, Path) and field.name not in left_out
+    ]
+
+
+def _attribute_texts(cls: Any) -> dict[str, str]:
+    """Read the texts of a docstring's section `Attributes:`."""
+    section = (inspect.getdoc(cls) or "").partition("Attributes:\n")[2]
+    found = re.findall(r"^    (\w+): (.+(?:\n {8}.+)*)", section, flags=re.MULTILINE)
+    return {name: re.sub(r"\s+", " ", text) for name, text in found}
+
+
+def parse_folds(text: str) -> list[int]:
+    """Read `1-5`, `1,3` or `2` as fold numbers.
+
+    Raises:
+        ConfigError: It is none of these.
+    """
+    folds: list[int] = []
+    for part in text.split(","):
+        matched = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", part)
+        if not matched:
+            raise ConfigError(f"cannot read folds {text!r}; give 1-5, or 1,3, or 2")
+        first, last = int(matched[1]), int(matched[2] or matched[1])
+        folds += range(first, last + 1)
+    if not folds:
+        raise ConfigError(f"no fold in {text!r}; give the lower one first, as in 1-5")
+    return sorted(set(folds))

@@ -1,0 +1,122 @@
+"""One's own videos: a folder with `labels.csv` (path, label and, where it matters, group)."""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import pandas as pd
+
+from dfercli.data.spec import Source, check_inside_root
+from dfercli.errors import DataError
+
+LABELS_FILE = "labels.csv"
+
+
+def read_sources(
+    root: Path, num_folds: int = 5, seed: int = 0, known_folds: Mapping[str, int] | None = None
+) -> list[Source]:
+    """Read `labels.csv` and deal its videos to folds.
+
+    Folds hold about equally many videos of each class. Videos of one group stay in one fold.
+
+    Args:
+        root: Folder with `labels.csv`, whose paths are relative to it.
+        num_folds: How many folds.
+        seed: Decides between groups that fit equally well.
+        known_folds: Fold by clip id where it is settled already, so that videos that are added
+            later do not move the others.
+
+    Raises:
+        DataError: There is no `labels.csv`, or it does not hold together.
+    """
+    where = root / LABELS_FILE
+    table = _read_labels(where)
+    clip_ids = [str(PurePosixPath(path).with_suffix("")) for path in table["path"]]
+    repeated = [clip_id for clip_id, count in Counter(clip_ids).items() if count > 1]
+    if repeated:
+        raise DataError(f"{where}: {repeated[0]!r} is listed twice; keep one line for each video")
+    has_groups = "group" in table.columns
+    groups = list(table["group"]) if has_groups else clip_ids
+    known = known_folds or {}
+    if known and max(known.values()) != num_folds:
+        raise DataError(
+            f"the manifest of {root} has {max(known.values())} folds, not {num_folds}; "
+            f"remove it to deal the videos anew"
+        )
+    settled = {
+        group: known[clip] for group, clip in zip(groups, clip_ids, strict=True) if clip in known
+    }
+    folds = assign_folds(list(table["label"]), groups, num_folds, seed, settled)
+    return [
+        Source(clip_id, path, label, folds[group], group if has_groups else None)
+        for clip_id, path, label, group in zip(
+            clip_ids, table["path"], table["label"], groups, strict=True
+        )
+    ]
+
+
+def assign_folds(
+    labels: Sequence[str],
+    groups: Sequence[str],
+    num_folds: int,
+    seed: int = 0,
+    settled: Mapping[str, int] | None = None,
+) -> dict[str, int]:
+    """Deal groups to folds 1 to `num_folds`, largest first, each where its classes are rarest.
+
+    Args:
+        labels: (N,) class of each video.
+        groups: (N,) group of each video.
+        num_folds: How many folds; at most as many as there are groups.
+        seed: Decides between equals.
+        settled: Groups whose fold is fixed.
+
+    Raises:
+        DataError: There are fewer groups than folds.
+    """
+    classes = {name: index for index, name in enumerate(sorted(set(labels)))}
+    counts: dict[str, np.ndarray] = defaultdict(lambda: np.zeros(len(classes)))
+    for label, group in zip(labels, groups, strict=True):
+        counts[group][classes[label]] += 1
+    if len(counts) < num_folds:
+        raise DataError(
+            f"{len(counts)} groups cannot fill {num_folds} folds; add videos or lower --num-folds"
+        )
+    folds = {group: fold for group, fold in (settled or {}).items() if group in counts}
+    held = np.zeros((num_folds, len(classes)))
+    for group, fold in folds.items():
+        held[fold - 1] += counts[group]
+    order = np.random.default_rng(seed).permutation(sorted(counts.keys() - folds.keys()))
+    for group in sorted(map(str, order), key=lambda group: -counts[group].sum()):
+        # Squares grow fastest where a class is plentiful already.
+        fold = int(np.argmin(((held + counts[group]) ** 2 - held**2).sum(axis=1)))
+        held[fold] += counts[group]
+        folds[group] = fold + 1
+    return folds
+
+
+def _read_labels(path: Path) -> pd.DataFrame:
+    if not path.is_file():
+        raise DataError(
+            f"no {path}; write one with the columns path,label and, to keep people apart, group"
+        )
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise DataError(f"cannot read {path}: {error}".splitlines()[0]) from error
+    table.columns = [str(name).strip().lower() for name in table.columns]
+    missing = [name for name in ("path", "label") if name not in table.columns]
+    if missing:
+        raise DataError(f"{path} has no column {missing[0]!r}; it needs path,label")
+    table = table.apply(lambda column: column.str.strip())
+    if table.empty:
+        raise DataError(f"{path} lists no video; add a line for each")
+    for index, row in enumerate(table.itertuples(index=False)):
+        where = f"{path} line {index + 2}"
+        check_inside_root(row.path, where)
+        if not row.label:
+            raise DataError(f"{where}: no label for {row.path}; name its expression")
+        if not getattr(row, "group", True):
+            raise DataError(f"{where}: no group for {row.path}; name it, or drop the column")
+    return table

@@ -1,0 +1,155 @@
+"""The paper's ablations, Tables 2 to 5: what each row costs, and what it reaches."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from dfercli.config import ModelConfig, RunConfig
+from dfercli.engine.evaluate import summarise_runs
+from dfercli.engine.train import train_folds
+from dfercli.errors import UnknownNameError
+from dfercli.models.flops import Cost, measure_cost
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a table of the paper that is a variant of its method.
+
+    Attributes:
+        name: What the row is called.
+        changes: What differs from the full model.
+        paper_gflops: The paper's figure in its own convention; None where it gives none.
+        paper_uar: The paper's figure on DFEW in percent.
+        paper_war: The paper's figure on DFEW in percent.
+    """
+
+    name: str
+    changes: dict[str, Any] = field(default_factory=dict)
+    paper_gflops: float | None = None
+    paper_uar: float = float("nan")
+    paper_war: float = float("nan")
+
+
+OFF: dict[str, Any] = {"interfit": False, "msta": False, "biehpro": False}
+TABLES: dict[int, tuple[Row, ...]] = {
+    2: (
+        Row("baseline", OFF, 23.58, 58.28, 69.96),
+        Row("+ InterFIT", OFF | {"interfit": True}, 24.65, 59.05, 71.54),
+        Row("+ InterFIT + MSTA", {"biehpro": False}, 24.65, 59.77, 71.88),
+        Row("+ InterFIT + MSTA + BiEhPro", {}, 24.71, 60.85, 72.58),
+    ),
+    3: (
+        Row("without text", {"text": False, "biehpro": False}, 24.65, 60.41, 72.05),
+        Row("with text", {}, 24.71, 60.85, 72.58),
+    ),
+    4: (
+        Row("M = 1", {"num_blocks": 1}, 24.68, 60.22, 72.45),
+        Row("M = 2", {"num_blocks": 2}, 24.71, 60.85, 72.58),
+        Row("M = 3", {"num_blocks": 3}, 24.74, 59.44, 72.38),
+        Row("M = 4", {"num_blocks": 4}, 24.77, 59.92, 72.28),
+        Row("M = 5", {"num_blocks": 5}, 24.80, 59.59, 72.21),
+    ),
+    5: (
+        Row(
+            "TP, without InterFIT, MSTA",
+            {"interfit": False, "msta": False, "visual_prompt": False},
+            None,
+            58.90,
+            71.12,
+        ),
+        Row(
+            "TP + VP, without InterFIT, MSTA",
+            {"interfit": False, "msta": False},
+            None,
+            59.31,
+            71.64,
+        ),
+        Row("TP + VP", {}, None, 60.85, 72.58),
+    ),
+}
+"""Our method's rows of the paper's tables of ablations."""
+
+
+def table_rows(table: int) -> tuple[Row, ...]:
+    """Give the rows of a table.
+
+    Raises:
+        UnknownNameError: The paper has no such table of ablations.
+    """
+    if table not in TABLES:
+        raise UnknownNameError("table", str(table), map(str, TABLES))
+    return TABLES[table]
+
+
+def cost_table(table: int, base: ModelConfig, class_names: Sequence[str]) -> list[dict[str, Any]]:
+    """Count each row's parameters and multiply-accumulates, without weights or training.
+
+    Args:
+        table: 2 to 5.
+        base: The full model; a row changes it.
+        class_names: K classes.
+
+    Returns:
+        A dictionary a row, ready for JSON. Multiply-accumulates are in 10^9 a clip, parameters
+        in single ones.
+    """
+    return [
+        _cost_entry(row, base, measure_cost(replace(base, **row.changes), class_names))
+        for row in table_rows(table)
+    ]
+
+
+def run_table(
+    table: int,
+    base: RunConfig,
+    folds: Sequence[int],
+    runs: Path,
+    command: str = "",
+    overwrite: bool = False,
+) -> list[dict[str, Any]]:
+    """Train and test every row of a table; rows and folds that are finished are taken as they are.
+
+    Args:
+        table: 2 to 5.
+        base: The run of the full model; a row changes its model.
+        folds: Folds to test on.
+        runs: Folder of all runs.
+        command: What was typed, for the record.
+        overwrite: Train anew what is there already.
+
+    Returns:
+        A dictionary a row with the measured figures of both protocols, in [0, 1], and the paper's
+        on DFEW, in percent.
+    """
+    entries = []
+    for row in table_rows(table):
+        config = replace(base, model=replace(base.model, **row.changes))
+        trained = train_folds(config, folds, runs, command, overwrite)
+        entry: dict[str, Any] = {"row": row.name, "variant": config.model.variant}
+        for protocol in ("best", "last"):
+            summary = summarise_runs(trained, protocol)
+            entry |= {f"{protocol}_uar": summary.mean_uar, f"{protocol}_war": summary.mean_war}
+        entries.append(entry | {"paper_uar": row.paper_uar, "paper_war": row.paper_war})
+    return entries
+
+
+def _cost_entry(row: Row, base: ModelConfig, cost: Cost) -> dict[str, Any]:
+    config = replace(base, **row.changes)
+    prompts = config.biehpro
+    return {
+        "row": row.name,
+        "variant": config.variant,
+        "interfit": config.interfit,
+        "msta": config.msta,
+        "biehpro": config.biehpro,
+        "text": config.text,
+        "text_prompt": prompts and config.text_prompt,
+        "visual_prompt": prompts and config.visual_prompt,
+        "num_blocks": config.num_blocks if prompts else 0,
+        "trainable_parameters": cost.trainable,
+        "total_parameters": cost.total,
+        "paper_convention_gmacs": cost.paper_macs / 1e9,
+        "true_gmacs": cost.true_macs / 1e9,
+        "paper_gflops": row.paper_gflops,
+    }

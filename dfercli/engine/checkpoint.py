@@ -1,0 +1,59 @@
+"""Checkpoints: written whole, found again, and refused where they do not fit."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from dfercli.engine.runlog import RunFolder
+from dfercli.errors import CheckpointError
+from dfercli.files import replacing
+from dfercli.models.dfer import DFERModel
+
+
+def save_checkpoint(model: DFERModel, folder: Path) -> None:
+    """Write a model in the Hugging Face layout, replacing what was there once it is whole."""
+    with replacing(folder) as partial:
+        model.save_pretrained(partial)
+
+
+def load_checkpoint(where: str) -> DFERModel:
+    """Load a model in evaluation mode.
+
+    Args:
+        where: A checkpoint's folder, a run's folder (its best epoch is taken), or a model's name
+            on the Hugging Face Hub.
+
+    Raises:
+        CheckpointError: There is none, or it is incomplete or was not written by dfer.
+    """
+    best = RunFolder(Path(where)).checkpoint("best")
+    return DFERModel.from_pretrained(str(best) if best.is_dir() else where)
+
+
+def check_fits(
+    model: DFERModel,
+    class_names: Sequence[str],
+    crop: dict[str, Any] | None,
+    allow_other_crop: bool = False,
+) -> None:
+    """Refuse data that a model was not made for.
+
+    Args:
+        model: A trained model.
+        class_names: Classes of the data, in order.
+        crop: How the data's faces were cropped.
+        allow_other_crop: Go on although the faces were cropped otherwise.
+
+    Raises:
+        CheckpointError: The classes differ, or their order; or the crops do.
+    """
+    if list(class_names) != model.class_names:
+        raise CheckpointError(
+            f"the checkpoint knows the classes {', '.join(model.class_names)}; "
+            f"the data has {', '.join(class_names)}; use a checkpoint trained on these"
+        )
+    if crop != model.settings["crop"] and not allow_other_crop:
+        raise CheckpointError(
+            f"the checkpoint was trained on faces cropped by {model.settings['crop']}, the data's "
+            f"are by {crop}; crop alike, or give --allow-other-crop"
+        )

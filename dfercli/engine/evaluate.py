@@ -1,0 +1,185 @@
+"""Predictions of a model on the test clips of a fold, and the figures made of them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from accelerate import Accelerator
+from torch import nn
+from torch.utils.data import DataLoader
+
+from dfercli.config import DataConfig, RunConfig
+from dfercli.data.clips import ClipDataset, build_dataset, build_loader, check_frames
+from dfercli.data.manifest import read_manifest
+from dfercli.data.transforms import normalise
+from dfercli.engine.checkpoint import check_fits, load_checkpoint
+from dfercli.engine.runlog import RunFolder, find_folds, find_newest_run, find_runs
+from dfercli.errors import DataError
+from dfercli.files import write_text
+from dfercli.metrics import FoldSummary, confusion_matrix, summarise_folds
+
+Protocol = Literal["best", "last"]
+PROTOCOLS: dict[Protocol, str] = {
+    "best": "best epoch on the test fold (as the field publishes)",
+    "last": "last epoch",
+}
+"""Which epoch is reported, and how a table calls it. Choosing it on the test fold flatters."""
+
+
+@torch.inference_mode()
+def predict_clips(
+    model: nn.Module, loader: DataLoader, accelerator: Accelerator, class_names: Sequence[str]
+) -> pd.DataFrame:
+    """Run a model over test views, each clip exactly once whatever the number of devices.
+
+    Args:
+        model: Maps normalised clips (B, T, 3, H, W) to logits (B, K).
+        loader: Of a `ClipDataset`, in order; prepared by the accelerator.
+        accelerator: Gathers what several devices predict.
+        class_names: K classes.
+
+    Returns:
+        Columns `clip_id`, `label` (the true class's name), and a probability a class.
+
+    Raises:
+        DataError: Not as many clips came out as went in.
+    """
+    model.eval()
+    probs, indices = [], []
+    for clips, _, index in loader:
+        with accelerator.autocast():
+            logits = model(normalise(clips))
+        batch = accelerator.gather_for_metrics((logits.float().softmax(dim=-1), index))
+        probs.append(batch[0].cpu())
+        indices.append(batch[1].cpu())
+    dataset = loader.dataset
+    assert isinstance(dataset, ClipDataset)  # nothing else is loaded here
+    order = torch.cat(indices).argsort()
+    table = pd.DataFrame(torch.cat(probs)[order].numpy(), columns=list(class_names))
+    if len(table) != len(dataset):
+        raise DataError(f"{len(dataset)} clips went in, {len(table)} predictions came out")
+    table.insert(0, "label", [class_names[label] for label in dataset.labels])
+    table.insert(0, "clip_id", dataset.clip_ids)
+    return table
+
+
+def confusion_of(predictions: pd.DataFrame) -> np.ndarray:
+    """Give the (K, K) confusion matrix of a table of predictions."""
+    class_names = list(predictions.columns[2:])
+    labels = np.array([class_names.index(name) for name in predictions["label"]])
+    predicted = predictions[class_names].to_numpy().argmax(axis=1)
+    return confusion_matrix(labels, predicted, len(class_names))
+
+
+def write_predictions(predictions: pd.DataFrame, path: Path) -> None:
+    """Write a table of predictions as CSV, as a whole."""
+    write_text(path, predictions.to_csv(index=False, lineterminator="\n"))
+
+
+def read_predictions(path: Path) -> pd.DataFrame:
+    """Read a table of predictions.
+
+    Raises:
+        DataError: It is missing or was not written by dfer.
+    """
+    try:
+        table = pd.read_csv(path, dtype={"clip_id": str, "label": str}, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise DataError(f"no predictions in {path}; train the fold again") from error
+    if list(table.columns[:2]) != ["clip_id", "label"]:
+        raise DataError(f"{path} does not begin with the columns clip_id,label")
+    return table
+
+
+@dataclass(frozen=True)
+class Results:
+    """What one variant reached on one dataset.
+
+    Attributes:
+        title: Dataset, variant, folds, backbone and seed, for the head of a table.
+        class_names: K classes.
+        summaries: Summary by protocol.
+        others: Other variants of which some fold is finished.
+    """
+
+    title: str
+    class_names: list[str]
+    summaries: dict[Protocol, FoldSummary]
+    others: list[str]
+
+
+def read_results(runs: Path, dataset: str | None = None, variant: str | None = None) -> Results:
+    """Compute the figures of a variant's finished folds from their predictions.
+
+    Args:
+        runs: Folder of all runs.
+        dataset: Its name; None takes that of the run that was finished last.
+        variant: Its folder's name; None takes the one that was finished last.
+
+    Raises:
+        CheckpointError: No such run is finished.
+        DataError: A predictions file is missing.
+    """
+    newest = find_newest_run(runs, dataset or "*", variant or "*")
+    folder = newest.path.parent
+    folds = find_folds(folder)
+    config = newest.read_config()
+    others = {run.path.parent.name for run in find_runs(runs, folder.parent.name)} - {folder.name}
+    names = ", ".join(map(str, folds))
+    title = f"{folder.parent.name}, {folder.name}: folds {names}; "
+    title += f"{config.model.backbone} ({config.model.weights}), seed {config.seed}"
+    summaries = {protocol: summarise_runs(folds, protocol) for protocol in PROTOCOLS}
+    columns = read_predictions(newest.predictions_file("last")).columns
+    return Results(title, list(columns[2:]), summaries, sorted(others))
+
+
+def test_checkpoint(
+    where: str, data: DataConfig, folds: Sequence[int], allow_other_crop: bool = False
+) -> tuple[FoldSummary, list[str]]:
+    """Run a checkpoint on the test clips of folds. It must not have been trained on these.
+
+    Args:
+        where: A checkpoint's or a run's folder, or a model's name on the Hub.
+        data: The data.
+        folds: Folds to test on.
+        allow_other_crop: Go on although the faces were cropped otherwise than in training.
+
+    Returns:
+        The summary, and the K classes.
+
+    Raises:
+        CheckpointError: There is no such checkpoint, or the data has other classes or crops.
+        DataError: The data does not hold together.
+    """
+    model = load_checkpoint(where)
+    manifest = read_manifest(Path(data.manifest))
+    check_fits(model, manifest.class_names, manifest.crop, allow_other_crop)
+    check_frames(manifest, Path(data.root))
+    accelerator = Accelerator()
+    prepared = accelerator.prepare(model)
+    matrices = []
+    for fold in folds:
+        run = RunConfig(data, fold, model.config)
+        dataset = build_dataset(manifest, "test", run, model.backbone.image_size)
+        loader = accelerator.prepare(build_loader(dataset, run.train.batch_size, data.workers))
+        predictions = predict_clips(prepared, loader, accelerator, manifest.class_names)
+        matrices.append(confusion_of(predictions))
+    return summarise_folds(folds, matrices), model.class_names
+
+
+def summarise_runs(runs: Mapping[int, RunFolder], protocol: Protocol) -> FoldSummary:
+    """Summarise the predictions files of finished runs.
+
+    Args:
+        runs: Run by fold.
+        protocol: Which epoch's predictions.
+
+    Raises:
+        DataError: A predictions file is missing.
+    """
+    tables = [read_predictions(run.predictions_file(protocol)) for run in runs.values()]
+    return summarise_folds(list(runs), [confusion_of(table) for table in tables])

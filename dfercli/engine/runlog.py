@@ -1,0 +1,196 @@
+"""The folder of a run: what was asked for, what happened, and whether it is finished."""
+
+import json
+import platform
+import subprocess
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dfercli.config import RunConfig, from_dict, to_dict
+from dfercli.errors import CheckpointError, ConfigError
+from dfercli.files import write_json
+
+PACKAGES = (
+    "dfer",
+    "torch",
+    "torchvision",
+    "open_clip_torch",
+    "accelerate",
+    "numpy",
+    "opencv-python",
+)
+WITHOUT_EFFECT = ("data.manifest", "data.root", "data.workers")
+"""Settings that may differ between two calls of one run: they do not change its result."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """`runs/<dataset>/<variant>/fold<k>` and the names of the files in it.
+
+    Attributes:
+        path: The folder.
+    """
+
+    path: Path
+
+    @property
+    def fold(self) -> int:
+        """The fold that the run tests."""
+        return int(self.path.name.removeprefix("fold"))
+
+    @property
+    def run_file(self) -> Path:
+        """Configuration, command, versions, and whether the run is finished."""
+        return self.path / "run.json"
+
+    @property
+    def metrics_file(self) -> Path:
+        """A line an epoch."""
+        return self.path / "metrics.jsonl"
+
+    def checkpoint(self, which: str) -> Path:
+        """Folder of the `best` or the `last` epoch's checkpoint."""
+        return self.path / which
+
+    def predictions_file(self, which: str) -> Path:
+        """Predictions of the `best` or the `last` epoch on the test fold."""
+        return self.path / f"predictions_{which}.csv"
+
+    def read(self) -> dict[str, Any]:
+        """Give the entries of `run.json`.
+
+        Raises:
+            CheckpointError: There is none, or it is damaged.
+        """
+        try:
+            entries: dict[str, Any] = json.loads(self.run_file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"no run in {self.path}; train one with `dfer train`") from error
+        return entries
+
+    def read_config(self) -> RunConfig:
+        """Give the configuration of the run."""
+        return from_dict(RunConfig, self.read()["config"])
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run was trained to its end."""
+        return self.run_file.is_file() and bool(self.read().get("finished"))
+
+    def start(self, config: RunConfig, fingerprint: str, command: str, device: str) -> None:
+        """Begin a run from its first epoch."""
+        self.metrics_file.unlink(missing_ok=True)
+        write_json(
+            self.run_file,
+            {
+                "config": to_dict(config),
+                "data_fingerprint": fingerprint,
+                "command": command,
+                "device": device,
+                "versions": {name: version(name) for name in PACKAGES}
+                | {"python": platform.python_version()},
+                "commit": _git_commit(),
+                "finished": False,
+            },
+        )
+
+    def append_metrics(self, values: dict[str, Any]) -> None:
+        """Add a line to the metrics."""
+        with self.metrics_file.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(values) + "\n")
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """Give the lines of the metrics, one an epoch."""
+        text = self.metrics_file.read_text(encoding="utf-8")
+        return [json.loads(line) for line in text.splitlines()]
+
+    def finish(self) -> None:
+        """Mark the run as trained to its end."""
+        write_json(self.run_file, self.read() | {"finished": True})
+
+    def check_same(self, config: RunConfig, fingerprint: str) -> None:
+        """Refuse to mix two runs in one folder.
+
+        Raises:
+            ConfigError: The run in the folder has other settings or other data.
+        """
+        if not self.run_file.is_file():
+            return
+        entries = self.read()
+        before, now = _flat(entries["config"]), _flat(json.loads(json.dumps(to_dict(config))))
+        before["data"], now["data"] = entries["data_fingerprint"], fingerprint
+        changed = [
+            f"{name} {before.get(name)} -> {now.get(name)}"
+            for name in sorted(before.keys() | now.keys())
+            if before.get(name) != now.get(name) and name not in WITHOUT_EFFECT
+        ]
+        if changed:
+            raise ConfigError(
+                f"{self.path} holds a run with other settings ({'; '.join(changed)}); "
+                f"name another --runs folder, or give --overwrite"
+            )
+
+
+def run_folder(runs: Path, config: RunConfig) -> RunFolder:
+    """Give the folder of a run below the folder of all runs."""
+    return RunFolder(runs / config.data.dataset / config.model.variant / f"fold{config.fold}")
+
+
+def find_runs(runs: Path, dataset: str = "*", variant: str = "*") -> list[RunFolder]:
+    """Give the finished runs of a dataset and a variant, or of all."""
+    found = (RunFolder(path.parent) for path in runs.glob(f"{dataset}/{variant}/fold*/run.json"))
+    return [run for run in found if run.finished]
+
+
+def find_newest_run(runs: Path, dataset: str = "*", variant: str = "*") -> RunFolder:
+    """Give the run that was finished last.
+
+    Raises:
+        CheckpointError: None is finished.
+    """
+    finished = find_runs(runs, dataset, variant)
+    if not finished:
+        where = runs / dataset / variant if (dataset, variant) != ("*", "*") else runs
+        raise CheckpointError(f"no finished run in {where}; train one with `dfer train`")
+    return max(finished, key=lambda run: run.run_file.stat().st_mtime)
+
+
+def find_folds(variant_folder: Path) -> dict[int, RunFolder]:
+    """Give the finished runs of one variant by fold, in order."""
+    dataset, variant = variant_folder.parent.name, variant_folder.name
+    finished = find_runs(variant_folder.parent.parent, dataset, variant)
+    return {run.fold: run for run in sorted(finished, key=lambda run: run.fold)}
+
+
+def describe_device() -> str:
+    """Name the device that training would use."""
+    if torch.cuda.is_available():
+        return str(torch.cuda.get_device_name())
+    return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
+def _git_commit() -> str | None:
+    """Commit of the checkout that this package runs from; None where it was installed."""
+    checkout = Path(__file__).parents[2]
+    if not (checkout / ".git").exists():
+        return None
+    command = ["git", "-C", str(checkout), "describe", "--always", "--dirty"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return answer.stdout.strip()
