@@ -66,6 +66,8 @@ def read_frames(path: Path, max_fps: float | None = None) -> Iterator[Frame]:
 def write_video(path: Path, images_rgb: Iterable[np.ndarray], fps: float) -> None:
     """Write frames of one size as an MPEG-4 file, replacing `path` only when it is whole.
 
+    MPEG-4 has even sides only: an odd one loses its last row or column.
+
     Raises:
         VideoError: OpenCV was built without an MPEG-4 encoder, or there is no frame.
     """
@@ -102,8 +104,12 @@ def write_image(path: Path, image_rgb: np.ndarray, quality: int = 95) -> None:
     """Encode a (H, W, 3) uint8 RGB image by the suffix of its path.
 
     Raises:
-        VideoError: The folder is missing or not writable.
+        VideoError: The folder is missing or not writable, or the suffix names no image format.
     """
+    if not cv2.haveImageWriter(path.name):
+        raise VideoError(f"cannot write {path}: no image format of this suffix; use .jpg or .png")
     image_bgr = cv2.cvtColor(image_rgb, cv2.COLOR_RGB2BGR)
-    if not cv2.imwrite(str(path), image_bgr, [cv2.IMWRITE_JPEG_QUALITY, quality]):
+    is_jpeg = path.suffix.lower() in (".jpg", ".jpeg")
+    settings = [cv2.IMWRITE_JPEG_QUALITY, quality] if is_jpeg else []  # others complain about it
+    if not cv2.imwrite(str(path), image_bgr, settings):
         raise VideoError(f"cannot write {path}; is its folder there, and the disk not full?")

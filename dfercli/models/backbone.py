@@ -168,7 +168,7 @@ def load_clip(name: str, weights: str) -> open_clip.CLIP:
         return _quietly(open_clip.create_model, name, pretrained=weights, weights_only=True)
     except Exception as error:  # open_clip, the Hub and the decoders raise many kinds
         if Path(weights).is_file():
-            reason = str(error).strip().splitlines()[0]
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise WeightsError(f"cannot load {weights} into {name}: {reason}") from error
         raise WeightsError(
             f"weights {weights!r} of {name} are neither cached nor to be fetched (no network?); "

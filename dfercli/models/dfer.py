@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -111,26 +112,45 @@ class DFERModel(nn.Module, PyTorchModelHubMixin):
         (save_directory / CONFIG_FILE).write_text(text + "\n", encoding="utf-8")
 
     @classmethod
-    def _from_pretrained(cls, *, model_id: str, **kwargs: Any) -> "DFERModel":
-        options = {name: kwargs.get(name) for name in ("revision", "cache_dir", "token")}
-        options["force_download"] = bool(kwargs.get("force_download"))
-        options["local_files_only"] = bool(kwargs.get("local_files_only"))
-        settings = json.loads(_fetch(model_id, CONFIG_FILE, options).read_text(encoding="utf-8"))
-        if not {"model", "class_names"} <= settings.keys():
-            raise CheckpointError(f"{model_id} was not written by dfer: no model in {CONFIG_FILE}")
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | Path,
+        *,
+        map_location: str = "cpu",
+        **hub_options: Any,
+    ) -> "DFERModel":
+        """Load a trained model, in evaluation mode.
+
+        The mixin's own method is replaced: it reads the files before it calls us, with errors that
+        are not one line.
+
+        Args:
+            pretrained_model_name_or_path: A folder, or a model on the Hub.
+            map_location: Device to put the model on.
+            hub_options: Of `huggingface_hub.hf_hub_download`, such as `revision` and `token`.
+
+        Raises:
+            CheckpointError: There is no such checkpoint, or its files do not hold together.
+        """
+        model_id = str(pretrained_model_name_or_path)
+        settings = _read_settings(model_id, _fetch(model_id, CONFIG_FILE, hub_options))
         config, class_names = from_dict(ModelConfig, settings["model"]), settings["class_names"]
         backbone = CLIPBackbone(build_visual(config.backbone))
         texts = torch.zeros(len(class_names), backbone.embed_width)
         model = assemble(config, class_names, backbone, texts)
         model.settings = settings
-        weights = load_file(_fetch(model_id, WEIGHTS_FILE, options))
+        weights = _fetch(model_id, WEIGHTS_FILE, hub_options)
         try:
-            model.load_state_dict(weights)
+            model.load_state_dict(load_file(weights))
+        except SafetensorError as error:
+            raise CheckpointError(
+                f"cannot read {WEIGHTS_FILE} of {model_id}: {error}; is it whole? copy it again"
+            ) from error
         except RuntimeError as error:
             raise CheckpointError(
                 f"{model_id}: {WEIGHTS_FILE} does not fit {CONFIG_FILE}; was one replaced?"
             ) from error
-        return model.to(kwargs.get("map_location") or "cpu").eval()
+        return model.to(map_location).eval()
 
 
 def build_model(
@@ -148,9 +168,10 @@ def build_model(
         UnknownNameError: open_clip has no such backbone.
     """
     clip = load_clip(config.backbone, config.weights)
-    prompts = [config.prompt_template.format(name) for name in class_names]
+    prompts = [config.prompt_template.replace("{}", name) for name in class_names]
     texts = encode_prompts(clip, config.backbone, prompts) if config.text else None
-    model = assemble(config, class_names, CLIPBackbone(clip.visual), texts, float(clip.logit_scale))
+    scale = clip.logit_scale.item()
+    model = assemble(config, class_names, CLIPBackbone(clip.visual), texts, scale)
     model.settings["crop"] = crop
     return model
 
@@ -194,6 +215,17 @@ def contrastive_loss(logits: Tensor, labels: Tensor) -> Tensor:
         labels: (B,) int64.
     """
     return F.cross_entropy(logits, labels)
+
+
+def _read_settings(model_id: str, path: Path) -> dict[str, Any]:
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"cannot read {CONFIG_FILE} of {model_id}: {error}") from error
+    ours = isinstance(settings, dict) and isinstance(settings.get("model"), dict)
+    if not ours or not isinstance(settings.get("class_names"), list):
+        raise CheckpointError(f"{model_id} was not written by dfer: no model in {CONFIG_FILE}")
+    return settings
 
 
 def _fetch(model_id: str, name: str, options: dict[str, Any]) -> Path:
