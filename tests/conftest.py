@@ -1,0 +1,92 @@
+"""A tiny CLIP that runs the very code that ViT-B/32 runs, and models and clips made for it."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # a worker a core: more threads would only wait
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+TINY_NAME = "test-ViT-tiny"
+TINY_CONFIG = {
+    "embed_dim": 32,
+    "vision_cfg": {
+        "image_size": 32,
+        "layers": 2,
+        "width": 64,
+        "head_width": 32,
+        "patch_size": 16,
+    },
+    "text_cfg": {
+        "context_length": 12,
+        "vocab_size": 49408,
+        "width": 32,
+        "heads": 2,
+        "layers": 2,
+    },
+}
+
+
+@pytest.fixture(scope="session")
+def tiny_name(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Name of a backbone of two layers, known to open_clip from now on."""
+    import open_clip
+
+    path: Path = tmp_path_factory.mktemp("backbones") / f"{TINY_NAME}.json"
+    path.write_text(json.dumps(TINY_CONFIG), encoding="utf-8")
+    open_clip.add_model_config(path)
+    return TINY_NAME
+
+
+@pytest.fixture
+def tiny_clip(tiny_name: str) -> Any:
+    """open_clip's own model of this name, both towers, the same random weights each time."""
+    import open_clip
+    import torch
+
+    torch.manual_seed(7)
+    return open_clip.create_model(tiny_name).eval()
+
+
+@pytest.fixture(scope="session")
+def class_names() -> tuple[str, ...]:
+    """K = 5 classes."""
+    return ("happiness", "sadness", "anger", "surprise", "fear")
+
+
+@pytest.fixture
+def make_config(tiny_name: str) -> Callable[..., Any]:
+    """Make a ModelConfig of the tiny backbone with random weights, and any other settings."""
+    from dfercli.config import ModelConfig
+
+    return lambda **settings: ModelConfig(backbone=tiny_name, weights="random", **settings)
+
+
+@pytest.fixture
+def make_model(make_config: Callable[..., Any], class_names: tuple[str, ...]) -> Callable[..., Any]:
+    """Build a model by the settings of its ModelConfig, the same random weights each time."""
+    import torch
+
+    from dfercli.models.dfer import build_model
+
+    def make(**settings: Any) -> Any:
+        torch.manual_seed(7)
+        return build_model(make_config(**settings), class_names)
+
+    return make
+
+
+@pytest.fixture
+def make_clips() -> Callable[..., Any]:
+    """Draw clips (B, T, 3, 32, 32) of noise, the same each time."""
+    import torch
+
+    def make(batch: int = 3, frames: int = 8) -> Any:
+        generator = torch.Generator().manual_seed(11)
+        return torch.randn(batch, frames, 3, 32, 32, generator=generator)
+
+    return make

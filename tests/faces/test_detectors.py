@@ -1,0 +1,142 @@
+"""Each detector behind its protocol: on a real portrait, on nothing, and when it cannot be made."""
+
+import numpy as np
+import pytest
+from skimage import data
+
+import dfercli.faces.face_alignment as fan
+from dfercli.errors import DetectorError, UnknownNameError
+from dfercli.faces import DETECTORS, load_detector
+from dfercli.faces.base import Face, box_iou
+from dfercli.faces.face_alignment import FANDetector
+
+PORTRAIT_POINTS = np.array([(206, 104), (249, 106), (226, 131), (204, 141), (246, 144)])
+"""The astronaut's five landmarks, read off the picture by eye."""
+
+
+class _Network:
+    """Stands for face_alignment's network, whose weights cannot be had here."""
+
+    def __init__(self, faces):
+        self._faces = faces
+
+    def get_landmarks_from_image(self, image, return_bboxes):
+        assert return_bboxes
+        if not self._faces or image.std() == 0:
+            return None, None, None
+        points, boxes = zip(*self._faces, strict=True)
+        return list(points), None, list(boxes)
+
+
+def _points_68():
+    """68 points whose eyes, nose and mouth are the portrait's, and all others far away."""
+    points = np.full((68, 2), 1e6)
+    left_eye, right_eye, nose, left_mouth, right_mouth = PORTRAIT_POINTS
+    ring = 4 * np.array([(-1, 0), (-0.5, -1), (0.5, -1), (1, 0), (0.5, 1), (-0.5, 1)])
+    points[36:42], points[42:48] = left_eye + ring, right_eye + ring
+    points[30], points[48], points[54] = nose, left_mouth, right_mouth
+    return points.astype(np.float32)
+
+
+@pytest.fixture(params=sorted(DETECTORS))
+def detector(request, monkeypatch):
+    """Every detector by its public name, without the network."""
+    box = np.array([181, 61, 269, 173, 0.99], dtype=np.float32)
+    network = _Network([(_points_68(), box)])
+    monkeypatch.setattr(fan.face_alignment, "FaceAlignment", lambda *args, **kwargs: network)
+    return load_detector(request.param)
+
+
+def test_a_portrait_has_one_face_with_five_points_in_order(detector):
+    (face,) = detector.detect(data.astronaut())
+    assert isinstance(face, Face)
+    assert face.box_xyxy.shape == (4,)
+    assert face.landmarks_xy.shape == (5, 2)
+    assert box_iou(face.box_xyxy, np.array([178.0, 60.0, 272.0, 176.0])) > 0.8
+    assert np.abs(face.landmarks_xy - PORTRAIT_POINTS).max() < 6  # an eye is 20 pixels wide
+    assert 0.9 < face.score <= 1
+
+
+def test_the_image_is_not_changed(detector):
+    image_rgb = data.astronaut()
+    detector.detect(image_rgb)
+    assert np.array_equal(image_rgb, data.astronaut())
+
+
+@pytest.mark.parametrize("shape", [(240, 320), (480, 64), (20, 20), (8, 300), (1, 1)])
+@pytest.mark.parametrize("grey", [0, 127, 255])
+def test_a_blank_image_has_none(detector, shape, grey):
+    assert detector.detect(np.full((*shape, 3), grey, dtype=np.uint8)) == []
+
+
+def test_mtcnn_finds_two_faces():
+    portrait = data.astronaut()[:300, 100:400]
+    image_rgb = np.ascontiguousarray(np.hstack([portrait, portrait[:, ::-1]]))
+    faces = sorted(load_detector("mtcnn").detect(image_rgb), key=lambda face: face.box_xyxy[0])
+    assert [face.box_xyxy[0] < 300 for face in faces] == [True, False]
+    for face in faces:  # also the mirrored one: left is the image's left
+        left_eye, right_eye, nose, left_mouth, right_mouth = face.landmarks_xy
+        assert left_eye[0] < nose[0] < right_eye[0]
+        assert left_mouth[0] < right_mouth[0]
+        assert left_eye[1] < nose[1] < left_mouth[1]
+
+
+def test_mtcnn_finds_the_face_at_any_resolution():
+    detector, portrait = load_detector("mtcnn"), data.astronaut()
+    (small,) = detector.detect(np.ascontiguousarray(portrait[::3, ::3]))
+    (large,) = detector.detect(portrait.repeat(2, axis=0).repeat(2, axis=1))
+    for face, scale in ((small, 1 / 3), (large, 2)):
+        assert np.abs(face.landmarks_xy / scale - PORTRAIT_POINTS).max() < 9
+
+
+def test_fan_gives_each_face_its_own_points():
+    boxes = [np.array([10, 20, 30, 60, 0.9]), np.array([5, 5, 7, 9, 0.6])]
+    network = _Network([(_points_68(), boxes[0]), (_points_68() + 100, boxes[1])])
+    first, second = FANDetector(network).detect(data.astronaut())
+    assert np.allclose(first.landmarks_xy, PORTRAIT_POINTS)
+    assert np.allclose(second.landmarks_xy, PORTRAIT_POINTS + 100)
+    assert first.box_xyxy.tolist() == [10, 20, 30, 60]
+    assert (first.score, second.score) == (0.9, 0.6)
+
+
+@pytest.mark.parametrize("error", [OSError("no route to host"), RuntimeError("bad download")])
+def test_fan_without_network_names_the_other_detector(error, monkeypatch):
+    def fail(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr(fan.face_alignment, "FaceAlignment", fail)
+    with pytest.raises(DetectorError) as caught:
+        load_detector("face-alignment")
+    assert str(caught.value) == (
+        "the weights of face-alignment are neither cached nor to be fetched (no network?); "
+        "run once with network, or use --detector mtcnn, which carries its own"
+    )
+
+
+def test_an_unknown_detector_is_answered_with_the_known_ones():
+    with pytest.raises(UnknownNameError) as caught:
+        load_detector("retina")
+    assert str(caught.value) == "no detector 'retina'; known: face-alignment, mtcnn"
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "iou"),
+    [
+        ((0, 0, 10, 10), (0, 0, 10, 10), 1.0),
+        ((0, 0, 10, 10), (5, 0, 15, 10), 50 / 150),
+        ((0, 0, 10, 10), (2, 2, 4, 7), 10 / 100),
+        ((0, 0, 10, 10), (10, 0, 20, 10), 0.0),
+        ((0, 0, 10, 10), (20, 20, 30, 30), 0.0),
+        ((5, 5, 5, 5), (5, 5, 5, 5), 0.0),
+    ],
+)
+def test_overlap_of_boxes(a, b, iou):
+    a, b = np.array(a, dtype=float), np.array(b, dtype=float)
+    assert box_iou(a, b) == box_iou(b, a) == pytest.approx(iou)
+
+
+@pytest.mark.parametrize(
+    ("box", "area"), [((10, 20, 14, 25), 20.0), ((14, 20, 10, 25), 0.0), ((14, 25, 10, 20), 0.0)]
+)
+def test_area_of_a_face(box, area):
+    assert Face(np.array(box), np.zeros((5, 2)), 1.0).area == area

@@ -1,0 +1,129 @@
+"""Costs against arithmetic done by hand, and against the paper's "FLOPs(G)" column."""
+
+from functools import cache
+
+import open_clip
+import pytest
+import torch
+
+from dfercli.config import ModelConfig
+from dfercli.errors import UnknownNameError
+from dfercli.models.dfer import build_model
+from dfercli.models.flops import measure_cost
+
+CLASSES = ("happiness", "sadness", "neutral", "anger", "surprise", "disgust", "fear")
+OFF = {"interfit": False, "msta": False, "biehpro": False}
+
+# ViT-B/32 on 8 frames at 224 px: 49 patches, 12 blocks, D = 768, E = 512.
+PATCHES = 8 * 49 * 768 * (3 * 32 * 32)
+MLPS = 8 * 12 * 50 * 2 * 768 * 3072
+PROJECTION = 8 * 768 * 512
+BASELINE = PATCHES + MLPS + PROJECTION
+TOKEN = 8 * 12 * 768 * 768
+LSTM = 8 * 12 * 2 * 4 * (768 + 768) * 768
+REDUCE = 8 * 12 * 1536 * 768
+INTERFIT = BASELINE + TOKEN + LSTM + REDUCE
+MSTA = INTERFIT + 3 * 2 * 512 * 512 + 1024 * 512
+BLOCK = (7 + 7) * 2 * 512 * 2048
+
+
+@cache
+def _measure(config):
+    return measure_cost(config, CLASSES)
+
+
+@pytest.mark.parametrize(
+    ("settings", "macs", "printed"),
+    [
+        (OFF, BASELINE, 23.58),
+        ({**OFF, "interfit": True}, INTERFIT, 24.65),
+        ({}, MSTA + 2 * BLOCK, 24.71),
+        ({"num_blocks": 1}, MSTA + BLOCK, 24.68),
+        ({"num_blocks": 2}, MSTA + 2 * BLOCK, 24.71),
+        ({"num_blocks": 3}, MSTA + 3 * BLOCK, 24.74),
+        ({"num_blocks": 4}, MSTA + 4 * BLOCK, 24.77),
+        ({"num_blocks": 5}, MSTA + 5 * BLOCK, 24.80),
+    ],
+)
+def test_the_papers_column_at_both_decimals(settings, macs, printed):
+    cost = _measure(ModelConfig(**settings))
+    assert cost.paper_macs == macs
+    assert f"{cost.paper_macs / 1e9:.2f}" == f"{printed:.2f}"
+
+
+@pytest.mark.parametrize(
+    ("settings", "macs"),
+    [
+        ({"biehpro": False}, MSTA),
+        ({"biehpro": False, "text": False}, MSTA + 512 * 7),
+    ],
+)
+def test_the_two_cells_that_the_paper_truncates(settings, macs):
+    # 24.6552 is printed as 24.65, and the head of the row without text adds 0.0000036 to it.
+    cost = _measure(ModelConfig(**settings))
+    assert cost.paper_macs == macs
+    assert cost.paper_macs / 1e9 == pytest.approx(24.65, abs=0.01)
+
+
+ATTENTION = 8 * 12 * 50 * 4 * 768 * 768 + 8 * 12 * 2 * 50 * 50 * 768
+"""Of the backbone's blocks: input and output projections, then QK and AV."""
+
+
+def test_true_cost_of_the_baseline_has_the_attention_too():
+    cost = _measure(ModelConfig(**OFF))
+    assert cost.true_macs == BASELINE + ATTENTION
+    assert f"{cost.true_macs / 1e9:.1f}" == "35.3"
+
+
+def test_true_cost_of_interfit_has_its_own_attention_and_the_token_in_clips():
+    cost = _measure(ModelConfig(interfit=True, msta=False, biehpro=False))
+    between_frames = 12 * (8 * 4 * 768 * 768 + 2 * 8 * 8 * 768)
+    one_more_key = 8 * 12 * (2 * 768 * 768 + 2 * 50 * 768)
+    assert cost.true_macs == INTERFIT + ATTENTION + between_frames + one_more_key
+
+
+@pytest.mark.parametrize("cross_attention", ["paired", "all"])
+def test_true_cost_of_prompts_has_their_cross_attention(cross_attention):
+    def true_macs(**settings):
+        config = ModelConfig(interfit=False, msta=False, num_blocks=1, **settings)
+        return _measure(config).true_macs
+
+    projections = 14 * 2 * 512 * 512
+    if cross_attention == "all":  # queries and keys, then QK and AV over 7 rows
+        projections = 14 * 4 * 512 * 512 + 2 * 2 * 7 * 7 * 512
+    prompts = true_macs(cross_attention=cross_attention) - true_macs(biehpro=False)
+    assert prompts == BLOCK + projections
+
+
+def test_parameters_of_the_baseline_are_clips():
+    cost = _measure(ModelConfig(**OFF))
+    assert cost.trainable == 87_849_216 + 1  # the visual tower of ViT-B/32 and the temperature
+    assert cost.total == 151_277_313  # all of CLIP ViT-B/32
+    without_text = _measure(ModelConfig(**OFF, text=False))
+    assert without_text.trainable == without_text.total == 87_849_216 + 7 * 513
+
+
+def test_parameters_are_those_of_the_model_that_is_built(make_config, tiny_name):
+    config = make_config()
+    model, clip = build_model(config, CLASSES), open_clip.create_model(tiny_name)
+    cost = _measure(config)
+    assert cost.trainable == sum(p.numel() for p in model.parameters() if p.requires_grad)
+    text_tower = sum(p.numel() for n, p in clip.named_parameters() if not n.startswith("visual."))
+    assert cost.total == cost.trainable + text_tower - clip.logit_scale.numel()
+
+
+def test_twice_the_frames_cost_twice_in_the_backbone():
+    cost = _measure(ModelConfig(**OFF, num_frames=16))
+    assert cost.paper_macs == 2 * BASELINE
+
+
+def test_nothing_random_is_drawn():
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    measure_cost(ModelConfig(), CLASSES)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_an_unknown_backbone_is_answered_with_the_known_ones():
+    with pytest.raises(UnknownNameError, match=r"no backbone 'ViT-B-33'; known: .*ViT-B-32"):
+        _measure(ModelConfig(backbone="ViT-B-33"))

@@ -1,0 +1,158 @@
+"""Settings: trips through JSON, names of variants, and each refusal."""
+
+import json
+from itertools import product
+
+import pytest
+
+from dfercli.config import (
+    DataConfig,
+    ModelConfig,
+    RunConfig,
+    TrainConfig,
+    from_dict,
+    require_at_least,
+    to_dict,
+)
+from dfercli.errors import ConfigError, DferError
+
+DATA = DataConfig(dataset="dfew", manifest="dfew.csv", root="/data/dfew", workers=0, hue=0.05)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        ModelConfig(),
+        ModelConfig(msta_pools=((3, 3), (5, 3), (7, 1)), num_frames=16, prompt_template="a {}"),
+        ModelConfig(biehpro=False, text=False, weights="random"),
+        DATA,
+        TrainConfig(epochs=3, lr=1e-4, accumulate=4, precision="bf16"),
+        RunConfig(data=DATA, fold=2),
+        RunConfig(DATA, 5, ModelConfig(msta=False), TrainConfig(batch_size=8), seed=3),
+    ],
+)
+def test_a_trip_through_json_changes_nothing(config):
+    there_and_back = from_dict(type(config), json.loads(json.dumps(to_dict(config))))
+    assert there_and_back == config
+    assert hash(there_and_back) == hash(config)  # lists from JSON came back as tuples
+
+
+def test_missing_settings_take_their_defaults():
+    assert from_dict(ModelConfig, {"num_blocks": 3}) == ModelConfig(num_blocks=3)
+
+
+def test_the_papers_recipe_is_the_default():
+    model, train = ModelConfig(), TrainConfig()
+    assert (model.backbone, model.num_frames, model.num_blocks) == ("ViT-B-32-quickgelu", 8, 2)
+    assert model.msta_pools == ((5, 3), (5, 3), (7, 1))
+    assert (train.lr, train.min_lr, train.weight_decay) == (2e-5, 2e-7, 5e-4)
+    assert (train.batch_size, train.epochs, train.warmup_epochs) == (32, 100, 5)
+
+
+@pytest.mark.parametrize(
+    ("cls", "values", "message"),
+    [
+        (ModelConfig, {"mtsa": True}, "unknown ModelConfig setting 'mtsa'"),
+        (TrainConfig, {"b": 1, "a": 1}, "unknown TrainConfig setting 'a'"),
+        (DataConfig, {"dataset": "dfew", "root": "."}, "incomplete DataConfig: .*'manifest'"),
+        (RunConfig, {"data": {"dataset": "dfew"}, "fold": 1}, "incomplete DataConfig"),
+        (RunConfig, {"data": to_dict(DATA)}, "incomplete RunConfig: .*'fold'"),
+        (
+            RunConfig,
+            {"data": to_dict(DATA), "fold": 1, "model": {"num_frames": 0}},
+            "num_frames is 0; it must be at least 1",
+        ),
+    ],
+)
+def test_from_dict_names_what_is_wrong(cls, values, message):
+    with pytest.raises(ConfigError, match=message):
+        from_dict(cls, values)
+
+
+@pytest.mark.parametrize(
+    ("cls", "settings", "message"),
+    [
+        (ModelConfig, {"num_frames": 0}, "num_frames is 0; it must be at least 1"),
+        (ModelConfig, {"num_blocks": -1}, "num_blocks is -1; it must be at least 1"),
+        (
+            ModelConfig,
+            {"cross_attention": "both"},
+            "no cross_attention 'both'; known: paired, all",
+        ),
+        (
+            ModelConfig,
+            {"prompt_template": "a face"},
+            "prompt_template 'a face' has no {} for the class",
+        ),
+        (
+            ModelConfig,
+            {"text": False},
+            "without text there are no prompts; turn biehpro off too",
+        ),
+        (
+            ModelConfig,
+            {"text_prompt": False, "visual_prompt": False},
+            "biehpro without text_prompt and visual_prompt; turn biehpro off",
+        ),
+        (TrainConfig, {"epochs": 0}, "epochs is 0; it must be at least 1"),
+        (TrainConfig, {"warmup_epochs": -1}, "warmup_epochs is -1; it must be at least 0"),
+        (TrainConfig, {"batch_size": 0}, "batch_size is 0; it must be at least 1"),
+        (TrainConfig, {"accumulate": 0}, "accumulate is 0; it must be at least 1"),
+        (
+            TrainConfig,
+            {"batch_size": 32, "accumulate": 3},
+            "batch_size 32 cannot be split over 3 accumulation steps; choose a multiple",
+        ),
+    ],
+)
+def test_values_that_cannot_be_used_are_refused(cls, settings, message):
+    with pytest.raises(ConfigError) as caught:
+        cls(**settings)
+    assert str(caught.value) == message
+
+
+def test_refusals_are_errors_for_users():
+    assert issubclass(ConfigError, DferError)
+    require_at_least("epochs", 1, 1)
+    with pytest.raises(DferError):
+        require_at_least("epochs", 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("settings", "variant"),
+    [
+        ({}, "full"),
+        ({"interfit": False, "msta": False, "biehpro": False}, "baseline"),
+        ({"biehpro": False}, "interfit-msta"),
+        ({"interfit": False}, "msta-biehpro"),
+        ({"biehpro": False, "text": False}, "interfit-msta-notext"),
+        ({"num_blocks": 4}, "full-m4"),
+        ({"visual_prompt": False}, "full-tp"),
+        ({"text_prompt": False, "cross_attention": "all"}, "full-vp-all"),
+    ],
+)
+def test_variants_have_telling_names(settings, variant):
+    assert ModelConfig(**settings).variant == variant
+
+
+def test_no_two_variants_share_a_name():
+    configs = []
+    for interfit, msta in product((True, False), repeat=2):
+        configs += [
+            ModelConfig(interfit=interfit, msta=msta, biehpro=False, text=text)
+            for text in (True, False)
+        ]
+        configs += [
+            ModelConfig(
+                interfit=interfit,
+                msta=msta,
+                text_prompt=text_prompt,
+                visual_prompt=visual_prompt,
+                num_blocks=num_blocks,
+                cross_attention=cross_attention,
+            )
+            for text_prompt, visual_prompt in ((True, True), (True, False), (False, True))
+            for num_blocks in (1, 2, 3, 4, 5)
+            for cross_attention in ("paired", "all")
+        ]
+    assert len({config.variant for config in configs}) == len(configs) == 4 * (2 + 3 * 5 * 2)

@@ -1,0 +1,189 @@
+"""Videos and images: what is written comes back, and what cannot be read says so in one line."""
+
+import cv2
+import numpy as np
+import pytest
+
+from dfercli.errors import VideoError
+from dfercli.video import FALLBACK_FPS, read_frames, read_image, write_image, write_video
+
+LOSS = 6
+"""Grey levels that MPEG-4 and JPEG may be off by on a plain frame."""
+
+
+def _plain_frames(count, height=48, width=64):
+    """Frames of one colour each, brighter from frame to frame, and far more red than blue."""
+    for index in range(count):
+        yield np.full((height, width, 3), (100 + 10 * index, 60, 10), dtype=np.uint8)
+
+
+@pytest.fixture
+def video(tmp_path):
+    """60 frames at 30 a second."""
+    path = tmp_path / "two seconds.mp4"
+    write_video(path, (np.zeros((32, 32, 3), dtype=np.uint8) for _ in range(60)), fps=30.0)
+    return path
+
+
+@pytest.mark.parametrize("fps", [10.0, 24.0, 29.97])
+def test_a_video_comes_back_as_it_was_written(tmp_path, fps):
+    path = tmp_path / "folder" / "clip.mp4"
+    write_video(path, _plain_frames(12), fps)
+    frames = list(read_frames(path))
+    assert [frame.index for frame in frames] == list(range(12))
+    assert [frame.time_s for frame in frames] == pytest.approx([i / fps for i in range(12)], 1e-3)
+    for frame, written in zip(frames, _plain_frames(12), strict=True):
+        assert frame.image_rgb.dtype == np.uint8
+        assert frame.image_rgb.shape == (48, 64, 3)
+        assert np.abs(frame.image_rgb.astype(int) - written).max() <= LOSS
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("name", ["with space.mp4", "Gesicht-ß-顔.mp4", "100%d 001.mp4", "a.avi"])
+def test_paths_of_any_letters_work(tmp_path, name):
+    path = tmp_path / "données été" / name
+    write_video(path, _plain_frames(3), fps=10.0)
+    assert len(list(read_frames(path))) == 3
+
+
+@pytest.mark.parametrize(
+    ("written", "read"), [((33, 47), (32, 46)), ((31, 64), (30, 64)), ((48, 65), (48, 64))]
+)
+def test_an_odd_side_loses_its_last_pixel(tmp_path, written, read):
+    write_video(tmp_path / "odd.mp4", _plain_frames(2, *written), fps=10.0)
+    assert next(read_frames(tmp_path / "odd.mp4")).image_rgb.shape == (*read, 3)
+
+
+@pytest.mark.parametrize(
+    ("max_fps", "indices"),
+    [
+        (None, list(range(60))),
+        (1, [0, 30]),
+        (4, [0, 8, 15, 23, 30, 38, 45, 53]),
+        (10, list(range(0, 60, 3))),
+        (30, list(range(60))),
+        (1000, list(range(60))),
+    ],
+)
+def test_thinning_keeps_the_first_frame_of_each_interval(video, max_fps, indices):
+    frames = list(read_frames(video, max_fps))
+    assert [frame.index for frame in frames] == indices
+    assert [frame.time_s for frame in frames] == pytest.approx([i / 30 for i in indices])
+
+
+def test_thinning_by_a_rate_that_does_not_divide_is_even(video):
+    indices = [frame.index for frame in read_frames(video, max_fps=20)]
+    assert len(indices) == 40
+    assert set(np.diff(indices)) == {1, 2}
+
+
+def test_a_container_without_a_rate_is_read_at_the_assumed_one(video, monkeypatch):
+    class Rateless:
+        """OpenCV's class, which cannot be subclassed, but for the rate."""
+
+        def __init__(self, path):
+            self._capture = opencv(path)
+            self.grab, self.retrieve = self._capture.grab, self._capture.retrieve
+            self.release = self._capture.release
+
+        def get(self, prop):
+            return 0.0
+
+    opencv = cv2.VideoCapture
+    monkeypatch.setattr(cv2, "VideoCapture", Rateless)
+    assert list(read_frames(video))[25].time_s == 25 / FALLBACK_FPS == 1.0
+
+
+@pytest.mark.parametrize("name", ["missing.mp4", "."])
+def test_a_missing_video_is_named(tmp_path, name):
+    path = tmp_path / name
+    with pytest.raises(VideoError) as caught:
+        list(read_frames(path))
+    assert str(caught.value) == f"no video at {path}; check the path"
+
+
+def test_nothing_is_opened_before_the_first_frame_is_asked_for(tmp_path):
+    frames = read_frames(tmp_path / "missing.mp4")
+    with pytest.raises(VideoError):
+        next(frames)
+
+
+@pytest.mark.parametrize("kind", ["zero bytes", "noise 001", "text", "cut off"])
+def test_a_file_that_is_no_whole_video_is_refused(video, tmp_path, kind):
+    content = {
+        "zero bytes": b"",
+        "noise 001": np.random.default_rng(0).bytes(5000),
+        "text": b"label,path\n",
+        "cut off": video.read_bytes()[: video.stat().st_size // 2],
+    }[kind]
+    path = tmp_path / f"{kind}.mp4"
+    path.write_bytes(content)
+    with pytest.raises(VideoError) as caught:
+        list(read_frames(path))
+    expected = f"cannot read {path}: no frame can be decoded; is it a video, and whole?"
+    assert str(caught.value) == expected
+
+
+def test_a_video_without_frames_is_not_written(tmp_path):
+    with pytest.raises(VideoError, match="no frames were given"):
+        write_video(tmp_path / "none.mp4", [], fps=10.0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_container_that_cannot_hold_the_codec_is_refused(tmp_path):
+    with pytest.raises(VideoError, match=r"cannot write .*clip\.xyz: OpenCV has no MPEG-4 encoder"):
+        write_video(tmp_path / "clip.xyz", _plain_frames(1), fps=10.0)
+
+
+def test_an_interrupted_video_leaves_the_old_one(video):
+    def interrupted():
+        yield from _plain_frames(2)
+        raise KeyboardInterrupt
+
+    before = video.read_bytes()
+    with pytest.raises(KeyboardInterrupt):
+        write_video(video, interrupted(), fps=10.0)
+    assert video.read_bytes() == before
+
+
+@pytest.mark.parametrize(("name", "loss"), [("a b.png", 0), ("ä.jpg", LOSS), ("A.JPEG", LOSS)])
+def test_an_image_comes_back_in_rgb(tmp_path, name, loss, capfd):
+    image_rgb = np.full((33, 47, 3), (200, 60, 10), dtype=np.uint8)
+    write_image(tmp_path / name, image_rgb)
+    read = read_image(tmp_path / name)
+    assert read.shape == (33, 47, 3)
+    assert read.dtype == np.uint8
+    assert np.abs(read.astype(int) - image_rgb).max() <= loss
+    assert capfd.readouterr().err == ""
+
+
+def test_a_lower_quality_makes_a_smaller_file(tmp_path):
+    image_rgb = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    write_image(tmp_path / "high.jpg", image_rgb)
+    write_image(tmp_path / "low.jpg", image_rgb, quality=30)
+    assert (tmp_path / "low.jpg").stat().st_size < (tmp_path / "high.jpg").stat().st_size / 2
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no image"])
+def test_a_file_that_is_no_image_is_refused(tmp_path, content):
+    path = tmp_path / "picture.jpg"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(VideoError) as caught:
+        read_image(path)
+    assert str(caught.value) == f"cannot read {path}: missing, cut off or no image"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("no folder/a.jpg", "is its folder there, and the disk not full"),
+        ("a.foo", "no image format of this suffix; use .jpg or .png"),
+        ("a", "no image format of this suffix"),
+    ],
+)
+def test_an_image_that_cannot_be_written_says_why(tmp_path, name, message):
+    with pytest.raises(VideoError, match=message) as caught:
+        write_image(tmp_path / name, np.zeros((4, 4, 3), dtype=np.uint8))
+    assert str(caught.value).startswith(f"cannot write {tmp_path / name}")
+    assert list(tmp_path.iterdir()) == []
