@@ -82,13 +82,26 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Which data to use, and how it is sampled and augmented.
+    """Which data to use.
 
     Attributes:
         dataset: Name of the manifest, and of the run folder.
         manifest: Path of the manifest's CSV.
         root: Folder that the manifest's paths are relative to.
         workers: Processes that load clips; 0 loads in the main process.
+    """
+
+    dataset: str
+    manifest: str
+    root: str
+    workers: int = 2
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """How training clips are changed; section 4.1 names the kinds, the strengths are our choice.
+
+    Attributes:
         crop_scale: Least share of the frame's area that a random crop keeps (our choice).
         brightness: Strength of the jitter (our choice, as the next three).
         contrast: Strength of the jitter.
@@ -97,10 +110,6 @@ class DataConfig:
         flip: Probability of a horizontal flip.
     """
 
-    dataset: str
-    manifest: str
-    root: str
-    workers: int = 2
     crop_scale: float = 0.8
     brightness: float = 0.4
     contrast: float = 0.4
@@ -154,6 +163,7 @@ class RunConfig:
         fold: The fold that is tested; all the others train.
         model: The model.
         train: The recipe.
+        augment: Changes of the training clips.
         seed: Seed of everything random in the run (our choice: 0).
     """
 
@@ -161,6 +171,7 @@ class RunConfig:
     fold: int
     model: ModelConfig = field(default_factory=ModelConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
     seed: int = 0
 
 

@@ -15,7 +15,7 @@ import typer
 
 from dfercli import __version__
 from dfercli.cli import options as opt
-from dfercli.config import DataConfig, ModelConfig, RunConfig, TrainConfig
+from dfercli.config import AugmentConfig, DataConfig, ModelConfig, RunConfig, TrainConfig
 from dfercli.errors import EXIT_SKIPPED, ConfigError, DferError, NoFaceError
 
 ABLATED = ("interfit", "msta", "biehpro", "text", "text_prompt", "visual_prompt", "num_blocks")
@@ -105,6 +105,7 @@ def preprocess(
 def train(
     model: ModelConfig,
     recipe: TrainConfig,
+    augment: AugmentConfig,
     dataset: opt.Dataset = None,
     folds: opt.Folds = None,
     workers: opt.Workers = opt.WORKERS,
@@ -119,7 +120,7 @@ def train(
     from dfercli.engine.train import train_folds
 
     chosen = _choose_folds(folds, data)
-    config = RunConfig(data, chosen[0], model, recipe, seed)
+    config = RunConfig(data, chosen[0], model, recipe, augment, seed)
     train_folds(config, chosen, runs, _command(), overwrite)
     _print_results(runs, data.dataset, model.variant, as_json=False)
 
@@ -170,6 +171,7 @@ def evaluate(
 def ablate(
     model: ModelConfig,
     recipe: TrainConfig,
+    augment: AugmentConfig,
     table: Annotated[int, typer.Option(help="Table of the paper: 2, 3, 4 or 5.")] = 2,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Count parameters and operations; train nothing.")
@@ -197,7 +199,7 @@ def ablate(
     else:
         data = _find_data(dataset, root, manifests, workers)
         chosen = _choose_folds(folds, data)
-        config = RunConfig(data, chosen[0], model, recipe, seed)
+        config = RunConfig(data, chosen[0], model, recipe, augment, seed)
         entries = run_table(table, config, chosen, runs, _command(), overwrite)
         names = ", ".join(map(str, chosen))
         title = f"Table {table} on {data.dataset}: mean over folds {names}; {model.backbone} "

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from dfercli.config import DataConfig, RunConfig
+from dfercli.config import AugmentConfig, RunConfig
 from dfercli.data.manifest import Manifest, Split
 from dfercli.data.sampling import sample_test, sample_train
 from dfercli.data.transforms import build_test_transform, build_train_transform
@@ -57,7 +57,7 @@ class ClipDataset(Dataset[tuple[Tensor, int, int]]):
         class_names: K classes; a label is the place in them.
         num_frames: T.
         size: Side of the frames that the model reads, in pixels.
-        config: Strengths of the augmentation.
+        augment: Strengths of the augmentation.
         seed: Of all that is random.
     """
 
@@ -68,7 +68,7 @@ class ClipDataset(Dataset[tuple[Tensor, int, int]]):
         class_names: tuple[str, ...],
         num_frames: int,
         size: int,
-        config: DataConfig,
+        augment: AugmentConfig,
         seed: int,
     ) -> None:
         self.clip_ids = list(rows["clip_id"])
@@ -76,7 +76,7 @@ class ClipDataset(Dataset[tuple[Tensor, int, int]]):
         self._folders = [root / path for path in rows["path"]]
         self._num_frames = num_frames
         self._seed = seed
-        self._train_transform = build_train_transform(config, size)
+        self._train_transform = build_train_transform(augment, size)
         self._test_transform = build_test_transform(size)
 
     def __len__(self) -> int:
@@ -141,7 +141,7 @@ def build_dataset(manifest: Manifest, split: Split, run: RunConfig, size: int) -
     """
     rows, root = manifest.select(run.fold, split), Path(run.data.root)
     num_frames = run.model.num_frames
-    return ClipDataset(rows, root, manifest.class_names, num_frames, size, run.data, run.seed)
+    return ClipDataset(rows, root, manifest.class_names, num_frames, size, run.augment, run.seed)
 
 
 def build_loader(

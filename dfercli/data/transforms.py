@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
-from dfercli.config import DataConfig
+from dfercli.config import AugmentConfig
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -14,7 +14,7 @@ CROP_RATIO = (0.9, 1.1)
 """Width over height of a random crop (our choice: more would change the face's proportions)."""
 
 
-def build_train_transform(config: DataConfig, size: int) -> v2.Transform:
+def build_train_transform(config: AugmentConfig, size: int) -> v2.Transform:
     """Random crop, colour jitter and flip (section 4.1) for (T, 3, H, W) uint8 clips.
 
     Args:

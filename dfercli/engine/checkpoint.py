@@ -14,6 +14,7 @@ def save_checkpoint(model: DFERModel, folder: Path) -> None:
     """Write a model in the Hugging Face layout, replacing what was there once it is whole."""
     with replacing(folder) as partial:
         model.save_pretrained(partial)
+        (partial / "README.md").unlink(missing_ok=True)  # an empty form; a card is made to publish
 
 
 def load_checkpoint(where: str) -> DFERModel:
