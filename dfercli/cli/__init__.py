@@ -8,6 +8,7 @@ import json
 import os
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
@@ -162,7 +163,7 @@ def evaluate(
         checkpoint, data, opt.parse_folds(folds), allow_other_crop
     )
     _print_summaries(
-        f"{checkpoint} on {data.dataset}", {"this checkpoint": summary}, class_names, as_json
+        f"{checkpoint} on {data.dataset}", {"checkpoint": summary}, class_names, as_json
     )
 
 
@@ -278,25 +279,21 @@ def _choose_folds(folds: str | None, data: DataConfig) -> list[int]:
 
 def _print_results(runs: Path, dataset: str | None, variant: str | None, as_json: bool) -> None:
     """Print the results of one variant's finished folds from their predictions."""
-    from dfercli.engine.evaluate import PROTOCOLS, read_results
+    from dfercli.engine.evaluate import read_results
 
     results = read_results(runs, dataset, variant)
     if results.others:
         others = ", ".join(results.others)
         print(f"other variants there (--variant): {others}", file=sys.stderr)
-    summaries = {PROTOCOLS[protocol]: summary for protocol, summary in results.summaries.items()}
-    _print_summaries(results.title, summaries, results.class_names, as_json)
+    _print_summaries(results.title, results.summaries, results.class_names, as_json)
 
 
 def _print_summaries(
-    title: str, summaries: dict[str, Any], class_names: list[str], as_json: bool
+    title: str, summaries: Mapping[Any, Any], class_names: list[str], as_json: bool
 ) -> None:
     if as_json:
-        values = {
-            "title": title,
-            "class_names": class_names,
-            "protocols": {name: summary.to_dict() for name, summary in summaries.items()},
-        }
+        figures = {name: summary.to_dict() for name, summary in summaries.items()}
+        values = {"title": title, "class_names": class_names, "protocols": figures}
         print(json.dumps(values, indent=2))
         return
     from dfercli.cli.tables import print_folds

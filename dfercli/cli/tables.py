@@ -3,17 +3,18 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from dfercli.engine.evaluate import PROTOCOLS
 from dfercli.metrics import FoldSummary
-from dfercli.predict import VideoPrediction
+from dfercli.predict import VideoPrediction, Window
 
-screen = Console()
-"""Where tables go: standard output."""
+LABELS = {"best": "best epoch*", "last": "last epoch", "checkpoint": "checkpoint"}
+FOOTNOTE = f"* {PROTOCOLS['best']}"
 
-notes = Console(stderr=True, highlight=False)
-"""Where remarks and errors go, so that output can be piped."""
+screen = Console(highlight=False)
 
 
 def print_folds(
@@ -23,97 +24,110 @@ def print_folds(
 
     Args:
         title: What was trained on what.
-        summaries: Summary by the protocol's text.
+        summaries: Summary by protocol, or by `checkpoint`.
         class_names: K classes.
     """
-    table = Table(title=title, title_justify="left")
-    table.add_column("fold")
-    for protocol in summaries:
-        table.add_column(f"WAR %\n{protocol}", justify="right")
-        table.add_column(f"UAR %\n{protocol}", justify="right")
     columns = list(summaries.values())
+    percents = [f"{metric} %\n{LABELS[name]}" for name in summaries for metric in ("WAR", "UAR")]
+    table = _table(["fold"], percents)
     for index, fold in enumerate(columns[0].folds):
         cells = [_percent(value) for s in columns for value in (s.war[index], s.uar[index])]
         table.add_row(str(fold), *cells)
     table.add_section()
     means = [_percent(value) for s in columns for value in (s.mean_war, s.mean_uar)]
     table.add_row("mean", *means, style="bold")
-    screen.print(table)
-    recalls = Table(title="recall %, mean over folds", title_justify="left")
-    recalls.add_column("class")
-    for protocol in summaries:
-        recalls.add_column(protocol, justify="right")
+    _show(title, table)
+    recalls = _table(["class"], [f"recall %\n{LABELS[name]}" for name in summaries])
     for index, name in enumerate(class_names):
         recalls.add_row(name, *[_percent(s.mean_recalls[index]) for s in columns])
-    screen.print(recalls)
+    _show("recall of each class, mean over the folds", recalls)
+    if "best" in summaries:
+        screen.print(FOOTNOTE)
 
 
 def print_costs(title: str, entries: Sequence[Mapping[str, Any]]) -> None:
     """Print what the rows of a table of the paper cost."""
-    table = Table(title=title, title_justify="left")
-    for header in ("row", "InterFIT", "MSTA", "BiEhPro", "text", "TP", "VP", "M"):
-        table.add_column(header)
-    for header in (
-        "trainable\nparameters M",
-        "total\nparameters M",
-        "G multiply-adds\npaper convention",
-        "FLOPs(G)\nin the paper",
-        "G multiply-adds\ntrue",
-    ):
-        table.add_column(header, justify="right")
-    toggles = ("interfit", "msta", "biehpro", "text", "text_prompt", "visual_prompt")
+    parameters = ["M params\ntrained", "M params\nin all"]
+    operations = ["GMACs\nby rule*", "GFLOPs\nin paper", "GMACs\ntrue"]
+    table = _table(["row", "parts"], parameters + operations)
     for entry in entries:
         quoted = entry["paper_gflops"]
         table.add_row(
             entry["row"],
-            *["yes" if entry[name] else "-" for name in toggles],
-            str(entry["num_blocks"] or "-"),
+            _parts(entry),
             f"{entry['trainable_parameters'] / 1e6:.2f}",
             f"{entry['total_parameters'] / 1e6:.2f}",
             f"{entry['paper_convention_gmacs']:.2f}",
             "-" if quoted is None else f"{quoted:.2f}",
             f"{entry['true_gmacs']:.2f}",
         )
-    screen.print(table)
+    _show(title, table)
+    screen.print(
+        "* multiply-accumulates as the paper counts its FLOPs: of convolutions, linear layers and\n"
+        "  the LSTM, none inside attention; the true count has all"
+    )
 
 
 def print_ablation(title: str, entries: Sequence[Mapping[str, Any]]) -> None:
     """Print what the rows of a table of the paper reach, beside the paper's figures on DFEW."""
-    table = Table(title=title, title_justify="left")
-    table.add_column("row")
-    for header in ("best epoch on the test fold", "last epoch"):
-        table.add_column(f"WAR %\n{header}", justify="right")
-        table.add_column(f"UAR %\n{header}", justify="right")
-    table.add_column("WAR %\nthe paper, DFEW", justify="right", style="dim")
-    table.add_column("UAR %\nthe paper, DFEW", justify="right", style="dim")
+    columns = [*(LABELS[protocol] for protocol in PROTOCOLS), "paper, DFEW"]
+    table = _table(["row"], [f"{m} %\n{name}" for name in columns for m in ("WAR", "UAR")])
     for entry in entries:
-        measured = ("best_war", "best_uar", "last_war", "last_uar")
+        measured = [entry[f"{protocol}_{m}"] for protocol in PROTOCOLS for m in ("war", "uar")]
         quoted = [f"{entry[name]:.2f}" for name in ("paper_war", "paper_uar")]
-        table.add_row(entry["row"], *[_percent(entry[name]) for name in measured], *quoted)
-    screen.print(table)
+        table.add_row(entry["row"], *map(_percent, measured), *quoted)
+    _show(title, table)
+    screen.print(FOOTNOTE)
 
 
 def print_prediction(prediction: VideoPrediction) -> None:
     """Print a video's time line, a line a window."""
-    share = f"face in {prediction.coverage:.0%} of {prediction.num_frames} frames"
-    table = Table(title=f"{prediction.video}: {share}", title_justify="left")
-    for header in ("from s", "to s", "expression", "confidence", "next"):
-        table.add_column(header)
+    table = _table(["from s", "to s", "expression", "confidence", "next"], [])
     for window in prediction.windows:
-        times = [f"{window.start_s:.1f}", f"{window.end_s:.1f}"]
-        if window.probs is None:
-            table.add_row(*times, "no face", "", "", style="dim")
-            continue
-        first, second = (-window.probs).argsort()[:2] if len(window.probs) > 1 else (0, 0)
-        bar = "█" * round(10 * float(window.probs[first]))
-        names = prediction.class_names
-        runner_up = f"{names[second]} {window.probs[second]:.0%}"
-        table.add_row(*times, names[first], f"{window.probs[first]:4.0%} {bar}", runner_up)
-    screen.print(table)
+        cells = _expression_cells(window, prediction.class_names)
+        table.add_row(f"{window.start_s:.1f}", f"{window.end_s:.1f}", *cells)
+    share = f"face in {prediction.coverage:.0%} of {prediction.num_frames} searched frames"
+    _show(f"{prediction.video}: {share}", table)
     mean = prediction.mean_probs
     if mean is not None:
         top = int(mean.argmax())
         screen.print(f"overall: {prediction.class_names[top]} ({mean[top]:.0%} on average)")
+
+
+def _expression_cells(window: Window, class_names: Sequence[str]) -> list[str]:
+    if window.probs is None:
+        return ["no face", "", ""]
+    ranked = window.probs.argsort()[::-1]
+    shares = [float(window.probs[index]) for index in ranked]
+    confidence = f"{shares[0]:4.0%} {'█' * round(10 * shares[0])}"
+    following = [f"{class_names[i]} {p:.0%}" for i, p in zip(ranked[1:2], shares[1:2], strict=True)]
+    return [class_names[ranked[0]], confidence, *(following or [""])]
+
+
+def _parts(entry: Mapping[str, Any]) -> str:
+    """Name what a variant is made of."""
+    modules = ("interfit", "InterFIT"), ("msta", "MSTA")
+    parts = [name for key, name in modules if entry[key]]
+    if entry["biehpro"]:
+        prompts = ("text_prompt", "TP"), ("visual_prompt", "VP")
+        kinds = "+".join(name for key, name in prompts if entry[key])
+        parts.append(f"BiEhPro ({kinds}, M={entry['num_blocks']})")
+    return ", ".join([*parts, "text" if entry["text"] else "linear head"])
+
+
+def _table(words: Sequence[str], numbers: Sequence[str]) -> Table:
+    """Begin a table with columns of words, then of numbers."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for header in words:
+        table.add_column(header)
+    for header in numbers:
+        table.add_column(header, justify="right", no_wrap=True)
+    return table
+
+
+def _show(title: str, table: Table) -> None:
+    screen.print(title, style="bold", markup=False)
+    screen.print(table)
 
 
 def _percent(value: float) -> str:

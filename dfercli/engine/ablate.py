@@ -36,12 +36,12 @@ TABLES: dict[int, tuple[Row, ...]] = {
     2: (
         Row("baseline", OFF, 23.58, 58.28, 69.96),
         Row("+ InterFIT", OFF | {"interfit": True}, 24.65, 59.05, 71.54),
-        Row("+ InterFIT + MSTA", {"biehpro": False}, 24.65, 59.77, 71.88),
-        Row("+ InterFIT + MSTA + BiEhPro", {}, 24.71, 60.85, 72.58),
+        Row("+ MSTA", {"biehpro": False}, 24.65, 59.77, 71.88),
+        Row("+ BiEhPro", {}, 24.71, 60.85, 72.58),
     ),
     3: (
-        Row("without text", {"text": False, "biehpro": False}, 24.65, 60.41, 72.05),
-        Row("with text", {}, 24.71, 60.85, 72.58),
+        Row("no text", {"text": False, "biehpro": False}, 24.65, 60.41, 72.05),
+        Row("text", {}, 24.71, 60.85, 72.58),
     ),
     4: (
         Row("M = 1", {"num_blocks": 1}, 24.68, 60.22, 72.45),
@@ -52,7 +52,7 @@ TABLES: dict[int, tuple[Row, ...]] = {
     ),
     5: (
         Row(
-            "TP, without InterFIT, MSTA",
+            "only TP",
             {"interfit": False, "msta": False, "visual_prompt": False},
             None,
             58.90,
@@ -65,7 +65,7 @@ TABLES: dict[int, tuple[Row, ...]] = {
             59.31,
             71.64,
         ),
-        Row("TP + VP", {}, None, 60.85, 72.58),
+        Row("whole, TP + VP", {}, None, 60.85, 72.58),
     ),
 }
 """Our method's rows of the paper's tables of ablations."""

@@ -24,10 +24,10 @@ from dfercli.metrics import FoldSummary, confusion_matrix, summarise_folds
 
 Protocol = Literal["best", "last"]
 PROTOCOLS: dict[Protocol, str] = {
-    "best": "best epoch on the test fold (as the field publishes)",
-    "last": "last epoch",
+    "best": "the epoch of the highest WAR on the test fold, as the field publishes: it flatters",
+    "last": "the last epoch, whatever it is worth",
 }
-"""Which epoch is reported, and how a table calls it. Choosing it on the test fold flatters."""
+"""Which epoch of a run is reported."""
 
 
 @torch.inference_mode()
