@@ -118,12 +118,17 @@ def train(
 ) -> None:
     """Train on each fold's other folds and test on it. Defaults are the paper's recipe."""
     data = _find_data(dataset, root, manifests, workers)
+    from dfercli.engine.evaluate import summarise_runs
     from dfercli.engine.train import train_folds
 
     chosen = _choose_folds(folds, data)
     config = RunConfig(data, chosen[0], model, recipe, augment, seed)
-    train_folds(config, chosen, runs, _command(), overwrite)
-    _print_results(runs, data.dataset, model.variant, as_json=False)
+    trained = train_folds(config, chosen, runs, _command(), overwrite)
+    print(f"{data.dataset} {model.variant}, mean over folds {', '.join(map(str, chosen))}:")
+    for protocol in ("best", "last"):
+        summary = summarise_runs(trained, protocol)
+        print(f"  {protocol} epoch: WAR {summary.mean_war:.2%}, UAR {summary.mean_uar:.2%}")
+    print("`dfer eval` prints all of it, and how the best epoch is chosen")
 
 
 @app.command(name="eval")

@@ -63,8 +63,8 @@ def print_costs(title: str, entries: Sequence[Mapping[str, Any]]) -> None:
         )
     _show(title, table)
     screen.print(
-        "* multiply-accumulates as the paper counts its FLOPs: of convolutions, linear layers and\n"
-        "  the LSTM, none inside attention; the true count has all"
+        "* multiply-accumulates as the paper counts its FLOPs: of convolutions, linear layers and "
+        "the LSTM, none inside attention; the true count has all"
     )
 
 
