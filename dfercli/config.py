@@ -10,6 +10,7 @@ from typing import Any, TypeVar, get_type_hints
 from dfercli.errors import ConfigError
 
 CROSS_ATTENTIONS = ("paired", "all")
+PRECISIONS = ("no", "fp16", "bf16")
 RANDOM_WEIGHTS = "random"
 
 Config = TypeVar("Config")
@@ -147,6 +148,16 @@ class TrainConfig:
         require_at_least("warmup_epochs", self.warmup_epochs, 0)
         require_at_least("batch_size", self.batch_size, 1)
         require_at_least("accumulate", self.accumulate, 1)
+        if self.warmup_epochs >= self.epochs:
+            raise ConfigError(
+                f"warmup_epochs is {self.warmup_epochs}, epochs {self.epochs}; the rate would "
+                f"never reach its peak: warm up for fewer"
+            )
+        if not 0 <= self.min_lr <= self.lr:
+            raise ConfigError(f"min_lr is {self.min_lr}; it must be from 0 to lr, {self.lr}")
+        if self.precision not in PRECISIONS:
+            known = ", ".join(PRECISIONS)
+            raise ConfigError(f"no precision {self.precision!r}; known: {known}")
         if self.batch_size % self.accumulate:
             raise ConfigError(
                 f"batch_size {self.batch_size} cannot be split over {self.accumulate} accumulation "

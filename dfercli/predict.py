@@ -1,5 +1,6 @@
 """From a video to a time line of expressions: face, windows over time, probabilities."""
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,9 @@ what the model reads."""
 
 MIN_COVERAGE = 0.25
 """Share of a window's frames that must show the face for it to be named (our choice)."""
+
+MIN_REST = 0.25
+"""Rest of a video, as a share of the stride, that is worth a last window of its own (our choice)."""
 
 
 @dataclass(frozen=True)
@@ -209,17 +213,13 @@ class Predictor:
 def window_bounds(
     duration_s: float, window_s: float, stride_s: float
 ) -> Iterator[tuple[float, float]]:
-    """Give start and end of each window; the last one ends with the video or after it.
+    """Give start and end of each window; the last one may end after the video.
 
     Args:
         duration_s: Of the video.
         window_s: Length of a window.
         stride_s: From start to start.
     """
-    index = 0
-    while True:
-        start_s = index * stride_s
-        yield start_s, start_s + window_s
-        if start_s + window_s >= duration_s or start_s + stride_s >= duration_s:
-            return
-        index += 1
+    uncovered_s = duration_s - window_s - MIN_REST * stride_s
+    for index in range(1 + max(0, math.ceil(uncovered_s / stride_s))):
+        yield index * stride_s, index * stride_s + window_s

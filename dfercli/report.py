@@ -8,11 +8,23 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from dfercli.errors import ConfigError
 from dfercli.files import replacing
 from dfercli.predict import VideoPrediction, Window
 
+PICTURES = (".png", ".pdf", ".svg")
 MAX_FACES = 10
 """Faces shown above a time line (our choice: what fits at a readable size)."""
+
+
+def check_picture(path: Path) -> None:
+    """Refuse a kind of picture that cannot be drawn, before time is spent on what it shows.
+
+    Raises:
+        ConfigError: The suffix is none of `PICTURES`.
+    """
+    if path.suffix not in PICTURES:
+        raise ConfigError(f"cannot draw {path}; name it with one of {', '.join(PICTURES)}")
 
 
 def plot_prediction(prediction: VideoPrediction, path: Path) -> None:
@@ -21,7 +33,11 @@ def plot_prediction(prediction: VideoPrediction, path: Path) -> None:
     Args:
         prediction: With at least one window that shows a face.
         path: A `.png`, `.pdf` or `.svg` file.
+
+    Raises:
+        ConfigError: It is none of these.
     """
+    check_picture(path)
     shown = [window for window in prediction.windows if window.face_rgb is not None]
     chosen = np.linspace(0, len(shown) - 1, min(MAX_FACES, len(shown))).round().astype(int)
     figure = Figure(figsize=(12, 5.2), dpi=120, layout="constrained")
@@ -31,7 +47,7 @@ def plot_prediction(prediction: VideoPrediction, path: Path) -> None:
     _draw_lines(figure.add_subplot(grid[1, :]), prediction)
     figure.suptitle(f"{prediction.video.name}: face in {prediction.coverage:.0%} of the frames")
     with replacing(path) as partial:
-        figure.savefig(partial, format=path.suffix.removeprefix(".") or "png")
+        figure.savefig(partial, format=path.suffix.removeprefix("."))
 
 
 def _draw_face(axis: Axes, window: Window, class_names: tuple[str, ...]) -> None:

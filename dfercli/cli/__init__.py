@@ -32,6 +32,7 @@ _state = {"debug": False}
 
 def main() -> None:
     """Run the command; an error of ours becomes one line on stderr and an exit code."""
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # its decoders' own lines on stderr
     try:
         app()
     except DferError as error:
@@ -97,7 +98,7 @@ def preprocess(
     counts = ", ".join(f"{count} {status}" for status, count in sorted(summary.counts.items()))
     print(f"{counts}; faces in {summary.faces}, manifest {summary.manifest}")
     if summary.skipped:
-        print(f"left out, with reasons: {summary.skipped}", file=sys.stderr)
+        _note(f"left out, with reasons: {summary.skipped}")
         raise typer.Exit(EXIT_SKIPPED)
 
 
@@ -118,6 +119,7 @@ def train(
 ) -> None:
     """Train on each fold's other folds and test on it. Defaults are the paper's recipe."""
     data = _find_data(dataset, root, manifests, workers)
+    _note(f"backbone: {model.backbone}, weights {model.weights} (a tag is fetched once)")
     from dfercli.engine.evaluate import summarise_runs
     from dfercli.engine.train import train_folds
 
@@ -161,10 +163,10 @@ def evaluate(
         return
     if folds is None:
         raise ConfigError("name the folds to test with --folds: a checkpoint saw all the others")
-    from dfercli.engine.evaluate import test_checkpoint
+    from dfercli.engine.evaluate import evaluate_checkpoint
 
     data = _find_data(dataset, root, manifests, workers)
-    summary, class_names = test_checkpoint(
+    summary, class_names = evaluate_checkpoint(
         checkpoint, data, opt.parse_folds(folds), allow_other_crop
     )
     _print_summaries(
@@ -240,9 +242,12 @@ def predict(
     """Name the expressions of the main face in a video, over time."""
     from dfercli.engine.runlog import find_newest_run
     from dfercli.predict import Predictor
+    from dfercli.report import check_picture, plot_prediction
 
+    if plot:
+        check_picture(plot)
     where = checkpoint or str(find_newest_run(runs).checkpoint("best"))
-    print(f"checkpoint: {where}", file=sys.stderr)
+    _note(f"checkpoint: {where}")
     prediction = Predictor.from_checkpoint(where, detector).predict(video, window_s, stride_s)
     if as_json:
         print(json.dumps(prediction.to_dict() | {"checkpoint": where}, indent=2))
@@ -253,10 +258,8 @@ def predict(
     if prediction.mean_probs is None:
         raise NoFaceError(f"no face in {video}: {prediction.num_frames} frames were searched")
     if plot:
-        from dfercli.report import plot_prediction
-
         plot_prediction(prediction, plot)
-        print(f"picture: {plot}", file=sys.stderr)
+        _note(f"picture: {plot}")
 
 
 def _usual_root(dataset: str) -> Path:
@@ -272,7 +275,7 @@ def _find_data(dataset: str | None, root: Path | None, manifests: Path, workers:
     if root is None:
         usual = _usual_root(manifest.dataset)
         root = usual if "DFER_DATA" in os.environ and usual.is_dir() else Path(manifest.root)
-    print(f"dataset: {manifest.dataset} ({path}), data in {root}", file=sys.stderr)
+    _note(f"dataset: {manifest.dataset} ({path}), data in {root}")
     return DataConfig(manifest.dataset, str(path), str(root), workers)
 
 
@@ -289,7 +292,7 @@ def _print_results(runs: Path, dataset: str | None, variant: str | None, as_json
     results = read_results(runs, dataset, variant)
     if results.others:
         others = ", ".join(results.others)
-        print(f"other variants there (--variant): {others}", file=sys.stderr)
+        _note(f"other variants there (--variant): {others}")
     _print_summaries(results.title, results.summaries, results.class_names, as_json)
 
 
@@ -304,6 +307,11 @@ def _print_summaries(
     from dfercli.cli.tables import print_folds
 
     print_folds(title, summaries, class_names)
+
+
+def _note(text: str) -> None:
+    """Print a remark where it does not mix with results."""
+    print(text, file=sys.stderr)
 
 
 def _command() -> str:

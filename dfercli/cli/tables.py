@@ -70,12 +70,15 @@ def print_costs(title: str, entries: Sequence[Mapping[str, Any]]) -> None:
 
 def print_ablation(title: str, entries: Sequence[Mapping[str, Any]]) -> None:
     """Print what the rows of a table of the paper reach, beside the paper's figures on DFEW."""
-    columns = [*(LABELS[protocol] for protocol in PROTOCOLS), "paper, DFEW"]
-    table = _table(["row"], [f"{m} %\n{name}" for name in columns for m in ("WAR", "UAR")])
+    columns = [*(LABELS[protocol] for protocol in PROTOCOLS), "the paper, DFEW"]
+    table = _table(["row"], [f"WAR / UAR %\n{name}" for name in columns])
     for entry in entries:
-        measured = [entry[f"{protocol}_{m}"] for protocol in PROTOCOLS for m in ("war", "uar")]
-        quoted = [f"{entry[name]:.2f}" for name in ("paper_war", "paper_uar")]
-        table.add_row(entry["row"], *map(_percent, measured), *quoted)
+        measured = [
+            f"{_percent(entry[f'{protocol}_war'])} / {_percent(entry[f'{protocol}_uar'])}"
+            for protocol in PROTOCOLS
+        ]
+        quoted = f"{entry['paper_war']:.2f} / {entry['paper_uar']:.2f}"
+        table.add_row(entry["row"], *measured, quoted)
     _show(title, table)
     screen.print(FOOTNOTE)
 

@@ -137,7 +137,7 @@ def read_results(runs: Path, dataset: str | None = None, variant: str | None = N
     return Results(title, list(columns[2:]), summaries, sorted(others))
 
 
-def test_checkpoint(
+def evaluate_checkpoint(
     where: str, data: DataConfig, folds: Sequence[int], allow_other_crop: bool = False
 ) -> tuple[FoldSummary, list[str]]:
     """Run a checkpoint on the test clips of folds. It must not have been trained on these.

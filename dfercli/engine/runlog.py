@@ -26,6 +26,9 @@ PACKAGES = (
 WITHOUT_EFFECT = ("data.manifest", "data.root", "data.workers")
 """Settings that may differ between two calls of one run: they do not change its result."""
 
+SHOWN_CHANGES = 4
+"""Changed settings that an error names, so that it stays one readable line."""
+
 
 @dataclass(frozen=True)
 class RunFolder:
@@ -129,8 +132,10 @@ class RunFolder:
             if before.get(name) != now.get(name) and name not in WITHOUT_EFFECT
         ]
         if changed:
+            more = f"; {len(changed) - SHOWN_CHANGES} more" if len(changed) > SHOWN_CHANGES else ""
             raise ConfigError(
-                f"{self.path} holds a run with other settings ({'; '.join(changed)}); "
+                f"{self.path} holds a run with other settings "
+                f"({'; '.join(changed[:SHOWN_CHANGES])}{more}); "
                 f"name another --runs folder, or give --overwrite"
             )
 

@@ -22,6 +22,9 @@ open_clip.add_model_config(Path(__file__).parent / "backbones")
 OPENAI_ONLY_KEYS = {"input_resolution", "context_length", "vocab_size"}
 """Entries that only the weight files published by OpenAI carry beside the parameters."""
 
+NOT_PLAIN = {"timm_model_name", "attentional_pool", "pool_type"}
+"""Entries of open_clip's vision configurations that no plain ViT has."""
+
 
 class CLIPBackbone(nn.Module):
     """A CLIP vision transformer that reads clips frame by frame.
@@ -115,8 +118,9 @@ def _attend(block: Any, num_queries: int, tokens: Tensor) -> Tensor:
 
 
 def known_backbones() -> list[str]:
-    """List the open_clip models that are vision transformers by name."""
-    return [name for name in open_clip.list_models() if name.startswith(("ViT-", "demo-"))]
+    """List the models of open_clip that are plain vision transformers with a class token."""
+    names = [name for name in open_clip.list_models() if "ViT-" in name]
+    return [name for name in names if not NOT_PLAIN & backbone_config(name)["vision_cfg"].keys()]
 
 
 def backbone_config(name: str) -> dict[str, Any]:
@@ -225,7 +229,7 @@ def _is_from_openai(path: Path) -> bool:
 
 def _quietly(function: Any, *args: Any, **kwargs: Any) -> Any:
     """Call open_clip without its log lines: what matters of them is an error or printed by us."""
-    logging.disable(logging.WARNING)
+    logging.disable(logging.CRITICAL)
     try:
         return function(*args, **kwargs)
     finally:
