@@ -31,7 +31,7 @@ MIN_COVERAGE = 0.25
 """Share of a window's frames that must show the face for it to be named (our choice)."""
 
 MIN_REST = 0.25
-"""Rest of a video, as a share of the stride, that is worth a last window of its own (our choice)."""
+"""Share of the stride that must be left of a video for one more window (our choice)."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import typer
 
 from dfercli import __version__
 from dfercli.cli import options as opt
-from dfercli.config import AugmentConfig, DataConfig, ModelConfig, RunConfig, TrainConfig
+from dfercli.config import AugmentConfig, ModelConfig, RunConfig, TrainConfig
 from dfercli.errors import EXIT_SKIPPED, ConfigError, DferError, NoFaceError
 
 ABLATED = ("interfit", "msta", "biehpro", "text", "text_prompt", "visual_prompt", "num_blocks")
@@ -92,13 +92,13 @@ def preprocess(
     from dfercli.faces.align import CropRecipe
     from dfercli.preprocess import preprocess as crop_dataset
 
-    root = root or _usual_root(dataset)
+    root = root or opt.usual_root(dataset)
     manifest = manifests / f"{name or root.resolve().name}.csv"
     summary = crop_dataset(dataset, root, manifest, CropRecipe(detector, size), jobs, num_folds)
     counts = ", ".join(f"{count} {status}" for status, count in sorted(summary.counts.items()))
     print(f"{counts}; faces in {summary.faces}, manifest {summary.manifest}")
     if summary.skipped:
-        _note(f"left out, with reasons: {summary.skipped}")
+        opt.note(f"left out, with reasons: {summary.skipped}")
         raise typer.Exit(EXIT_SKIPPED)
 
 
@@ -118,12 +118,12 @@ def train(
     overwrite: opt.Overwrite = False,
 ) -> None:
     """Train on each fold's other folds and test on it. Defaults are the paper's recipe."""
-    data = _find_data(dataset, root, manifests, workers)
-    _note(f"backbone: {model.backbone}, weights {model.weights} (a tag is fetched once)")
+    data = opt.find_data(dataset, root, manifests, workers)
+    opt.note(f"backbone: {model.backbone}, weights {model.weights} (a tag is fetched once)")
     from dfercli.engine.evaluate import summarise_runs
     from dfercli.engine.train import train_folds
 
-    chosen = _choose_folds(folds, data)
+    chosen = opt.choose_folds(folds, data)
     config = RunConfig(data, chosen[0], model, recipe, augment, seed)
     trained = train_folds(config, chosen, runs, _command(), overwrite)
     print(f"{data.dataset} {model.variant}, mean over folds {', '.join(map(str, chosen))}:")
@@ -165,7 +165,7 @@ def evaluate(
         raise ConfigError("name the folds to test with --folds: a checkpoint saw all the others")
     from dfercli.engine.evaluate import evaluate_checkpoint
 
-    data = _find_data(dataset, root, manifests, workers)
+    data = opt.find_data(dataset, root, manifests, workers)
     summary, class_names = evaluate_checkpoint(
         checkpoint, data, opt.parse_folds(folds), allow_other_crop
     )
@@ -205,8 +205,8 @@ def ablate(
         title = f"Table {table}: one clip of {model.num_frames} frames, {model.backbone}, 7 classes"
         show = print_costs
     else:
-        data = _find_data(dataset, root, manifests, workers)
-        chosen = _choose_folds(folds, data)
+        data = opt.find_data(dataset, root, manifests, workers)
+        chosen = opt.choose_folds(folds, data)
         config = RunConfig(data, chosen[0], model, recipe, augment, seed)
         entries = run_table(table, config, chosen, runs, _command(), overwrite)
         names = ", ".join(map(str, chosen))
@@ -247,7 +247,7 @@ def predict(
     if plot:
         check_picture(plot)
     where = checkpoint or str(find_newest_run(runs).checkpoint("best"))
-    _note(f"checkpoint: {where}")
+    opt.note(f"checkpoint: {where}")
     prediction = Predictor.from_checkpoint(where, detector).predict(video, window_s, stride_s)
     if as_json:
         print(json.dumps(prediction.to_dict() | {"checkpoint": where}, indent=2))
@@ -259,30 +259,7 @@ def predict(
         raise NoFaceError(f"no face in {video}: {prediction.num_frames} frames were searched")
     if plot:
         plot_prediction(prediction, plot)
-        _note(f"picture: {plot}")
-
-
-def _usual_root(dataset: str) -> Path:
-    return Path(os.environ.get("DFER_DATA", "data")) / dataset
-
-
-def _find_data(dataset: str | None, root: Path | None, manifests: Path, workers: int) -> DataConfig:
-    """Find a manifest and its data: as named, in $DFER_DATA, or where they were preprocessed."""
-    from dfercli.data.manifest import find_manifest, read_manifest
-
-    path = find_manifest(manifests, dataset)
-    manifest = read_manifest(path)
-    if root is None:
-        usual = _usual_root(manifest.dataset)
-        root = usual if "DFER_DATA" in os.environ and usual.is_dir() else Path(manifest.root)
-    _note(f"dataset: {manifest.dataset} ({path}), data in {root}")
-    return DataConfig(manifest.dataset, str(path), str(root), workers)
-
-
-def _choose_folds(folds: str | None, data: DataConfig) -> list[int]:
-    from dfercli.data.manifest import read_manifest
-
-    return opt.parse_folds(folds) if folds else list(read_manifest(Path(data.manifest)).folds)
+        opt.note(f"picture: {plot}")
 
 
 def _print_results(runs: Path, dataset: str | None, variant: str | None, as_json: bool) -> None:
@@ -292,7 +269,7 @@ def _print_results(runs: Path, dataset: str | None, variant: str | None, as_json
     results = read_results(runs, dataset, variant)
     if results.others:
         others = ", ".join(results.others)
-        _note(f"other variants there (--variant): {others}")
+        opt.note(f"other variants there (--variant): {others}")
     _print_summaries(results.title, results.summaries, results.class_names, as_json)
 
 
@@ -307,11 +284,6 @@ def _print_summaries(
     from dfercli.cli.tables import print_folds
 
     print_folds(title, summaries, class_names)
-
-
-def _note(text: str) -> None:
-    """Print a remark where it does not mix with results."""
-    print(text, file=sys.stderr)
 
 
 def _command() -> str:

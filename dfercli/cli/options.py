@@ -5,7 +5,9 @@ and help text exists once.
 """
 
 import inspect
+import os
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from functools import wraps
@@ -111,3 +113,33 @@ def parse_folds(text: str) -> list[int]:
     if not folds:
         raise ConfigError(f"no fold in {text!r}; give the lower one first, as in 1-5")
     return sorted(set(folds))
+
+
+def usual_root(dataset: str) -> Path:
+    """Give the folder that a dataset is looked for in: `$DFER_DATA/NAME`, or `data/NAME`."""
+    return Path(os.environ.get("DFER_DATA", "data")) / dataset
+
+
+def find_data(dataset: str | None, root: Path | None, manifests: Path, workers: int) -> DataConfig:
+    """Find a manifest and its data: as named, in $DFER_DATA, or where they were preprocessed."""
+    from dfercli.data.manifest import find_manifest, read_manifest
+
+    path = find_manifest(manifests, dataset)
+    manifest = read_manifest(path)
+    if root is None:
+        usual = usual_root(manifest.dataset)
+        root = usual if "DFER_DATA" in os.environ and usual.is_dir() else Path(manifest.root)
+    note(f"dataset: {manifest.dataset} ({path}), data in {root}")
+    return DataConfig(manifest.dataset, str(path), str(root), workers)
+
+
+def choose_folds(folds: str | None, data: DataConfig) -> list[int]:
+    """Give the folds as typed, or all that the manifest has."""
+    from dfercli.data.manifest import read_manifest
+
+    return parse_folds(folds) if folds else list(read_manifest(Path(data.manifest)).folds)
+
+
+def note(text: str) -> None:
+    """Print a remark where it does not mix with results."""
+    print(text, file=sys.stderr)

@@ -119,7 +119,7 @@ def _attend(block: Any, num_queries: int, tokens: Tensor) -> Tensor:
 
 def known_backbones() -> list[str]:
     """List the models of open_clip that are plain vision transformers with a class token."""
-    names = [name for name in open_clip.list_models() if "ViT-" in name]
+    names = [name for name in open_clip.list_models() if name.startswith(("ViT-", "demo-"))]
     return [name for name in names if not NOT_PLAIN & backbone_config(name)["vision_cfg"].keys()]
 
 
