@@ -6,6 +6,7 @@ from itertools import product
 import pytest
 
 from dfercli.config import (
+    AugmentConfig,
     DataConfig,
     ModelConfig,
     RunConfig,
@@ -16,7 +17,7 @@ from dfercli.config import (
 )
 from dfercli.errors import ConfigError, DferError
 
-DATA = DataConfig(dataset="dfew", manifest="dfew.csv", root="/data/dfew", workers=0, hue=0.05)
+DATA = DataConfig(dataset="dfew", manifest="dfew.csv", root="/data/dfew", workers=0)
 
 
 @pytest.mark.parametrize(
@@ -26,9 +27,16 @@ DATA = DataConfig(dataset="dfew", manifest="dfew.csv", root="/data/dfew", worker
         ModelConfig(msta_pools=((3, 3), (5, 3), (7, 1)), num_frames=16, prompt_template="a {}"),
         ModelConfig(biehpro=False, text=False, weights="random"),
         DATA,
-        TrainConfig(epochs=3, lr=1e-4, accumulate=4, precision="bf16"),
+        TrainConfig(epochs=8, lr=1e-4, accumulate=4, precision="bf16"),
         RunConfig(data=DATA, fold=2),
-        RunConfig(DATA, 5, ModelConfig(msta=False), TrainConfig(batch_size=8), seed=3),
+        RunConfig(
+            DATA,
+            5,
+            ModelConfig(msta=False),
+            TrainConfig(batch_size=8),
+            AugmentConfig(hue=0.05),
+            seed=3,
+        ),
     ],
 )
 def test_a_trip_through_json_changes_nothing(config):
@@ -98,6 +106,13 @@ def test_from_dict_names_what_is_wrong(cls, values, message):
         (TrainConfig, {"warmup_epochs": -1}, "warmup_epochs is -1; it must be at least 0"),
         (TrainConfig, {"batch_size": 0}, "batch_size is 0; it must be at least 1"),
         (TrainConfig, {"accumulate": 0}, "accumulate is 0; it must be at least 1"),
+        (
+            TrainConfig,
+            {"epochs": 5},
+            "warmup_epochs is 5, epochs 5; the rate would never reach its peak: warm up for fewer",
+        ),
+        (TrainConfig, {"min_lr": 0.1}, "min_lr is 0.1; it must be from 0 to lr, 2e-05"),
+        (TrainConfig, {"precision": "int8"}, "no precision 'int8'; known: no, fp16, bf16"),
         (
             TrainConfig,
             {"batch_size": 32, "accumulate": 3},

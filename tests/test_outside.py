@@ -1,0 +1,43 @@
+"""What needs the network or real footage; deselected by default, `-m network`, `-m realvideo`."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from dfercli.faces import load_detector
+from dfercli.faces.track import follow_main_face
+from dfercli.models.backbone import encode_prompts, load_clip
+from dfercli.predict import SEARCH_FPS, Predictor
+
+FOOTAGE = sorted(Path(os.environ.get("DFER_TEST_VIDEOS", "none")).glob("*.mp4"))
+
+
+@pytest.mark.network
+def test_openai_weights_are_fetched_and_tell_opposite_expressions_apart():
+    clip = load_clip("ViT-B-32-quickgelu", "openai")
+    texts = encode_prompts(clip, "ViT-B-32-quickgelu", ["a happy face", "a smile", "a car"])
+    assert texts[0] @ texts[1] > texts[0] @ texts[2]
+    assert clip.logit_scale.exp().item() == pytest.approx(100, abs=0.1)
+
+
+@pytest.mark.network
+def test_face_alignment_fetches_its_weights_and_finds_a_portrait():
+    from skimage.data import astronaut
+
+    (face,) = load_detector("face-alignment").detect(astronaut())
+    left, right, nose, *mouth = face.landmarks_xy
+    assert left[0] < nose[0] < right[0]
+    assert max(left[1], right[1]) < nose[1] < min(corner[1] for corner in mouth)
+
+
+@pytest.mark.realvideo
+@pytest.mark.parametrize("video", FOOTAGE, ids=lambda path: path.name)
+def test_real_footage_gives_one_face_and_a_time_line(video, make_model):
+    detector = load_detector("mtcnn")
+    assert follow_main_face(video, detector, SEARCH_FPS).coverage > 0.8
+    torch.manual_seed(0)
+    prediction = Predictor(make_model().eval(), detector, 112).predict(video)
+    assert all(window.probs is not None for window in prediction.windows)
+    assert prediction.to_frame()["confidence"].between(0, 1).all()
