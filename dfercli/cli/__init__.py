@@ -22,6 +22,9 @@ from dfercli.errors import EXIT_SKIPPED, ConfigError, DferError, NoFaceError
 ABLATED = ("interfit", "msta", "biehpro", "text", "text_prompt", "visual_prompt", "num_blocks")
 """Settings that the rows of the paper's tables decide."""
 
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -38,8 +41,12 @@ def main() -> None:
     except DferError as error:
         if _state["debug"]:
             raise
-        print(f"error: {error}", file=sys.stderr)
+        opt.note(f"error: {error}")
         sys.exit(error.exit_code)
+    except SystemExit as end:
+        if end.code == INTERRUPTED:
+            opt.note("interrupted; what was finished is kept, the same command does the rest")
+        raise
 
 
 @app.callback(invoke_without_command=True)
@@ -119,7 +126,7 @@ def train(
 ) -> None:
     """Train on each fold's other folds and test on it. Defaults are the paper's recipe."""
     data = opt.find_data(dataset, root, manifests, workers)
-    opt.note(f"backbone: {model.backbone}, weights {model.weights} (a tag is fetched once)")
+    opt.note(f"backbone: {model.backbone}, weights: {model.weights}")
     from dfercli.engine.evaluate import summarise_runs
     from dfercli.engine.train import train_folds
 

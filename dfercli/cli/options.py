@@ -17,7 +17,7 @@ from typing import Annotated, Any, Optional
 import typer
 
 from dfercli.config import DataConfig, RunConfig
-from dfercli.errors import ConfigError
+from dfercli.errors import ConfigError, DataError
 
 Dataset = Annotated[
     Optional[str],  # noqa: UP045
@@ -134,10 +134,18 @@ def find_data(dataset: str | None, root: Path | None, manifests: Path, workers: 
 
 
 def choose_folds(folds: str | None, data: DataConfig) -> list[int]:
-    """Give the folds as typed, or all that the manifest has."""
+    """Give the folds as typed, or all that the manifest has.
+
+    Raises:
+        ConfigError: They cannot be read.
+        DataError: The manifest has none.
+    """
     from dfercli.data.manifest import read_manifest
 
-    return parse_folds(folds) if folds else list(read_manifest(Path(data.manifest)).folds)
+    chosen = parse_folds(folds) if folds else list(read_manifest(Path(data.manifest)).folds)
+    if not chosen:
+        raise DataError(f"{data.manifest} tests no clip in any fold; number test_fold from 1")
+    return chosen
 
 
 def note(text: str) -> None:

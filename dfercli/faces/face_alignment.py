@@ -1,5 +1,7 @@
 """FAN by the package face-alignment: 68 landmarks, reduced to five. It fetches weights once."""
 
+import warnings
+
 import face_alignment
 import numpy as np
 import torch
@@ -24,7 +26,9 @@ class FANDetector:
 
     def detect(self, image_rgb: np.ndarray) -> list[Face]:
         """Give all faces of a (H, W, 3) uint8 image."""
-        with torch.no_grad():
+        with torch.no_grad(), warnings.catch_warnings():
+            # It warns of each frame without a face; an empty list says the same.
+            warnings.filterwarnings("ignore", "No faces were detected")
             points, _, boxes = self._network.get_landmarks_from_image(image_rgb, return_bboxes=True)
         if points is None:
             return []

@@ -51,6 +51,7 @@ class DFERModel(nn.Module, PyTorchModelHubMixin):
     """
 
     text_features: Tensor
+    logit_scale: nn.Parameter
 
     def __init__(
         self,
@@ -69,7 +70,8 @@ class DFERModel(nn.Module, PyTorchModelHubMixin):
         self.msta = msta
         self.biehpro = biehpro
         self.head = head
-        self.logit_scale = nn.Parameter(torch.tensor(logit_scale)) if head is None else None
+        scale = nn.Parameter(torch.tensor(logit_scale)) if head is None else None
+        self.register_parameter("logit_scale", scale)
         self.register_buffer("text_features", text_features if head is None else None)
         self.settings = settings or {}
 
@@ -91,8 +93,8 @@ class DFERModel(nn.Module, PyTorchModelHubMixin):
     def forward(self, clips: Tensor) -> Tensor:
         """Give the logits (B, K) of clips (B, T, 3, H, W), normalised."""
         videos = self.encode_video(clips)
-        if self.head is not None or self.logit_scale is None:
-            return self.head(videos)  # type: ignore[misc]
+        if self.head is not None:
+            return self.head(videos)
         texts = self.text_features
         if self.biehpro is None:
             texts, videos = texts.unsqueeze(0), videos.unsqueeze(1)
