@@ -5,7 +5,6 @@ tables, and never how accurate a method is on people. Nobody in it is a likeness
 The numbers here are our choice.
 """
 
-import csv
 import json
 import os
 from collections.abc import Iterator
@@ -30,6 +29,7 @@ from dfercli.drawing import (
     make_person,
 )
 from dfercli.errors import DataError
+from dfercli.files import write_json, write_text
 from dfercli.video import write_video
 
 FPS = 12.5
@@ -139,10 +139,8 @@ def make_demo(
     _draw_all([task for task in tasks if not task.path.exists()], jobs or os.cpu_count() or 1)
     labels = folder / "labels.csv"
     if not labels.exists():
-        partial = folder / ".labels.partial.csv"
-        with partial.open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file, lineterminator="\n").writerows([("path", "label", "group"), *rows])
-        partial.replace(labels)
+        lines = [",".join(row) for row in [("path", "label", "group"), *rows]]
+        write_text(labels, "\n".join(lines) + "\n")
     return DemoFiles(labels, tasks[0].path, len(rows))
 
 
@@ -152,10 +150,7 @@ def _claim_folder(folder: Path, settings: dict[str, int]) -> None:
     if not note.exists():
         if (folder / "labels.csv").exists():
             raise DataError(f"{folder} holds a dataset that is not the demo; name another folder")
-        folder.mkdir(parents=True, exist_ok=True)
-        partial = folder / ".demo.partial.json"
-        partial.write_text(json.dumps(settings) + "\n", encoding="utf-8")
-        partial.replace(note)
+        write_json(note, settings)
         return
     try:
         found = dict(json.loads(note.read_text(encoding="utf-8")))
