@@ -31,7 +31,8 @@ MIN_COVERAGE = 0.25
 """Share of a window's frames that must show the face for it to be named (our choice)."""
 
 MIN_REST = 0.25
-"""Share of the stride that must be left of a video for one more window (our choice)."""
+"""Share of the stride, or of a window that is shorter, that must be left of a video for one more
+window (our choice)."""
 
 
 @dataclass(frozen=True)
@@ -220,6 +221,7 @@ def window_bounds(
         window_s: Length of a window.
         stride_s: From start to start.
     """
-    uncovered_s = duration_s - window_s - MIN_REST * stride_s
+    shorter_s, longer_s = sorted((window_s, stride_s))
+    uncovered_s = duration_s - longer_s - MIN_REST * shorter_s
     for index in range(1 + max(0, math.ceil(uncovered_s / stride_s))):
         yield index * stride_s, index * stride_s + window_s

@@ -186,7 +186,8 @@ def crop_video(
     Crops that are there and younger than the video are taken as they are.
     """
     video, folder = root / source.path, faces / source.clip_id
-    if folder.is_dir() and video.is_file() and folder.stat().st_mtime >= video.stat().st_mtime:
+    cropped = any(folder.glob("*.jpg"))
+    if cropped and video.is_file() and folder.stat().st_mtime >= video.stat().st_mtime:
         return ClipOutcome(source.clip_id, "reused", len(list_frames(folder)))
     try:
         followed = follow_main_face(video, detector)

@@ -87,4 +87,5 @@ def _middle_s(window: Window) -> float:
 
 
 def _color(index: int) -> tuple[float, float, float, float]:
-    return colormaps["tab20" if index >= 10 else "tab10"](index)
+    """Give one of twenty colours: ten strong ones, then their pale fellows."""
+    return colormaps["tab20"](2 * index if index < 10 else 2 * index - 19)

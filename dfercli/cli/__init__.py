@@ -16,7 +16,7 @@ import typer
 
 from dfercli import __version__
 from dfercli.cli import options as opt
-from dfercli.config import AugmentConfig, ModelConfig, RunConfig, TrainConfig
+from dfercli.config import AugmentConfig, DataConfig, ModelConfig, TrainConfig
 from dfercli.errors import EXIT_SKIPPED, ConfigError, DferError, NoFaceError
 
 ABLATED = ("interfit", "msta", "biehpro", "text", "text_prompt", "visual_prompt", "num_blocks")
@@ -66,7 +66,7 @@ def demo(
     folder: Annotated[Path, typer.Argument(help="Where the videos and their labels go.")],
     persons: Annotated[int, typer.Option(help="Drawn persons.")] = 20,
     takes: Annotated[int, typer.Option(help="Videos of each person and expression.")] = 1,
-    seed: opt.Seed = opt.SEED,
+    seed: Annotated[int, typer.Option(help="The same seed draws the same pixels.")] = 0,
 ) -> None:
     """Draw the demo dataset: videos of drawn people who show the seven expressions."""
     from dfercli.demo import make_demo
@@ -112,28 +112,16 @@ def preprocess(
 @app.command()
 @opt.expand_configs()
 def train(
-    model: ModelConfig,
-    recipe: TrainConfig,
-    augment: AugmentConfig,
-    dataset: opt.Dataset = None,
-    folds: opt.Folds = None,
-    workers: opt.Workers = opt.WORKERS,
-    seed: opt.Seed = opt.SEED,
-    root: opt.Root = None,
-    manifests: opt.Manifests = opt.MANIFESTS,
-    runs: opt.Runs = opt.RUNS,
-    overwrite: opt.Overwrite = False,
+    options: opt.RunOptions, model: ModelConfig, recipe: TrainConfig, augment: AugmentConfig
 ) -> None:
     """Train on each fold's other folds and test on it. Defaults are the paper's recipe."""
-    data = opt.find_data(dataset, root, manifests, workers)
-    opt.note(f"backbone: {model.backbone}, weights: {model.weights}")
+    config, folds = opt.find_run(options, model, recipe, augment)
     from dfercli.engine.evaluate import summarise_runs
     from dfercli.engine.train import train_folds
 
-    chosen = opt.choose_folds(folds, data)
-    config = RunConfig(data, chosen[0], model, recipe, augment, seed)
-    trained = train_folds(config, chosen, runs, _command(), overwrite)
-    print(f"{data.dataset} {model.variant}, mean over folds {', '.join(map(str, chosen))}:")
+    trained = train_folds(config, folds, options.runs, _command(), options.overwrite)
+    names = ", ".join(map(str, folds))
+    print(f"{config.data.dataset} {model.variant}, mean over folds {names}:")
     for protocol in ("best", "last"):
         summary = summarise_runs(trained, protocol)
         print(f"  {protocol} epoch: WAR {summary.mean_war:.2%}, UAR {summary.mean_uar:.2%}")
@@ -158,7 +146,7 @@ def evaluate(
     root: opt.Root = None,
     manifests: opt.Manifests = opt.MANIFESTS,
     runs: opt.Runs = opt.RUNS,
-    workers: opt.Workers = opt.WORKERS,
+    workers: opt.Workers = DataConfig.workers,
     allow_other_crop: Annotated[
         bool, typer.Option("--allow-other-crop", help="Test on faces that were cropped otherwise.")
     ] = False,
@@ -184,6 +172,7 @@ def evaluate(
 @app.command()
 @opt.expand_configs(*ABLATED)
 def ablate(
+    options: opt.RunOptions,
     model: ModelConfig,
     recipe: TrainConfig,
     augment: AugmentConfig,
@@ -192,14 +181,6 @@ def ablate(
         bool, typer.Option("--dry-run", help="Count parameters and operations; train nothing.")
     ] = False,
     as_json: opt.AsJson = False,
-    dataset: opt.Dataset = None,
-    folds: opt.Folds = None,
-    workers: opt.Workers = opt.WORKERS,
-    seed: opt.Seed = opt.SEED,
-    root: opt.Root = None,
-    manifests: opt.Manifests = opt.MANIFESTS,
-    runs: opt.Runs = opt.RUNS,
-    overwrite: opt.Overwrite = False,
 ) -> None:
     """Train and test the rows of one of the paper's tables, or only count what they cost."""
     from dfercli.cli.tables import print_ablation, print_costs
@@ -212,13 +193,11 @@ def ablate(
         title = f"Table {table}: one clip of {model.num_frames} frames, {model.backbone}, 7 classes"
         show = print_costs
     else:
-        data = opt.find_data(dataset, root, manifests, workers)
-        chosen = opt.choose_folds(folds, data)
-        config = RunConfig(data, chosen[0], model, recipe, augment, seed)
-        entries = run_table(table, config, chosen, runs, _command(), overwrite)
-        names = ", ".join(map(str, chosen))
-        title = f"Table {table} on {data.dataset}: mean over folds {names}; {model.backbone} "
-        title += f"({model.weights}), seed {seed}"
+        config, folds = opt.find_run(options, model, recipe, augment)
+        entries = run_table(table, config, folds, options.runs, _command(), options.overwrite)
+        names = ", ".join(map(str, folds))
+        title = f"Table {table} on {config.data.dataset}: mean over folds {names}; "
+        title += f"{model.backbone} ({model.weights}), seed {options.seed}"
         show = print_ablation
     if as_json:
         print(json.dumps({"title": title, "rows": entries}, indent=2))

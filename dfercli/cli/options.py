@@ -9,20 +9,22 @@ import os
 import re
 import sys
 from collections.abc import Callable
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
 import typer
 
-from dfercli.config import DataConfig, RunConfig
+from dfercli.config import AugmentConfig, DataConfig, ModelConfig, RunConfig, TrainConfig
 from dfercli.errors import ConfigError, DataError
 
-Dataset = Annotated[
-    Optional[str],  # noqa: UP045
-    typer.Option(help="Name of a manifest; by default the one written last."),
-]
+OPTION_TYPES = (str, int, float, bool, Path, str | None, Path | None)
+"""Types of settings that can be typed; a setting of another type keeps its default."""
+
+MANIFESTS = Path("data_manifests")
+RUNS = Path("runs")
+
 Root = Annotated[
     Optional[Path],  # noqa: UP045
     typer.Option(help="Folder of the data; by default where it was, or $DFER_DATA/DATASET."),
@@ -34,14 +36,32 @@ Folds = Annotated[
     typer.Option(help="Folds to test on, such as 1-5 or 1,3; by default all."),
 ]
 Workers = Annotated[int, typer.Option(help="Processes that load clips; 0 loads in this one.")]
-Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
-Overwrite = Annotated[bool, typer.Option(help="Train anew what is there already.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 
-MANIFESTS = Path("data_manifests")
-RUNS = Path("runs")
-WORKERS = DataConfig.workers
-SEED = RunConfig.seed
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What the commands that train share beside the configurations.
+
+    Attributes:
+        dataset: Name of a manifest; by default the one written last.
+        folds: Folds to test on, such as 1-5 or 1,3; by default all.
+        seed: Seed of everything random.
+        workers: Processes that load clips; 0 loads in this one.
+        root: Folder of the data; by default where it was, or $DFER_DATA/DATASET.
+        manifests: Folder of the manifests.
+        runs: Folder of the runs.
+        overwrite: Train anew what is there already.
+    """
+
+    dataset: str | None = None
+    folds: str | None = None
+    seed: int = RunConfig.seed
+    workers: int = DataConfig.workers
+    root: Path | None = None
+    manifests: Path = MANIFESTS
+    runs: Path = RUNS
+    overwrite: bool = False
 
 
 def expand_configs(*left_out: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -86,7 +106,7 @@ def _options_of(panel: str, cls: Any, left_out: tuple[str, ...]) -> list[inspect
             ],
         )
         for field in fields(cls)
-        if field.type in (str, int, float, bool, Path) and field.name not in left_out
+        if field.type in OPTION_TYPES and field.name not in left_out
     ]
 
 
@@ -133,19 +153,19 @@ def find_data(dataset: str | None, root: Path | None, manifests: Path, workers: 
     return DataConfig(manifest.dataset, str(path), str(root), workers)
 
 
-def choose_folds(folds: str | None, data: DataConfig) -> list[int]:
-    """Give the folds as typed, or all that the manifest has.
-
-    Raises:
-        ConfigError: They cannot be read.
-        DataError: The manifest has none.
-    """
+def find_run(
+    options: RunOptions, model: ModelConfig, recipe: TrainConfig, augment: AugmentConfig
+) -> tuple[RunConfig, list[int]]:
+    """Give the run that was asked for, and the folds: as typed, or all that the manifest has."""
     from dfercli.data.manifest import read_manifest
 
-    chosen = parse_folds(folds) if folds else list(read_manifest(Path(data.manifest)).folds)
-    if not chosen:
-        raise DataError(f"{data.manifest} tests no clip in any fold; number test_fold from 1")
-    return chosen
+    data = find_data(options.dataset, options.root, options.manifests, options.workers)
+    known = list(read_manifest(Path(data.manifest)).folds)
+    folds = parse_folds(options.folds) if options.folds else known
+    if not folds:
+        raise DataError(f"no clip of {data.manifest} has a test_fold to be tested in; give it one")
+    note(f"backbone: {model.backbone}, weights: {model.weights}")
+    return RunConfig(data, folds[0], model, recipe, augment, options.seed), folds
 
 
 def note(text: str) -> None:

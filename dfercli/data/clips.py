@@ -108,6 +108,8 @@ class ClipDataset(Dataset[tuple[Tensor, int, int]]):
 def _read_clip(paths: list[Path], indices: np.ndarray) -> Tensor:
     """Read frames as (T, 3, H, W) uint8; repeated ones are decoded once."""
     images = {index: read_image(paths[index]) for index in set(indices.tolist())}
+    if len({image.shape for image in images.values()}) > 1:
+        raise DataError(f"frames of several sizes in {paths[0].parent}; make them all of one")
     stacked = np.stack([images[index] for index in indices.tolist()])
     return torch.from_numpy(stacked).permute(0, 3, 1, 2).contiguous()
 

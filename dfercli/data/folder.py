@@ -36,6 +36,7 @@ def read_sources(
     repeated = [clip_id for clip_id, count in Counter(clip_ids).items() if count > 1]
     if repeated:
         raise DataError(f"{where}: {repeated[0]!r} is listed twice; keep one line for each video")
+    _check_apart(clip_ids, where)
     has_groups = "group" in table.columns
     groups = list(table["group"]) if has_groups else clip_ids
     known = known_folds or {}
@@ -65,6 +66,8 @@ def assign_folds(
 ) -> dict[str, int]:
     """Deal groups to folds 1 to `num_folds`, largest first, each where its classes are rarest.
 
+    Where they are equally rare, the fold of the fewest videos gets it.
+
     Args:
         labels: (N,) class of each video.
         groups: (N,) group of each video.
@@ -90,10 +93,23 @@ def assign_folds(
     order = np.random.default_rng(seed).permutation(sorted(counts.keys() - folds.keys()))
     for group in sorted(map(str, order), key=lambda group: -counts[group].sum()):
         # Squares grow fastest where a class is plentiful already.
-        fold = int(np.argmin(((held + counts[group]) ** 2 - held**2).sum(axis=1)))
+        growth = ((held + counts[group]) ** 2 - held**2).sum(axis=1)
+        # Among equals the smallest: an empty fold is always among them, so none stays empty.
+        fold = int(np.lexsort((held.sum(axis=1), growth))[0])
         held[fold] += counts[group]
         folds[group] = fold + 1
     return folds
+
+
+def _check_apart(clip_ids: Sequence[str], where: Path) -> None:
+    """Refuse a video whose frames would lie among those of another: `a/b.mp4` beside `a.mp4`."""
+    known = set(clip_ids)
+    for clip_id in clip_ids:
+        for above in map(str, PurePosixPath(clip_id).parents):
+            if above in known:
+                raise DataError(
+                    f"{where}: {clip_id!r} is in a folder named like video {above!r}; rename one"
+                )
 
 
 def _read_labels(path: Path) -> pd.DataFrame:
@@ -105,6 +121,8 @@ def _read_labels(path: Path) -> pd.DataFrame:
         table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read {path}: {error}".splitlines()[0]) from error
+    if not isinstance(table.index, pd.RangeIndex):  # pandas names lines by what is left over
+        raise DataError(f"{path}: the lines have more fields than the header; name each column")
     table.columns = [str(name).strip().lower() for name in table.columns]
     missing = [name for name in ("path", "label") if name not in table.columns]
     if missing:

@@ -41,10 +41,10 @@ def check_inside_root(path: str, where: str) -> None:
     """Refuse a path that could leave the data root.
 
     Raises:
-        DataError: The path is absolute, has a drive or backslashes, or goes up.
+        DataError: The path is absolute, has a drive or backslashes, goes up, or names nothing.
     """
     pure = PurePosixPath(path)
-    if not path or pure.is_absolute() or ".." in pure.parts or "\\" in path or ":" in path[:3]:
+    if not pure.name or pure.is_absolute() or ".." in pure.parts or "\\" in path or ":" in path[:3]:
         raise DataError(
             f"{where}: path {path!r} leaves the data root; give it relative, with / and without .."
         )

@@ -147,8 +147,9 @@ def run_folder(runs: Path, config: RunConfig) -> RunFolder:
 
 def find_runs(runs: Path, dataset: str = "*", variant: str = "*") -> list[RunFolder]:
     """Give the finished runs of a dataset and a variant, or of all."""
-    found = (RunFolder(path.parent) for path in runs.glob(f"{dataset}/{variant}/fold*/run.json"))
-    return [run for run in found if run.finished]
+    found = [RunFolder(path.parent) for path in runs.glob(f"{dataset}/{variant}/fold*/run.json")]
+    # A copy that somebody set aside, such as `fold1-old`, is no fold.
+    return [r for r in found if r.path.name[len("fold") :].isdecimal() and r.finished]
 
 
 def find_newest_run(runs: Path, dataset: str = "*", variant: str = "*") -> RunFolder:

@@ -22,7 +22,7 @@ from dfercli.data.transforms import normalise
 from dfercli.engine.checkpoint import save_checkpoint
 from dfercli.engine.evaluate import confusion_of, predict_clips, write_predictions
 from dfercli.engine.runlog import RunFolder, describe_device, run_folder
-from dfercli.errors import ConfigError
+from dfercli.errors import ConfigError, DataError
 from dfercli.metrics import uar, war
 from dfercli.models.dfer import DFERModel, build_model, contrastive_loss
 
@@ -50,9 +50,13 @@ def train_folds(
     configs = [replace(config, fold=fold) for fold in folds]
     for each in configs:
         manifest.select(each.fold, "test")
-        if overwrite:
+        if manifest.select(each.fold, "train").empty:
+            raise DataError(f"testing fold {each.fold} leaves no clip to train on; make more folds")
+        if not overwrite:
+            run_folder(runs, each).check_same(each, manifest.fingerprint)
+    if overwrite:  # only once everything has been checked
+        for each in configs:
             shutil.rmtree(run_folder(runs, each).path, ignore_errors=True)
-        run_folder(runs, each).check_same(each, manifest.fingerprint)
     return {each.fold: train_fold(each, runs, command) for each in configs}
 
 

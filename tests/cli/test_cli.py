@@ -1,0 +1,212 @@
+"""What commands answer to bad input: one line, and an exit code that tells what happened."""
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import open_clip
+import pandas as pd
+import pytest
+
+from dfercli.cli import main
+from dfercli.data.manifest import Manifest, write_manifest
+from dfercli.engine.checkpoint import save_checkpoint
+from dfercli.errors import ConfigError
+from dfercli.faces.align import CropRecipe
+from dfercli.models.dfer import build_model
+from dfercli.video import write_image, write_video
+
+CLASSES = ("happiness", "sadness")
+
+
+@pytest.fixture
+def project(dfer, make_config):
+    """Two folds of two clips each, a checkpoint that fits them, and a video without a face."""
+    rows = []
+    for fold in (1, 2):
+        for name in CLASSES:
+            folder = Path("data", "tiny", f"{name}{fold}")
+            folder.mkdir(parents=True)
+            for index in range(2):
+                write_image(folder / f"{index}.png", np.full((32, 32, 3), 90, np.uint8))
+            rows.append((folder.name, folder.name, 2, name, fold))
+    table = pd.DataFrame(rows, columns=["clip_id", "path", "n_frames", "label", "test_fold"])
+    crop = asdict(CropRecipe("mtcnn", 32))
+    manifest = Manifest("tiny", table, CLASSES, crop, "data/tiny")
+    write_manifest(manifest, Path("data_manifests", "tiny.csv"))
+    save_checkpoint(build_model(make_config(), CLASSES, crop), Path("model"))
+    write_video(Path("grey.mp4"), [np.full((120, 160, 3), 128, np.uint8)] * 25, 12.5)
+    return SimpleNamespace(table=table, crop=crop)
+
+
+def test_costs_are_counted_without_data(dfer):
+    done = dfer("ablate --table 5 --dry-run --json --backbone demo-ViT-tiny")
+    assert done.code == 0
+    rows = json.loads(done.out)["rows"]
+    assert [row["visual_prompt"] for row in rows] == [False, True, True]
+    assert (
+        "demo-ViT-tiny, 7 classes"
+        in dfer("ablate --table 5 --dry-run --backbone demo-ViT-tiny").out
+    )
+    assert list(Path().iterdir()) == []
+
+
+def _unknown_label(project):
+    project.table.loc[2, "label"] = "bliss"
+    project.table.to_csv("data_manifests/tiny.csv", index=False)
+
+
+def _path_outside(project):
+    project.table.loc[1, "path"] = "../secret"
+    project.table.to_csv("data_manifests/tiny.csv", index=False)
+
+
+def _no_folds(project):
+    project.table["test_fold"] = 0
+    project.table.to_csv("data_manifests/tiny.csv", index=False)
+
+
+def _other_classes(project):
+    manifest = Manifest("tiny", project.table, CLASSES[::-1], project.crop, "data/tiny")
+    write_manifest(manifest, Path("data_manifests", "tiny.csv"))
+
+
+def _broken_video(project):
+    Path("broken.mp4").write_bytes(b"no video")
+
+
+@pytest.mark.parametrize(
+    ("prepare", "line", "said"),
+    [
+        (None, "train --dataset dfw", "no manifest of 'dfw' in data_manifests; known: tiny"),
+        (None, "train --manifests none", "no manifest in none; `dfer preprocess` writes one"),
+        (None, "preprocess --dataset dfw", "no dataset 'dfw'; known: folder"),
+        (
+            None,
+            "train --weights gone.pt",
+            "no weights 'gone.pt' for ViT-B-32-quickgelu: no such file; its tags: ",
+        ),
+        (None, "train --backbone ViT-B-33", "no backbone 'ViT-B-33'; known: "),
+        (None, "train --folds 3", "no fold 3 in manifest tiny; its folds: 1, 2"),
+        (None, "train --folds one", "cannot read folds 'one'; give 1-5, or 1,3, or 2"),
+        (None, "train --epochs 5", "warmup_epochs is 5, epochs 5; the rate would never reach"),
+        (None, "train --root elsewhere", "no frames in elsewhere/happiness1; run `dfer prep"),
+        (
+            _unknown_label,
+            "train",
+            "data_manifests/tiny.csv line 4: label 'bliss' is none of the classes happiness, sadn",
+        ),
+        (
+            _path_outside,
+            "train",
+            "data_manifests/tiny.csv line 3: path '../secret' leaves the data root; ",
+        ),
+        (_no_folds, "train", "no clip of data_manifests/tiny.csv has a test_fold"),
+        (None, "ablate --table 7", "no table '7'; known: 2, 3, 4, 5"),
+        (None, "eval", "no finished run in runs; train one with `dfer train`"),
+        (None, "eval --variant full", "no finished run in runs/*/full; train one with"),
+        (None, "eval --checkpoint model", "name the folds to test with --folds: a checkpoint"),
+        (
+            _other_classes,
+            "eval --checkpoint model --folds 1",
+            "the checkpoint knows the classes happiness, sadness; the data has sadness, happiness",
+        ),
+        (None, "eval --checkpoint data --folds 1", "no config.json in data; is it a checkpoint"),
+        (None, "predict grey.mp4", "no finished run in runs; train one with `dfer train`"),
+        (None, "predict gone.mp4 --checkpoint model", "no video at gone.mp4; check the path"),
+        (
+            _broken_video,
+            "predict broken.mp4 --checkpoint model",
+            "cannot read broken.mp4: no frame can be decoded; is it a video, and whole?",
+        ),
+        (
+            None,
+            "predict grey.mp4 --checkpoint model --plot line.jpg",
+            "cannot draw line.jpg; name it with one of .png, .pdf, .svg",
+        ),
+        (
+            None,
+            "predict grey.mp4 --checkpoint model --window-s 0",
+            "window 0.0 s, stride 1.0 s: both must be positive",
+        ),
+        (
+            None,
+            "predict grey.mp4 --checkpoint model --detector dlib",
+            "no detector 'dlib'; known: face-alignment, mtcnn",
+        ),
+    ],
+)
+def test_an_error_is_one_line_on_stderr(prepare, line, said, project, dfer):
+    if prepare:
+        prepare(project)
+    _check_error(dfer(line), said)
+    assert not list(Path("runs").rglob("run.json"))
+
+
+def _check_error(done, said):
+    assert done.code == 1
+    assert done.out == ""
+    *notes, last = done.err.splitlines()
+    assert last.startswith(f"error: {said}")
+    assert all(note.startswith(("dataset: ", "backbone: ", "checkpoint: ")) for note in notes)
+
+
+@pytest.mark.usefixtures("project")
+def test_weights_that_cannot_be_fetched_are_one_line(dfer, monkeypatch):
+    def no_network(*args, **kwargs):
+        raise OSError("no route to host\nsecond line")
+
+    monkeypatch.setattr(open_clip.factory, "download_pretrained", no_network)
+    said = "weights 'openai' of ViT-B-32-quickgelu are neither cached nor to be fetched (no network"
+    _check_error(dfer("train --workers 0"), said)
+
+
+@pytest.mark.usefixtures("project")
+def test_a_video_without_a_face_has_its_own_exit_code(dfer):
+    done = dfer("predict grey.mp4 --checkpoint model --plot line.png")
+    assert (done.code, done.out) == (3, "")
+    assert done.err.endswith("error: no face in grey.mp4: 16 frames were searched\n")
+    told = dfer("predict grey.mp4 --checkpoint model --json")
+    assert told.code == 3
+    assert json.loads(told.out)["status"] == "no face"
+    assert not Path("line.png").exists()
+
+
+@pytest.mark.parametrize(
+    "line", ["train --epochs few", "train --nothing", "fly", "predict", "--debug train -x"]
+)
+def test_a_wrong_option_is_exit_code_2(line, dfer):
+    done = dfer(line)
+    assert (done.code, done.out) == (2, "")
+    assert "dfer" in done.err
+
+
+@pytest.mark.usefixtures("project")
+def test_debug_shows_where_an_error_arose(dfer, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["dfer", "--debug", "train", "--folds", "one"])
+    with pytest.raises(ConfigError, match="cannot read folds 'one'"):
+        main()
+    _check_error(dfer("train --folds one"), "cannot read folds 'one'")
+
+
+def test_an_interruption_is_one_line_too(dfer, monkeypatch):
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dfercli.engine.evaluate.read_results", interrupted)
+    done = dfer("eval")
+    assert (done.code, done.out) == (130, "")
+    assert done.err.splitlines()[-1].startswith("interrupted; ")
+    assert "Traceback" not in done.err
+
+
+@pytest.mark.usefixtures("project")
+def test_data_is_found_in_the_folder_of_all_data(dfer, monkeypatch, tmp_path):
+    Path("data").rename("moved")
+    monkeypatch.setenv("DFER_DATA", str(tmp_path / "moved"))
+    done = dfer("eval --checkpoint model --folds 1 --workers 0 --json")
+    assert f"data in {tmp_path / 'moved' / 'tiny'}\n" in done.err
+    assert json.loads(done.out)["protocols"]["checkpoint"]["folds"] == [1]

@@ -1,0 +1,190 @@
+"""Options: each setting has one, with the default and the words of its configuration."""
+
+import os
+import re
+import runpy
+import subprocess
+import sys
+from dataclasses import MISSING, fields
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import typer
+
+from dfercli import __version__, errors
+from dfercli.cli import ABLATED, app
+from dfercli.cli.options import RunOptions, find_data, parse_folds, usual_root
+from dfercli.config import AugmentConfig, ModelConfig, TrainConfig
+from dfercli.data.manifest import Manifest, write_manifest
+from dfercli.errors import ConfigError, DataError, DferError
+
+ROOT = Path(__file__).parents[2]
+GROUP = typer.main.get_command(app)
+COMMANDS = ("demo", "preprocess", "train", "eval", "ablate", "predict")
+CONFIGS = (ModelConfig, TrainConfig, AugmentConfig, RunOptions)
+NOT_TYPED = {"msta_pools"}
+"""Settings that are no option: a table of numbers does not fit on a command line."""
+
+
+def test_these_are_the_commands():
+    assert tuple(GROUP.commands) == COMMANDS
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_and_option_has_help(name):
+    command = GROUP.commands[name]
+    assert command.help
+    for parameter in command.params:
+        assert parameter.help, parameter.name
+        assert parameter.help[-1] in ".)", parameter.name
+
+
+@pytest.mark.parametrize(("name", "left_out"), [("train", ()), ("ablate", ABLATED)])
+@pytest.mark.parametrize("config", CONFIGS)
+def test_every_setting_is_an_option_with_its_default(name, left_out, config):
+    options = {parameter.name: parameter for parameter in GROUP.commands[name].params}
+    for field in fields(config):
+        if field.name in NOT_TYPED or field.name in left_out:
+            assert field.name not in options
+            continue
+        assert field.default is not MISSING
+        assert options[field.name].default == field.default, field.name
+        first_words = options[field.name].help[:20]
+        assert first_words in re.sub(r"\s+", " ", config.__doc__), field.name
+
+
+class _ArrivedError(Exception):
+    """Carries the configurations that a command would have run by."""
+
+
+def test_settings_that_are_typed_arrive(monkeypatch):
+    def find_run(*given):
+        raise _ArrivedError(*given)
+
+    monkeypatch.setattr("dfercli.cli.options.find_run", find_run)
+    typed = "--seed 3 --folds 2 --runs r --no-msta --num-blocks 4 --lr 0.5 --hue 0.3 --overwrite"
+    with pytest.raises(_ArrivedError) as arrived:
+        GROUP.main(["train", *typed.split()])
+    options, model, recipe, augment = arrived.value.args
+    assert options == RunOptions(folds="2", seed=3, runs=Path("r"), overwrite=True)
+    assert model == ModelConfig(msta=False, num_blocks=4)
+    assert recipe == TrainConfig(lr=0.5)
+    assert augment == AugmentConfig(hue=0.3)
+
+
+def test_the_page_of_commands_is_the_live_help():
+    made = runpy.run_path(str(ROOT / "docs" / "write_commands.py"))
+    page = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    assert page == made["commands_page"](), "run `make docs`"
+
+
+def test_help_waits_for_nothing_heavy():
+    code = (
+        "import sys\n"
+        "from dfercli.cli import main\n"
+        "sys.argv = ['dfer', '--help']\n"
+        "try: main()\n"
+        "except SystemExit as done: assert done.code == 0\n"
+        "heavy = {'torch', 'open_clip', 'pandas', 'cv2', 'matplotlib', 'torchvision'}\n"
+        "assert not heavy & sys.modules.keys(), heavy & sys.modules.keys()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "dynamic facial expression recognition" in done.stdout.lower()
+    for name in COMMANDS:
+        assert f" {name} " in done.stdout
+
+
+def test_the_module_runs_as_the_command_does():
+    command = [sys.executable, "-m", "dfercli", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{__version__}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("text", "folds"),
+    [
+        ("2", [2]),
+        ("1-5", [1, 2, 3, 4, 5]),
+        ("1,3", [1, 3]),
+        ("3,1", [1, 3]),
+        ("1-2,2-4,3", [1, 2, 3, 4]),
+        (" 1 - 2 , 5 ", [1, 2, 5]),
+        ("3-3", [3]),
+        ("10-11", [10, 11]),
+    ],
+)
+def test_folds_are_read(text, folds):
+    assert parse_folds(text) == folds
+
+
+@pytest.mark.parametrize("text", ["", "a", "1-", "-1", "1,,2", "1;2", "1.5", "1-2-3", "all"])
+def test_folds_that_cannot_be_read_say_how_to_write_them(text):
+    with pytest.raises(ConfigError) as caught:
+        parse_folds(text)
+    assert str(caught.value) == f"cannot read folds {text!r}; give 1-5, or 1,3, or 2"
+
+
+def test_folds_the_wrong_way_round_are_named():
+    with pytest.raises(ConfigError) as caught:
+        parse_folds("5-1")
+    assert str(caught.value) == "no fold in '5-1'; give the lower one first, as in 1-5"
+
+
+@pytest.fixture
+def manifests(tmp_path, monkeypatch):
+    """Two manifests, `new` written after `old`; both say that their data is in /data."""
+    monkeypatch.delenv("DFER_DATA", raising=False)
+    for age, name in enumerate(("new", "old")):
+        rows = [("a", "a", 1, "anger", 1), ("b", "b", 1, "fear", 2)]
+        table = pd.DataFrame(rows, columns=["clip_id", "path", "n_frames", "label", "test_fold"])
+        path = tmp_path / "manifests" / f"{name}.csv"
+        write_manifest(Manifest(name, table, ("anger", "fear"), None, "/data"), path)
+        os.utime(path, (10**9 - age, 10**9 - age))
+    return tmp_path / "manifests"
+
+
+def test_data_is_where_it_was_preprocessed(manifests, capsys):
+    data = find_data("old", None, manifests, workers=3)
+    assert (data.dataset, data.root, data.workers) == ("old", "/data", 3)
+    assert Path(data.manifest) == manifests / "old.csv"
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err == f"dataset: old ({manifests / 'old.csv'}), data in /data\n"
+
+
+def test_without_a_name_the_manifest_written_last_is_taken(manifests):
+    assert find_data(None, None, manifests, workers=0).dataset == "new"
+
+
+def test_a_folder_of_data_sets_comes_before_the_manifest_and_a_root_before_both(
+    manifests, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("DFER_DATA", str(tmp_path / "sets"))
+    assert find_data("old", None, manifests, 0).root == "/data"  # not there yet
+    (tmp_path / "sets" / "old").mkdir(parents=True)
+    assert find_data("old", None, manifests, 0).root == str(tmp_path / "sets" / "old")
+    assert find_data("old", Path("mine"), manifests, 0).root == "mine"
+
+
+def test_the_usual_root(monkeypatch):
+    monkeypatch.delenv("DFER_DATA", raising=False)
+    assert usual_root("mafw") == Path("data/mafw")
+    monkeypatch.setenv("DFER_DATA", "/big/disk")
+    assert usual_root("mafw") == Path("/big/disk/mafw")
+
+
+def test_an_unknown_dataset_is_answered_with_the_known_ones(manifests):
+    with pytest.raises(DataError) as caught:
+        find_data("dfw", None, manifests, 0)
+    assert str(caught.value) == f"no manifest of 'dfw' in {manifests}; known: new, old"
+
+
+def test_exit_codes_tell_no_face_from_every_other_error():
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
+    ours = {kind.__name__: kind.exit_code for kind in kinds if issubclass(kind, DferError)}
+    assert ours.pop("NoFaceError") == 3
+    assert len(ours) == 8
+    assert set(ours.values()) == {1}
+    assert errors.EXIT_SKIPPED == 4

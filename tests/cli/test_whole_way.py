@@ -1,0 +1,124 @@
+"""From drawn people to a named video, through the command line alone."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from dfercli.engine.evaluate import confusion_of, read_predictions
+from dfercli.metrics import war
+from dfercli.video import read_image
+
+CLASSES = ("happiness", "anger", "surprise")
+CROPS = "--dataset folder --root data/demo --detector mtcnn --size 64 --num-folds 2 --jobs 2"
+RECIPE = "--backbone demo-ViT-tiny --weights random --epochs 2 --warmup-epochs 1 --batch-size 8"
+RECIPE += " --lr 3e-4 --min-lr 3e-6 --workers 0"
+
+
+def test_the_whole_way(dfer):
+    done = dfer("demo data/demo --persons 2")
+    assert done.code == 0
+    assert done.out.startswith("14 videos, listed in data/demo/labels.csv\n")
+    _keep_three_classes_and_add_a_broken_video(Path("data/demo"))
+
+    done = dfer("preprocess --dataset folder --root data/demo --detector mtcnn --size 64")
+    assert done.code == 1
+    assert done.err == ("error: 2 groups cannot fill 5 folds; add videos or lower --num-folds\n")
+    done = dfer(f"preprocess {CROPS}")
+    assert done.code == 4  # one video was left out
+    faces, manifest = "data/demo/faces-mtcnn-64", "data_manifests/demo.csv"
+    assert done.out == f"6 done, 1 unreadable; faces in {faces}, manifest {manifest}\n"
+    assert done.err == f"left out, with reasons: {faces}/skipped.csv\n"
+    table = pd.read_csv(manifest)
+    assert len(table) == 6
+    assert sorted(table["test_fold"].unique()) == [1, 2]
+
+    done = dfer(f"train --folds 1-2 {RECIPE}")
+    assert done.code == 0
+    assert done.out.startswith("demo full, mean over folds 1, 2:\n  best epoch: WAR ")
+    assert "dataset: demo (data_manifests/demo.csv), data in data/demo\n" in done.err
+    _check_runs(Path("runs/demo/full"), table)
+    again = dfer(f"train --folds 1-2 {RECIPE}")
+    assert (again.code, again.out) == (0, done.out)
+
+    _check_eval(dfer)
+    _check_ablation(dfer)
+    _check_prediction(dfer)
+
+
+def _keep_three_classes_and_add_a_broken_video(root):
+    labels = pd.read_csv(root / "labels.csv")
+    kept = labels[labels["label"].isin(CLASSES)]
+    broken = pd.DataFrame([("broken.mp4", "anger", "person01")], columns=labels.columns)
+    (root / "broken.mp4").write_bytes(b"no video")
+    pd.concat([kept, broken]).to_csv(root / "labels.csv", index=False)
+
+
+def _check_runs(folder, manifest):
+    assert {path.name for path in folder.iterdir()} == {"fold1", "fold2"}
+    for fold in (1, 2):
+        run = folder / f"fold{fold}"
+        assert {path.name for path in run.iterdir()} == {
+            "run.json",
+            "metrics.jsonl",
+            "best",
+            "last",
+            "predictions_best.csv",
+            "predictions_last.csv",
+        }
+        assert json.loads((run / "run.json").read_text())["command"] == (
+            f"dfer train --folds 1-2 {RECIPE}"
+        )
+        tested = manifest.loc[manifest["test_fold"] == fold, "clip_id"]
+        assert list(read_predictions(run / "predictions_last.csv")["clip_id"]) == list(tested)
+
+
+def _check_eval(dfer):
+    report = json.loads(dfer("eval --json").out)
+    assert report["class_names"] == list(CLASSES)
+    assert set(report["protocols"]) == {"best", "last"}
+    for protocol, figures in report["protocols"].items():
+        paths = [Path(f"runs/demo/full/fold{f}/predictions_{protocol}.csv") for f in (1, 2)]
+        wars = [war(confusion_of(read_predictions(path))) for path in paths]
+        assert figures["folds"] == [1, 2]
+        assert figures["war"] == pytest.approx(wars)
+        assert figures["mean_war"] == pytest.approx(sum(wars) / 2)
+    printed = dfer("eval").out
+    assert f"{100 * report['protocols']['last']['mean_war']:.2f}" in printed
+    assert all(name in printed for name in CLASSES)
+    checked = json.loads(dfer("eval --checkpoint runs/demo/full/fold2 --folds 2 --json").out)
+    assert checked["protocols"]["checkpoint"]["war"] == report["protocols"]["best"]["war"][1:]
+
+
+def _check_ablation(dfer):
+    done = dfer(f"ablate --table 3 --folds 1 --json {RECIPE}")
+    assert done.code == 0
+    rows = json.loads(done.out)["rows"]
+    assert [row["variant"] for row in rows] == ["interfit-msta-notext", "full"]
+    best = read_predictions(Path("runs/demo/full/fold1/predictions_best.csv"))
+    assert rows[1]["best_war"] == war(confusion_of(best))
+    assert {path.name for path in Path("runs/demo").iterdir()} == {row["variant"] for row in rows}
+    printed = dfer(f"ablate --table 3 --folds 1 {RECIPE}").out
+    assert "no text" in printed
+    assert "72.05 / 60.41" in printed
+
+
+def _check_prediction(dfer):
+    video = "data/demo/videos/person01/happiness_1.mp4"
+    model = "--checkpoint runs/demo/full/fold1"
+    done = dfer(f"predict {video} {model} --json --plot line.png")
+    assert done.code == 0
+    report = json.loads(done.out)
+    assert report["status"] == "ok"
+    assert report["checkpoint"] == "runs/demo/full/fold1"
+    (window,) = report["windows"]
+    probs = [window[name] for name in CLASSES]
+    assert sum(probs) == pytest.approx(1.0, abs=1e-5)
+    assert window["confidence"] == max(probs)
+    assert read_image(Path("line.png")).shape == (624, 1440, 3)
+    assert "picture: line.png" in done.err
+    printed = dfer(f"predict {video}")  # by the run that was finished last
+    assert printed.code == 0
+    assert "overall: " in printed.out
+    assert "checkpoint: runs/demo/interfit-msta-notext/fold1/best" in printed.err

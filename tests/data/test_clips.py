@@ -1,0 +1,291 @@
+"""Clips: the order of frames, exact test views, and training views that only the key decides."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from dfercli.config import AugmentConfig, DataConfig, ModelConfig, RunConfig
+from dfercli.data.clips import (
+    ClipDataset,
+    EpochSampler,
+    build_dataset,
+    build_loader,
+    check_frames,
+    list_frames,
+)
+from dfercli.data.manifest import Manifest
+from dfercli.errors import DataError, VideoError
+from dfercli.video import write_image
+
+CLASS_NAMES = ("fear", "anger", "joy")
+LENGTHS = (3, 8, 20, 9, 30)
+"""Frames of the five clips."""
+SIZE = 16
+OFF = AugmentConfig(crop_scale=1.0, brightness=0.0, contrast=0.0, saturation=0.0, hue=0.0, flip=0.0)
+
+
+def _color(clip, frame):
+    """A colour that says which clip and which frame it is."""
+    return 10 * clip, 5 * frame, 200
+
+
+@pytest.fixture
+def manifest(tmp_path):
+    """Five clips of plain PNG frames, tested in folds 1, 1, 2, 2 and never."""
+    for clip, length in enumerate(LENGTHS):
+        (tmp_path / f"clip {clip}").mkdir()
+        for frame in range(length):
+            image_rgb = np.full((24, 24, 3), _color(clip, frame), dtype=np.uint8)
+            write_image(tmp_path / f"clip {clip}" / f"{frame + 1}.png", image_rgb)
+    rows = pd.DataFrame(
+        {
+            "clip_id": [f"id {clip}" for clip in range(5)],
+            "path": [f"clip {clip}" for clip in range(5)],
+            "n_frames": LENGTHS,
+            "label": ["anger", "fear", "joy", "joy", "anger"],
+            "test_fold": [1, 1, 2, 2, 0],
+        }
+    )
+    return Manifest("mine", rows, CLASS_NAMES, None, str(tmp_path))
+
+
+@pytest.fixture
+def make_dataset(manifest, tmp_path):
+    """All five clips, with no augmentation unless told otherwise."""
+
+    def make(augment=OFF, seed=0):
+        return ClipDataset(manifest.rows, tmp_path, CLASS_NAMES, 8, SIZE, augment, seed)
+
+    return make
+
+
+def _frames(clip):
+    """Read which frames a clip of plain frames shows."""
+    assert (clip == clip[..., :1, :1]).all()
+    return (clip[:, 1, 0, 0] // 5).tolist()
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["1.jpg", "2.jpg", "10.jpg", "100.jpg"],
+        ["img_9.png", "img_10.png", "img_11.png"],
+        ["0001_0002.jpg", "0001_0010.jpg", "0001_0100.jpg"],
+        ["clip2_frame1.jpg", "clip1_frame2.jpg", "clip1_frame12.bmp"],
+        ["000001.JPG", "000002.Jpeg", "000003.PNG"],
+        ["cover.jpg", "frame 0.jpg", "frame 1.jpg"],  # no number comes first
+        ["a_1.jpg", "b_1.jpg", "a_2.jpg"],  # equal numbers: by name
+        ["take 2 (1).jpg", "take 1 (3).jpg"],
+    ],
+)
+def test_frames_are_in_the_order_of_their_last_number(tmp_path, names):
+    for name in sorted(names, reverse=True):
+        (tmp_path / name).write_bytes(b"")
+    assert [path.name for path in list_frames(tmp_path)] == names
+
+
+def test_what_is_no_frame_is_ignored(tmp_path):
+    for name in (
+        "2.jpg",
+        "10.jpg",
+        "._2.jpg",
+        ".3.jpg",
+        "Thumbs.db",
+        "4.txt",
+        "5",
+        "6.mp4",
+        "7.jpg~",
+    ):
+        (tmp_path / name).write_bytes(b"")
+    assert list_frames(tmp_path) == [tmp_path / "2.jpg", tmp_path / "10.jpg"]
+
+
+@pytest.mark.parametrize("content", [None, "", "Thumbs.db", "._1.jpg"])
+def test_a_folder_without_frames_is_named(tmp_path, content):
+    folder = tmp_path / "clip"
+    if content is not None:
+        folder.mkdir()
+        (folder / (content or "notes")).write_bytes(b"")
+    with pytest.raises(DataError) as caught:
+        list_frames(folder)
+    assert str(caught.value) == f"no frames in {folder}; run `dfer preprocess` again"
+
+
+def test_a_test_view_shows_exactly_the_expected_frames(make_dataset):
+    dataset = make_dataset()
+    expected = [
+        [0, 1, 2, 2, 2, 2, 2, 2],
+        [0, 1, 2, 3, 4, 5, 6, 7],
+        [1, 3, 6, 8, 11, 13, 16, 18],  # (i + 0.5) * 2.5
+        [0, 1, 2, 3, 5, 6, 7, 8],
+        [1, 5, 9, 13, 16, 20, 24, 28],  # (i + 0.5) * 3.75
+    ]
+    for index, frames in enumerate(expected):
+        clip, label, given = dataset[index]
+        assert (clip.shape, clip.dtype) == ((8, 3, SIZE, SIZE), torch.uint8)
+        assert _frames(clip) == frames
+        assert (clip[:, 0] == 10 * index).all()  # red is the first channel
+        assert (clip[:, 2] == 200).all()
+        assert given == index
+        assert CLASS_NAMES[label] == ["anger", "fear", "joy", "joy", "anger"][index]
+
+
+def test_a_training_view_draws_from_each_segment_and_anew_every_epoch(make_dataset):
+    dataset = make_dataset()
+    draws = np.array([_frames(dataset[epoch, 4][0]) for epoch in range(60)])
+    assert (draws >= np.floor(np.arange(8) * 3.75)).all()
+    assert (draws <= np.ceil(np.arange(1, 9) * 3.75) - 1).all()
+    assert set(draws.ravel().tolist()) == set(range(30))
+    assert dataset[3, 4][1:] == (1, 4)
+
+
+def test_a_training_view_follows_from_seed_epoch_and_index_alone(make_dataset):
+    def view(seed, epoch, index):
+        return make_dataset(AugmentConfig(), seed)[epoch, index][0]
+
+    first = view(0, 0, 2)
+    torch.manual_seed(99)
+    np.random.seed(99)  # noqa: NPY002 - what must not matter
+    assert torch.equal(view(0, 0, 2), first)
+    assert not torch.equal(view(0, 1, 2), first)
+    assert not torch.equal(view(1, 0, 2), first)
+    assert not torch.equal(view(0, 2, 0), first)
+
+
+def test_reading_leaves_torch_s_own_randomness_as_it_is(make_dataset):
+    dataset = make_dataset(AugmentConfig())
+    before = torch.get_rng_state()
+    dataset[0, 1], dataset[1]
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_test_views_are_not_augmented(make_dataset):
+    plain, strong = make_dataset(OFF), make_dataset(AugmentConfig(crop_scale=0.1, hue=0.5), seed=5)
+    assert all(torch.equal(plain[index][0], strong[index][0]) for index in range(5))
+
+
+def test_an_epoch_takes_every_clip_once_in_an_order_of_its_own():
+    sampler = EpochSampler(50, seed=0)
+    orders = []
+    for epoch in (0, 1):
+        sampler.epoch = epoch
+        keys = list(sampler)
+        assert {key[0] for key in keys} == {epoch}
+        orders.append([index for _, index in keys])
+        assert list(sampler) == keys
+    assert len(sampler) == 50
+    assert sorted(orders[0]) == sorted(orders[1]) == list(range(50))
+    assert orders[0] != orders[1]
+    assert [index for _, index in EpochSampler(50, seed=1)] != orders[0]
+    assert [index for _, index in EpochSampler(50, seed=0)] == orders[0]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_test_batches_give_every_clip_once_and_in_order(make_dataset, workers):
+    dataset = make_dataset()
+    batches = list(build_loader(dataset, batch_size=2, workers=workers))
+    assert [len(batch[0]) for batch in batches] == [2, 2, 1]
+    assert torch.cat([batch[2] for batch in batches]).tolist() == list(range(5))
+    assert torch.cat([batch[1] for batch in batches]).tolist() == dataset.labels
+    clips = torch.cat([batch[0] for batch in batches])
+    assert all(torch.equal(clips[index], dataset[index][0]) for index in range(5))
+
+
+def test_training_batches_are_the_same_with_any_number_of_workers(make_dataset):
+    dataset = make_dataset(AugmentConfig())
+    passes = {}
+    for workers in (0, 2):
+        sampler = EpochSampler(len(dataset), seed=0)
+        loader = build_loader(dataset, 2, workers, sampler)
+        for epoch in (0, 1):  # the workers live on and must hear of the new epoch
+            sampler.epoch = epoch
+            passes[workers, epoch] = list(loader)
+    for epoch in (0, 1):
+        indices = torch.cat([batch[2] for batch in passes[0, epoch]]).tolist()
+        assert sorted(indices) == list(range(5))
+        for alone, together in zip(passes[0, epoch], passes[2, epoch], strict=True):
+            for a, b in zip(alone, together, strict=True):
+                assert torch.equal(a, b)
+        clips = torch.cat([batch[0] for batch in passes[2, epoch]])
+        for clip, index in zip(clips, indices, strict=True):
+            assert torch.equal(clip, dataset[epoch, index][0])
+
+
+@pytest.mark.parametrize(("split", "clip_ids"), [("test", [2, 3]), ("train", [0, 1, 4])])
+def test_a_run_gets_its_side_of_its_fold(manifest, tmp_path, split, clip_ids):
+    model, data = ModelConfig(num_frames=4), DataConfig("mine", "mine.csv", str(tmp_path))
+    dataset = build_dataset(manifest, split, RunConfig(data, fold=2, model=model), size=12)
+    assert dataset.clip_ids == [f"id {clip}" for clip in clip_ids]
+    assert len(dataset) == len(clip_ids)
+    assert dataset[0][0].shape == (4, 3, 12, 12)
+    assert (dataset[0][0][:, 0] == 10 * clip_ids[0]).all()
+
+
+def test_a_run_s_seed_and_strengths_reach_its_clips(manifest, tmp_path, make_dataset):
+    data = DataConfig("mine", "mine.csv", str(tmp_path))
+    run = RunConfig(data, fold=2, augment=AugmentConfig(hue=0.5), seed=3)
+    view = build_dataset(manifest, "train", run, SIZE)[1, 0][0]
+    assert torch.equal(view, make_dataset(AugmentConfig(hue=0.5), seed=3)[1, 0][0])
+    assert not torch.equal(view, make_dataset(OFF, seed=3)[1, 0][0])
+
+
+def _cut(path, share=0.5):
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_image_without_its_second_half_is_named(make_dataset, tmp_path, workers):
+    path = tmp_path / "clip 3" / "3.png"
+    _cut(path)
+    with pytest.raises(VideoError) as caught:
+        list(build_loader(make_dataset(), batch_size=2, workers=workers))
+    # From a worker it comes after the worker's own trace.
+    lines = str(caught.value).strip().splitlines()
+    assert lines[-1].endswith(f"cannot read {path}: missing, cut off or no image")
+    assert len(lines) == 1 or workers
+
+
+def test_a_jpeg_without_its_second_half_is_grey_there(make_dataset, tmp_path):
+    # OpenCV's decoder only says so on stderr. One that lost all its pixels is an error.
+    path = tmp_path / "clip 1" / "1.jpg"
+    noise = np.random.default_rng(0).integers(0, 256, (24, 24, 3), dtype=np.uint8)
+    write_image(path, noise)
+    (tmp_path / "clip 1" / "1.png").unlink()
+    _cut(path)
+    frame = make_dataset()[1][0][0]
+    assert (frame[:, -4:] == 128).all()
+    assert frame[:, :4].float().std() > 10
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(VideoError, match=r"1\.jpg: missing, cut off or no image"):
+        make_dataset()[1]
+
+
+def test_frames_of_several_sizes_are_an_error(make_dataset, tmp_path):
+    write_image(tmp_path / "clip 1" / "4.png", np.zeros((24, 32, 3), dtype=np.uint8))
+    with pytest.raises(DataError) as caught:
+        make_dataset()[1]
+    expected = f"frames of several sizes in {tmp_path / 'clip 1'}; make them all of one"
+    assert str(caught.value) == expected
+
+
+def test_frames_that_agree_with_the_manifest_are_accepted(manifest, tmp_path):
+    assert check_frames(manifest, tmp_path) is None
+
+
+@pytest.mark.parametrize("found", [19, 21])
+def test_more_or_fewer_frames_than_the_manifest_says_are_an_error(manifest, tmp_path, found):
+    folder = tmp_path / "clip 2"
+    (folder / "20.png").unlink()
+    for number in range(20, found + 1):
+        (folder / f"{number}.png").write_bytes(b"")
+    with pytest.raises(DataError) as caught:
+        check_frames(manifest, tmp_path)
+    expected = f"{folder} has {found} frames, the manifest says 20; run `dfer preprocess` again"
+    assert str(caught.value) == expected
+
+
+def test_a_folder_that_is_gone_is_an_error(manifest, tmp_path):
+    (tmp_path / "clip 3").rename(tmp_path / "elsewhere")
+    with pytest.raises(DataError, match=r"no frames in .*clip 3; run `dfer preprocess` again"):
+        check_frames(manifest, tmp_path)

@@ -1,0 +1,210 @@
+"""What holds the project together: imports, sizes, registries, and that documented calls parse."""
+
+import re
+import shlex
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import pytest
+import typer
+from importlinter.cli import lint_imports
+
+import dfercli
+from dfercli.cli import app
+from dfercli.data import DATASETS, load_dataset
+from dfercli.errors import UnknownNameError
+from dfercli.faces import DETECTORS, load_detector
+from dfercli.faces.base import Face
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "dfercli"
+MAX_LINES = 300
+TORCH_FREE = (
+    "dfercli",
+    "dfercli.cli",
+    "dfercli.cli.options",
+    "dfercli.config",
+    "dfercli.data",
+    "dfercli.data.folder",
+    "dfercli.data.manifest",
+    "dfercli.data.sampling",
+    "dfercli.data.spec",
+    "dfercli.demo",
+    "dfercli.drawing",
+    "dfercli.engine",
+    "dfercli.errors",
+    "dfercli.faces",
+    "dfercli.faces.align",
+    "dfercli.faces.base",
+    "dfercli.faces.track",
+    "dfercli.files",
+    "dfercli.metrics",
+    "dfercli.models",
+    "dfercli.video",
+    *DATASETS.values(),
+)
+
+
+def test_imports_run_one_way(monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    status = lint_imports(config_filename="pyproject.toml", no_cache=True)
+    assert status == 0, capsys.readouterr().out
+    assert "imports run one way KEPT" in capsys.readouterr().out
+
+
+def test_every_module_is_in_a_layer():
+    layers = (ROOT / "pyproject.toml").read_text().split("layers = [")[1].split("]")[0]
+    named = set(re.findall(r"dfercli\.(\w+)", layers))
+    modules = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or path.is_dir()}
+    # `drawing` belongs to `demo`; `__main__` only calls the command line.
+    others = {"__init__", "__main__", "__pycache__", "py", "drawing"}
+    assert {name.partition(".")[0] for name in modules} - named - others == set()
+
+
+def test_modules_that_need_no_torch_do_not_import_it():
+    code = (
+        "import importlib, sys\n"
+        f"for name in {TORCH_FREE!r}:\n"
+        "    importlib.import_module(name)\n"
+        "    assert 'torch' not in sys.modules, name\n"
+        "    assert 'open_clip' not in sys.modules, name\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("package", "owner"),
+    [("open_clip", "models/backbone.py"), ("typer", "cli/"), ("rich", "cli/")],
+)
+def test_only_its_owner_imports_a_package(package, owner):
+    importing = re.compile(rf"^\s*(?:import|from) {package}\b", re.MULTILINE)
+    found = {
+        path.relative_to(PACKAGE).as_posix()
+        for path in PACKAGE.rglob("*.py")
+        if importing.search(path.read_text(encoding="utf-8"))
+    }
+    assert found
+    assert {name for name in found if not name.startswith(owner)} == set()
+
+
+def test_the_package_gives_its_classes_on_first_use():
+    from dfercli.models.dfer import DFERModel
+    from dfercli.predict import Predictor
+
+    assert dfercli.DFERModel is DFERModel
+    assert dfercli.Predictor is Predictor
+    with pytest.raises(AttributeError, match="module 'dfercli' has no attribute 'Nothing'"):
+        dfercli.Nothing  # noqa: B018
+
+
+def test_no_file_is_longer_than_one_can_read():
+    files = [*PACKAGE.rglob("*.py"), *(ROOT / "tests").rglob("*.py")]
+    lengths = {str(path): len(path.read_text(encoding="utf-8").splitlines()) for path in files}
+    assert len(lengths) > 50
+    assert {path: lines for path, lines in lengths.items() if lines > MAX_LINES} == {}
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_every_dataset_finds_its_videos(name):
+    assert callable(load_dataset(name).read_sources)
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_every_detector_is_built_by_its_module(name, monkeypatch):
+    """Built without its network, whose weights may have to be fetched."""
+    module = __import__(DETECTORS[name], fromlist=["build_detector"])
+    if name == "face-alignment":
+        monkeypatch.setattr(module.face_alignment, "FaceAlignment", lambda *args, **kwargs: None)
+    assert callable(load_detector(name).detect)
+    assert module.Face is Face
+
+
+@pytest.mark.parametrize(
+    ("load", "said"),
+    [
+        (load_dataset, "no dataset 'dfw'; known: folder"),
+        (load_detector, "no detector 'dfw'; known: face-alignment, mtcnn"),
+    ],
+)
+def test_an_unknown_name_is_answered_with_the_known_ones(load, said):
+    with pytest.raises(UnknownNameError) as caught:
+        load("dfw")
+    assert str(caught.value) == said
+
+
+def _parse(line):
+    """Read a call as `dfer` does, without running it; gives exit code, command and settings."""
+    group, seen = typer.main.get_command(app), [(None, {})]
+
+    def keep(name, /, **settings):
+        seen.append((name, settings))
+
+    for name, command in group.commands.items():
+        command.callback = partial(keep, name)
+    words = shlex.split(line, comments=True)
+    assert words[0] == "dfer"
+    with pytest.raises(SystemExit) as ended:
+        group.main(words[1:], prog_name="dfer")
+    return (ended.value.code, *seen[-1])
+
+
+def _documented_calls(path):
+    text = path.read_text(encoding="utf-8").replace("\\\n", " ")
+    blocks = re.findall(r"^```\w*\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
+    lines = [line.strip().removeprefix("$ ") for block in blocks for line in block.splitlines()]
+    inline = re.findall(r"`(dfer [a-z][^`\n]*)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
+    return [line for line in [*lines, *inline] if line.startswith("dfer ")]
+
+
+README_CALLS = _documented_calls(ROOT / "README.md")
+
+
+def test_readme_shows_every_step():
+    commands = {line.split()[1] for line in README_CALLS}
+    assert {"preprocess", "train", "eval", "predict", "ablate"} <= commands
+
+
+@pytest.mark.parametrize("line", README_CALLS)
+def test_every_call_in_readme_parses(line):
+    code, name, _ = _parse(line)
+    assert (code, name) == (0, None if "--help" in line else line.split()[1])
+
+
+@pytest.mark.parametrize(
+    "line", ["dfer fly", "dfer train --epoch-count 3", "dfer predict", "dfer ablate --table two"]
+)
+def test_a_call_that_is_wrong_does_not_parse(line):
+    assert _parse(line) == (2, None, {})
+
+
+def _makefile_calls():
+    """The lines of the Makefile that call `dfer`, with its variables filled in."""
+    text = (ROOT / "Makefile").read_text(encoding="utf-8").replace("\\\n", " ")
+    values = dict(re.findall(r"^(\w+) [:?]?= (.*)$", text, flags=re.MULTILINE))
+    calls = re.findall(r"^\t@?\$\(DFER\) (.*)$", text, flags=re.MULTILINE)
+    while any("$(" in call for call in calls):
+        calls = [re.sub(r"\$\((\w+)\)", lambda found: values[found[1]], call) for call in calls]
+    return [f"dfer {call}" for call in calls]
+
+
+def test_every_call_in_the_makefile_parses():
+    calls = _makefile_calls()
+    parsed = [_parse(call) for call in calls]
+    assert {code for code, _, _ in parsed} == {0}
+    assert {name for _, name, _ in parsed} == {
+        "demo",
+        "preprocess",
+        "ablate",
+        "train",
+        "eval",
+        "predict",
+    }
+    recipes = [settings for _, name, settings in parsed if name in ("train", "ablate")]
+    assert len(recipes) >= 3
+    for settings in recipes:
+        assert settings["dataset"] == "demo"
+        assert settings["weights"] == "random"
+        assert settings["warmup_epochs"] < settings["epochs"]

@@ -1,0 +1,123 @@
+"""Writing whole files and folders: what stood there is lost only to something whole."""
+
+import json
+
+import pytest
+
+from dfercli.files import replacing, write_json, write_text
+
+
+def _make_folder(path, names):
+    path.mkdir(parents=True)
+    for name in names:
+        (path / name).write_text(name, encoding="utf-8")
+
+
+def _content(folder):
+    """Text of all files below a folder by path, hidden ones too."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_text(encoding="utf-8") for path in files}
+
+
+def test_a_file_appears_in_folders_that_were_not_there(tmp_path):
+    with replacing(tmp_path / "a" / "b" / "new.txt") as partial:
+        partial.write_text("new", encoding="utf-8")
+        assert _content(tmp_path) == {"a/b/.new.txt.partial": "new"}
+    assert _content(tmp_path) == {"a/b/new.txt": "new"}
+
+
+def test_a_file_takes_the_place_of_the_old_one_at_the_end(tmp_path):
+    path = tmp_path / "file.txt"
+    path.write_text("old", encoding="utf-8")
+    with replacing(path) as partial:
+        partial.write_text("new", encoding="utf-8")
+        assert path.read_text(encoding="utf-8") == "old"
+    assert _content(tmp_path) == {"file.txt": "new"}
+
+
+def test_a_folder_takes_the_place_of_the_old_one_with_all_that_was_in_it(tmp_path):
+    path = tmp_path / "faces" / "clip"
+    _make_folder(path, ["1", "2", "3"])
+    with replacing(path) as partial:
+        _make_folder(partial, ["1", "x"])
+        assert set(_content(path)) == {"1", "2", "3"}
+    assert _content(tmp_path) == {"faces/clip/1": "1", "faces/clip/x": "x"}
+
+
+def test_a_folder_takes_the_place_of_a_file(tmp_path):
+    (tmp_path / "clip").write_text("a file", encoding="utf-8")
+    with replacing(tmp_path / "clip") as partial:
+        _make_folder(partial, ["1"])
+    assert _content(tmp_path) == {"clip/1": "1"}
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_after_an_error_the_old_file_is_untouched_and_nothing_is_left(tmp_path, error):
+    path = tmp_path / "file.txt"
+    path.write_text("old", encoding="utf-8")
+    with pytest.raises(error), replacing(path) as partial:
+        partial.write_text("half", encoding="utf-8")
+        raise error
+    assert _content(tmp_path) == {"file.txt": "old"}
+
+
+def test_after_an_error_the_old_folder_is_untouched_and_nothing_is_left(tmp_path):
+    _make_folder(tmp_path / "clip", ["1", "2"])
+    with pytest.raises(OSError, match="disk full"), replacing(tmp_path / "clip") as partial:
+        _make_folder(partial, ["1"])
+        raise OSError("disk full")
+    assert _content(tmp_path) == {"clip/1": "1", "clip/2": "2"}
+    assert [path.name for path in tmp_path.iterdir()] == ["clip"]
+
+
+def test_a_file_does_not_take_the_place_of_a_folder(tmp_path):
+    _make_folder(tmp_path / "clip", ["1"])
+    with pytest.raises(OSError, match="clip"):
+        write_text(tmp_path / "clip", "a file")
+    assert _content(tmp_path) == {"clip/1": "1"}
+
+
+def test_a_block_that_makes_nothing_leaves_the_old(tmp_path):
+    (tmp_path / "file.txt").write_text("old", encoding="utf-8")
+    with pytest.raises(FileNotFoundError), replacing(tmp_path / "file.txt"):
+        pass
+    assert _content(tmp_path) == {"file.txt": "old"}
+
+
+@pytest.mark.parametrize("makes_folder", [False, True])
+@pytest.mark.parametrize("left_folder", [False, True])
+def test_what_a_killed_call_left_is_no_obstacle_and_no_part(tmp_path, left_folder, makes_folder):
+    partial = tmp_path / ".clip.partial"
+    if left_folder:
+        _make_folder(partial, ["1", "half"])
+    else:
+        partial.write_text("half", encoding="utf-8")
+    with replacing(tmp_path / "clip") as given:
+        assert given == partial
+        assert not given.exists()
+        if makes_folder:
+            _make_folder(given, ["1"])
+        else:
+            given.write_text("whole", encoding="utf-8")
+    assert _content(tmp_path) == ({"clip/1": "1"} if makes_folder else {"clip": "whole"})
+
+
+def test_text_is_utf_8_with_posix_line_ends(tmp_path):
+    write_text(tmp_path / "text.csv", "é,顔\nß\n")
+    assert (tmp_path / "text.csv").read_bytes() == "é,顔\nß\n".encode()
+
+
+def test_json_is_readable_and_comes_back(tmp_path):
+    values = {"name": "données 顔", "list": [1, 2.5, None], "inner": {"b": True, "a": False}}
+    write_json(tmp_path / "values.json", values)
+    text = (tmp_path / "values.json").read_bytes().decode("utf-8")
+    assert json.loads(text) == values
+    assert text.startswith('{\n  "name": "données 顔",\n')
+    assert text.endswith("}\n")
+
+
+def test_values_that_are_no_json_leave_the_old_file(tmp_path):
+    write_json(tmp_path / "values.json", 1)
+    with pytest.raises(TypeError):
+        write_json(tmp_path / "values.json", {"a": object()})
+    assert _content(tmp_path) == {"values.json": "1\n"}

@@ -1,0 +1,299 @@
+"""Videos to crops and manifest: what is written, what is reused, and what is left out."""
+
+import csv
+import os
+import shutil
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from dfercli.data.clips import check_frames, list_frames
+from dfercli.data.manifest import COLUMNS, Manifest, read_manifest, write_manifest
+from dfercli.data.spec import Source
+from dfercli.demo import draw_video
+from dfercli.drawing import make_person
+from dfercli.errors import DataError, DferError
+from dfercli.faces import load_detector
+from dfercli.faces.align import TEMPLATE, CropRecipe
+from dfercli.faces.base import Face
+from dfercli.files import write_json
+from dfercli.preprocess import ClipOutcome, crop_video, preprocess
+from dfercli.video import read_image, write_video
+
+RECIPE = CropRecipe("mtcnn", size=112)
+FACES = "faces-mtcnn-112"
+NUM_FRAMES = 4
+GOOD = ("p0/neutral", "p0/surprise", "p1/neutral", "p1/surprise")
+BAD = {"p0/garbage": "unreadable", "p1/missing": "unreadable", "p1/wall": "no face"}
+
+
+def _draw(path, person, expression):
+    """Write a moment of a drawn person."""
+    frames = draw_video(make_person(0, person), expression, np.random.default_rng(0))
+    write_video(path, islice(frames, 10, 10 + NUM_FRAMES), fps=12.5)
+
+
+def _paint_wall(path):
+    write_video(path, [np.full((180, 240, 3), 90, dtype=np.uint8)] * NUM_FRAMES, fps=12.5)
+
+
+def _write_labels(root, clip_ids):
+    lines = [f"{clip_id}.mp4,{Path(clip_id).stem},{clip_id[:2]}" for clip_id in clip_ids]
+    (root / "labels.csv").write_text("\n".join(["path,label,group", *lines, ""]), encoding="utf-8")
+
+
+def _files(folder):
+    """Time of all files below a folder by path, hidden ones too."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.stat().st_mtime_ns for path in files}
+
+
+def _crops(*clip_ids):
+    return {f"{FACES}/{clip_id}/{i:06d}.jpg" for clip_id in clip_ids for i in (1, 2, 3, 4)}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _in_threads():
+    """Crop in threads, all but once: to start processes takes seconds."""
+    num_threads = cv2.getNumThreads()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dfercli.preprocess.ProcessPoolExecutor", ThreadPoolExecutor)
+        yield
+    cv2.setNumThreads(num_threads)
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory):
+    """A dataset of four good and three bad videos after its first call, and the summary."""
+    root = tmp_path_factory.mktemp("first") / "my data"
+    for clip_id in GOOD:
+        _draw(root / f"{clip_id}.mp4", int(clip_id[1]), Path(clip_id).stem)
+    (root / "p0" / "garbage.mp4").write_bytes(b"no video")
+    _paint_wall(root / "p1" / "wall.mp4")
+    _write_labels(root, [*GOOD[:2], *BAD, *GOOD[2:]])
+    summary = preprocess("folder", root, root / "mine.csv", RECIPE, jobs=1, num_folds=2)
+    return root, summary
+
+
+def test_exactly_these_files_are_written(first):
+    root, summary = first
+    videos = {f"{clip_id}.mp4" for clip_id in (*GOOD, "p0/garbage", "p1/wall")}
+    lists = {"labels.csv", "mine.csv", "mine.json", f"{FACES}/recipe.json", f"{FACES}/skipped.csv"}
+    assert set(_files(root)) == videos | lists | _crops(*GOOD)
+    assert (summary.manifest, summary.faces) == (root / "mine.csv", root / FACES)
+
+
+def test_the_manifest_holds_the_good_videos(first):
+    root, _ = first
+    manifest = read_manifest(root / "mine.csv")
+    assert manifest.rows.columns.tolist() == [*COLUMNS, "group"]
+    assert manifest.rows.drop(columns="test_fold").to_numpy().tolist() == [
+        [clip_id, f"{FACES}/{clip_id}", NUM_FRAMES, Path(clip_id).stem, clip_id[:2]]
+        for clip_id in GOOD
+    ]
+    folds = manifest.rows["test_fold"].tolist()
+    assert folds[0] == folds[1] != folds[2] == folds[3]
+    assert (manifest.dataset, manifest.folds, manifest.crop) == ("mine", (1, 2), vars(RECIPE))
+    assert Path(manifest.root) == root.resolve()
+    assert manifest.class_names[:2] == ("neutral", "surprise")
+    check_frames(manifest, root)
+
+
+def test_bad_videos_are_counted_and_listed_while_the_others_are_done(first):
+    root, summary = first
+    assert summary.counts == {"done": 4, "unreadable": 2, "no face": 1}
+    assert summary.skipped == root / FACES / "skipped.csv"
+    rows = list(csv.DictReader(summary.skipped.read_text(encoding="utf-8").splitlines()))
+    assert {row["clip_id"]: row["status"] for row in rows} == BAD
+    assert [row["detail"] for row in rows] == [
+        f"cannot read {root / 'p0/garbage.mp4'}: "
+        "no frame can be decoded; is it a video, and whole?",
+        f"no video at {root / 'p1/missing.mp4'}; check the path",
+        "in no frame",
+    ]
+
+
+def test_processes_do_the_same(first, tmp_path, monkeypatch):
+    root = Path(shutil.copytree(first[0], tmp_path / "copy"))
+    shutil.rmtree(root / FACES)
+    monkeypatch.setattr("dfercli.preprocess.ProcessPoolExecutor", ProcessPoolExecutor)
+    summary = preprocess("folder", root, root / "mine.csv", RECIPE, jobs=2, num_folds=2)
+    assert summary.counts == first[1].counts
+    assert set(_files(root)) == set(_files(first[0]))
+    for path in ("mine.csv", *_crops(*GOOD)):
+        assert (root / path).read_bytes() == (first[0] / path).read_bytes()
+
+
+def test_crops_show_the_face_where_the_template_says(first):
+    root, detector = first[0], load_detector("mtcnn")
+    for clip_id in GOOD:
+        for path in list_frames(root / FACES / clip_id):
+            image_rgb = read_image(path)
+            assert image_rgb.shape == (112, 112, 3)
+            face = max(detector.detect(image_rgb), key=lambda face: face.area)
+            distances = np.linalg.norm(face.landmarks_xy / 112 - TEMPLATE, axis=1)
+            assert distances.mean() < 0.03  # three pixels
+            # The detector's box goes from above the brows to the chin.
+            left, top, right, bottom = face.box_xyxy / 112
+            assert left > 0 and top > 0 and right < 1 and bottom < 1
+            assert top < 0.25 and bottom > 0.8
+
+
+def test_a_second_call_does_only_what_is_new(first, tmp_path):
+    root = Path(shutil.copytree(first[0], tmp_path / "copy"))
+    before = _files(root)
+    folds = dict(read_manifest(root / "mine.csv").rows[["clip_id", "test_fold"]].to_numpy())
+    shutil.rmtree(root / FACES / "p0" / "surprise")
+    _make_newer(root / "p1" / "neutral.mp4")
+    _leave_half(root / FACES / "p0" / ".surprise.partial")
+    _draw(root / "p2" / "anger.mp4", 2, "anger")
+    _write_labels(root, ["p2/anger", *GOOD[::-1]])
+    summary = preprocess("folder", root, root / "mine.csv", RECIPE, jobs=1, num_folds=2)
+    assert summary.counts == {"reused": 2, "done": 3}
+    assert summary.skipped is None
+    after = _files(root)
+    assert not [path for path in after if "partial" in path or "skipped" in path]
+    assert {path for path in after if path.endswith(".jpg")} == _crops("p2/anger", *GOOD)
+    old = _crops("p0/neutral", "p1/surprise")
+    assert {path: after[path] for path in old} == {path: before[path] for path in old}
+    assert all(after[path] > before[path] for path in _crops("p1/neutral"))
+    rows = read_manifest(root / "mine.csv").rows
+    assert rows["clip_id"].tolist() == ["p2/anger", *GOOD[::-1]]
+    assert dict(rows[["clip_id", "test_fold"]].to_numpy()[1:]) == folds
+
+
+def test_a_dataset_without_any_face_is_an_error(tmp_path):
+    _paint_wall(tmp_path / "p0" / "wall.mp4")
+    _write_labels(tmp_path, ["p0/wall"])
+    with pytest.raises(DataError) as caught:
+        preprocess("folder", tmp_path, tmp_path / "mine.csv", RECIPE, jobs=1, num_folds=1)
+    skipped = tmp_path / FACES / "skipped.csv"
+    assert str(caught.value) == f"no face was found in any video of {tmp_path}; see {skipped}"
+    assert skipped.read_text(encoding="utf-8").splitlines()[1] == "p0/wall,no face,in no frame"
+    assert not (tmp_path / "mine.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("dataset", "recipe", "num_folds", "message"),
+    [
+        ("dfw", RECIPE, 2, "no dataset 'dfw'; known: "),
+        ("folder", replace(RECIPE, detector="mtcn"), 2, "no detector 'mtcn'; known: "),
+        ("folder", replace(RECIPE, version=99), 2, "crops of another recipe; remove it to crop"),
+        ("folder", RECIPE, 3, "has 2 folds, not 3; remove it to deal the videos anew"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_first(tmp_path, dataset, recipe, num_folds, message):
+    _write_labels(tmp_path, GOOD)
+    write_json(tmp_path / FACES / "recipe.json", vars(RECIPE))
+    rows = [[clip_id, "a", 4, "neutral", 1 + i % 2] for i, clip_id in enumerate(GOOD)]
+    manifest = Manifest("mine", pd.DataFrame(rows, columns=COLUMNS), ("neutral",), None, "")
+    write_manifest(manifest, tmp_path / "mine.csv")
+    before = _files(tmp_path)
+    with pytest.raises(DferError, match=message):
+        preprocess(dataset, tmp_path, tmp_path / "mine.csv", recipe, 1, num_folds)
+    assert _files(tmp_path) == before
+
+
+class _Everywhere:
+    """A detector that sees a face in all frames but those it is told to miss."""
+
+    def __init__(self, missed=()):
+        self.frames, self._missed = 0, missed
+
+    def detect(self, image_rgb):
+        self.frames += 1
+        if self.frames - 1 in self._missed:
+            return []
+        return [Face(np.array([20.0, 20, 120, 120]), 20 + 100 * TEMPLATE, 0.9)]
+
+
+SOURCE = Source("p0/take", "p0/take.mp4", "anger", 1)
+
+
+@pytest.fixture
+def take(tmp_path):
+    """A video of six frames, brighter from frame to frame, and the folder of its crops."""
+    frames = (np.full((144, 160, 3), 40 * i, dtype=np.uint8) for i in range(6))
+    write_video(tmp_path / SOURCE.path, frames, fps=10.0)
+    return tmp_path / "faces" / SOURCE.clip_id
+
+
+def _crop(root, detector):
+    return crop_video(SOURCE, root, root / "faces", 32, detector)
+
+
+def _make_newer(video):
+    later_s = video.stat().st_mtime + 3600
+    os.utime(video, (later_s, later_s))
+
+
+def _leave_half(partial):
+    """Leave what a call leaves that is killed while it writes crops."""
+    partial.mkdir(parents=True)
+    for number in (1, 77):
+        (partial / f"{number:06d}.jpg").write_bytes(b"half")
+
+
+def test_frames_without_the_face_are_left_out_and_crops_numbered_on(take, tmp_path):
+    assert _crop(tmp_path, _Everywhere(missed=(0, 3))) == ClipOutcome("p0/take", "done", 4)
+    crops = list_frames(take)
+    assert [path.name for path in crops] == [f"{number:06d}.jpg" for number in (1, 2, 3, 4)]
+    levels = [round(float(read_image(path).mean()) / 40) for path in crops]
+    assert levels == [1, 2, 4, 5]
+    assert read_image(crops[0]).shape == (32, 32, 3)
+
+
+def test_crops_that_are_there_are_reused_and_counted(take, tmp_path):
+    _crop(tmp_path, _Everywhere(missed=(5,)))
+    again = _Everywhere()
+    assert _crop(tmp_path, again) == ClipOutcome("p0/take", "reused", 5)
+    assert again.frames == 0
+
+
+def test_a_newer_video_replaces_all_its_crops(take, tmp_path):
+    _crop(tmp_path, _Everywhere())
+    _make_newer(tmp_path / SOURCE.path)
+    assert _crop(tmp_path, _Everywhere(missed=(0, 1, 2))) == ClipOutcome("p0/take", "done", 3)
+    assert len(list_frames(take)) == 3
+
+
+@pytest.mark.parametrize("left", ["half", "empty"])
+def test_what_a_killed_call_left_is_never_a_whole_clip(take, tmp_path, left):
+    if left == "half":
+        _leave_half(take.with_name(".take.partial"))
+    else:
+        take.mkdir(parents=True)
+    assert _crop(tmp_path, _Everywhere()) == ClipOutcome("p0/take", "done", 6)
+    assert list(take.parent.iterdir()) == [take]
+    assert len(list_frames(take)) == 6
+
+
+def test_a_call_that_dies_leaves_the_old_crops(take, tmp_path, monkeypatch):
+    _crop(tmp_path, _Everywhere())
+    before, written = _files(take.parent), []
+    _make_newer(tmp_path / SOURCE.path)
+
+    def die_at_third(path, image_rgb):
+        written.append(path)
+        if len(written) == 3:
+            raise KeyboardInterrupt
+        path.write_bytes(b"new")
+
+    monkeypatch.setattr("dfercli.preprocess.write_image", die_at_third)
+    with pytest.raises(KeyboardInterrupt):
+        _crop(tmp_path, _Everywhere())
+    assert len(written) == 3
+    assert _files(take.parent) == before
+
+
+def test_a_video_that_is_gone_is_left_out_although_its_crops_are_there(take, tmp_path):
+    _crop(tmp_path, _Everywhere())
+    (tmp_path / SOURCE.path).unlink()
+    detail = f"no video at {tmp_path / SOURCE.path}; check the path"
+    assert _crop(tmp_path, _Everywhere()) == ClipOutcome("p0/take", "unreadable", detail=detail)
