@@ -1,5 +1,6 @@
 """The errors that users see: one line that says what, where and what to do next."""
 
+import re
 from collections.abc import Iterable
 
 EXIT_SKIPPED = 4
@@ -10,6 +11,11 @@ class DferError(Exception):
     """Anything wrong with what the user gave us. Its text is one line, ready to be printed."""
 
     exit_code = 1
+
+    @property
+    def line(self) -> str:
+        """Its text, without the trace that PyTorch puts before it in a loading process."""
+        return re.sub(r"^dfercli\.errors\.\w+: ", "", str(self).strip().splitlines()[-1])
 
 
 class UnknownNameError(DferError):

@@ -14,7 +14,6 @@ import pandas as pd
 from tqdm import tqdm
 
 from dfercli.data import load_dataset
-from dfercli.data.clips import list_frames
 from dfercli.data.manifest import Manifest, read_manifest, write_manifest
 from dfercli.data.spec import Source, order_classes
 from dfercli.errors import DataError, VideoError
@@ -23,7 +22,7 @@ from dfercli.faces.align import CropRecipe
 from dfercli.faces.base import Detector
 from dfercli.faces.track import crop_followed_face, follow_main_face
 from dfercli.files import replacing, write_json, write_text
-from dfercli.video import write_image
+from dfercli.video import list_frames, write_image
 
 RECIPE_FILE = "recipe.json"
 SKIPPED_FILE = "skipped.csv"

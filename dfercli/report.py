@@ -23,7 +23,7 @@ def check_picture(path: Path) -> None:
     Raises:
         ConfigError: The suffix is none of `PICTURES`.
     """
-    if path.suffix not in PICTURES:
+    if path.suffix.lower() not in PICTURES:
         raise ConfigError(f"cannot draw {path}; name it with one of {', '.join(PICTURES)}")
 
 
@@ -47,7 +47,7 @@ def plot_prediction(prediction: VideoPrediction, path: Path) -> None:
     _draw_lines(figure.add_subplot(grid[1, :]), prediction)
     figure.suptitle(f"{prediction.video.name}: face in {prediction.coverage:.0%} of the frames")
     with replacing(path) as partial:
-        figure.savefig(partial, format=path.suffix.removeprefix("."))
+        figure.savefig(partial, format=path.suffix.lower().removeprefix("."))
 
 
 def _draw_face(axis: Axes, window: Window, class_names: tuple[str, ...]) -> None:

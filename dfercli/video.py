@@ -3,6 +3,7 @@
 Everything here is RGB, uint8, HWC. BGR, which OpenCV decodes to, does not leave this file.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +11,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from dfercli.errors import VideoError
+from dfercli.errors import DataError, VideoError
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 FALLBACK_FPS = 25.0
 """Frames a second assumed when a container names none (our choice: the PAL rate)."""
 
@@ -113,3 +115,24 @@ def write_image(path: Path, image_rgb: np.ndarray, quality: int = 95) -> None:
     settings = [cv2.IMWRITE_JPEG_QUALITY, quality] if is_jpeg else []  # others complain about it
     if not cv2.imwrite(str(path), image_bgr, settings):
         raise VideoError(f"cannot write {path}; is its folder there, and the disk not full?")
+
+
+def list_frames(folder: Path) -> list[Path]:
+    """List the images of a folder in the order of the last number in their names.
+
+    Raises:
+        DataError: There is none.
+    """
+    images = [
+        path
+        for path in (folder.iterdir() if folder.is_dir() else ())
+        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+    ]
+    if not images:
+        raise DataError(f"no frames in {folder}; run `dfer preprocess` again")
+    return sorted(images, key=_frame_order)
+
+
+def _frame_order(path: Path) -> tuple[int, str]:
+    numbers = re.findall(r"\d+", path.stem)
+    return (int(numbers[-1]) if numbers else -1, path.name)

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dfercli.data.clips import check_frames, list_frames
+from dfercli.data.clips import check_frames
 from dfercli.data.manifest import COLUMNS, Manifest, read_manifest, write_manifest
 from dfercli.data.spec import Source
 from dfercli.demo import draw_video
@@ -24,7 +24,7 @@ from dfercli.faces.align import TEMPLATE, CropRecipe
 from dfercli.faces.base import Face
 from dfercli.files import write_json
 from dfercli.preprocess import ClipOutcome, crop_video, preprocess
-from dfercli.video import read_image, write_video
+from dfercli.video import list_frames, read_image, write_video
 
 RECIPE = CropRecipe("mtcnn", size=112)
 FACES = "faces-mtcnn-112"

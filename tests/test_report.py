@@ -92,7 +92,12 @@ def test_a_window_without_a_face_is_a_gap_in_the_lines(predict, tmp_path):
 
 
 def test_the_suffix_decides_on_the_kind(predict, tmp_path):
-    for suffix, start in ((".png", b"\x89PNG"), (".pdf", b"%PDF"), (".svg", b"<?xml")):
+    for suffix, start in (
+        (".png", b"\x89PNG"),
+        (".PNG", b"\x89PNG"),
+        (".pdf", b"%PDF"),
+        (".svg", b"<?xml"),
+    ):
         plot_prediction(predict([0, 1]), tmp_path / f"line{suffix}")
         assert (tmp_path / f"line{suffix}").read_bytes().startswith(start)
 

@@ -41,7 +41,7 @@ def main() -> None:
     except DferError as error:
         if _state["debug"]:
             raise
-        opt.note(f"error: {error}")
+        opt.note(f"error: {error.line}")
         sys.exit(error.exit_code)
     except SystemExit as end:
         if end.code == INTERRUPTED:
@@ -154,7 +154,8 @@ def evaluate(
 ) -> None:
     """Report WAR, UAR and recalls: per fold and their mean, best and last epoch side by side."""
     if checkpoint is None:
-        _print_results(runs, dataset, variant, as_json)
+        chosen = opt.parse_folds(folds) if folds else None
+        _print_results(runs, dataset, variant, chosen, as_json)
         return
     if folds is None:
         raise ConfigError("name the folds to test with --folds: a checkpoint saw all the others")
@@ -248,11 +249,13 @@ def predict(
         opt.note(f"picture: {plot}")
 
 
-def _print_results(runs: Path, dataset: str | None, variant: str | None, as_json: bool) -> None:
+def _print_results(
+    runs: Path, dataset: str | None, variant: str | None, folds: list[int] | None, as_json: bool
+) -> None:
     """Print the results of one variant's finished folds from their predictions."""
     from dfercli.engine.evaluate import read_results
 
-    results = read_results(runs, dataset, variant)
+    results = read_results(runs, dataset, variant, folds)
     if results.others:
         others = ", ".join(results.others)
         opt.note(f"other variants there (--variant): {others}")

@@ -123,16 +123,16 @@ def parse_folds(text: str) -> list[int]:
     Raises:
         ConfigError: It is none of these.
     """
-    folds: list[int] = []
+    folds: set[int] = set()
     for part in text.split(","):
         matched = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", part)
         if not matched:
             raise ConfigError(f"cannot read folds {text!r}; give 1-5, or 1,3, or 2")
         first, last = int(matched[1]), int(matched[2] or matched[1])
-        folds += range(first, last + 1)
-    if not folds:
-        raise ConfigError(f"no fold in {text!r}; give the lower one first, as in 1-5")
-    return sorted(set(folds))
+        if last < first:
+            raise ConfigError(f"no fold in {part!r}; give the lower one first, as in 1-5")
+        folds |= set(range(first, last + 1))
+    return sorted(folds)
 
 
 def usual_root(dataset: str) -> Path:

@@ -4,7 +4,6 @@ Everything random about a training clip follows from the seed, the epoch and the
 the manifest. So it is the same however many workers and devices there are, and after a restart.
 """
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,30 +18,7 @@ from dfercli.data.manifest import Manifest, Split
 from dfercli.data.sampling import sample_test, sample_train
 from dfercli.data.transforms import build_test_transform, build_train_transform
 from dfercli.errors import DataError
-from dfercli.video import read_image
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
-
-
-def list_frames(folder: Path) -> list[Path]:
-    """List the images of a folder in the order of the last number in their names.
-
-    Raises:
-        DataError: There is none.
-    """
-    images = [
-        path
-        for path in (folder.iterdir() if folder.is_dir() else ())
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
-    ]
-    if not images:
-        raise DataError(f"no frames in {folder}; run `dfer preprocess` again")
-    return sorted(images, key=_frame_order)
-
-
-def _frame_order(path: Path) -> tuple[int, str]:
-    numbers = re.findall(r"\d+", path.stem)
-    return (int(numbers[-1]) if numbers else -1, path.name)
+from dfercli.video import list_frames, read_image
 
 
 class ClipDataset(Dataset[tuple[Tensor, int, int]]):

@@ -37,4 +37,5 @@ def sample_train(num_available: int, num_frames: int, rng: np.random.Generator) 
     if num_available < num_frames:
         return sample_test(num_available, num_frames)
     offsets = np.arange(num_frames) + rng.random(num_frames)
-    return (offsets * num_available / num_frames).astype(np.int64)
+    drawn = (offsets * num_available / num_frames).astype(np.int64)
+    return np.minimum(drawn, num_available - 1)  # where the last product is rounded up

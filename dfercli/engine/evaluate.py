@@ -18,7 +18,7 @@ from dfercli.data.manifest import read_manifest
 from dfercli.data.transforms import normalise
 from dfercli.engine.checkpoint import check_fits, load_checkpoint
 from dfercli.engine.runlog import RunFolder, find_folds, find_newest_run, find_runs
-from dfercli.errors import DataError
+from dfercli.errors import CheckpointError, DataError
 from dfercli.files import write_text
 from dfercli.metrics import FoldSummary, confusion_matrix, summarise_folds
 
@@ -112,27 +112,37 @@ class Results:
     others: list[str]
 
 
-def read_results(runs: Path, dataset: str | None = None, variant: str | None = None) -> Results:
+def read_results(
+    runs: Path,
+    dataset: str | None = None,
+    variant: str | None = None,
+    folds: Sequence[int] | None = None,
+) -> Results:
     """Compute the figures of a variant's finished folds from their predictions.
 
     Args:
         runs: Folder of all runs.
         dataset: Its name; None takes that of the run that was finished last.
         variant: Its folder's name; None takes the one that was finished last.
+        folds: Folds to read; None reads all that are finished.
 
     Raises:
-        CheckpointError: No such run is finished.
+        CheckpointError: No such run, or not each of these folds, is finished.
         DataError: A predictions file is missing.
     """
     newest = find_newest_run(runs, dataset or "*", variant or "*")
     folder = newest.path.parent
-    folds = find_folds(folder)
+    finished = find_folds(folder)
+    missing = set(folds or ()) - finished.keys()
+    if missing:
+        raise CheckpointError(f"fold {min(missing)} of {folder} is not finished; train it first")
+    chosen = {fold: run for fold, run in finished.items() if fold in (folds or finished)}
     config = newest.read_config()
     others = {run.path.parent.name for run in find_runs(runs, folder.parent.name)} - {folder.name}
-    names = ", ".join(map(str, folds))
+    names = ", ".join(map(str, chosen))
     title = f"{folder.parent.name}, {folder.name}: folds {names}; "
     title += f"{config.model.backbone} ({config.model.weights}), seed {config.seed}"
-    summaries = {protocol: summarise_runs(folds, protocol) for protocol in PROTOCOLS}
+    summaries = {protocol: summarise_runs(chosen, protocol) for protocol in PROTOCOLS}
     columns = read_predictions(newest.predictions_file("last")).columns
     return Results(title, list(columns[2:]), summaries, sorted(others))
 

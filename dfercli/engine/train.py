@@ -167,7 +167,7 @@ def train_epoch(
             accelerator.backward(loss)
             optimizer.step()
             optimizer.zero_grad()
-        if accelerator.sync_gradients:
+        if accelerator.sync_gradients and not accelerator.optimizer_step_was_skipped:
             scheduler.step()
             model.clamp_logit_scale()
         total += loss.detach() * len(labels)

@@ -126,9 +126,10 @@ def test_folds_that_cannot_be_read_say_how_to_write_them(text):
     assert str(caught.value) == f"cannot read folds {text!r}; give 1-5, or 1,3, or 2"
 
 
-def test_folds_the_wrong_way_round_are_named():
+@pytest.mark.parametrize("text", ["5-1", "1,5-1"])
+def test_folds_the_wrong_way_round_are_named(text):
     with pytest.raises(ConfigError) as caught:
-        parse_folds("5-1")
+        parse_folds(text)
     assert str(caught.value) == "no fold in '5-1'; give the lower one first, as in 1-5"
 
 

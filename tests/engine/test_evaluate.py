@@ -179,6 +179,13 @@ def test_results_of_a_named_variant_have_all_its_folds(runs):
             assert found == (table[CLASSES].idxmax(axis=1) == table["label"]).mean()
 
 
+def test_results_of_some_folds_are_of_these_alone(runs):
+    summaries = read_results(runs, "colours", "full", [2]).summaries
+    assert summaries["last"].folds == (2,)
+    with pytest.raises(CheckpointError, match=r"fold 3 of .*full is not finished; train it first"):
+        read_results(runs, "colours", "full", [1, 3])
+
+
 def test_results_without_a_run_or_without_predictions_say_so(runs, tmp_path):
     with pytest.raises(CheckpointError, match=r"no finished run in .*colours.nothing; train one"):
         read_results(runs, "colours", "nothing")
