@@ -10,7 +10,7 @@ import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import typer
 
@@ -79,9 +79,12 @@ def demo(
 @app.command()
 def preprocess(
     dataset: Annotated[str, typer.Option(help="Kind of dataset: folder.")],
-    root: opt.Root = None,
+    root: Annotated[
+        Path | None,
+        typer.Option(help="Its folder; by default $DFER_DATA/DATASET, or data/DATASET."),
+    ] = None,
     name: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(help="Name of the manifest; by default that of the data's folder."),
     ] = None,
     detector: Annotated[
@@ -90,7 +93,7 @@ def preprocess(
     size: Annotated[int, typer.Option(help="Side of the face crops in pixels.")] = 224,
     num_folds: Annotated[int, typer.Option(help="Folds to deal one's own videos to.")] = 5,
     jobs: Annotated[
-        Optional[int],  # noqa: UP045
+        int | None,
         typer.Option(help="Processes; by default one a core."),
     ] = None,
     manifests: opt.Manifests = opt.MANIFESTS,
@@ -131,15 +134,15 @@ def train(
 @app.command(name="eval")
 def evaluate(
     dataset: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(help="Dataset of the runs; by default that of the run finished last."),
     ] = None,
     variant: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(help="Folder name of the variant; by default the one finished last."),
     ] = None,
     checkpoint: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(help="Run this checkpoint on a manifest's test clips instead."),
     ] = None,
     folds: opt.Folds = None,
@@ -210,17 +213,17 @@ def ablate(
 def predict(
     video: Annotated[Path, typer.Argument(help="A video file.")],
     checkpoint: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(help="Folder or Hub name; by default the run finished last, its best epoch."),
     ] = None,
     detector: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(help="Face detector; by default that of the checkpoint."),
     ] = None,
     window_s: Annotated[float, typer.Option(help="Length of a window in seconds.")] = 2.0,
     stride_s: Annotated[float, typer.Option(help="Seconds from window to window.")] = 1.0,
     plot: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option(help="Draw faces and time line here (.png, .pdf, .svg)."),
     ] = None,
     runs: opt.Runs = opt.RUNS,

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import typer
 
@@ -26,13 +26,13 @@ MANIFESTS = Path("data_manifests")
 RUNS = Path("runs")
 
 Root = Annotated[
-    Optional[Path],  # noqa: UP045
+    Path | None,
     typer.Option(help="Folder of the data; by default where it was, or $DFER_DATA/DATASET."),
 ]
 Manifests = Annotated[Path, typer.Option(help="Folder of the manifests.")]
 Runs = Annotated[Path, typer.Option(help="Folder of the runs.")]
 Folds = Annotated[
-    Optional[str],  # noqa: UP045
+    str | None,
     typer.Option(help="Folds to test on, such as 1-5 or 1,3; by default all."),
 ]
 Workers = Annotated[int, typer.Option(help="Processes that load clips; 0 loads in this one.")]
