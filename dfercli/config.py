@@ -3,6 +3,7 @@
 Defaults are the paper's (section 4.1) where it states them; the others are marked "our choice".
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any, TypeVar, get_type_hints
@@ -12,6 +13,9 @@ from dfercli.errors import ConfigError
 CROSS_ATTENTIONS = ("paired", "all")
 PRECISIONS = ("no", "fp16", "bf16")
 RANDOM_WEIGHTS = "random"
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+"""Of the pixels that CLIP was trained on, by channel. Source: Radford et al., 2021."""
 
 Config = TypeVar("Config")
 
@@ -22,7 +26,7 @@ class ModelConfig:
 
     Attributes:
         backbone: Name of an open_clip ViT. Source: section 4.1, ViT-B/32.
-        weights: An open_clip tag, a local weights file, or `random`.
+        weights: An open_clip tag, a local file trained with the backbone's activation, or `random`.
         num_frames: T, frames a clip. Source: section 4.1.
         interfit: Inter-frame interaction tokens (section 3.1).
         msta: Multi-scale temporal aggregation (section 3.2); off means the mean over T.
@@ -97,6 +101,9 @@ class DataConfig:
     root: str
     workers: int = 2
 
+    def __post_init__(self) -> None:
+        require_at_least("workers", self.workers, 0)
+
 
 @dataclass(frozen=True)
 class AugmentConfig:
@@ -117,6 +124,13 @@ class AugmentConfig:
     saturation: float = 0.4
     hue: float = 0.1
     flip: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name, value in to_dict(self).items():
+            most = 0.5 if name == "hue" else 1.0
+            if not 0 <= value <= most or (name == "crop_scale" and value == 0):
+                least = "above 0, at most" if name == "crop_scale" else "from 0 to"
+                raise ConfigError(f"{name} is {value}; it must be {least} {most}")
 
 
 @dataclass(frozen=True)
@@ -153,8 +167,12 @@ class TrainConfig:
                 f"warmup_epochs is {self.warmup_epochs}, epochs {self.epochs}; the rate would "
                 f"never reach its peak: warm up for fewer"
             )
+        if not 0 < self.lr < math.inf:
+            raise ConfigError(f"lr is {self.lr}; it must be above 0")
         if not 0 <= self.min_lr <= self.lr:
             raise ConfigError(f"min_lr is {self.min_lr}; it must be from 0 to lr, {self.lr}")
+        if not 0 <= self.weight_decay < math.inf:
+            raise ConfigError(f"weight_decay is {self.weight_decay}; it must be at least 0")
         if self.precision not in PRECISIONS:
             known = ", ".join(PRECISIONS)
             raise ConfigError(f"no precision {self.precision!r}; known: {known}")
@@ -184,6 +202,9 @@ class RunConfig:
     train: TrainConfig = field(default_factory=TrainConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        require_at_least("seed", self.seed, 0)
 
 
 def require_at_least(name: str, value: int, least: int) -> None:

@@ -169,10 +169,10 @@ class Predictor:
             VideoError: The video cannot be read.
             ConfigError: A length is not positive.
         """
-        if window_s <= 0 or stride_s <= 0:
+        if not (0 < window_s < math.inf and 0 < stride_s < math.inf):
             raise ConfigError(f"window {window_s} s, stride {stride_s} s: both must be positive")
         path = Path(video)
-        followed = follow_main_face(path, self._detector, SEARCH_FPS)
+        followed = follow_main_face(path, self._detector, SEARCH_FPS, rejoin=True)
         crops = crop_followed_face(path, followed, self._crop_size, SEARCH_FPS)
         windows = tuple(self._read_windows(crops, followed, window_s, stride_s))
         class_names = tuple(self._model.class_names)

@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from tqdm import tqdm
 from dfercli.data import load_dataset
 from dfercli.data.manifest import Manifest, read_manifest, write_manifest
 from dfercli.data.spec import Source, order_classes
-from dfercli.errors import DataError, VideoError
+from dfercli.errors import DataError, DetectorError, VideoError
 from dfercli.faces import load_detector
 from dfercli.faces.align import CropRecipe
 from dfercli.faces.base import Detector
@@ -90,9 +91,9 @@ def preprocess(
         DetectorError: The detector cannot be set up here.
         DataError: The dataset's lists do not hold together, or no video shows a face.
     """
-    known_folds = _known_folds(manifest_path)
-    sources = load_dataset(dataset).read_sources(root, num_folds, seed, known_folds)
+    read_sources = load_dataset(dataset).read_sources
     load_detector(recipe.detector)  # fails here rather than in every process
+    sources = read_sources(root, num_folds, seed, _known_folds(manifest_path, root))
     faces = root / f"faces-{recipe.detector}-{recipe.size}"
     _settle_recipe(faces, recipe)
     outcomes = {
@@ -120,11 +121,17 @@ def preprocess(
     return PreprocessSummary(manifest_path, faces, dict(counts), skipped)
 
 
-def _known_folds(manifest_path: Path) -> dict[str, int]:
-    """Give the folds of clips that an earlier manifest settled."""
+def _known_folds(manifest_path: Path, root: Path) -> dict[str, int]:
+    """Give the folds of clips that an earlier manifest of the same data settled."""
     if not manifest_path.is_file():
         return {}
-    rows = read_manifest(manifest_path).rows
+    manifest = read_manifest(manifest_path)
+    if Path(manifest.root).is_dir() and Path(manifest.root).resolve() != root.resolve():
+        raise DataError(
+            f"{manifest_path} is the manifest of {manifest.root}, not of {root}; "
+            f"choose another --name"
+        )
+    rows = manifest.rows
     return dict(zip(rows["clip_id"], rows["test_fold"], strict=True))
 
 
@@ -157,9 +164,13 @@ def _crop_all(
             for future in as_completed(futures):
                 yield future.result()
                 bar.update()
-        except BaseException:
+        except BrokenProcessPool as error:
+            raise DetectorError(
+                "a process that crops faces died, perhaps for want of memory; "
+                "run again with fewer --jobs"
+            ) from error
+        finally:
             pool.shutdown(cancel_futures=True)
-            raise
 
 
 _detector: Detector | None = None
@@ -197,8 +208,8 @@ def crop_video(
             crops = crop_followed_face(video, followed, size)
             for number, crop in enumerate(crops, start=1):
                 write_image(partial / f"{number:06d}.jpg", crop.image_rgb)
-    except VideoError as error:
-        return ClipOutcome(source.clip_id, "unreadable", detail=str(error))
+    except (VideoError, cv2.error) as error:  # one odd video does not end the batch
+        return ClipOutcome(source.clip_id, "unreadable", detail=str(error).strip().splitlines()[-1])
     return ClipOutcome(source.clip_id, "done", len(followed.faces))
 
 

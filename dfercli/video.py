@@ -13,7 +13,6 @@ import numpy as np
 
 from dfercli.errors import DataError, VideoError
 
-VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 FALLBACK_FPS = 25.0
 """Frames a second assumed when a container names none (our choice: the PAL rate)."""

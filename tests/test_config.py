@@ -112,6 +112,12 @@ def test_from_dict_names_what_is_wrong(cls, values, message):
             "warmup_epochs is 5, epochs 5; the rate would never reach its peak: warm up for fewer",
         ),
         (TrainConfig, {"min_lr": 0.1}, "min_lr is 0.1; it must be from 0 to lr, 2e-05"),
+        (TrainConfig, {"lr": 0.0, "min_lr": 0.0}, "lr is 0.0; it must be above 0"),
+        (TrainConfig, {"weight_decay": -1.0}, "weight_decay is -1.0; it must be at least 0"),
+        (AugmentConfig, {"flip": 3.0}, "flip is 3.0; it must be from 0 to 1.0"),
+        (AugmentConfig, {"hue": 0.6}, "hue is 0.6; it must be from 0 to 0.5"),
+        (AugmentConfig, {"crop_scale": 0.0}, "crop_scale is 0.0; it must be above 0, at most 1.0"),
+        (RunConfig, {"data": DATA, "fold": 1, "seed": -1}, "seed is -1; it must be at least 0"),
         (TrainConfig, {"precision": "int8"}, "no precision 'int8'; known: no, fp16, bf16"),
         (
             TrainConfig,

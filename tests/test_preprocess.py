@@ -15,15 +15,13 @@ import pytest
 
 from dfercli.data.clips import check_frames
 from dfercli.data.manifest import COLUMNS, Manifest, read_manifest, write_manifest
-from dfercli.data.spec import Source
 from dfercli.demo import draw_video
 from dfercli.drawing import make_person
 from dfercli.errors import DataError, DferError
 from dfercli.faces import load_detector
 from dfercli.faces.align import TEMPLATE, CropRecipe
-from dfercli.faces.base import Face
 from dfercli.files import write_json
-from dfercli.preprocess import ClipOutcome, crop_video, preprocess
+from dfercli.preprocess import preprocess
 from dfercli.video import list_frames, read_image, write_video
 
 RECIPE = CropRecipe("mtcnn", size=112)
@@ -54,6 +52,18 @@ def _files(folder):
     return {path.relative_to(folder).as_posix(): path.stat().st_mtime_ns for path in files}
 
 
+def _make_newer(video):
+    later_s = video.stat().st_mtime + 3600
+    os.utime(video, (later_s, later_s))
+
+
+def _leave_half(partial):
+    """Leave what a call leaves that is killed while it writes crops."""
+    partial.mkdir(parents=True)
+    for number in (1, 77):
+        (partial / f"{number:06d}.jpg").write_bytes(b"half")
+
+
 def _crops(*clip_ids):
     return {f"{FACES}/{clip_id}/{i:06d}.jpg" for clip_id in clip_ids for i in (1, 2, 3, 4)}
 
@@ -79,6 +89,14 @@ def first(tmp_path_factory):
     _write_labels(root, [*GOOD[:2], *BAD, *GOOD[2:]])
     summary = preprocess("folder", root, root / "mine.csv", RECIPE, jobs=1, num_folds=2)
     return root, summary
+
+
+def _copy(root, tmp_path):
+    """Copy a dataset together with its manifest, which then says where the copy is."""
+    copied = Path(shutil.copytree(root, tmp_path / "copy"))
+    manifest = read_manifest(copied / "mine.csv")
+    write_manifest(replace(manifest, root=copied.as_posix()), copied / "mine.csv")
+    return copied
 
 
 def test_exactly_these_files_are_written(first):
@@ -120,7 +138,7 @@ def test_bad_videos_are_counted_and_listed_while_the_others_are_done(first):
 
 
 def test_processes_do_the_same(first, tmp_path, monkeypatch):
-    root = Path(shutil.copytree(first[0], tmp_path / "copy"))
+    root = _copy(first[0], tmp_path)
     shutil.rmtree(root / FACES)
     monkeypatch.setattr("dfercli.preprocess.ProcessPoolExecutor", ProcessPoolExecutor)
     summary = preprocess("folder", root, root / "mine.csv", RECIPE, jobs=2, num_folds=2)
@@ -146,7 +164,7 @@ def test_crops_show_the_face_where_the_template_says(first):
 
 
 def test_a_second_call_does_only_what_is_new(first, tmp_path):
-    root = Path(shutil.copytree(first[0], tmp_path / "copy"))
+    root = _copy(first[0], tmp_path)
     before = _files(root)
     folds = dict(read_manifest(root / "mine.csv").rows[["clip_id", "test_fold"]].to_numpy())
     shutil.rmtree(root / FACES / "p0" / "surprise")
@@ -192,7 +210,9 @@ def test_what_cannot_be_done_is_refused_first(tmp_path, dataset, recipe, num_fol
     _write_labels(tmp_path, GOOD)
     write_json(tmp_path / FACES / "recipe.json", vars(RECIPE))
     rows = [[clip_id, "a", 4, "neutral", 1 + i % 2] for i, clip_id in enumerate(GOOD)]
-    manifest = Manifest("mine", pd.DataFrame(rows, columns=COLUMNS), ("neutral",), None, "")
+    manifest = Manifest(
+        "mine", pd.DataFrame(rows, columns=COLUMNS), ("neutral",), None, str(tmp_path)
+    )
     write_manifest(manifest, tmp_path / "mine.csv")
     before = _files(tmp_path)
     with pytest.raises(DferError, match=message):
@@ -200,100 +220,7 @@ def test_what_cannot_be_done_is_refused_first(tmp_path, dataset, recipe, num_fol
     assert _files(tmp_path) == before
 
 
-class _Everywhere:
-    """A detector that sees a face in all frames but those it is told to miss."""
-
-    def __init__(self, missed=()):
-        self.frames, self._missed = 0, missed
-
-    def detect(self, image_rgb):
-        self.frames += 1
-        if self.frames - 1 in self._missed:
-            return []
-        return [Face(np.array([20.0, 20, 120, 120]), 20 + 100 * TEMPLATE, 0.9)]
-
-
-SOURCE = Source("p0/take", "p0/take.mp4", "anger", 1)
-
-
-@pytest.fixture
-def take(tmp_path):
-    """A video of six frames, brighter from frame to frame, and the folder of its crops."""
-    frames = (np.full((144, 160, 3), 40 * i, dtype=np.uint8) for i in range(6))
-    write_video(tmp_path / SOURCE.path, frames, fps=10.0)
-    return tmp_path / "faces" / SOURCE.clip_id
-
-
-def _crop(root, detector):
-    return crop_video(SOURCE, root, root / "faces", 32, detector)
-
-
-def _make_newer(video):
-    later_s = video.stat().st_mtime + 3600
-    os.utime(video, (later_s, later_s))
-
-
-def _leave_half(partial):
-    """Leave what a call leaves that is killed while it writes crops."""
-    partial.mkdir(parents=True)
-    for number in (1, 77):
-        (partial / f"{number:06d}.jpg").write_bytes(b"half")
-
-
-def test_frames_without_the_face_are_left_out_and_crops_numbered_on(take, tmp_path):
-    assert _crop(tmp_path, _Everywhere(missed=(0, 3))) == ClipOutcome("p0/take", "done", 4)
-    crops = list_frames(take)
-    assert [path.name for path in crops] == [f"{number:06d}.jpg" for number in (1, 2, 3, 4)]
-    levels = [round(float(read_image(path).mean()) / 40) for path in crops]
-    assert levels == [1, 2, 4, 5]
-    assert read_image(crops[0]).shape == (32, 32, 3)
-
-
-def test_crops_that_are_there_are_reused_and_counted(take, tmp_path):
-    _crop(tmp_path, _Everywhere(missed=(5,)))
-    again = _Everywhere()
-    assert _crop(tmp_path, again) == ClipOutcome("p0/take", "reused", 5)
-    assert again.frames == 0
-
-
-def test_a_newer_video_replaces_all_its_crops(take, tmp_path):
-    _crop(tmp_path, _Everywhere())
-    _make_newer(tmp_path / SOURCE.path)
-    assert _crop(tmp_path, _Everywhere(missed=(0, 1, 2))) == ClipOutcome("p0/take", "done", 3)
-    assert len(list_frames(take)) == 3
-
-
-@pytest.mark.parametrize("left", ["half", "empty"])
-def test_what_a_killed_call_left_is_never_a_whole_clip(take, tmp_path, left):
-    if left == "half":
-        _leave_half(take.with_name(".take.partial"))
-    else:
-        take.mkdir(parents=True)
-    assert _crop(tmp_path, _Everywhere()) == ClipOutcome("p0/take", "done", 6)
-    assert list(take.parent.iterdir()) == [take]
-    assert len(list_frames(take)) == 6
-
-
-def test_a_call_that_dies_leaves_the_old_crops(take, tmp_path, monkeypatch):
-    _crop(tmp_path, _Everywhere())
-    before, written = _files(take.parent), []
-    _make_newer(tmp_path / SOURCE.path)
-
-    def die_at_third(path, image_rgb):
-        written.append(path)
-        if len(written) == 3:
-            raise KeyboardInterrupt
-        path.write_bytes(b"new")
-
-    monkeypatch.setattr("dfercli.preprocess.write_image", die_at_third)
-    with pytest.raises(KeyboardInterrupt):
-        _crop(tmp_path, _Everywhere())
-    assert len(written) == 3
-    assert _files(take.parent) == before
-
-
-def test_a_video_that_is_gone_is_left_out_although_its_crops_are_there(take, tmp_path):
-    _crop(tmp_path, _Everywhere())
-    (tmp_path / SOURCE.path).unlink()
-    detail = f"no video at {tmp_path / SOURCE.path}; check the path"
-    assert _crop(tmp_path, _Everywhere()) == ClipOutcome("p0/take", "unreadable", detail=detail)
+def test_another_dataset_does_not_take_over_a_manifest(first, tmp_path):
+    _write_labels(tmp_path, GOOD)
+    with pytest.raises(DataError, match=r"mine.csv is the manifest of .*choose another --name"):
+        preprocess("folder", tmp_path, first[0] / "mine.csv", RECIPE, 1, 2)

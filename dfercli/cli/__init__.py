@@ -41,12 +41,19 @@ def main() -> None:
     except DferError as error:
         if _state["debug"]:
             raise
-        opt.note(f"error: {error.line}")
+        print(f"error: {error.line}", file=sys.stderr)
         sys.exit(error.exit_code)
     except SystemExit as end:
         if end.code == INTERRUPTED:
-            opt.note("interrupted; what was finished is kept, the same command does the rest")
+            opt.note(
+                "interrupted; finished folds and clips are kept, the same command does the rest"
+            )
         raise
+    except OSError as error:
+        if _state["debug"]:
+            raise
+        print(f"error: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
+        sys.exit(DferError.exit_code)
 
 
 @app.callback(invoke_without_command=True)
@@ -64,9 +71,9 @@ def settings(
 @app.command()
 def demo(
     folder: Annotated[Path, typer.Argument(help="Where the videos and their labels go.")],
-    persons: Annotated[int, typer.Option(help="Drawn persons.")] = 20,
-    takes: Annotated[int, typer.Option(help="Videos of each person and expression.")] = 1,
-    seed: Annotated[int, typer.Option(help="The same seed draws the same pixels.")] = 0,
+    persons: Annotated[int, typer.Option(help="Drawn persons.", min=1)] = 20,
+    takes: Annotated[int, typer.Option(help="Videos of each person and expression.", min=1)] = 1,
+    seed: Annotated[int, typer.Option(help="The same seed draws the same pixels.", min=0)] = 0,
 ) -> None:
     """Draw the demo dataset: videos of drawn people who show the seven expressions."""
     from dfercli.demo import make_demo
@@ -91,10 +98,10 @@ def preprocess(
         str, typer.Option(help="Face detector: face-alignment, or mtcnn (needs no download).")
     ] = "face-alignment",
     size: Annotated[int, typer.Option(help="Side of the face crops in pixels.")] = 224,
-    num_folds: Annotated[int, typer.Option(help="Folds to deal one's own videos to.")] = 5,
+    num_folds: Annotated[int, typer.Option(help="Folds to deal one's own videos to.", min=1)] = 5,
     jobs: Annotated[
         int | None,
-        typer.Option(help="Processes; by default one a core."),
+        typer.Option(help="Processes; by default one a core.", min=1),
     ] = None,
     manifests: opt.Manifests = opt.MANIFESTS,
 ) -> None:
@@ -123,6 +130,8 @@ def train(
     from dfercli.engine.train import train_folds
 
     trained = train_folds(config, folds, options.runs, _command(), options.overwrite)
+    if not opt.is_main_process():
+        return
     names = ", ".join(map(str, folds))
     print(f"{config.data.dataset} {model.variant}, mean over folds {names}:")
     for protocol in ("best", "last"):
@@ -156,18 +165,16 @@ def evaluate(
     as_json: opt.AsJson = False,
 ) -> None:
     """Report WAR, UAR and recalls: per fold and their mean, best and last epoch side by side."""
+    chosen = opt.parse_folds(folds) if folds else None
     if checkpoint is None:
-        chosen = opt.parse_folds(folds) if folds else None
         _print_results(runs, dataset, variant, chosen, as_json)
         return
-    if folds is None:
-        raise ConfigError("name the folds to test with --folds: a checkpoint saw all the others")
+    if variant is not None:
+        raise ConfigError("--variant chooses among runs, --checkpoint names one; give one of them")
     from dfercli.engine.evaluate import evaluate_checkpoint
 
     data = opt.find_data(dataset, root, manifests, workers)
-    summary, class_names = evaluate_checkpoint(
-        checkpoint, data, opt.parse_folds(folds), allow_other_crop
-    )
+    summary, class_names = evaluate_checkpoint(checkpoint, data, chosen, allow_other_crop)
     _print_summaries(
         f"{checkpoint} on {data.dataset}", {"checkpoint": summary}, class_names, as_json
     )
@@ -203,6 +210,8 @@ def ablate(
         title = f"Table {table} on {config.data.dataset}: mean over folds {names}; "
         title += f"{model.backbone} ({model.weights}), seed {options.seed}"
         show = print_ablation
+    if not opt.is_main_process():
+        return
     if as_json:
         print(json.dumps({"title": title, "rows": entries}, indent=2))
     else:

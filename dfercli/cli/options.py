@@ -25,19 +25,6 @@ OPTION_TYPES = (str, int, float, bool, Path, str | None, Path | None)
 MANIFESTS = Path("data_manifests")
 RUNS = Path("runs")
 
-Root = Annotated[
-    Path | None,
-    typer.Option(help="Folder of the data; by default where it was, or $DFER_DATA/DATASET."),
-]
-Manifests = Annotated[Path, typer.Option(help="Folder of the manifests.")]
-Runs = Annotated[Path, typer.Option(help="Folder of the runs.")]
-Folds = Annotated[
-    str | None,
-    typer.Option(help="Folds to test on, such as 1-5 or 1,3; by default all."),
-]
-Workers = Annotated[int, typer.Option(help="Processes that load clips; 0 loads in this one.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
-
 
 @dataclass(frozen=True)
 class RunOptions:
@@ -62,6 +49,22 @@ class RunOptions:
     manifests: Path = MANIFESTS
     runs: Path = RUNS
     overwrite: bool = False
+
+
+def _attribute_texts(cls: Any) -> dict[str, str]:
+    """Read the texts of a docstring's section `Attributes:`."""
+    section = (inspect.getdoc(cls) or "").partition("Attributes:\n")[2]
+    found = re.findall(r"^    (\w+): (.+(?:\n {8}.+)*)", section, flags=re.MULTILINE)
+    return {name: re.sub(r"\s+", " ", text) for name, text in found}
+
+
+_TEXTS = _attribute_texts(RunOptions)
+Root = Annotated[Path | None, typer.Option(help=_TEXTS["root"])]
+Manifests = Annotated[Path, typer.Option(help=_TEXTS["manifests"])]
+Runs = Annotated[Path, typer.Option(help=_TEXTS["runs"])]
+Folds = Annotated[str | None, typer.Option(help=_TEXTS["folds"])]
+Workers = Annotated[int, typer.Option(help=_TEXTS["workers"])]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 
 
 def expand_configs(*left_out: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -108,13 +111,6 @@ def _options_of(panel: str, cls: Any, left_out: tuple[str, ...]) -> list[inspect
         for field in fields(cls)
         if field.type in OPTION_TYPES and field.name not in left_out
     ]
-
-
-def _attribute_texts(cls: Any) -> dict[str, str]:
-    """Read the texts of a docstring's section `Attributes:`."""
-    section = (inspect.getdoc(cls) or "").partition("Attributes:\n")[2]
-    found = re.findall(r"^    (\w+): (.+(?:\n {8}.+)*)", section, flags=re.MULTILINE)
-    return {name: re.sub(r"\s+", " ", text) for name, text in found}
 
 
 def parse_folds(text: str) -> list[int]:
@@ -169,5 +165,11 @@ def find_run(
 
 
 def note(text: str) -> None:
-    """Print a remark where it does not mix with results."""
-    print(text, file=sys.stderr)
+    """Print a remark where it does not mix with results, once however many processes there are."""
+    if is_main_process():
+        print(text, file=sys.stderr)
+
+
+def is_main_process() -> bool:
+    """Whether this process is the one that prints, of those that were launched together."""
+    return os.environ.get("RANK", "0") == "0"

@@ -1,7 +1,7 @@
 """One's own videos: a folder with `labels.csv` (path, label and, where it matters, group)."""
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -37,6 +37,7 @@ def read_sources(
     if repeated:
         raise DataError(f"{where}: {repeated[0]!r} is listed twice; keep one line for each video")
     _check_apart(clip_ids, where)
+    _check_spelling(table["label"], where)
     has_groups = "group" in table.columns
     groups = list(table["group"]) if has_groups else clip_ids
     known = known_folds or {}
@@ -110,6 +111,15 @@ def _check_apart(clip_ids: Sequence[str], where: Path) -> None:
                 raise DataError(
                     f"{where}: {clip_id!r} is in a folder named like video {above!r}; rename one"
                 )
+
+
+def _check_spelling(labels: Iterable[str], where: Path) -> None:
+    """Refuse two classes that differ in upper and lower case alone."""
+    spelt: dict[str, str] = {}
+    for label in labels:
+        first = spelt.setdefault(label.casefold(), label)
+        if first != label:
+            raise DataError(f"{where}: labels {first!r} and {label!r} are one word; spell it alike")
 
 
 def _read_labels(path: Path) -> pd.DataFrame:

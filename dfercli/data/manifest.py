@@ -59,10 +59,11 @@ class Manifest:
 
     @property
     def fingerprint(self) -> str:
-        """Twelve hex digits that change with any clip, label, fold or class."""
+        """Twelve hex digits that change with any clip, label, fold or class, and with the crop."""
         columns = self.rows[list(COLUMNS)].astype(str)
         lines = sorted("\t".join(values) for values in columns.itertuples(index=False))
-        text = "\n".join([*self.class_names, *lines]) + "\n"
+        crop = json.dumps(self.crop, sort_keys=True)
+        text = "\n".join([crop, *self.class_names, *lines]) + "\n"
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 

@@ -4,11 +4,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
-from dfercli.config import AugmentConfig
-
-CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
-CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
-"""Of the pixels that CLIP was trained on, by channel. Source: Radford et al., 2021."""
+from dfercli.config import CLIP_MEAN, CLIP_STD, AugmentConfig
 
 CROP_RATIO = (0.9, 1.1)
 """Width over height of a random crop (our choice: more would change the face's proportions)."""

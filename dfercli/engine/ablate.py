@@ -1,7 +1,7 @@
 """The paper's ablations, Tables 2 to 5: what each row costs, and what it reaches."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,10 @@ class Row:
     """
 
     name: str
-    changes: dict[str, Any] = field(default_factory=dict)
-    paper_gflops: float | None = None
-    paper_uar: float = float("nan")
-    paper_war: float = float("nan")
+    changes: dict[str, Any]
+    paper_gflops: float | None
+    paper_uar: float
+    paper_war: float
 
 
 OFF: dict[str, Any] = {"interfit": False, "msta": False, "biehpro": False}

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from dfercli.data.manifest import Manifest
 from dfercli.engine.runlog import RunFolder
 from dfercli.errors import CheckpointError
 from dfercli.files import replacing
@@ -29,6 +30,29 @@ def load_checkpoint(where: str) -> DFERModel:
     """
     best = RunFolder(Path(where)).checkpoint("best")
     return DFERModel.from_pretrained(str(best) if best.is_dir() else where)
+
+
+def unseen_folds(
+    model: DFERModel, manifest: Manifest, folds: Sequence[int] | None = None
+) -> list[int]:
+    """Give the folds that a model can be tested on, as asked for or all.
+
+    Raises:
+        CheckpointError: The model was trained on clips of a fold that was asked for.
+        DataError: The manifest has no such fold.
+    """
+    for fold in folds or ():
+        manifest.select(fold, "test")
+    trained = model.settings.get("trained") or {}
+    if trained.get("data_fingerprint") != manifest.fingerprint:
+        return list(folds or manifest.folds)
+    seen = set(folds or ()) - {trained["fold"]}
+    if seen:
+        raise CheckpointError(
+            f"the checkpoint was trained on the clips of fold {min(seen)}; "
+            f"test it on fold {trained['fold']}"
+        )
+    return [trained["fold"]]
 
 
 def check_fits(

@@ -16,8 +16,14 @@ from dfercli.config import DataConfig, RunConfig
 from dfercli.data.clips import ClipDataset, build_dataset, build_loader, check_frames
 from dfercli.data.manifest import read_manifest
 from dfercli.data.transforms import normalise
-from dfercli.engine.checkpoint import check_fits, load_checkpoint
-from dfercli.engine.runlog import RunFolder, find_folds, find_newest_run, find_runs
+from dfercli.engine.checkpoint import check_fits, load_checkpoint, unseen_folds
+from dfercli.engine.runlog import (
+    RunFolder,
+    check_alike,
+    find_folds,
+    find_newest_run,
+    find_runs,
+)
 from dfercli.errors import CheckpointError, DataError
 from dfercli.files import write_text
 from dfercli.metrics import FoldSummary, confusion_matrix, summarise_folds
@@ -37,7 +43,7 @@ def predict_clips(
     """Run a model over test views, each clip exactly once whatever the number of devices.
 
     Args:
-        model: Maps normalised clips (B, T, 3, H, W) to logits (B, K).
+        model: Maps normalised clips (B, T, 3, H, W) to logits (B, K); prepared by the accelerator.
         loader: Of a `ClipDataset`, in order; prepared by the accelerator.
         accelerator: Gathers what several devices predict.
         class_names: K classes.
@@ -51,9 +57,7 @@ def predict_clips(
     model.eval()
     probs, indices = [], []
     for clips, _, index in loader:
-        with accelerator.autocast():
-            logits = model(normalise(clips))
-        batch = accelerator.gather_for_metrics((logits.float().softmax(dim=-1), index))
+        batch = accelerator.gather_for_metrics((model(normalise(clips)).softmax(dim=-1), index))
         probs.append(batch[0].cpu())
         indices.append(batch[1].cpu())
     dataset = loader.dataset
@@ -127,7 +131,8 @@ def read_results(
         folds: Folds to read; None reads all that are finished.
 
     Raises:
-        CheckpointError: No such run, or not each of these folds, is finished.
+        CheckpointError: No such run, or not each of these folds, is finished; or the folds were
+            not trained alike.
         DataError: A predictions file is missing.
     """
     newest = find_newest_run(runs, dataset or "*", variant or "*")
@@ -139,6 +144,7 @@ def read_results(
     chosen = {fold: run for fold, run in finished.items() if fold in (folds or finished)}
     config = newest.read_config()
     others = {run.path.parent.name for run in find_runs(runs, folder.parent.name)} - {folder.name}
+    check_alike(chosen)
     names = ", ".join(map(str, chosen))
     title = f"{folder.parent.name}, {folder.name}: folds {names}; "
     title += f"{config.model.backbone} ({config.model.weights}), seed {config.seed}"
@@ -148,26 +154,32 @@ def read_results(
 
 
 def evaluate_checkpoint(
-    where: str, data: DataConfig, folds: Sequence[int], allow_other_crop: bool = False
+    where: str,
+    data: DataConfig,
+    folds: Sequence[int] | None = None,
+    allow_other_crop: bool = False,
 ) -> tuple[FoldSummary, list[str]]:
-    """Run a checkpoint on the test clips of folds. It must not have been trained on these.
+    """Run a checkpoint, in single precision, on test clips that it was not trained on.
 
     Args:
         where: A checkpoint's or a run's folder, or a model's name on the Hub.
         data: The data.
-        folds: Folds to test on.
+        folds: Folds to test on; None takes the one that the checkpoint was not trained on, or
+            all of other data.
         allow_other_crop: Go on although the faces were cropped otherwise than in training.
 
     Returns:
         The summary, and the K classes.
 
     Raises:
-        CheckpointError: There is no such checkpoint, or the data has other classes or crops.
+        CheckpointError: There is no such checkpoint, it was trained on clips of one of the folds,
+            or the data has other classes or crops.
         DataError: The data does not hold together.
     """
     model = load_checkpoint(where)
     manifest = read_manifest(Path(data.manifest))
     check_fits(model, manifest.class_names, manifest.crop, allow_other_crop)
+    folds = unseen_folds(model, manifest, folds)
     check_frames(manifest, Path(data.root))
     accelerator = Accelerator()
     prepared = accelerator.prepare(model)

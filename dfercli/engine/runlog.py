@@ -2,7 +2,9 @@
 
 import json
 import platform
+import shutil
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -85,8 +87,8 @@ class RunFolder:
         return self.run_file.is_file() and bool(self.read().get("finished"))
 
     def start(self, config: RunConfig, fingerprint: str, command: str, device: str) -> None:
-        """Begin a run from its first epoch."""
-        self.metrics_file.unlink(missing_ok=True)
+        """Begin a run from its first epoch; what an unfinished one left is removed."""
+        shutil.rmtree(self.path, ignore_errors=True)
         write_json(
             self.run_file,
             {
@@ -123,19 +125,11 @@ class RunFolder:
         """
         if not self.run_file.is_file():
             return
-        entries = self.read()
-        before, now = _flat(entries["config"]), _flat(json.loads(json.dumps(to_dict(config))))
-        before["data"], now["data"] = entries["data_fingerprint"], fingerprint
-        changed = [
-            f"{name} {before.get(name)} -> {now.get(name)}"
-            for name in sorted(before.keys() | now.keys())
-            if before.get(name) != now.get(name) and name not in WITHOUT_EFFECT
-        ]
+        asked = json.loads(json.dumps(to_dict(config)))
+        changed = _differences(self.read(), {"config": asked, "data_fingerprint": fingerprint})
         if changed:
-            more = f"; {len(changed) - SHOWN_CHANGES} more" if len(changed) > SHOWN_CHANGES else ""
             raise ConfigError(
-                f"{self.path} holds a run with other settings "
-                f"({'; '.join(changed[:SHOWN_CHANGES])}{more}); "
+                f"{self.path} holds a run with other settings ({changed}); "
                 f"name another --runs folder, or give --overwrite"
             )
 
@@ -172,11 +166,40 @@ def find_folds(variant_folder: Path) -> dict[int, RunFolder]:
     return {run.fold: run for run in sorted(finished, key=lambda run: run.fold)}
 
 
-def describe_device() -> str:
-    """Name the device that training would use."""
-    if torch.cuda.is_available():
-        return str(torch.cuda.get_device_name())
+def check_alike(runs: Mapping[int, RunFolder]) -> None:
+    """Refuse to average runs that differ in more than their fold.
+
+    Raises:
+        CheckpointError: Two of them have other settings or other data.
+    """
+    (first, run), *rest = runs.items()
+    for fold, other in rest:
+        changed = _differences(run.read(), other.read(), ignored="fold")
+        if changed:
+            raise CheckpointError(
+                f"folds {first} and {fold} of {run.path.parent} were not trained alike "
+                f"({changed}); train one again with --overwrite, or choose with --folds"
+            )
+
+
+def describe_device(device: torch.device) -> str:
+    """Name a device for the record."""
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
     return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
+
+
+def _differences(before: dict[str, Any], now: dict[str, Any], ignored: str = "") -> str:
+    """Name what differs between the entries of two runs, on one line; nothing for equal ones."""
+    old, new = _flat(before["config"]), _flat(now["config"])
+    old["data"], new["data"] = before["data_fingerprint"], now["data_fingerprint"]
+    changed = [
+        f"{name} {old.get(name)} -> {new.get(name)}"
+        for name in sorted(old.keys() | new.keys())
+        if old.get(name) != new.get(name) and name not in (*WITHOUT_EFFECT, ignored)
+    ]
+    more = f"; {len(changed) - SHOWN_CHANGES} more" if len(changed) > SHOWN_CHANGES else ""
+    return "; ".join(changed[:SHOWN_CHANGES]) + more
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

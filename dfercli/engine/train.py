@@ -84,6 +84,11 @@ def train_fold(config: RunConfig, runs: Path, command: str = "") -> RunFolder:
     set_seed(config.seed)
     manifest = read_manifest(Path(config.data.manifest))
     model = build_model(config.model, manifest.class_names, manifest.crop)
+    model.settings["trained"] = {
+        "dataset": config.data.dataset,
+        "fold": config.fold,
+        "data_fingerprint": manifest.fingerprint,
+    }
     size = model.backbone.image_size
     batch_size = batch_per_process(config.train, accelerator.num_processes)
     train_set = build_dataset(manifest, "train", config, size)
@@ -99,7 +104,7 @@ def train_fold(config: RunConfig, runs: Path, command: str = "") -> RunFolder:
     steps = math.ceil(len(train_loader) / config.train.accumulate)
     scheduler = build_scheduler(optimizer, config.train, steps)
     if accelerator.is_main_process:
-        run.start(config, manifest.fingerprint, command, describe_device())
+        run.start(config, manifest.fingerprint, command, describe_device(accelerator.device))
     best_war = -1.0
     title = f"{config.data.dataset} {config.model.variant} fold {config.fold}"
     main_process = accelerator.is_local_main_process
@@ -161,9 +166,7 @@ def train_epoch(
     total, count = torch.zeros((), device=accelerator.device), 0
     for clips, labels, _ in loader:
         with accelerator.accumulate(prepared):
-            with accelerator.autocast():
-                logits = prepared(normalise(clips))
-            loss = contrastive_loss(logits.float(), labels)
+            loss = contrastive_loss(prepared(normalise(clips)), labels)
             accelerator.backward(loss)
             optimizer.step()
             optimizer.zero_grad()

@@ -5,8 +5,13 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from dfercli.errors import ConfigError
+
 TEMPLATE_VERSION = 1
 """Counts up when the template or the way of cropping changes, so that old crops are known."""
+
+MIN_SIZE = 16
+"""Least side of a crop in pixels (our choice)."""
 
 TEMPLATE = np.array([[0.37, 0.40], [0.63, 0.40], [0.50, 0.545], [0.393, 0.69], [0.607, 0.69]])
 """Where the five landmarks of `Face` go, as shares of the crop's side.
@@ -32,6 +37,10 @@ class CropRecipe:
     size: int = 224
     template: str = "loose-five-points"
     version: int = TEMPLATE_VERSION
+
+    def __post_init__(self) -> None:
+        if self.size < MIN_SIZE:
+            raise ConfigError(f"crops of {self.size} px show no face; the least is {MIN_SIZE}")
 
 
 def similarity_transform(source_xy: np.ndarray, target_xy: np.ndarray) -> np.ndarray:

@@ -46,6 +46,8 @@ def build_detector() -> FANDetector:
         network = face_alignment.FaceAlignment(
             face_alignment.LandmarksType.TWO_D, device=device, compile=False
         )
+    except torch.OutOfMemoryError as error:
+        raise DetectorError("no memory left for face-alignment; use fewer --jobs") from error
     except (OSError, RuntimeError) as error:
         raise DetectorError(
             "the weights of face-alignment are neither cached nor to be fetched (no network?); "

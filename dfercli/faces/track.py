@@ -16,6 +16,9 @@ MIN_IOU = 0.3
 MAX_GAP_S = 1.0
 """Longest time without a detection after which a track goes on (our choice)."""
 
+MIN_REJOINED = 3
+"""Faces that a track must have to take over from another (our choice)."""
+
 
 @dataclass
 class Track:
@@ -33,6 +36,16 @@ class Track:
     def last_face(self) -> Face:
         """The face where it was last seen."""
         return next(reversed(self.faces.values()))
+
+    @property
+    def start(self) -> int:
+        """Index of the first frame that shows it."""
+        return next(iter(self.faces))
+
+    @property
+    def end(self) -> int:
+        """Index of the last frame that shows it."""
+        return next(reversed(self.faces))
 
     @property
     def presence(self) -> float:
@@ -86,7 +99,9 @@ class FaceCrop:
     image_rgb: np.ndarray
 
 
-def follow_main_face(path: Path, detector: Detector, max_fps: float | None = None) -> FollowedFace:
+def follow_main_face(
+    path: Path, detector: Detector, max_fps: float | None = None, rejoin: bool = False
+) -> FollowedFace:
     """Search a video for the one face that is largest and longest in it.
 
     Frames are not kept, so that memory does not grow with the video.
@@ -95,6 +110,8 @@ def follow_main_face(path: Path, detector: Detector, max_fps: float | None = Non
         path: A video file.
         detector: Finds faces in single frames.
         max_fps: Frames searched a second; None searches all.
+        rejoin: Where the face is lost, as at a cut, take up the largest of the others, so that
+            each moment has its main face. It may be another person's.
 
     Raises:
         VideoError: The video cannot be read.
@@ -104,8 +121,23 @@ def follow_main_face(path: Path, detector: Detector, max_fps: float | None = Non
     for frame in read_frames(path, max_fps):
         link_faces(tracks, frame, detector.detect(frame.image_rgb))
         times_s.append(frame.time_s)
-    main = max(tracks, key=lambda track: track.presence, default=Track())
-    return FollowedFace(main.faces, tuple(times_s))
+    ranked = sorted(tracks, key=lambda track: -track.presence)
+    faces = join_tracks(ranked) if rejoin else dict(ranked[0].faces if ranked else {})
+    return FollowedFace(faces, tuple(times_s))
+
+
+def join_tracks(ranked: Iterable[Track]) -> dict[int, Face]:
+    """Join tracks that are never in view together into one face at a time, the first first.
+
+    Tracks of under `MIN_REJOINED` faces are left out: they are often no faces at all.
+    """
+    joined: list[Track] = []
+    for track in ranked:
+        apart = all(track.end < other.start or track.start > other.end for other in joined)
+        if not joined or (apart and len(track.faces) >= MIN_REJOINED):
+            joined.append(track)
+    joined.sort(key=lambda track: track.start)
+    return {index: face for track in joined for index, face in track.faces.items()}
 
 
 def link_faces(tracks: list[Track], frame: Frame, faces: Iterable[Face]) -> None:

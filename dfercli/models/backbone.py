@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dfercli.config import RANDOM_WEIGHTS
+from dfercli.config import CLIP_MEAN, RANDOM_WEIGHTS
 from dfercli.errors import UnknownNameError, WeightsError
 from dfercli.models.interfit import InterFIT
 
@@ -118,20 +118,28 @@ def _attend(block: Any, num_queries: int, tokens: Tensor) -> Tensor:
 
 
 def known_backbones() -> list[str]:
-    """List the models of open_clip that are plain vision transformers with a class token."""
-    names = [name for name in open_clip.list_models() if name.startswith(("ViT-", "demo-"))]
-    return [name for name in names if not NOT_PLAIN & backbone_config(name)["vision_cfg"].keys()]
+    """List the models of open_clip that are CLIPs with a plain ViT and CLIP's own text tower."""
+    return [name for name in open_clip.list_models() if _is_plain(name)]
+
+
+def _is_plain(name: str) -> bool:
+    config = open_clip.get_model_config(name)
+    vision, text = config["vision_cfg"], config["text_cfg"]
+    plain_vision = isinstance(vision.get("layers"), int) and not NOT_PLAIN & vision.keys()
+    plain_text = "hf_model_name" not in text and "multimodal_cfg" not in config
+    return plain_vision and plain_text
 
 
 def backbone_config(name: str) -> dict[str, Any]:
     """Give open_clip's configuration of a model.
 
     Raises:
-        UnknownNameError: open_clip has no such model.
+        UnknownNameError: open_clip has no such model, or not one with a plain ViT.
     """
-    config = open_clip.get_model_config(name)
-    if config is None:
-        raise UnknownNameError("backbone", name, known_backbones())
+    known = known_backbones()
+    if name not in known:
+        raise UnknownNameError("backbone", name, known)
+    config: dict[str, Any] = open_clip.get_model_config(name)
     return config
 
 
@@ -199,6 +207,11 @@ def encode_prompts(clip: open_clip.CLIP, name: str, prompts: Sequence[str]) -> T
 def _check_activation(name: str, weights: str, quick_gelu: bool) -> None:
     """Refuse weights trained with the other activation: they load, and give wrong features."""
     tag = open_clip.get_pretrained_cfg(name, weights)
+    if tag and tuple(tag.get("mean") or open_clip.OPENAI_DATASET_MEAN) != CLIP_MEAN:
+        raise WeightsError(
+            f"weights {weights!r} of {name} read pixels that are normalised otherwise than CLIP's; "
+            f"choose others"
+        )
     if tag:
         trained_with = bool(tag.get("quick_gelu", False))
     elif not Path(weights).is_file():
@@ -218,8 +231,8 @@ def _check_activation(name: str, weights: str, quick_gelu: bool) -> None:
 
 
 def _is_from_openai(path: Path) -> bool:
-    if path.suffix == ".safetensors":
-        return "openai" in str(path).lower()
+    if path.suffix == ".safetensors":  # has parameters alone: nothing tells where it is from
+        return False
     try:
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception:  # not a plain state dict: open_clip's own loading says what is wrong

@@ -108,13 +108,15 @@ def _broken_video(project):
         (None, "ablate --table 7", "no table '7'; known: 2, 3, 4, 5"),
         (None, "eval", "no finished run in runs; train one with `dfer train`"),
         (None, "eval --variant full", "no finished run in runs/*/full; train one with"),
-        (None, "eval --checkpoint model", "name the folds to test with --folds: a checkpoint"),
+        (None, "eval --checkpoint model --variant full", "--variant chooses among runs, --check"),
         (
             _other_classes,
             "eval --checkpoint model --folds 1",
             "the checkpoint knows the classes happiness, sadness; the data has sadness, happiness",
         ),
         (None, "eval --checkpoint data --folds 1", "no config.json in data; is it a checkpoint"),
+        (None, "demo grey.mp4", "grey.mp4"),
+        (None, "preprocess --dataset folder --size 0 --detector mtcnn", "crops of 0 px show no"),
         (None, "predict grey.mp4", "no finished run in runs; train one with `dfer train`"),
         (None, "predict gone.mp4 --checkpoint model", "no video at gone.mp4; check the path"),
         (

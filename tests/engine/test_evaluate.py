@@ -1,5 +1,6 @@
 """Predictions cover each test clip once, and every figure is computed from them."""
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -202,18 +203,38 @@ def test_a_checkpoint_gives_the_figures_of_its_run(trained, make_run):
     best = confusion_of(read_predictions(run.predictions_file("best")))
     assert summary.matrix.tolist() == best.tolist()
     assert summary.folds == (1,)
-    two, _ = evaluate_checkpoint(str(trained.checkpoint("last")), make_run().data, [1, 3])
-    assert two.folds == (1, 3)
-    assert two.matrix.sum() == 12
+    assert evaluate_checkpoint(str(trained.checkpoint("last")), make_run().data)[0].folds == (1,)
+
+
+def test_a_checkpoint_is_not_tested_on_what_it_was_trained_on(trained, make_run, write_other):
+    with pytest.raises(CheckpointError, match="trained on the clips of fold 2; test it on fold 1"):
+        evaluate_checkpoint(str(trained.path), make_run().data, [1, 2])
+    other = write_other(fold_of_first=2)  # other data: all folds are new to it
+    summary, _ = evaluate_checkpoint(str(trained.path), other)
+    assert summary.folds == (1, 2, 3)
+    assert summary.matrix.sum() == len(read_manifest(Path(other.manifest)).rows)
+
+
+def test_folds_that_were_not_trained_alike_are_not_averaged(runs, tmp_path):
+    shutil.copytree(runs / "colours", tmp_path / "colours")
+    run = RunFolder(tmp_path / "colours" / "full" / "fold2")
+    entries = run.read()
+    entries["config"]["seed"] = 7
+    run.run_file.write_text(json.dumps(entries), encoding="utf-8")
+    with pytest.raises(CheckpointError, match=r"folds 1 and 2 of .*alike \(seed 0 -> 7"):
+        read_results(tmp_path, "colours", "full")
+    assert read_results(tmp_path, "colours", "full", [2]).summaries["best"].folds == (2,)
 
 
 @pytest.fixture
 def write_other(colours, tmp_path):
     """Write the same clips with something changed; gives the data."""
 
-    def write(class_names=tuple(CLASSES), crop=None, labels=None):
+    def write(class_names=tuple(CLASSES), crop=None, labels=None, fold_of_first=None):
         manifest = read_manifest(colours)
         rows = manifest.rows.assign(label=manifest.rows["label"].replace(labels or {}))
+        if fold_of_first is not None:
+            rows.loc[0, "test_fold"] = fold_of_first
         crop = manifest.crop if crop is None else crop
         other = type(manifest)("other", rows, class_names, crop, str(colours.parent))
         write_manifest(other, tmp_path / "other.csv")

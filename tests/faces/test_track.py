@@ -10,6 +10,7 @@ from dfercli.faces.track import (
     FollowedFace,
     crop_followed_face,
     follow_main_face,
+    join_tracks,
     link_faces,
 )
 from dfercli.video import Frame, write_video
@@ -54,6 +55,19 @@ def test_two_faces_that_cross_keep_their_tracks():
     right, left = _link(*frames)
     assert _xs(right) == {i: 15.0 * i for i in range(21)}
     assert _xs(left) == {i: 300.0 - 15 * i for i in range(21)}
+
+
+def test_tracks_that_are_never_in_view_together_are_joined_largest_first():
+    cut = 20  # the scene changes: another place, another track
+    frames = [[_face(0), _face(500, side=40)] for _ in range(cut)]
+    frames += [[_face(900, side=80)] for _ in range(cut)] + [[_face(0, 900)]] * 2
+    tracks = _link(*frames)
+    ranked = sorted(tracks, key=lambda track: -track.presence)
+    joined = join_tracks(ranked)
+    assert list(joined) == list(range(2 * cut))  # without the last two: too short for a face
+    assert {joined[i].box_xyxy[0] for i in range(cut)} == {0.0}
+    assert {joined[i].box_xyxy[0] for i in range(cut, 2 * cut)} == {900.0}
+    assert join_tracks([]) == {}
 
 
 def test_the_order_of_detections_does_not_matter():
