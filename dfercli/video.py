@@ -17,6 +17,9 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 FALLBACK_FPS = 25.0
 """Frames a second assumed when a container names none (our choice: the PAL rate)."""
 
+SHORTEST_STEP_S = 0.001
+"""Time from frame to frame where a container's own times stand still (our choice)."""
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -46,22 +49,35 @@ def read_frames(path: Path, max_fps: float | None = None) -> Iterator[Frame]:
     if not path.is_file():
         raise VideoError(f"no video at {path}; check the path")
     capture = cv2.VideoCapture(str(path))
+    any_decoded = False
     try:
-        fps = capture.get(cv2.CAP_PROP_FPS)
-        fps = fps if 0 < fps < 1000 else FALLBACK_FPS
-        index, due_s = 0, 0.0
-        while capture.grab():
-            time_s = index / fps
-            if max_fps is None or time_s >= due_s - 1e-6:
-                decoded, image_bgr = capture.retrieve()
-                if decoded:
-                    yield Frame(index, time_s, cv2.cvtColor(image_bgr, cv2.COLOR_BGR2RGB))
-                    due_s += 1.0 / max_fps if max_fps else 0.0
-            index += 1
+        step_s = 1.0 / max_fps if max_fps else 0.0
+        due_s = 0.0
+        for index, time_s in enumerate(_grab_times(capture)):
+            if time_s < due_s - 1e-6:
+                continue
+            decoded, image_bgr = capture.retrieve()
+            if decoded:
+                any_decoded = True
+                yield Frame(index, time_s, cv2.cvtColor(image_bgr, cv2.COLOR_BGR2RGB))
+                due_s = max(due_s + step_s, time_s if step_s else 0.0)
     finally:
         capture.release()
-    if index == 0:
+    if not any_decoded:
         raise VideoError(f"cannot read {path}: no frame can be decoded; is it a video, and whole?")
+
+
+def _grab_times(capture: cv2.VideoCapture) -> Iterator[float]:
+    """Go from frame to frame and give each one's time; containers that name none are paced."""
+    fps = capture.get(cv2.CAP_PROP_FPS)
+    step_s = 1.0 / (fps if 0 < fps < 1000 else FALLBACK_FPS)
+    index, time_s = 0, -1.0
+    while capture.grab():
+        named_s = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+        rises = named_s > time_s and (index == 0 or named_s > 0)
+        time_s = max(0.0, named_s) if rises else max(index * step_s, time_s + SHORTEST_STEP_S)
+        yield time_s
+        index += 1
 
 
 def write_video(path: Path, images_rgb: Iterable[np.ndarray], fps: float) -> None:

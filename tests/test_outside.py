@@ -8,7 +8,7 @@ import torch
 
 from dfercli.faces import load_detector
 from dfercli.faces.track import follow_main_face
-from dfercli.models.backbone import encode_prompts, load_clip
+from dfercli.models.backbone import encode_prompts, load_pretrained
 from dfercli.predict import SEARCH_FPS, Predictor
 
 FOOTAGE = sorted(Path(os.environ.get("DFER_TEST_VIDEOS", "none")).glob("*.mp4"))
@@ -16,7 +16,7 @@ FOOTAGE = sorted(Path(os.environ.get("DFER_TEST_VIDEOS", "none")).glob("*.mp4"))
 
 @pytest.mark.network
 def test_openai_weights_are_fetched_and_tell_opposite_expressions_apart():
-    clip = load_clip("ViT-B-32-quickgelu", "openai")
+    clip = load_pretrained("ViT-B-32-quickgelu", "openai")
     texts = encode_prompts(clip, "ViT-B-32-quickgelu", ["a happy face", "a smile", "a car"])
     assert texts[0] @ texts[1] > texts[0] @ texts[2]
     assert clip.logit_scale.exp().item() == pytest.approx(100, abs=0.1)

@@ -187,3 +187,39 @@ def test_an_image_that_cannot_be_written_says_why(tmp_path, name, message):
         write_image(tmp_path / name, np.zeros((4, 4, 3), dtype=np.uint8))
     assert str(caught.value).startswith(f"cannot write {tmp_path / name}")
     assert list(tmp_path.iterdir()) == []
+
+
+class _Capture:
+    """A video whose container names these times."""
+
+    def __init__(self, times_s):
+        self._times_s, self._index = times_s, -1
+
+    def grab(self):
+        self._index += 1
+        return self._index < len(self._times_s)
+
+    def get(self, what):
+        return 10.0 if what == cv2.CAP_PROP_FPS else 1000 * self._times_s[self._index]
+
+    def retrieve(self):
+        return True, np.zeros((8, 8, 3), dtype=np.uint8)
+
+    def release(self):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("named_s", "expected_s"),
+    [
+        ([0.0, 0.1, 0.2, 0.5, 0.9], [0.0, 0.1, 0.2, 0.5, 0.9]),  # a rate that changes
+        ([0.0, 0.0, 0.0], [0.0, 0.1, 0.2]),  # none named: paced by the rate
+        ([-0.1, 0.0, 0.1], [0.0, 0.1, 0.2]),  # begins before zero
+        ([0.0, 0.4, 0.4, 0.5], [0.0, 0.4, 0.401, 0.5]),  # stands still
+    ],
+)
+def test_times_are_the_containers_where_it_names_them(tmp_path, monkeypatch, named_s, expected_s):
+    path = tmp_path / "video.mp4"
+    path.touch()
+    monkeypatch.setattr(cv2, "VideoCapture", lambda name: _Capture(named_s))
+    assert [frame.time_s for frame in read_frames(path)] == pytest.approx(expected_s)

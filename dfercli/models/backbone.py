@@ -155,13 +155,13 @@ def build_visual(name: str) -> nn.Module:
     ).visual
 
 
-def build_clip_skeleton(name: str) -> open_clip.CLIP:
+def build_untrained(name: str) -> open_clip.CLIP:
     """Build both towers with random weights, on the current default device."""
     backbone_config(name)
     return _quietly(open_clip.create_model, name, device=torch.get_default_device())
 
 
-def load_clip(name: str, weights: str) -> open_clip.CLIP:
+def load_pretrained(name: str, weights: str) -> open_clip.CLIP:
     """Build an open_clip model with both towers and load its weights.
 
     Args:
@@ -174,7 +174,7 @@ def load_clip(name: str, weights: str) -> open_clip.CLIP:
     """
     config = backbone_config(name)
     if weights == RANDOM_WEIGHTS:
-        return build_clip_skeleton(name)
+        return build_untrained(name)
     _check_activation(name, weights, bool(config.get("quick_gelu", False)))
     try:
         return _quietly(open_clip.create_model, name, pretrained=weights, weights_only=True)
@@ -188,11 +188,11 @@ def load_clip(name: str, weights: str) -> open_clip.CLIP:
         ) from error
 
 
-def encode_prompts(clip: open_clip.CLIP, name: str, prompts: Sequence[str]) -> Tensor:
+def encode_prompts(model: open_clip.CLIP, name: str, prompts: Sequence[str]) -> Tensor:
     """Run the text tower once. Source: Eq. (9).
 
     Args:
-        clip: An open_clip model.
+        model: An open_clip model.
         name: Its name, which tells the tokenizer.
         prompts: K texts.
 
@@ -201,7 +201,7 @@ def encode_prompts(clip: open_clip.CLIP, name: str, prompts: Sequence[str]) -> T
     """
     tokens = open_clip.get_tokenizer(name)(list(prompts))
     with torch.no_grad():
-        return F.normalize(clip.encode_text(tokens).float(), dim=-1)
+        return F.normalize(model.encode_text(tokens).float(), dim=-1)
 
 
 def _check_activation(name: str, weights: str, quick_gelu: bool) -> None:

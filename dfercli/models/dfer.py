@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from dfercli.config import ModelConfig, from_dict, to_dict
 from dfercli.errors import CheckpointError
-from dfercli.models.backbone import CLIPBackbone, build_visual, encode_prompts, load_clip
+from dfercli.models.backbone import CLIPBackbone, build_visual, encode_prompts, load_pretrained
 from dfercli.models.biehpro import BiEhPro
 from dfercli.models.interfit import InterFIT
 from dfercli.models.msta import MSTA
@@ -169,11 +169,11 @@ def build_model(
         WeightsError: CLIP's weights cannot be had, or do not fit the backbone.
         UnknownNameError: open_clip has no such backbone.
     """
-    clip = load_clip(config.backbone, config.weights)
+    pretrained = load_pretrained(config.backbone, config.weights)
     prompts = [config.prompt_template.replace("{}", name) for name in class_names]
-    texts = encode_prompts(clip, config.backbone, prompts) if config.text else None
-    scale = clip.logit_scale.item()
-    model = assemble(config, class_names, CLIPBackbone(clip.visual), texts, scale)
+    texts = encode_prompts(pretrained, config.backbone, prompts) if config.text else None
+    scale = pretrained.logit_scale.item()
+    model = assemble(config, class_names, CLIPBackbone(pretrained.visual), texts, scale)
     model.settings["crop"] = crop
     return model
 

@@ -16,7 +16,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from dfercli.config import ModelConfig
-from dfercli.models.backbone import CLIPBackbone, build_clip_skeleton
+from dfercli.models.backbone import CLIPBackbone, build_untrained
 from dfercli.models.biehpro import CrossAttention, PairedCrossAttention
 from dfercli.models.dfer import DFERModel, assemble
 
@@ -48,14 +48,14 @@ def measure_cost(config: ModelConfig, class_names: Sequence[str]) -> Cost:
         UnknownNameError: open_clip has no such backbone.
     """
     with torch.device("meta"):
-        clip = build_clip_skeleton(config.backbone)
-        backbone = CLIPBackbone(clip.visual)
+        both_towers = build_untrained(config.backbone)
+        backbone = CLIPBackbone(both_towers.visual)
         texts = torch.zeros(len(class_names), backbone.embed_width)
         model = assemble(config, class_names, backbone, texts)
         size = backbone.image_size
         clips = torch.zeros(1, config.num_frames, 3, size, size)
     trainable = _count(model)
-    text_tower = _count(clip) - _count(clip.visual) - clip.logit_scale.numel()
+    text_tower = _count(both_towers) - _count(both_towers.visual) - both_towers.logit_scale.numel()
     paper, true = count_macs(model, clips)
     return Cost(trainable, trainable + text_tower * config.text, paper, true)
 

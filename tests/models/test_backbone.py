@@ -15,7 +15,7 @@ from dfercli.models.backbone import (
     build_visual,
     encode_prompts,
     known_backbones,
-    load_clip,
+    load_pretrained,
 )
 
 
@@ -141,14 +141,14 @@ def test_texts_are_encoded_once_and_normalised(tiny_clip, tiny_name):
 
 def test_an_unknown_backbone_is_answered_with_the_known_ones():
     with pytest.raises(UnknownNameError) as caught:
-        load_clip("ViT-B-33", "random")
+        load_pretrained("ViT-B-33", "random")
     assert str(caught.value) == f"no backbone 'ViT-B-33'; known: {', '.join(known_backbones())}"
     assert {"ViT-B-32-quickgelu", "ViT-L-14", "demo-ViT-tiny"} <= set(known_backbones())
 
 
 def test_random_weights_load_nothing(tiny_name, make_clips, monkeypatch):
     monkeypatch.setattr(open_clip.factory, "load_checkpoint", _no_network)
-    features = _features(load_clip(tiny_name, "random"), make_clips(1, 1))
+    features = _features(load_pretrained(tiny_name, "random"), make_clips(1, 1))
     assert features.isfinite().all()
 
 
@@ -165,7 +165,7 @@ def test_a_file_of_weights_gives_the_same_features(
         wrapped = {f"module.{name}": tensor for name, tensor in state.items()}
         torch.save({"epoch": 3, "state_dict": wrapped}, tmp_path / kind)
     torch.manual_seed(99)
-    loaded = load_clip(tiny_name, str(tmp_path / kind))
+    loaded = load_pretrained(tiny_name, str(tmp_path / kind))
     assert torch.equal(_features(loaded, make_clips()), _features(tiny_clip, make_clips()))
     prompts = ["anger"]
     texts = encode_prompts(loaded, tiny_name, prompts)
@@ -184,7 +184,7 @@ def test_a_file_that_does_not_fit_is_one_line(kind, tiny_clip, tiny_name, tmp_pa
     if kind == "truncated":
         path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(WeightsError) as caught:
-        load_clip(tiny_name, str(path))
+        load_pretrained(tiny_name, str(path))
     message = str(caught.value)
     assert message.startswith(f"cannot load {path} into {tiny_name}: ")
     assert message.splitlines() == [message]
@@ -207,17 +207,17 @@ def test_weights_are_never_unpickled(kind, tiny_name, tmp_path):
     else:
         path.write_bytes(pickle.dumps(state, protocol=2))
     with pytest.raises(WeightsError, match="cannot load"):
-        load_clip(tiny_name, str(path))
+        load_pretrained(tiny_name, str(path))
     assert not trap.exists()
 
 
 def test_a_missing_file_is_answered_with_the_tags(tiny_name):
     with pytest.raises(WeightsError) as caught:
-        load_clip(tiny_name, "no/such.pt")
+        load_pretrained(tiny_name, "no/such.pt")
     expected = f"no weights 'no/such.pt' for {tiny_name}: no such file; its tags: none"
     assert str(caught.value) == expected
     with pytest.raises(WeightsError, match=r"no weights 'opnai' for ViT-B-32: .*tags: .*laion"):
-        load_clip("ViT-B-32", "opnai")
+        load_pretrained("ViT-B-32", "opnai")
 
 
 def _no_network(*args, **kwargs):
@@ -227,7 +227,7 @@ def _no_network(*args, **kwargs):
 def test_a_tag_without_network_is_one_line_that_names_the_ways_out(monkeypatch):
     monkeypatch.setattr(open_clip.factory, "download_pretrained", _no_network)
     with pytest.raises(WeightsError) as caught:
-        load_clip("ViT-B-32-quickgelu", "openai")
+        load_pretrained("ViT-B-32-quickgelu", "openai")
     assert str(caught.value) == (
         "weights 'openai' of ViT-B-32-quickgelu are neither cached nor to be fetched (no network?)"
         "; run once with network, or name a file or `random`: --weights FILE|random"
@@ -245,7 +245,7 @@ def test_a_tag_without_network_is_one_line_that_names_the_ways_out(monkeypatch):
 def test_weights_of_the_other_activation_are_refused(name, tag, trained_with, wanted, monkeypatch):
     monkeypatch.setattr(open_clip.factory, "download_pretrained", _no_network)
     with pytest.raises(WeightsError) as caught:
-        load_clip(name, tag)
+        load_pretrained(name, tag)
     assert str(caught.value) == (
         f"weights {tag!r} do not fit {name}: they were trained with {trained_with}; "
         f"use --backbone {wanted}"
@@ -256,4 +256,4 @@ def test_a_file_from_openai_is_known_by_its_entries(tiny_clip, tiny_name, tmp_pa
     path = tmp_path / "weights.pt"
     torch.save({**tiny_clip.state_dict(), "input_resolution": torch.tensor(32)}, path)
     with pytest.raises(WeightsError, match=f"trained with QuickGELU; .*{tiny_name}-quickgelu"):
-        load_clip(tiny_name, str(path))
+        load_pretrained(tiny_name, str(path))
