@@ -167,10 +167,13 @@ class Predictor:
 
         Raises:
             VideoError: The video cannot be read.
-            ConfigError: A length is not positive.
+            ConfigError: A length is not positive, or the window shorter than a searched frame.
         """
-        if not (0 < window_s < math.inf and 0 < stride_s < math.inf):
-            raise ConfigError(f"window {window_s} s, stride {stride_s} s: both must be positive")
+        if not (1 / SEARCH_FPS <= window_s < math.inf and 0 < stride_s < math.inf):
+            raise ConfigError(
+                f"window {window_s} s, stride {stride_s} s: the window must be at least "
+                f"{1 / SEARCH_FPS} s, the stride positive"
+            )
         path = Path(video)
         followed = follow_main_face(path, self._detector, SEARCH_FPS, rejoin=True)
         crops = crop_followed_face(path, followed, self._crop_size, SEARCH_FPS)

@@ -93,7 +93,8 @@ def preprocess(
     """
     read_sources = load_dataset(dataset).read_sources
     load_detector(recipe.detector)  # fails here rather than in every process
-    sources = read_sources(root, num_folds, seed, _known_folds(manifest_path, root))
+    known_folds = _known_folds(manifest_path, root, num_folds)
+    sources = read_sources(root, num_folds, seed, known_folds)
     faces = root / f"faces-{recipe.detector}-{recipe.size}"
     _settle_recipe(faces, recipe)
     outcomes = {
@@ -115,13 +116,15 @@ def preprocess(
     if kept[0].group is not None:
         rows["group"] = [source.group for source in kept]
     class_names = order_classes(source.class_name for source in sources)
-    manifest = Manifest(manifest_path.stem, rows, class_names, asdict(recipe), _portable(root))
+    manifest = Manifest(
+        manifest_path.stem, rows, class_names, asdict(recipe), _portable(root), num_folds
+    )
     write_manifest(manifest, manifest_path)
     counts = Counter(outcome.status for outcome in outcomes.values())
     return PreprocessSummary(manifest_path, faces, dict(counts), skipped)
 
 
-def _known_folds(manifest_path: Path, root: Path) -> dict[str, int]:
+def _known_folds(manifest_path: Path, root: Path, num_folds: int) -> dict[str, int]:
     """Give the folds of clips that an earlier manifest of the same data settled."""
     if not manifest_path.is_file():
         return {}
@@ -130,6 +133,11 @@ def _known_folds(manifest_path: Path, root: Path) -> dict[str, int]:
         raise DataError(
             f"{manifest_path} is the manifest of {manifest.root}, not of {root}; "
             f"choose another --name"
+        )
+    if manifest.num_folds not in (None, num_folds):
+        raise DataError(
+            f"{manifest_path} has {manifest.num_folds} folds, not {num_folds}; "
+            f"remove it to deal the videos anew"
         )
     rows = manifest.rows
     return dict(zip(rows["clip_id"], rows["test_fold"], strict=True))
@@ -193,11 +201,11 @@ def crop_video(
 ) -> ClipOutcome:
     """Write the main face of one video to `faces/<clip_id>/000001.jpg` and on.
 
-    Crops that are there and younger than the video are taken as they are.
+    Crops that are there, whole and younger than the video are taken as they are.
     """
     video, folder = root / source.path, faces / source.clip_id
-    cropped = any(folder.glob("*.jpg"))
-    if cropped and video.is_file() and folder.stat().st_mtime >= video.stat().st_mtime:
+    young = video.is_file() and folder.is_dir() and folder.stat().st_mtime >= video.stat().st_mtime
+    if young and _is_whole(folder):
         return ClipOutcome(source.clip_id, "reused", len(list_frames(folder)))
     try:
         followed = follow_main_face(video, detector)
@@ -211,6 +219,13 @@ def crop_video(
     except (VideoError, cv2.error) as error:  # one odd video does not end the batch
         return ClipOutcome(source.clip_id, "unreadable", detail=str(error).strip().splitlines()[-1])
     return ClipOutcome(source.clip_id, "done", len(followed.faces))
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether crops are numbered without a gap, and none is empty."""
+    crops = sorted(folder.glob("*.jpg"))
+    numbered = [path.stem for path in crops] == [f"{n:06d}" for n in range(1, len(crops) + 1)]
+    return bool(crops) and numbered and all(path.stat().st_size for path in crops)
 
 
 def _write_skipped(path: Path, outcomes: Sequence[ClipOutcome]) -> Path | None:

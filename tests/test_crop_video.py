@@ -126,3 +126,20 @@ def test_a_detector_that_stumbles_over_a_video_does_not_end_the_batch(take, tmp_
     outcome = _crop(tmp_path, Stumbles())
     assert outcome == ClipOutcome("p0/take", "unreadable", detail="last line")
     assert not take.exists()
+
+
+@pytest.mark.parametrize("harm", ["one is gone", "one is empty"])
+def test_crops_that_were_harmed_are_made_again(take, tmp_path, harm):
+    _crop(tmp_path, _Everywhere())
+    second = list_frames(take)[1]
+    if harm == "one is gone":
+        second.unlink()
+    else:
+        second.write_bytes(b"")
+    _make_older(tmp_path / SOURCE.path)
+    assert _crop(tmp_path, _Everywhere()) == ClipOutcome("p0/take", "done", 6)
+    assert read_image(second).shape == (32, 32, 3)
+
+
+def _make_older(video):
+    os.utime(video, (0, 0))

@@ -194,7 +194,10 @@ def test_a_video_without_a_face(write):
 def test_lengths_must_be_positive(window_s, stride_s, write):
     with pytest.raises(ConfigError) as caught:
         _predict(write((RED, 1)), window_s=window_s, stride_s=stride_s)
-    assert str(caught.value) == (f"window {window_s} s, stride {stride_s} s: both must be positive")
+    assert str(caught.value) == (
+        f"window {window_s} s, stride {stride_s} s: the window must be at least 0.125 s, the "
+        f"stride positive"
+    )
 
 
 def test_a_video_that_cannot_be_read_is_an_error(tmp_path):

@@ -211,7 +211,7 @@ def test_what_cannot_be_done_is_refused_first(tmp_path, dataset, recipe, num_fol
     write_json(tmp_path / FACES / "recipe.json", vars(RECIPE))
     rows = [[clip_id, "a", 4, "neutral", 1 + i % 2] for i, clip_id in enumerate(GOOD)]
     manifest = Manifest(
-        "mine", pd.DataFrame(rows, columns=COLUMNS), ("neutral",), None, str(tmp_path)
+        "mine", pd.DataFrame(rows, columns=COLUMNS), ("neutral",), None, str(tmp_path), 2
     )
     write_manifest(manifest, tmp_path / "mine.csv")
     before = _files(tmp_path)

@@ -4,6 +4,7 @@ The only folder that knows typer and rich. Everything heavy is imported inside t
 that `dfer --help` does not wait for torch.
 """
 
+import io
 import json
 import os
 import shlex
@@ -35,6 +36,9 @@ _state = {"debug": False}
 
 def main() -> None:
     """Run the command; an error of ours becomes one line on stderr and an exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without all letters is no error
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # its decoders' own lines on stderr
     try:
         app()

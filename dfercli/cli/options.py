@@ -22,6 +22,9 @@ from dfercli.errors import ConfigError, DataError
 OPTION_TYPES = (str, int, float, bool, Path, str | None, Path | None)
 """Types of settings that can be typed; a setting of another type keeps its default."""
 
+MAX_FOLD = 999
+"""Largest number of a fold that can be typed (our choice)."""
+
 MANIFESTS = Path("data_manifests")
 RUNS = Path("runs")
 
@@ -127,6 +130,8 @@ def parse_folds(text: str) -> list[int]:
         first, last = int(matched[1]), int(matched[2] or matched[1])
         if last < first:
             raise ConfigError(f"no fold in {part!r}; give the lower one first, as in 1-5")
+        if last > MAX_FOLD:
+            raise ConfigError(f"no dataset has a fold {last}; give numbers up to {MAX_FOLD}")
         folds |= set(range(first, last + 1))
     return sorted(folds)
 

@@ -134,4 +134,4 @@ def _show(title: str, table: Table) -> None:
 
 
 def _percent(value: float) -> str:
-    return f"{100 * value:.2f}"
+    return f"{100 * value:.2f}" if value == value else "-"  # nan: no clip was tested

@@ -41,7 +41,7 @@ def read_sources(
     has_groups = "group" in table.columns
     groups = list(table["group"]) if has_groups else clip_ids
     known = known_folds or {}
-    if known and max(known.values()) != num_folds:
+    if known and max(known.values()) > num_folds:
         raise DataError(
             f"the manifest of {root} has {max(known.values())} folds, not {num_folds}; "
             f"remove it to deal the videos anew"
@@ -136,7 +136,10 @@ def _read_labels(path: Path) -> pd.DataFrame:
     table.columns = [str(name).strip().lower() for name in table.columns]
     missing = [name for name in ("path", "label") if name not in table.columns]
     if missing:
-        raise DataError(f"{path} has no column {missing[0]!r}; it needs path,label")
+        raise DataError(
+            f"{path} has no column {missing[0]!r}, its first line reads "
+            f"{','.join(table.columns)!r}; it needs path,label, with commas and in UTF-8"
+        )
     table = table.apply(lambda column: column.str.strip())
     if table.empty:
         raise DataError(f"{path} lists no video; add a line for each")

@@ -32,6 +32,7 @@ class Manifest:
         class_names: The K classes in the order of tables and logits.
         crop: How the faces were cropped, or None where the dataset's own crops are used.
         root: Where the data was when the manifest was written.
+        num_folds: Folds that one's own videos were dealt to; None where the folds are official.
     """
 
     dataset: str
@@ -39,6 +40,7 @@ class Manifest:
     class_names: tuple[str, ...]
     crop: dict[str, Any] | None
     root: str
+    num_folds: int | None = None
 
     @property
     def folds(self) -> tuple[int, ...]:
@@ -97,6 +99,7 @@ def write_manifest(manifest: Manifest, path: Path) -> None:
         "root": manifest.root,
         "class_names": list(manifest.class_names),
         "crop": manifest.crop,
+        "num_folds": manifest.num_folds,
     }
     write_json(side_file(path), shared)
     write_text(path, manifest.rows.to_csv(index=False, lineterminator="\n"))
@@ -115,6 +118,7 @@ def read_manifest(path: Path) -> Manifest:
         shared = json.loads(side.read_text(encoding="utf-8"))
         dataset, root = shared["dataset"], shared["root"]
         class_names, crop = tuple(shared["class_names"]), shared["crop"]
+        num_folds = shared.get("num_folds")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"cannot use {side} ({error!r}); remove it and its CSV, and run `dfer preprocess`"
@@ -123,9 +127,16 @@ def read_manifest(path: Path) -> Manifest:
         rows = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read {path}: {error}".splitlines()[0]) from error
+    if Path(dataset).name != dataset:
+        raise DataError(f"{side}: dataset {dataset!r} is no plain name; run folders are called so")
     check_rows(rows, class_names, str(path))
     return Manifest(
-        dataset, rows.astype({"n_frames": int, "test_fold": int}), class_names, crop, root
+        dataset,
+        rows.astype({"n_frames": int, "test_fold": int}),
+        class_names,
+        crop,
+        root,
+        num_folds,
     )
 
 

@@ -73,8 +73,12 @@ class RunFolder:
         """
         try:
             entries: dict[str, Any] = json.loads(self.run_file.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except OSError as error:
             raise CheckpointError(f"no run in {self.path}; train one with `dfer train`") from error
+        except ValueError as error:
+            raise CheckpointError(
+                f"{self.run_file} is damaged; remove {self.path} and train it again"
+            ) from error
         return entries
 
     def read_config(self) -> RunConfig:

@@ -1,7 +1,6 @@
 """Training: one readable loop on accelerate, one fold a run."""
 
 import math
-import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -46,6 +45,10 @@ def train_folds(
         DferError: The data or the settings do not hold together; nothing was trained then.
     """
     manifest = read_manifest(Path(config.data.manifest))
+    if len(manifest.class_names) < 2:
+        raise DataError(
+            f"all clips are labelled {manifest.class_names[0]!r}: nothing to tell apart"
+        )
     check_frames(manifest, Path(config.data.root))
     configs = [replace(config, fold=fold) for fold in folds]
     for each in configs:
@@ -54,13 +57,12 @@ def train_folds(
             raise DataError(f"testing fold {each.fold} leaves no clip to train on; make more folds")
         if not overwrite:
             run_folder(runs, each).check_same(each, manifest.fingerprint)
-    if overwrite:  # only once everything has been checked
-        for each in configs:
-            shutil.rmtree(run_folder(runs, each).path, ignore_errors=True)
-    return {each.fold: train_fold(each, runs, command) for each in configs}
+    return {each.fold: train_fold(each, runs, command, overwrite) for each in configs}
 
 
-def train_fold(config: RunConfig, runs: Path, command: str = "") -> RunFolder:
+def train_fold(
+    config: RunConfig, runs: Path, command: str = "", overwrite: bool = False
+) -> RunFolder:
     """Train a model on all folds but one, and test it on that one after every epoch.
 
     Leaves the best and the last epoch's checkpoint and predictions. The best epoch is the one of
@@ -70,12 +72,13 @@ def train_fold(config: RunConfig, runs: Path, command: str = "") -> RunFolder:
         config: The run.
         runs: Folder of all runs.
         command: What was typed, for the record.
+        overwrite: Train anew although the fold is finished.
 
     Raises:
         ConfigError: The loss is not finite any more, or the batch cannot be split over devices.
     """
     run = run_folder(runs, config)
-    if run.finished:
+    if run.finished and not overwrite:
         return run
     accelerator = Accelerator(
         mixed_precision=config.train.precision,

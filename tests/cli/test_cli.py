@@ -132,7 +132,7 @@ def _broken_video(project):
         (
             None,
             "predict grey.mp4 --checkpoint model --window-s 0",
-            "window 0.0 s, stride 1.0 s: both must be positive",
+            "window 0.0 s, stride 1.0 s: the window must be at least 0.125 s",
         ),
         (
             None,

@@ -94,9 +94,21 @@ def test_a_missing_list_says_what_to_write(tmp_path):
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (["label", "anger"], " has no column 'path'; it needs path,label"),
-        (["path,group", "a.mp4,p"], " has no column 'label'; it needs path,label"),
-        (["path;label", "a.mp4;anger"], " has no column 'path'; it needs path,label"),
+        (
+            ["label", "anger"],
+            " has no column 'path', its first line reads 'label'; it needs "
+            "path,label, with commas and in UTF-8",
+        ),
+        (
+            ["path,group", "a.mp4,p"],
+            " has no column 'label', its first line reads 'path,group'; it needs "
+            "path,label, with commas and in UTF-8",
+        ),
+        (
+            ["path;label", "a.mp4;anger"],
+            " has no column 'path', its first line reads 'path;label'; it needs "
+            "path,label, with commas and in UTF-8",
+        ),
         (["path,label"], " lists no video; add a line for each"),
         (
             ["path,label", "a.mp4,anger", "b.mp4,"],
@@ -153,7 +165,6 @@ def test_another_number_of_folds_is_refused_once_they_are_settled(write_labels):
     known = {source.clip_id: source.test_fold for source in read_sources(root, 3)}
     expected = f"the manifest of {root} has 3 folds, not 2; remove it to deal the videos anew"
     assert _error(root, num_folds=2, known_folds=known) == expected
-    assert _error(root, num_folds=5, known_folds=known) == expected.replace("2;", "5;")
 
 
 def test_single_videos_are_dealt_evenly_by_class_and_in_all():

@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -264,3 +265,10 @@ def test_the_demo_s_manifest_keeps_its_people_apart():
     assert len(folds_by_group) == 20
     assert all(len(folds) == 1 for folds in folds_by_group)
     assert demo.rows["test_fold"].value_counts().tolist() == [28] * 5  # 4 people, 7 clips each
+
+
+def test_a_dataset_whose_name_leads_elsewhere_is_refused(manifest, tmp_path):
+    path = tmp_path / "mine.csv"
+    write_manifest(replace(manifest, dataset="../../elsewhere"), path)
+    with pytest.raises(DataError, match=r"mine.json: dataset '../../elsewhere' is no plain name"):
+        read_manifest(path)

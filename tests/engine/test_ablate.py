@@ -65,7 +65,7 @@ def test_rows_are_the_papers_in_parts_and_figures(table, tiny_name):
         assert entry["num_blocks"] == num_blocks
         assert (row.paper_uar, row.paper_war) == (paper_uar, paper_war)
         assert row.paper_gflops == (gflops if gflops is None else float(gflops))
-        assert entry["paper_gflops"] == row.paper_gflops
+        assert entry["paper_gflops"] is None  # the paper's costs are not of this backbone
         assert entry["row"] == row.name
     json.dumps(entries, allow_nan=False)
 
@@ -78,7 +78,9 @@ def test_rows_of_a_table_have_run_folders_of_their_own(table):
 
 @pytest.mark.parametrize("table", [2, 3, 4])
 def test_costs_are_the_papers_at_both_decimals(table):
-    for entry in cost_table(table, ModelConfig(), BASIC_EXPRESSIONS):
+    costs = cost_table(table, ModelConfig(), BASIC_EXPRESSIONS)
+    assert [entry["paper_gflops"] for entry in costs] == [r.paper_gflops for r in table_rows(table)]
+    for entry in costs:
         printed = Decimal(str(entry["paper_gflops"]))
         measured = Decimal(f"{entry['paper_convention_gmacs']:.2f}")
         allowed = Decimal("0.01") if (table, entry["row"]) in TRUNCATED else Decimal(0)

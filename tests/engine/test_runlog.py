@@ -101,7 +101,9 @@ def test_a_folder_without_a_run_says_so(content, tmp_path):
         run.run_file.write_text(content)
     with pytest.raises(CheckpointError) as caught:
         run.read()
-    assert str(caught.value) == f"no run in {run.path}; train one with `dfer train`"
+    missing = f"no run in {run.path}; train one with `dfer train`"
+    damaged = f"{run.run_file} is damaged; remove {run.path} and train it again"
+    assert str(caught.value) == (missing if content is None else damaged)
 
 
 def test_only_finished_runs_are_found(begin, tmp_path):
