@@ -37,6 +37,9 @@ def unseen_folds(
 ) -> list[int]:
     """Give the folds that a model can be tested on, as asked for or all.
 
+    Data of the name that the model was trained on counts as the same, also where it has grown or
+    was cropped again since: most of its clips are.
+
     Raises:
         CheckpointError: The model was trained on clips of a fold that was asked for.
         DataError: The manifest has no such fold.
@@ -44,7 +47,8 @@ def unseen_folds(
     for fold in folds or ():
         manifest.select(fold, "test")
     trained = model.settings.get("trained") or {}
-    if trained.get("data_fingerprint") != manifest.fingerprint:
+    same_name = trained.get("dataset") == manifest.dataset
+    if not same_name and trained.get("data_fingerprint") != manifest.fingerprint:
         return list(folds or manifest.folds)
     seen = set(folds or ()) - {trained["fold"]}
     if seen:

@@ -142,14 +142,15 @@ def read_results(
     if missing:
         raise CheckpointError(f"fold {min(missing)} of {folder} is not finished; train it first")
     chosen = {fold: run for fold, run in finished.items() if fold in (folds or finished)}
-    config = newest.read_config()
+    first = next(iter(chosen.values()))
+    config = first.read_config()
     others = {run.path.parent.name for run in find_runs(runs, folder.parent.name)} - {folder.name}
     check_alike(chosen)
     names = ", ".join(map(str, chosen))
     title = f"{folder.parent.name}, {folder.name}: folds {names}; "
     title += f"{config.model.backbone} ({config.model.weights}), seed {config.seed}"
     summaries = {protocol: summarise_runs(chosen, protocol) for protocol in PROTOCOLS}
-    columns = read_predictions(newest.predictions_file("last")).columns
+    columns = read_predictions(first.predictions_file("last")).columns
     return Results(title, list(columns[2:]), summaries, sorted(others))
 
 

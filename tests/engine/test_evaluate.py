@@ -209,6 +209,10 @@ def test_a_checkpoint_gives_the_figures_of_its_run(trained, make_run):
 def test_a_checkpoint_is_not_tested_on_what_it_was_trained_on(trained, make_run, write_other):
     with pytest.raises(CheckpointError, match="trained on the clips of fold 2; test it on fold 1"):
         evaluate_checkpoint(str(trained.path), make_run().data, [1, 2])
+    grown = write_other(dataset="colours", fold_of_first=2)  # the same data, changed a little
+    with pytest.raises(CheckpointError, match="trained on the clips of fold 3; test it on fold 1"):
+        evaluate_checkpoint(str(trained.path), grown, [3])
+    assert evaluate_checkpoint(str(trained.path), grown)[0].folds == (1,)
     other = write_other(fold_of_first=2)  # other data: all folds are new to it
     summary, _ = evaluate_checkpoint(str(trained.path), other)
     assert summary.folds == (1, 2, 3)
@@ -223,20 +227,26 @@ def test_folds_that_were_not_trained_alike_are_not_averaged(runs, tmp_path):
     run.run_file.write_text(json.dumps(entries), encoding="utf-8")
     with pytest.raises(CheckpointError, match=r"folds 1 and 2 of .*alike \(seed 0 -> 7"):
         read_results(tmp_path, "colours", "full")
-    assert read_results(tmp_path, "colours", "full", [2]).summaries["best"].folds == (2,)
+    os.utime(run.run_file, (9e9, 9e9))  # the newest, so what is named must not be taken from it
+    for fold, seed in ((1, 0), (2, 7)):
+        results = read_results(tmp_path, "colours", "full", [fold])
+        assert results.summaries["best"].folds == (fold,)
+        assert results.title.endswith(f"seed {seed}")
 
 
 @pytest.fixture
 def write_other(colours, tmp_path):
     """Write the same clips with something changed; gives the data."""
 
-    def write(class_names=tuple(CLASSES), crop=None, labels=None, fold_of_first=None):
+    def write(
+        class_names=tuple(CLASSES), crop=None, labels=None, fold_of_first=None, dataset="other"
+    ):
         manifest = read_manifest(colours)
         rows = manifest.rows.assign(label=manifest.rows["label"].replace(labels or {}))
         if fold_of_first is not None:
             rows.loc[0, "test_fold"] = fold_of_first
         crop = manifest.crop if crop is None else crop
-        other = type(manifest)("other", rows, class_names, crop, str(colours.parent))
+        other = type(manifest)(dataset, rows, class_names, crop, str(colours.parent))
         write_manifest(other, tmp_path / "other.csv")
         return DataConfig("other", str(tmp_path / "other.csv"), str(colours.parent), workers=0)
 
