@@ -23,7 +23,7 @@ from dfercli.faces.align import CropRecipe
 from dfercli.faces.base import Detector
 from dfercli.faces.track import crop_followed_face, follow_main_face
 from dfercli.files import replacing, write_json, write_text
-from dfercli.video import list_frames, write_image
+from dfercli.images import list_frames, write_image
 
 RECIPE_FILE = "recipe.json"
 SKIPPED_FILE = "skipped.csv"

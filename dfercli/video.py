@@ -3,7 +3,6 @@
 Everything here is RGB, uint8, HWC. BGR, which OpenCV decodes to, does not leave this file.
 """
 
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +10,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from dfercli.errors import DataError, VideoError
+from dfercli.errors import VideoError
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 FALLBACK_FPS = 25.0
 """Frames a second assumed when a container names none (our choice: the PAL rate)."""
 
@@ -103,51 +101,3 @@ def write_video(path: Path, images_rgb: Iterable[np.ndarray], fps: float) -> Non
         raise VideoError(f"cannot write {path}: no frames were given")
     writer.release()
     partial.replace(path)
-
-
-def read_image(path: Path) -> np.ndarray:
-    """Decode an image file to (H, W, 3) uint8 RGB.
-
-    Raises:
-        VideoError: The file is missing, or no image.
-    """
-    image_bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if image_bgr is None:
-        raise VideoError(f"cannot read {path}: missing, cut off or no image")
-    return cv2.cvtColor(image_bgr, cv2.COLOR_BGR2RGB)
-
-
-def write_image(path: Path, image_rgb: np.ndarray, quality: int = 95) -> None:
-    """Encode a (H, W, 3) uint8 RGB image by the suffix of its path.
-
-    Raises:
-        VideoError: The folder is missing or not writable, or the suffix names no image format.
-    """
-    if not cv2.haveImageWriter(path.name):
-        raise VideoError(f"cannot write {path}: no image format of this suffix; use .jpg or .png")
-    image_bgr = cv2.cvtColor(image_rgb, cv2.COLOR_RGB2BGR)
-    is_jpeg = path.suffix.lower() in (".jpg", ".jpeg")
-    settings = [cv2.IMWRITE_JPEG_QUALITY, quality] if is_jpeg else []  # others complain about it
-    if not cv2.imwrite(str(path), image_bgr, settings):
-        raise VideoError(f"cannot write {path}; is its folder there, and the disk not full?")
-
-
-def list_frames(folder: Path) -> list[Path]:
-    """List the images of a folder in the order of the last number in their names.
-
-    Raises:
-        DataError: There is none.
-    """
-    images = [
-        path
-        for path in (folder.iterdir() if folder.is_dir() else ())
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
-    ]
-    if not images:
-        raise DataError(f"no frames in {folder}; run `dfer preprocess` again")
-    return sorted(images, key=_frame_order)
-
-
-def _frame_order(path: Path) -> tuple[int, str]:
-    numbers = re.findall(r"\d+", path.stem)
-    return (int(numbers[-1]) if numbers else -1, path.name)

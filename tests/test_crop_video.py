@@ -9,8 +9,9 @@ import pytest
 from dfercli.data.spec import Source
 from dfercli.faces.align import TEMPLATE
 from dfercli.faces.base import Face
+from dfercli.images import list_frames, read_image
 from dfercli.preprocess import ClipOutcome, crop_video
-from dfercli.video import list_frames, read_image, write_video
+from dfercli.video import write_video
 
 
 def _files(folder):

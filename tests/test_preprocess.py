@@ -21,8 +21,9 @@ from dfercli.errors import DataError, DferError
 from dfercli.faces import load_detector
 from dfercli.faces.align import TEMPLATE, CropRecipe
 from dfercli.files import write_json
+from dfercli.images import list_frames, read_image
 from dfercli.preprocess import preprocess
-from dfercli.video import list_frames, read_image, write_video
+from dfercli.video import write_video
 
 RECIPE = CropRecipe("mtcnn", size=112)
 FACES = "faces-mtcnn-112"

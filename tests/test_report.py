@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from dfercli.errors import ConfigError
+from dfercli.images import read_image
 from dfercli.predict import VideoPrediction, Window
 from dfercli.report import MAX_FACES, check_picture, plot_prediction
-from dfercli.video import read_image
 
 SEVEN = ("happiness", "sadness", "neutral", "anger", "surprise", "disgust", "fear")
 ELEVEN = (*SEVEN, "contempt", "anxiety", "helplessness", "disappointment")

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from dfercli.errors import VideoError
-from dfercli.video import FALLBACK_FPS, read_frames, read_image, write_image, write_video
+from dfercli.images import read_image, write_image
+from dfercli.video import FALLBACK_FPS, read_frames, write_video
 
 LOSS = 6
 """Grey levels that MPEG-4 and JPEG may be off by on a plain frame."""

@@ -18,7 +18,7 @@ from dfercli.data.manifest import Manifest, Split
 from dfercli.data.sampling import sample_test, sample_train
 from dfercli.data.transforms import build_test_transform, build_train_transform
 from dfercli.errors import DataError
-from dfercli.video import list_frames, read_image
+from dfercli.images import list_frames, read_image
 
 
 class ClipDataset(Dataset[tuple[Tensor, int, int]]):

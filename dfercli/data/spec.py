@@ -1,8 +1,9 @@
 """What every dataset gives: its labelled videos, its classes and its folds."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
+from typing import Literal
 
 from dfercli.errors import DataError
 
@@ -18,23 +19,72 @@ BASIC_EXPRESSIONS = (
 """The seven classes of DFEW and FERV39k, in DFEW's official order (Jiang et al., 2020)."""
 
 
+Media = Literal["videos", "crops", "frames"]
+"""Whether a dataset's clips are to be cropped (videos, or folders of whole frames), are face crops
+already, or are frames of which only a look tells."""
+
+
 @dataclass(frozen=True)
 class Source:
     """One labelled video as the dataset's authors hand it out.
 
     Attributes:
         clip_id: Its name, unique in the dataset.
-        path: Where it is below the dataset's root, in POSIX form.
+        path: Where its file, or the folder of its frames, is below the dataset's root, in POSIX
+            form; None where it is listed and not there.
         class_name: Its expression.
         test_fold: The fold in which it is tested; 0 for one that always trains.
         group: Who or what must not be in train and test at once, such as a person.
     """
 
     clip_id: str
-    path: str
+    path: str | None
     class_name: str
     test_fold: int
     group: str | None = None
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What a user may choose about a dataset.
+
+    Attributes:
+        media: Which of its media to take, by the names that the dataset's module lists as `MEDIA`;
+            None takes the usual one.
+        adopt: Whether frames are face crops already; None where nobody has said.
+        num_folds: Folds to deal videos to, for datasets that come without.
+        seed: Of these folds.
+        known_folds: Fold by clip id where it is settled already.
+    """
+
+    media: str | None = None
+    adopt: bool | None = None
+    num_folds: int = 5
+    seed: int = 0
+    known_folds: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a dataset's lists and folders hold.
+
+    Attributes:
+        sources: Every listed clip.
+        class_names: The K classes in the order of tables and logits.
+        media: Whether the clips are to be cropped.
+        media_name: What the authors call these media.
+        taken: Which lists and folders were taken, a line each.
+        deviations: What differs from the official lists, a line each, the gravest first.
+        num_folds: Folds that the clips were dealt to; None where the folds are official.
+    """
+
+    sources: tuple[Source, ...]
+    class_names: tuple[str, ...]
+    media: Media
+    media_name: str
+    taken: tuple[str, ...] = ()
+    deviations: tuple[str, ...] = ()
+    num_folds: int | None = None
 
 
 def check_inside_root(path: str, where: str) -> None:

@@ -16,8 +16,9 @@ from dfercli.data.manifest import Manifest, write_manifest
 from dfercli.engine.checkpoint import save_checkpoint
 from dfercli.errors import ConfigError
 from dfercli.faces.align import CropRecipe
+from dfercli.images import write_image
 from dfercli.models.dfer import build_model
-from dfercli.video import write_image, write_video
+from dfercli.video import write_video
 
 CLASSES = ("happiness", "sadness")
 

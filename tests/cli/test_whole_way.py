@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from dfercli.engine.evaluate import confusion_of, read_predictions
+from dfercli.images import read_image
 from dfercli.metrics import war
-from dfercli.video import read_image
 
 CLASSES = ("happiness", "anger", "surprise")
 CROPS = "--dataset folder --root data/demo --detector mtcnn --size 64 --num-folds 2 --jobs 2"

@@ -15,7 +15,7 @@ from dfercli.data.clips import (
 )
 from dfercli.data.manifest import Manifest
 from dfercli.errors import DataError, VideoError
-from dfercli.video import list_frames, write_image
+from dfercli.images import list_frames, write_image
 
 CLASS_NAMES = ("fear", "anger", "joy")
 LENGTHS = (3, 8, 20, 9, 30)

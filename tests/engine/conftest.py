@@ -20,7 +20,7 @@ def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Manifest of 18 clips: 3 classes in 3 folds, twice each, 5 frames of 32 px a clip."""
     from dfercli.data.manifest import Manifest, write_manifest
     from dfercli.faces.align import CropRecipe
-    from dfercli.video import write_image
+    from dfercli.images import write_image
 
     root = tmp_path_factory.mktemp("colours")
     rng = np.random.default_rng(0)

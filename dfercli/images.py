@@ -1,0 +1,110 @@
+"""Images on disk, and folders of them: read whole, written whole, listed in their order.
+
+Images are RGB, uint8, HWC. BGR, which OpenCV decodes to, does not leave this file.
+"""
+
+import os
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from dfercli.errors import DataError, VideoError
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
+ENDINGS = {
+    ".jpg": b"\xff\xd9",
+    ".jpeg": b"\xff\xd9",
+    ".png": b"IEND\xaeB`\x82",
+}
+"""Last bytes of a whole file. Source: ITU T.81, marker EOI; the PNG specification, chunk IEND."""
+
+
+def read_image(path: Path) -> np.ndarray:
+    """Decode an image file to (H, W, 3) uint8 RGB.
+
+    Raises:
+        VideoError: The file is missing, cut off, or no image.
+    """
+    fault = find_fault(path)  # OpenCV decodes half a JPEG, and paints the rest grey
+    image_bgr = None if fault else cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if image_bgr is None:
+        raise VideoError(f"cannot read {path}: {fault or 'no image'}")
+    return cv2.cvtColor(image_bgr, cv2.COLOR_BGR2RGB)
+
+
+def find_fault(path: Path) -> str | None:
+    """Say what keeps an image file from being whole: `missing`, `empty`, `cut off`, `no image`.
+
+    Costs a look at the file's end; only a file that ends oddly is decoded.
+    """
+    ending = ENDINGS.get(path.suffix.lower(), b"")
+    try:
+        with path.open("rb", buffering=0) as stream:
+            size = os.fstat(stream.fileno()).st_size
+            if not size:
+                return "empty"
+            stream.seek(max(0, size - len(ending)))
+            if ending and stream.read() == ending:
+                return None
+    except OSError:
+        return "missing"
+    try:  # bytes after the end are harmless, and some programs write them
+        with Image.open(path) as image:
+            image.load()
+    except UnidentifiedImageError:
+        return "no image"
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return "cut off"
+    return None
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """Read width and height of an image from its header.
+
+    Raises:
+        VideoError: The file is missing, or no image.
+    """
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except OSError as error:
+        raise VideoError(f"cannot read {path}: missing or no image") from error
+
+
+def write_image(path: Path, image_rgb: np.ndarray, quality: int = 95) -> None:
+    """Encode a (H, W, 3) uint8 RGB image by the suffix of its path.
+
+    Raises:
+        VideoError: The folder is missing or not writable, or the suffix names no image format.
+    """
+    if not cv2.haveImageWriter(path.name):
+        raise VideoError(f"cannot write {path}: no image format of this suffix; use .jpg or .png")
+    image_bgr = cv2.cvtColor(image_rgb, cv2.COLOR_RGB2BGR)
+    is_jpeg = path.suffix.lower() in (".jpg", ".jpeg")
+    settings = [cv2.IMWRITE_JPEG_QUALITY, quality] if is_jpeg else []  # others complain about it
+    if not cv2.imwrite(str(path), image_bgr, settings):
+        raise VideoError(f"cannot write {path}; is its folder there, and the disk not full?")
+
+
+def list_frames(folder: Path) -> list[Path]:
+    """List the images of a folder in the order of the last number in their names.
+
+    Raises:
+        DataError: There is none.
+    """
+    images = [
+        path
+        for path in (folder.iterdir() if folder.is_dir() else ())
+        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+    ]
+    if not images:
+        raise DataError(f"no frames in {folder}; run `dfer preprocess` again")
+    return sorted(images, key=_frame_order)
+
+
+def _frame_order(path: Path) -> tuple[int, str]:
+    numbers = re.findall(r"\d+", path.stem)
+    return (int(numbers[-1]) if numbers else -1, path.name)
