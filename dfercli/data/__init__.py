@@ -6,6 +6,9 @@ from types import ModuleType
 from dfercli.errors import UnknownNameError
 
 DATASETS = {
+    "dfew": "dfercli.data.dfew",
+    "ferv39k": "dfercli.data.ferv39k",
+    "mafw": "dfercli.data.mafw",
     "folder": "dfercli.data.folder",
 }
 """Public name of each dataset, and the module whose `read_sources` finds its videos."""

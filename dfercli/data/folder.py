@@ -7,32 +7,33 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pandas as pd
 
-from dfercli.data.spec import Source, check_inside_root
+from dfercli.data.spec import Choices, Listing, Source, check_inside_root, order_classes
 from dfercli.errors import DataError
 
 LABELS_FILE = "labels.csv"
 
 
-def read_sources(
-    root: Path, num_folds: int = 5, seed: int = 0, known_folds: Mapping[str, int] | None = None
-) -> list[Source]:
-    """Read `labels.csv` and deal its videos to folds.
+MEDIA = ()
 
-    Folds hold about equally many videos of each class. Videos of one group stay in one fold.
+OFFICIAL = None
+
+
+def read_sources(root: Path, choices: Choices) -> Listing:
+    """Read `labels.csv` and deal its videos, or folders of frames, to folds.
+
+    Folds hold about equally many videos of each class. Videos of one group stay in one fold, and
+    videos that are added later do not move the others.
 
     Args:
         root: Folder with `labels.csv`, whose paths are relative to it.
-        num_folds: How many folds.
-        seed: Decides between groups that fit equally well.
-        known_folds: Fold by clip id where it is settled already, so that videos that are added
-            later do not move the others.
+        choices: `num_folds`, `seed`, `known_folds`; `adopt` where frames are face crops already.
 
     Raises:
         DataError: There is no `labels.csv`, or it does not hold together.
     """
     where = root / LABELS_FILE
     table = _read_labels(where)
-    clip_ids = [str(PurePosixPath(path).with_suffix("")) for path in table["path"]]
+    clip_ids = [_name_clip(root, path) for path in table["path"]]
     repeated = [clip_id for clip_id, count in Counter(clip_ids).items() if count > 1]
     if repeated:
         raise DataError(f"{where}: {repeated[0]!r} is listed twice; keep one line for each video")
@@ -40,22 +41,42 @@ def read_sources(
     _check_spelling(table["label"], where)
     has_groups = "group" in table.columns
     groups = list(table["group"]) if has_groups else clip_ids
-    known = known_folds or {}
-    if known and max(known.values()) > num_folds:
+    folds = _deal(root, list(table["label"]), groups, clip_ids, choices)
+    sources = tuple(
+        Source(clip_id, path, label, folds[group], group if has_groups else None)
+        for clip_id, path, label, group in zip(
+            clip_ids, table["path"], table["label"], groups, strict=True
+        )
+    )
+    return Listing(
+        sources,
+        order_classes(table["label"]),
+        "crops" if choices.adopt else "videos",
+        "frames" if choices.adopt else "videos",
+        (f"lists: {LABELS_FILE} ({len(sources):,} clips)",),
+        num_folds=choices.num_folds,
+    )
+
+
+def _name_clip(root: Path, path: str) -> str:
+    """Give the path without the suffix of a video; a folder of frames has none."""
+    pure = PurePosixPath(path)
+    return str(pure if (root / path).is_dir() else pure.with_suffix(""))
+
+
+def _deal(
+    root: Path, labels: list[str], groups: list[str], clip_ids: list[str], choices: Choices
+) -> dict[str, int]:
+    known = choices.known_folds
+    if known and max(known.values()) > choices.num_folds:
         raise DataError(
-            f"the manifest of {root} has {max(known.values())} folds, not {num_folds}; "
+            f"the manifest of {root} has {max(known.values())} folds, not {choices.num_folds}; "
             f"remove it to deal the videos anew"
         )
     settled = {
         group: known[clip] for group, clip in zip(groups, clip_ids, strict=True) if clip in known
     }
-    folds = assign_folds(list(table["label"]), groups, num_folds, seed, settled)
-    return [
-        Source(clip_id, path, label, folds[group], group if has_groups else None)
-        for clip_id, path, label, group in zip(
-            clip_ids, table["path"], table["label"], groups, strict=True
-        )
-    ]
+    return assign_folds(labels, groups, choices.num_folds, choices.seed, settled)
 
 
 def assign_folds(
@@ -90,7 +111,8 @@ def assign_folds(
     folds = {group: fold for group, fold in (settled or {}).items() if group in counts}
     held = np.zeros((num_folds, len(classes)))
     for group, fold in folds.items():
-        held[fold - 1] += counts[group]
+        if fold:  # 0, set by hand, always trains
+            held[fold - 1] += counts[group]
     order = np.random.default_rng(seed).permutation(sorted(counts.keys() - folds.keys()))
     for group in sorted(map(str, order), key=lambda group: -counts[group].sum()):
         # Squares grow fastest where a class is plentiful already.

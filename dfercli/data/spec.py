@@ -76,6 +76,7 @@ class Listing:
         taken: Which lists and folders were taken, a line each.
         deviations: What differs from the official lists, a line each, the gravest first.
         num_folds: Folds that the clips were dealt to; None where the folds are official.
+        remarks: What was asked for, and every table of figures has to repeat all the same.
     """
 
     sources: tuple[Source, ...]
@@ -85,6 +86,7 @@ class Listing:
     taken: tuple[str, ...] = ()
     deviations: tuple[str, ...] = ()
     num_folds: int | None = None
+    remarks: tuple[str, ...] = ()
 
 
 def check_inside_root(path: str, where: str) -> None:

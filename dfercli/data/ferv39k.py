@@ -1,0 +1,153 @@
+"""FERV39k: 38,935 clips of 22 scenes in seven classes, one official split, crops by its authors.
+
+Source: Wang et al., 2022; counts and fingerprints of the split files as DFER-CLIP, MAE-DFER and S2D
+ship them.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+
+from dfercli.data.official import (
+    Official,
+    OfficialList,
+    compare_lists,
+    find_lists,
+    join_folds,
+    name_clips,
+    read_list,
+)
+from dfercli.data.spec import BASIC_EXPRESSIONS, Choices, Listing, Source
+from dfercli.data.tree import find_clips, scan_tree
+from dfercli.errors import ConfigError
+
+MEDIA = ("faces",)
+
+EMOTIONS = {
+    "happiness": "Happy",
+    "sadness": "Sad",
+    "neutral": "Neutral",
+    "anger": "Angry",
+    "surprise": "Surprise",
+    "disgust": "Disgust",
+    "fear": "Fear",
+}
+"""Names of folders and in lists, by class."""
+
+CLASSES = {emotion.lower(): class_name for class_name, emotion in EMOTIONS.items()}
+
+SCENES = (
+    "Action",
+    "Argue",
+    "Business",
+    "Conflict",
+    "Contest",
+    "Crime",
+    "Crisis",
+    "DailyLife",
+    "ElegantArt",
+    "Experiment",
+    "History",
+    "Interview",
+    "Liveshow",
+    "Medicine",
+    "OfficialEvent",
+    "ScholarReport",
+    "School",
+    "Social",
+    "Speech",
+    "Talkshow",
+    "Terror",
+    "War",
+)
+
+OFFICIAL = Official(
+    BASIC_EXPRESSIONS,
+    {
+        ("train", 1): OfficialList((5854, 5523, 7790, 5906, 2502, 1833, 1680), "805e30928bf9"),
+        ("test", 1): OfficialList((1473, 1393, 1958, 1487, 638, 467, 431), "991a280ca645"),
+    },
+    lambda clip_id, class_name: f"{clip_id} {EMOTIONS[class_name]}",
+)
+
+LISTS = (
+    r"(?:.*/)?All_scenes/(?P<split>train|test)_All\.csv",
+    r"(?:.*/)?(?P<split>train|test)_All\.(?:csv|txt)",
+)
+
+FACES = r"2_ClipsforFaceCrop"
+NO_FACES = r"3_Clips|Scen(?:e)?Images"
+
+_SCENES = {scene.lower(): scene for scene in SCENES}
+
+
+def read_sources(root: Path, choices: Choices) -> Listing:
+    """Read the official split and find the authors' face crops.
+
+    Args:
+        root: Folder that holds lists and crops, anywhere below.
+        choices: There is nothing to choose.
+
+    Raises:
+        DataError: Lists are missing or do not hold together.
+    """
+    if choices.adopt is False:
+        raise ConfigError(
+            "FERV39k's faces are adopted as its authors cropped them; leave --crop out"
+        )
+    tree = scan_tree(root)
+    paths = find_lists(tree, LISTS, OFFICIAL.lists, "4_setups/All_scenes/train_All.csv")
+    lists = {name: read_list(root / path, _parse_line) for name, path in paths.items()}
+    folds = join_folds(lists)
+    faces = find_clips(tree.clips, FACES, NO_FACES, _key)
+    return Listing(
+        tuple(
+            Source(clip_id, faces.paths.get(clip_id), class_name, fold)
+            for clip_id, (class_name, fold) in sorted(folds.items())
+        ),
+        OFFICIAL.class_names,
+        "crops",
+        "2_ClipsforFaceCrop",
+        (f"lists: {paths['train', 1]} and {paths['test', 1]}", f"faces: {faces}"),
+        (*find_gaps(folds), *compare_lists(OFFICIAL, lists)),
+    )
+
+
+def find_gaps(clip_ids: Iterable[str]) -> list[str]:
+    """Name clips that lists leave out: in each scene and emotion, ids run from 0000 on."""
+    numbers: dict[str, set[int]] = defaultdict(set)
+    for clip_id in clip_ids:
+        folder, _, number = clip_id.rpartition("/")
+        numbers[folder].add(int(number))
+    lacking = [
+        f"{folder}/{number:04d}"
+        for folder, listed in sorted(numbers.items())
+        for number in sorted(set(range(max(listed))) - listed)
+    ]
+    return [f"the lists lack {name_clips(lacking)}"] if lacking else []
+
+
+def _parse_line(line: str) -> tuple[str, str]:
+    """Read `Action/Happy/0015 Happy`."""
+    match = re.fullmatch(r"\s*(?:.*/)?(\w+)/(\w+)/(\d+)/?\s*[\s,]\s*(\w+)\s*", line)
+    if not match:
+        raise ValueError(f"{line.strip()!r} is not Scene/Emotion/number Emotion")
+    scene, folder, number, emotion = match.groups()
+    if scene.lower() not in _SCENES:
+        raise ValueError(f"no scene {scene!r} in FERV39k; known: {', '.join(SCENES)}")
+    if emotion.lower() not in CLASSES:
+        raise ValueError(f"no emotion {emotion!r}; known: {', '.join(EMOTIONS.values())}")
+    if folder.lower() != emotion.lower():
+        raise ValueError(f"label {emotion} of {scene}/{folder}/{number} is not its folder's")
+    class_name = CLASSES[emotion.lower()]
+    return f"{_SCENES[scene.lower()]}/{EMOTIONS[class_name]}/{int(number):04d}", class_name
+
+
+def _key(path: str) -> str | None:
+    """Give the clip of a folder `.../Action/Happy/0015`."""
+    parts = path.split("/")[-3:]
+    if len(parts) < 3 or parts[0].lower() not in _SCENES or parts[1].lower() not in CLASSES:
+        return None
+    scene, emotion = _SCENES[parts[0].lower()], EMOTIONS[CLASSES[parts[1].lower()]]
+    return f"{scene}/{emotion}/{int(parts[2]):04d}"

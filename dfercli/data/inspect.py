@@ -1,0 +1,45 @@
+"""A look at the frames of a clip, without decoding them: are they there, whole, and of one size?"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from dfercli.errors import DataError, VideoError
+from dfercli.images import find_fault, image_size, list_frames
+
+SHORT_CLIP = 16
+"""Frames under which a clip is called short: most methods of the field sample 16."""
+
+
+@dataclass(frozen=True)
+class FramesState:
+    """The state of a clip's folder.
+
+    Attributes:
+        n_frames: Images in it.
+        size: Width and height of the first in pixels, or None.
+        fault: What is wrong, or None: `missing`, `empty`, a broken image by name, `several sizes`.
+    """
+
+    n_frames: int
+    size: tuple[int, int] | None = None
+    fault: str | None = None
+
+
+def inspect_frames(folder: Path) -> FramesState:
+    """Look at every frame of a clip's folder; of sizes, at those of the first and the last."""
+    if not folder.is_dir():
+        return FramesState(0, fault="missing")
+    try:
+        frames = list_frames(folder)
+    except DataError:
+        return FramesState(0, fault="empty")
+    for path in frames:
+        fault = find_fault(path)
+        if fault:
+            return FramesState(len(frames), fault=f"{path.name} is {fault}")
+    try:
+        sizes = [image_size(path) for path in (frames[0], frames[-1])]
+    except VideoError as error:
+        return FramesState(len(frames), fault=str(error))
+    fault = "frames of several sizes" if sizes[0] != sizes[1] else None
+    return FramesState(len(frames), sizes[0], fault)

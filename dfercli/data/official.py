@@ -1,0 +1,234 @@
+"""Official splits: lists found and read whatever their packing, and held against published counts.
+
+Fingerprints are the first twelve hex digits of SHA-256 over a list's sorted lines, each ended by a
+line feed. Counts and fingerprints in the datasets' modules were taken from the split files that
+several public repositories ship alike.
+"""
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dfercli.data.manifest import Split
+from dfercli.data.tree import Tree
+from dfercli.errors import DataError
+
+Lists = dict[tuple[Split, int], dict[str, str]]
+"""Class by clip, of each side of each fold."""
+
+SHOWN_CLIPS = 3
+"""Clips that a deviation names (our choice)."""
+
+
+@dataclass(frozen=True)
+class OfficialList:
+    """What is published about one list.
+
+    Attributes:
+        counts: (K,) clips of each class.
+        fingerprint: Of its lines.
+    """
+
+    counts: tuple[int, ...]
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Official:
+    """What is published about a dataset's splits.
+
+    Attributes:
+        class_names: The K classes in their official order.
+        lists: Each side of each fold.
+        line: Gives the line of a fingerprint by clip and class.
+    """
+
+    class_names: tuple[str, ...]
+    lists: Mapping[tuple[Split, int], OfficialList]
+    line: Callable[[str, str], str]
+
+
+def five_folds(tested: Sequence[Sequence[int]], prints: Sequence[tuple[str, str]]) -> dict:
+    """Give the lists of folds that each train on what the others test.
+
+    Args:
+        tested: (5, K) clips of each class in each test list.
+        prints: (5, 2) fingerprints of train and test lists.
+    """
+    totals = [sum(counts) for counts in zip(*tested, strict=True)]
+    lists = {}
+    for fold, (counts, (train, test)) in enumerate(zip(tested, prints, strict=True), start=1):
+        rest = tuple(total - count for total, count in zip(totals, counts, strict=True))
+        lists["train", fold] = OfficialList(rest, train)
+        lists["test", fold] = OfficialList(tuple(counts), test)
+    return lists
+
+
+def find_lists(
+    tree: Tree, patterns: Sequence[str], wanted: Iterable[tuple[Split, int]], example: str
+) -> dict[tuple[Split, int], str]:
+    """Find the files of the official lists.
+
+    Args:
+        tree: What lies below the root.
+        patterns: Of whole paths, with groups `split` and, where there are several, `fold`; the
+            official names first. The first pattern that finds most wins.
+        wanted: Sides and folds.
+        example: How the authors name one, for the error.
+
+    Raises:
+        DataError: There is none, or one is missing.
+    """
+    wanted = list(wanted)
+    best: dict[tuple[Split, int], str] = {}
+    for pattern in patterns:
+        found: dict[tuple[Split, int], str] = {}
+        for path in tree.files:
+            match = re.fullmatch(pattern, path, re.IGNORECASE)
+            if match:
+                names = match.groupdict()
+                side: Split = "train" if names["split"].lower() == "train" else "test"
+                found.setdefault((side, int(names.get("fold") or 1)), path)
+        found = {name: path for name, path in found.items() if name in wanted}
+        best = found if len(found) > len(best) else best
+    missing = [name for name in wanted if name not in best]
+    if not best:
+        packed = f"; still packed: {', '.join(tree.archives[:SHOWN_CLIPS])}" * bool(tree.archives)
+        raise DataError(f"no split lists below {tree.root}; the authors' are {example}{packed}")
+    if missing:
+        side, fold = missing[0]
+        raise DataError(
+            f"{len(best)} of {len(wanted)} split lists found, such as {tree.root / _first(best)}; "
+            f"no {side} list of fold {fold}"
+        )
+    return best
+
+
+def read_list(path: Path, parse_line: Callable[[str], tuple[str, str]]) -> dict[str, str]:
+    """Read a list: the class of each clip.
+
+    A byte order mark, any line ends, blank lines, and a header (a first line without a digit) are
+    passed over.
+
+    Args:
+        path: The list.
+        parse_line: Gives clip and class of a line; raises ValueError with what is wrong.
+
+    Raises:
+        DataError: A line cannot be read, or lists a clip again; the message names it.
+    """
+    text = path.read_bytes().decode("utf-8-sig", errors="replace")
+    clips: dict[str, str] = {}
+    for number, line in enumerate(re.split(r"\r\n|\r|\n", text), start=1):
+        if not line.strip() or (number == 1 and not re.search(r"\d", line)):
+            continue
+        try:
+            clip_id, class_name = parse_line(line)
+        except ValueError as error:
+            raise DataError(f"{path} line {number}: {error}") from error
+        if clip_id in clips:
+            raise DataError(f"{path} line {number}: clip {clip_id} is listed twice")
+        clips[clip_id] = class_name
+    return clips
+
+
+def join_folds(lists: Lists) -> dict[str, tuple[str, int]]:
+    """Give class and test fold of each clip; 0 for one that no list tests.
+
+    Raises:
+        DataError: A clip has two classes, is tested twice, or trains where it is tested: no
+            manifest can say so.
+    """
+    joined: dict[str, tuple[str, int]] = {}
+    for (side, fold), clips in sorted(lists.items()):  # test lists come before train lists
+        for clip_id, class_name in clips.items():
+            known, tested = joined.get(clip_id, (class_name, 0))
+            if known != class_name:
+                raise DataError(f"clip {clip_id} is {known} in one list and {class_name} in others")
+            if tested and (side == "test" or tested == fold):
+                other = f"test list of fold {tested}" if side == "test" else "test list"
+                raise DataError(
+                    f"clip {clip_id} is in the {side} list of fold {fold} and in the {other}; "
+                    f"the lists leak, unpack the authors' anew"
+                )
+            joined[clip_id] = (class_name, fold if side == "test" else tested)
+    return joined
+
+
+def compare_lists(official: Official, lists: Lists) -> list[str]:
+    """Say what differs from the published counts and fingerprints, a line a list."""
+    deviations = []
+    for (side, fold), known in sorted(official.lists.items(), key=lambda item: item[0][::-1]):
+        clips = lists.get((side, fold), {})
+        counted = Counter(clips.values())
+        counts = tuple(counted[name] for name in official.class_names)
+        found = fingerprint(official.line(*item) for item in clips.items())
+        where = f"fold {fold} {side}"
+        if counts != known.counts:
+            deviations.append(f"{where} has {_compare_counts(official, counts, known.counts)}")
+        elif found != known.fingerprint:
+            deviations.append(
+                f"{where} has the official counts, but other clips or labels "
+                f"(fingerprint {found}, officially {known.fingerprint})"
+            )
+    return deviations
+
+
+def compare_folds(lists: Lists) -> list[str]:
+    """Say where a train list is not what the other folds test, a line each."""
+    tested = {fold: clips.keys() for (side, fold), clips in lists.items() if side == "test"}
+    if len(tested) == 1:
+        return []
+    everything = set().union(*tested.values())
+    deviations = []
+    for fold in sorted(tested):
+        train = lists["train", fold].keys()
+        lacking = sorted(everything - tested[fold] - train)
+        stray = sorted(train - everything)
+        if lacking:
+            deviations.append(
+                f"fold {fold} train lacks {name_clips(lacking)}, which another fold tests"
+            )
+        if stray:
+            deviations.append(f"fold {fold} train has {name_clips(stray)}, which no fold tests")
+    return deviations
+
+
+def lists_of(folds: Mapping[str, tuple[str, int]], official: Official) -> Lists:
+    """Give the lists that clips of a class and test fold make, the reverse of `join_folds`."""
+    lists: Lists = {}
+    for side, fold in official.lists:
+        lists[side, fold] = {
+            clip_id: class_name
+            for clip_id, (class_name, tested) in folds.items()
+            if (tested == fold) == (side == "test")
+        }
+    return lists
+
+
+def fingerprint(lines: Iterable[str]) -> str:
+    """Give twelve hex digits that tell lists apart, whatever their order."""
+    text = "".join(f"{line}\n" for line in sorted(lines))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def name_clips(clip_ids: Sequence[str]) -> str:
+    """Name a few clips, and how many there are."""
+    shown = ", ".join(clip_ids[:SHOWN_CLIPS])
+    more = ", ..." if len(clip_ids) > SHOWN_CLIPS else ""
+    return f"{len(clip_ids):,} clip{'s' * (len(clip_ids) > 1)} ({shown}{more})"
+
+
+def _compare_counts(official: Official, counts: Sequence[int], known: Sequence[int]) -> str:
+    classes = zip(official.class_names, counts, known, strict=True)
+    differing = [
+        f"{name} {count:,}, not {right:,}" for name, count, right in classes if count != right
+    ]
+    return f"{sum(counts):,} clips, officially {sum(known):,} ({'; '.join(differing)})"
+
+
+def _first(found: Mapping[tuple[Split, int], str]) -> str:
+    return next(iter(found.values()))
