@@ -24,7 +24,10 @@ MAX_LINES = 300
 TORCH_FREE = (
     "dfercli",
     "dfercli.cli",
+    "dfercli.cli.data",
     "dfercli.cli.options",
+    "dfercli.cli.runs",
+    "dfercli.cli.videos",
     "dfercli.config",
     "dfercli.data",
     "dfercli.data.folder",

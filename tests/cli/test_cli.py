@@ -84,7 +84,7 @@ def _broken_video(project):
     [
         (None, "train --dataset dfw", "no manifest of 'dfw' in data_manifests; known: tiny"),
         (None, "train --manifests none", "no manifest in none; `dfer preprocess` writes one"),
-        (None, "preprocess --dataset dfw", "no dataset 'dfw'; known: folder"),
+        (None, "preprocess --dataset dfw", "no dataset 'dfw'; known: "),
         (
             None,
             "train --weights gone.pt",

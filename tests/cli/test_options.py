@@ -13,8 +13,9 @@ import pytest
 import typer
 
 from dfercli import __version__, errors
-from dfercli.cli import ABLATED, app
+from dfercli.cli import app
 from dfercli.cli.options import RunOptions, find_data, parse_folds, usual_root
+from dfercli.cli.runs import ABLATED
 from dfercli.config import AugmentConfig, ModelConfig, TrainConfig
 from dfercli.data.manifest import Manifest, write_manifest
 from dfercli.errors import ConfigError, DataError, DferError

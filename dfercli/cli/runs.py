@@ -1,0 +1,143 @@
+"""Commands that train runs and report them: one variant, its figures, and the paper's tables."""
+
+import json
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from dfercli.cli import options as opt
+from dfercli.config import AugmentConfig, DataConfig, ModelConfig, TrainConfig
+from dfercli.errors import ConfigError
+
+ABLATED = ("interfit", "msta", "biehpro", "text", "text_prompt", "visual_prompt", "num_blocks")
+"""Settings that the rows of the paper's tables decide."""
+
+
+@opt.expand_configs()
+def train(
+    options: opt.RunOptions, model: ModelConfig, recipe: TrainConfig, augment: AugmentConfig
+) -> None:
+    """Train on each fold's other folds and test on it. Defaults are the paper's recipe."""
+    config, folds = opt.find_run(options, model, recipe, augment)
+    from dfercli.engine.evaluate import summarise_runs
+    from dfercli.engine.train import train_folds
+
+    trained = train_folds(config, folds, options.runs, _command(), options.overwrite)
+    if not opt.is_main_process():
+        return
+    names = ", ".join(map(str, folds))
+    print(f"{config.data.dataset} {model.variant}, mean over folds {names}:")
+    for protocol in ("best", "last"):
+        summary = summarise_runs(trained, protocol)
+        print(f"  {protocol} epoch: WAR {summary.mean_war:.2%}, UAR {summary.mean_uar:.2%}")
+    print("`dfer eval` prints all of it, and how the best epoch is chosen")
+
+
+def evaluate(
+    dataset: Annotated[
+        str | None,
+        typer.Option(help="Dataset of the runs; by default that of the run finished last."),
+    ] = None,
+    variant: Annotated[
+        str | None,
+        typer.Option(help="Folder name of the variant; by default the one finished last."),
+    ] = None,
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(help="Run this checkpoint on a manifest's test clips instead."),
+    ] = None,
+    folds: opt.Folds = None,
+    root: opt.Root = None,
+    manifests: opt.Manifests = opt.MANIFESTS,
+    runs: opt.Runs = opt.RUNS,
+    workers: opt.Workers = DataConfig.workers,
+    allow_other_crop: Annotated[
+        bool, typer.Option("--allow-other-crop", help="Test on faces that were cropped otherwise.")
+    ] = False,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Report WAR, UAR and recalls: per fold and their mean, best and last epoch side by side."""
+    chosen = opt.parse_folds(folds) if folds else None
+    if checkpoint is None:
+        _print_results(runs, dataset, variant, chosen, as_json)
+        return
+    if variant is not None:
+        raise ConfigError("--variant chooses among runs, --checkpoint names one; give one of them")
+    from dfercli.engine.evaluate import evaluate_checkpoint
+
+    data = opt.find_data(dataset, root, manifests, workers)
+    summary, class_names = evaluate_checkpoint(checkpoint, data, chosen, allow_other_crop)
+    _print_summaries(
+        f"{checkpoint} on {data.dataset}", {"checkpoint": summary}, class_names, as_json
+    )
+
+
+@opt.expand_configs(*ABLATED)
+def ablate(
+    options: opt.RunOptions,
+    model: ModelConfig,
+    recipe: TrainConfig,
+    augment: AugmentConfig,
+    table: Annotated[int, typer.Option(help="Table of the paper: 2, 3, 4 or 5.")] = 2,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Count parameters and operations; train nothing.")
+    ] = False,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Train and test the rows of one of the paper's tables, or only count what they cost."""
+    from dfercli.cli.tables import print_ablation, print_costs
+    from dfercli.engine.ablate import cost_table, run_table
+
+    if dry_run:
+        from dfercli.data.spec import BASIC_EXPRESSIONS
+
+        entries = cost_table(table, model, BASIC_EXPRESSIONS)
+        title = f"Table {table}: one clip of {model.num_frames} frames, {model.backbone}, 7 classes"
+        show = print_costs
+    else:
+        config, folds = opt.find_run(options, model, recipe, augment)
+        entries = run_table(table, config, folds, options.runs, _command(), options.overwrite)
+        names = ", ".join(map(str, folds))
+        title = f"Table {table} on {config.data.dataset}: mean over folds {names}; "
+        title += f"{model.backbone} ({model.weights}), seed {options.seed}"
+        show = print_ablation
+    if not opt.is_main_process():
+        return
+    if as_json:
+        print(json.dumps({"title": title, "rows": entries}, indent=2))
+    else:
+        show(title, entries)
+
+
+def _print_results(
+    runs: Path, dataset: str | None, variant: str | None, folds: list[int] | None, as_json: bool
+) -> None:
+    """Print the results of one variant's finished folds from their predictions."""
+    from dfercli.engine.evaluate import read_results
+
+    results = read_results(runs, dataset, variant, folds)
+    if results.others:
+        others = ", ".join(results.others)
+        opt.note(f"other variants there (--variant): {others}")
+    _print_summaries(results.title, results.summaries, results.class_names, as_json)
+
+
+def _print_summaries(
+    title: str, summaries: Mapping[Any, Any], class_names: list[str], as_json: bool
+) -> None:
+    if as_json:
+        figures = {name: summary.to_dict() for name, summary in summaries.items()}
+        values = {"title": title, "class_names": class_names, "protocols": figures}
+        print(json.dumps(values, indent=2))
+        return
+    from dfercli.cli.tables import print_folds
+
+    print_folds(title, summaries, class_names)
+
+
+def _command() -> str:
+    return shlex.join(["dfer", *sys.argv[1:]])
