@@ -6,10 +6,12 @@ fold in which a clip is tested is a column, so a clip cannot be in train and tes
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 
 from dfercli.data.spec import check_inside_root
@@ -18,6 +20,9 @@ from dfercli.files import write_json, write_text
 
 COLUMNS = ("clip_id", "path", "n_frames", "label", "test_fold")
 Split = Literal["train", "test"]
+
+ODD_PATH = r"^$|^[./]|\.\.|[\\:]"
+"""A path without any of these stays below the root for certain."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +33,14 @@ class Manifest:
         dataset: Its name.
         rows: A line a clip with at least the columns of `COLUMNS`: unique `clip_id`; `path` of its
             folder of frames below the root; `n_frames` in it; `label`, a class word; `test_fold`,
-            0 for clips that always train. `group` is optional.
+            0 for clips that always train. Optional are `group` and `coverage`, the share of the
+            video's frames that show the face, in [0, 1].
         class_names: The K classes in the order of tables and logits.
         crop: How the faces were cropped, or None where the dataset's own crops are used.
         root: Where the data was when the manifest was written.
         num_folds: Folds that one's own videos were dealt to; None where the folds are official.
+        kind: Public name of the kind of dataset that it was made of.
+        deviations: What differs from the official lists, a line each, the gravest first.
     """
 
     dataset: str
@@ -41,11 +49,18 @@ class Manifest:
     crop: dict[str, Any] | None
     root: str
     num_folds: int | None = None
+    kind: str = "folder"
+    deviations: tuple[str, ...] = ()
+
+    @property
+    def partial(self) -> bool:
+        """Whether figures on it are not figures on the official data."""
+        return bool(self.deviations)
 
     @property
     def folds(self) -> tuple[int, ...]:
         """The folds that can be tested."""
-        return tuple(sorted(int(fold) for fold in set(self.rows["test_fold"]) - {0}))
+        return tuple(sorted(set(self.rows["test_fold"].unique().tolist()) - {0}))
 
     def select(self, fold: int, split: Split) -> pd.DataFrame:
         """Give the rows of one side of a fold.
@@ -62,11 +77,19 @@ class Manifest:
     @property
     def fingerprint(self) -> str:
         """Twelve hex digits that change with any clip, label, fold or class, and with the crop."""
-        columns = self.rows[list(COLUMNS)].astype(str)
-        lines = sorted("\t".join(values) for values in columns.itertuples(index=False))
+        columns = [self.rows[name].astype(str).tolist() for name in COLUMNS]
+        lines = sorted(map("\t".join, zip(*columns, strict=True)))
         crop = json.dumps(self.crop, sort_keys=True)
         text = "\n".join([crop, *self.class_names, *lines]) + "\n"
         return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def mark_partial(title: str, deviations: Sequence[str]) -> str:
+    """Add to the title of figures that their data is partial, where it is."""
+    if not deviations:
+        return title
+    more = f"; {len(deviations) - 1} more" if len(deviations) > 1 else ""
+    return f"{title}\nPARTIAL DATA: {deviations[0]}{more}"
 
 
 def side_file(path: Path) -> Path:
@@ -96,10 +119,12 @@ def write_manifest(manifest: Manifest, path: Path) -> None:
     check_rows(manifest.rows, manifest.class_names, str(path))
     shared = {
         "dataset": manifest.dataset,
+        "kind": manifest.kind,
         "root": manifest.root,
         "class_names": list(manifest.class_names),
         "crop": manifest.crop,
         "num_folds": manifest.num_folds,
+        "deviations": list(manifest.deviations),
     }
     write_json(side_file(path), shared)
     write_text(path, manifest.rows.to_csv(index=False, lineterminator="\n"))
@@ -113,56 +138,87 @@ def read_manifest(path: Path) -> Manifest:
     """
     if not path.is_file():
         raise DataError(f"no manifest {path}; `dfer preprocess` writes it")
-    side = side_file(path)
-    try:
-        shared = json.loads(side.read_text(encoding="utf-8"))
-        dataset, root = shared["dataset"], shared["root"]
-        class_names, crop = tuple(shared["class_names"]), shared["crop"]
-        num_folds = shared.get("num_folds")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f"cannot use {side} ({error!r}); remove it and its CSV, and run `dfer preprocess`"
-        ) from error
+    shared = _read_side_file(side_file(path))
     try:
         rows = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read {path}: {error}".splitlines()[0]) from error
-    if Path(dataset).name != dataset:
-        raise DataError(f"{side}: dataset {dataset!r} is no plain name; run folders are called so")
-    check_rows(rows, class_names, str(path))
-    return Manifest(
-        dataset,
-        rows.astype({"n_frames": int, "test_fold": int}),
-        class_names,
-        crop,
-        root,
-        num_folds,
-    )
+    check_rows(rows, shared["class_names"], str(path))
+    numbers = {"n_frames": int, "test_fold": int, "coverage": float}
+    kept = {name: kind for name, kind in numbers.items() if name in rows.columns}
+    return Manifest(rows=rows.astype(kept), **shared)
+
+
+def _read_side_file(side: Path) -> dict[str, Any]:
+    """Give the fields of a manifest that all its lines share; older files lack some."""
+    try:
+        entries = json.loads(side.read_text(encoding="utf-8"))
+        shared = {
+            "dataset": entries["dataset"],
+            "class_names": tuple(entries["class_names"]),
+            "crop": entries["crop"],
+            "root": entries["root"],
+            "num_folds": entries.get("num_folds"),
+            "kind": entries.get("kind", Manifest.kind),
+            "deviations": tuple(entries.get("deviations", Manifest.deviations)),
+        }
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"cannot use {side} ({error!r}); remove it and its CSV, and run `dfer preprocess`"
+        ) from error
+    name = shared["dataset"]
+    if Path(name).name != name:
+        raise DataError(f"{side}: dataset {name!r} is no plain name; run folders are called so")
+    return shared
 
 
 def check_rows(rows: pd.DataFrame, class_names: tuple[str, ...], where: str) -> None:
-    """Refuse rows that do not hold together.
+    """Refuse rows that do not hold together; the first line that does not is named.
 
     Raises:
         DataError: A column is missing; a clip is listed twice, has an unknown label, no frame, an
-            odd fold, or a path that leaves the data root.
+            odd fold, a coverage that is no number, or a path that leaves the data root.
     """
     missing = [name for name in COLUMNS if name not in rows.columns]
     if missing:
         raise DataError(f"{where} has no column {missing[0]!r}; it needs {','.join(COLUMNS)}")
     if rows.empty:
         raise DataError(f"{where} lists no clip; run `dfer preprocess` again")
-    seen: set[str] = set()
-    for index, row in enumerate(rows.itertuples(index=False)):
-        line = f"{where} line {index + 2}"
-        check_inside_root(str(row.path), line)
-        if row.label not in class_names:
-            known = ", ".join(class_names)
-            raise DataError(f"{line}: label {row.label!r} is none of the classes {known}")
-        if row.clip_id in seen:
-            raise DataError(f"{line}: clip {row.clip_id!r} is listed twice")
-        if not str(row.n_frames).isdecimal() or int(str(row.n_frames)) < 1:
-            raise DataError(f"{line}: n_frames is {row.n_frames!r}; it must be 1 or more")
-        if not str(row.test_fold).isdecimal():
-            raise DataError(f"{line}: test_fold is {row.test_fold!r}; it must be 0, 1, 2 ...")
-        seen.add(str(row.clip_id))
+    faults = _find_faults(rows, class_names)
+    found = np.argwhere(np.column_stack([fault.lines for fault in faults]))
+    first, which = found[0] if len(found) else (len(rows), 0)
+    odd = np.flatnonzero(rows["path"].astype(str).str.contains(ODD_PATH))
+    for index in odd[odd <= first]:
+        check_inside_root(str(rows["path"].iloc[index]), f"{where} line {index + 2}")
+    if len(found):
+        fault = faults[which]
+        (value,) = rows[fault.column].iloc[[first]].tolist()
+        raise DataError(f"{where} line {first + 2}: {fault.before} {value!r}{fault.after}")
+
+
+@dataclass(frozen=True)
+class _Fault:
+    """What lines may have wrong in a column, which do, and the words around the value."""
+
+    column: str
+    lines: pd.Series
+    before: str
+    after: str
+
+
+def _find_faults(rows: pd.DataFrame, class_names: tuple[str, ...]) -> list[_Fault]:
+    """Search each column but the paths, in the order in which one line's faults are told."""
+    strange = ~rows["label"].isin(class_names)
+    repeated = rows["clip_id"].astype(str).duplicated()
+    no_frames = ~rows["n_frames"].astype(str).str.fullmatch("0*[1-9][0-9]*")
+    no_fold = ~rows["test_fold"].astype(str).str.fullmatch("[0-9]+")
+    faults = [
+        _Fault("label", strange, "label", f" is none of the classes {', '.join(class_names)}"),
+        _Fault("clip_id", repeated, "clip", " is listed twice"),
+        _Fault("n_frames", no_frames, "n_frames is", "; it must be 1 or more"),
+        _Fault("test_fold", no_fold, "test_fold is", "; it must be 0, 1, 2 ..."),
+    ]
+    if "coverage" in rows.columns:
+        no_number = pd.to_numeric(rows["coverage"], errors="coerce").isna()
+        faults.append(_Fault("coverage", no_number, "coverage is", "; it must be a number"))
+    return faults
