@@ -3,14 +3,17 @@
 Everything here is RGB, uint8, HWC. BGR, which OpenCV decodes to, does not leave this file.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from dfercli.errors import VideoError
+from dfercli.errors import DataError, VideoError
+from dfercli.images import list_frames, read_image
 
 FALLBACK_FPS = 25.0
 """Frames a second assumed when a container names none (our choice: the PAL rate)."""
@@ -38,31 +41,82 @@ def read_frames(path: Path, max_fps: float | None = None) -> Iterator[Frame]:
     """Decode a video frame by frame, so that memory does not grow with its length.
 
     Args:
-        path: A video file.
+        path: A video file, or a folder of all its frames, which are taken to be `FALLBACK_FPS` a
+            second.
         max_fps: Give at most this many frames a second, evenly spread; None gives all.
 
     Raises:
-        VideoError: The file is missing or empty, or no frame of it can be decoded.
+        VideoError: The file is missing or empty, no frame of it can be decoded, or the folder has
+            no images or one that cannot be read.
     """
+    step_s = 1.0 / max_fps if max_fps else 0.0
+    due_s = 0.0
+    any_decoded = False
+    with closing(_open_folder(path) if path.is_dir() else _open_file(path)) as moments:
+        for index, (time_s, decode) in enumerate(moments):
+            if time_s < due_s - 1e-6:
+                continue
+            image_rgb = decode()
+            if image_rgb is not None:
+                any_decoded = True
+                yield Frame(index, time_s, image_rgb)
+                due_s = max(due_s + step_s, time_s if step_s else 0.0)
+    if not any_decoded:
+        raise VideoError(f"cannot read {path}: no frame can be decoded; is it a video, and whole?")
+
+
+def count_declared(path: Path) -> int:
+    """Give the number of frames that a container promises, or of a folder's images.
+
+    A video of which fewer can be decoded is cut off. 0 where nothing is known; containers that hold
+    no count, such as Matroska's, give an estimate from their duration.
+    """
+    if path.is_dir():
+        return len(_list_images(path))
+    capture = cv2.VideoCapture(str(path))
+    try:
+        count = capture.get(cv2.CAP_PROP_FRAME_COUNT)
+    finally:
+        capture.release()
+    return int(count) if count > 0 else 0
+
+
+Moment = tuple[float, Callable[[], np.ndarray | None]]
+"""Time of a frame in seconds, and what decodes it: (H, W, 3) uint8 RGB, None where it cannot."""
+
+
+def _open_folder(folder: Path) -> Generator[Moment, None, None]:
+    """Go through a folder of frames."""
+    images = _list_images(folder)
+    if not images:
+        raise VideoError(f"no frames in {folder}; a video is a file, or a folder of its frames")
+    for index, path in enumerate(images):
+        yield index / FALLBACK_FPS, partial(read_image, path)
+
+
+def _list_images(folder: Path) -> list[Path]:
+    """List a folder's images in their order; none is no error here."""
+    try:
+        return list_frames(folder)
+    except DataError:
+        return []
+
+
+def _open_file(path: Path) -> Generator[Moment, None, None]:
+    """Go through a video file; a frame that is not asked for is not converted."""
     if not path.is_file():
         raise VideoError(f"no video at {path}; check the path")
     capture = cv2.VideoCapture(str(path))
-    any_decoded = False
     try:
-        step_s = 1.0 / max_fps if max_fps else 0.0
-        due_s = 0.0
-        for index, time_s in enumerate(_grab_times(capture)):
-            if time_s < due_s - 1e-6:
-                continue
-            decoded, image_bgr = capture.retrieve()
-            if decoded:
-                any_decoded = True
-                yield Frame(index, time_s, cv2.cvtColor(image_bgr, cv2.COLOR_BGR2RGB))
-                due_s = max(due_s + step_s, time_s if step_s else 0.0)
+        for time_s in _grab_times(capture):
+            yield time_s, partial(_retrieve, capture)
     finally:
         capture.release()
-    if not any_decoded:
-        raise VideoError(f"cannot read {path}: no frame can be decoded; is it a video, and whole?")
+
+
+def _retrieve(capture: cv2.VideoCapture) -> np.ndarray | None:
+    decoded, image_bgr = capture.retrieve()
+    return cv2.cvtColor(image_bgr, cv2.COLOR_BGR2RGB) if decoded else None
 
 
 def _grab_times(capture: cv2.VideoCapture) -> Iterator[float]:
@@ -87,17 +141,17 @@ def write_video(path: Path, images_rgb: Iterable[np.ndarray], fps: float) -> Non
         VideoError: OpenCV was built without an MPEG-4 encoder, or there is no frame.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
+    unfinished = path.with_name(f".{path.stem}.partial{path.suffix}")
     writer: cv2.VideoWriter | None = None
     for image_rgb in images_rgb:
         if writer is None:
             height, width = image_rgb.shape[:2]
             codec = cv2.VideoWriter.fourcc(*"mp4v")
-            writer = cv2.VideoWriter(str(partial), codec, fps, (width, height))
+            writer = cv2.VideoWriter(str(unfinished), codec, fps, (width, height))
             if not writer.isOpened():
                 raise VideoError(f"cannot write {path}: OpenCV has no MPEG-4 encoder here")
         writer.write(cv2.cvtColor(image_rgb, cv2.COLOR_RGB2BGR))
     if writer is None:
         raise VideoError(f"cannot write {path}: no frames were given")
     writer.release()
-    partial.replace(path)
+    unfinished.replace(path)

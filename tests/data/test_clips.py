@@ -241,21 +241,16 @@ def test_an_image_without_its_second_half_is_named(make_dataset, tmp_path, worke
         list(build_loader(make_dataset(), batch_size=2, workers=workers))
     # From a worker it comes after the worker's own trace; users see its line alone.
     assert (len(str(caught.value).splitlines()) > 1) == bool(workers)
-    assert caught.value.line == f"cannot read {path}: missing, cut off or no image"
+    assert caught.value.line == f"cannot read {path}: cut off"
 
 
-def test_a_jpeg_without_its_second_half_is_grey_there(make_dataset, tmp_path):
-    # OpenCV's decoder only says so on stderr. One that lost all its pixels is an error.
+def test_a_jpeg_without_its_second_half_is_not_taken_for_a_grey_one(make_dataset, tmp_path):
     path = tmp_path / "clip 1" / "1.jpg"
     noise = np.random.default_rng(0).integers(0, 256, (24, 24, 3), dtype=np.uint8)
     write_image(path, noise)
     (tmp_path / "clip 1" / "1.png").unlink()
     _cut(path)
-    frame = make_dataset()[1][0][0]
-    assert (frame[:, -4:] == 128).all()
-    assert frame[:, :4].float().std() > 10
-    path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(VideoError, match=r"1\.jpg: missing, cut off or no image"):
+    with pytest.raises(VideoError, match=r"clip 1/1\.jpg: cut off"):
         make_dataset()[1]
 
 

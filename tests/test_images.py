@@ -1,0 +1,123 @@
+"""Images: what is written comes back, and a file that is not whole is told from one that is."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dfercli.errors import VideoError
+from dfercli.images import find_fault, image_size, read_image, write_image
+
+LOSS = 6
+"""Grey levels that JPEG may be off by on a plain image."""
+
+
+@pytest.fixture
+def noise():
+    """An image that no format makes small."""
+    return np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize(("name", "loss"), [("a b.png", 0), ("ä.jpg", LOSS), ("A.JPEG", LOSS)])
+def test_an_image_comes_back_in_rgb(tmp_path, name, loss, capfd):
+    image_rgb = np.full((33, 47, 3), (200, 60, 10), dtype=np.uint8)
+    write_image(tmp_path / name, image_rgb)
+    read = read_image(tmp_path / name)
+    assert read.shape == (33, 47, 3)
+    assert read.dtype == np.uint8
+    assert np.abs(read.astype(int) - image_rgb).max() <= loss
+    assert capfd.readouterr().err == ""
+
+
+def test_a_lower_quality_makes_a_smaller_file(tmp_path, noise):
+    write_image(tmp_path / "high.jpg", noise)
+    write_image(tmp_path / "low.jpg", noise, quality=30)
+    assert (tmp_path / "low.jpg").stat().st_size < (tmp_path / "high.jpg").stat().st_size / 2
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"), [(None, "missing"), (b"", "empty"), (b"label,path\n", "no image")]
+)
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".bmp"])
+def test_a_file_that_is_no_image_is_refused(tmp_path, suffix, content, fault):
+    path = tmp_path / f"picture{suffix}"
+    if content is not None:
+        path.write_bytes(content)
+    assert find_fault(path) == fault
+    with pytest.raises(VideoError) as caught:
+        read_image(path)
+    assert str(caught.value) == f"cannot read {path}: {fault}"
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.JPEG", "a.png", "a.bmp", "a.PNG"])
+def test_a_whole_image_has_no_fault(tmp_path, noise, name):
+    write_image(tmp_path / name, noise)
+    assert find_fault(tmp_path / name) is None
+    assert read_image(tmp_path / name).shape == noise.shape
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.bmp"])
+@pytest.mark.parametrize("rest", [b"\0", b"\r\n", b"\0" * 4000, b"written by a camera"])
+def test_bytes_after_the_end_are_harmless(tmp_path, noise, name, rest):
+    path = tmp_path / name
+    write_image(path, noise)
+    before = read_image(path)
+    path.write_bytes(path.read_bytes() + rest)
+    assert find_fault(path) is None
+    assert np.array_equal(read_image(path), before)
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.jpeg", "a.png", "a.bmp"])
+@pytest.mark.parametrize("kept", [0.2, 0.5, 0.95, -13, -1])
+def test_an_image_that_is_cut_off_is_refused(tmp_path, noise, name, kept):
+    path = tmp_path / name
+    write_image(path, noise)
+    kept = kept if kept < 0 else int(path.stat().st_size * kept)
+    path.write_bytes(path.read_bytes()[:kept])
+    assert find_fault(path) == "cut off"
+    with pytest.raises(VideoError) as caught:
+        read_image(path)
+    assert str(caught.value) == f"cannot read {path}: cut off"
+
+
+def test_a_folder_is_no_image(tmp_path):
+    (tmp_path / "a.jpg").mkdir()
+    assert find_fault(tmp_path / "a.jpg") == "missing"
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.bmp"])
+def test_the_size_is_read_from_the_header(tmp_path, noise, name):
+    path = tmp_path / name
+    write_image(path, noise)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 3 // 4])
+    assert image_size(path) == (60, 40)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no image"])
+def test_no_image_has_no_size(tmp_path, content):
+    path = tmp_path / "a.jpg"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(VideoError) as caught:
+        image_size(path)
+    assert str(caught.value) == f"cannot read {path}: missing or no image"
+
+
+def test_an_image_of_another_format_than_its_name_says_is_read(tmp_path, noise):
+    Image.fromarray(noise).save(tmp_path / "a.jpg", format="PNG")
+    assert find_fault(tmp_path / "a.jpg") is None
+    assert np.array_equal(read_image(tmp_path / "a.jpg"), noise)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("no folder/a.jpg", "is its folder there, and the disk not full"),
+        ("a.foo", "no image format of this suffix; use .jpg or .png"),
+        ("a", "no image format of this suffix"),
+    ],
+)
+def test_an_image_that_cannot_be_written_says_why(tmp_path, name, message):
+    with pytest.raises(VideoError, match=message) as caught:
+        write_image(tmp_path / name, np.zeros((4, 4, 3), dtype=np.uint8))
+    assert str(caught.value).startswith(f"cannot write {tmp_path / name}")
+    assert list(tmp_path.iterdir()) == []
