@@ -137,8 +137,27 @@ def parse_folds(text: str) -> list[int]:
 
 
 def usual_root(dataset: str) -> Path:
-    """Give the folder that a dataset is looked for in: `$DFER_DATA/NAME`, or `data/NAME`."""
-    return Path(os.environ.get("DFER_DATA", "data")) / dataset
+    """Give the folder of a dataset: `$DFER_DATA/NAME` where it is there, else `data/NAME`.
+
+    Upper and lower case do not matter in its name: people have DFEW and FERV39k. Where there is
+    none, the folder is given that it is missed in.
+    """
+    parents = [Path(name) for name in (os.environ.get("DFER_DATA"), "data") if name]
+    found = [folder for parent in parents if (folder := _find_folder(parent, dataset))]
+    return found[0] if found else parents[0] / dataset
+
+
+def _find_folder(parent: Path, name: str) -> Path | None:
+    """Find a folder of this name, or of one that only upper and lower case tell from it."""
+    alike = [path for path in parent.glob("*") if path.name.casefold() == name.casefold()]
+    folders = sorted(path for path in alike if path.is_dir())
+    return parent / name if parent / name in folders else next(iter(folders), None)
+
+
+def find_root(manifest: Path) -> Path | None:
+    """Find the data of a manifest in $DFER_DATA; None where it has to be asked itself."""
+    given = os.environ.get("DFER_DATA")
+    return _find_folder(Path(given), manifest.stem) if given else None
 
 
 def find_data(dataset: str | None, root: Path | None, manifests: Path, workers: int) -> DataConfig:
@@ -147,9 +166,7 @@ def find_data(dataset: str | None, root: Path | None, manifests: Path, workers: 
 
     path = find_manifest(manifests, dataset)
     manifest = read_manifest(path)
-    if root is None:
-        usual = usual_root(manifest.dataset)
-        root = usual if "DFER_DATA" in os.environ and usual.is_dir() else Path(manifest.root)
+    root = root or find_root(path) or Path(manifest.root)
     note(f"dataset: {manifest.dataset} ({path}), data in {root}")
     return DataConfig(manifest.dataset, str(path), str(root), workers)
 

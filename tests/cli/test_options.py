@@ -14,7 +14,7 @@ import typer
 
 from dfercli import __version__, errors
 from dfercli.cli import app
-from dfercli.cli.options import RunOptions, find_data, parse_folds, usual_root
+from dfercli.cli.options import RunOptions, find_data, find_root, parse_folds, usual_root
 from dfercli.cli.runs import ABLATED
 from dfercli.config import AugmentConfig, ModelConfig, TrainConfig
 from dfercli.data.manifest import Manifest, write_manifest
@@ -168,13 +168,50 @@ def test_a_folder_of_data_sets_comes_before_the_manifest_and_a_root_before_both(
     (tmp_path / "sets" / "old").mkdir(parents=True)
     assert find_data("old", None, manifests, 0).root == str(tmp_path / "sets" / "old")
     assert find_data("old", Path("mine"), manifests, 0).root == "mine"
+    (tmp_path / "sets" / "old").rename(tmp_path / "sets" / "Old")
+    assert find_data("old", None, manifests, 0).root == str(tmp_path / "sets" / "Old")
+    assert find_root(Path("any", "old.csv")) == tmp_path / "sets" / "Old"
+    assert find_root(Path("any", "other.csv")) is None
 
 
-def test_the_usual_root(monkeypatch):
+def test_a_manifest_s_data_is_not_looked_for_below_the_working_folder(
+    manifests, tmp_path, monkeypatch
+):
+    (tmp_path / "data" / "old").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    for folder in ("", "sets"):
+        monkeypatch.setenv("DFER_DATA", folder)
+        assert find_data("old", None, manifests, 0).root == "/data"
+
+
+@pytest.mark.parametrize(
+    ("there", "disk", "expected"),
+    [
+        ([], None, "data/mafw"),
+        ([], "", "data/mafw"),
+        ([], "disk", "disk/mafw"),
+        (["data/mafw"], None, "data/mafw"),
+        (["data/MAFW"], None, "data/MAFW"),
+        (["data/MAFW"], "disk", "data/MAFW"),
+        (["data/mafw", "disk/Mafw"], "disk", "disk/Mafw"),
+        (["data/MAFW", "data/mafw"], None, "data/mafw"),
+        (["data/mafw2", "data/deep/mafw"], None, "data/mafw"),
+    ],
+)
+def test_the_usual_root_is_the_first_that_is_there(there, disk, expected, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DFER_DATA", raising=False)
-    assert usual_root("mafw") == Path("data/mafw")
-    monkeypatch.setenv("DFER_DATA", "/big/disk")
-    assert usual_root("mafw") == Path("/big/disk/mafw")
+    if disk is not None:
+        monkeypatch.setenv("DFER_DATA", disk)
+    for name in there:
+        Path(name).mkdir(parents=True)
+    assert usual_root("mafw") == Path(expected)
+
+
+def test_a_file_is_no_usual_root(tmp_path, monkeypatch):
+    monkeypatch.setenv("DFER_DATA", str(tmp_path))
+    (tmp_path / "MAFW").touch()
+    assert usual_root("mafw") == tmp_path / "mafw"
 
 
 def test_an_unknown_dataset_is_answered_with_the_known_ones(manifests):
