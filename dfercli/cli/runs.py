@@ -3,15 +3,17 @@
 import json
 import shlex
 import sys
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dfercli.cli import options as opt
 from dfercli.config import AugmentConfig, DataConfig, ModelConfig, TrainConfig
 from dfercli.errors import ConfigError
+
+if TYPE_CHECKING:
+    from dfercli.engine.evaluate import Results
 
 ABLATED = ("interfit", "msta", "biehpro", "text", "text_prompt", "visual_prompt", "num_blocks")
 """Settings that the rows of the paper's tables decide."""
@@ -23,14 +25,17 @@ def train(
 ) -> None:
     """Train on each fold's other folds and test on it. Defaults are the paper's recipe."""
     config, folds = opt.find_run(options, model, recipe, augment)
+    from dfercli.data.manifest import mark_partial
     from dfercli.engine.evaluate import summarise_runs
+    from dfercli.engine.runlog import list_deviations
     from dfercli.engine.train import train_folds
 
     trained = train_folds(config, folds, options.runs, _command(), options.overwrite)
     if not opt.is_main_process():
         return
     names = ", ".join(map(str, folds))
-    print(f"{config.data.dataset} {model.variant}, mean over folds {names}:")
+    title = f"{config.data.dataset} {model.variant}, mean over folds {names}:"
+    print(mark_partial(title, list_deviations(trained.values())))
     for protocol in ("best", "last"):
         summary = summarise_runs(trained, protocol)
         print(f"  {protocol} epoch: WAR {summary.mean_war:.2%}, UAR {summary.mean_uar:.2%}")
@@ -62,18 +67,18 @@ def evaluate(
 ) -> None:
     """Report WAR, UAR and recalls: per fold and their mean, best and last epoch side by side."""
     chosen = opt.parse_folds(folds) if folds else None
-    if checkpoint is None:
-        _print_results(runs, dataset, variant, chosen, as_json)
-        return
-    if variant is not None:
+    if checkpoint is not None and variant is not None:
         raise ConfigError("--variant chooses among runs, --checkpoint names one; give one of them")
-    from dfercli.engine.evaluate import evaluate_checkpoint
+    from dfercli.engine.evaluate import evaluate_checkpoint, read_results
 
-    data = opt.find_data(dataset, root, manifests, workers)
-    summary, class_names = evaluate_checkpoint(checkpoint, data, chosen, allow_other_crop)
-    _print_summaries(
-        f"{checkpoint} on {data.dataset}", {"checkpoint": summary}, class_names, as_json
-    )
+    if checkpoint is not None:
+        data = opt.find_data(dataset, root, manifests, workers)
+        results = evaluate_checkpoint(checkpoint, data, chosen, allow_other_crop)
+    else:
+        results = read_results(runs, dataset, variant, chosen)
+    if results.others:
+        opt.note(f"other variants there (--variant): {', '.join(results.others)}")
+    _print_results(results, as_json)
 
 
 @opt.expand_configs(*ABLATED)
@@ -90,8 +95,10 @@ def ablate(
 ) -> None:
     """Train and test the rows of one of the paper's tables, or only count what they cost."""
     from dfercli.cli.tables import print_ablation, print_costs
+    from dfercli.data.manifest import mark_partial
     from dfercli.engine.ablate import cost_table, run_table
 
+    deviations: Sequence[str] = ()
     if dry_run:
         from dfercli.data.spec import BASIC_EXPRESSIONS
 
@@ -100,7 +107,9 @@ def ablate(
         show = print_costs
     else:
         config, folds = opt.find_run(options, model, recipe, augment)
-        entries = run_table(table, config, folds, options.runs, _command(), options.overwrite)
+        entries, deviations = run_table(
+            table, config, folds, options.runs, _command(), options.overwrite
+        )
         names = ", ".join(map(str, folds))
         title = f"Table {table} on {config.data.dataset}: mean over folds {names}; "
         title += f"{model.backbone} ({model.weights}), seed {options.seed}"
@@ -108,35 +117,26 @@ def ablate(
     if not opt.is_main_process():
         return
     if as_json:
-        print(json.dumps({"title": title, "rows": entries}, indent=2))
+        print(json.dumps({"title": title, "deviations": deviations, "rows": entries}, indent=2))
     else:
-        show(title, entries)
+        show(mark_partial(title, deviations), entries)
 
 
-def _print_results(
-    runs: Path, dataset: str | None, variant: str | None, folds: list[int] | None, as_json: bool
-) -> None:
-    """Print the results of one variant's finished folds from their predictions."""
-    from dfercli.engine.evaluate import read_results
-
-    results = read_results(runs, dataset, variant, folds)
-    if results.others:
-        others = ", ".join(results.others)
-        opt.note(f"other variants there (--variant): {others}")
-    _print_summaries(results.title, results.summaries, results.class_names, as_json)
-
-
-def _print_summaries(
-    title: str, summaries: Mapping[Any, Any], class_names: list[str], as_json: bool
-) -> None:
+def _print_results(results: "Results", as_json: bool) -> None:
     if as_json:
-        figures = {name: summary.to_dict() for name, summary in summaries.items()}
-        values = {"title": title, "class_names": class_names, "protocols": figures}
+        values = {
+            "title": results.title,
+            "deviations": results.deviations,
+            "class_names": results.class_names,
+            "protocols": {name: each.to_dict() for name, each in results.summaries.items()},
+        }
         print(json.dumps(values, indent=2))
         return
     from dfercli.cli.tables import print_folds
+    from dfercli.data.manifest import mark_partial
 
-    print_folds(title, summaries, class_names)
+    title = mark_partial(results.title, results.deviations)
+    print_folds(title, results.summaries, results.class_names)
 
 
 def _command() -> str:

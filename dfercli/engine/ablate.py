@@ -7,6 +7,7 @@ from typing import Any
 
 from dfercli.config import ModelConfig, RunConfig
 from dfercli.engine.evaluate import summarise_runs
+from dfercli.engine.runlog import RunFolder, list_deviations
 from dfercli.engine.train import train_folds
 from dfercli.errors import UnknownNameError
 from dfercli.models.flops import Cost, measure_cost
@@ -107,7 +108,7 @@ def run_table(
     runs: Path,
     command: str = "",
     overwrite: bool = False,
-) -> list[dict[str, Any]]:
+) -> tuple[list[dict[str, Any]], list[str]]:
     """Train and test every row of a table; rows and folds that are finished are taken as they are.
 
     Args:
@@ -120,18 +121,20 @@ def run_table(
 
     Returns:
         A dictionary a row with the measured figures of both protocols, in [0, 1], and the paper's
-        on DFEW, in percent.
+        on DFEW, in percent; and what differs from the official lists in the data, a line each.
     """
-    entries = []
+    entries: list[dict[str, Any]] = []
+    done: list[RunFolder] = []
     for row in table_rows(table):
         config = replace(base, model=replace(base.model, **row.changes))
         trained = train_folds(config, folds, runs, command, overwrite)
+        done += trained.values()
         entry: dict[str, Any] = {"row": row.name, "variant": config.model.variant}
         for protocol in ("best", "last"):
             summary = summarise_runs(trained, protocol)
             entry |= {f"{protocol}_uar": summary.mean_uar, f"{protocol}_war": summary.mean_war}
         entries.append(entry | {"paper_uar": row.paper_uar, "paper_war": row.paper_war})
-    return entries
+    return entries, list_deviations(done)
 
 
 def _is_papers(config: ModelConfig) -> bool:

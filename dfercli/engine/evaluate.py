@@ -1,7 +1,7 @@
 """Predictions of a model on the test clips of a fold, and the figures made of them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -23,6 +23,7 @@ from dfercli.engine.runlog import (
     find_folds,
     find_newest_run,
     find_runs,
+    list_deviations,
 )
 from dfercli.errors import CheckpointError, DataError
 from dfercli.files import write_text
@@ -101,19 +102,21 @@ def read_predictions(path: Path) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Results:
-    """What one variant reached on one dataset.
+    """What one variant, or one checkpoint, reached on one dataset.
 
     Attributes:
         title: Dataset, variant, folds, backbone and seed, for the head of a table.
         class_names: K classes.
-        summaries: Summary by protocol.
+        summaries: Summary by protocol, or by `checkpoint`.
+        deviations: What differs from the official lists in the data, a line each.
         others: Other variants of which some fold is finished.
     """
 
     title: str
     class_names: list[str]
-    summaries: dict[Protocol, FoldSummary]
-    others: list[str]
+    summaries: dict[str, FoldSummary]
+    deviations: list[str]
+    others: list[str] = field(default_factory=list)
 
 
 def read_results(
@@ -149,9 +152,10 @@ def read_results(
     names = ", ".join(map(str, chosen))
     title = f"{folder.parent.name}, {folder.name}: folds {names}; "
     title += f"{config.model.backbone} ({config.model.weights}), seed {config.seed}"
-    summaries = {protocol: summarise_runs(chosen, protocol) for protocol in PROTOCOLS}
+    summaries: dict[str, FoldSummary] = {p: summarise_runs(chosen, p) for p in PROTOCOLS}
     columns = read_predictions(first.predictions_file("last")).columns
-    return Results(title, list(columns[2:]), summaries, sorted(others))
+    deviations = list_deviations(chosen.values())
+    return Results(title, list(columns[2:]), summaries, deviations, sorted(others))
 
 
 def evaluate_checkpoint(
@@ -159,7 +163,7 @@ def evaluate_checkpoint(
     data: DataConfig,
     folds: Sequence[int] | None = None,
     allow_other_crop: bool = False,
-) -> tuple[FoldSummary, list[str]]:
+) -> Results:
     """Run a checkpoint, in single precision, on test clips that it was not trained on.
 
     Args:
@@ -168,9 +172,6 @@ def evaluate_checkpoint(
         folds: Folds to test on; None takes the one that the checkpoint was not trained on, or
             all of other data.
         allow_other_crop: Go on although the faces were cropped otherwise than in training.
-
-    Returns:
-        The summary, and the K classes.
 
     Raises:
         CheckpointError: There is no such checkpoint, it was trained on clips of one of the folds,
@@ -191,7 +192,9 @@ def evaluate_checkpoint(
         loader = accelerator.prepare(build_loader(dataset, run.train.batch_size, data.workers))
         predictions = predict_clips(prepared, loader, accelerator, manifest.class_names)
         matrices.append(confusion_of(predictions))
-    return summarise_folds(folds, matrices), model.class_names
+    summaries = {"checkpoint": summarise_folds(folds, matrices)}
+    title = f"{where} on {data.dataset}"
+    return Results(title, model.class_names, summaries, list(manifest.deviations))
 
 
 def summarise_runs(runs: Mapping[int, RunFolder], protocol: Protocol) -> FoldSummary:

@@ -4,7 +4,7 @@ import json
 import platform
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -90,7 +90,14 @@ class RunFolder:
         """Whether the run was trained to its end."""
         return self.run_file.is_file() and bool(self.read().get("finished"))
 
-    def start(self, config: RunConfig, fingerprint: str, command: str, device: str) -> None:
+    def start(
+        self,
+        config: RunConfig,
+        fingerprint: str,
+        command: str,
+        device: str,
+        deviations: Sequence[str] = (),
+    ) -> None:
         """Begin a run from its first epoch; what an unfinished one left is removed."""
         shutil.rmtree(self.path, ignore_errors=True)
         write_json(
@@ -98,6 +105,7 @@ class RunFolder:
             {
                 "config": to_dict(config),
                 "data_fingerprint": fingerprint,
+                "deviations": list(deviations),
                 "command": command,
                 "device": device,
                 "versions": {name: version(name) for name in PACKAGES}
@@ -184,6 +192,11 @@ def check_alike(runs: Mapping[int, RunFolder]) -> None:
                 f"folds {first} and {fold} of {run.path.parent} were not trained alike "
                 f"({changed}); train one again with --overwrite, or choose with --folds"
             )
+
+
+def list_deviations(runs: Iterable[RunFolder]) -> list[str]:
+    """Give what differs from the official lists in the data of some of the runs, a line each."""
+    return list(dict.fromkeys(line for run in runs for line in run.read().get("deviations", ())))
 
 
 def describe_device(device: torch.device) -> str:

@@ -91,6 +91,7 @@ def train_fold(
         "dataset": config.data.dataset,
         "fold": config.fold,
         "data_fingerprint": manifest.fingerprint,
+        "deviations": list(manifest.deviations),
     }
     size = model.backbone.image_size
     batch_size = batch_per_process(config.train, accelerator.num_processes)
@@ -107,7 +108,8 @@ def train_fold(
     steps = math.ceil(len(train_loader) / config.train.accumulate)
     scheduler = build_scheduler(optimizer, config.train, steps)
     if accelerator.is_main_process:
-        run.start(config, manifest.fingerprint, command, describe_device(accelerator.device))
+        device = describe_device(accelerator.device)
+        run.start(config, manifest.fingerprint, command, device, manifest.deviations)
     best_war = -1.0
     title = f"{config.data.dataset} {config.model.variant} fold {config.fold}"
     main_process = accelerator.is_local_main_process

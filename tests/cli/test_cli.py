@@ -2,7 +2,7 @@
 
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from dfercli.cli import main
-from dfercli.data.manifest import Manifest, write_manifest
+from dfercli.data.manifest import Manifest, read_manifest, write_manifest
 from dfercli.engine.checkpoint import save_checkpoint
 from dfercli.errors import ConfigError
 from dfercli.faces.align import CropRecipe
@@ -213,3 +213,43 @@ def test_data_is_found_in_the_folder_of_all_data(dfer, monkeypatch, tmp_path):
     done = dfer("eval --checkpoint model --folds 1 --workers 0 --json")
     assert f"data in {tmp_path / 'moved' / 'tiny'}\n" in done.err
     assert json.loads(done.out)["protocols"]["checkpoint"]["folds"] == [1]
+
+
+@pytest.fixture
+def partial(project):
+    """The same data, known to be partial; gives what is said of it."""
+    path = Path("data_manifests", "tiny.csv")
+    said = ("fold 1 test has 2 clips, officially 3", "fold 2 test has 2 clips, officially 4")
+    write_manifest(replace(read_manifest(path), deviations=said), path)
+    return said
+
+
+MARK = "\nPARTIAL DATA: fold 1 test has 2 clips, officially 3; 1 more\n"
+RECIPE = "--backbone demo-ViT-tiny --weights random --epochs 1 --warmup-epochs 0 --workers 0"
+
+
+def test_partial_data_is_told_wherever_figures_of_runs_are(partial, dfer):
+    trained = dfer(f"train --folds 1 {RECIPE}")
+    assert trained.out.startswith(f"tiny full, mean over folds 1:{MARK}  best epoch: WAR ")
+    whole = replace(read_manifest(Path("data_manifests/tiny.csv")), deviations=())
+    write_manifest(whole, Path("data_manifests/tiny.csv"))
+    assert MARK in dfer(f"train --folds 1 {RECIPE}").out  # the run was trained before
+    assert MARK in dfer("eval").out
+    assert json.loads(dfer("eval --json").out)["deviations"] == list(partial)
+    assert MARK in dfer(f"ablate --table 3 --folds 1 {RECIPE}").out
+    told = json.loads(dfer(f"ablate --table 3 --folds 1 --json {RECIPE}").out)
+    assert told["deviations"] == list(partial)
+    assert "PARTIAL" not in told["title"]
+
+
+def test_partial_data_is_told_where_a_checkpoint_is_tested(partial, dfer):
+    line = "eval --checkpoint model --folds 1 --workers 0"
+    assert dfer(line).out.startswith(f"model on tiny{MARK}")
+    assert json.loads(dfer(f"{line} --json").out)["deviations"] == list(partial)
+
+
+@pytest.mark.usefixtures("project")
+def test_of_whole_data_nothing_is_said(dfer):
+    line = "eval --checkpoint model --folds 1 --workers 0"
+    assert "PARTIAL" not in dfer(line).out
+    assert json.loads(dfer(f"{line} --json").out)["deviations"] == []

@@ -7,6 +7,7 @@ from decimal import Decimal
 import pytest
 
 from dfercli.config import ModelConfig
+from dfercli.data.manifest import read_manifest, write_manifest
 from dfercli.data.spec import BASIC_EXPRESSIONS
 from dfercli.engine.ablate import TABLES, cost_table, run_table, table_rows
 from dfercli.engine.evaluate import confusion_of, read_predictions
@@ -93,7 +94,8 @@ def test_a_table_is_run_row_by_row_and_takes_finished_runs_as_they_are(make_run,
     base = make_run(**RECIPE)
     done = train_fold(replace(base, fold=2), tmp_path)  # the full model: the table's last row
     before = {p: p.stat().st_mtime_ns for p in done.path.rglob("*")}
-    entries = run_table(2, base, [1, 2], tmp_path, "dfer ablate")
+    entries, deviations = run_table(2, base, [1, 2], tmp_path, "dfer ablate")
+    assert deviations == []
     assert [entry["row"] for entry in entries] == ["baseline", "+ InterFIT", "+ MSTA", "+ BiEhPro"]
     assert [entry["variant"] for entry in entries] == [
         "baseline",
@@ -112,8 +114,17 @@ def test_a_table_is_run_row_by_row_and_takes_finished_runs_as_they_are(make_run,
             assert entry[f"{protocol}_war"] == pytest.approx(sum(map(war, matrices)) / 2)
             assert entry[f"{protocol}_uar"] == pytest.approx(sum(map(uar, matrices)) / 2)
     files = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")}
-    assert run_table(2, base, [1, 2], tmp_path) == entries
+    assert run_table(2, base, [1, 2], tmp_path) == (entries, [])
     assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")} == files
+
+
+def test_a_table_says_once_what_its_data_lacks(make_run, colours, tmp_path):
+    said = ("fold 1 test has 6 clips, officially 7", "fold 2 has other lists")
+    manifest = replace(read_manifest(colours), deviations=said)
+    write_manifest(manifest, tmp_path / "colours.csv")
+    base = make_run(**RECIPE, manifest=tmp_path / "colours.csv")
+    base = replace(base, data=replace(base.data, root=str(colours.parent)))
+    assert run_table(3, base, [1, 2], tmp_path)[1] == list(said)
 
 
 def test_a_table_is_not_mixed_with_runs_of_other_settings(make_run, tmp_path):

@@ -1,28 +1,20 @@
-"""Predictions cover each test clip once, and every figure is computed from them."""
+"""Results of runs and of checkpoints: which are read, what is refused, and what is said of them."""
 
 import json
 import os
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
-import torch
-from accelerate import Accelerator
-from torch import nn
 
 from dfercli.config import DataConfig
-from dfercli.data.clips import build_dataset, build_loader
-from dfercli.data.manifest import read_manifest, write_manifest
+from dfercli.data.manifest import Manifest, read_manifest, write_manifest
 from dfercli.engine.evaluate import (
     confusion_of,
     evaluate_checkpoint,
-    predict_clips,
     read_predictions,
     read_results,
-    summarise_runs,
-    write_predictions,
 )
 from dfercli.engine.runlog import RunFolder
 from dfercli.engine.train import train_folds
@@ -31,18 +23,10 @@ from dfercli.errors import CheckpointError, DataError
 CLASSES = ["happiness", "sadness", "anger"]
 
 
-class _Redness(nn.Module):
-    """Gives the mean of each channel as logits: happiness where a clip is red."""
-
-    def forward(self, clips):
-        return clips.mean(dim=(1, 3, 4))
-
-
-def _table(labels, predicted):
-    """Predictions that are sure of one class each."""
-    table = pd.DataFrame({"clip_id": [f"c{i}" for i in range(len(labels))], "label": labels})
-    probs = [[0.8 if name == top else 0.1 for name in CLASSES] for top in predicted]
-    return table.join(pd.DataFrame(probs, columns=CLASSES))
+def _summary(results):
+    """The only one of a checkpoint's results."""
+    (summary,) = results.summaries.values()
+    return summary
 
 
 @pytest.fixture(scope="module")
@@ -58,114 +42,13 @@ def runs(make_run, tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("batch_size", [1, 4, 5, 6, 50])
-def test_each_test_clip_is_predicted_once_and_in_order(batch_size, make_run):
-    config = make_run(fold=2)
-    manifest = read_manifest(Path(config.data.manifest))
-    dataset = build_dataset(manifest, "test", config, size=32)
-    accelerator = Accelerator()
-    loader = accelerator.prepare(build_loader(dataset, batch_size, workers=0))
-    table = predict_clips(_Redness(), loader, accelerator, CLASSES)
-    assert list(table.columns) == ["clip_id", "label", *CLASSES]
-    tested = manifest.rows[manifest.rows["test_fold"] == 2]
-    assert list(table["clip_id"]) == list(tested["clip_id"])
-    assert list(table["label"]) == list(tested["label"])
-    assert table[CLASSES].to_numpy().sum(axis=1) == pytest.approx(np.ones(6))
-    assert (table["happiness"] > 0.5).tolist() == (table["label"] == "happiness").tolist()
-
-
-def test_a_clip_that_is_lost_on_the_way_is_an_error(make_run):
-    config = make_run()
-    dataset = build_dataset(read_manifest(Path(config.data.manifest)), "test", config, size=32)
-
-    class Forgetful(Accelerator):
-        def gather_for_metrics(self, values):
-            return tuple(value[:-1] for value in values)
-
-    accelerator = Forgetful()
-    loader = accelerator.prepare(build_loader(dataset, 6, workers=0))
-    with pytest.raises(DataError, match="6 clips went in, 5 predictions came out"):
-        predict_clips(_Redness(), loader, accelerator, CLASSES)
-
-
-def test_a_model_is_asked_in_evaluation_mode_and_without_gradients(make_run):
-    class Mode(_Redness):
-        def forward(self, clips):
-            assert not self.training
-            assert torch.is_inference_mode_enabled()
-            return super().forward(clips)
-
-    config = make_run()
-    dataset = build_dataset(read_manifest(Path(config.data.manifest)), "test", config, size=32)
-    accelerator = Accelerator()
-    loader = accelerator.prepare(build_loader(dataset, 3, workers=0))
-    assert len(predict_clips(Mode().train(), loader, accelerator, CLASSES)) == 6
-
-
-def test_a_confusion_matrix_by_hand():
-    labels = ["happiness", "happiness", "happiness", "sadness", "anger", "anger"]
-    predicted = ["happiness", "sadness", "happiness", "sadness", "happiness", "anger"]
-    matrix = confusion_of(_table(labels, predicted))
-    assert matrix.tolist() == [[2, 1, 0], [0, 1, 0], [1, 0, 1]]
-
-
-def test_predictions_come_back_as_they_were_written(tmp_path):
-    table = _table(["anger", "sadness"], ["anger", "anger"])
-    table["clip_id"] = ["007", "NA"]  # neither a number nor a gap
-    write_predictions(table, tmp_path / "p.csv")
-    pd.testing.assert_frame_equal(read_predictions(tmp_path / "p.csv"), table)
-    assert (tmp_path / "p.csv").read_text().startswith("clip_id,label,happiness,sadness,anger\n")
-
-
-@pytest.mark.parametrize("content", [None, "", "\0", "a\nb,c\nd,e,f,g\n"])
-def test_missing_or_broken_predictions_are_named(content, tmp_path):
-    path = tmp_path / "predictions_last.csv"
-    if content is not None:
-        path.write_text(content)
-    with pytest.raises(DataError) as caught:
-        read_predictions(path)
-    assert str(caught.value) in (
-        f"no predictions in {path}; train the fold again",
-        f"{path} does not begin with the columns clip_id,label",
-    )
-
-
-def test_another_csv_is_not_taken_for_predictions(tmp_path):
-    (tmp_path / "p.csv").write_text("label,clip_id,anger\nanger,a,1\n")
-    with pytest.raises(DataError, match=r"p\.csv does not begin with the columns clip_id,label"):
-        read_predictions(tmp_path / "p.csv")
-
-
-def test_means_over_folds_follow_from_the_files(tmp_path):
-    # Fold 1: 3 of 4 right, recalls 2/3 and 1 (nobody is angry): WAR 0.75, UAR 5/6.
-    # Fold 2: 1 of 2 right, recalls 0 and 1: WAR 0.5, UAR 0.5.
-    folds = {
-        1: (
-            ["happiness", "happiness", "happiness", "sadness"],
-            ["happiness", "happiness", "anger", "sadness"],
-        ),
-        2: (["happiness", "anger"], ["sadness", "anger"]),
-    }
-    runs = {fold: RunFolder(tmp_path / f"fold{fold}") for fold in folds}
-    for fold, (labels, predicted) in folds.items():
-        write_predictions(_table(labels, predicted), runs[fold].predictions_file("last"))
-    summary = summarise_runs(runs, "last")
-    assert summary.folds == (1, 2)
-    assert summary.war.tolist() == [0.75, 0.5]
-    assert summary.uar == pytest.approx([5 / 6, 0.5])
-    assert (summary.mean_war, summary.mean_uar) == pytest.approx((0.625, 2 / 3))
-    assert summary.mean_recalls == pytest.approx([1 / 3, 1.0, 1.0])
-    assert summary.matrix.tolist() == [[2, 1, 1], [0, 1, 0], [0, 0, 1]]
-    with pytest.raises(DataError, match=r"no predictions in .*fold1.predictions_best\.csv"):
-        summarise_runs(runs, "best")
-
-
 def test_results_are_of_the_variant_that_was_finished_last(runs, tiny_name):
     results = read_results(runs)
     assert results.title == f"colours, baseline: folds 3; {tiny_name} (random), seed 0"
     assert results.class_names == CLASSES
     assert results.others == ["full"]
     assert set(results.summaries) == {"best", "last"}
+    assert results.deviations == []
 
 
 def test_results_of_a_named_variant_have_all_its_folds(runs):
@@ -198,12 +81,15 @@ def test_results_without_a_run_or_without_predictions_say_so(runs, tmp_path):
 
 def test_a_checkpoint_gives_the_figures_of_its_run(trained, make_run):
     run = RunFolder(trained.path)
-    summary, class_names = evaluate_checkpoint(str(trained.path), make_run().data, [1])
-    assert class_names == CLASSES
+    results = evaluate_checkpoint(str(trained.path), make_run().data, [1])
+    assert (results.title, results.class_names) == (f"{trained.path} on colours", CLASSES)
+    assert (results.deviations, results.others) == ([], [])
+    summary = _summary(results)
     best = confusion_of(read_predictions(run.predictions_file("best")))
     assert summary.matrix.tolist() == best.tolist()
     assert summary.folds == (1,)
-    assert evaluate_checkpoint(str(trained.checkpoint("last")), make_run().data)[0].folds == (1,)
+    again = evaluate_checkpoint(str(trained.checkpoint("last")), make_run().data)
+    assert _summary(again).folds == (1,)
 
 
 def test_a_checkpoint_is_not_tested_on_what_it_was_trained_on(trained, make_run, write_other):
@@ -212,9 +98,9 @@ def test_a_checkpoint_is_not_tested_on_what_it_was_trained_on(trained, make_run,
     grown = write_other(dataset="colours", fold_of_first=2)  # the same data, changed a little
     with pytest.raises(CheckpointError, match="trained on the clips of fold 3; test it on fold 1"):
         evaluate_checkpoint(str(trained.path), grown, [3])
-    assert evaluate_checkpoint(str(trained.path), grown)[0].folds == (1,)
+    assert _summary(evaluate_checkpoint(str(trained.path), grown)).folds == (1,)
     other = write_other(fold_of_first=2)  # other data: all folds are new to it
-    summary, _ = evaluate_checkpoint(str(trained.path), other)
+    summary = _summary(evaluate_checkpoint(str(trained.path), other))
     assert summary.folds == (1, 2, 3)
     assert summary.matrix.sum() == len(read_manifest(Path(other.manifest)).rows)
 
@@ -234,19 +120,37 @@ def test_folds_that_were_not_trained_alike_are_not_averaged(runs, tmp_path):
         assert results.title.endswith(f"seed {seed}")
 
 
+def test_partial_data_is_told_from_runs_and_manifests(runs, trained, write_other, tmp_path):
+    shutil.copytree(runs / "colours", tmp_path / "colours")
+    run = RunFolder(tmp_path / "colours" / "full" / "fold2")
+    run.run_file.write_text(json.dumps(run.read() | {"deviations": ["fold 2 lacks a clip"]}))
+    assert read_results(tmp_path, "colours", "full").deviations == ["fold 2 lacks a clip"]
+    assert read_results(tmp_path, "colours", "full", [1]).deviations == []
+    data = write_other(deviations=("clip 3 is not there",))
+    results = evaluate_checkpoint(str(trained.path), data, [1])
+    assert results.deviations == ["clip 3 is not there"]
+
+
 @pytest.fixture
 def write_other(colours, tmp_path):
     """Write the same clips with something changed; gives the data."""
 
     def write(
-        class_names=tuple(CLASSES), crop=None, labels=None, fold_of_first=None, dataset="other"
+        class_names=tuple(CLASSES),
+        crop=None,
+        labels=None,
+        fold_of_first=None,
+        dataset="other",
+        deviations=(),
     ):
         manifest = read_manifest(colours)
         rows = manifest.rows.assign(label=manifest.rows["label"].replace(labels or {}))
         if fold_of_first is not None:
             rows.loc[0, "test_fold"] = fold_of_first
         crop = manifest.crop if crop is None else crop
-        other = type(manifest)(dataset, rows, class_names, crop, str(colours.parent))
+        other = Manifest(
+            dataset, rows, class_names, crop, str(colours.parent), deviations=deviations
+        )
         write_manifest(other, tmp_path / "other.csv")
         return DataConfig("other", str(tmp_path / "other.csv"), str(colours.parent), workers=0)
 
@@ -281,7 +185,8 @@ def test_data_cropped_otherwise_is_refused_unless_allowed(trained, write_other, 
         f"the checkpoint was trained on faces cropped by {ours}, the data's are by {theirs}; "
         "crop alike, or give --allow-other-crop"
     )
-    summary, _ = evaluate_checkpoint(str(trained.path), data, [1], allow_other_crop=True)
+    results = evaluate_checkpoint(str(trained.path), data, [1], allow_other_crop=True)
+    summary = _summary(results)
     assert summary.matrix.sum() == 6
 
 

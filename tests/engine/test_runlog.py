@@ -18,6 +18,7 @@ from dfercli.engine.runlog import (
     find_folds,
     find_newest_run,
     find_runs,
+    list_deviations,
     run_folder,
 )
 from dfercli.errors import CheckpointError, ConfigError
@@ -29,12 +30,12 @@ FINGERPRINT = "0123456789ab"
 def begin(tmp_path, make_run):
     """Begin runs of any fold and model below one folder, and finish them at a time."""
 
-    def begin_run(fold=1, finished_at=None, dataset="colours", **model):
+    def begin_run(fold=1, finished_at=None, dataset="colours", deviations=(), **model):
         config = make_run(fold=fold, model=model)
         config = replace(config, data=replace(config.data, dataset=dataset))
         run = run_folder(tmp_path, config)
         run.path.mkdir(parents=True)
-        run.start(config, FINGERPRINT, "dfer train", "a device")
+        run.start(config, FINGERPRINT, "dfer train", "a device", deviations)
         if finished_at is not None:
             run.finish()
             os.utime(run.run_file, (finished_at, finished_at))
@@ -48,6 +49,7 @@ def test_a_run_writes_down_how_it_came_about(trained, make_run, colours):
     assert list(entries) == [
         "config",
         "data_fingerprint",
+        "deviations",
         "command",
         "device",
         "versions",
@@ -57,6 +59,7 @@ def test_a_run_writes_down_how_it_came_about(trained, make_run, colours):
     assert entries["config"] == json.loads(json.dumps(to_dict(make_run())))
     assert trained.read_config() == make_run()
     assert entries["data_fingerprint"] == read_manifest(colours).fingerprint
+    assert entries["deviations"] == []
     assert entries["command"] == "dfer train --folds 1"
     assert entries["device"] == describe_device(torch.device("cpu")) != ""
     assert entries["versions"]["dfer"] == __version__
@@ -197,3 +200,12 @@ def test_a_setting_that_an_older_run_did_not_have_is_a_difference(begin, make_ru
     with pytest.raises(ConfigError, match=r"\(augment\.flip None -> 0\.5\)"):
         run.check_same(make_run(), FINGERPRINT)
     assert run.read_config().augment == AugmentConfig()
+
+
+def test_what_the_data_of_runs_lacks_is_listed_once(begin):
+    older, *runs = begin(1), begin(2, deviations=("a", "b")), begin(3, deviations=("b", "c"))
+    entries = older.read()
+    del entries["deviations"]
+    older.run_file.write_text(json.dumps(entries))
+    assert list_deviations([older, *runs]) == ["a", "b", "c"]
+    assert list_deviations([older]) == []

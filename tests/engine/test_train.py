@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from itertools import pairwise, product
 from pathlib import Path
 
@@ -201,6 +202,21 @@ def test_a_loss_that_is_not_finite_stops(value, make_run, tmp_path, monkeypatch)
     assert said.startswith("colours full fold 1: the loss is ")
     assert said.endswith(" in epoch 1; lower --lr")
     assert _files(tmp_path / "colours/full/fold1") == {"run.json"}
+
+
+def test_run_and_checkpoint_remember_that_their_data_was_partial(make_run, colours, tmp_path):
+    manifest = replace(read_manifest(colours), deviations=("clip 3 is not there",))
+    write_manifest(manifest, tmp_path / "colours.csv")
+    config = make_run(epochs=1, warmup_epochs=0, manifest=tmp_path / "colours.csv")
+    config = replace(config, data=replace(config.data, root=str(colours.parent)))
+    run = train_fold(config, tmp_path)
+    assert run.read()["deviations"] == ["clip 3 is not there"]
+    assert load_checkpoint(str(run.path)).settings["trained"] == {
+        "dataset": "colours",
+        "fold": 1,
+        "data_fingerprint": manifest.fingerprint,
+        "deviations": ["clip 3 is not there"],
+    }
 
 
 def test_nothing_is_trained_where_frames_are_missing(make_run, colours, tmp_path):
