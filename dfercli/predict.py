@@ -138,20 +138,21 @@ class Predictor:
             DetectorError: The detector cannot be set up here.
         """
         model = load_checkpoint(str(where))
-        crop = model.settings["crop"]
-        if crop is not None and crop["version"] != TEMPLATE_VERSION:
+        crop = model.settings["crop"] or {}
+        if crop.get("version", TEMPLATE_VERSION) != TEMPLATE_VERSION:
             raise CheckpointError(
                 f"{where} reads faces cropped by template {crop['version']}; this dfer crops by "
                 f"{TEMPLATE_VERSION}; use the dfer it was trained with"
             )
-        if crop is None and detector is None:
+        detector = detector or crop.get("detector")
+        if detector is None:
             raise CheckpointError(
                 f"{where} was trained on its dataset's own crops; choose how to crop videos: "
                 f"--detector face-alignment|mtcnn"
             )
-        crop = crop or {"size": model.backbone.image_size, "detector": detector}
+        size = crop["size"] if "detector" in crop else model.backbone.image_size
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        return cls(model.to(device), load_detector(detector or crop["detector"]), crop["size"])
+        return cls(model.to(device), load_detector(detector), size)
 
     def predict(
         self, video: str | Path, window_s: float = 2.0, stride_s: float = 1.0

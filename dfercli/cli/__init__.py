@@ -69,6 +69,7 @@ def settings(
 COMMANDS: dict[str, Callable[..., None]] = {
     "demo": data.demo,
     "preprocess": data.preprocess,
+    "doctor": data.doctor,
     "train": runs.train,
     "eval": runs.evaluate,
     "ablate": runs.ablate,

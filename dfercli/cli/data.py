@@ -1,12 +1,13 @@
 """Commands that make data: videos of drawn people, and face crops with their manifest."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from dfercli.cli import options as opt
-from dfercli.errors import EXIT_SKIPPED
+from dfercli.errors import EXIT_SKIPPED, DferError
 
 
 def demo(
@@ -24,14 +25,22 @@ def demo(
 
 
 def preprocess(
-    dataset: Annotated[str, typer.Option(help="Kind of dataset: folder.")],
+    dataset: Annotated[str, typer.Option(help="dfew, ferv39k, mafw, or folder for one's own.")],
     root: Annotated[
         Path | None,
         typer.Option(help="Its folder; by default $DFER_DATA/DATASET, or data/DATASET."),
     ] = None,
     name: Annotated[
         str | None,
-        typer.Option(help="Name of the manifest; by default that of the data's folder."),
+        typer.Option(help="Name of the manifest; by default the dataset's, or its folder's."),
+    ] = None,
+    media: Annotated[
+        str | None,
+        typer.Option(help="Of several kinds: faces or faces-16f (dfew); clips, frames (mafw)."),
+    ] = None,
+    adopt: Annotated[
+        bool | None,
+        typer.Option("--adopt/--crop", help="Frames are face crops already, or are to be cropped."),
     ] = None,
     detector: Annotated[
         str, typer.Option(help="Face detector: face-alignment, or mtcnn (needs no download).")
@@ -40,19 +49,64 @@ def preprocess(
     num_folds: Annotated[int, typer.Option(help="Folds to deal one's own videos to.", min=1)] = 5,
     jobs: Annotated[
         int | None,
-        typer.Option(help="Processes; by default one a core.", min=1),
+        typer.Option(help="Processes that crop; by default one a core.", min=1),
     ] = None,
+    allow_partial: Annotated[
+        bool,
+        typer.Option("--allow-partial", help="Go on with lists or clips that are not official."),
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")
+    ] = False,
     manifests: opt.Manifests = opt.MANIFESTS,
 ) -> None:
-    """Crop the faces of a dataset's videos and write its manifest."""
+    """Give every clip of a dataset its face crops, and write the manifest with the folds."""
+    from dfercli.data.spec import Choices
     from dfercli.faces.align import CropRecipe
-    from dfercli.preprocess import preprocess as crop_dataset
+    from dfercli.preprocess import plan_preprocess
+    from dfercli.preprocess import preprocess as carry_out
 
     root = root or opt.usual_root(dataset)
-    manifest = manifests / f"{name or root.resolve().name}.csv"
-    summary = crop_dataset(dataset, root, manifest, CropRecipe(detector, size), jobs, num_folds)
-    counts = ", ".join(f"{count} {status}" for status, count in sorted(summary.counts.items()))
+    name = name or (root.resolve().name if dataset == "folder" else dataset)
+    choices = Choices(media, adopt, num_folds)
+    recipe = CropRecipe(detector, size)
+    plan = plan_preprocess(dataset, root, manifests / f"{name}.csv", recipe, choices)
+    if dry_run:
+        print("\n".join(plan.describe()))
+        raise typer.Exit(1 if plan.deviations and not allow_partial else 0)
+    opt.note("\n".join(plan.listing.taken))
+    summary = carry_out(plan, jobs, allow_partial)
+    counts = ", ".join(f"{count:,} {status}" for status, count in sorted(summary.counts.items()))
     print(f"{counts}; faces in {summary.faces}, manifest {summary.manifest}")
-    if summary.skipped:
-        opt.note(f"left out, with reasons: {summary.skipped}")
+    for deviation in summary.deviations:
+        opt.note(f"partial: {deviation}")
+    for what, path in (("need a look", summary.review), ("worst crops", summary.sheet)):
+        if path:
+            opt.note(f"{what}: {path}")
+    if summary.left_out:
+        opt.note(f"{summary.left_out:,} clips are left out, with reasons in {summary.review}")
         raise typer.Exit(EXIT_SKIPPED)
+
+
+def doctor(
+    dataset: Annotated[
+        str | None, typer.Option(help="Name of a manifest; by default all that there are.")
+    ] = None,
+    root: opt.Root = None,
+    manifests: opt.Manifests = opt.MANIFESTS,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Look at this machine and at every frame of the datasets; exit code 1 if a run would fail."""
+    from dfercli.data.manifest import find_manifest
+    from dfercli.doctor import diagnose
+
+    paths = [find_manifest(manifests, dataset)] if dataset else sorted(manifests.glob("*.csv"))
+    diagnosis = diagnose({path: root or opt.find_root(path) for path in paths})
+    if as_json:
+        print(json.dumps(diagnosis.to_dict(), indent=2))
+    else:
+        from dfercli.cli.tables import print_diagnosis
+
+        print_diagnosis(diagnosis)
+    if not diagnosis.healthy:
+        raise typer.Exit(DferError.exit_code)

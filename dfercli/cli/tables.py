@@ -7,12 +7,19 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from dfercli.doctor import Diagnosis, Finding, State
 from dfercli.engine.evaluate import PROTOCOLS
 from dfercli.metrics import FoldSummary
 from dfercli.predict import VideoPrediction, Window
 
 LABELS = {"best": "best epoch*", "last": "last epoch", "checkpoint": "checkpoint"}
 FOOTNOTE = f"* {PROTOCOLS['best']}"
+
+MARKS: dict[State, str] = {
+    "ok": "[green]ok[/]",
+    "note": "[yellow]note[/]",
+    "wrong": "[red]WRONG[/]",
+}
 
 screen = Console(highlight=False)
 
@@ -95,6 +102,27 @@ def print_prediction(prediction: VideoPrediction) -> None:
     if mean is not None:
         top = int(mean.argmax())
         screen.print(f"overall: {prediction.class_names[top]} ({mean[top]:.0%} on average)")
+
+
+def print_diagnosis(diagnosis: Diagnosis) -> None:
+    """Print what the doctor found: the machine, then each dataset."""
+    _show("machine", _findings_table(diagnosis.machine))
+    for report in diagnosis.datasets:
+        _show(
+            f"{report.name}: {report.manifest}, data in {report.root}",
+            _findings_table(report.findings),
+        )
+        if report.sheet:
+            screen.print(f"some of its frames: {report.sheet}", soft_wrap=True)
+    screen.print("all is well" if diagnosis.healthy else "a run would go wrong: see above")
+
+
+def _findings_table(findings: Sequence[Finding]) -> Table:
+    table = _table(["", "", ""], [])
+    table.show_header = False
+    for finding in findings:
+        table.add_row(MARKS[finding.state], finding.topic, finding.text)
+    return table
 
 
 def _expression_cells(window: Window, class_names: Sequence[str]) -> list[str]:

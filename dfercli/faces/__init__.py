@@ -12,6 +12,12 @@ DETECTORS = {
 """Public name of each detector, and the module whose `build_detector` makes it."""
 
 
+def find_missing_weights(name: str) -> list[str]:
+    """Name the weight files of a detector that its first use would have to fetch."""
+    missing: list[str] = import_module(DETECTORS[name]).missing_weights()
+    return missing
+
+
 def load_detector(name: str) -> Detector:
     """Make a detector by its public name.
 

@@ -1,10 +1,14 @@
 """FAN by the package face-alignment: 68 landmarks, reduced to five. It fetches weights once."""
 
 import warnings
+from pathlib import Path
+from urllib.parse import urlparse
 
 import face_alignment
 import numpy as np
 import torch
+from face_alignment.api import models_urls as fan_urls
+from face_alignment.detection.sfd.sfd_detector import models_urls as s3fd_urls
 
 from dfercli.errors import DetectorError
 from dfercli.faces.base import Face
@@ -54,6 +58,13 @@ def build_detector() -> FANDetector:
             "run once with network, or use --detector mtcnn, which carries its own"
         ) from error
     return FANDetector(network)
+
+
+def missing_weights() -> list[str]:
+    """Name the weight files that are not cached; the first use fetches them."""
+    cache = Path(torch.hub.get_dir()) / "checkpoints"
+    names = [Path(urlparse(url).path).name for url in (s3fd_urls["s3fd"], fan_urls["2DFAN-4"])]
+    return [name for name in names if not (cache / name).is_file()]
 
 
 def _to_face(box: np.ndarray, points_68: np.ndarray) -> Face:

@@ -10,6 +10,7 @@ from typing import Any
 
 import open_clip
 import torch
+from huggingface_hub import snapshot_download
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -186,6 +187,18 @@ def load_pretrained(name: str, weights: str) -> open_clip.CLIP:
             f"weights {weights!r} of {name} are neither cached nor to be fetched (no network?); "
             f"run once with network, or name a file or `random`: --weights FILE|random"
         ) from error
+
+
+def is_cached(name: str, weights: str) -> bool:
+    """Whether weights can be loaded without a network: a file, `random`, or a tag once fetched."""
+    if weights == RANDOM_WEIGHTS or Path(weights).is_file():
+        return True
+    hub = str((open_clip.get_pretrained_cfg(name, weights) or {}).get("hf_hub", ""))
+    try:
+        folder = Path(snapshot_download(hub.rpartition("/")[0], local_files_only=True))
+    except (OSError, ValueError):  # not there; no name
+        return False
+    return any(path.suffix in (".safetensors", ".bin") for path in folder.iterdir())
 
 
 def encode_prompts(model: open_clip.CLIP, name: str, prompts: Sequence[str]) -> Tensor:

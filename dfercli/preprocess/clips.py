@@ -1,0 +1,175 @@
+"""The faces of a dataset's clips: cropped in parallel processes, or adopted as they are."""
+
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+from filelock import FileLock, Timeout
+from tqdm import tqdm
+
+from dfercli.data.inspect import inspect_frames
+from dfercli.data.spec import Source
+from dfercli.errors import DataError, DetectorError, VideoError
+from dfercli.faces import load_detector
+from dfercli.faces.align import CropRecipe
+from dfercli.faces.base import Detector
+from dfercli.faces.crop import CropRecord, crop_video, read_record
+
+LOCK_FILE = ".lock"
+
+READERS = 8
+"""Threads that look at frames (our choice: disks answer several at once)."""
+
+
+@dataclass(frozen=True)
+class ClipOutcome:
+    """What became of one clip.
+
+    Attributes:
+        clip_id: Its name.
+        status: `done`, `reused`, `adopted`, `no face`, `unreadable`, or `missing`.
+        n_frames: Faces on disk; 0 for a clip that is left out.
+        detail: What is wrong.
+        record: How it was cropped; None for one that was not.
+        size: Width and height of adopted frames in pixels.
+    """
+
+    clip_id: str
+    status: str
+    n_frames: int = 0
+    detail: str = ""
+    record: CropRecord | None = None
+    size: tuple[int, int] | None = None
+
+
+def adopt_clips(sources: Sequence[Source], root: Path) -> Iterator[ClipOutcome]:
+    """Look at every frame of clips that are face crops already, and give each outcome."""
+    with ThreadPoolExecutor(READERS) as pool:
+        yield from _work(pool, sources, "frames", lambda source: _adopt_clip(source, root))
+
+
+def crop_clips(
+    sources: Sequence[Source], root: Path, faces: Path, recipe: CropRecipe, jobs: int | None = None
+) -> Iterator[ClipOutcome]:
+    """Crop videos in parallel processes and give each outcome as it comes.
+
+    Crops that are there, whole and younger than their video are taken as they are; a clip's folder
+    appears only when it is whole. So a call that was stopped goes on where it was.
+
+    Args:
+        sources: The videos.
+        root: Folder that their paths are relative to.
+        faces: Where the crops go, a folder a clip.
+        recipe: How to crop.
+        jobs: Processes; None takes one a core.
+
+    Raises:
+        DataError: Another call is cropping into the same folder.
+        DetectorError: A process died.
+    """
+    faces.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(faces / LOCK_FILE, timeout=0):
+            yield from _crop_in_processes(sources, root, faces, recipe, jobs)
+    except Timeout as error:
+        raise DataError(f"another dfer is cropping into {faces}; wait for it") from error
+
+
+def _adopt_clip(source: Source, root: Path) -> ClipOutcome:
+    if source.path is None:
+        return ClipOutcome(source.clip_id, "missing", detail="listed, and not on disk")
+    if (root / source.path).is_file():
+        return ClipOutcome(source.clip_id, "unreadable", detail="a file; frames lie in a folder")
+    state = inspect_frames(root / source.path)
+    if state.fault:
+        status = "missing" if not state.n_frames else "unreadable"
+        return ClipOutcome(source.clip_id, status, detail=f"{source.path}: {state.fault}")
+    return ClipOutcome(source.clip_id, "adopted", state.n_frames, size=state.size)
+
+
+def _crop_in_processes(
+    sources: Sequence[Source], root: Path, faces: Path, recipe: CropRecipe, jobs: int | None
+) -> Iterator[ClipOutcome]:
+    jobs = max(1, min(jobs or os.cpu_count() or 1, len(sources)))
+    spawn = multiprocessing.get_context("spawn")  # OpenCV and torch do not survive a fork
+    pool = ProcessPoolExecutor(jobs, spawn, _start_worker, (recipe, root, faces))
+    with pool:
+        try:
+            yield from _work(pool, sources, "faces", _crop_in_worker)
+        except BrokenProcessPool as error:
+            raise DetectorError(
+                "a process that crops faces died, perhaps for want of memory; "
+                "run again with fewer --jobs"
+            ) from error
+
+
+def _work(
+    pool: Executor, sources: Sequence[Source], name: str, work: Callable[[Source], ClipOutcome]
+) -> Iterator[ClipOutcome]:
+    """Give the outcomes as they come, under one progress bar."""
+    futures = [pool.submit(work, source) for source in sources]
+    try:
+        with tqdm(total=len(sources), desc=name, unit="clip", disable=None) as bar:
+            for future in as_completed(futures):
+                yield future.result()
+                bar.update()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+@dataclass
+class _Worker:
+    """What a process that crops holds; a detector cannot be sent between processes."""
+
+    recipe: CropRecipe
+    root: Path
+    faces: Path
+    detector: Detector
+
+
+_worker: _Worker | None = None
+
+
+def _start_worker(recipe: CropRecipe, root: Path, faces: Path) -> None:
+    global _worker
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # read by torch, if the detector imports it
+    cv2.setNumThreads(1)
+    _worker = _Worker(recipe, root, faces, load_detector(recipe.detector))
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that started it is killed: nobody else would."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _crop_in_worker(source: Source) -> ClipOutcome:
+    assert _worker is not None  # set by `_start_worker`
+    return crop_clip(source, _worker.root, _worker.faces, _worker.recipe.size, _worker.detector)
+
+
+def crop_clip(
+    source: Source, root: Path, faces: Path, size: int, detector: Detector
+) -> ClipOutcome:
+    """Crop one clip, unless its crops are there; an unreadable one is an outcome, no error."""
+    if source.path is None:
+        return ClipOutcome(source.clip_id, "missing", detail="listed, and not on disk")
+    video, folder = root / source.path, faces / source.clip_id
+    record, status = read_record(folder, video), "reused"
+    try:
+        if record is None:
+            record, status = crop_video(video, folder, size, detector), "done"
+    except VideoError as error:
+        return ClipOutcome(source.clip_id, "unreadable", detail=str(error))
+    if not record.n_frames:
+        return ClipOutcome(source.clip_id, "no face", detail="in no frame", record=record)
+    return ClipOutcome(source.clip_id, status, record.n_frames, record=record)

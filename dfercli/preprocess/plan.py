@@ -1,0 +1,164 @@
+"""What a call of `preprocess` will do, found out without writing anything."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from dfercli.data import load_dataset
+from dfercli.data.manifest import read_manifest
+from dfercli.data.official import name_clips
+from dfercli.data.spec import Choices, Listing, Source
+from dfercli.errors import ConfigError, DataError
+from dfercli.faces import load_detector
+from dfercli.faces.align import CropRecipe
+from dfercli.images import list_frames, read_image
+from dfercli.preprocess.clips import adopt_clips
+
+LOOKED_AT = 32
+"""Clips of which a frame is looked at to tell what frames show (our choice)."""
+
+CROP_SHARE = 0.4
+"""Share of a frame's height from which a face's box means that the frame is a crop (our choice)."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a call of `preprocess` does.
+
+    Attributes:
+        kind: Public name of the dataset's builder.
+        root: The dataset's folder.
+        manifest: Where the manifest goes; its stem becomes the dataset's name in runs.
+        listing: What the lists and folders hold.
+        recipe: How faces are cropped; None where they are adopted.
+    """
+
+    kind: str
+    root: Path
+    manifest: Path
+    listing: Listing
+    recipe: CropRecipe | None
+
+    @property
+    def official(self) -> bool:
+        """Whether the dataset comes with official lists, from which nothing may be missing."""
+        return load_dataset(self.kind).OFFICIAL is not None
+
+    @property
+    def faces(self) -> Path:
+        """Folder of the crops; the root where faces are adopted."""
+        if self.recipe is None:
+            return self.root
+        return self.root / f"faces-{self.recipe.detector}-{self.recipe.size}"
+
+    @property
+    def missing(self) -> list[str]:
+        """Clips that are listed and not on disk."""
+        return [source.clip_id for source in self.listing.sources if source.path is None]
+
+    @property
+    def deviations(self) -> list[str]:
+        """What differs from the official lists, as far as it is known without looking at frames."""
+        missing = self.missing
+        lacking = [f"{name_clips(missing)} not on disk"] if missing else []
+        return [*self.listing.deviations, *lacking]
+
+    def describe(self) -> list[str]:
+        """Say what will be done, a line each."""
+        sources = self.listing.sources
+        folds = sorted({source.test_fold for source in sources})
+        lines = [f"{self.kind} in {self.root}", *self.listing.taken]
+        lines.append(f"clips: {len(sources):,}, folds {', '.join(map(str, folds))}")
+        if self.recipe is None:
+            sizes = ", ".join(measure_sizes(_sample(sources), self.root))
+            lines.append(f"faces: adopted in place as they are; sizes in a sample: {sizes}")
+        else:
+            lines.append(f"faces: cropped by {self.recipe.detector} into {self.faces}")
+        lines.append(f"manifest: {self.manifest}")
+        return [*lines, *(f"differs: {deviation}" for deviation in self.deviations)]
+
+
+def plan_preprocess(
+    kind: str, root: Path, manifest: Path, recipe: CropRecipe, choices: Choices | None = None
+) -> Plan:
+    """Read a dataset's lists, find its media, and decide what to do; nothing is written.
+
+    Args:
+        kind: Public name of the kind of dataset.
+        root: Its folder.
+        manifest: Where the manifest will go.
+        recipe: How to crop, where there is something to crop.
+        choices: What the user chose.
+
+    Raises:
+        UnknownNameError: No such dataset or detector.
+        ConfigError: The dataset has no such media.
+        DetectorError: The detector cannot be set up here.
+        DataError: The lists do not hold together, or frames may be crops or not.
+    """
+    module, choices = load_dataset(kind), choices or Choices()
+    if choices.media is not None and choices.media not in module.MEDIA:
+        known = ", ".join(module.MEDIA) or "none"
+        raise ConfigError(f"no media {choices.media!r} in {kind} datasets; known: {known}")
+    if module.OFFICIAL is None:
+        known_folds = _known_folds(manifest, root, choices.num_folds)
+        choices = replace(choices, known_folds=known_folds)
+    listing: Listing = module.read_sources(root, choices)
+    if listing.media == "frames":
+        raise DataError(_ask_about_frames(listing, root))
+    if listing.media == "videos":
+        load_detector(recipe.detector)  # fails here rather than in every process
+    return Plan(kind, root, manifest, listing, recipe if listing.media == "videos" else None)
+
+
+def measure_sizes(sources: Sequence[Source], root: Path) -> list[str]:
+    """Give the sizes of frames as text, the most frequent first."""
+    sizes = Counter(outcome.size for outcome in adopt_clips(sources, root) if outcome.size)
+    return [f"{width}x{height} ({n:,} clips)" for (width, height), n in sizes.most_common()]
+
+
+def _ask_about_frames(listing: Listing, root: Path) -> str:
+    """Measure whether frames are face crops already, and ask."""
+    sample = _sample(listing.sources)
+    detector, shares = load_detector("mtcnn"), []
+    for source in sample:
+        frames = list_frames(root / str(source.path))
+        image_rgb = read_image(frames[len(frames) // 2])
+        heights = [face.box_xyxy[3] - face.box_xyxy[1] for face in detector.detect(image_rgb)]
+        shares.append(max(heights, default=0.0) / image_rgb.shape[0])
+    share = float(np.median(shares)) if shares else 0.0
+    sizes = ", ".join(measure_sizes(sample, root))
+    likely = "look like face crops" if share >= CROP_SHARE else "look like whole frames"
+    return (
+        f"{root} has {listing.media_name}, which {likely}: in {len(sample)} of them the face takes "
+        f"{share:.0%} of the height, sizes {sizes}; say --adopt to use them as they are, or --crop"
+    )
+
+
+def _sample(sources: Sequence[Source]) -> list[Source]:
+    """Give some of the sources that are on disk, evenly over all."""
+    there = [source for source in sources if source.path is not None]
+    chosen = np.linspace(0, len(there) - 1, min(LOOKED_AT, len(there))).round().astype(int)
+    return [there[index] for index in chosen]
+
+
+def _known_folds(manifest_path: Path, root: Path, num_folds: int) -> dict[str, int]:
+    """Give the folds of clips that an earlier manifest of the same data settled."""
+    if not manifest_path.is_file():
+        return {}
+    manifest = read_manifest(manifest_path)
+    if Path(manifest.root).is_dir() and Path(manifest.root).resolve() != root.resolve():
+        raise DataError(
+            f"{manifest_path} is the manifest of {manifest.root}, not of {root}; "
+            f"choose another --name"
+        )
+    if manifest.num_folds not in (None, num_folds):
+        raise DataError(
+            f"{manifest_path} has {manifest.num_folds} folds, not {num_folds}; "
+            f"remove it to deal the videos anew"
+        )
+    rows = manifest.rows
+    return dict(zip(rows["clip_id"], rows["test_fold"], strict=True))

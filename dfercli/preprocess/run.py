@@ -1,0 +1,173 @@
+"""The deed: faces of every clip, the manifest, and what a person should look at."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from dfercli.data.manifest import Manifest, write_manifest
+from dfercli.data.official import name_clips
+from dfercli.data.spec import Source
+from dfercli.errors import DataError
+from dfercli.faces.align import CropRecipe
+from dfercli.files import write_json
+from dfercli.preprocess.clips import ClipOutcome, adopt_clips, crop_clips
+from dfercli.preprocess.plan import Plan
+from dfercli.preprocess.review import draw_worst, write_review
+
+RECIPE_FILE = "recipe.json"
+
+REVIEW_FOLDER = "review"
+"""Beside the manifest: what a person should look at."""
+
+SHOWN_DEVIATIONS = 3
+"""Deviations that an error names, so that it stays one line (our choice)."""
+
+
+@dataclass(frozen=True)
+class PreprocessSummary:
+    """What a call of `preprocess` did.
+
+    Attributes:
+        manifest: Path of the manifest.
+        faces: Folder of the crops, or of the adopted faces.
+        counts: Clips by status.
+        left_out: Clips that are not in the manifest.
+        deviations: What every table will repeat.
+        review: List of the clips that need a look, or None if none does.
+        sheet: Picture of the worst crops, or None where nothing was cropped.
+    """
+
+    manifest: Path
+    faces: Path
+    counts: dict[str, int]
+    left_out: int
+    deviations: tuple[str, ...]
+    review: Path | None
+    sheet: Path | None
+
+
+def preprocess(
+    plan: Plan, jobs: int | None = None, allow_partial: bool = False
+) -> PreprocessSummary:
+    """Crop or adopt the face of every clip and write the manifest.
+
+    Clips that cannot be read or show no face are left out, counted and listed.
+
+    Args:
+        plan: From `plan_preprocess`.
+        jobs: Processes that crop; None takes one a core.
+        allow_partial: Go on although official lists or clips differ from what is published; the
+            manifest says so, and every table made of it.
+
+    Raises:
+        DataError: The data differs from what is published, or no clip is left.
+        DetectorError: A process that crops died.
+    """
+    if not allow_partial:
+        _refuse(plan, plan.listing.deviations)
+    outcomes = _process(plan, jobs)
+    folder = plan.manifest.parent / REVIEW_FOLDER
+    review = write_review(outcomes, folder / f"{plan.manifest.stem}.csv")
+    sheet = None
+    if plan.recipe is not None:
+        sheet = draw_worst(outcomes, plan.faces, folder / f"{plan.manifest.stem}-worst.png")
+    lost = [outcome.clip_id for outcome in outcomes if not outcome.n_frames]
+    if len(lost) == len(outcomes):
+        raise DataError(f"no face in any clip of {plan.root}; see {review}")
+    deviations = list(plan.listing.deviations)
+    if lost and plan.official:
+        deviations.append(f"without {name_clips(lost)}, see {review}")
+        if not allow_partial:
+            _refuse(plan, deviations)
+    marks = (*deviations, *plan.listing.remarks)
+    write_manifest(_build_manifest(plan, outcomes, marks), plan.manifest)
+    counts = Counter(outcome.status for outcome in outcomes)
+    return PreprocessSummary(
+        plan.manifest, plan.faces, dict(counts), len(lost), marks, review, sheet
+    )
+
+
+def _refuse(plan: Plan, deviations: Sequence[str]) -> None:
+    """Raise an error that names the first deviations, if there are any."""
+    if deviations:
+        more = len(deviations) - SHOWN_DEVIATIONS
+        shown = "; ".join(deviations[:SHOWN_DEVIATIONS]) + f"; {more} more" * (more > 0)
+        raise DataError(
+            f"{plan.kind} in {plan.root} is not the official set: {shown}; "
+            f"--allow-partial goes on and marks the manifest and its tables as partial"
+        )
+
+
+def _process(plan: Plan, jobs: int | None) -> list[ClipOutcome]:
+    """Give the outcome of every clip, in the order of the sources."""
+    sources = plan.listing.sources
+    if plan.recipe is None:
+        outcomes = adopt_clips(sources, plan.root)
+    else:
+        _settle_recipe(plan.faces, plan.recipe)
+        outcomes = crop_clips(sources, plan.root, plan.faces, plan.recipe, jobs)
+    found = {outcome.clip_id: outcome for outcome in outcomes}
+    return [found[source.clip_id] for source in sources]
+
+
+def _build_manifest(
+    plan: Plan, outcomes: Sequence[ClipOutcome], deviations: tuple[str, ...]
+) -> Manifest:
+    pairs = zip(plan.listing.sources, outcomes, strict=True)
+    kept = [(source, outcome) for source, outcome in pairs if outcome.n_frames]
+    rows = pd.DataFrame(
+        {
+            "clip_id": [source.clip_id for source, _ in kept],
+            "path": [_crop_path(plan, source) for source, _ in kept],
+            "n_frames": [outcome.n_frames for _, outcome in kept],
+            "label": [source.class_name for source, _ in kept],
+            "test_fold": [source.test_fold for source, _ in kept],
+        }
+    )
+    if plan.listing.sources[0].group is not None:
+        rows["group"] = [source.group for source, _ in kept]
+    if plan.recipe is not None:
+        rows["coverage"] = [o.record.coverage if o.record else None for _, o in kept]
+    return Manifest(
+        plan.manifest.stem,
+        rows,
+        plan.listing.class_names,
+        _describe_crop(plan, outcomes),
+        _portable(plan.root),
+        plan.listing.num_folds,
+        kind=plan.kind,
+        deviations=deviations,
+    )
+
+
+def _crop_path(plan: Plan, source: Source) -> str:
+    return f"{plan.faces.name}/{source.clip_id}" if plan.recipe else str(source.path)
+
+
+def _describe_crop(plan: Plan, outcomes: Sequence[ClipOutcome]) -> dict[str, Any]:
+    """Say how the faces were cropped: by our recipe, or by the dataset's authors."""
+    if plan.recipe is not None:
+        return asdict(plan.recipe)
+    sizes = Counter(outcome.size for outcome in outcomes if outcome.size)
+    width, height = sizes.most_common(1)[0][0]
+    size = f"{width}x{height}" if len(sizes) == 1 else "several"
+    return {"adopted": f"{plan.kind} {plan.listing.media_name}", "size": size}
+
+
+def _portable(root: Path) -> str:
+    """Name the root relative to the working folder where it lies below it, else in full."""
+    resolved, here = root.resolve(), Path.cwd().resolve()
+    return (resolved.relative_to(here) if resolved.is_relative_to(here) else resolved).as_posix()
+
+
+def _settle_recipe(faces: Path, recipe: CropRecipe) -> None:
+    """Keep the recipe beside the crops, and never mix crops of two recipes."""
+    path = faces / RECIPE_FILE
+    if path.is_file() and json.loads(path.read_text(encoding="utf-8")) != asdict(recipe):
+        raise DataError(f"{faces} holds crops of another recipe; remove it to crop again")
+    write_json(path, asdict(recipe))

@@ -1,0 +1,54 @@
+"""Contact sheets: many small pictures with captions in one file."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from dfercli.files import replacing
+
+TILE_PX = 168
+CAPTION_PX = 36
+PER_ROW = 8
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A picture on a contact sheet.
+
+    Attributes:
+        image_rgb: (H, W, 3) uint8.
+        caption: Up to two lines below it.
+    """
+
+    image_rgb: np.ndarray
+    caption: str
+
+
+def draw_sheet(tiles: Sequence[Tile], path: Path) -> None:
+    """Draw a contact sheet, `PER_ROW` pictures a row, as one PNG."""
+    num_rows = -(-len(tiles) // PER_ROW)
+    height_px = TILE_PX + CAPTION_PX
+    sheet = Image.new("RGB", (PER_ROW * TILE_PX, num_rows * height_px), "white")
+    draw = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(12)
+    for index, tile in enumerate(tiles):
+        left, top = index % PER_ROW * TILE_PX, index // PER_ROW * height_px
+        picture = Image.fromarray(tile.image_rgb)
+        picture.thumbnail((TILE_PX - 4, TILE_PX - 4))
+        sheet.paste(picture, (left + 2, top + 2))
+        lines = [_shorten(line, font) for line in tile.caption.split("\n")]
+        draw.multiline_text((left + 3, top + TILE_PX), "\n".join(lines), "black", font, spacing=2)
+    with replacing(path) as partial:
+        sheet.save(partial, format="PNG")
+
+
+def _shorten(text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont) -> str:
+    """Cut the beginning off a text that is wider than a tile: names differ at their end."""
+    if font.getlength(text) <= TILE_PX - 6:
+        return text
+    while text and font.getlength(f"...{text}") > TILE_PX - 6:
+        text = text[1:]
+    return f"...{text}"
