@@ -1,13 +1,15 @@
 """One face through a video: linked from frame to frame by overlap, never chosen frame by frame."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
-from dfercli.faces.align import crop_face
+from dfercli.faces.align import TEMPLATE, crop_face, similarity_transform
 from dfercli.faces.base import Detector, Face, box_iou
+from dfercli.faces.keyframes import ROUNDING_S, search_frames
 from dfercli.video import Frame, read_frames
 
 MIN_IOU = 0.3
@@ -19,18 +21,23 @@ MAX_GAP_S = 1.0
 MIN_REJOINED = 3
 """Faces that a track must have to take over from another (our choice)."""
 
+SHORT_GAP_S = 0.4
+"""Longest time between two detections that is filled, where faces are carried (our choice)."""
+
 
 @dataclass
 class Track:
     """One face over time.
 
     Attributes:
-        faces: The face by index of its frame.
+        faces: The face by index of its frame, where it was detected.
         last_time_s: When it was last seen.
+        carried: The face by index of its frame, where it is interpolated between detections.
     """
 
     faces: dict[int, Face] = field(default_factory=dict)
     last_time_s: float = 0.0
+    carried: dict[int, Face] = field(default_factory=dict)
 
     @property
     def last_face(self) -> Face:
@@ -50,7 +57,7 @@ class Track:
     @property
     def presence(self) -> float:
         """Area summed over frames: large for a face that is near and stays."""
-        return sum(face.area for face in self.faces.values())
+        return sum(face.area for face in (*self.faces.values(), *self.carried.values()))
 
 
 @dataclass(frozen=True)
@@ -58,21 +65,37 @@ class FollowedFace:
     """The main face of a video, and how much of the video shows it.
 
     Attributes:
-        faces: The face by index of its frame; empty when there is none.
-        times_s: Times of the frames that were searched.
+        faces: The face by index of its frame, detected or carried; empty when there is none.
+        times_s: Times of all frames.
+        num_searched: Frames that the detector has seen.
+        interpolated: Frames searched without success in a short gap, where the face is carried.
+        score: Median score of the detections; 0 without any.
+        jitter: How restless the landmarks are, see `measure_jitter`.
+        rival: Presence of the largest other track in view at the same time, as a share of the main
+            face's; 0 without one, near 1 where it is hardly clear whom the video shows.
     """
 
     faces: dict[int, Face]
     times_s: tuple[float, ...]
+    num_searched: int = 0
+    interpolated: int = 0
+    score: float = 0.0
+    jitter: float = 0.0
+    rival: float = 0.0
 
     @property
     def num_frames(self) -> int:
-        """Frames that were searched."""
+        """All frames, searched or not."""
         return len(self.times_s)
 
     @property
+    def skipped(self) -> int:
+        """Frames without the face."""
+        return self.num_frames - len(self.faces)
+
+    @property
     def duration_s(self) -> float:
-        """Time from the first searched frame to the end of the last."""
+        """Time from the first frame to the end of the last."""
         if self.num_frames < 2:
             return 0.0
         shown_s = self.times_s[-1] - self.times_s[0]
@@ -80,7 +103,7 @@ class FollowedFace:
 
     @property
     def coverage(self) -> float:
-        """Share of the searched frames in which the face was found."""
+        """Share of the frames that have the face."""
         return len(self.faces) / self.num_frames if self.num_frames else 0.0
 
 
@@ -89,55 +112,135 @@ class FaceCrop:
     """An aligned face.
 
     Attributes:
-        frame_index: The frame it comes from.
-        time_s: Time of that frame.
+        time_s: Time of the frame that it comes from.
         image_rgb: (size, size, 3) uint8.
     """
 
-    frame_index: int
     time_s: float
     image_rgb: np.ndarray
 
 
 def follow_main_face(
-    path: Path, detector: Detector, max_fps: float | None = None, rejoin: bool = False
+    path: Path,
+    detector: Detector,
+    max_fps: float | None = None,
+    rejoin: bool = False,
+    carry_s: float = 0.0,
 ) -> FollowedFace:
     """Search a video for the one face that is largest and longest in it.
 
-    Frames are not kept, so that memory does not grow with the video.
+    Frames are not kept, so that memory does not grow with the video but by landmarks.
 
     Args:
-        path: A video file.
+        path: A video file, or a folder of frames.
         detector: Finds faces in single frames.
-        max_fps: Frames searched a second; None searches all.
+        max_fps: Frames taken a second; None takes all.
         rejoin: Where the face is lost, as at a cut, take up the largest of the others, so that
             each moment has its main face. It may be another person's.
+        carry_s: Longest time between key frames, up to `SHORT_GAP_S`. Between them frames are
+            searched only where the face changes; elsewhere it is carried, and so it is over short
+            gaps. 0 searches every frame and carries nothing.
 
     Raises:
         VideoError: The video cannot be read.
     """
     tracks: list[Track] = []
-    times_s = []
-    for frame in read_frames(path, max_fps):
-        link_faces(tracks, frame, detector.detect(frame.image_rgb))
-        times_s.append(frame.time_s)
+    times_s: dict[int, float] = {}
+    searched = []
+    for frame, faces in search_frames(read_frames(path, max_fps), detector, carry_s):
+        times_s[frame.index] = frame.time_s
+        if faces is not None:
+            searched.append(frame.index)
+            link_faces(tracks, frame, faces)
+    if carry_s:
+        for track in tracks:
+            track.carried = fill_gaps(track.faces, times_s)
     ranked = sorted(tracks, key=lambda track: -track.presence)
-    faces = join_tracks(ranked) if rejoin else dict(ranked[0].faces if ranked else {})
-    return FollowedFace(faces, tuple(times_s))
+    chosen = join_tracks(ranked) if rejoin else ranked[:1]
+    found = {index: face for track in chosen for index, face in track.faces.items()}
+    carried = {index: face for track in chosen for index, face in track.carried.items()}
+    return FollowedFace(
+        faces=dict(sorted({**carried, **found}.items())),
+        times_s=tuple(times_s.values()),
+        num_searched=len(searched),
+        interpolated=len(carried.keys() & set(searched)),
+        score=float(np.median([face.score for face in found.values()])) if found else 0.0,
+        jitter=measure_jitter(found, searched, times_s),
+        rival=_measure_rival(ranked),
+    )
 
 
-def join_tracks(ranked: Iterable[Track]) -> dict[int, Face]:
-    """Join tracks that are never in view together into one face at a time, the first first.
+def fill_gaps(faces: Mapping[int, Face], times_s: Mapping[int, float]) -> dict[int, Face]:
+    """Interpolate one face, linearly in time, between detections `SHORT_GAP_S` apart at most.
+
+    Args:
+        faces: The detections by index of their frame, in order.
+        times_s: Times of all frames by index.
+
+    Returns:
+        The faces of the frames between; longer gaps stay empty.
+    """
+    filled = {}
+    for (start, first), (end, last) in pairwise(faces.items()):
+        gap_s = times_s[end] - times_s[start]
+        if gap_s > SHORT_GAP_S + ROUNDING_S:
+            continue
+        for index in range(start + 1, end):
+            if index in times_s:
+                share = (times_s[index] - times_s[start]) / gap_s
+                filled[index] = _blend(first, last, share)
+    return filled
+
+
+def _blend(first: Face, last: Face, share: float) -> Face:
+    """Give the face at a share in [0, 1] of the way from one to another."""
+    return Face(
+        box_xyxy=(1 - share) * first.box_xyxy + share * last.box_xyxy,
+        landmarks_xy=(1 - share) * first.landmarks_xy + share * last.landmarks_xy,
+        score=(1 - share) * first.score + share * last.score,
+    )
+
+
+def measure_jitter(
+    found: Mapping[int, Face], searched: Sequence[int], times_s: Mapping[int, float]
+) -> float:
+    """Give how restless detections are, in shares of the crop's side; motion counts a little too.
+
+    A detection counts if the frames searched before and after it have one as well: by the mean
+    distance of its landmarks from the straight line, in time, between theirs. Of these the median,
+    0 without any. Our choice.
+    """
+    distances = []
+    for before, here, after in zip(searched, searched[1:], searched[2:], strict=False):
+        if before in found and here in found and after in found:
+            share = (times_s[here] - times_s[before]) / (times_s[after] - times_s[before])
+            landmarks_xy = found[here].landmarks_xy
+            line_xy = _blend(found[before], found[after], share).landmarks_xy
+            scale = np.hypot(*similarity_transform(landmarks_xy, TEMPLATE)[:, 0])
+            distances.append(scale * np.linalg.norm(landmarks_xy - line_xy, axis=1).mean())
+    return float(np.median(distances)) if distances else 0.0
+
+
+def _measure_rival(ranked: Sequence[Track]) -> float:
+    """Give the presence of the second track in view with the first, as a share of the first's."""
+    if not ranked or not ranked[0].presence:
+        return 0.0
+    main, *others = ranked
+    shared = (other for other in others if other.start <= main.end and other.end >= main.start)
+    return max((other.presence for other in shared), default=0.0) / main.presence
+
+
+def join_tracks(ranked: Iterable[Track]) -> list[Track]:
+    """Choose tracks that are never in view together, the first first; give them in order of time.
 
     Tracks of under `MIN_REJOINED` faces are left out: they are often no faces at all.
     """
     joined: list[Track] = []
     for track in ranked:
         apart = all(track.end < other.start or track.start > other.end for other in joined)
-        if not joined or (apart and len(track.faces) >= MIN_REJOINED):
+        if not joined or (apart and len(track.faces) + len(track.carried) >= MIN_REJOINED):
             joined.append(track)
-    joined.sort(key=lambda track: track.start)
-    return {index: face for track in joined for index, face in track.faces.items()}
+    return sorted(joined, key=lambda track: track.start)
 
 
 def link_faces(tracks: list[Track], frame: Frame, faces: Iterable[Face]) -> None:
@@ -169,4 +272,4 @@ def crop_followed_face(
         face = followed.faces.get(frame.index)
         if face is not None:
             crop = crop_face(frame.image_rgb, face.landmarks_xy, size)
-            yield FaceCrop(frame.index, frame.time_s, crop)
+            yield FaceCrop(frame.time_s, crop)

@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from dfercli.faces.align import TEMPLATE, CropRecipe, crop_face, similarity_transform
+from dfercli.faces.align import (
+    TEMPLATE,
+    TEMPLATE_VERSION,
+    CropRecipe,
+    crop_face,
+    similarity_transform,
+)
 
 SIZE = 224
 
@@ -117,5 +123,5 @@ def test_beyond_the_image_its_edge_is_repeated():
 
 def test_a_recipe_names_all_that_makes_a_crop():
     recipe = CropRecipe("mtcnn")
-    assert recipe == CropRecipe("mtcnn", size=224, template="loose-five-points", version=1)
+    assert recipe == CropRecipe("mtcnn", 224, "loose-five-points", version=TEMPLATE_VERSION)
     assert recipe != CropRecipe("face-alignment")

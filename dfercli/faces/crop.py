@@ -1,0 +1,126 @@
+"""The crops of one video on disk, and the record beside them of how they came about."""
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import cv2
+
+from dfercli.errors import VideoError
+from dfercli.faces.base import Detector
+from dfercli.faces.keyframes import KEY_STEP_S
+from dfercli.faces.track import FollowedFace, crop_followed_face, follow_main_face
+from dfercli.files import replacing, write_json
+from dfercli.images import write_image
+from dfercli.video import count_declared
+
+RECORD_FILE = "crop.json"
+
+
+@dataclass(frozen=True)
+class CropRecord:
+    """How one video was cropped. Shares have four decimals, so that records can be compared.
+
+    Attributes:
+        n_frames: Crops on disk; 0 where no face was found.
+        video_frames: Frames that were decoded.
+        declared_frames: Frames that the container promises; 0 where it does not.
+        interpolated: Frames searched without success in a short gap; their crops are interpolated.
+        skipped: Frames without a crop.
+        coverage: Share of the frames that have a crop.
+        score: Median score of the detections.
+        jitter: How restless the landmarks are, in shares of the crop's side.
+        rival: Presence of the largest other face in view at the same time, as a share of its own.
+        video_bytes: Size of the video file, or of a folder of frames the number of its images.
+    """
+
+    n_frames: int
+    video_frames: int
+    declared_frames: int
+    interpolated: int
+    skipped: int
+    coverage: float
+    score: float
+    jitter: float
+    rival: float
+    video_bytes: int
+
+
+def crop_video(video: Path, folder: Path, size: int, detector: Detector) -> CropRecord:
+    """Write the main face of a video to `000001.jpg` and on, and its record, as a whole.
+
+    The same video gives the same bytes. Where no face is found the folder holds the record alone,
+    so that the video is not searched again.
+
+    Args:
+        video: A video file, or a folder of frames.
+        folder: Where the crops go; what was there is replaced.
+        size: Side of the crops in pixels.
+        detector: Finds faces in single frames.
+
+    Raises:
+        VideoError: The video cannot be read, or the detector stumbles over it.
+    """
+    try:
+        followed = follow_main_face(video, detector, carry_s=KEY_STEP_S)
+        record = _make_record(video, followed)
+        with replacing(folder) as partial:
+            partial.mkdir(parents=True)
+            if followed.faces:
+                for number, crop in enumerate(crop_followed_face(video, followed, size), start=1):
+                    write_image(partial / _name_crop(number), crop.image_rgb)
+            write_json(partial / RECORD_FILE, asdict(record))
+    except cv2.error as error:
+        raise VideoError(f"cannot crop {video}: {str(error).strip().splitlines()[-1]}") from error
+    return record
+
+
+def read_record(folder: Path, video: Path) -> CropRecord | None:
+    """Give the record of a video's crops, or None where they have to be made again.
+
+    They have to if the record or a crop is missing, harmed or too many, or if the video is gone, of
+    another size, or newer than they are.
+    """
+    try:
+        values = json.loads((folder / RECORD_FILE).read_text(encoding="utf-8"))
+        kinds = {field.name: field.type for field in fields(CropRecord)}
+        if not isinstance(values, dict) or {k: type(v) for k, v in values.items()} != kinds:
+            return None
+        record = CropRecord(**values)
+        sizes = {path.name: path.stat().st_size for path in folder.glob("*.jpg")}
+        young = folder.stat().st_mtime_ns >= _newest_ns(video)
+        same = record.video_bytes == _measure_video(video)
+    except (OSError, ValueError):
+        return None
+    expected = {_name_crop(number) for number in range(1, record.n_frames + 1)}
+    return record if young and same and sizes.keys() == expected and all(sizes.values()) else None
+
+
+def _make_record(video: Path, followed: FollowedFace) -> CropRecord:
+    return CropRecord(
+        n_frames=len(followed.faces),
+        video_frames=followed.num_frames,
+        declared_frames=count_declared(video),
+        interpolated=followed.interpolated,
+        skipped=followed.skipped,
+        coverage=round(followed.coverage, 4),
+        score=round(followed.score, 4),
+        jitter=round(followed.jitter, 4),
+        rival=round(followed.rival, 4),
+        video_bytes=_measure_video(video),
+    )
+
+
+def _name_crop(number: int) -> str:
+    return f"{number:06d}.jpg"
+
+
+def _measure_video(video: Path) -> int:
+    """Give a file's bytes, or the number of a folder's images."""
+    return count_declared(video) if video.is_dir() else video.stat().st_size
+
+
+def _newest_ns(video: Path) -> int:
+    """Give when a file, or a folder or anything in it, was changed last."""
+    within = video.iterdir() if video.is_dir() else ()
+    return max(path.stat().st_mtime_ns for path in (video, *within))
