@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from dfercli.errors import VideoError
-from dfercli.images import write_image
 from dfercli.video import FALLBACK_FPS, count_declared, read_frames, write_video
 
 LOSS = 6
@@ -126,61 +125,10 @@ def test_a_file_that_is_no_whole_video_is_refused(video, tmp_path, kind):
     assert str(caught.value) == expected
 
 
-@pytest.fixture
-def folder(tmp_path):
-    """12 plain frames as images whose order by name is not their order."""
-    folder = tmp_path / "frames"
-    folder.mkdir()
-    for index, image_rgb in enumerate(_plain_frames(12)):
-        write_image(folder / f"{index + 1}.png", image_rgb)
-    return folder
-
-
-def test_a_folder_of_frames_is_a_video_at_the_assumed_rate(folder):
-    frames = list(read_frames(folder))
-    assert [frame.index for frame in frames] == list(range(12))
-    assert [frame.time_s for frame in frames] == [i / FALLBACK_FPS for i in range(12)]
-    for frame, written in zip(frames, _plain_frames(12), strict=True):
-        assert np.array_equal(frame.image_rgb, written)
-
-
-@pytest.mark.parametrize(
-    ("max_fps", "indices"), [(5, [0, 5, 10]), (10, [0, 3, 5, 8, 10]), (100, list(range(12)))]
-)
-def test_a_folder_is_thinned_like_a_file(folder, max_fps, indices):
-    frames = list(read_frames(folder, max_fps))
-    assert [frame.index for frame in frames] == indices
-    assert [frame.image_rgb[0, 0, 0] for frame in frames] == [100 + 10 * i for i in indices]
-
-
-def test_an_image_of_a_folder_that_cannot_be_read_is_named(folder):
-    path = folder / "3.png"
-    path.write_bytes(path.read_bytes()[:-10])
-    frames = read_frames(folder)
-    assert [next(frames).index, next(frames).index] == [0, 1]
-    with pytest.raises(VideoError) as caught:
-        next(frames)
-    assert str(caught.value) == f"cannot read {path}: cut off"
-
-
-@pytest.mark.parametrize("content", [None, "notes.txt", "take.mp4"])
-def test_a_folder_without_images_is_no_video(tmp_path, content):
-    folder = tmp_path / "folder"
-    folder.mkdir()
-    if content:
-        (folder / content).write_bytes(b"")
-    with pytest.raises(VideoError) as caught:
-        list(read_frames(folder))
-    expected = f"no frames in {folder}; a video is a file, or a folder of its frames"
-    assert str(caught.value) == expected
-    assert count_declared(folder) == 0
-
-
 @pytest.mark.parametrize("name", ["a.mp4", "a.avi"])
-def test_the_promised_frames_are_counted(tmp_path, folder, name):
+def test_the_promised_frames_are_counted(tmp_path, name):
     write_video(tmp_path / name, _plain_frames(7), fps=10.0)
     assert count_declared(tmp_path / name) == 7
-    assert count_declared(folder) == 12
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no video"])
