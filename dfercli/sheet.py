@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from dfercli.files import replacing
 
@@ -36,8 +36,7 @@ def draw_sheet(tiles: Sequence[Tile], path: Path) -> None:
     font = ImageFont.load_default(12)
     for index, tile in enumerate(tiles):
         left, top = index % PER_ROW * TILE_PX, index // PER_ROW * height_px
-        picture = Image.fromarray(tile.image_rgb)
-        picture.thumbnail((TILE_PX - 4, TILE_PX - 4))
+        picture = ImageOps.contain(Image.fromarray(tile.image_rgb), (TILE_PX - 4, TILE_PX - 4))
         sheet.paste(picture, (left + 2, top + 2))
         lines = [_shorten(line, font) for line in tile.caption.split("\n")]
         draw.multiline_text((left + 3, top + TILE_PX), "\n".join(lines), "black", font, spacing=2)

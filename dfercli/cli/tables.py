@@ -6,6 +6,7 @@ from typing import Any
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from dfercli.doctor import Diagnosis, Finding, State
 from dfercli.engine.evaluate import PROTOCOLS
@@ -113,7 +114,7 @@ def print_diagnosis(diagnosis: Diagnosis) -> None:
             _findings_table(report.findings),
         )
         if report.sheet:
-            screen.print(f"some of its frames: {report.sheet}", soft_wrap=True)
+            screen.print(f"some of its frames: {report.sheet}", markup=False, soft_wrap=True)
     screen.print("all is well" if diagnosis.healthy else "a run would go wrong: see above")
 
 
@@ -121,7 +122,7 @@ def _findings_table(findings: Sequence[Finding]) -> Table:
     table = _table(["", "", ""], [])
     table.show_header = False
     for finding in findings:
-        table.add_row(MARKS[finding.state], finding.topic, finding.text)
+        table.add_row(MARKS[finding.state], finding.topic, Text(finding.text))
     return table
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from dfercli.errors import ConfigError
 
-TEMPLATE_VERSION = 1
+TEMPLATE_VERSION = 2
 """Counts up when the template or the way of cropping changes, so that old crops are known."""
 
 MIN_SIZE = 16

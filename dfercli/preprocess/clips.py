@@ -171,5 +171,5 @@ def crop_clip(
     except VideoError as error:
         return ClipOutcome(source.clip_id, "unreadable", detail=str(error))
     if not record.n_frames:
-        return ClipOutcome(source.clip_id, "no face", detail="in no frame", record=record)
+        return ClipOutcome(source.clip_id, "no face", detail="no face in any frame", record=record)
     return ClipOutcome(source.clip_id, status, record.n_frames, record=record)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from dfercli.data.inspect import SHORT_CLIP
 from dfercli.faces.crop import CropRecord
 from dfercli.files import write_text
 from dfercli.images import list_frames, read_image
@@ -36,6 +37,8 @@ def find_doubts(outcome: ClipOutcome) -> list[str]:
     if not outcome.n_frames or record is None:
         return [outcome.detail] if outcome.detail else []
     doubts = []
+    if record.n_frames < SHORT_CLIP:
+        doubts.append(f"only {record.n_frames} frame{'s' * (record.n_frames > 1)}")
     if record.coverage < MIN_COVERAGE:
         doubts.append(f"face in {record.coverage:.0%} of the frames")
     if record.score < MIN_SCORE:
@@ -68,7 +71,8 @@ def write_review(outcomes: Iterable[ClipOutcome], path: Path) -> Path | None:
 def _row(outcome: ClipOutcome, reason: str) -> dict[str, object]:
     record = outcome.record
     figures = {} if record is None else {name: getattr(record, name) for name in FIGURES}
-    row = {"clip_id": outcome.clip_id, "status": outcome.status, "n_frames": outcome.n_frames}
+    status = "kept" if outcome.n_frames else outcome.status  # alike, done now or reused
+    row = {"clip_id": outcome.clip_id, "status": status, "n_frames": outcome.n_frames}
     return row | {name: figures.get(name, "") for name in FIGURES} | {"reason": reason}
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from dfercli.data.clips import check_frames
 from dfercli.data.manifest import COLUMNS, Manifest, read_manifest, write_manifest
+from dfercli.data.spec import Choices
 from dfercli.demo import draw_video
 from dfercli.drawing import make_person
 from dfercli.errors import DataError, DferError
@@ -22,7 +23,7 @@ from dfercli.faces import load_detector
 from dfercli.faces.align import TEMPLATE, CropRecipe
 from dfercli.files import write_json
 from dfercli.images import list_frames, read_image
-from dfercli.preprocess import preprocess
+from dfercli.preprocess import plan_preprocess, preprocess
 from dfercli.video import write_video
 
 RECIPE = CropRecipe("mtcnn", size=112)
@@ -69,12 +70,28 @@ def _crops(*clip_ids):
     return {f"{FACES}/{clip_id}/{i:06d}.jpg" for clip_id in clip_ids for i in (1, 2, 3, 4)}
 
 
+def _records(*clip_ids):
+    return {f"{FACES}/{clip_id}/crop.json" for clip_id in clip_ids}
+
+
+class _Threads(ThreadPoolExecutor):
+    """A pool of threads that is made as a pool of processes is."""
+
+    def __init__(self, jobs, context, initializer, initargs):
+        super().__init__(jobs, initializer=initializer, initargs=initargs)
+
+
+def _preprocess(root, manifest, jobs=1, num_folds=2, recipe=RECIPE, kind="folder"):
+    plan = plan_preprocess(kind, root, manifest, recipe, Choices(num_folds=num_folds))
+    return preprocess(plan, jobs)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _in_threads():
     """Crop in threads, all but once: to start processes takes seconds."""
     num_threads = cv2.getNumThreads()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("dfercli.preprocess.ProcessPoolExecutor", ThreadPoolExecutor)
+        patch.setattr("dfercli.preprocess.clips.ProcessPoolExecutor", _Threads)
         yield
     cv2.setNumThreads(num_threads)
 
@@ -88,7 +105,7 @@ def first(tmp_path_factory):
     (root / "p0" / "garbage.mp4").write_bytes(b"no video")
     _paint_wall(root / "p1" / "wall.mp4")
     _write_labels(root, [*GOOD[:2], *BAD, *GOOD[2:]])
-    summary = preprocess("folder", root, root / "mine.csv", RECIPE, jobs=1, num_folds=2)
+    summary = _preprocess(root, root / "mine.csv")
     return root, summary
 
 
@@ -103,17 +120,19 @@ def _copy(root, tmp_path):
 def test_exactly_these_files_are_written(first):
     root, summary = first
     videos = {f"{clip_id}.mp4" for clip_id in (*GOOD, "p0/garbage", "p1/wall")}
-    lists = {"labels.csv", "mine.csv", "mine.json", f"{FACES}/recipe.json", f"{FACES}/skipped.csv"}
-    assert set(_files(root)) == videos | lists | _crops(*GOOD)
+    lists = {"labels.csv", "mine.csv", "mine.json", f"{FACES}/recipe.json", f"{FACES}/.lock"}
+    review = {"review/mine.csv", "review/mine-worst.png"}
+    crops = _crops(*GOOD) | _records(*GOOD, "p1/wall")
+    assert set(_files(root)) == videos | lists | review | crops
     assert (summary.manifest, summary.faces) == (root / "mine.csv", root / FACES)
 
 
 def test_the_manifest_holds_the_good_videos(first):
     root, _ = first
     manifest = read_manifest(root / "mine.csv")
-    assert manifest.rows.columns.tolist() == [*COLUMNS, "group"]
+    assert manifest.rows.columns.tolist() == [*COLUMNS, "group", "coverage"]
     assert manifest.rows.drop(columns="test_fold").to_numpy().tolist() == [
-        [clip_id, f"{FACES}/{clip_id}", NUM_FRAMES, Path(clip_id).stem, clip_id[:2]]
+        [clip_id, f"{FACES}/{clip_id}", NUM_FRAMES, Path(clip_id).stem, clip_id[:2], 1.0]
         for clip_id in GOOD
     ]
     folds = manifest.rows["test_fold"].tolist()
@@ -127,22 +146,31 @@ def test_the_manifest_holds_the_good_videos(first):
 def test_bad_videos_are_counted_and_listed_while_the_others_are_done(first):
     root, summary = first
     assert summary.counts == {"done": 4, "unreadable": 2, "no face": 1}
-    assert summary.skipped == root / FACES / "skipped.csv"
-    rows = list(csv.DictReader(summary.skipped.read_text(encoding="utf-8").splitlines()))
-    assert {row["clip_id"]: row["status"] for row in rows} == BAD
-    assert [row["detail"] for row in rows] == [
+    assert summary.left_out == 3
+    assert summary.review == root / "review" / "mine.csv"
+    rows = list(csv.DictReader(summary.review.read_text(encoding="utf-8").splitlines()))
+    listed = {row["clip_id"]: row for row in rows if row["clip_id"] in BAD}
+    assert {clip_id: row["status"] for clip_id, row in listed.items()} == BAD
+    assert [row["reason"] for row in listed.values()] == [
         f"cannot read {root / 'p0/garbage.mp4'}: "
         "no frame can be decoded; is it a video, and whole?",
         f"no video at {root / 'p1/missing.mp4'}; check the path",
-        "in no frame",
+        "no face in any frame",
     ]
+
+
+def test_a_clip_of_few_frames_needs_a_look(first):
+    rows = pd.read_csv(first[1].review, keep_default_na=False)
+    short = rows[~rows["clip_id"].isin(BAD)]
+    assert set(short["clip_id"]) == set(GOOD)
+    assert set(short["reason"]) == {f"only {NUM_FRAMES} frames"}
 
 
 def test_processes_do_the_same(first, tmp_path, monkeypatch):
     root = _copy(first[0], tmp_path)
     shutil.rmtree(root / FACES)
-    monkeypatch.setattr("dfercli.preprocess.ProcessPoolExecutor", ProcessPoolExecutor)
-    summary = preprocess("folder", root, root / "mine.csv", RECIPE, jobs=2, num_folds=2)
+    monkeypatch.setattr("dfercli.preprocess.clips.ProcessPoolExecutor", ProcessPoolExecutor)
+    summary = _preprocess(root, root / "mine.csv", jobs=2)
     assert summary.counts == first[1].counts
     assert set(_files(root)) == set(_files(first[0]))
     for path in ("mine.csv", *_crops(*GOOD)):
@@ -173,11 +201,11 @@ def test_a_second_call_does_only_what_is_new(first, tmp_path):
     _leave_half(root / FACES / "p0" / ".surprise.partial")
     _draw(root / "p2" / "anger.mp4", 2, "anger")
     _write_labels(root, ["p2/anger", *GOOD[::-1]])
-    summary = preprocess("folder", root, root / "mine.csv", RECIPE, jobs=1, num_folds=2)
+    summary = _preprocess(root, root / "mine.csv")
     assert summary.counts == {"reused": 2, "done": 3}
-    assert summary.skipped is None
+    assert summary.left_out == 0
     after = _files(root)
-    assert not [path for path in after if "partial" in path or "skipped" in path]
+    assert not [path for path in after if "partial" in path]
     assert {path for path in after if path.endswith(".jpg")} == _crops("p2/anger", *GOOD)
     old = _crops("p0/neutral", "p1/surprise")
     assert {path: after[path] for path in old} == {path: before[path] for path in old}
@@ -191,10 +219,10 @@ def test_a_dataset_without_any_face_is_an_error(tmp_path):
     _paint_wall(tmp_path / "p0" / "wall.mp4")
     _write_labels(tmp_path, ["p0/wall"])
     with pytest.raises(DataError) as caught:
-        preprocess("folder", tmp_path, tmp_path / "mine.csv", RECIPE, jobs=1, num_folds=1)
-    skipped = tmp_path / FACES / "skipped.csv"
-    assert str(caught.value) == f"no face was found in any video of {tmp_path}; see {skipped}"
-    assert skipped.read_text(encoding="utf-8").splitlines()[1] == "p0/wall,no face,in no frame"
+        _preprocess(tmp_path, tmp_path / "mine.csv", num_folds=1)
+    review = tmp_path / "review" / "mine.csv"
+    assert str(caught.value) == f"no face in any clip of {tmp_path}; see {review}"
+    assert "p0/wall,no face" in review.read_text(encoding="utf-8")
     assert not (tmp_path / "mine.csv").exists()
 
 
@@ -217,11 +245,11 @@ def test_what_cannot_be_done_is_refused_first(tmp_path, dataset, recipe, num_fol
     write_manifest(manifest, tmp_path / "mine.csv")
     before = _files(tmp_path)
     with pytest.raises(DferError, match=message):
-        preprocess(dataset, tmp_path, tmp_path / "mine.csv", recipe, 1, num_folds)
+        _preprocess(tmp_path, tmp_path / "mine.csv", 1, num_folds, recipe, dataset)
     assert _files(tmp_path) == before
 
 
 def test_another_dataset_does_not_take_over_a_manifest(first, tmp_path):
     _write_labels(tmp_path, GOOD)
     with pytest.raises(DataError, match=r"mine.csv is the manifest of .*choose another --name"):
-        preprocess("folder", tmp_path, first[0] / "mine.csv", RECIPE, 1, 2)
+        _preprocess(tmp_path, first[0] / "mine.csv")
