@@ -5,20 +5,25 @@ split files as DFER-CLIP, MAE-DFER and S2D ship them.
 """
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from dfercli.data.official import (
     Official,
     compare_folds,
     compare_lists,
+    describe_media,
     find_lists,
     five_folds,
     join_folds,
+    list_sources,
+    miss_media,
     read_list,
 )
-from dfercli.data.spec import BASIC_EXPRESSIONS, Choices, Listing, Source
+from dfercli.data.spec import BASIC_EXPRESSIONS, Choices, Listing
 from dfercli.data.tree import Found, Tree, by_number, find_clips, scan_tree
 from dfercli.errors import ConfigError, DataError
+from dfercli.images import IMAGE_SUFFIXES
 
 MEDIA = ("faces", "faces-16f")
 
@@ -49,11 +54,11 @@ LISTS = (
     r"(?:.*/)?single_(?P<split>train|test)set_(?P<fold>\d)\.csv",
     r"(?:.*/)?(?P<split>train|test)_set_(?P<fold>\d)\.csv",
 )
-"""The authors' names first; then re-packaged ones; the last are those of the 0-based copies."""
+"""The authors' names first, then re-packaged ones, at last those of 0-based copies."""
 
 FACES = r"clip_224x224|jpg_256|single_label/data"
 FACES_16F = r"16f"
-NO_FACES = r"16f|original|avi|annotation"
+NO_FACES = r"16f|original|(?:\b|_)avi|annotation"
 
 LOOKED_AT = 20
 """Clip folders looked at to tell resampled frames from all frames (our choice)."""
@@ -77,16 +82,21 @@ def read_sources(root: Path, choices: Choices) -> Listing:
     folds = join_folds(lists)
     resampled = choices.media == "faces-16f"
     faces = _find_resampled(tree) if resampled else _find_faces(tree)
+    name = "clip_224x224_16f" if resampled else "clip_224x224"
     return Listing(
-        tuple(
-            Source(clip_id, faces.paths.get(clip_id), class_name, fold)
-            for clip_id, (class_name, fold) in sorted(folds.items())
-        ),
+        list_sources(folds, faces),
         OFFICIAL.class_names,
         "crops",
-        "clip_224x224_16f" if resampled else "clip_224x224",
-        (f"lists: {paths['test', 1]} and {len(paths) - 1} more", f"faces: {faces}"),
-        (*compare_folds(lists), *compare_lists(OFFICIAL, lists)),
+        name,
+        (
+            f"lists: {paths['test', 1]} and {len(paths) - 1} more",
+            describe_media("faces", tree, faces, folds),
+        ),
+        (
+            *miss_media("faces", tree, faces, f"Clip/{name}"),
+            *compare_folds(lists),
+            *compare_lists(OFFICIAL, lists),
+        ),
         remarks=(
             "16 resampled frames a clip (clip_224x224_16f): figures are not comparable with those "
             "on all frames",
@@ -97,10 +107,10 @@ def read_sources(root: Path, choices: Choices) -> Listing:
 
 def _read_list(path: Path) -> dict[str, str]:
     codes = read_list(path, _parse_line)
-    if codes and max(codes.values()) < str(len(BASIC_EXPRESSIONS)):
+    if max(codes.values()) == "6":
         raise DataError(
-            f"{path}: its largest label is {max(codes.values())}, the authors' go to 7; "
-            f"is it a 0-based copy? use EmoLabel_DataSplit"
+            f"{path}: its largest label is 6, the authors' go to 7; is it a 0-based copy? "
+            f"use the lists of EmoLabel_DataSplit"
         )
     return {clip_id: BASIC_EXPRESSIONS[int(code) - 1] for clip_id, code in codes.items()}
 
@@ -109,25 +119,24 @@ def _parse_line(line: str) -> tuple[str, str]:
     """Read `1,2` or `00001,2`."""
     match = re.fullmatch(r"\s*\"?(\d+)(?:\.mp4)?\"?\s*[,;\t ]\s*\"?(-?\d+)\"?\s*,?\s*", line)
     if not match:
-        raise ValueError(f"{line.strip()!r} is not video_name,label")
+        raise ValueError("not video_name,label")
     if not 1 <= int(match[2]) <= len(BASIC_EXPRESSIONS):
         raise ValueError(
-            f"label {match[2]} of clip {match[1]} is not in 1 to 7: a list for another task, or a "
-            f"0-based copy; use the single-labelled lists of EmoLabel_DataSplit"
+            f"label {match[2]} is not in 1 to 7: a list for another task, or a 0-based copy; "
+            f"use the single-labelled lists of EmoLabel_DataSplit"
         )
     return f"{int(match[1]):05d}", str(int(match[2]))
 
 
 def _find_faces(tree: Tree) -> Found:
-    faces = find_clips(tree.clips, FACES, NO_FACES, by_number)
+    faces = find_clips(tree.clips, by_number, FACES, NO_FACES)
     resampled = _find_resampled(tree)
     if not faces.paths and resampled.paths:
         raise DataError(
             f"only the 16 resampled frames a clip are there, in {tree.root / resampled.where}; "
             f"figures on them are not comparable; --media faces-16f uses them all the same"
         )
-    looked_at = list(faces.paths.values())[:LOOKED_AT]
-    if looked_at and all(_is_resampled(tree.root / path) for path in looked_at):
+    if _are_resampled([tree.root / path for path in faces.paths.values()]):
         raise DataError(
             f"{tree.root / faces.where} holds 16 frames a clip, 1 to 16: those that the authors "
             f"resampled; figures on them are not comparable; name the folder ..._16f and give "
@@ -137,10 +146,18 @@ def _find_faces(tree: Tree) -> Found:
 
 
 def _find_resampled(tree: Tree) -> Found:
-    marked = [path for path in tree.clips if re.search(FACES_16F, path, re.IGNORECASE)]
-    return find_clips(marked, FACES_16F, r"original|avi", by_number)
+    return find_clips(tree.clips, by_number, FACES_16F, guess=False)
 
 
-def _is_resampled(folder: Path) -> bool:
-    names = {path.stem for path in folder.iterdir() if not path.name.startswith(".")}
-    return names == {str(number) for number in range(1, 17)}
+def _are_resampled(folders: Sequence[Path]) -> bool:
+    """Tell whether clips hold 16 images named by bare numbers; the first few are looked at."""
+    names = [_image_names(folder) for folder in folders[:LOOKED_AT]]
+    there = [stems for stems in names if stems]
+    return bool(there) and all(
+        len(stems) == 16 and all(stem.isdecimal() for stem in stems) for stems in there
+    )
+
+
+def _image_names(folder: Path) -> list[str]:
+    images = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES]
+    return [path.stem for path in images if not path.name.startswith(".")]

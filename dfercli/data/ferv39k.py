@@ -13,12 +13,15 @@ from dfercli.data.official import (
     Official,
     OfficialList,
     compare_lists,
+    describe_media,
     find_lists,
     join_folds,
+    list_sources,
+    miss_media,
     name_clips,
     read_list,
 )
-from dfercli.data.spec import BASIC_EXPRESSIONS, Choices, Listing, Source
+from dfercli.data.spec import BASIC_EXPRESSIONS, Choices, Listing
 from dfercli.data.tree import find_clips, scan_tree
 from dfercli.errors import ConfigError
 
@@ -77,7 +80,7 @@ LISTS = (
 )
 
 FACES = r"2_ClipsforFaceCrop"
-NO_FACES = r"3_Clips|Scen(?:e)?Images"
+NO_FACES = r"3_Clips|Scene?Images"
 
 _SCENES = {scene.lower(): scene for scene in SCENES}
 
@@ -100,17 +103,21 @@ def read_sources(root: Path, choices: Choices) -> Listing:
     paths = find_lists(tree, LISTS, OFFICIAL.lists, "4_setups/All_scenes/train_All.csv")
     lists = {name: read_list(root / path, _parse_line) for name, path in paths.items()}
     folds = join_folds(lists)
-    faces = find_clips(tree.clips, FACES, NO_FACES, _key)
+    faces = find_clips(tree.clips, _key, FACES, NO_FACES)
     return Listing(
-        tuple(
-            Source(clip_id, faces.paths.get(clip_id), class_name, fold)
-            for clip_id, (class_name, fold) in sorted(folds.items())
-        ),
+        list_sources(folds, faces),
         OFFICIAL.class_names,
         "crops",
         "2_ClipsforFaceCrop",
-        (f"lists: {paths['train', 1]} and {paths['test', 1]}", f"faces: {faces}"),
-        (*find_gaps(folds), *compare_lists(OFFICIAL, lists)),
+        (
+            f"lists: {paths['train', 1]} and {paths['test', 1]}",
+            describe_media("faces", tree, faces, folds),
+        ),
+        (
+            *miss_media("faces", tree, faces, "2_ClipsforFaceCrop"),
+            *find_gaps(folds),
+            *compare_lists(OFFICIAL, lists),
+        ),
     )
 
 
@@ -132,14 +139,14 @@ def _parse_line(line: str) -> tuple[str, str]:
     """Read `Action/Happy/0015 Happy`."""
     match = re.fullmatch(r"\s*(?:.*/)?(\w+)/(\w+)/(\d+)/?\s*[\s,]\s*(\w+)\s*", line)
     if not match:
-        raise ValueError(f"{line.strip()!r} is not Scene/Emotion/number Emotion")
+        raise ValueError("not Scene/Emotion/number Emotion")
     scene, folder, number, emotion = match.groups()
     if scene.lower() not in _SCENES:
         raise ValueError(f"no scene {scene!r} in FERV39k; known: {', '.join(SCENES)}")
     if emotion.lower() not in CLASSES:
         raise ValueError(f"no emotion {emotion!r}; known: {', '.join(EMOTIONS.values())}")
     if folder.lower() != emotion.lower():
-        raise ValueError(f"label {emotion} of {scene}/{folder}/{number} is not its folder's")
+        raise ValueError(f"label {emotion} is not that of the folder, {folder}")
     class_name = CLASSES[emotion.lower()]
     return f"{_SCENES[scene.lower()]}/{EMOTIONS[class_name]}/{int(number):04d}", class_name
 

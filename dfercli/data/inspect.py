@@ -17,7 +17,7 @@ class FramesState:
     Attributes:
         n_frames: Images in it.
         size: Width and height of the first in pixels, or None.
-        fault: What is wrong, or None: `missing`, `empty`, a broken image by name, `several sizes`.
+        fault: What is wrong, or None: `missing`, `empty`, a broken image by name, or sizes.
     """
 
     n_frames: int

@@ -6,19 +6,26 @@ MAE-DFER and S2D ship them.
 """
 
 import re
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
+from dfercli.data.manifest import Split
 from dfercli.data.official import (
     Official,
     compare_folds,
     compare_lists,
+    describe_media,
     find_lists,
     five_folds,
     join_folds,
+    list_sources,
+    miss_media,
     read_list,
 )
-from dfercli.data.spec import Choices, Listing, Media, Source
+from dfercli.data.spec import Choices, Listing, Media
 from dfercli.data.tree import Found, Tree, by_number, find_clips, scan_tree
+from dfercli.errors import ConfigError
 
 MEDIA = ("clips", "frames", "faces")
 
@@ -63,10 +70,11 @@ LISTS = (
     r"(?:.*/)?no_caption/set_(?P<fold>\d)/(?P<split>train|test)\.txt",
     r"(?:.*/)?set_(?P<fold>\d)/(?P<split>train|test)\.txt",
 )
-OTHER_TASKS = r"compound|with_caption|multi"
+OTHER_TASKS = r"(?:^|/)(?:compound|with[_ -]captions?)/"
 """Lists of 43 joined classes, and lists from which neutral is missing."""
 
-NOTHING = r"(?!)"
+FRAMES = r"frames"
+FACES = r"(?:\b|_)faces?(?:\b|_)"
 
 VIDEOS = r"\.(?:mp4|avi|mkv|mov|webm)$"
 
@@ -76,41 +84,55 @@ def read_sources(root: Path, choices: Choices) -> Listing:
 
     Args:
         root: Folder that holds lists and media, anywhere below.
-        choices: `media` is `clips`, `frames` or `faces`; by default the first that is there.
+        choices: `media` is `clips`, `frames` or `faces`; by default the first that is there, and
+            that can be adopted where `adopt` says so.
 
     Raises:
+        ConfigError: Videos cannot be adopted as faces.
         DataError: Lists are missing or do not hold together.
     """
+    if choices.adopt and choices.media == "clips":
+        raise ConfigError(
+            "MAFW's clips are videos; adopt its frames or faces, or leave --adopt out"
+        )
     tree = scan_tree(root)
-    single = [path for path in tree.files if not re.search(OTHER_TASKS, path, re.IGNORECASE)]
-    lists_tree = Tree(root, tuple(single), tree.clips)
-    example = "Train & Test Set/single/no_caption/set_1/train.txt"
-    paths = find_lists(lists_tree, LISTS, OFFICIAL.lists, example)
+    paths = _find_lists(tree)
     lists = {name: read_list(root / path, _parse_line) for name, path in paths.items()}
     folds = join_folds(lists)
-    name, found = _find_media(tree, choices.media)
-    others = [kind for kind in MEDIA if kind != name and _find(tree, kind).paths]
+    found = {kind: _find(tree, kind) for kind in MEDIA}
+    name = choices.media or _usual(found, choices.adopt)
+    others = [kind for kind in MEDIA if kind != name and found[kind].paths]
     also = f"; there are {' and '.join(others)} too (--media)" if others else ""
     return Listing(
-        tuple(
-            Source(clip_id, found.paths.get(clip_id), class_name, fold)
-            for clip_id, (class_name, fold) in sorted(folds.items())
-        ),
+        list_sources(folds, found[name]),
         CLASS_NAMES,
         _kind(name, choices.adopt),
         name,
-        (f"lists: {paths['test', 1]} and {len(paths) - 1} more", f"{name}: {found}{also}"),
-        (*compare_folds(lists), *compare_lists(OFFICIAL, lists)),
+        (
+            f"lists: {paths['test', 1]} and {len(paths) - 1} more",
+            describe_media(name, tree, found[name], folds) + also,
+        ),
+        (
+            *miss_media(name, tree, found[name], f"data/{name}"),
+            *compare_folds(lists),
+            *compare_lists(OFFICIAL, lists),
+        ),
     )
+
+
+def _find_lists(tree: Tree) -> dict[tuple[Split, int], str]:
+    files = [path for path in tree.files if not re.search(OTHER_TASKS, path, re.IGNORECASE)]
+    example = "Train & Test Set/single/no_caption/set_1/train.txt"
+    return find_lists(replace(tree, files=tuple(files)), LISTS, OFFICIAL.lists, example)
 
 
 def _parse_line(line: str) -> tuple[str, str]:
     """Read `00025.mp4 anger`."""
-    if "\t" in line.strip():
-        raise ValueError("it has captions: neutral is missing from such lists; use no_caption")
-    match = re.fullmatch(r"\s*(\d+)(?:\.mp4)?\s*[ ,]\s*(\w+)\s*", line)
+    if line.strip().count("\t") > 1:
+        raise ValueError("with captions; such lists lack the class neutral, use no_caption")
+    match = re.fullmatch(r"\s*(\d+)(?:\.mp4)?\s*[\s,]\s*(\w+)\s*", line)
     if not match:
-        raise ValueError(f"{line.strip()!r} is not number.mp4 label")
+        raise ValueError("not number.mp4 label")
     label = match[2].lower()
     if "_" in label:
         raise ValueError(f"label {label!r} is of the compound lists; use those of single")
@@ -119,22 +141,19 @@ def _parse_line(line: str) -> tuple[str, str]:
     return f"{int(match[1]):05d}", label
 
 
-def _find_media(tree: Tree, media: str | None) -> tuple[str, Found]:
-    if media is not None:
-        return media, _find(tree, media)
-    found = {name: _find(tree, name) for name in MEDIA}
-    usual = next((name for name, clips in found.items() if clips.paths), MEDIA[0])
-    return usual, found[usual]
-
-
 def _find(tree: Tree, media: str) -> Found:
     if media == "clips":
         videos = [path for path in tree.files if re.search(VIDEOS, path, re.IGNORECASE)]
-        return find_clips(videos, r"clips", NOTHING, by_number)
+        return find_clips(videos, by_number, "clips")
     if media == "faces":
-        faces = [path for path in tree.clips if re.search(r"faces?\b", path, re.IGNORECASE)]
-        return find_clips(faces, r"faces?\b", r"faces-", by_number)
-    return find_clips(tree.clips, r"frames", r"faces?\b|landmarks", by_number)
+        return find_clips(tree.clips, by_number, FACES, FRAMES, guess=False)
+    return find_clips(tree.clips, by_number, FRAMES, f"{FACES}|landmarks")
+
+
+def _usual(found: Mapping[str, Found], adopt: bool | None) -> str:
+    """Name the first media that are there, and that can be adopted where they are to be."""
+    kinds = MEDIA[1:] if adopt else MEDIA
+    return next((kind for kind in kinds if found[kind].paths), kinds[0])
 
 
 def _kind(name: str, adopt: bool | None) -> Media:

@@ -13,14 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dfercli.data.manifest import Split
-from dfercli.data.tree import Tree
+from dfercli.data.spec import Source
+from dfercli.data.tree import Found, Tree, name_some
 from dfercli.errors import DataError
 
 Lists = dict[tuple[Split, int], dict[str, str]]
 """Class by clip, of each side of each fold."""
 
-SHOWN_CLIPS = 3
-"""Clips that a deviation names (our choice)."""
+SHOWN_LETTERS = 60
+"""Letters of a line that an error quotes (our choice; a binary file may be one line)."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def find_lists(
     Args:
         tree: What lies below the root.
         patterns: Of whole paths, with groups `split` and, where there are several, `fold`; the
-            official names first. The first pattern that finds most wins.
+            official names first. The first pattern that finds any decides.
         wanted: Sides and folds.
         example: How the authors name one, for the error.
 
@@ -83,28 +84,23 @@ def find_lists(
         DataError: There is none, or one is missing.
     """
     wanted = list(wanted)
-    best: dict[tuple[Split, int], str] = {}
+    found: dict[tuple[Split, int], str] = {}
     for pattern in patterns:
-        found: dict[tuple[Split, int], str] = {}
-        for path in tree.files:
-            match = re.fullmatch(pattern, path, re.IGNORECASE)
-            if match:
-                names = match.groupdict()
-                side: Split = "train" if names["split"].lower() == "train" else "test"
-                found.setdefault((side, int(names.get("fold") or 1)), path)
-        found = {name: path for name, path in found.items() if name in wanted}
-        best = found if len(found) > len(best) else best
-    missing = [name for name in wanted if name not in best]
-    if not best:
-        packed = f"; still packed: {', '.join(tree.archives[:SHOWN_CLIPS])}" * bool(tree.archives)
-        raise DataError(f"no split lists below {tree.root}; the authors' are {example}{packed}")
-    if missing:
-        side, fold = missing[0]
+        found = found or {
+            name: path for name, path in _match_lists(tree, pattern).items() if name in wanted
+        }
+    if not found:
         raise DataError(
-            f"{len(best)} of {len(wanted)} split lists found, such as {tree.root / _first(best)}; "
-            f"no {side} list of fold {fold}"
+            f"no split lists below {tree.root}; the authors' are {example}{tree.packed}"
         )
-    return best
+    missing = [name for name in wanted if name not in found]
+    if missing:
+        (side, fold), path = missing[0], next(iter(found.values()))
+        raise DataError(
+            f"{len(found)} of {len(wanted)} split lists found, such as {tree.root / path}; "
+            f"no {side} list of fold {fold}{tree.packed}"
+        )
+    return found
 
 
 def read_list(path: Path, parse_line: Callable[[str], tuple[str, str]]) -> dict[str, str]:
@@ -118,7 +114,7 @@ def read_list(path: Path, parse_line: Callable[[str], tuple[str, str]]) -> dict[
         parse_line: Gives clip and class of a line; raises ValueError with what is wrong.
 
     Raises:
-        DataError: A line cannot be read, or lists a clip again; the message names it.
+        DataError: A line cannot be read, or lists a clip again, or there is none.
     """
     text = path.read_bytes().decode("utf-8-sig", errors="replace")
     clips: dict[str, str] = {}
@@ -128,10 +124,13 @@ def read_list(path: Path, parse_line: Callable[[str], tuple[str, str]]) -> dict[
         try:
             clip_id, class_name = parse_line(line)
         except ValueError as error:
-            raise DataError(f"{path} line {number}: {error}") from error
+            quoted = repr(line.strip()[:SHOWN_LETTERS])
+            raise DataError(f"{path} line {number}, {quoted}: {error}") from error
         if clip_id in clips:
             raise DataError(f"{path} line {number}: clip {clip_id} is listed twice")
         clips[clip_id] = class_name
+    if not clips:
+        raise DataError(f"{path} lists no clip; unpack the authors' lists again")
     return clips
 
 
@@ -158,6 +157,27 @@ def join_folds(lists: Lists) -> dict[str, tuple[str, int]]:
     return joined
 
 
+def list_sources(folds: Mapping[str, tuple[str, int]], found: Found) -> tuple[Source, ...]:
+    """Give the listed clips in the order of their names, and where each is on disk."""
+    return tuple(
+        Source(clip_id, found.paths.get(clip_id), class_name, fold)
+        for clip_id, (class_name, fold) in sorted(folds.items())
+    )
+
+
+def describe_media(name: str, tree: Tree, found: Found, listed: Iterable[str]) -> str:
+    """Say which media were taken, and what may hold those that are missing."""
+    packed = "" if found.paths.keys() >= set(listed) else tree.packed
+    return f"{name}: {found}{packed}"
+
+
+def miss_media(name: str, tree: Tree, found: Found, usual: str) -> list[str]:
+    """Say that there are no media at all, where there are none."""
+    if found.paths:
+        return []
+    return [f"no {name} below {tree.root}; they are usually in {usual}{tree.packed}"]
+
+
 def compare_lists(official: Official, lists: Lists) -> list[str]:
     """Say what differs from the published counts and fingerprints, a line a list."""
     deviations = []
@@ -180,8 +200,6 @@ def compare_lists(official: Official, lists: Lists) -> list[str]:
 def compare_folds(lists: Lists) -> list[str]:
     """Say where a train list is not what the other folds test, a line each."""
     tested = {fold: clips.keys() for (side, fold), clips in lists.items() if side == "test"}
-    if len(tested) == 1:
-        return []
     everything = set().union(*tested.values())
     deviations = []
     for fold in sorted(tested):
@@ -217,9 +235,7 @@ def fingerprint(lines: Iterable[str]) -> str:
 
 def name_clips(clip_ids: Sequence[str]) -> str:
     """Name a few clips, and how many there are."""
-    shown = ", ".join(clip_ids[:SHOWN_CLIPS])
-    more = ", ..." if len(clip_ids) > SHOWN_CLIPS else ""
-    return f"{len(clip_ids):,} clip{'s' * (len(clip_ids) > 1)} ({shown}{more})"
+    return name_some(clip_ids, "clip")
 
 
 def _compare_counts(official: Official, counts: Sequence[int], known: Sequence[int]) -> str:
@@ -230,5 +246,13 @@ def _compare_counts(official: Official, counts: Sequence[int], known: Sequence[i
     return f"{sum(counts):,} clips, officially {sum(known):,} ({'; '.join(differing)})"
 
 
-def _first(found: Mapping[tuple[Split, int], str]) -> str:
-    return next(iter(found.values()))
+def _match_lists(tree: Tree, pattern: str) -> dict[tuple[Split, int], str]:
+    """Give the files that a pattern matches; of copies, the shallowest."""
+    found: dict[tuple[Split, int], str] = {}
+    for path in tree.files:
+        match = re.fullmatch(pattern, path, re.IGNORECASE)
+        if match:
+            names = match.groupdict()
+            side: Split = "train" if names["split"].lower() == "train" else "test"
+            found.setdefault((side, int(names.get("fold") or 1)), path)
+    return found

@@ -3,7 +3,7 @@
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -12,7 +12,16 @@ from dfercli.errors import DataError
 MAX_DEPTH = 8
 """Folders below the root that are entered (our choice; FERV39k nested twice needs 7)."""
 
-ARCHIVES = (".zip", ".rar", ".7z", ".tar", ".gz")
+ARCHIVES = (".zip", ".rar", ".7z", ".tar", ".gz", ".tgz", ".001")
+
+NOTHING = r"(?!)"
+"""A pattern that matches nothing."""
+
+OWN_CROPS = r"faces-.+-\d+"
+"""Folders that `dfer preprocess` writes; they are no part of what the authors hand out."""
+
+SHOWN_NAMES = 3
+"""Names that a message gives of many (our choice)."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +39,10 @@ class Tree:
     clips: tuple[str, ...]
 
     @property
-    def archives(self) -> list[str]:
-        """Archives, which perhaps nobody has unpacked."""
-        return [path for path in self.files if path.lower().endswith(ARCHIVES)]
+    def packed(self) -> str:
+        """The end of a sentence on what is missing: archives that perhaps hold it."""
+        archives = [path for path in self.files if path.lower().endswith(ARCHIVES)]
+        return f"; still packed: {name_some(archives, 'archive')}" if archives else ""
 
 
 @dataclass(frozen=True)
@@ -42,20 +52,25 @@ class Found:
     Attributes:
         paths: Path below the root by key of the clip.
         where: Folder that holds them all.
-        twice: How many clips are there more than once.
+        copies: How many more clips of the same keys there are.
+        guessed: Whether no folder had a known name.
     """
 
     paths: dict[str, str]
     where: str
-    twice: int
+    copies: int
+    guessed: bool
 
     def __str__(self) -> str:
-        again = f", {self.twice} of them there more than once" if self.twice else ""
-        return f"{self.where or '.'} ({len(self.paths):,} clips{again})"
+        if not self.paths:
+            return "none"
+        more = f", {self.copies:,} copies elsewhere left alone" if self.copies else ""
+        strange = ", under a name that is not known" if self.guessed else ""
+        return f"{self.where or '.'} ({len(self.paths):,} clips{more}{strange})"
 
 
 def scan_tree(root: Path) -> Tree:
-    """List what lies below a root; hidden names and what macOS adds are left out.
+    """List what lies below a root, but hidden names, what macOS adds, and our own crops.
 
     Raises:
         DataError: There is no such folder.
@@ -68,10 +83,8 @@ def scan_tree(root: Path) -> Tree:
     for _ in range(MAX_DEPTH):
         below: list[str] = []
         for folder in level:
-            for entry in sorted(os.scandir(root / folder), key=lambda entry: entry.name):
+            for entry in _list_folder(root / folder):
                 path = f"{folder}/{entry.name}" if folder else entry.name
-                if entry.name.startswith((".", "__MACOSX")):
-                    continue
                 if not entry.is_dir():
                     files.append(path)
                 elif entry.name.isdecimal():
@@ -83,31 +96,39 @@ def scan_tree(root: Path) -> Tree:
 
 
 def find_clips(
-    paths: Iterable[str], known: str, excluded: str, key: Callable[[str], str | None]
+    paths: Iterable[str],
+    key: Callable[[str], str | None],
+    known: str,
+    excluded: str = NOTHING,
+    guess: bool = True,
 ) -> Found:
     """Find the clips of one kind of media among paths.
 
-    Folders of a known name are taken together, however many parts there are; where no name is
-    known, the one folder that holds the most.
+    Of the folders above a clip, the nearest that matches either pattern decides. Those of a known
+    name are taken together, however many parts there are; where there is none, the one folder of
+    an unknown name that holds the most.
 
     Args:
         paths: The shallowest first; of copies, the first is taken.
-        known: Pattern of the folders above a clip that these media are usually in.
-        excluded: Pattern of those that hold other media.
         key: Gives a clip's key by its path, None for what is no clip.
+        known: Pattern of the folders that these media are usually in.
+        excluded: Pattern of those that hold other media.
+        guess: Whether to take folders of an unknown name.
     """
-    keyed = [(name, path) for path in paths if (name := key(path)) is not None]
-    keyed = [(name, path) for name, path in keyed if not _above(path, excluded)]
-    named = [(name, path) for name, path in keyed if _above(path, known)]
-    if not named and keyed:
-        holders = Counter(_parent(path) for _, path in keyed)
-        most = holders.most_common(1)[0][0]
-        named = [(name, path) for name, path in keyed if _parent(path) == most]
-    taken: dict[str, str] = {}
-    for name, path in named:
-        taken.setdefault(name, path)
-    where = os.path.commonpath([_parent(path) for path in taken.values()]) if taken else ""
-    return Found(taken, where, len(named) - len(taken))
+    clips = [(name, _holder(path, name), path) for path in paths if (name := key(path))]
+    taken = [clip for clip in clips if _depth(known, clip[1]) > _depth(excluded, clip[1])]
+    guessed = guess and not taken
+    if guessed:
+        strange = [clip for clip in clips if not _depth(excluded, clip[1])]
+        most = Counter(_whole(holder) for _, holder, _ in strange).most_common(1)
+        taken = [clip for clip in strange if _whole(clip[1]) == most[0][0]]
+    found: dict[str, str] = {}
+    holders = set()
+    for name, holder, path in taken:
+        if found.setdefault(name, path) == path:
+            holders.add(holder)
+    where = os.path.commonpath(holders) if holders else ""
+    return Found(found, where, len(taken) - len(found), guessed)
 
 
 def by_number(path: str) -> str | None:
@@ -116,9 +137,38 @@ def by_number(path: str) -> str | None:
     return f"{int(stem):05d}" if stem.isdecimal() else None
 
 
-def _parent(path: str) -> str:
-    return path.rpartition("/")[0]
+def name_some(names: Sequence[str], noun: str) -> str:
+    """Name a few of many, and how many there are."""
+    shown = ", ".join(names[:SHOWN_NAMES])
+    more = ", ..." if len(names) > SHOWN_NAMES else ""
+    return f"{len(names):,} {noun}{'s' * (len(names) > 1)} ({shown}{more})"
 
 
-def _above(path: str, pattern: str) -> bool:
-    return re.search(pattern, _parent(path), re.IGNORECASE) is not None
+def _list_folder(folder: Path) -> list[os.DirEntry[str]]:
+    """List a folder by name; one that may not be read, such as `lost+found`, holds nothing."""
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except PermissionError:
+        return []
+    left_out = (".", "__MACOSX")
+    return [
+        entry
+        for entry in entries
+        if not entry.name.startswith(left_out) and not re.fullmatch(OWN_CROPS, entry.name)
+    ]
+
+
+def _holder(path: str, key: str) -> str:
+    """Give the folder that a clip's key is relative to."""
+    return "/".join(path.split("/")[: -1 - key.count("/")])
+
+
+def _whole(holder: str) -> str:
+    """Give the folder that a holder is a part of, such as `a` of `a/part_1` and of `a_part_1`."""
+    return re.sub(r"[/ _-]*part[ _-]*\d+$", "", holder, flags=re.IGNORECASE)
+
+
+def _depth(pattern: str, folder: str) -> int:
+    """Count folders down to the last that a pattern matches; 0 where none does."""
+    ends = [match.end() for match in re.finditer(pattern, folder, re.IGNORECASE)]
+    return folder.count("/", 0, ends[-1]) + 1 if ends else 0
