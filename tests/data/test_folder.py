@@ -5,10 +5,11 @@ from collections import Counter, defaultdict
 import numpy as np
 import pytest
 
-from dfercli.data import DATASETS, load_dataset
-from dfercli.data.folder import assign_folds, read_sources
-from dfercli.data.spec import BASIC_EXPRESSIONS, Source, order_classes
-from dfercli.errors import DataError, UnknownNameError
+from dfercli.data.folder import MEDIA, OFFICIAL, assign_folds, read_sources
+from dfercli.data.spec import BASIC_EXPRESSIONS, Choices, Source, order_classes
+from dfercli.errors import DataError
+
+NEEDED = "it needs path,label, with commas and in UTF-8"
 
 
 @pytest.fixture
@@ -25,10 +26,14 @@ def write_labels(tmp_path):
     return write
 
 
-def _error(root, num_folds=2, known_folds=None):
+def _sources(root, num_folds, **choices):
+    return read_sources(root, Choices(num_folds=num_folds, **choices)).sources
+
+
+def _error(root, num_folds=2, **choices):
     """Text of the error without the path of the list in front, which must be one line."""
     with pytest.raises(DataError) as caught:
-        read_sources(root, num_folds, known_folds=known_folds)
+        _sources(root, num_folds, **choices)
     (text,) = str(caught.value).splitlines()
     return text.replace(str(root / "labels.csv"), "LIST")
 
@@ -43,15 +48,64 @@ def _counts(labels, groups, folds, num_folds):
 
 def test_sources_are_those_of_the_list_in_its_order(write_labels):
     root = write_labels("path,label", "b/two.mp4,anger", "a/one.avi,fear")
-    assert read_sources(root, 1) == [
+    listing = read_sources(root, Choices(num_folds=1))
+    assert listing.sources == (
         Source("b/two", "b/two.mp4", "anger", 1, None),
         Source("a/one", "a/one.avi", "fear", 1, None),
-    ]
+    )
+    assert listing.class_names == ("anger", "fear")
+    assert (listing.media, listing.media_name) == ("videos", "videos")
+    assert listing.taken == ("lists: labels.csv (2 clips)",)
+    assert listing.num_folds == 1
+    assert (listing.deviations, listing.remarks) == ((), ())
+
+
+def test_there_is_nothing_official_and_no_media_to_choose():
+    assert (OFFICIAL, MEDIA) == (None, ())
+
+
+def test_folders_of_frames_are_listed_like_videos(write_labels):
+    root = write_labels("path,label", "a/take.1,anger", "a/take.2/,fear", "b.mp4,fear")
+    for name in ("a/take.1", "a/take.2"):
+        (root / name).mkdir(parents=True)
+    listing = read_sources(root, Choices(num_folds=3))
+    assert [source.clip_id for source in listing.sources] == ["a/take.1", "a/take.2", "b"]
+    assert [source.path for source in listing.sources] == ["a/take.1", "a/take.2/", "b.mp4"]
+    assert listing.media == "videos"
+
+
+def test_a_folder_and_a_video_of_its_name_are_one_clip(write_labels):
+    root = write_labels("path,label", "a,anger", "a.mp4,fear")
+    (root / "a").mkdir()
+    assert _error(root) == "LIST: 'a' is listed twice; keep one line for each video"
+
+
+@pytest.mark.parametrize(
+    ("adopt", "media", "name"),
+    [(True, "crops", "frames"), (False, "videos", "videos"), (None, "videos", "videos")],
+)
+def test_frames_are_adopted_on_request(write_labels, adopt, media, name):
+    root = write_labels("path,label", "a,anger")
+    listing = read_sources(root, Choices(num_folds=1, adopt=adopt))
+    assert (listing.media, listing.media_name) == (media, name)
+
+
+def test_a_fold_that_was_set_to_0_by_hand_stays_and_counts_nowhere(write_labels):
+    root = write_labels("path,label", *(f"{name}.mp4,anger" for name in "abcdef"))
+    known = {"a": 0, "b": 0, "c": 0, "d": 1}
+    folds = {source.clip_id: source.test_fold for source in _sources(root, 2, known_folds=known)}
+    assert {clip_id: folds[clip_id] for clip_id in known} == known
+    assert sorted((folds["e"], folds["f"])) == [1, 2]
+
+
+def test_people_whose_fold_was_set_to_0_bring_new_videos_to_it(write_labels):
+    root = write_labels("path,label,group", "a.mp4,fear,p", "b.mp4,fear,p", "c.mp4,fear,q")
+    assert [source.test_fold for source in _sources(root, 1, known_folds={"a": 0})] == [0, 0, 1]
 
 
 def test_groups_are_kept(write_labels):
     root = write_labels("path,label,group", "1.mp4,anger,007", "2.mp4,fear,NA", "3.mp4,fear,007")
-    sources = read_sources(root, 2)
+    sources = _sources(root, 2)
     assert [source.group for source in sources] == ["007", "NA", "007"]
     assert sources[0].test_fold == sources[2].test_fold != sources[1].test_fold
 
@@ -62,12 +116,12 @@ def test_groups_are_kept(write_labels):
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
 def test_a_header_in_other_letters_is_understood(write_labels, header, mark):
     root = write_labels(mark, header, " a.mp4 , anger ,p1 ")
-    assert read_sources(root, 1) == [Source("a", "a.mp4", "anger", 1, "p1")]
+    assert _sources(root, 1) == (Source("a", "a.mp4", "anger", 1, "p1"),)
 
 
 def test_lines_of_a_spreadsheet_and_more_columns_are_accepted(write_labels):
     root = write_labels(b"label,age,path\r\nanger,30,a.mp4\r\n\r\nfear,,b.mp4\r\n")
-    assert [source.class_name for source in read_sources(root, 1)] == ["anger", "fear"]
+    assert [source.class_name for source in _sources(root, 1)] == ["anger", "fear"]
 
 
 @pytest.mark.parametrize(
@@ -82,7 +136,7 @@ def test_lines_of_a_spreadsheet_and_more_columns_are_accepted(write_labels):
     ],
 )
 def test_paths_of_any_letters_name_their_clips(write_labels, path, clip_id):
-    (source,) = read_sources(write_labels("path,label", f"{path},anger"), 1)
+    (source,) = _sources(write_labels("path,label", f"{path},anger"), 1)
     assert (source.path, source.clip_id) == (path, clip_id)
 
 
@@ -96,18 +150,15 @@ def test_a_missing_list_says_what_to_write(tmp_path):
     [
         (
             ["label", "anger"],
-            " has no column 'path', its first line reads 'label'; it needs "
-            "path,label, with commas and in UTF-8",
+            f" has no column 'path', its first line reads 'label'; {NEEDED}",
         ),
         (
             ["path,group", "a.mp4,p"],
-            " has no column 'label', its first line reads 'path,group'; it needs "
-            "path,label, with commas and in UTF-8",
+            f" has no column 'label', its first line reads 'path,group'; {NEEDED}",
         ),
         (
             ["path;label", "a.mp4;anger"],
-            " has no column 'path', its first line reads 'path;label'; it needs "
-            "path,label, with commas and in UTF-8",
+            f" has no column 'path', its first line reads 'path;label'; {NEEDED}",
         ),
         (["path,label"], " lists no video; add a line for each"),
         (
@@ -162,7 +213,7 @@ def test_too_few_groups_for_the_folds_are_counted(write_labels):
 
 def test_another_number_of_folds_is_refused_once_they_are_settled(write_labels):
     root = write_labels("path,label", *(f"{i}.mp4,anger" for i in range(6)))
-    known = {source.clip_id: source.test_fold for source in read_sources(root, 3)}
+    known = {source.clip_id: source.test_fold for source in _sources(root, 3)}
     expected = f"the manifest of {root} has 3 folds, not 2; remove it to deal the videos anew"
     assert _error(root, num_folds=2, known_folds=known) == expected
 
@@ -220,10 +271,10 @@ def test_settled_folds_never_move_when_videos_are_added(write_labels, grouped):
             yield f"{i:02d}.mp4,{BASIC_EXPRESSIONS[i % 7]}" + f",p{i % 11}" * grouped
 
     header = "path,label" + ",group" * grouped
-    before = read_sources(write_labels(header, *lines(20)), 4)
+    before = _sources(write_labels(header, *lines(20)), 4)
     known = {source.clip_id: source.test_fold for source in before}
     added = [*list(lines(60))[::-1]]  # the new ones first, and of known people too
-    after = read_sources(write_labels(header, *added), 4, seed=9, known_folds=known)
+    after = _sources(write_labels(header, *added), 4, seed=9, known_folds=known)
     folds = {source.clip_id: source.test_fold for source in after}
     assert len(folds) == 60
     assert {clip_id: folds[clip_id] for clip_id in known} == known
@@ -244,7 +295,7 @@ def test_added_videos_go_where_their_class_is_rare():
 
 def test_videos_that_were_taken_off_the_list_are_forgotten(write_labels):
     root = write_labels("path,label", "a.mp4,anger", "b.mp4,fear")
-    sources = read_sources(root, 2, known_folds={"a": 2, "gone": 1})
+    sources = _sources(root, 2, known_folds={"a": 2, "gone": 1})
     assert [source.test_fold for source in sources] == [2, 1]
 
 
@@ -252,14 +303,3 @@ def test_other_labels_come_after_the_basic_ones():
     names = ["contempt", "fear", "anxiety", "happiness", "fear", "neutral"]
     assert order_classes(names) == ("happiness", "neutral", "fear", "anxiety", "contempt")
     assert order_classes(sorted(BASIC_EXPRESSIONS)) == BASIC_EXPRESSIONS
-
-
-@pytest.mark.parametrize("name", DATASETS)
-def test_every_dataset_gives_its_sources_on_request(name):
-    assert callable(load_dataset(name).read_sources)
-
-
-def test_an_unknown_dataset_is_named_with_the_known():
-    with pytest.raises(UnknownNameError) as caught:
-        load_dataset("dfw")
-    assert str(caught.value) == f"no dataset 'dfw'; known: {', '.join(DATASETS)}"
