@@ -83,7 +83,7 @@ def crop_clips(
 
 def _adopt_clip(source: Source, root: Path) -> ClipOutcome:
     if source.path is None:
-        return ClipOutcome(source.clip_id, "missing", detail="listed, and not on disk")
+        return _missing(source)
     if (root / source.path).is_file():
         return ClipOutcome(source.clip_id, "unreadable", detail="a file; frames lie in a folder")
     state = inspect_frames(root / source.path)
@@ -91,6 +91,11 @@ def _adopt_clip(source: Source, root: Path) -> ClipOutcome:
         status = "missing" if not state.n_frames else "unreadable"
         return ClipOutcome(source.clip_id, status, detail=f"{source.path}: {state.fault}")
     return ClipOutcome(source.clip_id, "adopted", state.n_frames, size=state.size)
+
+
+def _missing(source: Source) -> ClipOutcome:
+    where = f": {source.path}" if source.path else ""
+    return ClipOutcome(source.clip_id, "missing", detail=f"listed, and not on disk{where}")
 
 
 def _crop_in_processes(
@@ -161,8 +166,8 @@ def crop_clip(
     source: Source, root: Path, faces: Path, size: int, detector: Detector
 ) -> ClipOutcome:
     """Crop one clip, unless its crops are there; an unreadable one is an outcome, no error."""
-    if source.path is None:
-        return ClipOutcome(source.clip_id, "missing", detail="listed, and not on disk")
+    if source.path is None or not (root / source.path).exists():
+        return _missing(source)
     video, folder = root / source.path, faces / source.clip_id
     record, status = read_record(folder, video), "reused"
     try:

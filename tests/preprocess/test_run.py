@@ -30,7 +30,7 @@ RECIPE = CropRecipe("mtcnn", size=112)
 FACES = "faces-mtcnn-112"
 NUM_FRAMES = 4
 GOOD = ("p0/neutral", "p0/surprise", "p1/neutral", "p1/surprise")
-BAD = {"p0/garbage": "unreadable", "p1/missing": "unreadable", "p1/wall": "no face"}
+BAD = {"p0/garbage": "unreadable", "p1/missing": "missing", "p1/wall": "no face"}
 
 
 def _draw(path, person, expression):
@@ -145,7 +145,7 @@ def test_the_manifest_holds_the_good_videos(first):
 
 def test_bad_videos_are_counted_and_listed_while_the_others_are_done(first):
     root, summary = first
-    assert summary.counts == {"done": 4, "unreadable": 2, "no face": 1}
+    assert summary.counts == {"done": 4, "unreadable": 1, "missing": 1, "no face": 1}
     assert summary.left_out == 3
     assert summary.review == root / "review" / "mine.csv"
     rows = list(csv.DictReader(summary.review.read_text(encoding="utf-8").splitlines()))
@@ -154,7 +154,7 @@ def test_bad_videos_are_counted_and_listed_while_the_others_are_done(first):
     assert [row["reason"] for row in listed.values()] == [
         f"cannot read {root / 'p0/garbage.mp4'}: "
         "no frame can be decoded; is it a video, and whole?",
-        f"no video at {root / 'p1/missing.mp4'}; check the path",
+        "listed, and not on disk: p1/missing.mp4",
         "no face in any frame",
     ]
 
