@@ -17,7 +17,7 @@ from tqdm import tqdm
 from dfercli.config import ModelConfig
 from dfercli.data import load_dataset
 from dfercli.data.inspect import SHORT_CLIP, FramesState, inspect_frames
-from dfercli.data.manifest import Manifest, read_manifest
+from dfercli.data.manifest import Manifest, mark_partial, read_manifest
 from dfercli.data.official import compare_lists, lists_of, name_clips
 from dfercli.errors import DferError
 from dfercli.faces import DETECTORS, find_missing_weights, load_detector
@@ -180,19 +180,19 @@ def _inspect_rows(manifest: Manifest) -> Iterable[Finding]:
     counts = rows["label"].value_counts()
     classes = ", ".join(f"{name} {counts.get(name, 0):,}" for name in manifest.class_names)
     folds = ", ".join(f"{fold}: {n:,}" for fold, n in sorted(Counter(rows["test_fold"]).items()))
-    yield Finding("clips", "ok", f"{len(rows):,} ({classes}); by test fold {folds}")
     official = load_dataset(manifest.kind).OFFICIAL
-    if official is not None:
+    of_all = f" of {official.num_clips:,}" if official else ""
+    yield Finding("clips", "ok", f"{len(rows):,}{of_all} ({classes}); by test fold {folds}")
+    if manifest.partial:
+        yield Finding("partial", "note", mark_partial("every table says so", manifest.deviations))
+    if official is not None and not manifest.partial:
         pairs = zip(rows["label"], rows["test_fold"], strict=True)
         folds_of = dict(zip(rows["clip_id"], pairs, strict=True))
         deviations = compare_lists(official, lists_of(folds_of, official))
-        known: State = "note" if manifest.partial else "wrong"  # tables say of partial ones
         for deviation in deviations:
-            yield Finding("official lists", known, deviation)
+            yield Finding("official lists", "wrong", deviation)
         if not deviations:
             yield Finding("official lists", "ok", "counts and fingerprints are the published ones")
-    for deviation in manifest.deviations:
-        yield Finding("partial", "note", deviation)
     if "group" in rows:
         spread = rows.groupby("group")["test_fold"].nunique()
         leaks = sorted(spread[spread > 1].index)

@@ -61,6 +61,7 @@ def preprocess(
     manifests: opt.Manifests = opt.MANIFESTS,
 ) -> None:
     """Give every clip of a dataset its face crops, and write the manifest with the folds."""
+    from dfercli.data.manifest import mark_partial
     from dfercli.data.spec import Choices
     from dfercli.faces.align import CropRecipe
     from dfercli.preprocess import plan_preprocess
@@ -78,8 +79,8 @@ def preprocess(
     summary = carry_out(plan, jobs, allow_partial)
     counts = ", ".join(f"{count:,} {status}" for status, count in sorted(summary.counts.items()))
     print(f"{counts}; faces in {summary.faces}, manifest {summary.manifest}")
-    for deviation in summary.deviations:
-        opt.note(f"partial: {deviation}")
+    if summary.deviations:
+        opt.note(mark_partial("the manifest is marked", summary.deviations))
     for what, path in (("need a look", summary.review), ("worst crops", summary.sheet)):
         if path:
             opt.note(f"{what}: {path}")

@@ -51,6 +51,11 @@ class Official:
     lists: Mapping[tuple[Split, int], OfficialList]
     line: Callable[[str, str], str]
 
+    @property
+    def num_clips(self) -> int:
+        """Clips of the whole dataset: those of the first fold's two sides."""
+        return sum(sum(self.lists[side, 1].counts) for side in ("train", "test"))
+
 
 def five_folds(tested: Sequence[Sequence[int]], prints: Sequence[tuple[str, str]]) -> dict:
     """Give the lists of folds that each train on what the others test.

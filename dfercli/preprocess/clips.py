@@ -83,7 +83,7 @@ def crop_clips(
 
 def _adopt_clip(source: Source, root: Path) -> ClipOutcome:
     if source.path is None:
-        return _missing(source)
+        return miss_clip(source)
     if (root / source.path).is_file():
         return ClipOutcome(source.clip_id, "unreadable", detail="a file; frames lie in a folder")
     state = inspect_frames(root / source.path)
@@ -93,7 +93,8 @@ def _adopt_clip(source: Source, root: Path) -> ClipOutcome:
     return ClipOutcome(source.clip_id, "adopted", state.n_frames, size=state.size)
 
 
-def _missing(source: Source) -> ClipOutcome:
+def miss_clip(source: Source) -> ClipOutcome:
+    """Give the outcome of a clip that is listed and not there."""
     where = f": {source.path}" if source.path else ""
     return ClipOutcome(source.clip_id, "missing", detail=f"listed, and not on disk{where}")
 
@@ -167,7 +168,7 @@ def crop_clip(
 ) -> ClipOutcome:
     """Crop one clip, unless its crops are there; an unreadable one is an outcome, no error."""
     if source.path is None or not (root / source.path).exists():
-        return _missing(source)
+        return miss_clip(source)
     video, folder = root / source.path, faces / source.clip_id
     record, status = read_record(folder, video), "reused"
     try:

@@ -21,7 +21,12 @@ LOOKED_AT = 32
 """Clips of which a frame is looked at to tell what frames show (our choice)."""
 
 CROP_SHARE = 0.4
-"""Share of a frame's height from which a face's box means that the frame is a crop (our choice)."""
+"""Share of a frame's height and of its width from which a face's box fills it (our choice)."""
+
+NONE = np.zeros(2)
+
+SQUARE = 4 / 3
+"""Most that the sides of a face crop differ (our choice)."""
 
 
 @dataclass(frozen=True)
@@ -123,18 +128,25 @@ def measure_sizes(sources: Sequence[Source], root: Path) -> list[str]:
 def _ask_about_frames(listing: Listing, root: Path) -> str:
     """Measure whether frames are face crops already, and ask."""
     sample = _sample(listing.sources)
-    detector, shares = load_detector("mtcnn"), []
+    if not sample:
+        return f"no {listing.media_name} of the listed clips below {root}"
+    shares, filled = [], 0
+    detector = load_detector("mtcnn")
     for source in sample:
         frames = list_frames(root / str(source.path))
         image_rgb = read_image(frames[len(frames) // 2])
-        heights = [face.box_xyxy[3] - face.box_xyxy[1] for face in detector.detect(image_rgb)]
-        shares.append(max(heights, default=0.0) / image_rgb.shape[0])
-    share = float(np.median(shares)) if shares else 0.0
+        height, width = image_rgb.shape[:2]
+        faces = [face.box_xyxy for face in detector.detect(image_rgb)]
+        share = max(((box[2:] - box[:2]) / (width, height) for box in faces), key=min, default=NONE)
+        shares.append(min(share))
+        square = max(height, width) <= SQUARE * min(height, width)
+        filled += int(square and min(share) >= CROP_SHARE)
+    likely = "face crops" if 2 * filled > len(sample) else "whole frames"
     sizes = ", ".join(measure_sizes(sample, root))
-    likely = "look like face crops" if share >= CROP_SHARE else "look like whole frames"
     return (
-        f"{root} has {listing.media_name}, which {likely}: in {len(sample)} of them the face takes "
-        f"{share:.0%} of the height, sizes {sizes}; say --adopt to use them as they are, or --crop"
+        f"{root} has {listing.media_name} that look like {likely}: of {len(sample)} looked at a "
+        f"face fills {filled} ({float(np.median(shares)):.0%} of the side in the median), sizes "
+        f"{sizes}; say --adopt to use them as they are, or --crop"
     )
 
 

@@ -15,7 +15,7 @@ from dfercli.data.spec import Source
 from dfercli.errors import DataError
 from dfercli.faces.align import CropRecipe
 from dfercli.files import write_json
-from dfercli.preprocess.clips import ClipOutcome, adopt_clips, crop_clips
+from dfercli.preprocess.clips import ClipOutcome, adopt_clips, crop_clips, miss_clip
 from dfercli.preprocess.plan import Plan
 from dfercli.preprocess.review import draw_worst, write_review
 
@@ -68,11 +68,13 @@ def preprocess(
         DataError: The data differs from what is published, or no clip is left.
         DetectorError: A process that crops died.
     """
-    if not allow_partial:
-        _refuse(plan, plan.listing.deviations)
-    outcomes = _process(plan, jobs)
     folder = plan.manifest.parent / REVIEW_FOLDER
-    review = write_review(outcomes, folder / f"{plan.manifest.stem}.csv")
+    review_path = folder / f"{plan.manifest.stem}.csv"
+    if not allow_partial and plan.deviations:
+        write_review([miss_clip(s) for s in plan.listing.sources if s.path is None], review_path)
+        _refuse(plan, plan.deviations, review_path)
+    outcomes = _process(plan, jobs)
+    review = write_review(outcomes, review_path)
     sheet = None
     if plan.recipe is not None:
         sheet = draw_worst(outcomes, plan.faces, folder / f"{plan.manifest.stem}-worst.png")
@@ -81,9 +83,9 @@ def preprocess(
         raise DataError(f"no face in any clip of {plan.root}; see {review}")
     deviations = list(plan.listing.deviations)
     if lost and plan.official:
-        deviations.append(f"without {name_clips(lost)}, see {review}")
+        deviations.append(f"without {name_clips(lost)}")
         if not allow_partial:
-            _refuse(plan, deviations)
+            _refuse(plan, deviations, review_path)
     marks = (*deviations, *plan.listing.remarks)
     write_manifest(_build_manifest(plan, outcomes, marks), plan.manifest)
     counts = Counter(outcome.status for outcome in outcomes)
@@ -92,15 +94,15 @@ def preprocess(
     )
 
 
-def _refuse(plan: Plan, deviations: Sequence[str]) -> None:
-    """Raise an error that names the first deviations, if there are any."""
-    if deviations:
-        more = len(deviations) - SHOWN_DEVIATIONS
-        shown = "; ".join(deviations[:SHOWN_DEVIATIONS]) + f"; {more} more" * (more > 0)
-        raise DataError(
-            f"{plan.kind} in {plan.root} is not the official set: {shown}; "
-            f"--allow-partial goes on and marks the manifest and its tables as partial"
-        )
+def _refuse(plan: Plan, deviations: Sequence[str], review: Path) -> None:
+    """Raise an error that names the first deviations."""
+    more = len(deviations) - SHOWN_DEVIATIONS
+    shown = "; ".join(deviations[:SHOWN_DEVIATIONS]) + f"; {more} more" * (more > 0)
+    listed = f" (clips listed in {review})" * review.is_file()
+    raise DataError(
+        f"{plan.kind} in {plan.root} is not the official set: {shown}{listed}; "
+        f"--allow-partial goes on and marks the manifest and its tables as partial"
+    )
 
 
 def _process(plan: Plan, jobs: int | None) -> list[ClipOutcome]:
