@@ -58,9 +58,6 @@ def test_sources_are_those_of_the_list_in_its_order(write_labels):
     assert listing.taken == ("lists: labels.csv (2 clips)",)
     assert listing.num_folds == 1
     assert (listing.deviations, listing.remarks) == ((), ())
-
-
-def test_there_is_nothing_official_and_no_media_to_choose():
     assert (OFFICIAL, MEDIA) == (None, ())
 
 
@@ -249,10 +246,8 @@ def test_no_fold_stays_empty_however_rare_the_classes(num_folds):
 
 
 def test_every_fold_gets_a_group_when_there_are_just_enough():
-    labels = ["anger"] * 9 + ["fear"] * 2
-    groups = ["large"] * 9 + ["small", "tiny"]
-    folds = assign_folds(labels, groups, 3)
-    assert sorted(folds.values()) == [1, 2, 3]
+    labels, groups = ["anger"] * 9 + ["fear"] * 2, ["large"] * 9 + ["small", "tiny"]
+    assert sorted(assign_folds(labels, groups, 3).values()) == [1, 2, 3]
 
 
 def test_folds_follow_from_the_seed_and_not_from_the_order_of_the_list():
