@@ -7,7 +7,7 @@ from dfercli.faces.base import Detector, Face, box_iou
 from dfercli.video import Frame
 
 KEY_FRAMES = 5
-"""Every which frame is a key frame, at most, where faces are carried (our choice)."""
+"""Frames from one key frame to the next, at most (our choice)."""
 
 KEY_STEP_S = 0.21
 """Longest time between key frames (our choice): five frames of a film at 24 a second."""

@@ -157,6 +157,13 @@ def follow_main_face(
             track.carried = fill_gaps(track.faces, times_s)
     ranked = sorted(tracks, key=lambda track: -track.presence)
     chosen = join_tracks(ranked) if rejoin else ranked[:1]
+    return _sum_up(chosen, _measure_rival(ranked), searched, times_s)
+
+
+def _sum_up(
+    chosen: Sequence[Track], rival: float, searched: Sequence[int], times_s: Mapping[int, float]
+) -> FollowedFace:
+    """Make one face of the chosen tracks."""
     found = {index: face for track in chosen for index, face in track.faces.items()}
     carried = {index: face for track in chosen for index, face in track.carried.items()}
     return FollowedFace(
@@ -166,7 +173,7 @@ def follow_main_face(
         interpolated=len(carried.keys() & set(searched)),
         score=float(np.median([face.score for face in found.values()])) if found else 0.0,
         jitter=measure_jitter(found, searched, times_s),
-        rival=_measure_rival(ranked),
+        rival=rival,
     )
 
 

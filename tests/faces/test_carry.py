@@ -13,7 +13,6 @@ from dfercli.faces.keyframes import KEY_STEP_S
 from dfercli.faces.track import fill_gaps, follow_main_face, measure_jitter
 from dfercli.video import Frame
 
-
 FOOTAGE = sorted(Path(os.environ.get("DFER_TEST_VIDEOS", "none")).glob("*.mp4"))
 
 
