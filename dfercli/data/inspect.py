@@ -37,9 +37,11 @@ def inspect_frames(folder: Path) -> FramesState:
         fault = find_fault(path)
         if fault:
             return FramesState(len(frames), fault=f"{path.name} is {fault}")
-    try:
-        sizes = [image_size(path) for path in (frames[0], frames[-1])]
-    except VideoError as error:
-        return FramesState(len(frames), fault=str(error))
+    sizes = []
+    for path in (frames[0], frames[-1]):
+        try:
+            sizes.append(image_size(path))
+        except VideoError:
+            return FramesState(len(frames), fault=f"{path.name} is no image")
     fault = "frames of several sizes" if sizes[0] != sizes[1] else None
     return FramesState(len(frames), sizes[0], fault)

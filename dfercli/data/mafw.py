@@ -130,7 +130,7 @@ def _parse_line(line: str) -> tuple[str, str]:
     """Read `00025.mp4 anger`."""
     if line.strip().count("\t") > 1:
         raise ValueError("with captions; such lists lack the class neutral, use no_caption")
-    match = re.fullmatch(r"\s*(\d+)(?:\.mp4)?\s*[\s,]\s*(\w+)\s*", line)
+    match = re.fullmatch(r"\s*(\d+)(?:\.mp4)?\s*[\s,]\s*(\w+)\s*", line, re.IGNORECASE)
     if not match:
         raise ValueError("not number.mp4 label")
     label = match[2].lower()
