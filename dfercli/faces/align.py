@@ -80,6 +80,7 @@ def crop_face(image_rgb: np.ndarray, landmarks_xy: np.ndarray, size: int) -> np.
     matrix = similarity_transform(landmarks_xy, TEMPLATE * size)
     scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
     if scale < 0.5:  # bilinear sampling would skip pixels: shrink by areas first
+        image_rgb, landmarks_xy = _cut_around(image_rgb, landmarks_xy, matrix, size)
         height, width = image_rgb.shape[:2]
         shrunk = (max(1, round(width * 2 * scale)), max(1, round(height * 2 * scale)))
         image_rgb = cv2.resize(image_rgb, shrunk, interpolation=cv2.INTER_AREA)
@@ -88,3 +89,16 @@ def crop_face(image_rgb: np.ndarray, landmarks_xy: np.ndarray, size: int) -> np.
     return cv2.warpAffine(
         image_rgb, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
     )
+
+
+def _cut_around(
+    image_rgb: np.ndarray, landmarks_xy: np.ndarray, matrix: np.ndarray, size: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Cut off what is far from the crop, so that only the rest has to be shrunk."""
+    corners = np.array([[0, 0], [size, 0], [0, size], [size, size]], dtype=float)
+    around_xy = (corners - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T
+    margin_px = 4 / np.sqrt(np.linalg.det(matrix[:, :2]))  # four pixels of the crop
+    limits = np.array(image_rgb.shape[1::-1])
+    start = np.clip(around_xy.min(axis=0) - margin_px, 0, limits - 1).astype(int)
+    end = np.clip(around_xy.max(axis=0) + margin_px, start + 1, limits).astype(int)
+    return image_rgb[start[1] : end[1], start[0] : end[0]], landmarks_xy - start

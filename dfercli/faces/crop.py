@@ -67,12 +67,19 @@ def crop_video(video: Path, folder: Path, size: int, detector: Detector) -> Crop
         with replacing(folder) as partial:
             partial.mkdir(parents=True)
             if followed.faces:
-                for number, crop in enumerate(crop_followed_face(video, followed, size), start=1):
-                    write_image(partial / _name_crop(number), crop.image_rgb)
+                _write_crops(video, followed, size, partial)
             write_json(partial / RECORD_FILE, asdict(record))
     except cv2.error as error:
         raise VideoError(f"cannot crop {video}: {str(error).strip().splitlines()[-1]}") from error
     return record
+
+
+def _write_crops(video: Path, followed: FollowedFace, size: int, folder: Path) -> None:
+    number = 0
+    for number, crop in enumerate(crop_followed_face(video, followed, size), start=1):
+        write_image(folder / _name_crop(number), crop.image_rgb)
+    if number != len(followed.faces):  # a damaged stream need not decode alike twice
+        raise VideoError(f"cannot crop {video}: it gives other frames when read again; damaged?")
 
 
 def read_record(folder: Path, video: Path) -> CropRecord | None:
