@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from dfercli.data import load_dataset
+from dfercli.data.inspect import inspect_frames
 from dfercli.data.manifest import read_manifest
 from dfercli.data.official import name_clips
 from dfercli.data.spec import Choices, Listing, Source
@@ -127,7 +128,8 @@ def measure_sizes(sources: Sequence[Source], root: Path) -> list[str]:
 
 def _ask_about_frames(listing: Listing, root: Path) -> str:
     """Measure whether frames are face crops already, and ask."""
-    sample = _sample(listing.sources)
+    sampled = _sample(listing.sources)
+    sample = [source for source in sampled if not inspect_frames(root / str(source.path)).fault]
     if not sample:
         return f"no {listing.media_name} of the listed clips below {root}"
     shares, filled = [], 0

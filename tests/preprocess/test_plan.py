@@ -1,0 +1,229 @@
+"""What a call will do: told, refused or asked, and nothing written meanwhile."""
+
+from itertools import islice
+
+import numpy as np
+import pytest
+from data.official_trees import MAFW_FEW, put_files, write_mafw
+from preprocess.small_sets import (
+    CLIPS,
+    FACES,
+    BrightFaces,
+    look_at,
+    publish,
+    write_mafw_videos,
+    write_set,
+)
+
+from dfercli.data.spec import Choices, Source
+from dfercli.demo import draw_video
+from dfercli.drawing import make_person
+from dfercli.errors import DataError, UnknownNameError
+from dfercli.faces import load_detector
+from dfercli.faces.align import CropRecipe
+from dfercli.faces.track import crop_followed_face, follow_main_face
+from dfercli.images import list_frames, write_image
+from dfercli.preprocess import plan_preprocess, preprocess
+from dfercli.preprocess.plan import LOOKED_AT, _sample
+
+RECIPE = CropRecipe("mtcnn", size=32)
+GREY = np.full((64, 64, 3), 120, dtype=np.uint8)
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch):
+    """Few clips are official."""
+    for kind in CLIPS:
+        publish(monkeypatch, kind)
+
+
+@pytest.fixture
+def faces_fill(monkeypatch):
+    """Let a face be seen in bright frames that takes so much of their height."""
+
+    def fill(share):
+        detector = BrightFaces(share)
+        monkeypatch.setattr("dfercli.preprocess.plan.load_detector", lambda name: detector)
+
+    return fill
+
+
+def _plan(kind, root, **choices):
+    return plan_preprocess(kind, root, root / "manifests" / "m.csv", RECIPE, Choices(**choices))
+
+
+def _asked(root, **choices):
+    """The question, or the error."""
+    with pytest.raises(DataError) as caught:
+        _plan("mafw", root, **choices)
+    (text,) = str(caught.value).splitlines()
+    return text
+
+
+def _describe(plan):
+    before = look_at(plan.root)
+    lines = plan.describe()
+    assert look_at(plan.root) == before
+    return lines
+
+
+def test_a_healthy_set_is_told_in_full(tmp_path):
+    plan = _plan("dfew", write_set(tmp_path, "dfew"))
+    assert _describe(plan) == [
+        f"dfew in {tmp_path}",
+        "lists: EmoLabel_DataSplit/test(single-labeled)/set_1.csv and 9 more",
+        "faces: Clip/clip_224x224 (10 clips)",
+        "clips: 10, folds 1, 2, 3, 4, 5",
+        "faces: adopted in place as they are; sizes in a sample: 8x8 (10 clips)",
+        f"manifest: {tmp_path / 'manifests' / 'm.csv'}",
+    ]
+    assert (plan.official, plan.deviations, plan.recipe) == (True, [], None)
+    assert plan.faces == tmp_path
+
+
+def test_what_is_to_be_cropped_is_told(tmp_path, faces_fill):
+    faces_fill(0.5)
+    plan = _plan("mafw", write_mafw_videos(tmp_path))
+    assert _describe(plan)[2:] == [
+        "clips: data/clips (10 clips)",
+        "clips: 10, folds 1, 2, 3, 4, 5",
+        f"faces: cropped by mtcnn into {tmp_path / 'faces-mtcnn-32'}",
+        f"manifest: {tmp_path / 'manifests' / 'm.csv'}",
+    ]
+
+
+def test_what_differs_is_told_the_gravest_first(tmp_path):
+    write_set(tmp_path, "ferv39k")
+    lists = tmp_path / "4_setups" / "All_scenes" / "train_All.csv"
+    lists.write_text(lists.read_text().replace("Action/Happy/0000 Happy\n", ""))
+    sad = tmp_path / FACES["ferv39k"] / "DailyLife" / "Sad" / "0000"
+    for path in list_frames(sad):
+        path.unlink()
+    sad.rmdir()
+    plan = _plan("ferv39k", tmp_path)
+    assert plan.missing == ["DailyLife/Sad/0000"]
+    assert _describe(plan)[-3:] == [
+        "differs: the lists lack 1 clip (Action/Happy/0000)",
+        "differs: fold 1 train has 1 clips, officially 2 (happiness 0, not 1)",
+        "differs: 1 clip (DailyLife/Sad/0000) not on disk",
+    ]
+
+
+def test_missing_videos_are_refused_before_hours_of_cropping(tmp_path, faces_fill):
+    faces_fill(0.5)
+    write_mafw_videos(tmp_path)
+    (tmp_path / "data" / "clips" / "00021.mp4").unlink()
+    with pytest.raises(DataError, match=r"official set: 1 clip \(00021\) not on disk \(clips lis"):
+        preprocess(_plan("mafw", tmp_path))
+    review = tmp_path / "manifests" / "review" / "m.csv"
+    assert '00021,missing,0,,,,,,,"listed, and not on disk"\n' in review.read_text()
+    assert not (tmp_path / "faces-mtcnn-32").exists()
+
+
+def test_media_that_are_still_packed_are_told(tmp_path):
+    write_mafw(tmp_path, MAFW_FEW)
+    put_files(tmp_path, ["data.zip"])
+    deviations = _plan("mafw", tmp_path).deviations
+    assert deviations[0] == (
+        f"no clips below {tmp_path}; they are usually in data/clips; "
+        "still packed: 1 archive (data.zip)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("share", "size", "likely", "filled"),
+    [
+        (0.39, (64, 64), "whole frames", "0 (39%"),
+        (0.41, (64, 64), "face crops", "10 (41%"),
+        (0.9, (64, 48), "face crops", "10 (90%"),  # higher than wide, but hardly
+        (0.5, (64, 90), "whole frames", "0 (36%"),  # a close-up in a wide frame
+        (0.9, (64, 86), "whole frames", "0 (67%"),
+    ],
+)
+def test_frames_are_measured_before_it_is_asked(tmp_path, faces_fill, share, size, likely, filled):
+    faces_fill(share)
+    write_set(tmp_path, "mafw")
+    for clip_id in MAFW_FEW:
+        for path in list_frames(tmp_path / FACES["mafw"] / clip_id):
+            write_image(path, np.full((*size, 3), 120, dtype=np.uint8))
+    assert _asked(tmp_path) == (
+        f"{tmp_path} has frames that look like {likely}: of 10 looked at a face fills {filled} of "
+        f"the side in the median), sizes {size[1]}x{size[0]} (10 clips); "
+        "say --adopt to use them as they are, or --crop"
+    )
+
+
+def test_frames_without_faces_are_no_crops(tmp_path, faces_fill):
+    faces_fill(0.9)
+    write_set(tmp_path, "mafw")
+    for clip_id in MAFW_FEW:
+        for path in list_frames(tmp_path / FACES["mafw"] / clip_id):
+            write_image(path, np.zeros((8, 8, 3), dtype=np.uint8))
+    assert "whole frames: of 10 looked at a face fills 0 (0% of the side" in _asked(tmp_path)
+
+
+def _draw_person():
+    """Two frames of a drawn person."""
+    frames = draw_video(make_person(0, 0), "neutral", np.random.default_rng(0))
+    return list(islice(frames, 2))
+
+
+def _crop(frames, folder):
+    folder.mkdir()
+    for number, image_rgb in enumerate(frames):
+        write_image(folder / f"{number}.png", image_rgb)
+    followed = follow_main_face(folder, load_detector("mtcnn"))
+    return [crop.image_rgb for crop in crop_followed_face(folder, followed, 112)]
+
+
+@pytest.mark.parametrize("cropped", [False, True])
+def test_the_measure_tells_drawn_people_from_their_face_crops(tmp_path, cropped):
+    root, frames = write_set(tmp_path / "root", "mafw"), _draw_person()
+    images = _crop(frames, tmp_path / "whole") if cropped else frames
+    for clip_id in MAFW_FEW:
+        for path, image_rgb in zip(
+            list_frames(root / FACES["mafw"] / clip_id), images, strict=False
+        ):
+            write_image(path, image_rgb)
+        list_frames(root / FACES["mafw"] / clip_id)[-1].unlink()
+    likely, number = ("face crops", 10) if cropped else ("whole frames", 0)
+    assert f"that look like {likely}: of 10 looked at a face fills {number} (" in _asked(root)
+
+
+def test_clips_that_are_not_whole_do_not_keep_it_from_asking(tmp_path, faces_fill):
+    faces_fill(0.5)
+    write_set(tmp_path, "mafw")
+    for path in list_frames(tmp_path / FACES["mafw"] / "00019"):
+        path.unlink()
+    list_frames(tmp_path / FACES["mafw"] / "00020")[1].write_bytes(b"")
+    assert ": of 8 looked at a face fills 8 (" in _asked(tmp_path)
+
+
+@pytest.mark.parametrize(("adopt", "media"), [(True, "crops"), (False, "videos")])
+def test_saying_what_frames_are_answers_the_question(tmp_path, adopt, media):
+    plan = _plan("mafw", write_set(tmp_path, "mafw"), adopt=adopt)
+    assert plan.listing.media == media
+    assert plan.recipe == (None if adopt else RECIPE)
+
+
+def test_media_that_are_not_there_are_no_question(tmp_path):
+    write_mafw_videos(tmp_path)
+    assert _asked(tmp_path, media="frames") == f"no frames of the listed clips below {tmp_path}"
+
+
+def test_a_detector_that_is_unknown_is_refused_where_it_would_be_used(tmp_path):
+    recipe = CropRecipe("dlib")
+    assert plan_preprocess("dfew", write_set(tmp_path, "dfew"), tmp_path / "m.csv", recipe)
+    write_mafw_videos(tmp_path)
+    with pytest.raises(UnknownNameError, match="no detector 'dlib'; known: "):
+        plan_preprocess("mafw", tmp_path, tmp_path / "m.csv", recipe)
+
+
+def test_a_sample_is_taken_evenly_of_what_is_there():
+    sources = [Source(str(i), None if i % 2 else f"{i}", "fear", 1) for i in range(1000)]
+    chosen = [int(source.path) for source in _sample(sources)]
+    assert (chosen[0], chosen[-1], len(set(chosen))) == (0, 998, LOOKED_AT)
+    steps = np.diff(chosen)
+    assert steps.max() - steps.min() <= 2
+    assert [source.path for source in _sample(sources[:4])] == ["0", "2"]
+    assert _sample([]) == []
