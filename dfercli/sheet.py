@@ -27,15 +27,15 @@ class Tile:
     caption: str
 
 
-def draw_sheet(tiles: Sequence[Tile], path: Path) -> None:
-    """Draw a contact sheet, `PER_ROW` pictures a row, as one PNG."""
-    num_rows = -(-len(tiles) // PER_ROW)
+def draw_sheet(tiles: Sequence[Tile], path: Path, per_row: int = PER_ROW) -> None:
+    """Draw a contact sheet as one PNG, row by row."""
+    num_rows = -(-len(tiles) // per_row)
     height_px = TILE_PX + CAPTION_PX
-    sheet = Image.new("RGB", (PER_ROW * TILE_PX, num_rows * height_px), "white")
+    sheet = Image.new("RGB", (per_row * TILE_PX, num_rows * height_px), "white")
     draw = ImageDraw.Draw(sheet)
     font = ImageFont.load_default(12)
     for index, tile in enumerate(tiles):
-        left, top = index % PER_ROW * TILE_PX, index // PER_ROW * height_px
+        left, top = index % per_row * TILE_PX, index // per_row * height_px
         picture = ImageOps.contain(Image.fromarray(tile.image_rgb), (TILE_PX - 4, TILE_PX - 4))
         sheet.paste(picture, (left + 2, top + 2))
         lines = [_shorten(line, font) for line in tile.caption.split("\n")]

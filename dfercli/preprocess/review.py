@@ -94,7 +94,7 @@ def draw_worst(outcomes: Sequence[ClipOutcome], faces: Path, path: Path) -> Path
             frames = list_frames(faces / clip_id)
             image_rgb = read_image(frames[len(frames) // 2])
             tiles.append(Tile(image_rgb, f"{clip_id}\n{text(record)}"))
-    draw_sheet(tiles, path)
+    draw_sheet(tiles, path, per_row=min(SHOWN_EACH, len(cropped)))
     return path
 
 
