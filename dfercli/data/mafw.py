@@ -106,7 +106,7 @@ def read_sources(root: Path, choices: Choices) -> Listing:
     return Listing(
         list_sources(folds, found[name]),
         CLASS_NAMES,
-        _kind(name, choices.adopt),
+        _kind(name, found[name], choices.adopt),
         name,
         (
             f"lists: {paths['test', 1]} and {len(paths) - 1} more",
@@ -156,7 +156,9 @@ def _usual(found: Mapping[str, Found], adopt: bool | None) -> str:
     return next((kind for kind in kinds if found[kind].paths), kinds[0])
 
 
-def _kind(name: str, adopt: bool | None) -> Media:
+def _kind(name: str, found: Found, adopt: bool | None) -> Media:
     if name == "clips" or adopt is False:
         return "videos"
-    return "crops" if adopt else "frames"
+    if adopt:
+        return "crops"
+    return "frames" if found.paths else "videos"  # where there are none, nobody can tell

@@ -63,13 +63,16 @@ def test_faces_are_found_whatever_their_folders(few, parts, where):
     assert (listing.media, listing.media_name) == ("crops", "clip_224x224")
 
 
-def test_faces_of_a_name_that_nobody_knows_are_taken_and_said(few):
-    put_clips(few / "Clip/my images/part_1", list(DFEW_FEW)[:6])
-    put_clips(few / "Clip/my images/part_2", list(DFEW_FEW)[6:])
+@pytest.mark.parametrize("folder", ["Clip/my images", "davis/2024 x/my_256"])
+def test_faces_of_a_name_that_nobody_knows_are_taken_and_said(few, folder):
+    put_clips(few / folder / "part_1", list(DFEW_FEW)[:6])
+    put_clips(few / folder / "part_2", list(DFEW_FEW)[6:])
     put_clips(few / "some", ["00001"])
+    put_clips(few / "Clip/original frames", [*DFEW_FEW, "00011"])
+    put_clips(few / "Clip/avi frames", [*DFEW_FEW, "00011"])
     listing = _read(few)
     assert None not in _paths(listing).values()
-    assert listing.taken[1] == "faces: Clip/my images (10 clips, under a name that is not known)"
+    assert listing.taken[1] == f"faces: {folder} (10 clips, under a name that is not known)"
 
 
 def test_unpadded_folders_and_stubs_of_macos_are_understood(few):

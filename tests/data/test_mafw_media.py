@@ -107,10 +107,12 @@ def test_videos_cannot_be_adopted(few):
 
 
 @pytest.mark.parametrize("media", [None, "clips", "frames", "faces"])
-def test_our_own_crops_are_nothing_of_the_authors(few, media):
-    put_clips(few / "faces-mtcnn-224", MAFW_FEW, NAMES)
+@pytest.mark.parametrize("folder", ["faces-mtcnn-224", "Labels(auto)/landmarks"])
+def test_our_own_crops_and_landmarks_are_no_media(few, folder, media):
+    put_clips(few / folder, MAFW_FEW, NAMES)
     listing = _read(few, media=media)
     assert set(_paths(listing).values()) == {None}
+    assert listing.media == "videos"  # nothing that only a look could tell
     name = media or "clips"
     assert listing.taken[1] == f"{name}: none"
     assert listing.deviations[0] == f"no {name} below {few}; they are usually in data/{name}"
