@@ -18,7 +18,8 @@ from dfercli.config import ModelConfig
 from dfercli.data import load_dataset
 from dfercli.data.inspect import SHORT_CLIP, FramesState, inspect_frames
 from dfercli.data.manifest import Manifest, mark_partial, read_manifest
-from dfercli.data.official import compare_lists, lists_of, name_clips
+from dfercli.data.official import Official, compare_lists, lists_of, name_clips
+from dfercli.data.tree import name_some
 from dfercli.errors import DferError
 from dfercli.faces import DETECTORS, find_missing_weights, load_detector
 from dfercli.faces.align import TEMPLATE_VERSION
@@ -159,33 +160,41 @@ def inspect_dataset(manifest_path: Path, root: Path | None = None) -> DatasetRep
     """
     try:
         manifest = read_manifest(manifest_path)
+        official = load_dataset(manifest.kind).OFFICIAL
     except DferError as error:
         wrong = Finding("manifest", "wrong", error.line)
         return DatasetReport(manifest_path.stem, manifest_path, root, (wrong,))
     root = root or Path(manifest.root)
     states = _inspect_clips(manifest, root)
-    findings = (
-        *_inspect_rows(manifest),
+    findings = [
+        *_inspect_rows(manifest, official),
         *_inspect_states(manifest, states),
         _inspect_crop(manifest),
+    ]
+    sheet, drawn = manifest_path.parent / "review" / f"{manifest_path.stem}-sample.png", False
+    try:
+        drawn = _draw_sample(manifest, root, states, sheet)
+    except DferError as error:  # an image that is whole by its end, and cannot be decoded
+        findings.append(Finding("contact sheet", "wrong", error.line))
+    return DatasetReport(
+        manifest.dataset, manifest_path, root, tuple(findings), sheet if drawn else None
     )
-    sheet = manifest_path.parent / "review" / f"{manifest_path.stem}-sample.png"
-    drawn = _draw_sample(manifest, root, states, sheet)
-    return DatasetReport(manifest.dataset, manifest_path, root, findings, sheet if drawn else None)
 
 
-def _inspect_rows(manifest: Manifest) -> Iterable[Finding]:
+def _inspect_rows(manifest: Manifest, official: Official | None) -> Iterable[Finding]:
     """Hold folds and classes against what is published, and against themselves."""
     rows = manifest.rows
     counts = rows["label"].value_counts()
     classes = ", ".join(f"{name} {counts.get(name, 0):,}" for name in manifest.class_names)
     folds = ", ".join(f"{fold}: {n:,}" for fold, n in sorted(Counter(rows["test_fold"]).items()))
-    official = load_dataset(manifest.kind).OFFICIAL
     of_all = f" of {official.num_clips:,}" if official else ""
     yield Finding("clips", "ok", f"{len(rows):,}{of_all} ({classes}); by test fold {folds}")
     if manifest.partial:
         yield Finding("partial", "note", mark_partial("every table says so", manifest.deviations))
-    if official is not None and not manifest.partial:
+    if official is not None and manifest.class_names != official.class_names:
+        text = f"{', '.join(manifest.class_names)}; officially {', '.join(official.class_names)}"
+        yield Finding("classes", "wrong", text)
+    elif official is not None and not manifest.partial:
         pairs = zip(rows["label"], rows["test_fold"], strict=True)
         folds_of = dict(zip(rows["clip_id"], pairs, strict=True))
         deviations = compare_lists(official, lists_of(folds_of, official))
@@ -197,7 +206,8 @@ def _inspect_rows(manifest: Manifest) -> Iterable[Finding]:
         spread = rows.groupby("group")["test_fold"].nunique()
         leaks = sorted(spread[spread > 1].index)
         if leaks:
-            yield Finding("groups", "wrong", f"in several folds: {', '.join(leaks[:3])}, ...")
+            text = f"{name_some(leaks, 'group')} in several folds"
+            yield Finding("groups", "wrong", text)
     for fold in manifest.folds:
         absent = set(manifest.class_names) - set(rows["label"][rows["test_fold"] == fold])
         if absent:

@@ -1,0 +1,279 @@
+"""The doctor's look at datasets: what is wrong is found, and what is right is not."""
+
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from data.official_trees import JPEG
+from preprocess.small_sets import FACES, look_at, publish, write_set
+
+from dfercli.data.manifest import Manifest, read_manifest, side_file, write_manifest
+from dfercli.data.spec import BASIC_EXPRESSIONS
+from dfercli.doctor import Diagnosis, Finding, inspect_dataset
+from dfercli.faces.align import TEMPLATE_VERSION, CropRecipe
+from dfercli.images import list_frames, read_image, write_image
+from dfercli.preprocess import plan_preprocess, preprocess
+
+NUM_FRAMES = 16
+COLUMNS = ["clip_id", "path", "n_frames", "label", "test_fold", "group"]
+CLASSES = ("happiness", "anger")
+OURS = "detector mtcnn, size 32, template loose-five-points"
+
+
+@pytest.fixture
+def healthy(tmp_path):
+    """Path of a healthy manifest: two people, each with a clip of each class and a fold."""
+    rows = []
+    for fold, person in enumerate(("anna", "ben"), start=1):
+        for label in CLASSES:
+            clip_id = f"{person}/{label}"
+            (tmp_path / "root" / "faces" / clip_id).mkdir(parents=True)
+            for number in range(NUM_FRAMES):
+                path = tmp_path / "root" / "faces" / clip_id / f"{number}.jpg"
+                path.write_bytes(JPEG)
+            rows.append((clip_id, f"faces/{clip_id}", NUM_FRAMES, label, fold, person))
+    crop = vars(CropRecipe("mtcnn", 32))
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    root = (tmp_path / "root").as_posix()
+    path = tmp_path / "manifests" / "own.csv"
+    write_manifest(Manifest("own", table, CLASSES, crop, root, 2), path)
+    return path
+
+
+@pytest.fixture
+def clip(healthy):
+    """The frames of one of its clips, in their order."""
+    return list_frames(healthy.parents[1] / "root" / "faces" / "ben" / "anger")
+
+
+def _findings(path, root=None):
+    """State and text by topic."""
+    findings = inspect_dataset(path, root).findings
+    found = {finding.topic: (finding.state, finding.text) for finding in findings}
+    assert len(found) == len(findings)
+    return found
+
+
+def _odd(path, root=None):
+    """The findings that are not ok."""
+    return {topic: found for topic, found in _findings(path, root).items() if found[0] != "ok"}
+
+
+def _change(path, **fields):
+    write_manifest(replace(read_manifest(path), **fields), path)
+
+
+def test_of_a_healthy_dataset_everything_is_ok(healthy):
+    report = inspect_dataset(healthy)
+    assert report.findings == (
+        Finding("clips", "ok", "4 (happiness 2, anger 2); by test fold 1: 2, 2: 2"),
+        Finding("frames", "ok", "64; 16 to 16 a clip, mean 16.0; 0 clips under 16"),
+        Finding("frame sizes", "ok", "8x8 (4)"),
+        Finding("crops", "ok", f"{OURS}, version {TEMPLATE_VERSION}"),
+    )
+    assert (report.name, report.manifest) == ("own", healthy)
+    assert report.root == healthy.parents[1] / "root"
+    assert Diagnosis((), (report,)).healthy
+
+
+def test_the_data_is_left_as_it_is_and_some_of_it_shown(healthy, clip):
+    write_image(clip[NUM_FRAMES // 2], np.full((8, 8, 3), 255, dtype=np.uint8))
+    before = look_at(healthy.parents[1] / "root")
+    report = inspect_dataset(healthy)
+    assert look_at(healthy.parents[1] / "root") == before
+    assert report.sheet == healthy.parent / "review" / "own-sample.png"
+    tiles = read_image(report.sheet)[84:85, 84::168].astype(int)
+    reddish = tiles[0, :4, 0] - tiles[0, :4, 2] > 100
+    assert reddish.tolist() == [True, True, True, False]  # middle frames, in the order of lines
+
+
+def test_another_root_is_looked_at_where_it_is_given(healthy):
+    root = healthy.parents[1] / "root"
+    root.rename(root.with_name("moved"))
+    assert _odd(healthy)["missing"][1].startswith("4 clips (anna/happiness, anna/anger, ")
+    assert inspect_dataset(healthy).sheet is None
+    assert _odd(healthy, root.with_name("moved")) == {}
+
+
+def _remove(clip):
+    shutil.rmtree(clip[0].parent)
+
+
+def _empty(clip):
+    for path in clip:
+        path.unlink()
+
+
+def _cut(clip):
+    clip[7].write_bytes(JPEG[: len(JPEG) // 2])
+
+
+def _blank(clip):
+    clip[7].write_bytes(b"")
+
+
+def _enlarge(clip):
+    write_image(clip[-1], np.zeros((12, 16, 3), dtype=np.uint8))
+
+
+def _lose(clip):
+    clip[7].unlink()
+
+
+def _garble(clip):
+    clip[8].write_bytes(b"no image, but for its end" + JPEG[-2:])
+
+
+@pytest.mark.parametrize(
+    ("harm", "topic", "text"),
+    [
+        (_remove, "missing", "1 clip (ben/anger)"),
+        (_empty, "empty", "1 clip (ben/anger)"),
+        (_cut, "unreadable", "1 clip (ben/anger): 7.jpg is cut off"),
+        (_blank, "unreadable", "1 clip (ben/anger): 7.jpg is empty"),
+        (_enlarge, "unreadable", "1 clip (ben/anger): frames of several sizes"),
+        (_lose, "other number of frames", "1 clip (ben/anger); ben/anger has 15, not 16"),
+        (_garble, "contact sheet", "cannot read {clip}/8.jpg: no image"),
+    ],
+)
+def test_a_clip_that_is_not_whole_is_wrong(healthy, clip, harm, topic, text):
+    harm(clip)
+    found = {topic: ("wrong", text.format(clip=clip[0].parent))}
+    assert _odd(healthy) == found
+    assert not Diagnosis((), (inspect_dataset(healthy),)).healthy
+
+
+def test_many_clips_are_counted_and_some_named(healthy):
+    shutil.rmtree(healthy.parents[1] / "root" / "faces")
+    text = "4 clips (anna/happiness, anna/anger, ben/happiness, ...)"
+    assert _odd(healthy) == {"missing": ("wrong", text)}
+
+
+def test_clips_of_another_size_are_noted(healthy, clip):
+    for path in clip:
+        write_image(path, np.zeros((12, 16, 3), dtype=np.uint8))
+    assert _odd(healthy) == {"frame sizes": ("note", "8x8 (3), 16x12 (1)")}
+    assert Diagnosis((), (inspect_dataset(healthy),)).healthy
+
+
+def test_short_clips_are_counted(healthy, clip):
+    clip[0].unlink()
+    text = "63; 15 to 16 a clip, mean 15.8; 1 clips under 16"
+    assert _findings(healthy)["frames"] == ("ok", text)
+
+
+def test_a_group_in_two_folds_is_wrong(healthy):
+    rows = read_manifest(healthy).rows
+    _change(healthy, rows=rows.assign(group=["anna", "ben", "anna", "dan"]))
+    assert _odd(healthy) == {"groups": ("wrong", "1 group (anna) in several folds")}
+    _change(healthy, rows=rows.assign(group=list("abab")))
+    assert _odd(healthy) == {"groups": ("wrong", "2 groups (a, b) in several folds")}
+
+
+def test_a_class_that_a_fold_does_not_test_is_noted(healthy):
+    rows = read_manifest(healthy).rows.assign(label=["happiness", "anger", "anger", "anger"])
+    _change(healthy, rows=rows)
+    assert _odd(healthy) == {"fold 2": ("note", "none of happiness: UAR leaves them out")}
+
+
+@pytest.mark.parametrize(
+    ("crop", "found"),
+    [
+        (
+            {"detector": "mtcnn", "version": 1},
+            ("wrong", f"detector mtcnn, version 1; this dfer crops by version {TEMPLATE_VERSION}"),
+        ),
+        (None, ("note", "nothing is known")),
+        ({"adopted": "folder frames", "size": "8x8"}, ("ok", "adopted folder frames, size 8x8")),
+    ],
+)
+def test_how_the_faces_were_cropped_is_told(healthy, crop, found):
+    _change(healthy, crop=crop)
+    assert _findings(healthy)["crops"] == found
+
+
+def _spoil_line(path):
+    path.write_text(path.read_text().replace("ben/anger,faces", "ben/happiness,faces"))
+
+
+def _spoil_side_file(path):
+    side_file(path).write_text("{")
+
+
+def _spoil_kind(path):
+    side_file(path).write_text(side_file(path).read_text().replace('"folder"', '"dfw"'))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "text"),
+    [
+        (_spoil_line, "{path} line 5: clip 'ben/happiness' is listed twice"),
+        (_spoil_side_file, "cannot use {side} (JSONDecodeError("),
+        (_spoil_kind, "no dataset 'dfw'; known: dfew, ferv39k, mafw, folder"),
+    ],
+)
+def test_a_manifest_that_cannot_be_used_is_wrong(healthy, spoil, text):
+    spoil(healthy)
+    report = inspect_dataset(healthy)
+    (finding,) = report.findings
+    assert (finding.topic, finding.state) == ("manifest", "wrong")
+    assert finding.text.startswith(text.format(path=healthy, side=side_file(healthy)))
+    assert (report.name, report.sheet) == ("own", None)
+
+
+@pytest.fixture
+def official(tmp_path, monkeypatch):
+    """Path of the manifest of a small DFEW, made with the options of a call."""
+
+    def make(allow_partial=False):
+        path = tmp_path / "manifests" / "dfew.csv"
+        plan = plan_preprocess("dfew", tmp_path / "root", path, CropRecipe("mtcnn"))
+        preprocess(plan, allow_partial=allow_partial)
+        return path
+
+    publish(monkeypatch, "dfew")
+    write_set(tmp_path / "root", "dfew")
+    return make
+
+
+FOLDS = {f"fold {fold}" for fold in range(1, 6)}
+"""Remarked on: they test none of five classes."""
+
+
+def test_an_official_set_is_held_against_what_is_published(official):
+    found = _findings(official())
+    assert found["official lists"] == ("ok", "counts and fingerprints are the published ones")
+    assert found["clips"][1].startswith("10 of 10 (happiness 0, sadness 5, ")
+    assert {topic for topic, (state, _) in found.items() if state != "ok"} == FOLDS
+
+
+def test_a_set_that_is_not_the_official_one_is_wrong(official):
+    path = official()
+    rows = read_manifest(path).rows
+    _change(path, rows=rows[rows["clip_id"] != "00001"])
+    wrong = [finding for finding in inspect_dataset(path).findings if finding.state == "wrong"]
+    assert [finding.topic for finding in wrong] == ["official lists"] * 5
+    assert wrong[0].text == "fold 1 test has 1 clips, officially 2 (fear 0, not 1)"
+
+
+@pytest.mark.parametrize("class_names", [("fear", "sadness"), ("joy", "fear", "sadness")])
+def test_classes_that_are_not_the_official_ones_are_wrong(official, class_names):
+    path = official()
+    rows = read_manifest(path).rows
+    label = rows["label"].mask(rows["clip_id"] == "00001", class_names[0])
+    _change(path, class_names=class_names, rows=rows.assign(label=label))
+    assert _odd(path)["classes"] == (
+        "wrong",
+        f"{', '.join(class_names)}; officially {', '.join(BASIC_EXPRESSIONS)}",
+    )
+
+
+def test_a_partial_set_is_noted_and_not_wrong(official, tmp_path):
+    shutil.rmtree(tmp_path / "root" / FACES["dfew"] / "00003")
+    found = _odd(official(allow_partial=True))
+    text = "every table says so\nPARTIAL DATA: without 1 clip (00003)"
+    assert found.pop("partial") == ("note", text)
+    assert set(found) == FOLDS
+    assert {state for state, _ in found.values()} == {"note"}
