@@ -21,7 +21,7 @@ from dfercli.video import write_video
 FPS = 16.0
 CLASSES = ("red", "green", "blue")
 RED, GREEN, BLUE = (230, 20, 20), (20, 200, 20), (20, 20, 230)
-CROP = {"detector": "mtcnn", "size": 48, "template": "loose-five-points", "version": 1}
+CROP = {"detector": "mtcnn", "size": 48, "version": TEMPLATE_VERSION}
 
 
 class _Colour(nn.Module):
@@ -271,26 +271,26 @@ def test_faces_are_cropped_as_the_checkpoint_was_trained(checkpoint):
     assert (other._detector, other._crop_size) == ("face-alignment", 48)
 
 
-def test_a_checkpoint_of_a_datasets_own_crops_needs_a_detector(checkpoint):
-    where = checkpoint(None)
+@pytest.mark.parametrize("crop", [None, {"adopted": "dfew clip_224x224", "size": "256x256"}])
+def test_a_checkpoint_of_a_datasets_own_crops_needs_a_detector(checkpoint, crop):
+    where = checkpoint(crop)
     with pytest.raises(CheckpointError) as caught:
         Predictor.from_checkpoint(where)
     assert str(caught.value) == (
         f"{where} was trained on its dataset's own crops; choose how to crop videos: "
         "--detector face-alignment|mtcnn"
     )
-    predictor = Predictor.from_checkpoint(where, detector="mtcnn")
-    assert (predictor._detector, predictor._crop_size) == ("mtcnn", 32)  # the backbone's size
+    made = Predictor.from_checkpoint(where, detector="mtcnn")
+    assert (made._detector, made._crop_size) == ("mtcnn", 32)  # the backbone's size
 
 
 def test_a_checkpoint_of_another_template_is_refused(checkpoint):
     where = checkpoint(CROP | {"version": TEMPLATE_VERSION + 1})
     with pytest.raises(CheckpointError) as caught:
         Predictor.from_checkpoint(where, detector="mtcnn")
-    assert str(caught.value) == (
-        f"{where} reads faces cropped by template 2; this dfer crops by 1; "
-        "use the dfer it was trained with"
-    )
+    versions = f"template {TEMPLATE_VERSION + 1}; this dfer crops by {TEMPLATE_VERSION}"
+    said = f"{where} reads faces cropped by {versions}; use the dfer it was trained with"
+    assert str(caught.value) == said
 
 
 def test_an_unknown_detector_is_answered_with_the_known_ones(checkpoint, monkeypatch):

@@ -76,9 +76,12 @@ def write_mafw_videos(root, dark=()):
     return root
 
 
-def in_threads(jobs, context, initializer, initargs):
-    """Give a pool of threads where one of processes, which take seconds to start, is made."""
-    return ThreadPoolExecutor(jobs, initializer=initializer, initargs=initargs)
+def in_a_thread(jobs, context, initializer, initargs):
+    """Give one thread where processes, which take seconds to start, are asked for.
+
+    Several would share a detector.
+    """
+    return ThreadPoolExecutor(1, initializer=initializer, initargs=initargs)
 
 
 def look_at(folder):

@@ -11,7 +11,7 @@ from preprocess.small_sets import (
     CLIPS,
     FACES,
     BrightFaces,
-    in_threads,
+    in_a_thread,
     look_at,
     publish,
     write_mafw_videos,
@@ -42,14 +42,14 @@ A_CLIP = {"dfew": "00003", "ferv39k": "Action/Happy/0001"}
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch):
-    """Few clips are official, faces are seen in bright frames, and crops made in threads."""
+    """Few clips are official, faces are seen in bright frames, and crops made in a thread."""
     num_threads = cv2.getNumThreads()
     for kind in CLIPS:
         publish(monkeypatch, kind)
     for module in ("plan", "clips"):
         patched = f"dfercli.preprocess.{module}.load_detector"
         monkeypatch.setattr(patched, lambda name: BrightFaces())
-    monkeypatch.setattr("dfercli.preprocess.clips.ProcessPoolExecutor", in_threads)
+    monkeypatch.setattr("dfercli.preprocess.clips.ProcessPoolExecutor", in_a_thread)
     yield
     cv2.setNumThreads(num_threads)
 

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 from filelock import FileLock
-from preprocess.small_sets import BRIGHT, DARK, BrightFaces, in_threads, look_at
+from preprocess.small_sets import BRIGHT, DARK, BrightFaces, in_a_thread, look_at
 
 from dfercli.data.manifest import read_manifest
 from dfercli.data.spec import Choices, Source
@@ -68,13 +68,13 @@ def root(given, tmp_path):
 
 
 @pytest.fixture(autouse=True)
-def _in_threads(monkeypatch):
-    """Crop in threads, by a detector that sees faces in bright frames."""
+def _in_a_thread(monkeypatch):
+    """Crop in a thread, by a detector that sees faces in bright frames."""
     num_threads = cv2.getNumThreads()
     for module in ("plan", "clips"):
         patched = f"dfercli.preprocess.{module}.load_detector"
         monkeypatch.setattr(patched, lambda name: BrightFaces())
-    monkeypatch.setattr("dfercli.preprocess.clips.ProcessPoolExecutor", in_threads)
+    monkeypatch.setattr("dfercli.preprocess.clips.ProcessPoolExecutor", in_a_thread)
     yield
     cv2.setNumThreads(num_threads)
 
@@ -189,7 +189,7 @@ def test_no_more_processes_are_started_than_there_are_clips(
 
     def keep(number, *rest):
         asked.append(number)
-        return in_threads(number, *rest)
+        return in_a_thread(number, *rest)
 
     monkeypatch.setattr("dfercli.preprocess.clips.ProcessPoolExecutor", keep)
     sources = [_source("gone")] * num_clips
