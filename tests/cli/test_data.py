@@ -1,0 +1,205 @@
+"""The commands that make and look at data, as they are typed: what they print, and exit codes."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from data.official_trees import JPEG
+from preprocess.small_sets import FACES, look_at, publish, write_set
+
+from dfercli.data.manifest import read_manifest
+from dfercli.doctor import Finding
+from dfercli.images import list_frames, read_image
+
+A_CLIP = Path("data", "dfew", FACES["dfew"], "00003")
+REFUSED = (
+    "error: dfew in data/dfew is not the official set: {what}; "
+    "--allow-partial goes on and marks the manifest and its tables as partial\n"
+)
+
+
+@pytest.fixture
+def dfew(dfer, monkeypatch):
+    """A small DFEW in its usual place, and a machine that is well."""
+    publish(monkeypatch, "dfew")
+    monkeypatch.setattr("dfercli.doctor.inspect_machine", lambda: [Finding("disk", "ok", "free")])
+    return write_set(Path("data", "dfew"), "dfew")
+
+
+def _cut():
+    list_frames(A_CLIP)[1].write_bytes(JPEG[: len(JPEG) // 2])
+
+
+def test_an_official_set_is_one_command(dfer, dfew):
+    done = dfer("preprocess --dataset dfew")
+    assert done.code == 0
+    assert done.out == "10 adopted; faces in data/dfew, manifest data_manifests/dfew.csv\n"
+    assert done.err.splitlines() == [
+        "lists: EmoLabel_DataSplit/test(single-labeled)/set_1.csv and 9 more",
+        "faces: Clip/clip_224x224 (10 clips)",
+    ]
+    manifest = read_manifest(Path("data_manifests", "dfew.csv"))
+    assert (manifest.root, manifest.folds) == ("data/dfew", (1, 2, 3, 4, 5))
+
+
+def test_what_differs_is_refused_or_left_out(dfer, dfew):
+    _cut()
+    done = dfer("preprocess --dataset dfew")
+    assert (done.code, done.out) == (1, "")
+    what = "without 1 clip (00003) (clips listed in data_manifests/review/dfew.csv)"
+    assert done.err.endswith(f"\n{REFUSED.format(what=what)}")
+    assert list(Path("data_manifests").iterdir()) == [Path("data_manifests/review")]
+    done = dfer("preprocess --dataset dfew --allow-partial --name mine")
+    assert done.code == 4
+    assert done.out == (
+        "9 adopted, 1 unreadable; faces in data/dfew, manifest data_manifests/mine.csv\n"
+    )
+    assert done.err.splitlines()[2:] == [
+        "the manifest is marked",
+        "PARTIAL DATA: without 1 clip (00003)",
+        "need a look: data_manifests/review/mine.csv",
+        "1 clips are left out, with reasons in data_manifests/review/mine.csv",
+    ]
+
+
+def test_lists_that_differ_are_no_clips_left_out(dfer, dfew):
+    for path in dfew.rglob("set_*.csv"):
+        path.write_text(path.read_text().replace("1,7\n", "1,4\n"))
+    assert dfer("preprocess --dataset dfew").code == 1
+    done = dfer("preprocess --dataset dfew --allow-partial")
+    assert (done.code, done.out[:11]) == (0, "10 adopted;")
+    assert "PARTIAL DATA: fold 1 test has 2 clips, officially 2 (anger 1, not 0; " in done.err
+
+
+@pytest.mark.parametrize(
+    ("options", "removed", "code", "told"),
+    [
+        ("", False, 0, []),
+        ("", True, 1, ["differs: 1 clip (00003) not on disk"]),
+        ("--allow-partial", True, 0, ["differs: 1 clip (00003) not on disk"]),
+    ],
+)
+def test_a_dry_run_tells_all_and_writes_nothing(dfer, dfew, options, removed, code, told):
+    if removed:
+        shutil.rmtree(A_CLIP)
+    before = look_at(Path())
+    done = dfer(f"preprocess --dataset dfew --dry-run {options}")
+    assert look_at(Path()) == before
+    assert (done.code, done.err) == (code, "")
+    number = 9 if removed else 10
+    assert done.out.splitlines() == [
+        "dfew in data/dfew",
+        "lists: EmoLabel_DataSplit/test(single-labeled)/set_1.csv and 9 more",
+        f"faces: Clip/clip_224x224 ({number} clips)",
+        "clips: 10, folds 1, 2, 3, 4, 5",
+        f"faces: adopted in place as they are; sizes in a sample: 8x8 ({number} clips)",
+        "manifest: data_manifests/dfew.csv",
+        *told,
+    ]
+
+
+def test_frames_of_mafw_are_asked_about(dfer, monkeypatch):
+    publish(monkeypatch, "mafw")
+    write_set(Path("data", "mafw"), "mafw")
+    before = look_at(Path())
+    for options in ("", " --dry-run"):
+        done = dfer(f"preprocess --dataset mafw{options}")
+        assert (done.code, done.out) == (1, "")
+        assert done.err.startswith("error: data/mafw has frames that look like whole frames: of 10")
+        assert done.err.endswith("; say --adopt to use them as they are, or --crop\n")
+    assert look_at(Path()) == before
+    assert dfer("preprocess --dataset mafw --adopt").out.startswith("10 adopted; ")
+    told = dfer("preprocess --dataset mafw --crop --detector mtcnn --size 64 --dry-run")
+    assert "\nfaces: cropped by mtcnn into data/mafw/faces-mtcnn-64\n" in told.out
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("dfew --crop", "DFEW's faces are adopted as its authors cropped them; leave --crop out"),
+        ("dfew --media avi", "no media 'avi' in dfew datasets; known: faces, faces-16f"),
+        ("dfew --root gone", "no folder gone; give the dataset's folder as --root"),
+        ("dfw", "no dataset 'dfw'; known: dfew, ferv39k, mafw, folder"),
+    ],
+)
+def test_what_cannot_be_asked_for_is_one_line(dfer, dfew, options, said):
+    done = dfer(f"preprocess --dataset {options}")
+    assert (done.code, done.out, done.err) == (1, "", f"error: {said}\n")
+
+
+def test_the_doctor_finds_a_healthy_dataset_well(dfer, dfew):
+    dfer("preprocess --dataset dfew")
+    done = dfer("doctor")
+    assert (done.code, done.err) == (0, "")
+    lines = done.out.splitlines()
+    assert lines[0] == "machine"
+    assert "dfew: data_manifests/dfew.csv, data in data/dfew" in lines
+    assert lines[-2:] == [
+        "some of its frames: data_manifests/review/dfew-sample.png",
+        "all is well",
+    ]
+    assert read_image(Path("data_manifests/review/dfew-sample.png")).shape == (2 * 204, 8 * 168, 3)
+
+
+@pytest.mark.parametrize("options", ["", " --dataset dfew", " --dataset dfew --root data/dfew"])
+def test_the_doctor_finds_what_is_wrong(dfer, dfew, options):
+    dfer("preprocess --dataset dfew")
+    _cut()
+    done = dfer(f"doctor{options}")
+    assert (done.code, done.err) == (1, "")
+    (line,) = [line for line in done.out.splitlines() if "WRONG" in line]
+    text = " ".join(line.split())
+    assert text == "WRONG unreadable 1 clip (00003): 00003_2.jpg is cut off"
+    assert done.out.endswith("a run would go wrong: see above\n")
+
+
+def test_the_doctor_says_the_same_in_json(dfer, dfew):
+    dfer("preprocess --dataset dfew")
+    _cut()
+    printed = dfer("doctor").out
+    done = dfer("doctor --json")
+    assert (done.code, done.err) == (1, "")
+    page = json.loads(done.out)
+    assert page["healthy"] is False
+    assert page["machine"] == [{"topic": "disk", "state": "ok", "text": "free"}]
+    (report,) = page["datasets"]
+    assert report["manifest"] == "data_manifests/dfew.csv"
+    assert report["sheet"] == "data_manifests/review/dfew-sample.png"
+    found = {(finding["state"], finding["topic"]) for finding in report["findings"]}
+    assert {("wrong", "unreadable"), ("ok", "official lists"), ("ok", "crops")} <= found
+    words = "".join(printed.split())
+    for finding in report["findings"]:
+        assert "".join(finding["text"][:30].split()) in words
+
+
+def test_the_doctor_goes_on_after_a_manifest_that_cannot_be_read(dfer, dfew):
+    dfer("preprocess --dataset dfew")
+    Path("data_manifests", "broken.csv").write_text("clip_id\n")
+    done = dfer("doctor --json")
+    assert done.code == 1
+    broken, healthy = json.loads(done.out)["datasets"]
+    assert [finding["state"] for finding in broken["findings"]] == ["wrong"]
+    assert healthy["name"] == "dfew"
+    assert {finding["state"] for finding in healthy["findings"]} == {"ok", "note"}
+    assert dfer("doctor").code == 1
+
+
+def test_the_doctor_looks_at_a_machine_without_any_dataset(dfer, dfew):
+    shutil.rmtree("data")
+    done = dfer("doctor")
+    assert (done.code, done.out.splitlines()[-1]) == (0, "all is well")
+    assert json.loads(dfer("doctor --json").out)["datasets"] == []
+    assert list(Path().iterdir()) == []
+
+
+def test_the_doctor_knows_no_other_manifests_than_there_are(dfer, dfew):
+    done = dfer("doctor --dataset dfew")
+    assert (done.code, done.err) == (
+        1,
+        "error: no manifest in data_manifests; `dfer preprocess` writes one\n",
+    )
+    dfer("preprocess --dataset dfew")
+    assert dfer("doctor --dataset mafw").err == (
+        "error: no manifest of 'mafw' in data_manifests; known: dfew\n"
+    )
