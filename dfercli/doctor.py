@@ -99,14 +99,21 @@ class Diagnosis:
         return values
 
 
-def diagnose(data: Mapping[Path, Path | None]) -> Diagnosis:
+def diagnose(
+    data: Mapping[Path, Path | None], unprepared: Mapping[str, Path] | None = None
+) -> Diagnosis:
     """Look at this machine and at datasets.
 
     Args:
         data: Data root by manifest; None where the manifest itself has to tell.
+        unprepared: Folder of datasets, by public name, that are there and have no manifest yet.
     """
+    machine = inspect_machine()
+    for name, folder in (unprepared or {}).items():
+        text = f"is in {folder}, without a manifest; dfer preprocess --dataset {name}"
+        machine.append(Finding(name, "note", text))
     reports = tuple(inspect_dataset(manifest, root) for manifest, root in data.items())
-    return Diagnosis(tuple(inspect_machine()), reports)
+    return Diagnosis(tuple(machine), reports)
 
 
 def inspect_machine() -> list[Finding]:

@@ -49,7 +49,7 @@ def preprocess(
     num_folds: Annotated[int, typer.Option(help="Folds to deal one's own videos to.", min=1)] = 5,
     jobs: Annotated[
         int | None,
-        typer.Option(help="Processes that crop; by default one a core.", min=1),
+        typer.Option(help="Processes that crop; by default one a core, or two on a GPU.", min=1),
     ] = None,
     allow_partial: Annotated[
         bool,
@@ -102,7 +102,8 @@ def doctor(
     from dfercli.doctor import diagnose
 
     paths = [find_manifest(manifests, dataset)] if dataset else sorted(manifests.glob("*.csv"))
-    diagnosis = diagnose({path: root or opt.find_root(path) for path in paths})
+    unprepared = {} if dataset else opt.find_unprepared({path.stem for path in paths})
+    diagnosis = diagnose({path: root or opt.find_root(path) for path in paths}, unprepared)
     if as_json:
         print(json.dumps(diagnosis.to_dict(), indent=2))
     else:

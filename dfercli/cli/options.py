@@ -8,7 +8,7 @@ import inspect
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, fields, is_dataclass
 from functools import wraps
 from pathlib import Path
@@ -152,6 +152,14 @@ def _find_folder(parent: Path, name: str) -> Path | None:
     alike = [path for path in parent.glob("*") if path.name.casefold() == name.casefold()]
     folders = sorted(path for path in alike if path.is_dir())
     return parent / name if parent / name in folders else next(iter(folders), None)
+
+
+def find_unprepared(prepared: Collection[str]) -> dict[str, Path]:
+    """Give the folders of datasets that are in their usual place and not among the prepared."""
+    from dfercli.data import DATASETS
+
+    folders = {name: usual_root(name) for name in DATASETS if name not in prepared}
+    return {name: folder for name, folder in folders.items() if folder.is_dir()}
 
 
 def find_root(manifest: Path) -> Path | None:

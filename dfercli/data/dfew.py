@@ -10,9 +10,8 @@ from pathlib import Path
 
 from dfercli.data.official import (
     Official,
-    compare_folds,
-    compare_lists,
     describe_media,
+    find_deviations,
     find_lists,
     five_folds,
     join_folds,
@@ -94,8 +93,7 @@ def read_sources(root: Path, choices: Choices) -> Listing:
         ),
         (
             *miss_media("faces", tree, faces, f"Clip/{name}"),
-            *compare_folds(lists),
-            *compare_lists(OFFICIAL, lists),
+            *find_deviations(OFFICIAL, lists),
         ),
         remarks=(
             "16 resampled frames a clip (clip_224x224_16f): figures are not comparable with those "

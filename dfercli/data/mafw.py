@@ -13,9 +13,8 @@ from pathlib import Path
 from dfercli.data.manifest import Split
 from dfercli.data.official import (
     Official,
-    compare_folds,
-    compare_lists,
     describe_media,
+    find_deviations,
     find_lists,
     five_folds,
     join_folds,
@@ -114,8 +113,7 @@ def read_sources(root: Path, choices: Choices) -> Listing:
         ),
         (
             *miss_media(name, tree, found[name], f"data/{name}"),
-            *compare_folds(lists),
-            *compare_lists(OFFICIAL, lists),
+            *find_deviations(OFFICIAL, lists),
         ),
     )
 

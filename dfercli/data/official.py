@@ -7,7 +7,7 @@ several public repositories ship alike.
 
 import hashlib
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -183,11 +183,21 @@ def miss_media(name: str, tree: Tree, found: Found, usual: str) -> list[str]:
     return [f"no {name} below {tree.root}; they are usually in {usual}{tree.packed}"]
 
 
+def find_deviations(official: Official, lists: Lists) -> list[str]:
+    """Say what differs from what is published, and between folds, a line each, test lists first."""
+    tests, trains = ({k: v for k, v in lists.items() if k[0] == s} for s in ("test", "train"))
+    return [
+        *compare_lists(official, tests),
+        *compare_folds(lists),
+        *compare_lists(official, trains),
+    ]
+
+
 def compare_lists(official: Official, lists: Lists) -> list[str]:
-    """Say what differs from the published counts and fingerprints, a line a list."""
+    """Say which of some lists differ from the published counts and fingerprints, a line each."""
     deviations = []
-    for (side, fold), known in sorted(official.lists.items(), key=lambda item: item[0][::-1]):
-        clips = lists.get((side, fold), {})
+    for (side, fold), clips in sorted(lists.items()):
+        known = official.lists[side, fold]
         counted = Counter(clips.values())
         counts = tuple(counted[name] for name in official.class_names)
         found = fingerprint(official.line(*item) for item in clips.items())
@@ -203,20 +213,23 @@ def compare_lists(official: Official, lists: Lists) -> list[str]:
 
 
 def compare_folds(lists: Lists) -> list[str]:
-    """Say where a train list is not what the other folds test, a line each."""
+    """Say which train lists are not what the other folds test, a line for each difference."""
     tested = {fold: clips.keys() for (side, fold), clips in lists.items() if side == "test"}
     everything = set().union(*tested.values())
+    folds: dict[tuple[str, ...], list[int]] = defaultdict(list)
     deviations = []
     for fold in sorted(tested):
         train = lists["train", fold].keys()
+        folds[tuple(sorted(train - everything))].append(fold)
         lacking = sorted(everything - tested[fold] - train)
-        stray = sorted(train - everything)
         if lacking:
             deviations.append(
                 f"fold {fold} train lacks {name_clips(lacking)}, which another fold tests"
             )
-        if stray:
-            deviations.append(f"fold {fold} train has {name_clips(stray)}, which no fold tests")
+    folds.pop((), None)
+    for stray, there in folds.items():
+        where = ", ".join(map(str, there))
+        deviations.append(f"no fold tests {name_clips(stray)}, on which fold {where} trains")
     return deviations
 
 

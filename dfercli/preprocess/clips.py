@@ -16,7 +16,7 @@ from tqdm import tqdm
 from dfercli.data.inspect import inspect_frames
 from dfercli.data.spec import Source
 from dfercli.errors import DataError, DetectorError, VideoError
-from dfercli.faces import load_detector
+from dfercli.faces import count_usual_jobs, load_detector
 from dfercli.faces.align import CropRecipe
 from dfercli.faces.base import Detector
 from dfercli.faces.crop import CropRecord, crop_video, read_record
@@ -67,7 +67,7 @@ def crop_clips(
         root: Folder that their paths are relative to.
         faces: Where the crops go, a folder a clip.
         recipe: How to crop.
-        jobs: Processes; None takes one a core.
+        jobs: Processes; None takes as many as suit the detector.
 
     Raises:
         DataError: Another call is cropping into the same folder.
@@ -102,7 +102,7 @@ def miss_clip(source: Source) -> ClipOutcome:
 def _crop_in_processes(
     sources: Sequence[Source], root: Path, faces: Path, recipe: CropRecipe, jobs: int | None
 ) -> Iterator[ClipOutcome]:
-    jobs = max(1, min(jobs or os.cpu_count() or 1, len(sources)))
+    jobs = min(jobs or count_usual_jobs(recipe.detector), len(sources))
     spawn = multiprocessing.get_context("spawn")  # OpenCV and torch do not survive a fork
     pool = ProcessPoolExecutor(jobs, spawn, _start_worker, (recipe, root, faces))
     with pool:

@@ -60,7 +60,7 @@ def preprocess(
 
     Args:
         plan: From `plan_preprocess`.
-        jobs: Processes that crop; None takes one a core.
+        jobs: Processes that crop; None takes as many as suit the detector.
         allow_partial: Go on although official lists or clips differ from what is published; the
             manifest says so, and every table made of it.
 

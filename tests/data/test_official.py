@@ -10,6 +10,7 @@ from dfercli.data.official import (
     Official,
     compare_folds,
     compare_lists,
+    find_deviations,
     find_lists,
     fingerprint,
     five_folds,
@@ -128,8 +129,8 @@ def test_official_lists_deviate_in_nothing():
             {"e": ("joy", 2)},
             [
                 "fold 1 test has 2 clips, officially 3 (joy 1, not 2)",
-                "fold 1 train has 3 clips, officially 2 (joy 2, not 1)",
                 "fold 2 test has 3 clips, officially 2 (joy 2, not 1)",
+                "fold 1 train has 3 clips, officially 2 (joy 2, not 1)",
                 "fold 2 train has 2 clips, officially 3 (joy 1, not 2)",
             ],
         ),
@@ -145,8 +146,8 @@ def test_clips_that_were_swapped_show_in_the_fingerprints():
     said = compare_lists(OFFICIAL, lists_of(swapped, OFFICIAL))
     assert [line.partition(" has ")[0] for line in said] == [
         "fold 1 test",
-        "fold 1 train",
         "fold 2 test",
+        "fold 1 train",
         "fold 2 train",
     ]
     assert said[0] == (
@@ -159,8 +160,15 @@ def test_a_train_list_that_is_not_what_other_folds_test_is_named():
     lists = _with(train_1={"c": None, "x": "joy", "y": "woe"})
     assert compare_folds(lists) == [
         "fold 1 train lacks 1 clip (c), which another fold tests",
-        "fold 1 train has 2 clips (x, y), which no fold tests",
+        "no fold tests 2 clips (x, y), on which fold 1 trains",
     ]
+
+
+def test_what_a_test_list_lost_is_named_once():
+    lists = _with(test_1={"a": None})
+    first, second = find_deviations(OFFICIAL, lists)
+    assert first.startswith("fold 1 test has 2 clips, officially 3")
+    assert second == "no fold tests 1 clip (a), on which fold 2 trains"
 
 
 @pytest.mark.parametrize(
