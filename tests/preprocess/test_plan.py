@@ -4,7 +4,7 @@ from itertools import islice
 
 import numpy as np
 import pytest
-from data.official_trees import MAFW_FEW, put_files, write_mafw
+from data.official_trees import MAFW_FEW, put_clips, put_files, write_mafw
 from preprocess.small_sets import (
     CLIPS,
     FACES,
@@ -208,6 +208,9 @@ def test_saying_what_frames_are_answers_the_question(tmp_path, adopt, media):
 
 def test_media_that_are_not_there_are_no_question(tmp_path):
     write_mafw_videos(tmp_path)
+    plan = _plan("mafw", tmp_path, media="frames")
+    assert plan.deviations[0].startswith(f"no frames below {tmp_path}; they are usually in ")
+    put_clips(tmp_path / "data" / "frames", ["00001"])  # of a clip that no list has
     assert _asked(tmp_path, media="frames") == f"no frames of the listed clips below {tmp_path}"
 
 
