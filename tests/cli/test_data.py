@@ -193,6 +193,18 @@ def test_the_doctor_looks_at_a_machine_without_any_dataset(dfer, dfew):
     assert list(Path().iterdir()) == []
 
 
+def test_the_doctor_names_data_that_has_no_manifest_yet(dfer, dfew):
+    note = {
+        "topic": "dfew",
+        "state": "note",
+        "text": "is in data/dfew, without a manifest; dfer preprocess --dataset dfew",
+    }
+    done = dfer("doctor --json")
+    assert (done.code, json.loads(done.out)["machine"][1:]) == (0, [note])
+    dfer("preprocess --dataset dfew")
+    assert json.loads(dfer("doctor --json").out)["machine"][1:] == []
+
+
 def test_the_doctor_knows_no_other_manifests_than_there_are(dfer, dfew):
     done = dfer("doctor --dataset dfew")
     assert (done.code, done.err) == (

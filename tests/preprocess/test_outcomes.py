@@ -179,8 +179,10 @@ def test_each_clip_has_one_outcome(root):
     assert len(_adopt(root, *PATHS)) == len(PATHS)
 
 
-@pytest.mark.parametrize(("jobs", "num_clips", "started"), [(1, 3, 1), (2, 3, 2), (8, 3, 3)])
-def test_no_more_processes_are_started_than_there_are_clips(
+@pytest.mark.parametrize(
+    ("jobs", "num_clips", "started"), [(1, 3, 1), (2, 3, 2), (8, 3, 3), (None, 8, 5)]
+)
+def test_no_more_processes_are_started_than_suit_the_detector_and_the_clips(
     root, monkeypatch, jobs, num_clips, started
 ):
     asked = []
@@ -190,6 +192,7 @@ def test_no_more_processes_are_started_than_there_are_clips(
         return in_a_thread(number, *rest)
 
     monkeypatch.setattr("dfercli.preprocess.clips.ProcessPoolExecutor", keep)
+    monkeypatch.setattr("dfercli.preprocess.clips.count_usual_jobs", {"mtcnn": 5}.__getitem__)
     sources = [_source("gone")] * num_clips
     assert len(list(crop_clips(sources, root, root / "faces", RECIPE, jobs))) == num_clips
     assert asked == [started]
