@@ -4,10 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from dfercli.files import replacing
+
+FONT = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+"""Has the letters of most alphabets; that of Pillow has few."""
+
+FONT_PX = 11
 
 TILE_PX = 168
 CAPTION_PX = 36
@@ -33,7 +39,7 @@ def draw_sheet(tiles: Sequence[Tile], path: Path, per_row: int = PER_ROW) -> Non
     height_px = TILE_PX + CAPTION_PX
     sheet = Image.new("RGB", (per_row * TILE_PX, num_rows * height_px), "white")
     draw = ImageDraw.Draw(sheet)
-    font = ImageFont.load_default(12)
+    font = ImageFont.truetype(FONT, FONT_PX)
     for index, tile in enumerate(tiles):
         left, top = index % per_row * TILE_PX, index // per_row * height_px
         picture = ImageOps.contain(Image.fromarray(tile.image_rgb), (TILE_PX - 4, TILE_PX - 4))
@@ -44,8 +50,9 @@ def draw_sheet(tiles: Sequence[Tile], path: Path, per_row: int = PER_ROW) -> Non
         sheet.save(partial, format="PNG")
 
 
-def _shorten(text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont) -> str:
+def _shorten(text: str, font: ImageFont.FreeTypeFont) -> str:
     """Cut the beginning off a text that is wider than a tile: names differ at their end."""
+    text = "".join(letter if letter.isprintable() else " " for letter in text)
     if font.getlength(text) <= TILE_PX - 6:
         return text
     while text and font.getlength(f"...{text}") > TILE_PX - 6:

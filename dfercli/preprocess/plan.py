@@ -1,8 +1,9 @@
 """What a call of `preprocess` will do, found out without writing anything."""
 
+import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,9 @@ from dfercli.faces import load_detector
 from dfercli.faces.align import CropRecipe
 from dfercli.images import list_frames, read_image
 from dfercli.preprocess.clips import adopt_clips
+
+RECIPE_FILE = "recipe.json"
+"""Beside the crops: how they were made."""
 
 LOOKED_AT = 32
 """Clips of which a frame is looked at to tell what frames show (our choice)."""
@@ -84,7 +88,8 @@ class Plan:
         else:
             lines.append(f"faces: cropped by {self.recipe.detector} into {self.faces}")
         lines.append(f"manifest: {self.manifest}")
-        return [*lines, *(f"differs: {deviation}" for deviation in self.deviations)]
+        marks = [*self.deviations, *self.listing.remarks]
+        return [*lines, *(f"differs: {mark}" for mark in marks)]
 
 
 def plan_preprocess(
@@ -115,9 +120,24 @@ def plan_preprocess(
     listing: Listing = module.read_sources(root, choices)
     if listing.media == "frames":
         raise DataError(_ask_about_frames(listing, root))
-    if listing.media == "videos":
-        load_detector(recipe.detector)  # fails here rather than in every process
-    return Plan(kind, root, manifest, listing, recipe if listing.media == "videos" else None)
+    if listing.media == "crops":
+        return Plan(kind, root, manifest, listing, None)
+    load_detector(recipe.detector)  # fails here rather than in every process
+    plan = Plan(kind, root, manifest, listing, recipe)
+    _check_recipe(plan.faces / RECIPE_FILE, recipe)
+    return plan
+
+
+def _check_recipe(path: Path, recipe: CropRecipe) -> None:
+    """Never mix crops of two recipes."""
+    try:
+        same = json.loads(path.read_text(encoding="utf-8")) == asdict(recipe)
+    except FileNotFoundError:
+        return
+    except ValueError:
+        same = False
+    if not same:
+        raise DataError(f"{path.parent} holds crops of another recipe; remove it to crop again")
 
 
 def measure_sizes(sources: Sequence[Source], root: Path) -> list[str]:

@@ -1,6 +1,5 @@
 """The deed: faces of every clip, the manifest, and what a person should look at."""
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -13,13 +12,10 @@ from dfercli.data.manifest import Manifest, write_manifest
 from dfercli.data.official import name_clips
 from dfercli.data.spec import Source
 from dfercli.errors import DataError
-from dfercli.faces.align import CropRecipe
 from dfercli.files import write_json
 from dfercli.preprocess.clips import ClipOutcome, adopt_clips, crop_clips, miss_clip
-from dfercli.preprocess.plan import Plan
+from dfercli.preprocess.plan import RECIPE_FILE, Plan
 from dfercli.preprocess.review import draw_worst, write_review
-
-RECIPE_FILE = "recipe.json"
 
 REVIEW_FOLDER = "review"
 """Beside the manifest: what a person should look at."""
@@ -111,7 +107,7 @@ def _process(plan: Plan, jobs: int | None) -> list[ClipOutcome]:
     if plan.recipe is None:
         outcomes = adopt_clips(sources, plan.root)
     else:
-        _settle_recipe(plan.faces, plan.recipe)
+        write_json(plan.faces / RECIPE_FILE, asdict(plan.recipe))
         outcomes = crop_clips(sources, plan.root, plan.faces, plan.recipe, jobs)
     found = {outcome.clip_id: outcome for outcome in outcomes}
     return [found[source.clip_id] for source in sources]
@@ -165,11 +161,3 @@ def _portable(root: Path) -> str:
     """Name the root relative to the working folder where it lies below it, else in full."""
     resolved, here = root.resolve(), Path.cwd().resolve()
     return (resolved.relative_to(here) if resolved.is_relative_to(here) else resolved).as_posix()
-
-
-def _settle_recipe(faces: Path, recipe: CropRecipe) -> None:
-    """Keep the recipe beside the crops, and never mix crops of two recipes."""
-    path = faces / RECIPE_FILE
-    if path.is_file() and json.loads(path.read_text(encoding="utf-8")) != asdict(recipe):
-        raise DataError(f"{faces} holds crops of another recipe; remove it to crop again")
-    write_json(path, asdict(recipe))
