@@ -11,10 +11,11 @@ DEMO := data/demo
 DEMO_RECIPE := --dataset demo --backbone demo-ViT-tiny --weights random \
 	--epochs 20 --warmup-epochs 2 --batch-size 8 --lr 3e-4 --min-lr 3e-6 \
 	--crop-scale 0.95 --brightness 0.2 --contrast 0.2 --saturation 0.2 --hue 0.02
+BENCH_VIDEO ?= $(DEMO)/unseen/journey.mp4
 DEMO_PICTURE := runs/demo/journey.png
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-data ablation test check fix lint type docs clean
+.PHONY: help setup demo demo-data ablation test check fix lint type docs bench clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -58,6 +59,11 @@ fix: $(READY) ## Mend what can be mended automatically
 
 docs: $(READY) ## Write docs/commands.md anew from the commands' own help
 	$(BIN)/python docs/write_commands.py
+
+bench: demo-data ## Time cropping, manifests and the doctor on this machine
+	$(BIN)/python benchmarks/crop.py $(BENCH_VIDEO)
+	$(BIN)/python benchmarks/manifest.py
+	$(BIN)/python benchmarks/doctor.py
 
 clean: ## Remove the demo's data and runs
 	rm -rf $(DEMO) runs/demo
