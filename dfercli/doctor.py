@@ -5,19 +5,17 @@ import platform
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from tqdm import tqdm
 
 from dfercli.config import ModelConfig
 from dfercli.data import load_dataset
-from dfercli.data.inspect import SHORT_CLIP, FramesState, inspect_frames
-from dfercli.data.manifest import Manifest, mark_partial, read_manifest
+from dfercli.data.inspect import SHORT_CLIP, FramesState, inspect_clips
+from dfercli.data.manifest import Manifest, mark_partial, read_manifest, review_file
 from dfercli.data.official import Official, compare_lists, lists_of, name_clips
 from dfercli.data.tree import name_some
 from dfercli.errors import DferError
@@ -27,9 +25,6 @@ from dfercli.images import list_frames, read_image
 from dfercli.sheet import Tile, draw_sheet
 
 State = Literal["ok", "note", "wrong"]
-
-READERS = 8
-"""Threads that look at frames (our choice)."""
 
 SHOWN_CLIPS = 24
 """Clips on a contact sheet (our choice: three rows)."""
@@ -100,19 +95,22 @@ class Diagnosis:
 
 
 def diagnose(
-    data: Mapping[Path, Path | None], unprepared: Mapping[str, Path] | None = None
+    data: Mapping[Path, Path | None],
+    unprepared: Mapping[str, Path] | None = None,
+    asked: bool = True,
 ) -> Diagnosis:
     """Look at this machine and at datasets.
 
     Args:
         data: Data root by manifest; None where the manifest itself has to tell.
         unprepared: Folder of datasets, by public name, that are there and have no manifest yet.
+        asked: Whether somebody asked for these datasets, so that data that is not there is wrong.
     """
     machine = inspect_machine()
     for name, folder in (unprepared or {}).items():
-        text = f"is in {folder}, without a manifest; dfer preprocess --dataset {name}"
+        text = f"is in {folder}, no manifest is called so; dfer preprocess --dataset {name}"
         machine.append(Finding(name, "note", text))
-    reports = tuple(inspect_dataset(manifest, root) for manifest, root in data.items())
+    reports = tuple(inspect_dataset(manifest, root, asked) for manifest, root in data.items())
     return Diagnosis(tuple(machine), reports)
 
 
@@ -158,12 +156,15 @@ def _inspect_detector(name: str) -> Finding:
     return Finding(name, "ok", "works")
 
 
-def inspect_dataset(manifest_path: Path, root: Path | None = None) -> DatasetReport:
+def inspect_dataset(
+    manifest_path: Path, root: Path | None = None, asked: bool = True
+) -> DatasetReport:
     """Look at a manifest and at every frame that it names.
 
     Args:
         manifest_path: The manifest.
         root: Folder that its paths are relative to; None takes the one that it was written for.
+        asked: Whether it is wrong if that folder is not there.
     """
     try:
         manifest = read_manifest(manifest_path)
@@ -172,13 +173,16 @@ def inspect_dataset(manifest_path: Path, root: Path | None = None) -> DatasetRep
         wrong = Finding("manifest", "wrong", error.line)
         return DatasetReport(manifest_path.stem, manifest_path, root, (wrong,))
     root = root or Path(manifest.root)
+    if not root.is_dir():
+        gone = Finding("data", "wrong" if asked else "note", f"no folder {root}; name it: --root")
+        return DatasetReport(manifest.dataset, manifest_path, root, (gone,))
     states = _inspect_clips(manifest, root)
     findings = [
         *_inspect_rows(manifest, official),
         *_inspect_states(manifest, states),
         _inspect_crop(manifest),
     ]
-    sheet, drawn = manifest_path.parent / "review" / f"{manifest_path.stem}-sample.png", False
+    sheet, drawn = review_file(manifest_path, "-sample.png"), False
     try:
         drawn = _draw_sample(manifest, root, states, sheet)
     except DferError as error:  # an image that is whole by its end, and cannot be decoded
@@ -225,13 +229,11 @@ def _inspect_rows(manifest: Manifest, official: Official | None) -> Iterable[Fin
 def _inspect_states(manifest: Manifest, states: Mapping[str, FramesState]) -> Iterable[Finding]:
     """Tell what is missing, empty, unreadable, short, or not as the manifest says."""
     promised = dict(zip(manifest.rows["clip_id"], manifest.rows["n_frames"], strict=True))
-    faults = {clip_id: state.fault for clip_id, state in states.items() if state.fault}
-    kinds = {"missing": "missing", "empty": "empty"}
-    for kind in ("missing", "empty", "unreadable"):
-        clips = [clip for clip, fault in faults.items() if kinds.get(fault, "unreadable") == kind]
+    for status in ("missing", "empty", "unreadable"):
+        clips = [clip for clip, state in states.items() if state.status == status]
         if clips:
-            detail = f": {faults[clips[0]]}" if kind == "unreadable" else ""
-            yield Finding(kind, "wrong", name_clips(clips) + detail)
+            detail = f": {states[clips[0]].fault}" if status == "unreadable" else ""
+            yield Finding(status, "wrong", name_clips(clips) + detail)
     changed = [
         clip
         for clip, state in states.items()
@@ -264,11 +266,8 @@ def _inspect_crop(manifest: Manifest) -> Finding:
 
 
 def _inspect_clips(manifest: Manifest, root: Path) -> dict[str, FramesState]:
-    folders = [root / path for path in manifest.rows["path"]]
-    with ThreadPoolExecutor(READERS) as pool:
-        looks = pool.map(inspect_frames, folders)
-        bar = tqdm(looks, total=len(folders), desc="frames", unit="clip", disable=None)
-        return dict(zip(manifest.rows["clip_id"], bar, strict=True))
+    states = inspect_clips([root / path for path in manifest.rows["path"]])
+    return dict(zip(manifest.rows["clip_id"], states, strict=True))
 
 
 def _draw_sample(

@@ -1,5 +1,6 @@
 """Writing that never leaves half a file: under a temporary name first, then renamed."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -7,6 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+LONG_NAME = 200
+"""Bytes from which a temporary name does not repeat the name (our choice)."""
 
 
 @contextmanager
@@ -17,7 +21,7 @@ def replacing(path: Path) -> Iterator[Path]:
     new one is whole; after an error it is untouched.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
+    partial = path.with_name(f".{_shorten(path.name)}.partial")
     _remove(partial)
     try:
         yield partial
@@ -28,6 +32,12 @@ def replacing(path: Path) -> Iterator[Path]:
         partial.replace(path)
     finally:
         _remove(partial)
+
+
+def _shorten(name: str) -> str:
+    """Give a name that leaves room for more letters: file systems take 255 bytes."""
+    digest = hashlib.sha256(name.encode()).hexdigest()
+    return name if len(name.encode()) <= LONG_NAME else digest
 
 
 def write_text(path: Path, text: str) -> None:

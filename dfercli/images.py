@@ -22,6 +22,10 @@ ENDINGS = {
 """Last bytes of a whole file. Source: ITU T.81, marker EOI; the PNG specification, chunk IEND."""
 
 
+BROKEN = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
+"""What Pillow raises for images that are not whole, or absurd."""
+
+
 def read_image(path: Path) -> np.ndarray:
     """Decode an image file to (H, W, 3) uint8 RGB.
 
@@ -29,7 +33,10 @@ def read_image(path: Path) -> np.ndarray:
         VideoError: The file is missing, cut off, or no image.
     """
     fault = find_fault(path)  # OpenCV decodes half a JPEG, and paints the rest grey
-    image_bgr = None if fault else cv2.imread(str(path), cv2.IMREAD_COLOR)
+    try:
+        image_bgr = None if fault else cv2.imread(str(path), cv2.IMREAD_COLOR)
+    except cv2.error:  # more pixels than it wants to hold
+        image_bgr = None
     if image_bgr is None:
         raise VideoError(f"cannot read {path}: {fault or 'no image'}")
     return cv2.cvtColor(image_bgr, cv2.COLOR_BGR2RGB)
@@ -57,7 +64,7 @@ def find_fault(path: Path) -> str | None:
             is_png = image.format == "PNG"
     except UnidentifiedImageError:
         return "no image"
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except BROKEN:
         return "cut off"
     # Pillow does not miss the end of a PNG whose pixels are there; OpenCV does.
     return "cut off" if is_png and ENDINGS[".png"] not in path.read_bytes() else None
@@ -72,23 +79,23 @@ def image_size(path: Path) -> tuple[int, int]:
     try:
         with Image.open(path) as image:
             return image.size
-    except OSError as error:
-        raise VideoError(f"cannot read {path}: missing or no image") from error
+    except BROKEN as error:
+        raise VideoError(f"cannot read {path}: missing, or no image") from error
 
 
 def write_image(path: Path, image_rgb: np.ndarray, quality: int = 95) -> None:
     """Encode a (H, W, 3) uint8 RGB image by the suffix of its path.
 
     Raises:
-        VideoError: The folder is missing or not writable, or the suffix names no image format.
+        DataError: The folder is missing or not writable, or the suffix names no image format.
     """
     if not cv2.haveImageWriter(path.name):
-        raise VideoError(f"cannot write {path}: no image format of this suffix; use .jpg or .png")
+        raise DataError(f"cannot write {path}: no image format of this suffix; use .jpg or .png")
     image_bgr = cv2.cvtColor(image_rgb, cv2.COLOR_RGB2BGR)
     is_jpeg = path.suffix.lower() in (".jpg", ".jpeg")
     settings = [cv2.IMWRITE_JPEG_QUALITY, quality] if is_jpeg else []  # others complain about it
     if not cv2.imwrite(str(path), image_bgr, settings):
-        raise VideoError(f"cannot write {path}; is its folder there, and the disk not full?")
+        raise DataError(f"cannot write {path}; is its folder there, and the disk not full?")
 
 
 def list_frames(folder: Path) -> list[Path]:

@@ -14,7 +14,8 @@ from dfercli.data.spec import BASIC_EXPRESSIONS
 from dfercli.doctor import Diagnosis, Finding, inspect_dataset
 from dfercli.faces.align import TEMPLATE_VERSION, CropRecipe
 from dfercli.images import list_frames, read_image, write_image
-from dfercli.preprocess import plan_preprocess, preprocess
+from dfercli.preprocess.plan import plan_preprocess
+from dfercli.preprocess.run import preprocess
 
 NUM_FRAMES = 16
 COLUMNS = ["clip_id", "path", "n_frames", "label", "test_fold", "group"]

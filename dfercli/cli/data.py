@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from dfercli.cli import options as opt
-from dfercli.errors import EXIT_SKIPPED, DferError
+from dfercli.errors import EXIT_SKIPPED, ConfigError, DferError
 
 
 def demo(
@@ -36,7 +36,7 @@ def preprocess(
     ] = None,
     media: Annotated[
         str | None,
-        typer.Option(help="Of several kinds: faces or faces-16f (dfew); clips, frames (mafw)."),
+        typer.Option(help="Of dfew: faces, faces-16f; of mafw: clips, frames, faces."),
     ] = None,
     adopt: Annotated[
         bool | None,
@@ -64,8 +64,8 @@ def preprocess(
     from dfercli.data.manifest import mark_partial
     from dfercli.data.spec import Choices
     from dfercli.faces.align import CropRecipe
-    from dfercli.preprocess import plan_preprocess
-    from dfercli.preprocess import preprocess as carry_out
+    from dfercli.preprocess.plan import plan_preprocess
+    from dfercli.preprocess.run import preprocess as carry_out
 
     root = root or opt.usual_root(dataset)
     name = name or (root.resolve().name if dataset == "folder" else dataset)
@@ -101,9 +101,12 @@ def doctor(
     from dfercli.data.manifest import find_manifest
     from dfercli.doctor import diagnose
 
+    if root and not dataset:
+        raise ConfigError("--root is the folder of one dataset; name it with --dataset")
     paths = [find_manifest(manifests, dataset)] if dataset else sorted(manifests.glob("*.csv"))
     unprepared = {} if dataset else opt.find_unprepared({path.stem for path in paths})
-    diagnosis = diagnose({path: root or opt.find_root(path) for path in paths}, unprepared)
+    data = {path: root or opt.find_root(path) for path in paths}
+    diagnosis = diagnose(data, unprepared, asked=dataset is not None)
     if as_json:
         print(json.dumps(diagnosis.to_dict(), indent=2))
     else:

@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dfercli.data.official import (
+    ADOPT_ONLY,
     Official,
+    ask_if_guessed,
     describe_media,
     find_deviations,
     find_lists,
@@ -55,7 +57,10 @@ LISTS = (
 )
 """The authors' names first, then re-packaged ones, at last those of 0-based copies."""
 
-FACES = r"clip_224x224|jpg_256|single_label/data"
+FACES = (
+    r"(?:^|/)clip_224x224(?=/|$|[ _-]*part|-\d)",
+    r"clip_224x224|jpg_256|single_label/data",
+)
 FACES_16F = r"16f"
 NO_FACES = r"16f|original|(?:\b|_)avi|annotation"
 
@@ -85,7 +90,7 @@ def read_sources(root: Path, choices: Choices) -> Listing:
     return Listing(
         list_sources(folds, faces),
         OFFICIAL.class_names,
-        "crops",
+        ask_if_guessed(faces, choices),
         name,
         (
             f"lists: {paths['test', 1]} and {len(paths) - 1} more",
@@ -100,6 +105,7 @@ def read_sources(root: Path, choices: Choices) -> Listing:
             "on all frames",
         )
         * resampled,
+        answers=ADOPT_ONLY,
     )
 
 

@@ -10,8 +10,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from dfercli.data.official import (
+    ADOPT_ONLY,
     Official,
     OfficialList,
+    ask_if_guessed,
     compare_lists,
     describe_media,
     find_lists,
@@ -107,7 +109,7 @@ def read_sources(root: Path, choices: Choices) -> Listing:
     return Listing(
         list_sources(folds, faces),
         OFFICIAL.class_names,
-        "crops",
+        ask_if_guessed(faces, choices),
         "2_ClipsforFaceCrop",
         (
             f"lists: {paths['train', 1]} and {paths['test', 1]}",
@@ -118,6 +120,7 @@ def read_sources(root: Path, choices: Choices) -> Listing:
             *find_gaps(folds),
             *compare_lists(OFFICIAL, lists),
         ),
+        answers=ADOPT_ONLY,
     )
 
 

@@ -26,7 +26,7 @@ def read_sources(root: Path, choices: Choices) -> Listing:
 
     Args:
         root: Folder with `labels.csv`, whose paths are relative to it.
-        choices: `num_folds`, `seed`, `known_folds`; `adopt` where frames are face crops already.
+        choices: `num_folds`, `known_folds`; `adopt` where frames are face crops already.
 
     Raises:
         DataError: There is no `labels.csv`, or it does not hold together.
@@ -76,7 +76,7 @@ def _deal(
     settled = {
         group: known[clip] for group, clip in zip(groups, clip_ids, strict=True) if clip in known
     }
-    return assign_folds(labels, groups, choices.num_folds, choices.seed, settled)
+    return assign_folds(labels, groups, choices.num_folds, settled=settled)
 
 
 def assign_folds(

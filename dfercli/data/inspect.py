@@ -1,13 +1,21 @@
-"""A look at the frames of a clip, without decoding them: are they there, whole, and of one size?"""
+"""A look at the frames of clips, without decoding them: are they there, whole, and of one size?"""
 
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+
+from tqdm import tqdm
 
 from dfercli.errors import DataError, VideoError
 from dfercli.images import find_fault, image_size, list_frames
 
 SHORT_CLIP = 16
 """Frames under which a clip is called short: most methods of the field sample 16."""
+
+
+READERS = 8
+"""Threads that look at frames (our choice: disks answer several at once)."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +32,20 @@ class FramesState:
     size: tuple[int, int] | None = None
     fault: str | None = None
 
+    @property
+    def status(self) -> str:
+        """`whole`, `missing`, `empty`, or `unreadable`."""
+        if self.fault is None:
+            return "whole"
+        return self.fault if self.fault in ("missing", "empty") else "unreadable"
+
+
+def inspect_clips(folders: Sequence[Path]) -> Iterator[FramesState]:
+    """Look at the folders of many clips, in order, with a progress bar."""
+    with ThreadPoolExecutor(READERS) as pool:
+        looks = pool.map(inspect_frames, folders)
+        yield from tqdm(looks, total=len(folders), desc="frames", unit="clip", disable=None)
+
 
 def inspect_frames(folder: Path) -> FramesState:
     """Look at every frame of a clip's folder; of sizes, at those of the first and the last."""
@@ -33,6 +55,8 @@ def inspect_frames(folder: Path) -> FramesState:
         frames = list_frames(folder)
     except DataError:
         return FramesState(0, fault="empty")
+    except OSError as error:
+        return FramesState(0, fault=f"not to be read, {error.strerror}")
     for path in frames:
         fault = find_fault(path)
         if fault:

@@ -6,8 +6,8 @@ fold in which a clip is tested is a column, so a clip cannot be in train and tes
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -41,6 +41,8 @@ class Manifest:
         num_folds: Folds that one's own videos were dealt to; None where the folds are official.
         kind: Public name of the kind of dataset that it was made of.
         deviations: What differs from the official lists, a line each, the gravest first.
+        left_out: Test fold by clip id of one's own videos that were dealt to a fold and have no
+            crops now, so that they come back to it.
     """
 
     dataset: str
@@ -51,6 +53,7 @@ class Manifest:
     num_folds: int | None = None
     kind: str = "folder"
     deviations: tuple[str, ...] = ()
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def partial(self) -> bool:
@@ -92,6 +95,11 @@ def mark_partial(title: str, deviations: Sequence[str]) -> str:
     return f"{title}\nPARTIAL DATA: {deviations[0]}{more}"
 
 
+def review_file(path: Path, ending: str) -> Path:
+    """Give the path of what a person should look at, in a folder beside a manifest's CSV."""
+    return path.parent / "review" / f"{path.stem}{ending}"
+
+
 def side_file(path: Path) -> Path:
     """Give the path of the JSON file beside a manifest's CSV."""
     return path.with_suffix(".json")
@@ -125,6 +133,7 @@ def write_manifest(manifest: Manifest, path: Path) -> None:
         "crop": manifest.crop,
         "num_folds": manifest.num_folds,
         "deviations": list(manifest.deviations),
+        "left_out": dict(manifest.left_out),
     }
     write_json(side_file(path), shared)
     write_text(path, manifest.rows.to_csv(index=False, lineterminator="\n"))
@@ -161,6 +170,7 @@ def _read_side_file(side: Path) -> dict[str, Any]:
             "num_folds": entries.get("num_folds"),
             "kind": entries.get("kind", Manifest.kind),
             "deviations": tuple(entries.get("deviations", Manifest.deviations)),
+            "left_out": dict(entries.get("left_out", {})),
         }
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(

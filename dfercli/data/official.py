@@ -13,9 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dfercli.data.manifest import Split
-from dfercli.data.spec import Source
+from dfercli.data.spec import Choices, Media, Source
 from dfercli.data.tree import Found, Tree, name_some
 from dfercli.errors import DataError
+
+ADOPT_ONLY = "--adopt if they are the authors' crops; else point --root at those"
+"""What to answer about frames in a set that is never cropped by us."""
 
 Lists = dict[tuple[Split, int], dict[str, str]]
 """Class by clip, of each side of each fold."""
@@ -168,6 +171,11 @@ def list_sources(folds: Mapping[str, tuple[str, int]], found: Found) -> tuple[So
         Source(clip_id, found.paths.get(clip_id), class_name, fold)
         for clip_id, (class_name, fold) in sorted(folds.items())
     )
+
+
+def ask_if_guessed(found: Found, choices: Choices) -> Media:
+    """Adopt the authors' crops; of a folder whose name nobody knows, only a look tells."""
+    return "frames" if found.paths and found.guessed and not choices.adopt else "crops"
 
 
 def describe_media(name: str, tree: Tree, found: Found, listed: Iterable[str]) -> str:

@@ -53,14 +53,12 @@ class Choices:
             None takes the usual one.
         adopt: Whether frames are face crops already; None where nobody has said.
         num_folds: Folds to deal videos to, for datasets that come without.
-        seed: Of these folds.
         known_folds: Fold by clip id where it is settled already.
     """
 
     media: str | None = None
     adopt: bool | None = None
     num_folds: int = 5
-    seed: int = 0
     known_folds: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -77,6 +75,7 @@ class Listing:
         deviations: What differs from the official lists, a line each, the gravest first.
         num_folds: Folds that the clips were dealt to; None where the folds are official.
         remarks: What was asked for, and every table of figures has to repeat all the same.
+        answers: What to say about `frames`, when asked.
     """
 
     sources: tuple[Source, ...]
@@ -87,6 +86,7 @@ class Listing:
     deviations: tuple[str, ...] = ()
     num_folds: int | None = None
     remarks: tuple[str, ...] = ()
+    answers: str = "--adopt to use them as they are, or --crop"
 
 
 def check_inside_root(path: str, where: str) -> None:

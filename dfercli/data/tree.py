@@ -98,25 +98,28 @@ def scan_tree(root: Path) -> Tree:
 def find_clips(
     paths: Iterable[str],
     key: Callable[[str], str | None],
-    known: str,
+    known: str | Sequence[str],
     excluded: str = NOTHING,
     guess: bool = True,
 ) -> Found:
     """Find the clips of one kind of media among paths.
 
     Of the folders above a clip, the nearest that matches either pattern decides. Those of a known
-    name are taken together, however many parts there are; where there is none, the one folder of
-    an unknown name that holds the most.
+    name are taken together, however many parts there are, of the first pattern that finds any;
+    where none does, the one folder of an unknown name that holds the most.
 
     Args:
         paths: The shallowest first; of copies, the first is taken.
         key: Gives a clip's key by its path, None for what is no clip.
-        known: Pattern of the folders that these media are usually in.
+        known: Pattern of the folders that these media are usually in, or several, the authors'
+            own names first.
         excluded: Pattern of those that hold other media.
         guess: Whether to take folders of an unknown name.
     """
     clips = [(name, _holder(path, name), path) for path in paths if (name := key(path))]
-    taken = [clip for clip in clips if _depth(known, clip[1]) > _depth(excluded, clip[1])]
+    taken: list[tuple[str, str, str]] = []
+    for pattern in [known] if isinstance(known, str) else known:
+        taken = taken or [c for c in clips if _depth(pattern, c[1]) > _depth(excluded, c[1])]
     guessed = guess and not taken
     if guessed:
         strange = [clip for clip in clips if not _depth(excluded, clip[1])]

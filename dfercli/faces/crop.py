@@ -11,7 +11,7 @@ from dfercli.faces.base import Detector
 from dfercli.faces.keyframes import KEY_STEP_S
 from dfercli.faces.track import FollowedFace, crop_followed_face, follow_main_face
 from dfercli.files import replacing, write_json
-from dfercli.images import write_image
+from dfercli.images import find_fault, write_image
 from dfercli.video import count_declared
 
 RECORD_FILE = "crop.json"
@@ -31,7 +31,8 @@ class CropRecord:
         score: Median score of the detections.
         jitter: How restless the landmarks are, in shares of the crop's side.
         rival: Presence of the largest other face in view at the same time, as a share of its own.
-        video_bytes: Size of the video file, or of a folder of frames the number of its images.
+        source: Path of the video, or of the folder of frames, below the dataset's root.
+        source_bytes: Its size, of a folder that of all files in it.
     """
 
     n_frames: int
@@ -43,17 +44,19 @@ class CropRecord:
     score: float
     jitter: float
     rival: float
-    video_bytes: int
+    source: str
+    source_bytes: int
 
 
-def crop_video(video: Path, folder: Path, size: int, detector: Detector) -> CropRecord:
+def crop_video(root: Path, source: str, folder: Path, size: int, detector: Detector) -> CropRecord:
     """Write the main face of a video to `000001.jpg` and on, and its record, as a whole.
 
     The same video gives the same bytes. Where no face is found the folder holds the record alone,
     so that the video is not searched again.
 
     Args:
-        video: A video file, or a folder of frames.
+        root: The dataset's folder.
+        source: Path of a video file, or of a folder of frames, below it.
         folder: Where the crops go; what was there is replaced.
         size: Side of the crops in pixels.
         detector: Finds faces in single frames.
@@ -61,15 +64,16 @@ def crop_video(video: Path, folder: Path, size: int, detector: Detector) -> Crop
     Raises:
         VideoError: The video cannot be read, or the detector stumbles over it.
     """
+    video = root / source
     try:
         followed = follow_main_face(video, detector, carry_s=KEY_STEP_S)
-        record = _make_record(video, followed)
+        record = _make_record(video, source, followed)
         with replacing(folder) as partial:
             partial.mkdir(parents=True)
             if followed.faces:
                 _write_crops(video, followed, size, partial)
             write_json(partial / RECORD_FILE, asdict(record))
-    except cv2.error as error:
+    except (cv2.error, RuntimeError) as error:  # of torch, where a frame is too large for a GPU
         raise VideoError(f"cannot crop {video}: {str(error).strip().splitlines()[-1]}") from error
     return record
 
@@ -82,11 +86,11 @@ def _write_crops(video: Path, followed: FollowedFace, size: int, folder: Path) -
         raise VideoError(f"cannot crop {video}: it gives other frames when read again; damaged?")
 
 
-def read_record(folder: Path, video: Path) -> CropRecord | None:
+def read_record(folder: Path, root: Path, source: str) -> CropRecord | None:
     """Give the record of a video's crops, or None where they have to be made again.
 
-    They have to if the record or a crop is missing, harmed or too many, or if the video is gone, of
-    another size, or newer than they are.
+    They have to if the record or a crop is missing, cut off or too many, or if the video is another
+    one, gone, of another size, or newer than they are.
     """
     try:
         values = json.loads((folder / RECORD_FILE).read_text(encoding="utf-8"))
@@ -94,16 +98,19 @@ def read_record(folder: Path, video: Path) -> CropRecord | None:
         if not isinstance(values, dict) or {k: type(v) for k, v in values.items()} != kinds:
             return None
         record = CropRecord(**values)
-        sizes = {path.name: path.stat().st_size for path in folder.glob("*.jpg")}
-        young = folder.stat().st_mtime_ns >= _newest_ns(video)
-        same = record.video_bytes == _measure_video(video)
+        newest_ns, source_bytes = _measure_source(root / source)
+        young = folder.stat().st_mtime_ns >= newest_ns
+        same = (record.source, record.source_bytes) == (source, source_bytes)
+        crops = sorted(folder.glob("*.jpg"))
     except (OSError, ValueError):
         return None
-    expected = {_name_crop(number) for number in range(1, record.n_frames + 1)}
-    return record if young and same and sizes.keys() == expected and all(sizes.values()) else None
+    expected = [_name_crop(number) for number in range(1, record.n_frames + 1)]
+    there = [path.name for path in crops] == expected
+    whole = young and same and there and not any(map(find_fault, crops))
+    return record if whole else None
 
 
-def _make_record(video: Path, followed: FollowedFace) -> CropRecord:
+def _make_record(video: Path, source: str, followed: FollowedFace) -> CropRecord:
     return CropRecord(
         n_frames=len(followed.faces),
         video_frames=followed.num_frames,
@@ -114,7 +121,8 @@ def _make_record(video: Path, followed: FollowedFace) -> CropRecord:
         score=round(followed.score, 4),
         jitter=round(followed.jitter, 4),
         rival=round(followed.rival, 4),
-        video_bytes=_measure_video(video),
+        source=source,
+        source_bytes=_measure_source(video)[1],
     )
 
 
@@ -122,12 +130,9 @@ def _name_crop(number: int) -> str:
     return f"{number:06d}.jpg"
 
 
-def _measure_video(video: Path) -> int:
-    """Give a file's bytes, or the number of a folder's images."""
-    return count_declared(video) if video.is_dir() else video.stat().st_size
-
-
-def _newest_ns(video: Path) -> int:
-    """Give when a file, or a folder or anything in it, was changed last."""
-    within = video.iterdir() if video.is_dir() else ()
-    return max(path.stat().st_mtime_ns for path in (video, *within))
+def _measure_source(video: Path) -> tuple[int, int]:
+    """Give when a file, or a folder or anything in it, was changed last, and all bytes."""
+    files = list(video.iterdir()) if video.is_dir() else [video]
+    stats = [path.stat() for path in files]
+    newest_ns = max(stat.st_mtime_ns for stat in (video.stat(), *stats))
+    return newest_ns, sum(stat.st_size for stat in stats)

@@ -1,6 +1,7 @@
 """FAN by the package face-alignment: 68 landmarks, reduced to five. It fetches weights once."""
 
 import os
+import pickle
 import warnings
 from pathlib import Path
 from urllib.parse import urlparse
@@ -53,6 +54,11 @@ def build_detector() -> FANDetector:
         )
     except torch.OutOfMemoryError as error:
         raise DetectorError("no memory left for face-alignment; use fewer --jobs") from error
+    except pickle.UnpicklingError as error:
+        raise DetectorError(
+            f"the weights of face-alignment in {_cache()} are damaged; remove them there, and the "
+            f"next use fetches them again"
+        ) from error
     except (OSError, RuntimeError) as error:
         raise DetectorError(
             "the weights of face-alignment are neither cached nor to be fetched (no network?); "
@@ -63,9 +69,12 @@ def build_detector() -> FANDetector:
 
 def missing_weights() -> list[str]:
     """Name the weight files that are not cached; the first use fetches them."""
-    cache = Path(torch.hub.get_dir()) / "checkpoints"
     names = [Path(urlparse(url).path).name for url in (s3fd_urls["s3fd"], fan_urls["2DFAN-4"])]
-    return [name for name in names if not (cache / name).is_file()]
+    return [name for name in names if not (_cache() / name).is_file()]
+
+
+def _cache() -> Path:
+    return Path(torch.hub.get_dir()) / "checkpoints"
 
 
 def count_usual_jobs() -> int:

@@ -9,7 +9,7 @@ import numpy as np
 
 from dfercli.faces.align import TEMPLATE, crop_face, similarity_transform
 from dfercli.faces.base import Detector, Face, box_iou
-from dfercli.faces.keyframes import ROUNDING_S, search_frames
+from dfercli.faces.keyframes import KEY_STEP_S, ROUNDING_S, search_frames
 from dfercli.video import Frame, read_frames
 
 MIN_IOU = 0.3
@@ -21,8 +21,9 @@ MAX_GAP_S = 1.0
 MIN_REJOINED = 3
 """Faces that a track must have to take over from another (our choice)."""
 
-SHORT_GAP_S = 0.4
-"""Longest time between two detections that is filled, where faces are carried (our choice)."""
+SHORT_GAP_S = 2 * KEY_STEP_S
+"""Longest time between two detections that is filled, where faces are carried (our choice: a face
+may be missed in one key frame)."""
 
 
 @dataclass
@@ -153,8 +154,9 @@ def follow_main_face(
             searched.append(frame.index)
             link_faces(tracks, frame, faces)
     if carry_s:
+        stays = [(track.start, track.end) for track in tracks]
         for track in tracks:
-            track.carried = fill_gaps(track.faces, times_s)
+            track.carried = fill_gaps(track.faces, times_s, stays)
     ranked = sorted(tracks, key=lambda track: -track.presence)
     chosen = join_tracks(ranked) if rejoin else ranked[:1]
     return _sum_up(chosen, _measure_rival(ranked), searched, times_s)
@@ -177,12 +179,19 @@ def _sum_up(
     )
 
 
-def fill_gaps(faces: Mapping[int, Face], times_s: Mapping[int, float]) -> dict[int, Face]:
+def fill_gaps(
+    faces: Mapping[int, Face],
+    times_s: Mapping[int, float],
+    stays: Sequence[tuple[int, int]] = (),
+) -> dict[int, Face]:
     """Interpolate one face, linearly in time, between detections `SHORT_GAP_S` apart at most.
+
+    A gap in which another face comes and goes is a cutaway, and stays empty.
 
     Args:
         faces: The detections by index of their frame, in order.
         times_s: Times of all frames by index.
+        stays: First and last frame of all faces.
 
     Returns:
         The faces of the frames between; longer gaps stay empty.
@@ -190,7 +199,8 @@ def fill_gaps(faces: Mapping[int, Face], times_s: Mapping[int, float]) -> dict[i
     filled = {}
     for (start, first), (end, last) in pairwise(faces.items()):
         gap_s = times_s[end] - times_s[start]
-        if gap_s > SHORT_GAP_S + ROUNDING_S:
+        cutaway = any(start < first_in and last_in < end for first_in, last_in in stays)
+        if gap_s > SHORT_GAP_S + ROUNDING_S or cutaway:
             continue
         for index in range(start + 1, end):
             if index in times_s:

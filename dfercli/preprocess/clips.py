@@ -3,28 +3,29 @@
 import multiprocessing
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import cv2
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
-from dfercli.data.inspect import inspect_frames
+from dfercli.data.inspect import FramesState, inspect_clips
 from dfercli.data.spec import Source
 from dfercli.errors import DataError, DetectorError, VideoError
 from dfercli.faces import count_usual_jobs, load_detector
 from dfercli.faces.align import CropRecipe
 from dfercli.faces.base import Detector
 from dfercli.faces.crop import CropRecord, crop_video, read_record
+from dfercli.files import write_json
 
 LOCK_FILE = ".lock"
 
-READERS = 8
-"""Threads that look at frames (our choice: disks answer several at once)."""
+RECIPE_FILE = "recipe.json"
+"""Beside the crops: how they were made."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,11 @@ class ClipOutcome:
 
 def adopt_clips(sources: Sequence[Source], root: Path) -> Iterator[ClipOutcome]:
     """Look at every frame of clips that are face crops already, and give each outcome."""
-    with ThreadPoolExecutor(READERS) as pool:
-        yield from _work(pool, sources, "frames", lambda source: _adopt_clip(source, root))
+    there = [source for source in sources if source.path is not None]
+    yield from (miss_clip(source) for source in sources if source.path is None)
+    states = inspect_clips([root / str(source.path) for source in there])
+    for source, state in zip(there, states, strict=True):
+        yield _adopt_clip(source, state, root)
 
 
 def crop_clips(
@@ -76,19 +80,17 @@ def crop_clips(
     faces.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(faces / LOCK_FILE, timeout=0):
+            write_json(faces / RECIPE_FILE, asdict(recipe))
             yield from _crop_in_processes(sources, root, faces, recipe, jobs)
     except Timeout as error:
         raise DataError(f"another dfer is cropping into {faces}; wait for it") from error
 
 
-def _adopt_clip(source: Source, root: Path) -> ClipOutcome:
-    if source.path is None:
-        return miss_clip(source)
-    if (root / source.path).is_file():
+def _adopt_clip(source: Source, state: FramesState, root: Path) -> ClipOutcome:
+    if (root / str(source.path)).is_file():
         return ClipOutcome(source.clip_id, "unreadable", detail="a file; frames lie in a folder")
-    state = inspect_frames(root / source.path)
     if state.fault:
-        status = "missing" if not state.n_frames else "unreadable"
+        status = "unreadable" if state.status == "unreadable" else "missing"
         return ClipOutcome(source.clip_id, status, detail=f"{source.path}: {state.fault}")
     return ClipOutcome(source.clip_id, "adopted", state.n_frames, size=state.size)
 
@@ -104,29 +106,20 @@ def _crop_in_processes(
 ) -> Iterator[ClipOutcome]:
     jobs = min(jobs or count_usual_jobs(recipe.detector), len(sources))
     spawn = multiprocessing.get_context("spawn")  # OpenCV and torch do not survive a fork
-    pool = ProcessPoolExecutor(jobs, spawn, _start_worker, (recipe, root, faces))
-    with pool:
+    with ProcessPoolExecutor(jobs, spawn, _start_worker, (recipe, root, faces)) as pool:
+        futures = [pool.submit(_crop_in_worker, source) for source in sources]
         try:
-            yield from _work(pool, sources, "faces", _crop_in_worker)
+            with tqdm(total=len(sources), desc="faces", unit="clip", disable=None) as bar:
+                for future in as_completed(futures):
+                    yield future.result()
+                    bar.update()
         except BrokenProcessPool as error:
             raise DetectorError(
                 "a process that crops faces died, perhaps for want of memory; "
                 "run again with fewer --jobs"
             ) from error
-
-
-def _work(
-    pool: Executor, sources: Sequence[Source], name: str, work: Callable[[Source], ClipOutcome]
-) -> Iterator[ClipOutcome]:
-    """Give the outcomes as they come, under one progress bar."""
-    futures = [pool.submit(work, source) for source in sources]
-    try:
-        with tqdm(total=len(sources), desc=name, unit="clip", disable=None) as bar:
-            for future in as_completed(futures):
-                yield future.result()
-                bar.update()
-    finally:
-        pool.shutdown(cancel_futures=True)
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 @dataclass
@@ -163,17 +156,24 @@ def _crop_in_worker(source: Source) -> ClipOutcome:
     return crop_clip(source, _worker.root, _worker.faces, _worker.recipe.size, _worker.detector)
 
 
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # no path at all: too long
+        return False
+
+
 def crop_clip(
     source: Source, root: Path, faces: Path, size: int, detector: Detector
 ) -> ClipOutcome:
     """Crop one clip, unless its crops are there; an unreadable one is an outcome, no error."""
-    if source.path is None or not (root / source.path).exists():
+    if source.path is None or not _is_there(root / source.path):
         return miss_clip(source)
-    video, folder = root / source.path, faces / source.clip_id
-    record, status = read_record(folder, video), "reused"
+    folder = faces / source.clip_id
+    record, status = read_record(folder, root, source.path), "reused"
     try:
         if record is None:
-            record, status = crop_video(video, folder, size, detector), "done"
+            record, status = crop_video(root, source.path, folder, size, detector), "done"
     except VideoError as error:
         return ClipOutcome(source.clip_id, "unreadable", detail=str(error))
     if not record.n_frames:

@@ -13,22 +13,17 @@ from dfercli.data.inspect import inspect_frames
 from dfercli.data.manifest import read_manifest
 from dfercli.data.official import name_clips
 from dfercli.data.spec import Choices, Listing, Source
-from dfercli.errors import ConfigError, DataError
-from dfercli.faces import load_detector
+from dfercli.errors import ConfigError, DataError, UnknownNameError
+from dfercli.faces import DETECTORS, load_detector
 from dfercli.faces.align import CropRecipe
 from dfercli.images import list_frames, read_image
-from dfercli.preprocess.clips import adopt_clips
-
-RECIPE_FILE = "recipe.json"
-"""Beside the crops: how they were made."""
+from dfercli.preprocess.clips import RECIPE_FILE
 
 LOOKED_AT = 32
 """Clips of which a frame is looked at to tell what frames show (our choice)."""
 
 CROP_SHARE = 0.4
 """Share of a frame's height and of its width from which a face's box fills it (our choice)."""
-
-NONE = np.zeros(2)
 
 SQUARE = 4 / 3
 """Most that the sides of a face crop differ (our choice)."""
@@ -73,7 +68,7 @@ class Plan:
     def deviations(self) -> list[str]:
         """What differs from the official lists, as far as it is known without looking at frames."""
         missing = self.missing
-        lacking = [f"{name_clips(missing)} not on disk"] if missing else []
+        lacking = [f"missing: {name_clips(missing)}"] if missing else []
         return [*self.listing.deviations, *lacking]
 
     def describe(self) -> list[str]:
@@ -107,7 +102,6 @@ def plan_preprocess(
     Raises:
         UnknownNameError: No such dataset or detector.
         ConfigError: The dataset has no such media.
-        DetectorError: The detector cannot be set up here.
         DataError: The lists do not hold together, or frames may be crops or not.
     """
     module, choices = load_dataset(kind), choices or Choices()
@@ -122,7 +116,8 @@ def plan_preprocess(
         raise DataError(_ask_about_frames(listing, root))
     if listing.media == "crops":
         return Plan(kind, root, manifest, listing, None)
-    load_detector(recipe.detector)  # fails here rather than in every process
+    if recipe.detector not in DETECTORS:
+        raise UnknownNameError("detector", recipe.detector, DETECTORS)
     plan = Plan(kind, root, manifest, listing, recipe)
     _check_recipe(plan.faces / RECIPE_FILE, recipe)
     return plan
@@ -142,7 +137,8 @@ def _check_recipe(path: Path, recipe: CropRecipe) -> None:
 
 def measure_sizes(sources: Sequence[Source], root: Path) -> list[str]:
     """Give the sizes of frames as text, the most frequent first."""
-    sizes = Counter(outcome.size for outcome in adopt_clips(sources, root) if outcome.size)
+    states = [inspect_frames(root / str(source.path)) for source in sources]
+    sizes = Counter(state.size for state in states if state.size)
     return [f"{width}x{height} ({n:,} clips)" for (width, height), n in sizes.most_common()]
 
 
@@ -159,16 +155,15 @@ def _ask_about_frames(listing: Listing, root: Path) -> str:
         image_rgb = read_image(frames[len(frames) // 2])
         height, width = image_rgb.shape[:2]
         faces = [face.box_xyxy for face in detector.detect(image_rgb)]
-        share = max(((box[2:] - box[:2]) / (width, height) for box in faces), key=min, default=NONE)
-        shares.append(min(share))
+        shares.append(max((min((box[2:] - box[:2]) / (width, height)) for box in faces), default=0))
         square = max(height, width) <= SQUARE * min(height, width)
-        filled += int(square and min(share) >= CROP_SHARE)
+        filled += int(square and shares[-1] >= CROP_SHARE)
     likely = "face crops" if 2 * filled > len(sample) else "whole frames"
     sizes = ", ".join(measure_sizes(sample, root))
     return (
         f"{root} has {listing.media_name} that look like {likely}: of {len(sample)} looked at a "
         f"face fills {filled} ({float(np.median(shares)):.0%} of the side in the median), sizes "
-        f"{sizes}; say --adopt to use them as they are, or --crop"
+        f"{sizes}; say {listing.answers}"
     )
 
 
@@ -195,4 +190,4 @@ def _known_folds(manifest_path: Path, root: Path, num_folds: int) -> dict[str, i
             f"remove it to deal the videos anew"
         )
     rows = manifest.rows
-    return dict(zip(rows["clip_id"], rows["test_fold"], strict=True))
+    return {**manifest.left_out, **dict(zip(rows["clip_id"], rows["test_fold"], strict=True))}

@@ -1,6 +1,6 @@
 """The deed: faces of every clip, the manifest, and what a person should look at."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -8,17 +8,25 @@ from typing import Any
 
 import pandas as pd
 
-from dfercli.data.manifest import Manifest, write_manifest
+from dfercli.data.manifest import Manifest, review_file, write_manifest
 from dfercli.data.official import name_clips
 from dfercli.data.spec import Source
 from dfercli.errors import DataError
-from dfercli.files import write_json
+from dfercli.faces import load_detector
 from dfercli.preprocess.clips import ClipOutcome, adopt_clips, crop_clips, miss_clip
-from dfercli.preprocess.plan import RECIPE_FILE, Plan
+from dfercli.preprocess.plan import Plan
 from dfercli.preprocess.review import draw_worst, write_review
 
-REVIEW_FOLDER = "review"
-"""Beside the manifest: what a person should look at."""
+LOSSES = {
+    "missing": "missing:",
+    "unreadable": "unreadable:",
+    "no face": "without a face:",
+}
+"""What is said of clips that are left out, by status."""
+
+HALF = 0.5
+"""Share of the frames that a video promises, under which it counts as lost (our choice: some
+containers promise too many)."""
 
 SHOWN_DEVIATIONS = 3
 """Deviations that an error names, so that it stays one line (our choice)."""
@@ -62,10 +70,9 @@ def preprocess(
 
     Raises:
         DataError: The data differs from what is published, or no clip is left.
-        DetectorError: A process that crops died.
+        DetectorError: The detector cannot be set up here, or a process that crops died.
     """
-    folder = plan.manifest.parent / REVIEW_FOLDER
-    review_path = folder / f"{plan.manifest.stem}.csv"
+    review_path = review_file(plan.manifest, ".csv")
     if not allow_partial and plan.deviations:
         write_review([miss_clip(s) for s in plan.listing.sources if s.path is None], review_path)
         _refuse(plan, plan.deviations, review_path)
@@ -73,14 +80,14 @@ def preprocess(
     review = write_review(outcomes, review_path)
     sheet = None
     if plan.recipe is not None:
-        sheet = draw_worst(outcomes, plan.faces, folder / f"{plan.manifest.stem}-worst.png")
+        sheet = draw_worst(outcomes, plan.faces, review_file(plan.manifest, "-worst.png"))
     lost = [outcome.clip_id for outcome in outcomes if not outcome.n_frames]
     if len(lost) == len(outcomes):
         raise DataError(f"no face in any clip of {plan.root}; see {review}")
     deviations = list(plan.listing.deviations)
-    if lost and plan.official:
-        deviations.append(f"without {name_clips(lost)}")
-        if not allow_partial:
+    if plan.official:
+        deviations += _find_losses(outcomes)
+        if deviations and not allow_partial:
             _refuse(plan, deviations, review_path)
     marks = (*deviations, *plan.listing.remarks)
     write_manifest(_build_manifest(plan, outcomes, marks), plan.manifest)
@@ -96,9 +103,21 @@ def _refuse(plan: Plan, deviations: Sequence[str], review: Path) -> None:
     shown = "; ".join(deviations[:SHOWN_DEVIATIONS]) + f"; {more} more" * (more > 0)
     listed = f" (clips listed in {review})" * review.is_file()
     raise DataError(
-        f"{plan.kind} in {plan.root} is not the official set: {shown}{listed}; "
+        f"{plan.kind} in {plan.root} differs from the official set: {shown}{listed}; "
         f"--allow-partial goes on and marks the manifest and its tables as partial"
     )
+
+
+def _find_losses(outcomes: Sequence[ClipOutcome]) -> list[str]:
+    """Say what an official set lacks after its clips were looked at, a line for each reason."""
+    lost: dict[str, list[str]] = defaultdict(list)
+    for outcome in outcomes:
+        record = outcome.record
+        if not outcome.n_frames:
+            lost[LOSSES[outcome.status]].append(outcome.clip_id)
+        elif record and record.video_frames < HALF * record.declared_frames:
+            lost["cut off before their middle:"].append(outcome.clip_id)
+    return [f"{reason} {name_clips(clip_ids)}" for reason, clip_ids in lost.items()]
 
 
 def _process(plan: Plan, jobs: int | None) -> list[ClipOutcome]:
@@ -107,7 +126,7 @@ def _process(plan: Plan, jobs: int | None) -> list[ClipOutcome]:
     if plan.recipe is None:
         outcomes = adopt_clips(sources, plan.root)
     else:
-        write_json(plan.faces / RECIPE_FILE, asdict(plan.recipe))
+        load_detector(plan.recipe.detector)  # fails here rather than in every process
         outcomes = crop_clips(sources, plan.root, plan.faces, plan.recipe, jobs)
     found = {outcome.clip_id: outcome for outcome in outcomes}
     return [found[source.clip_id] for source in sources]
@@ -116,8 +135,9 @@ def _process(plan: Plan, jobs: int | None) -> list[ClipOutcome]:
 def _build_manifest(
     plan: Plan, outcomes: Sequence[ClipOutcome], deviations: tuple[str, ...]
 ) -> Manifest:
-    pairs = zip(plan.listing.sources, outcomes, strict=True)
+    pairs = list(zip(plan.listing.sources, outcomes, strict=True))
     kept = [(source, outcome) for source, outcome in pairs if outcome.n_frames]
+    lost = [(source, outcome) for source, outcome in pairs if not outcome.n_frames]
     rows = pd.DataFrame(
         {
             "clip_id": [source.clip_id for source, _ in kept],
@@ -130,7 +150,7 @@ def _build_manifest(
     if plan.listing.sources[0].group is not None:
         rows["group"] = [source.group for source, _ in kept]
     if plan.recipe is not None:
-        rows["coverage"] = [o.record.coverage if o.record else None for _, o in kept]
+        rows["coverage"] = [outcome.record.coverage for _, outcome in kept if outcome.record]
     return Manifest(
         plan.manifest.stem,
         rows,
@@ -140,6 +160,7 @@ def _build_manifest(
         plan.listing.num_folds,
         kind=plan.kind,
         deviations=deviations,
+        left_out={} if plan.official else {s.clip_id: s.test_fold for s, _ in lost},
     )
 
 

@@ -24,7 +24,8 @@ from dfercli.data.spec import Choices
 from dfercli.errors import ConfigError, DataError
 from dfercli.faces.align import CropRecipe
 from dfercli.images import list_frames, read_image, write_image
-from dfercli.preprocess import plan_preprocess, preprocess
+from dfercli.preprocess.plan import plan_preprocess
+from dfercli.preprocess.run import preprocess
 
 RECIPE = CropRecipe("mtcnn", size=32)
 SEVEN = ("happiness", "sadness", "neutral", "anger", "surprise", "disgust", "fear")

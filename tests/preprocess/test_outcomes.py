@@ -16,7 +16,8 @@ from dfercli.errors import DataError, DetectorError
 from dfercli.faces.align import CropRecipe
 from dfercli.faces.crop import RECORD_FILE
 from dfercli.images import list_frames, read_image, write_image
-from dfercli.preprocess import plan_preprocess, preprocess
+from dfercli.preprocess.plan import plan_preprocess
+from dfercli.preprocess.run import preprocess
 from dfercli.preprocess.clips import ClipOutcome, adopt_clips, crop_clip, crop_clips
 from dfercli.video import write_video
 

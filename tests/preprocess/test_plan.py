@@ -23,7 +23,8 @@ from dfercli.faces import load_detector
 from dfercli.faces.align import CropRecipe
 from dfercli.faces.track import crop_followed_face, follow_main_face
 from dfercli.images import list_frames, write_image
-from dfercli.preprocess import plan_preprocess, preprocess
+from dfercli.preprocess.plan import plan_preprocess
+from dfercli.preprocess.run import preprocess
 from dfercli.preprocess.plan import LOOKED_AT, _sample
 
 RECIPE = CropRecipe("mtcnn", size=32)

@@ -23,7 +23,8 @@ from dfercli.faces import load_detector
 from dfercli.faces.align import TEMPLATE, CropRecipe
 from dfercli.files import write_json
 from dfercli.images import list_frames, read_image
-from dfercli.preprocess import plan_preprocess, preprocess
+from dfercli.preprocess.plan import plan_preprocess
+from dfercli.preprocess.run import preprocess
 from dfercli.video import write_video
 
 RECIPE = CropRecipe("mtcnn", size=112)
