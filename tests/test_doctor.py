@@ -93,8 +93,9 @@ def test_the_data_is_left_as_it_is_and_some_of_it_shown(healthy, clip):
 def test_another_root_is_looked_at_where_it_is_given(healthy):
     root = healthy.parents[1] / "root"
     root.rename(root.with_name("moved"))
-    assert _odd(healthy)["missing"][1].startswith("4 clips (anna/happiness, anna/anger, ")
-    assert inspect_dataset(healthy).sheet is None
+    gone = inspect_dataset(healthy)
+    assert (gone.root, gone.sheet) == (root, None)
+    assert gone.findings == (Finding("data", "wrong", f"no folder {root}; name it: --root"),)
     assert _odd(healthy, root.with_name("moved")) == {}
 
 
@@ -274,7 +275,7 @@ def test_classes_that_are_not_the_official_ones_are_wrong(official, class_names)
 def test_a_partial_set_is_noted_and_not_wrong(official, tmp_path):
     shutil.rmtree(tmp_path / "root" / FACES["dfew"] / "00003")
     found = _odd(official(allow_partial=True))
-    text = "every table says so\nPARTIAL DATA: without 1 clip (00003)"
+    text = "every table says so\nPARTIAL DATA: missing: 1 clip (00003)"
     assert found.pop("partial") == ("note", text)
     assert set(found) == FOLDS
     assert {state for state, _ in found.values()} == {"note"}

@@ -14,7 +14,7 @@ from dfercli.images import list_frames, read_image
 
 A_CLIP = Path("data", "dfew", FACES["dfew"], "00003")
 REFUSED = (
-    "error: dfew in data/dfew is not the official set: {what}; "
+    "error: dfew in data/dfew differs from the official set: {what}; "
     "--allow-partial goes on and marks the manifest and its tables as partial\n"
 )
 
@@ -47,7 +47,7 @@ def test_what_differs_is_refused_or_left_out(dfer, dfew):
     _cut()
     done = dfer("preprocess --dataset dfew")
     assert (done.code, done.out) == (1, "")
-    what = "without 1 clip (00003) (clips listed in data_manifests/review/dfew.csv)"
+    what = "unreadable: 1 clip (00003) (clips listed in data_manifests/review/dfew.csv)"
     assert done.err.endswith(f"\n{REFUSED.format(what=what)}")
     assert list(Path("data_manifests").iterdir()) == [Path("data_manifests/review")]
     done = dfer("preprocess --dataset dfew --allow-partial --name mine")
@@ -57,7 +57,7 @@ def test_what_differs_is_refused_or_left_out(dfer, dfew):
     )
     assert done.err.splitlines()[2:] == [
         "the manifest is marked",
-        "PARTIAL DATA: without 1 clip (00003)",
+        "PARTIAL DATA: unreadable: 1 clip (00003)",
         "need a look: data_manifests/review/mine.csv",
         "1 clips are left out, with reasons in data_manifests/review/mine.csv",
     ]
@@ -76,8 +76,8 @@ def test_lists_that_differ_are_no_clips_left_out(dfer, dfew):
     ("options", "removed", "code", "told"),
     [
         ("", False, 0, []),
-        ("", True, 1, ["differs: 1 clip (00003) not on disk"]),
-        ("--allow-partial", True, 0, ["differs: 1 clip (00003) not on disk"]),
+        ("", True, 1, ["differs: missing: 1 clip (00003)"]),
+        ("--allow-partial", True, 0, ["differs: missing: 1 clip (00003)"]),
     ],
 )
 def test_a_dry_run_tells_all_and_writes_nothing(dfer, dfew, options, removed, code, told):
@@ -197,7 +197,7 @@ def test_the_doctor_names_data_that_has_no_manifest_yet(dfer, dfew):
     note = {
         "topic": "dfew",
         "state": "note",
-        "text": "is in data/dfew, without a manifest; dfer preprocess --dataset dfew",
+        "text": "is in data/dfew, no manifest is called so; dfer preprocess --dataset dfew",
     }
     done = dfer("doctor --json")
     assert (done.code, json.loads(done.out)["machine"][1:]) == (0, [note])

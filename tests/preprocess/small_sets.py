@@ -4,6 +4,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
+import cv2
 import numpy as np
 from data.official_trees import (
     DFEW_FEW,
@@ -82,6 +83,14 @@ def in_a_thread(jobs, context, initializer, initargs):
     Several would share a detector.
     """
     return ThreadPoolExecutor(1, initializer=initializer, initargs=initargs)
+
+
+def crop_in_a_thread(patch):
+    """Crop in a thread, by a detector that sees faces in bright frames."""
+    patch.setattr(cv2, "setNumThreads", lambda number: None)  # it would hold for other tests too
+    for module in ("plan", "run", "clips"):
+        patch.setattr(f"dfercli.preprocess.{module}.load_detector", lambda name: BrightFaces())
+    patch.setattr("dfercli.preprocess.clips.ProcessPoolExecutor", in_a_thread)
 
 
 def look_at(folder):

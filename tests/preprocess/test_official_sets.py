@@ -3,15 +3,13 @@
 import csv
 import shutil
 
-import cv2
 import numpy as np
 import pytest
 from data.official_trees import JPEG, put_clips, write_dfew, write_ferv39k
 from preprocess.small_sets import (
     CLIPS,
     FACES,
-    BrightFaces,
-    in_a_thread,
+    crop_in_a_thread,
     look_at,
     publish,
     write_mafw_videos,
@@ -44,15 +42,9 @@ A_CLIP = {"dfew": "00003", "ferv39k": "Action/Happy/0001"}
 @pytest.fixture(autouse=True)
 def _small(monkeypatch):
     """Few clips are official, faces are seen in bright frames, and crops made in a thread."""
-    num_threads = cv2.getNumThreads()
     for kind in CLIPS:
         publish(monkeypatch, kind)
-    for module in ("plan", "clips"):
-        patched = f"dfercli.preprocess.{module}.load_detector"
-        monkeypatch.setattr(patched, lambda name: BrightFaces())
-    monkeypatch.setattr("dfercli.preprocess.clips.ProcessPoolExecutor", in_a_thread)
-    yield
-    cv2.setNumThreads(num_threads)
+    crop_in_a_thread(monkeypatch)
 
 
 @pytest.fixture
@@ -141,10 +133,10 @@ def _blank(clip):
 @pytest.mark.parametrize(
     ("harm", "lacking", "status", "reason"),
     [
-        (_remove, "{clips} not on disk", "missing", "listed, and not on disk"),
-        (_empty, "without {clips}", "missing", "{path}: empty"),
-        (_cut, "without {clips}", "unreadable", "{path}: {name}_2.jpg is cut off"),
-        (_blank, "without {clips}", "unreadable", "{path}: {name}_2.jpg is empty"),
+        (_remove, "missing: {clips}", "missing", "listed, and not on disk"),
+        (_empty, "missing: {clips}", "missing", "{path}: empty"),
+        (_cut, "unreadable: {clips}", "unreadable", "{path}: {name}_2.jpg is cut off"),
+        (_blank, "unreadable: {clips}", "unreadable", "{path}: {name}_2.jpg is empty"),
     ],
 )
 def test_a_clip_that_is_not_whole_is_refused_by_name(root, kind, harm, lacking, status, reason):
@@ -154,7 +146,7 @@ def test_a_clip_that_is_not_whole_is_refused_by_name(root, kind, harm, lacking, 
     harm(root / path)
     review = root.parent / "manifests" / "review" / f"{kind}.csv"
     assert _refused(kind, root) == (
-        f"{kind} in {root} is not the official set: {lacking.format(clips=clips)} "
+        f"{kind} in {root} differs from the official set: {lacking.format(clips=clips)} "
         f"(clips listed in {review}); "
         "--allow-partial goes on and marks the manifest and its tables as partial"
     )
@@ -168,7 +160,7 @@ def test_a_clip_that_is_not_whole_is_refused_by_name(root, kind, harm, lacking, 
     manifest = _read(root, kind)
     assert set(manifest.rows["clip_id"]) == CLIPS[kind].keys() - {clip_id}
     assert manifest.partial
-    assert manifest.deviations == summary.deviations == (f"without {clips}",)
+    assert manifest.deviations == summary.deviations == (lacking.format(clips=clips),)
 
 
 def test_lists_that_deviate_are_refused_before_any_frame_is_looked_at(root, monkeypatch):
@@ -176,9 +168,11 @@ def test_lists_that_deviate_are_refused_before_any_frame_is_looked_at(root, monk
     _write_dfew_lists(root, **{"00001": ("anger", 1)})
     before = look_at(root.parent)
     with monkeypatch.context() as patch:
-        patch.delattr("dfercli.preprocess.clips.inspect_frames")
+        patch.delattr("dfercli.data.inspect.inspect_frames")
         text = _refused("dfew", root)
-    assert text.startswith(f"dfew in {root} is not the official set: {RELABELLED}; fold 2 train ")
+    assert text.startswith(
+        f"dfew in {root} differs from the official set: {RELABELLED}; fold 2 train "
+    )
     assert look_at(root.parent) == before
     summary = _run("dfew", root, allow_partial=True)
     assert summary.left_out == 0
@@ -262,15 +256,14 @@ def test_clips_of_mafw_are_cropped(root):
 
 def test_a_clip_of_mafw_without_a_face_makes_it_partial(root):
     write_mafw_videos(root, dark=["00021"])
-    assert "is not the official set: without 1 clip (00021) (clips listed in " in _refused(
-        "mafw", root
-    )
+    lost = "without a face: 1 clip (00021)"
+    assert f"differs from the official set: {lost} (clips listed in " in _refused("mafw", root)
     assert _review(root, "mafw")["00021"] == ("no face", "no face in any frame")
     summary = _run("mafw", root, allow_partial=True)
     assert summary.counts == {"reused": 9, "no face": 1}
     manifest = _read(root, "mafw")
     assert (len(manifest.rows), manifest.partial) == (9, True)
-    assert manifest.deviations[0].startswith("without 1 clip (00021)")
+    assert manifest.deviations == (lost,)
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,10 @@ import shutil
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 
-import cv2
 import numpy as np
 import pytest
 from filelock import FileLock
-from preprocess.small_sets import BRIGHT, DARK, BrightFaces, in_a_thread, look_at
+from preprocess.small_sets import BRIGHT, DARK, BrightFaces, crop_in_a_thread, in_a_thread, look_at
 
 from dfercli.data.manifest import read_manifest
 from dfercli.data.spec import Choices, Source
@@ -16,9 +15,9 @@ from dfercli.errors import DataError, DetectorError
 from dfercli.faces.align import CropRecipe
 from dfercli.faces.crop import RECORD_FILE
 from dfercli.images import list_frames, read_image, write_image
+from dfercli.preprocess.clips import ClipOutcome, adopt_clips, crop_clip, crop_clips
 from dfercli.preprocess.plan import plan_preprocess
 from dfercli.preprocess.run import preprocess
-from dfercli.preprocess.clips import ClipOutcome, adopt_clips, crop_clip, crop_clips
 from dfercli.video import write_video
 
 RECIPE = CropRecipe("mtcnn", size=32)
@@ -70,14 +69,7 @@ def root(given, tmp_path):
 
 @pytest.fixture(autouse=True)
 def _in_a_thread(monkeypatch):
-    """Crop in a thread, by a detector that sees faces in bright frames."""
-    num_threads = cv2.getNumThreads()
-    for module in ("plan", "clips"):
-        patched = f"dfercli.preprocess.{module}.load_detector"
-        monkeypatch.setattr(patched, lambda name: BrightFaces())
-    monkeypatch.setattr("dfercli.preprocess.clips.ProcessPoolExecutor", in_a_thread)
-    yield
-    cv2.setNumThreads(num_threads)
+    crop_in_a_thread(monkeypatch)
 
 
 def _source(clip_id):

@@ -23,9 +23,8 @@ from dfercli.faces import load_detector
 from dfercli.faces.align import CropRecipe
 from dfercli.faces.track import crop_followed_face, follow_main_face
 from dfercli.images import list_frames, write_image
-from dfercli.preprocess.plan import plan_preprocess
+from dfercli.preprocess.plan import LOOKED_AT, _sample, plan_preprocess
 from dfercli.preprocess.run import preprocess
-from dfercli.preprocess.plan import LOOKED_AT, _sample
 
 RECIPE = CropRecipe("mtcnn", size=32)
 GREY = np.full((64, 64, 3), 120, dtype=np.uint8)
@@ -106,7 +105,7 @@ def test_what_differs_is_told_the_gravest_first(tmp_path):
     assert _describe(plan)[-3:] == [
         "differs: the lists lack 1 clip (Action/Happy/0000)",
         "differs: fold 1 train has 1 clips, officially 2 (happiness 0, not 1)",
-        "differs: 1 clip (DailyLife/Sad/0000) not on disk",
+        "differs: missing: 1 clip (DailyLife/Sad/0000)",
     ]
 
 
@@ -114,7 +113,7 @@ def test_missing_videos_are_refused_before_hours_of_cropping(tmp_path, faces_fil
     faces_fill(0.5)
     write_mafw_videos(tmp_path)
     (tmp_path / "data" / "clips" / "00021.mp4").unlink()
-    with pytest.raises(DataError, match=r"official set: 1 clip \(00021\) not on disk \(clips lis"):
+    with pytest.raises(DataError, match=r"official set: missing: 1 clip \(00021\) \(clips lis"):
         preprocess(_plan("mafw", tmp_path))
     review = tmp_path / "manifests" / "review" / "m.csv"
     assert '00021,missing,0,,,,,,,"listed, and not on disk"\n' in review.read_text()

@@ -22,7 +22,8 @@ GOOD = CropRecord(
     score=0.99,
     jitter=0.01,
     rival=0.1,
-    video_bytes=1000,
+    source="a.mp4",
+    source_bytes=1000,
 )
 LEFT_OUT = ClipOutcome(
     "b", "no face", detail="no face in any frame", record=replace(GOOD, n_frames=0)
@@ -52,7 +53,7 @@ def _outcome(clip_id="a", status="done", **changed):
         ({"declared_frames": 39}, []),
         ({"declared_frames": 0}, []),  # the container promises nothing
         ({"declared_frames": 50}, ["ends after 40 of 50 frames; cut off?"]),
-        ({"interpolated": 12, "skipped": 12, "video_bytes": 1}, []),
+        ({"interpolated": 12, "skipped": 12, "source_bytes": 1}, []),
         (
             {"n_frames": 2, "coverage": 0.05, "rival": 0.9},
             ["only 2 frames", "face in 5% of the frames", "another face is about as large"],
