@@ -74,7 +74,8 @@ def crop_video(root: Path, source: str, folder: Path, size: int, detector: Detec
                 _write_crops(video, followed, size, partial)
             write_json(partial / RECORD_FILE, asdict(record))
     except (cv2.error, RuntimeError) as error:  # of torch, where a frame is too large for a GPU
-        raise VideoError(f"cannot crop {video}: {str(error).strip().splitlines()[-1]}") from error
+        said = str(error).strip() or repr(error)
+        raise VideoError(f"cannot crop {video}: {said.splitlines()[-1]}") from error
     return record
 
 
