@@ -51,6 +51,21 @@ def test_a_folder_takes_the_place_of_a_file(tmp_path):
     assert _content(tmp_path) == {"clip/1": "1"}
 
 
+@pytest.mark.parametrize("letter", ["x", "é"])
+@pytest.mark.parametrize("makes_folder", [False, True])
+def test_names_as_long_as_file_systems_take_are_written(tmp_path, letter, makes_folder):
+    names = [letter * (250 // len(letter.encode())), letter * (254 // len(letter.encode()))]
+    with replacing(tmp_path / names[0]) as first, replacing(tmp_path / names[1]) as second:
+        for partial in (first, second):
+            assert partial.parent == tmp_path
+            if makes_folder:
+                _make_folder(partial, ["1"])
+            else:
+                partial.write_text("new", encoding="utf-8")
+    expected = {f"{name}/1": "1" for name in names} if makes_folder else dict.fromkeys(names, "new")
+    assert _content(tmp_path) == expected
+
+
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
 def test_after_an_error_the_old_file_is_untouched_and_nothing_is_left(tmp_path, error):
     path = tmp_path / "file.txt"

@@ -1,14 +1,37 @@
 """Images: what is written comes back, and a file that is not whole is told from one that is."""
 
+import struct
+import zlib
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from dfercli.errors import VideoError
+from dfercli.errors import DataError, VideoError
 from dfercli.images import find_fault, image_size, read_image, write_image
 
 LOSS = 6
 """Grey levels that JPEG may be off by on a plain image."""
+
+
+def _chunk(kind, content):
+    check = struct.pack(">I", zlib.crc32(kind + content))
+    return struct.pack(">I", len(content)) + kind + content + check
+
+
+def _png(width, height, *more):
+    """A PNG of no pixels whose header promises this size."""
+    header = _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + b"".join(more) + _chunk(b"IEND", b"")
+
+
+ABSURD = {
+    "too many pixels": _png(60_000, 60_000, _chunk(b"IDAT", b"")),
+    "more than a number holds": _png(2**31, 2**32 - 1, _chunk(b"IDAT", b"")),
+    "a huge text": _png(4, 4, _chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(2**21)))),
+    "no header": b"\x89PNG\r\n\x1a\n" + _chunk(b"IEND", b""),
+    "a short header": b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", b"12") + _chunk(b"IEND", b""),
+}
 
 
 @pytest.fixture
@@ -99,7 +122,28 @@ def test_no_image_has_no_size(tmp_path, content):
         path.write_bytes(content)
     with pytest.raises(VideoError) as caught:
         image_size(path)
-    assert str(caught.value) == f"cannot read {path}: missing or no image"
+    assert str(caught.value) == f"cannot read {path}: missing, or no image"
+
+
+@pytest.mark.parametrize("name", ABSURD)
+def test_an_absurd_image_has_no_size_and_is_not_read(tmp_path, name):
+    path = tmp_path / "a.png"
+    path.write_bytes(ABSURD[name])
+    with pytest.raises(VideoError, match=r"^cannot read .*a\.png: missing, or no image$"):
+        image_size(path)
+    with pytest.raises(VideoError, match=r"^cannot read .*a\.png: no image$"):
+        read_image(path)
+    path.write_bytes(ABSURD[name] + b"more")  # now it is decoded to look for its end
+    assert find_fault(path) in ("cut off", "no image")
+
+
+def test_a_full_disk_is_no_fault_of_an_image(tmp_path, noise, monkeypatch):
+    monkeypatch.setattr("dfercli.images.cv2.imwrite", lambda path, image, settings: False)
+    with pytest.raises(DataError) as caught:
+        write_image(tmp_path / "a.jpg", noise)
+    assert str(caught.value) == (
+        f"cannot write {tmp_path / 'a.jpg'}; is its folder there, and the disk not full?"
+    )
 
 
 def test_an_image_of_another_format_than_its_name_says_is_read(tmp_path, noise):
@@ -117,7 +161,7 @@ def test_an_image_of_another_format_than_its_name_says_is_read(tmp_path, noise):
     ],
 )
 def test_an_image_that_cannot_be_written_says_why(tmp_path, name, message):
-    with pytest.raises(VideoError, match=message) as caught:
+    with pytest.raises(DataError, match=message) as caught:
         write_image(tmp_path / name, np.zeros((4, 4, 3), dtype=np.uint8))
     assert str(caught.value).startswith(f"cannot write {tmp_path / name}")
     assert list(tmp_path.iterdir()) == []

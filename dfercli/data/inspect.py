@@ -49,9 +49,9 @@ def inspect_clips(folders: Sequence[Path]) -> Iterator[FramesState]:
 
 def inspect_frames(folder: Path) -> FramesState:
     """Look at every frame of a clip's folder; of sizes, at those of the first and the last."""
-    if not folder.is_dir():
-        return FramesState(0, fault="missing")
     try:
+        if not folder.is_dir():
+            return FramesState(0, fault="missing")
         frames = list_frames(folder)
     except DataError:
         return FramesState(0, fault="empty")

@@ -45,7 +45,7 @@ def build_detector() -> FANDetector:
     """Make the detector on the GPU where there is one.
 
     Raises:
-        DetectorError: Its weights are neither cached nor to be fetched.
+        DetectorError: Its weights are damaged, or neither cached nor to be fetched.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -54,12 +54,12 @@ def build_detector() -> FANDetector:
         )
     except torch.OutOfMemoryError as error:
         raise DetectorError("no memory left for face-alignment; use fewer --jobs") from error
-    except pickle.UnpicklingError as error:
-        raise DetectorError(
-            f"the weights of face-alignment in {_cache()} are damaged; remove them there, and the "
-            f"next use fetches them again"
-        ) from error
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        if _tells_damage(error):
+            raise DetectorError(
+                f"the weights of face-alignment in {_cache()} are damaged; remove them there, and "
+                f"the next use fetches them again"
+            ) from error
         raise DetectorError(
             "the weights of face-alignment are neither cached nor to be fetched (no network?); "
             "run once with network, or use --detector mtcnn, which carries its own"
@@ -71,6 +71,11 @@ def missing_weights() -> list[str]:
     """Name the weight files that are not cached; the first use fetches them."""
     names = [Path(urlparse(url).path).name for url in (s3fd_urls["s3fd"], fan_urls["2DFAN-4"])]
     return [name for name in names if not (_cache() / name).is_file()]
+
+
+def _tells_damage(error: Exception) -> bool:
+    """Whether PyTorch says so of a file: in other words of an empty, a foreign, a cut off one."""
+    return isinstance(error, (EOFError, pickle.UnpicklingError)) or "zip archive" in str(error)
 
 
 def _cache() -> Path:

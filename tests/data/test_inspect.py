@@ -1,9 +1,16 @@
 """A look at the frames of a clip: what is missing, empty, cut off, or of another size is told."""
 
+import struct
+import zlib
+from errno import EACCES
+from pathlib import Path
+
 import numpy as np
 import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
-from dfercli.data.inspect import FramesState, inspect_frames
+from dfercli.data.inspect import FramesState, inspect_clips, inspect_frames
 from dfercli.errors import DataError
 from dfercli.images import list_frames, write_image
 
@@ -93,3 +100,69 @@ def test_frames_of_several_sizes_are_told(tmp_path, put_frame):
     put_frame("1.jpg")
     put_frame("2.jpg", 12, 9)
     assert inspect_frames(tmp_path) == FramesState(2, (12, 8), "frames of several sizes")
+
+
+def _widen(path):
+    """Let the header of a PNG promise more pixels than any memory holds."""
+    content = bytearray(path.read_bytes())
+    content[16:24] = struct.pack(">II", 60_000, 60_000)
+    content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+    path.write_bytes(content)
+
+
+def _annotate(path):
+    text = PngInfo()
+    text.add_text("comment", "x" * 2**21, zip=True)
+    Image.new("RGB", (12, 8)).save(path, pnginfo=text)
+
+
+@pytest.mark.parametrize("spoil", [_widen, _annotate])
+@pytest.mark.parametrize("name", ["1.png", "3.png"])
+def test_an_absurd_image_is_a_fault_and_no_exception(tmp_path, put_frame, spoil, name):
+    for number in (1, 2, 3):
+        put_frame(f"{number}.png")
+    spoil(tmp_path / name)
+    assert inspect_frames(tmp_path) == FramesState(3, None, f"{name} is no image")
+
+
+@pytest.mark.parametrize("method", ["iterdir", "is_dir"])
+def test_a_folder_that_may_not_be_read_is_a_fault_and_no_exception(
+    tmp_path, put_frame, monkeypatch, method
+):
+    def refuse(path):  # root may read everything, so chmod would not do
+        raise PermissionError(EACCES, "Permission denied")
+
+    put_frame("1.jpg")
+    monkeypatch.setattr(Path, method, refuse)
+    state = inspect_frames(tmp_path)
+    assert state == FramesState(0, None, "not to be read, Permission denied")
+    assert state.status == "unreadable"
+
+
+def test_a_name_that_is_too_long_is_a_fault_and_no_exception(tmp_path):
+    assert inspect_frames(tmp_path / ("x" * 300)).status in ("missing", "unreadable")
+
+
+@pytest.mark.parametrize(
+    ("fault", "status"),
+    [
+        (None, "whole"),
+        ("missing", "missing"),
+        ("empty", "empty"),
+        ("1.jpg is empty", "unreadable"),
+        ("frames of several sizes", "unreadable"),
+    ],
+)
+def test_the_status_follows_from_the_fault(fault, status):
+    assert FramesState(1, fault=fault).status == status
+
+
+def test_clips_are_looked_at_in_their_order(tmp_path, put_frame):
+    names = [str(number) for number in range(20)]
+    for name in names[::2]:
+        (tmp_path / name).mkdir()
+        put_frame(f"{name}/1.jpg", width=8 + int(name))
+    states = list(inspect_clips([tmp_path / name for name in names]))
+    assert [state.size for state in states[::2]] == [(8 + number, 8) for number in range(0, 20, 2)]
+    assert {state.status for state in states[1::2]} == {"missing"}
+    assert list(inspect_clips([])) == []

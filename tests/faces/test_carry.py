@@ -33,11 +33,30 @@ def test_a_gap_is_filled_linearly_in_time():
     assert (filled[5].score, filled[6].score) == pytest.approx((0.6, 0.8))
 
 
+@pytest.mark.parametrize("fps", [25, 24, 24000 / 1001])
 @pytest.mark.parametrize(("missed", "is_filled"), [(0, True), (1, True), (9, True), (10, False)])
-def test_a_gap_of_two_fifths_of_a_second_is_filled_and_no_longer_one(missed, is_filled):
-    times_s = {index: index / 25 for index in range(30)}
+def test_a_gap_of_two_key_steps_is_filled_and_no_longer_one(fps, missed, is_filled):
+    times_s = {index: index / fps for index in range(30)}
     filled = fill_gaps({2: _face(0), 3 + missed: _face(10)}, times_s)
     assert list(filled) == (list(range(3, 3 + missed)) if is_filled else [])
+
+
+@pytest.mark.parametrize(
+    ("stay", "is_filled"),
+    [
+        ((3, 5), False),
+        ((4, 4), False),
+        ((2, 5), True),
+        ((3, 6), True),
+        ((0, 9), True),
+        ((0, 1), True),
+        ((7, 9), True),
+    ],
+)
+def test_a_gap_in_which_another_face_comes_and_goes_stays_empty(stay, is_filled):
+    times_s = {index: index / 25 for index in range(10)}
+    filled = fill_gaps({2: _face(0), 6: _face(4)}, times_s, [(2, 6), stay])
+    assert list(filled) == [3, 4, 5] * is_filled
 
 
 def test_only_frames_that_were_taken_are_filled():
@@ -103,6 +122,32 @@ def test_a_flash_in_a_key_frame_is_bridged(follow):
     assert searched == [0, 5, 10, 6, 7, 8, 9, 15, 11, 12, 13, 14, 20]
     assert _lefts(followed) == pytest.approx({i: float(i) for i in range(21)})
     assert (followed.interpolated, followed.skipped) == (1, 0)
+
+
+def test_a_cutaway_is_not_filled_with_the_face_that_is_away(follow):
+    away = range(8, 13)
+    followed, _ = follow(lambda i: [_face(400 if i in away else i)], _at(21))
+    assert _lefts(followed) == pytest.approx({i: float(i) for i in range(21) if i not in away})
+    assert (followed.interpolated, followed.skipped) == (0, len(away))
+
+
+def test_a_face_that_stays_beside_is_no_cutaway(follow):
+    def plan(index):
+        return [_face(400, side=80), *[_face(index)] * (index not in range(8, 13))]
+
+    followed, _ = follow(plan, _at(21))
+    assert _lefts(followed) == pytest.approx({i: float(i) for i in range(21)})
+    assert followed.interpolated == 5
+
+
+@pytest.mark.parametrize("fps", [24, 24000 / 1001])
+def test_a_face_missed_in_one_key_frame_of_a_film_is_carried_over_it(follow, fps):
+    def plan(index):  # beside a larger one that leaves early, so that nothing more is searched
+        return [_face(400, side=120)] * (index <= 20) + [_face(index)] * (index != 10)
+
+    followed, searched = follow(plan, _at(61, fps))
+    assert searched[:5] == [0, 5, 10, 15, 20]
+    assert _lefts(followed) == pytest.approx({i: float(i) for i in range(61)})
 
 
 def test_a_long_absence_is_skipped_and_counted(follow):

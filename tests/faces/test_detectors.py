@@ -1,5 +1,7 @@
 """Each detector behind its protocol: on a real portrait, on nothing, and when it cannot be made."""
 
+import pickle
+
 import numpy as np
 import pytest
 from skimage import data
@@ -119,6 +121,38 @@ def test_fan_without_network_names_the_other_detector(error, monkeypatch):
         "the weights of face-alignment are neither cached nor to be fetched (no network?); "
         "run once with network, or use --detector mtcnn, which carries its own"
     )
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        pickle.UnpicklingError("Weights only load failed.\nCheck the documentation"),
+        EOFError(),
+        RuntimeError("PytorchStreamReader failed reading zip archive: not a ZIP archive"),
+    ],
+)
+def test_damaged_weights_of_fan_are_to_be_removed(error, monkeypatch, tmp_path):
+    def fail(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr(fan.face_alignment, "FaceAlignment", fail)
+    monkeypatch.setattr(fan.torch.hub, "get_dir", lambda: str(tmp_path))
+    with pytest.raises(DetectorError) as caught:
+        load_detector("face-alignment")
+    assert str(caught.value) == (
+        f"the weights of face-alignment in {tmp_path / 'checkpoints'} are damaged; remove them "
+        f"there, and the next use fetches them again"
+    )
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>", b"PK\x03\x04"])
+def test_weights_that_torch_cannot_load_are_called_damaged(content, monkeypatch, tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    monkeypatch.setattr(fan.torch.hub, "get_dir", lambda: str(tmp_path))
+    for name in fan.missing_weights():
+        (tmp_path / "checkpoints" / name).write_bytes(content)
+    with pytest.raises(DetectorError, match="are damaged; remove them there"):
+        load_detector("face-alignment")
 
 
 def test_an_unknown_detector_is_answered_with_the_known_ones():
