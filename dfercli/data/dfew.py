@@ -163,5 +163,8 @@ def _are_resampled(folders: Sequence[Path]) -> bool:
 
 
 def _image_names(folder: Path) -> list[str]:
-    images = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES]
+    try:
+        images = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES]
+    except OSError:  # told later, as a fault of this clip
+        return []
     return [path.stem for path in images if not path.name.startswith(".")]

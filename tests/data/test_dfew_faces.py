@@ -1,5 +1,8 @@
 """DFEW's faces: every way in which their folders were met, and resampled frames told from them."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 from official_trees import DFEW_FEW, put_clips, put_files, write_dfew
 
@@ -64,7 +67,7 @@ def test_faces_are_found_whatever_their_folders(few, parts, where):
 
 
 @pytest.mark.parametrize("folder", ["Clip/my images", "davis/2024 x/my_256"])
-def test_faces_of_a_name_that_nobody_knows_are_taken_and_said(few, folder):
+def test_faces_of_a_name_that_nobody_knows_are_taken_and_asked_about(few, folder):
     put_clips(few / folder / "part_1", list(DFEW_FEW)[:6])
     put_clips(few / folder / "part_2", list(DFEW_FEW)[6:])
     put_clips(few / "some", ["00001"])
@@ -73,6 +76,36 @@ def test_faces_of_a_name_that_nobody_knows_are_taken_and_said(few, folder):
     listing = _read(few)
     assert None not in _paths(listing).values()
     assert listing.taken[1] == f"faces: {folder} (10 clips, under a name that is not known)"
+    assert listing.media == "frames"
+    assert listing.answers == ("--adopt if they are the authors' crops; else point --root at those")
+    adopted = _read(few, adopt=True)
+    assert adopted == replace(listing, media="crops")
+
+
+@pytest.mark.parametrize(
+    "official",
+    [
+        FACES,
+        f"{FACES}/clip_224x224_part_1",
+        "Clip/clip_224x224_part_1",
+        "Clip/CLIP_224x224 Part 1",
+        "clip_224x224-2024-001/part_1",
+        "a/b/clip_224x224",
+    ],
+)
+@pytest.mark.parametrize(
+    "other", ["Clip/clip_224x224_resized", "clip_224x224_test", "jpg_256", "my_clip_224x224"]
+)
+def test_the_official_name_wins_over_others(few, official, other):
+    put_clips(few / other, [*DFEW_FEW, "00011"])
+    listing = _read(few)
+    assert _paths(listing)["00001"] == f"{other}/00001"
+    assert listing.media == "crops"
+    put_clips(few / official, list(DFEW_FEW)[:9])
+    listing = _read(few)
+    assert _paths(listing)["00001"] == f"{official}/00001"
+    assert _paths(listing)["00010"] is None
+    assert listing.media == "crops"
 
 
 def test_unpadded_folders_and_stubs_of_macos_are_understood(few):
@@ -172,6 +205,18 @@ def test_resampled_frames_under_another_name_are_refused(few, folder, names):
 def test_other_frames_are_not_taken_for_resampled(few, names):
     put_clips(few / FACES, DFEW_FEW, names)
     assert None not in _paths(_read(few)).values()
+
+
+def test_a_clip_that_may_not_be_read_is_left_to_the_look_at_its_frames(few, monkeypatch):
+    put_clips(few / FACES, DFEW_FEW)
+
+    def refuse(path, iterdir=Path.iterdir):  # root may read everything, so chmod would not do
+        if path.name == "00001":
+            raise PermissionError
+        return iterdir(path)
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    assert _paths(_read(few))["00001"] == f"{FACES}/00001"
 
 
 def test_faces_of_the_authors_are_never_cropped_again(few):

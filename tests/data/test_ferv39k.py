@@ -1,6 +1,7 @@
 """FERV39k: all its clips by the published counts, and every way in which its tree was met."""
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from official_trees import (
@@ -203,13 +204,16 @@ def test_folders_in_other_letters_are_found(few):
     assert paths["DailyLife/Sad/0000"] == f"{FACES}/dailylife/sad/0000"
 
 
-def test_faces_of_a_name_that_nobody_knows_are_taken_and_said(few):
+def test_faces_of_a_name_that_nobody_knows_are_taken_and_asked_about(few):
     put_clips(few / "my crops", FERV39K_FEW, NAMES)
     put_clips(few / SCENE_IMAGES, [*FERV39K_FEW, "War/Sad/0001"], NAMES)
     put_clips(few / "numbers", ["0000", "0001"], NAMES)
     listing = _read(few)
     assert _paths(listing) == {clip_id: f"my crops/{clip_id}" for clip_id in FERV39K_FEW}
     assert listing.taken[1] == "faces: my crops (4 clips, under a name that is not known)"
+    assert listing.media == "frames"
+    assert listing.answers == ("--adopt if they are the authors' crops; else point --root at those")
+    assert _read(few, adopt=True) == replace(listing, media="crops")
 
 
 @pytest.mark.parametrize("folder", [SCENE_IMAGES, f"{SCENE_IMAGES}/{SCENE_IMAGES}", "SceneImages"])
@@ -218,6 +222,7 @@ def test_whole_scenes_are_never_taken(few, folder):
     put_files(few, ["2_ClipsforFaceCrop.zip"])
     listing = _read(few)
     assert set(_paths(listing).values()) == {None}
+    assert listing.media == "crops"  # there is nothing to ask about
     assert listing.deviations[0] == (
         f"no faces below {few}; they are usually in 2_ClipsforFaceCrop; "
         f"still packed: 1 archive (2_ClipsforFaceCrop.zip)"

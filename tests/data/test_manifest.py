@@ -1,5 +1,6 @@
 """The manifest: what is written comes back, folds do not leak, and it is found by its name."""
 
+import json
 import os
 import runpy
 from dataclasses import replace
@@ -13,6 +14,8 @@ from dfercli.data.manifest import (
     find_manifest,
     mark_partial,
     read_manifest,
+    review_file,
+    side_file,
     write_manifest,
 )
 from dfercli.data.spec import BASIC_EXPRESSIONS
@@ -64,6 +67,39 @@ def test_what_differs_from_the_official_lists_comes_back(manifest, tmp_path):
     read = read_manifest(tmp_path / "mine.csv")
     assert (read.kind, read.deviations, read.partial, read.num_folds) == ("dfew", said, True, 3)
     assert read.fingerprint == manifest.fingerprint
+
+
+def test_folds_of_videos_that_are_left_out_come_back(manifest, tmp_path):
+    left_out = {"p3/été 顔": 2, "p4/x": 1}
+    write_manifest(replace(manifest, left_out=left_out), tmp_path / "mine.csv")
+    read = read_manifest(tmp_path / "mine.csv")
+    assert read.left_out == left_out
+    assert read.fingerprint == manifest.fingerprint
+    assert not read.partial
+
+
+def test_a_manifest_of_an_older_version_has_left_nothing_out(manifest, tmp_path):
+    write_manifest(manifest, tmp_path / "mine.csv")
+    side = side_file(tmp_path / "mine.csv")
+    shared = json.loads(side.read_text(encoding="utf-8"))
+    assert shared.pop("left_out") == {}
+    side.write_text(json.dumps(shared), encoding="utf-8")
+    assert read_manifest(tmp_path / "mine.csv").left_out == {}
+
+
+@pytest.mark.parametrize("left_out", [3, [1, 2], None])
+def test_folds_of_videos_that_are_no_table_are_refused(manifest, tmp_path, left_out):
+    write_manifest(manifest, tmp_path / "mine.csv")
+    side = side_file(tmp_path / "mine.csv")
+    shared = json.loads(side.read_text(encoding="utf-8"))
+    side.write_text(json.dumps(shared | {"left_out": left_out}), encoding="utf-8")
+    with pytest.raises(DataError, match=r"mine\.json"):
+        read_manifest(tmp_path / "mine.csv")
+
+
+def test_what_a_person_should_look_at_is_in_a_folder_beside_the_manifest():
+    review = review_file(Path("data_manifests/mine.csv"), "-worst.png")
+    assert review == Path("data_manifests/review/mine-worst.png")
 
 
 @pytest.mark.parametrize(

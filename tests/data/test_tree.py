@@ -126,6 +126,23 @@ def test_parts_under_an_unknown_name_are_taken_together(parts):
     assert set(found.paths) == {"00001", "00002", "00003", "00004", "00005"}
 
 
+@pytest.mark.parametrize(
+    ("known", "taken"),
+    [
+        (["first", "second"], "a/first"),
+        (["second", "first"], "second"),
+        (["none", "first"], "a/first"),
+        (["none", "other"], "x"),
+        ("first|second", "second"),
+    ],
+)
+def test_of_several_patterns_the_first_that_finds_any_decides(known, taken):
+    folders = [("second", "123"), ("x", "1234"), ("a/first", "12"), ("first/whole", "12345")]
+    found = _found(*folders, known=known)
+    assert found.paths["00001"] == f"{taken}/1"
+    assert found.guessed == (taken == "x")
+
+
 def test_a_clip_below_folders_of_its_own_counts_for_the_folder_above_them():
     paths = ["x/a/1", "x/b/2", "y/a/1"]
     found = find_clips(paths, lambda path: path.partition("/")[2], "known")
