@@ -11,7 +11,7 @@ from preprocess.small_sets import FACES, look_at, publish, write_set
 
 from dfercli.data.manifest import Manifest, read_manifest, side_file, write_manifest
 from dfercli.data.spec import BASIC_EXPRESSIONS
-from dfercli.doctor import Diagnosis, Finding, inspect_dataset
+from dfercli.doctor import Diagnosis, Finding, diagnose, inspect_dataset
 from dfercli.faces.align import TEMPLATE_VERSION, CropRecipe
 from dfercli.images import list_frames, read_image, write_image
 from dfercli.preprocess.plan import plan_preprocess
@@ -97,6 +97,19 @@ def test_another_root_is_looked_at_where_it_is_given(healthy):
     assert (gone.root, gone.sheet) == (root, None)
     assert gone.findings == (Finding("data", "wrong", f"no folder {root}; name it: --root"),)
     assert _odd(healthy, root.with_name("moved")) == {}
+
+
+@pytest.mark.parametrize(("asked", "state"), [(True, "wrong"), (False, "note")])
+def test_data_that_is_not_there_is_wrong_where_somebody_asked_for_it(
+    healthy, monkeypatch, asked, state
+):
+    monkeypatch.setattr("dfercli.doctor.inspect_machine", list)
+    root = healthy.parents[1] / "root"
+    shutil.rmtree(root)
+    page = diagnose({healthy: None}, asked=asked)
+    (report,) = page.datasets
+    assert report.findings == (Finding("data", state, f"no folder {root}; name it: --root"),)
+    assert page.healthy is not asked
 
 
 def _remove(clip):

@@ -1,15 +1,24 @@
 """The commands that make and look at data, as they are typed: what they print, and exit codes."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 from data.official_trees import JPEG
-from preprocess.small_sets import FACES, look_at, publish, write_set
+from preprocess.small_sets import (
+    FACES,
+    crop_in_a_thread,
+    look_at,
+    publish,
+    write_mafw_videos,
+    write_set,
+)
 
 from dfercli.data.manifest import read_manifest
 from dfercli.doctor import Finding
+from dfercli.errors import DetectorError
 from dfercli.images import list_frames, read_image
 
 A_CLIP = Path("data", "dfew", FACES["dfew"], "00003")
@@ -25,6 +34,13 @@ def dfew(dfer, monkeypatch):
     publish(monkeypatch, "dfew")
     monkeypatch.setattr("dfercli.doctor.inspect_machine", lambda: [Finding("disk", "ok", "free")])
     return write_set(Path("data", "dfew"), "dfew")
+
+
+@pytest.fixture
+def mafw(dfer, monkeypatch):
+    """A small MAFW of videos in its usual place."""
+    publish(monkeypatch, "mafw")
+    return write_mafw_videos(Path("data", "mafw"))
 
 
 def _cut():
@@ -99,6 +115,41 @@ def test_a_dry_run_tells_all_and_writes_nothing(dfer, dfew, options, removed, co
     ]
 
 
+def test_a_dry_run_does_without_a_detector(dfer, mafw, monkeypatch):
+    loaded = []
+
+    def load(module):
+        loaded.append(module)
+        raise DetectorError("no weights here")
+
+    monkeypatch.setattr("dfercli.faces.import_module", load)
+    before = look_at(Path())
+    done = dfer("preprocess --dataset mafw --dry-run")
+    assert (done.code, done.err, loaded) == (0, "", [])
+    told = "\nfaces: cropped by face-alignment into data/mafw/faces-face-alignment-224\n"
+    assert told in done.out
+    done = dfer("preprocess --dataset mafw")
+    assert (done.code, done.err.splitlines()[-1]) == (1, "error: no weights here")
+    assert loaded == ["dfercli.faces.face_alignment"]
+    assert look_at(Path()) == before
+
+
+def test_a_full_disk_ends_the_call(dfer, mafw, monkeypatch):
+    crop_in_a_thread(monkeypatch)
+    command = "preprocess --dataset mafw --detector mtcnn --size 32"
+    with monkeypatch.context() as patch:
+        patch.setattr("dfercli.images.cv2.imwrite", lambda *image: False)
+        done = dfer(command)
+    assert (done.code, done.out) == (1, "")
+    *taken, line = done.err.splitlines()
+    assert [text.partition(":")[0] for text in taken] == ["lists", "clips"]
+    said = r"/000001\.jpg; is its folder there, and the disk not full\?"
+    assert re.fullmatch(rf"error: cannot write data/mafw/faces-mtcnn-32/\S+{said}", line)
+    assert not Path("data_manifests").exists()
+    assert set(look_at(mafw / "faces-mtcnn-32")) == {".lock", "recipe.json"}
+    assert dfer(command).out.startswith("10 done; ")
+
+
 def test_frames_of_mafw_are_asked_about(dfer, monkeypatch):
     publish(monkeypatch, "mafw")
     write_set(Path("data", "mafw"), "mafw")
@@ -152,6 +203,21 @@ def test_the_doctor_finds_what_is_wrong(dfer, dfew, options):
     text = " ".join(line.split())
     assert text == "WRONG unreadable 1 clip (00003): 00003_2.jpg is cut off"
     assert done.out.endswith("a run would go wrong: see above\n")
+
+
+def test_the_doctor_misses_data_that_is_not_there_where_it_is_named(dfer, dfew):
+    dfer("preprocess --dataset dfew")
+    dfew.rename("moved")
+    for options, code in (("", 0), (" --dataset dfew", 1), (" --dataset dfew --root moved", 0)):
+        done = dfer(f"doctor{options}")
+        assert (done.code, done.err) == (code, "")
+        assert ("no folder data/dfew; name it: --root" in done.out) == ("moved" not in options)
+
+
+def test_the_doctor_is_told_whose_folder_it_is(dfer, dfew):
+    done = dfer("doctor --root data/dfew")
+    said = "error: --root is the folder of one dataset; name it with --dataset\n"
+    assert (done.code, done.out, done.err) == (1, "", said)
 
 
 def test_the_doctor_says_the_same_in_json(dfer, dfew):

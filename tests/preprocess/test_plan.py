@@ -52,12 +52,19 @@ def _plan(kind, root, **choices):
     return plan_preprocess(kind, root, root / "manifests" / "m.csv", RECIPE, Choices(**choices))
 
 
-def _asked(root, **choices):
+def _asked(root, kind="mafw", **choices):
     """The question, or the error."""
     with pytest.raises(DataError) as caught:
-        _plan("mafw", root, **choices)
+        _plan(kind, root, **choices)
     (text,) = str(caught.value).splitlines()
     return text
+
+
+def _paint(folder, kind, image_rgb):
+    """Let each frame of a set be this image."""
+    for clip_id in CLIPS[kind]:
+        for path in list_frames(folder / clip_id):
+            write_image(path, image_rgb)
 
 
 def _describe(plan):
@@ -81,8 +88,8 @@ def test_a_healthy_set_is_told_in_full(tmp_path):
     assert plan.faces == tmp_path
 
 
-def test_what_is_to_be_cropped_is_told(tmp_path, faces_fill):
-    faces_fill(0.5)
+def test_what_is_to_be_cropped_is_told_without_a_detector(tmp_path, monkeypatch):
+    monkeypatch.delattr("dfercli.preprocess.plan.load_detector")
     plan = _plan("mafw", write_mafw_videos(tmp_path))
     assert _describe(plan)[2:] == [
         "clips: data/clips (10 clips)",
@@ -109,8 +116,7 @@ def test_what_differs_is_told_the_gravest_first(tmp_path):
     ]
 
 
-def test_missing_videos_are_refused_before_hours_of_cropping(tmp_path, faces_fill):
-    faces_fill(0.5)
+def test_missing_videos_are_refused_before_hours_of_cropping(tmp_path):
     write_mafw_videos(tmp_path)
     (tmp_path / "data" / "clips" / "00021.mp4").unlink()
     with pytest.raises(DataError, match=r"official set: missing: 1 clip \(00021\) \(clips lis"):
@@ -143,9 +149,7 @@ def test_media_that_are_still_packed_are_told(tmp_path):
 def test_frames_are_measured_before_it_is_asked(tmp_path, faces_fill, share, size, likely, filled):
     faces_fill(share)
     write_set(tmp_path, "mafw")
-    for clip_id in MAFW_FEW:
-        for path in list_frames(tmp_path / FACES["mafw"] / clip_id):
-            write_image(path, np.full((*size, 3), 120, dtype=np.uint8))
+    _paint(tmp_path / FACES["mafw"], "mafw", np.full((*size, 3), 120, dtype=np.uint8))
     assert _asked(tmp_path) == (
         f"{tmp_path} has frames that look like {likely}: of 10 looked at a face fills {filled} of "
         f"the side in the median), sizes {size[1]}x{size[0]} (10 clips); "
@@ -153,12 +157,26 @@ def test_frames_are_measured_before_it_is_asked(tmp_path, faces_fill, share, siz
     )
 
 
+@pytest.mark.parametrize("kind", ["dfew", "ferv39k"])
+def test_faces_in_a_folder_of_an_unknown_name_are_asked_about(tmp_path, faces_fill, kind):
+    faces_fill(0.5)
+    usual, number = write_set(tmp_path, kind) / FACES[kind], len(CLIPS[kind])
+    _paint(usual, kind, GREY)
+    assert _plan(kind, tmp_path).listing.media == "crops"
+    usual.rename(usual.with_name("mine"))
+    assert _asked(tmp_path, kind) == (
+        f"{tmp_path} has {usual.name} that look like face crops: of {number} looked at a face "
+        f"fills {number} (50% of the side in the median), sizes 64x64 ({number} clips); "
+        "say --adopt if they are the authors' crops; else point --root at those"
+    )
+    plan = _plan(kind, tmp_path, adopt=True)
+    assert (plan.listing.media, plan.recipe, plan.deviations) == ("crops", None, [])
+
+
 def test_frames_without_faces_are_no_crops(tmp_path, faces_fill):
     faces_fill(0.9)
     write_set(tmp_path, "mafw")
-    for clip_id in MAFW_FEW:
-        for path in list_frames(tmp_path / FACES["mafw"] / clip_id):
-            write_image(path, np.zeros((8, 8, 3), dtype=np.uint8))
+    _paint(tmp_path / FACES["mafw"], "mafw", np.zeros((8, 8, 3), dtype=np.uint8))
     assert "whole frames: of 10 looked at a face fills 0 (0% of the side" in _asked(tmp_path)
 
 
