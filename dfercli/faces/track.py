@@ -1,6 +1,6 @@
 """One face through a video: linked from frame to frame by overlap, never chosen frame by frame."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -154,9 +154,9 @@ def follow_main_face(
             searched.append(frame.index)
             link_faces(tracks, frame, faces)
     if carry_s:
-        stays = [(track.start, track.end) for track in tracks]
+        found = [track.faces.keys() for track in tracks]
         for track in tracks:
-            track.carried = fill_gaps(track.faces, times_s, stays)
+            track.carried = fill_gaps(track.faces, times_s, found)
     ranked = sorted(tracks, key=lambda track: -track.presence)
     chosen = join_tracks(ranked) if rejoin else ranked[:1]
     return _sum_up(chosen, _measure_rival(ranked), searched, times_s)
@@ -182,7 +182,7 @@ def _sum_up(
 def fill_gaps(
     faces: Mapping[int, Face],
     times_s: Mapping[int, float],
-    stays: Sequence[tuple[int, int]] = (),
+    found: Sequence[Collection[int]] = (),
 ) -> dict[int, Face]:
     """Interpolate one face, linearly in time, between detections `SHORT_GAP_S` apart at most.
 
@@ -191,7 +191,7 @@ def fill_gaps(
     Args:
         faces: The detections by index of their frame, in order.
         times_s: Times of all frames by index.
-        stays: First and last frame of all faces.
+        found: Frames in which each of all faces was found.
 
     Returns:
         The faces of the frames between; longer gaps stay empty.
@@ -199,14 +199,19 @@ def fill_gaps(
     filled = {}
     for (start, first), (end, last) in pairwise(faces.items()):
         gap_s = times_s[end] - times_s[start]
-        cutaway = any(start < first_in and last_in < end for first_in, last_in in stays)
-        if gap_s > SHORT_GAP_S + ROUNDING_S or cutaway:
+        if gap_s > SHORT_GAP_S + ROUNDING_S or _is_cutaway(start, end, found):
             continue
         for index in range(start + 1, end):
             if index in times_s:
                 share = (times_s[index] - times_s[start]) / gap_s
                 filled[index] = _blend(first, last, share)
     return filled
+
+
+def _is_cutaway(start: int, end: int, found: Sequence[Collection[int]]) -> bool:
+    """Whether a face is between two frames that is in neither of them."""
+    strangers = (frames for frames in found if start not in frames and end not in frames)
+    return any(index in frames for frames in strangers for index in range(start + 1, end))
 
 
 def _blend(first: Face, last: Face, share: float) -> Face:
