@@ -13,7 +13,7 @@ from PIL import Image, UnidentifiedImageError
 
 from dfercli.errors import DataError, VideoError
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 ENDINGS = {
     ".jpg": b"\xff\xd9",
     ".jpeg": b"\xff\xd9",

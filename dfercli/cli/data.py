@@ -46,7 +46,10 @@ def preprocess(
         str, typer.Option(help="Face detector: face-alignment, or mtcnn (needs no download).")
     ] = "face-alignment",
     size: Annotated[int, typer.Option(help="Side of the face crops in pixels.")] = 224,
-    num_folds: Annotated[int, typer.Option(help="Folds to deal one's own videos to.", min=1)] = 5,
+    num_folds: Annotated[
+        int | None,
+        typer.Option(help="Folds to deal one's own videos to; 5, or as many as before.", min=1),
+    ] = None,
     jobs: Annotated[
         int | None,
         typer.Option(help="Processes that crop; by default one a core, or two on a GPU.", min=1),
@@ -61,14 +64,19 @@ def preprocess(
     manifests: opt.Manifests = opt.MANIFESTS,
 ) -> None:
     """Give every clip of a dataset its face crops, and write the manifest with the folds."""
-    from dfercli.data.manifest import mark_partial
     from dfercli.data.spec import Choices
     from dfercli.faces.align import CropRecipe
     from dfercli.preprocess.plan import plan_preprocess
     from dfercli.preprocess.run import preprocess as carry_out
 
+    dataset = dataset.lower()
+    if root is None and dataset == "folder":
+        raise ConfigError("where are the videos, and labels.csv? name their folder: --root")
     root = root or opt.usual_root(dataset)
-    name = name or (root.resolve().name if dataset == "folder" else dataset)
+    usual = root.resolve().name if dataset == "folder" else "-".join(filter(None, (dataset, media)))
+    name = name or usual
+    if Path(name).name != name:
+        raise ConfigError(f"{name!r} is no plain name; run folders will be called so")
     choices = Choices(media, adopt, num_folds)
     recipe = CropRecipe(detector, size)
     plan = plan_preprocess(dataset, root, manifests / f"{name}.csv", recipe, choices)
@@ -78,14 +86,15 @@ def preprocess(
     opt.note("\n".join(plan.listing.taken))
     summary = carry_out(plan, jobs, allow_partial)
     counts = ", ".join(f"{count:,} {status}" for status, count in sorted(summary.counts.items()))
-    print(f"{counts}; faces in {summary.faces}, manifest {summary.manifest}")
-    if summary.deviations:
-        opt.note(mark_partial("the manifest is marked", summary.deviations))
+    print(f"{counts}; faces in {plan.faces}, manifest {plan.manifest}")
+    print(f"clips: {summary.manifest.describe()}")
+    for remark in summary.manifest.remarks():
+        opt.note(remark)
     for what, path in (("need a look", summary.review), ("worst crops", summary.sheet)):
         if path:
             opt.note(f"{what}: {path}")
     if summary.left_out:
-        opt.note(f"{summary.left_out:,} clips are left out, with reasons in {summary.review}")
+        opt.note(f"left out, with reasons there: {summary.left_out:,}")
         raise typer.Exit(EXIT_SKIPPED)
 
 

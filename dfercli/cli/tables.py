@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from dfercli.doctor import Diagnosis, Finding, State
+from dfercli.doctor.page import Diagnosis, Finding, State
 from dfercli.engine.evaluate import PROTOCOLS
 from dfercli.metrics import FoldSummary
 from dfercli.predict import VideoPrediction, Window

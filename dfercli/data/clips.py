@@ -146,12 +146,17 @@ def check_frames(manifest: Manifest, root: Path) -> None:
     """Compare the frames on disk with the manifest, before hours are spent on it.
 
     Raises:
-        DataError: A clip has none, or more or fewer than the manifest says.
+        DataError: The root is not there; a clip has none, or more or fewer than the manifest says.
     """
+    if not root.is_dir():
+        raise DataError(f"no folder {root}, where the data was; name it: --root, or $DFER_DATA")
     for row in manifest.rows.itertuples(index=False):
-        found = len(list_frames(root / str(row.path)))
+        folder = root / str(row.path)
+        if not folder.is_dir():
+            raise DataError(f"no folder {folder}; is {root} the data's root? else preprocess again")
+        found = len(list_frames(folder))
         if found != row.n_frames:
             raise DataError(
-                f"{root / str(row.path)} has {found} frames, the manifest says {row.n_frames}; "
+                f"{folder} has {found} frames, the manifest says {row.n_frames}; "
                 f"run `dfer preprocess` again"
             )

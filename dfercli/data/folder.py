@@ -1,6 +1,7 @@
 """One's own videos: a folder with `labels.csv` (path, label and, where it matters, group)."""
 
-from collections import Counter, defaultdict
+import unicodedata
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
@@ -17,16 +18,20 @@ MEDIA = ()
 
 OFFICIAL = None
 
+NUM_FOLDS = 5
+"""Folds unless others are asked for: as many as DFEW and MAFW have."""
+
 
 def read_sources(root: Path, choices: Choices) -> Listing:
     """Read `labels.csv` and deal its videos, or folders of frames, to folds.
 
     Folds hold about equally many videos of each class. Videos of one group stay in one fold, and
-    videos that are added later do not move the others.
+    videos that are added later do not move the others. One that is unusable and was never dealt
+    gets fold 0.
 
     Args:
         root: Folder with `labels.csv`, whose paths are relative to it.
-        choices: `num_folds`, `known_folds`; `adopt` where frames are face crops already.
+        choices: `num_folds`, `known_folds`, `unusable`; `adopt` where frames are face crops.
 
     Raises:
         DataError: There is no `labels.csv`, or it does not hold together.
@@ -34,16 +39,16 @@ def read_sources(root: Path, choices: Choices) -> Listing:
     where = root / LABELS_FILE
     table = _read_labels(where)
     clip_ids = [_name_clip(root, path) for path in table["path"]]
-    repeated = [clip_id for clip_id, count in Counter(clip_ids).items() if count > 1]
-    if repeated:
-        raise DataError(f"{where}: {repeated[0]!r} is listed twice; keep one line for each video")
+    _check_names(clip_ids, list(table["path"]), where)
     _check_apart(clip_ids, where)
-    _check_spelling(table["label"], where)
+    _check_spelling(table["label"], "labels", where)
     has_groups = "group" in table.columns
+    if has_groups:
+        _check_spelling(table["group"], "groups", where)
     groups = list(table["group"]) if has_groups else clip_ids
     folds = _deal(root, list(table["label"]), groups, clip_ids, choices)
     sources = tuple(
-        Source(clip_id, path, label, folds[group], group if has_groups else None)
+        Source(clip_id, path, label, folds.get(group, 0), group if has_groups else None)
         for clip_id, path, label, group in zip(
             clip_ids, table["path"], table["label"], groups, strict=True
         )
@@ -54,7 +59,7 @@ def read_sources(root: Path, choices: Choices) -> Listing:
         "crops" if choices.adopt else "videos",
         "frames" if choices.adopt else "videos",
         (f"lists: {LABELS_FILE} ({len(sources):,} clips)",),
-        num_folds=choices.num_folds,
+        num_folds=choices.num_folds or NUM_FOLDS,
     )
 
 
@@ -67,16 +72,18 @@ def _name_clip(root: Path, path: str) -> str:
 def _deal(
     root: Path, labels: list[str], groups: list[str], clip_ids: list[str], choices: Choices
 ) -> dict[str, int]:
-    known = choices.known_folds
-    if known and max(known.values()) > choices.num_folds:
+    known, num_folds = choices.known_folds, choices.num_folds or NUM_FOLDS
+    if known and max(known.values()) > num_folds:
         raise DataError(
-            f"the manifest of {root} has {max(known.values())} folds, not {choices.num_folds}; "
-            f"remove it to deal the videos anew"
+            f"the manifest of {root} has {max(known.values())} folds, not {num_folds}; "
+            f"give --num-folds {max(known.values())}, or remove it to deal the videos anew"
         )
     settled = {
         group: known[clip] for group, clip in zip(groups, clip_ids, strict=True) if clip in known
     }
-    return assign_folds(labels, groups, choices.num_folds, settled=settled)
+    usable = [i for i, clip in enumerate(clip_ids) if clip not in choices.unusable]
+    labels, groups = [labels[i] for i in usable], [groups[i] for i in usable]
+    return settled | assign_folds(labels, groups, num_folds, settled=settled)
 
 
 def assign_folds(
@@ -106,7 +113,8 @@ def assign_folds(
         counts[group][classes[label]] += 1
     if len(counts) < num_folds:
         raise DataError(
-            f"{len(counts)} groups cannot fill {num_folds} folds; add videos or lower --num-folds"
+            f"{len(counts)} groups (or videos, without a column group) cannot fill {num_folds} "
+            f"folds; add videos or lower --num-folds"
         )
     folds = {group: fold for group, fold in (settled or {}).items() if group in counts}
     held = np.zeros((num_folds, len(classes)))
@@ -135,41 +143,81 @@ def _check_apart(clip_ids: Sequence[str], where: Path) -> None:
                 )
 
 
-def _check_spelling(labels: Iterable[str], where: Path) -> None:
-    """Refuse two classes that differ in upper and lower case alone."""
+def _check_names(clip_ids: Sequence[str], paths: Sequence[str], where: Path) -> None:
+    """Refuse a video that is listed twice, and two that only their suffix tells apart."""
+    seen: dict[str, str] = {}
+    for clip_id, path in zip(clip_ids, paths, strict=True):
+        first = seen.setdefault(clip_id, path)
+        if seen[clip_id] is path:
+            continue
+        if first == path:
+            raise DataError(f"{where}: {path!r} is listed twice; keep one line for each video")
+        raise DataError(f"{where}: {first!r} and {path!r} have one name, {clip_id!r}; rename one")
+
+
+def _check_spelling(words: Iterable[str], what: str, where: Path) -> None:
+    """Refuse two classes or groups that differ in upper and lower case alone."""
     spelt: dict[str, str] = {}
-    for label in labels:
-        first = spelt.setdefault(label.casefold(), label)
-        if first != label:
-            raise DataError(f"{where}: labels {first!r} and {label!r} are one word; spell it alike")
+    for word in words:
+        first = spelt.setdefault(word.casefold(), word)
+        if first != word:
+            raise DataError(f"{where}: {what} {first!r} and {word!r} are one word; spell it alike")
+
+
+def _normalise(words: pd.Series) -> pd.Series:
+    """Give words without outer and double spaces, and with one code for each letter."""
+    return words.str.normalize("NFC").str.split().str.join(" ")
+
+
+def _find_spelling(root: Path, path: str) -> str:
+    """Give a path as the disk has it: macOS and others keep accents as letters of their own."""
+    forms = (path, *(unicodedata.normalize(form, path) for form in ("NFC", "NFD")))
+    try:
+        return next((form for form in forms if (root / form).exists()), path)
+    except OSError:  # no path at all: too long
+        return path
 
 
 def _read_labels(path: Path) -> pd.DataFrame:
-    if not path.is_file():
-        raise DataError(
-            f"no {path}; write one with the columns path,label and, to keep people apart, group"
-        )
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read {path}: {error}".splitlines()[0]) from error
-    if not isinstance(table.index, pd.RangeIndex):  # pandas names lines by what is left over
-        raise DataError(f"{path}: the lines have more fields than the header; name each column")
-    table.columns = [str(name).strip().lower() for name in table.columns]
+    """Read and check the list: path, label, and group where there is one, of each video."""
+    table = _parse_labels(path)
     missing = [name for name in ("path", "label") if name not in table.columns]
     if missing:
         raise DataError(
             f"{path} has no column {missing[0]!r}, its first line reads "
             f"{','.join(table.columns)!r}; it needs path,label, with commas and in UTF-8"
         )
-    table = table.apply(lambda column: column.str.strip())
+    table = table[(table != "").any(axis=1)]  # spreadsheets leave lines of commas
     if table.empty:
         raise DataError(f"{path} lists no video; add a line for each")
-    for index, row in enumerate(table.itertuples(index=False)):
+    for index, row in zip(table.index, table.itertuples(index=False), strict=True):
         where = f"{path} line {index + 2}"
-        check_inside_root(row.path, where)
+        check_inside_root(str(row.path), where)
         if not row.label:
             raise DataError(f"{where}: no label for {row.path}; name its expression")
         if not getattr(row, "group", True):
             raise DataError(f"{where}: no group for {row.path}; name it, or drop the column")
-    return table
+    words = {name: _normalise(table[name]) for name in ("label", "group") if name in table}
+    paths = [_find_spelling(path.parent, text) for text in table["path"]]
+    return table.assign(path=paths, **words).reset_index(drop=True)
+
+
+def _parse_labels(path: Path) -> pd.DataFrame:
+    """Read the list as text, without spaces around."""
+    if not path.is_file():
+        raise DataError(
+            f"no {path}; write one with the columns path,label and, to keep people apart, group"
+        )
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not in UTF-8; save it as CSV in UTF-8") from error
+    except pd.errors.EmptyDataError as error:
+        raise DataError(f"{path} is empty; it begins with path,label,group") from error
+    except pd.errors.ParserError as error:
+        reason = str(error).strip().splitlines()[0].rpartition("C error: ")[2]
+        raise DataError(f"cannot read {path}: {reason}; is a comma in a path? quote it") from error
+    if not isinstance(table.index, pd.RangeIndex):  # pandas names lines by what is left over
+        raise DataError(f"{path}: the lines have more fields than the header; name each column")
+    table.columns = [str(name).strip().lower() for name in table.columns]
+    return table.apply(lambda column: column.str.strip())

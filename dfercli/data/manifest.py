@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from dfercli.data.spec import check_inside_root
+from dfercli.data.spec import check_inside_root, describe_clips
 from dfercli.errors import DataError
 from dfercli.files import write_json, write_text
 
@@ -41,8 +41,8 @@ class Manifest:
         num_folds: Folds that one's own videos were dealt to; None where the folds are official.
         kind: Public name of the kind of dataset that it was made of.
         deviations: What differs from the official lists, a line each, the gravest first.
-        left_out: Test fold by clip id of one's own videos that were dealt to a fold and have no
-            crops now, so that they come back to it.
+        left_out: Test fold by clip id of one's own videos that have no crops now, so that they
+            come back to it; 0 for those that were never dealt.
     """
 
     dataset: str
@@ -64,6 +64,18 @@ class Manifest:
     def folds(self) -> tuple[int, ...]:
         """The folds that can be tested."""
         return tuple(sorted(set(self.rows["test_fold"].unique().tolist()) - {0}))
+
+    def describe(self) -> str:
+        """Say how many clips there are of each class, and in each fold."""
+        return describe_clips(self.class_names, self.rows["label"], self.rows["test_fold"])
+
+    def remarks(self) -> list[str]:
+        """Say what somebody who trains on it should know, a line each."""
+        idle = sorted(set(range(1, (self.num_folds or 0) + 1)) - set(self.folds))
+        names = ", ".join(map(str, idle))
+        emptied = f"no clip is left to be tested in fold {names}; remove the manifest to deal anew"
+        partial = say_partial(self.deviations) if self.partial else ""
+        return [remark for remark in (partial, emptied if idle else "") if remark]
 
     def select(self, fold: int, split: Split) -> pd.DataFrame:
         """Give the rows of one side of a fold.
@@ -89,10 +101,13 @@ class Manifest:
 
 def mark_partial(title: str, deviations: Sequence[str]) -> str:
     """Add to the title of figures that their data is partial, where it is."""
-    if not deviations:
-        return title
+    return f"{title}\n{say_partial(deviations)}" if deviations else title
+
+
+def say_partial(deviations: Sequence[str]) -> str:
+    """Say in one line how data is partial."""
     more = f"; {len(deviations) - 1} more" if len(deviations) > 1 else ""
-    return f"{title}\nPARTIAL DATA: {deviations[0]}{more}"
+    return f"PARTIAL DATA: {deviations[0]}{more}"
 
 
 def review_file(path: Path, ending: str) -> Path:

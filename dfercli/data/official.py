@@ -259,9 +259,9 @@ def fingerprint(lines: Iterable[str]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def name_clips(clip_ids: Sequence[str]) -> str:
-    """Name a few clips, and how many there are."""
-    return name_some(clip_ids, "clip")
+def name_clips(clip_ids: Sequence[str], among: int | None = None) -> str:
+    """Name a few clips, and how many there are, of how many."""
+    return name_some(clip_ids, "clip", among)
 
 
 def _compare_counts(official: Official, counts: Sequence[int], known: Sequence[int]) -> str:

@@ -1,6 +1,7 @@
 """What every dataset gives: its labelled videos, its classes and its folds."""
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Literal
@@ -52,14 +53,17 @@ class Choices:
         media: Which of its media to take, by the names that the dataset's module lists as `MEDIA`;
             None takes the usual one.
         adopt: Whether frames are face crops already; None where nobody has said.
-        num_folds: Folds to deal videos to, for datasets that come without.
+        num_folds: Folds to deal videos to, for datasets that come without; None takes as many as
+            they were dealt to before, or the usual number.
         known_folds: Fold by clip id where it is settled already.
+        unusable: Clips that count for no fold, since they have no crops.
     """
 
     media: str | None = None
     adopt: bool | None = None
-    num_folds: int = 5
+    num_folds: int | None = None
     known_folds: Mapping[str, int] = field(default_factory=dict)
+    unusable: Collection[str] = ()
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,16 @@ class Listing:
     num_folds: int | None = None
     remarks: tuple[str, ...] = ()
     answers: str = "--adopt to use them as they are, or --crop"
+
+
+def describe_clips(
+    class_names: Sequence[str], labels: Iterable[str], test_folds: Iterable[int]
+) -> str:
+    """Say how many clips there are of each class, and in each fold."""
+    counts, folds = Counter(labels), Counter(test_folds)
+    classes = ", ".join(f"{name} {counts[name]:,}" for name in class_names)
+    dealt = ", ".join(f"{fold}: {count:,}" for fold, count in sorted(folds.items()))
+    return f"{sum(counts.values()):,} ({classes}); by test fold {dealt}"
 
 
 def check_inside_root(path: str, where: str) -> None:

@@ -140,11 +140,12 @@ def by_number(path: str) -> str | None:
     return f"{int(stem):05d}" if stem.isdecimal() else None
 
 
-def name_some(names: Sequence[str], noun: str) -> str:
-    """Name a few of many, and how many there are."""
+def name_some(names: Sequence[str], noun: str, among: int | None = None) -> str:
+    """Name a few of many, and how many there are, of how many."""
     shown = ", ".join(names[:SHOWN_NAMES])
     more = ", ..." if len(names) > SHOWN_NAMES else ""
-    return f"{len(names):,} {noun}{'s' * (len(names) > 1)} ({shown}{more})"
+    of_all = "" if among is None else f" of {among:,}"
+    return f"{len(names):,}{of_all} {noun}{'s' * ((among or len(names)) > 1)} ({shown}{more})"
 
 
 def _list_folder(folder: Path) -> list[os.DirEntry[str]]:

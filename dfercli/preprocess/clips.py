@@ -2,10 +2,12 @@
 
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -88,7 +90,9 @@ def crop_clips(
 
 def _adopt_clip(source: Source, state: FramesState, root: Path) -> ClipOutcome:
     if (root / str(source.path)).is_file():
-        return ClipOutcome(source.clip_id, "unreadable", detail="a file; frames lie in a folder")
+        return ClipOutcome(
+            source.clip_id, "unreadable", detail="a file; --adopt takes folders of face crops"
+        )
     if state.fault:
         status = "unreadable" if state.status == "unreadable" else "missing"
         return ClipOutcome(source.clip_id, status, detail=f"{source.path}: {state.fault}")
@@ -107,7 +111,9 @@ def _crop_in_processes(
     jobs = min(jobs or count_usual_jobs(recipe.detector), len(sources))
     spawn = multiprocessing.get_context("spawn")  # OpenCV and torch do not survive a fork
     with ProcessPoolExecutor(jobs, spawn, _start_worker, (recipe, root, faces)) as pool:
-        futures = [pool.submit(_crop_in_worker, source) for source in sources]
+        with _sheltered():  # each of the first calls starts a process
+            futures = [pool.submit(_crop_in_worker, source) for source in sources[:jobs]]
+        futures += [pool.submit(_crop_in_worker, source) for source in sources[jobs:]]
         try:
             with tqdm(total=len(sources), desc="faces", unit="clip", disable=None) as bar:
                 for future in as_completed(futures):
@@ -120,6 +126,19 @@ def _crop_in_processes(
             ) from error
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _sheltered() -> Iterator[None]:
+    """Keep Ctrl-C from processes that only just start: they could but show where they were."""
+    if threading.current_thread() is not threading.main_thread():  # only that one has signals
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @dataclass
@@ -141,6 +160,8 @@ def _start_worker(recipe: CropRecipe, root: Path, faces: Path) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # read by torch, if the detector imports it
     cv2.setNumThreads(1)
     _worker = _Worker(recipe, root, faces, load_detector(recipe.detector))
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _end_with_parent() -> None:

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -10,9 +10,9 @@ import numpy as np
 
 from dfercli.data import load_dataset
 from dfercli.data.inspect import inspect_frames
-from dfercli.data.manifest import read_manifest
+from dfercli.data.manifest import Manifest, read_manifest
 from dfercli.data.official import name_clips
-from dfercli.data.spec import Choices, Listing, Source
+from dfercli.data.spec import Choices, Listing, Source, describe_clips
 from dfercli.errors import ConfigError, DataError, UnknownNameError
 from dfercli.faces import DETECTORS, load_detector
 from dfercli.faces.align import CropRecipe
@@ -39,6 +39,7 @@ class Plan:
         manifest: Where the manifest goes; its stem becomes the dataset's name in runs.
         listing: What the lists and folders hold.
         recipe: How faces are cropped; None where they are adopted.
+        choices: What the user chose, and what an earlier manifest settled.
     """
 
     kind: str
@@ -46,6 +47,7 @@ class Plan:
     manifest: Path
     listing: Listing
     recipe: CropRecipe | None
+    choices: Choices
 
     @property
     def official(self) -> bool:
@@ -68,23 +70,32 @@ class Plan:
     def deviations(self) -> list[str]:
         """What differs from the official lists, as far as it is known without looking at frames."""
         missing = self.missing
-        lacking = [f"missing: {name_clips(missing)}"] if missing else []
-        return [*self.listing.deviations, *lacking]
+        among = len(self.listing.sources)
+        lacking = [f"missing: {name_clips(missing, among)}"] if missing else []
+        return [*lacking, *self.listing.deviations]
+
+    def without(self, unusable: Collection[str]) -> "Plan":
+        """Give the same plan with folds to which unusable clips are not dealt."""
+        choices = replace(self.choices, unusable=unusable)
+        listing = load_dataset(self.kind).read_sources(self.root, choices)
+        return replace(self, listing=listing)
 
     def describe(self) -> list[str]:
         """Say what will be done, a line each."""
         sources = self.listing.sources
-        folds = sorted({source.test_fold for source in sources})
+        labels, folds = zip(*((s.class_name, s.test_fold) for s in sources), strict=True)
         lines = [f"{self.kind} in {self.root}", *self.listing.taken]
-        lines.append(f"clips: {len(sources):,}, folds {', '.join(map(str, folds))}")
+        lines.append(f"clips: {describe_clips(self.listing.class_names, labels, folds)}")
         if self.recipe is None:
-            sizes = ", ".join(measure_sizes(_sample(sources), self.root))
+            sizes = ", ".join(measure_sizes(_sample(sources), self.root)) or "none"
             lines.append(f"faces: adopted in place as they are; sizes in a sample: {sizes}")
         else:
             lines.append(f"faces: cropped by {self.recipe.detector} into {self.faces}")
         lines.append(f"manifest: {self.manifest}")
-        marks = [*self.deviations, *self.listing.remarks]
-        return [*lines, *(f"differs: {mark}" for mark in marks)]
+        lines += [f"differs: {mark}" for mark in (*self.deviations, *self.listing.remarks)]
+        if self.deviations:
+            lines.append("so it is refused, unless by --allow-partial")
+        return [*lines, "frames and videos are looked at when it is done, not now"]
 
 
 def plan_preprocess(
@@ -108,17 +119,18 @@ def plan_preprocess(
     if choices.media is not None and choices.media not in module.MEDIA:
         known = ", ".join(module.MEDIA) or "none"
         raise ConfigError(f"no media {choices.media!r} in {kind} datasets; known: {known}")
-    if module.OFFICIAL is None:
-        known_folds = _known_folds(manifest, root, choices.num_folds)
-        choices = replace(choices, known_folds=known_folds)
+    if manifest.is_file():
+        choices = _go_on(choices, read_manifest(manifest), manifest, kind, root)
     listing: Listing = module.read_sources(root, choices)
     if listing.media == "frames":
-        raise DataError(_ask_about_frames(listing, root))
+        raise DataError(f"{_look_at_frames(listing, root)}; say {listing.answers}")
     if listing.media == "crops":
-        return Plan(kind, root, manifest, listing, None)
+        seen = [_look_at_frames(listing, root)] if choices.adopt else []
+        listing = replace(listing, taken=(*listing.taken, *seen))
+        return Plan(kind, root, manifest, listing, None, choices)
     if recipe.detector not in DETECTORS:
         raise UnknownNameError("detector", recipe.detector, DETECTORS)
-    plan = Plan(kind, root, manifest, listing, recipe)
+    plan = Plan(kind, root, manifest, listing, recipe, choices)
     _check_recipe(plan.faces / RECIPE_FILE, recipe)
     return plan
 
@@ -142,8 +154,8 @@ def measure_sizes(sources: Sequence[Source], root: Path) -> list[str]:
     return [f"{width}x{height} ({n:,} clips)" for (width, height), n in sizes.most_common()]
 
 
-def _ask_about_frames(listing: Listing, root: Path) -> str:
-    """Measure whether frames are face crops already, and ask."""
+def _look_at_frames(listing: Listing, root: Path) -> str:
+    """Measure whether frames are face crops already, and say so."""
     sampled = _sample(listing.sources)
     sample = [source for source in sampled if not inspect_frames(root / str(source.path)).fault]
     if not sample:
@@ -163,7 +175,7 @@ def _ask_about_frames(listing: Listing, root: Path) -> str:
     return (
         f"{root} has {listing.media_name} that look like {likely}: of {len(sample)} looked at a "
         f"face fills {filled} ({float(np.median(shares)):.0%} of the side in the median), sizes "
-        f"{sizes}; say {listing.answers}"
+        f"{sizes}"
     )
 
 
@@ -174,20 +186,24 @@ def _sample(sources: Sequence[Source]) -> list[Source]:
     return [there[index] for index in chosen]
 
 
-def _known_folds(manifest_path: Path, root: Path, num_folds: int) -> dict[str, int]:
-    """Give the folds of clips that an earlier manifest of the same data settled."""
-    if not manifest_path.is_file():
-        return {}
-    manifest = read_manifest(manifest_path)
-    if Path(manifest.root).is_dir() and Path(manifest.root).resolve() != root.resolve():
+def _go_on(choices: Choices, manifest: Manifest, path: Path, kind: str, root: Path) -> Choices:
+    """Keep the folds that an earlier manifest settled, and refuse to replace that of other data."""
+    if manifest.kind != kind:
         raise DataError(
-            f"{manifest_path} is the manifest of {manifest.root}, not of {root}; "
+            f"{path} is the manifest of a dataset of kind {manifest.kind}, not {kind}; "
             f"choose another --name"
         )
-    if manifest.num_folds not in (None, num_folds):
+    if manifest.num_folds is None:
+        return choices
+    if Path(manifest.root).is_dir() and Path(manifest.root).resolve() != root.resolve():
         raise DataError(
-            f"{manifest_path} has {manifest.num_folds} folds, not {num_folds}; "
-            f"remove it to deal the videos anew"
+            f"{path} is the manifest of {manifest.root}, not of {root}; choose another --name"
         )
-    rows = manifest.rows
-    return {**manifest.left_out, **dict(zip(rows["clip_id"], rows["test_fold"], strict=True))}
+    if choices.num_folds not in (None, manifest.num_folds):
+        raise DataError(
+            f"{path} has {manifest.num_folds} folds, not {choices.num_folds}; give --num-folds "
+            f"{manifest.num_folds}, or remove it to deal the videos anew"
+        )
+    known = zip(manifest.rows["clip_id"], manifest.rows["test_fold"], strict=True)
+    folds = {clip: fold for clip, fold in manifest.left_out.items() if fold} | dict(known)
+    return replace(choices, num_folds=manifest.num_folds, known_folds=folds)

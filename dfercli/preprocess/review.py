@@ -25,6 +25,9 @@ mtcnn's on a face that is well seen)."""
 MAX_RIVAL = 0.5
 """Presence of a second face beside the main one (our choice)."""
 
+WHOLE = 0.95
+"""Share of the promised frames that a video must have (our choice: many promise one too many)."""
+
 SHOWN_EACH = 8
 """Clips on a sheet for each way of being bad (our choice: one row)."""
 
@@ -48,7 +51,7 @@ def find_doubts(outcome: ClipOutcome) -> list[str]:
         doubts.append(f"landmarks jump by {record.jitter:.1%} of the crop")
     if record.rival > MAX_RIVAL:
         doubts.append("another face is about as large")
-    if record.video_frames < record.declared_frames:
+    if record.video_frames < WHOLE * record.declared_frames:
         doubts.append(
             f"ends after {record.video_frames} of {record.declared_frames} frames; cut off?"
         )

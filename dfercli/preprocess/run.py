@@ -37,20 +37,16 @@ class PreprocessSummary:
     """What a call of `preprocess` did.
 
     Attributes:
-        manifest: Path of the manifest.
-        faces: Folder of the crops, or of the adopted faces.
+        manifest: The manifest that was written.
         counts: Clips by status.
         left_out: Clips that are not in the manifest.
-        deviations: What every table will repeat.
         review: List of the clips that need a look, or None if none does.
         sheet: Picture of the worst crops, or None where nothing was cropped.
     """
 
-    manifest: Path
-    faces: Path
+    manifest: Manifest
     counts: dict[str, int]
     left_out: int
-    deviations: tuple[str, ...]
     review: Path | None
     sheet: Path | None
 
@@ -82,19 +78,20 @@ def preprocess(
     if plan.recipe is not None:
         sheet = draw_worst(outcomes, plan.faces, review_file(plan.manifest, "-worst.png"))
     lost = [outcome.clip_id for outcome in outcomes if not outcome.n_frames]
+    counts = Counter(outcome.status for outcome in outcomes)
     if len(lost) == len(outcomes):
-        raise DataError(f"no face in any clip of {plan.root}; see {review}")
-    deviations = list(plan.listing.deviations)
+        why = ", ".join(f"{count:,} {status}" for status, count in sorted(counts.items()))
+        raise DataError(f"no clip of {plan.root} can be used ({why}); see {review}")
+    deviations = [*plan.listing.deviations]
     if plan.official:
-        deviations += _find_losses(outcomes)
+        deviations = [*_find_losses(outcomes), *deviations]
         if deviations and not allow_partial:
             _refuse(plan, deviations, review_path)
-    marks = (*deviations, *plan.listing.remarks)
-    write_manifest(_build_manifest(plan, outcomes, marks), plan.manifest)
-    counts = Counter(outcome.status for outcome in outcomes)
-    return PreprocessSummary(
-        plan.manifest, plan.faces, dict(counts), len(lost), marks, review, sheet
-    )
+    elif lost:
+        plan = plan.without(lost)
+    manifest = _build_manifest(plan, outcomes, (*deviations, *plan.listing.remarks))
+    write_manifest(manifest, plan.manifest)
+    return PreprocessSummary(manifest, dict(counts), len(lost), review, sheet)
 
 
 def _refuse(plan: Plan, deviations: Sequence[str], review: Path) -> None:
@@ -117,7 +114,7 @@ def _find_losses(outcomes: Sequence[ClipOutcome]) -> list[str]:
             lost[LOSSES[outcome.status]].append(outcome.clip_id)
         elif record and record.video_frames < HALF * record.declared_frames:
             lost["cut off before their middle:"].append(outcome.clip_id)
-    return [f"{reason} {name_clips(clip_ids)}" for reason, clip_ids in lost.items()]
+    return [f"{reason} {name_clips(ids, len(outcomes))}" for reason, ids in lost.items()]
 
 
 def _process(plan: Plan, jobs: int | None) -> list[ClipOutcome]:

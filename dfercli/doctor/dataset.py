@@ -1,0 +1,193 @@
+"""A look at one dataset: its manifest, its lists, and every frame on disk."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from dfercli.data import load_dataset
+from dfercli.data.inspect import SHORT_CLIP, FramesState, inspect_clips
+from dfercli.data.manifest import Manifest, read_manifest, review_file
+from dfercli.data.official import Official, compare_lists, lists_of, name_clips
+from dfercli.data.spec import Choices
+from dfercli.data.tree import name_some
+from dfercli.doctor.page import DatasetReport, Finding
+from dfercli.errors import DferError
+from dfercli.faces.align import TEMPLATE_VERSION
+from dfercli.images import list_frames, read_image
+from dfercli.sheet import Tile, draw_sheet
+
+SHOWN_CLIPS = 24
+"""Clips on a contact sheet (our choice: three rows)."""
+
+
+def inspect_dataset(
+    manifest_path: Path, root: Path | None = None, asked: bool = True
+) -> DatasetReport:
+    """Look at a manifest and at every frame that it names.
+
+    Args:
+        manifest_path: The manifest.
+        root: Folder that its paths are relative to; None takes the one that it was written for.
+        asked: Whether it is wrong if that folder is not there.
+    """
+    try:
+        manifest = read_manifest(manifest_path)
+        official = load_dataset(manifest.kind).OFFICIAL
+    except DferError as error:
+        wrong = Finding("manifest", "wrong", error.line)
+        return DatasetReport(manifest_path.stem, manifest_path, root, (wrong,))
+    root = root or Path(manifest.root)
+    if not root.is_dir():
+        gone = Finding("data", "wrong" if asked else "note", f"no folder {root}; name it: --root")
+        return DatasetReport(manifest.dataset, manifest_path, root, (gone,))
+    states = _inspect_clips(manifest, root)
+    findings = [
+        *_inspect_rows(manifest, official),
+        *_compare_sources(manifest, root),
+        *_inspect_states(manifest, states),
+        _inspect_crop(manifest),
+    ]
+    sheet, drawn = review_file(manifest_path, "-sample.png"), False
+    try:
+        drawn = _draw_sample(manifest, root, states, sheet)
+    except DferError as error:  # an image that is whole by its end, and cannot be decoded
+        findings.append(Finding("contact sheet", "wrong", error.line))
+    return DatasetReport(
+        manifest.dataset, manifest_path, root, tuple(findings), sheet if drawn else None
+    )
+
+
+def _inspect_rows(manifest: Manifest, official: Official | None) -> Iterable[Finding]:
+    """Hold folds and classes against what is published, and against themselves."""
+    of_all = f"of {official.num_clips:,}: " if official else ""
+    yield Finding("clips", "ok", f"{of_all}{manifest.describe()}")
+    for remark in manifest.remarks():
+        yield Finding("manifest", "note", remark)
+    if official is not None:
+        yield from _compare_official(manifest, official)
+    if "group" in manifest.rows:
+        spread = manifest.rows.groupby("group")["test_fold"].nunique()
+        leaks = sorted(spread[spread > 1].index)
+        if leaks:
+            yield Finding("groups", "wrong", f"{name_some(leaks, 'group')} in several folds")
+    if manifest.rows["label"].nunique() < 2:
+        yield Finding("classes", "wrong", "all clips have one label: nothing to tell apart")
+    for fold in manifest.folds:
+        yield from _inspect_fold(manifest, fold)
+
+
+def _compare_official(manifest: Manifest, official: Official) -> Iterable[Finding]:
+    rows = manifest.rows
+    if manifest.class_names != official.class_names:
+        text = f"{', '.join(manifest.class_names)}; officially {', '.join(official.class_names)}"
+        yield Finding("classes", "wrong", text)
+    elif not manifest.partial:
+        pairs = zip(rows["label"], rows["test_fold"], strict=True)
+        folds_of = dict(zip(rows["clip_id"], pairs, strict=True))
+        deviations = compare_lists(official, lists_of(folds_of, official))
+        for deviation in deviations:
+            yield Finding("official lists", "wrong", deviation)
+        if not deviations:
+            yield Finding("official lists", "ok", "counts and fingerprints are the published ones")
+
+
+def _inspect_fold(manifest: Manifest, fold: int) -> Iterable[Finding]:
+    """Tell of what a fold cannot train, and of classes that it does not train, or not test."""
+    tested, trained = (set(manifest.select(fold, side)["label"]) for side in ("test", "train"))
+    if not trained:
+        yield Finding(f"fold {fold}", "wrong", "no clip is left to train on; make more folds")
+        return
+    untested, unknown = set(manifest.class_names) - tested, tested - trained
+    if untested:
+        text = f"none of {', '.join(sorted(untested))} is tested: UAR leaves them out"
+        yield Finding(f"fold {fold}", "note", text)
+    if unknown:
+        text = f"none of {', '.join(sorted(unknown))} is trained: they are tested, and missed"
+        yield Finding(f"fold {fold}", "note", text)
+
+
+def _compare_sources(manifest: Manifest, root: Path) -> Iterable[Finding]:
+    """Tell what one's own list says by now, and the manifest does not."""
+    module = load_dataset(manifest.kind)
+    if module.OFFICIAL is not None:
+        return
+    labels = dict(zip(manifest.rows["clip_id"], manifest.rows["label"], strict=True))
+    folds = dict(zip(manifest.rows["clip_id"], manifest.rows["test_fold"], strict=True))
+    choices = Choices(num_folds=manifest.num_folds, known_folds=folds | dict(manifest.left_out))
+    try:
+        listed = {s.clip_id: s.class_name for s in module.read_sources(root, choices).sources}
+    except DferError as error:
+        yield Finding("list", "wrong", error.line)
+        return
+    changes = {
+        "added": sorted(listed.keys() - labels.keys() - manifest.left_out.keys()),
+        "removed": sorted(labels.keys() - listed.keys()),
+        "relabelled": sorted(c for c in labels.keys() & listed.keys() if labels[c] != listed[c]),
+    }
+    for change, clips in changes.items():
+        if clips:
+            text = f"{change} since: {name_clips(clips)}; preprocess again"
+            yield Finding("list", "wrong", text)
+
+
+def _inspect_states(manifest: Manifest, states: Mapping[str, FramesState]) -> Iterable[Finding]:
+    """Tell what is missing, empty, unreadable, short, or not as the manifest says."""
+    promised = dict(zip(manifest.rows["clip_id"], manifest.rows["n_frames"], strict=True))
+    for status in ("missing", "empty", "unreadable"):
+        clips = [clip for clip, state in states.items() if state.status == status]
+        if clips:
+            detail = f": {states[clips[0]].fault}" if status == "unreadable" else ""
+            yield Finding(status, "wrong", name_clips(clips) + detail)
+    changed = [
+        clip
+        for clip, state in states.items()
+        if not state.fault and state.n_frames != promised[clip]
+    ]
+    if changed:
+        clip = changed[0]
+        text = f"{name_clips(changed)}; {clip} has {states[clip].n_frames}, not {promised[clip]}"
+        yield Finding("other number of frames", "wrong", text)
+    whole = [state for state in states.values() if not state.fault]
+    if not whole:
+        return
+    numbers = np.array([state.n_frames for state in whole])
+    short = int((numbers < SHORT_CLIP).sum())
+    text = (
+        f"{numbers.sum():,}; {numbers.min()} to {numbers.max()} a clip, mean {numbers.mean():.1f}"
+    )
+    yield Finding("frames", "ok", f"{text}; {short:,} clips under {SHORT_CLIP}")
+    sizes = Counter(state.size for state in whole if state.size)
+    text = ", ".join(f"{width}x{height} ({n:,})" for (width, height), n in sizes.most_common(5))
+    yield Finding("frame sizes", "ok" if len(sizes) == 1 else "note", text)
+
+
+def _inspect_crop(manifest: Manifest) -> Finding:
+    crop = manifest.crop or {}
+    text = ", ".join(f"{name} {value}" for name, value in crop.items()) or "nothing is known"
+    if "version" in crop and crop["version"] != TEMPLATE_VERSION:
+        return Finding("crops", "wrong", f"{text}; this dfer crops by version {TEMPLATE_VERSION}")
+    return Finding("crops", "ok" if crop else "note", text)
+
+
+def _inspect_clips(manifest: Manifest, root: Path) -> dict[str, FramesState]:
+    states = inspect_clips([root / path for path in manifest.rows["path"]])
+    return dict(zip(manifest.rows["clip_id"], states, strict=True))
+
+
+def _draw_sample(
+    manifest: Manifest, root: Path, states: Mapping[str, FramesState], path: Path
+) -> bool:
+    """Draw the middle frame of some clips, evenly over the manifest."""
+    rows = manifest.rows[[not states[clip].fault for clip in manifest.rows["clip_id"]]]
+    if rows.empty:
+        return False
+    chosen = np.linspace(0, len(rows) - 1, min(SHOWN_CLIPS, len(rows))).round().astype(int)
+    tiles = []
+    for row in rows.iloc[chosen].itertuples(index=False):
+        frames = list_frames(root / str(row.path))
+        image_rgb = read_image(frames[len(frames) // 2])
+        tiles.append(Tile(image_rgb, f"{row.clip_id}\n{row.label}"))
+    draw_sheet(tiles, path)
+    return True
