@@ -123,10 +123,13 @@ def plan_preprocess(
         choices = _go_on(choices, read_manifest(manifest), manifest, kind, root)
     listing: Listing = module.read_sources(root, choices)
     if listing.media == "frames":
-        raise DataError(f"{_look_at_frames(listing, root)}; say {listing.answers}")
+        seen = _look_at_frames(listing, root)
+        if not seen:
+            raise DataError(f"no {listing.media_name} of the listed clips below {root}")
+        raise DataError(f"{seen}; say {listing.answers}")
     if listing.media == "crops":
-        seen = [_look_at_frames(listing, root)] if choices.adopt else []
-        listing = replace(listing, taken=(*listing.taken, *seen))
+        seen = _look_at_frames(listing, root) if choices.adopt else ""
+        listing = replace(listing, taken=(*listing.taken, *filter(None, [seen])))
         return Plan(kind, root, manifest, listing, None, choices)
     if recipe.detector not in DETECTORS:
         raise UnknownNameError("detector", recipe.detector, DETECTORS)
@@ -155,11 +158,11 @@ def measure_sizes(sources: Sequence[Source], root: Path) -> list[str]:
 
 
 def _look_at_frames(listing: Listing, root: Path) -> str:
-    """Measure whether frames are face crops already, and say so."""
+    """Measure whether frames are face crops already, and say so; nothing where there are none."""
     sampled = _sample(listing.sources)
     sample = [source for source in sampled if not inspect_frames(root / str(source.path)).fault]
     if not sample:
-        return f"no {listing.media_name} of the listed clips below {root}"
+        return ""
     shares, filled = [], 0
     detector = load_detector("mtcnn")
     for source in sample:

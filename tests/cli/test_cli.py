@@ -94,7 +94,8 @@ def _broken_video(project):
         (None, "train --folds 3", "no fold 3 in manifest tiny; its folds: 1, 2"),
         (None, "train --folds one", "cannot read folds 'one'; give 1-5, or 1,3, or 2"),
         (None, "train --epochs 5", "warmup_epochs is 5, epochs 5; the rate would never reach"),
-        (None, "train --root elsewhere", "no frames in elsewhere/happiness1; run `dfer prep"),
+        (None, "train --root elsewhere", "no folder elsewhere, where the data was; name it: --ro"),
+        (None, "train --root data", "no folder data/happiness1; is data the data's root? else"),
         (
             _unknown_label,
             "train",
@@ -117,7 +118,8 @@ def _broken_video(project):
         ),
         (None, "eval --checkpoint data --folds 1", "no config.json in data; is it a checkpoint"),
         (None, "demo grey.mp4", "grey.mp4"),
-        (None, "preprocess --dataset folder --size 0 --detector mtcnn", "crops of 0 px show no"),
+        (None, "preprocess --dataset folder", "where are the videos, and labels.csv? name their f"),
+        (None, "preprocess --dataset mafw --size 0 --detector mtcnn", "crops of 0 px show no"),
         (None, "predict grey.mp4", "no finished run in runs; train one with `dfer train`"),
         (None, "predict gone.mp4 --checkpoint model", "no video at gone.mp4; check the path"),
         (

@@ -58,10 +58,12 @@ def test_ones_own_videos_are_preprocessed_as_readme_says(videos, dfer):
     assert commands[0] == "dfer preprocess --dataset folder --root my-videos --detector mtcnn"
     assert {bool(Path(path).suffix) for path in videos["path"]} == {True, False}
     done = dfer(commands[0].removeprefix("dfer "))
-    assert (done.code, done.out) == (
+    assert (done.code, done.out.splitlines()) == (
         0,
-        f"{len(videos)} done; faces in my-videos/faces-mtcnn-224, "
-        "manifest data_manifests/my-videos.csv\n",
+        [
+            "6 done; faces in my-videos/faces-mtcnn-224, manifest data_manifests/my-videos.csv",
+            "clips: 6 (happiness 3, anger 3); by test fold 1: 2, 2: 1, 3: 1, 4: 1, 5: 1",
+        ],
     )
     manifest = read_manifest(Path("data_manifests", "my-videos.csv"))
     rows = manifest.rows

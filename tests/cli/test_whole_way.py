@@ -24,12 +24,22 @@ def test_the_whole_way(dfer):
 
     done = dfer("preprocess --dataset folder --root data/demo --detector mtcnn --size 64")
     assert done.code == 1
-    assert done.err == ("error: 2 groups cannot fill 5 folds; add videos or lower --num-folds\n")
+    assert done.err == (
+        "error: 2 groups (or videos, without a column group) cannot fill 5 folds; "
+        "add videos or lower --num-folds\n"
+    )
     done = dfer(f"preprocess {CROPS}")
     assert done.code == 4  # one video was left out
     faces, manifest = "data/demo/faces-mtcnn-64", "data_manifests/demo.csv"
-    assert done.out == f"6 done, 1 unreadable; faces in {faces}, manifest {manifest}\n"
-    assert done.err.endswith(" left out, with reasons in data_manifests/review/demo.csv\n")
+    assert done.out.splitlines() == [
+        f"6 done, 1 unreadable; faces in {faces}, manifest {manifest}",
+        "clips: 6 (happiness 2, anger 2, surprise 2); by test fold 1: 3, 2: 3",
+    ]
+    assert done.err.splitlines()[-3:] == [
+        "need a look: data_manifests/review/demo.csv",
+        "worst crops: data_manifests/review/demo-worst.png",
+        "left out, with reasons there: 1",
+    ]
     table = pd.read_csv(manifest)
     assert len(table) == 6
     assert sorted(table["test_fold"].unique()) == [1, 2]

@@ -137,7 +137,7 @@ def test_frames_are_adopted_where_they_are(root):
 @pytest.mark.parametrize(
     ("clip_id", "status", "detail"),
     [
-        ("video", "unreadable", "a file; frames lie in a folder"),
+        ("video", "unreadable", "a file; --adopt takes folders of face crops"),
         ("torn", "unreadable", "torn: 1.jpg is cut off"),
         ("hollow", "missing", "hollow: empty"),
         ("gone", "missing", "gone.mp4: missing"),
@@ -233,7 +233,7 @@ def _preprocess(root, paths, adopt):
     choices = Choices(adopt=adopt, num_folds=2)
     plan = plan_preprocess("folder", root, root.parent / "m" / "own.csv", RECIPE, choices)
     summary = preprocess(plan, jobs=1)
-    return summary, read_manifest(summary.manifest)
+    return summary, read_manifest(plan.manifest)
 
 
 def test_ones_own_folders_of_frames_are_cropped_beside_videos(root):
@@ -258,5 +258,5 @@ def test_ones_own_face_crops_are_taken_as_they_are(root):
     assert manifest.crop == {"adopted": "folder frames", "size": "96x96"}
     assert (summary.sheet, "coverage" in manifest.rows) == (None, False)
     assert summary.review.read_text().splitlines()[1:] == [
-        "video,unreadable,0,,,,,,,a file; frames lie in a folder"
+        "video,unreadable,0,,,,,,,a file; --adopt takes folders of face crops"
     ]

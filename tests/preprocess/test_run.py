@@ -125,7 +125,11 @@ def test_exactly_these_files_are_written(first):
     review = {"review/mine.csv", "review/mine-worst.png"}
     crops = _crops(*GOOD) | _records(*GOOD, "p1/wall")
     assert set(_files(root)) == videos | lists | review | crops
-    assert (summary.manifest, summary.faces) == (root / "mine.csv", root / FACES)
+    written = read_manifest(root / "mine.csv")
+    assert (summary.manifest.fingerprint, summary.manifest.left_out) == (
+        written.fingerprint,
+        written.left_out,
+    )
 
 
 def test_the_manifest_holds_the_good_videos(first):
@@ -222,7 +226,7 @@ def test_a_dataset_without_any_face_is_an_error(tmp_path):
     with pytest.raises(DataError) as caught:
         _preprocess(tmp_path, tmp_path / "mine.csv", num_folds=1)
     review = tmp_path / "review" / "mine.csv"
-    assert str(caught.value) == f"no face in any clip of {tmp_path}; see {review}"
+    assert str(caught.value) == (f"no clip of {tmp_path} can be used (1 no face); see {review}")
     assert "p0/wall,no face" in review.read_text(encoding="utf-8")
     assert not (tmp_path / "mine.csv").exists()
 
@@ -233,7 +237,12 @@ def test_a_dataset_without_any_face_is_an_error(tmp_path):
         ("dfw", RECIPE, 2, "no dataset 'dfw'; known: "),
         ("folder", replace(RECIPE, detector="mtcn"), 2, "no detector 'mtcn'; known: "),
         ("folder", replace(RECIPE, version=99), 2, "crops of another recipe; remove it to crop"),
-        ("folder", RECIPE, 3, "has 2 folds, not 3; remove it to deal the videos anew"),
+        (
+            "folder",
+            RECIPE,
+            3,
+            "has 2 folds, not 3; give --num-folds 2, or remove it to deal the videos anew",
+        ),
     ],
 )
 def test_what_cannot_be_done_is_refused_first(tmp_path, dataset, recipe, num_folds, message):
