@@ -40,7 +40,10 @@ def noise():
     return np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
 
 
-@pytest.mark.parametrize(("name", "loss"), [("a b.png", 0), ("ä.jpg", LOSS), ("A.JPEG", LOSS)])
+@pytest.mark.parametrize(
+    ("name", "loss"),
+    [("a b.png", 0), ("ä.jpg", LOSS), ("A.JPEG", LOSS), ("a.webp", LOSS), ("a.tiff", 0)],
+)
 def test_an_image_comes_back_in_rgb(tmp_path, name, loss, capfd):
     image_rgb = np.full((33, 47, 3), (200, 60, 10), dtype=np.uint8)
     write_image(tmp_path / name, image_rgb)
@@ -60,7 +63,7 @@ def test_a_lower_quality_makes_a_smaller_file(tmp_path, noise):
 @pytest.mark.parametrize(
     ("content", "fault"), [(None, "missing"), (b"", "empty"), (b"label,path\n", "no image")]
 )
-@pytest.mark.parametrize("suffix", [".jpg", ".png", ".bmp"])
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".bmp", ".webp", ".tif"])
 def test_a_file_that_is_no_image_is_refused(tmp_path, suffix, content, fault):
     path = tmp_path / f"picture{suffix}"
     if content is not None:
@@ -71,7 +74,7 @@ def test_a_file_that_is_no_image_is_refused(tmp_path, suffix, content, fault):
     assert str(caught.value) == f"cannot read {path}: {fault}"
 
 
-@pytest.mark.parametrize("name", ["a.jpg", "a.JPEG", "a.png", "a.bmp", "a.PNG"])
+@pytest.mark.parametrize("name", ["a.jpg", "a.JPEG", "a.png", "a.bmp", "a.PNG", "a.tif"])
 def test_a_whole_image_has_no_fault(tmp_path, noise, name):
     write_image(tmp_path / name, noise)
     assert find_fault(tmp_path / name) is None

@@ -147,9 +147,10 @@ def _check_names(clip_ids: Sequence[str], paths: Sequence[str], where: Path) -> 
     """Refuse a video that is listed twice, and two that only their suffix tells apart."""
     seen: dict[str, str] = {}
     for clip_id, path in zip(clip_ids, paths, strict=True):
-        first = seen.setdefault(clip_id, path)
-        if seen[clip_id] is path:
+        if clip_id not in seen:
+            seen[clip_id] = path
             continue
+        first = seen[clip_id]
         if first == path:
             raise DataError(f"{where}: {path!r} is listed twice; keep one line for each video")
         raise DataError(f"{where}: {first!r} and {path!r} have one name, {clip_id!r}; rename one")

@@ -73,6 +73,7 @@ def _frames(clip):
         ["0001_0002.jpg", "0001_0010.jpg", "0001_0100.jpg"],
         ["clip2_frame1.jpg", "clip1_frame2.jpg", "clip1_frame12.bmp"],
         ["000001.JPG", "000002.Jpeg", "000003.PNG"],
+        ["1.webp", "2.tif", "3.TIFF"],
         ["cover.jpg", "frame 0.jpg", "frame 1.jpg"],  # no number comes first
         ["a_1.jpg", "b_1.jpg", "a_2.jpg"],  # equal numbers: by name
         ["take 2 (1).jpg", "take 1 (3).jpg"],
@@ -280,5 +281,17 @@ def test_more_or_fewer_frames_than_the_manifest_says_are_an_error(manifest, tmp_
 
 def test_a_folder_that_is_gone_is_an_error(manifest, tmp_path):
     (tmp_path / "clip 3").rename(tmp_path / "elsewhere")
-    with pytest.raises(DataError, match=r"no frames in .*clip 3; run `dfer preprocess` again"):
+    with pytest.raises(DataError) as caught:
         check_frames(manifest, tmp_path)
+    assert str(caught.value) == (
+        f"no folder {tmp_path / 'clip 3'}; is {tmp_path} the data's root? else preprocess again"
+    )
+
+
+def test_a_root_that_is_gone_is_an_error(manifest, tmp_path):
+    gone = tmp_path / "unplugged"
+    with pytest.raises(DataError) as caught:
+        check_frames(manifest, gone)
+    assert str(caught.value) == (
+        f"no folder {gone}, where the data was; name it: --root, or $DFER_DATA"
+    )

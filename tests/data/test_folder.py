@@ -1,29 +1,14 @@
-"""One's own videos: the list, and how its videos are dealt to folds."""
+"""One's own videos: the list, its words, and the folds that were settled."""
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 
-import numpy as np
 import pytest
 
-from dfercli.data.folder import MEDIA, OFFICIAL, assign_folds, read_sources
+from dfercli.data.folder import MEDIA, NUM_FOLDS, OFFICIAL, read_sources
 from dfercli.data.spec import BASIC_EXPRESSIONS, Choices, Source, order_classes
 from dfercli.errors import DataError
 
 NEEDED = "it needs path,label, with commas and in UTF-8"
-
-
-@pytest.fixture
-def write_labels(tmp_path):
-    """Write `labels.csv` as bytes or by its lines, and give its folder."""
-
-    def write(*lines):
-        content = b"".join(
-            line if isinstance(line, bytes) else f"{line}\n".encode() for line in lines
-        )
-        (tmp_path / "labels.csv").write_bytes(content)
-        return tmp_path
-
-    return write
 
 
 def _sources(root, num_folds, **choices):
@@ -36,14 +21,6 @@ def _error(root, num_folds=2, **choices):
         _sources(root, num_folds, **choices)
     (text,) = str(caught.value).splitlines()
     return text.replace(str(root / "labels.csv"), "LIST")
-
-
-def _counts(labels, groups, folds, num_folds):
-    """Videos by fold and class."""
-    counts = {fold: Counter() for fold in range(1, num_folds + 1)}
-    for label, group in zip(labels, groups, strict=True):
-        counts[folds[group]][label] += 1
-    return counts
 
 
 def test_sources_are_those_of_the_list_in_its_order(write_labels):
@@ -74,7 +51,7 @@ def test_folders_of_frames_are_listed_like_videos(write_labels):
 def test_a_folder_and_a_video_of_its_name_are_one_clip(write_labels):
     root = write_labels("path,label", "a,anger", "a.mp4,fear")
     (root / "a").mkdir()
-    assert _error(root) == "LIST: 'a' is listed twice; keep one line for each video"
+    assert _error(root) == "LIST: 'a' and 'a.mp4' have one name, 'a'; rename one"
 
 
 @pytest.mark.parametrize(
@@ -169,11 +146,11 @@ def test_a_missing_list_says_what_to_write(tmp_path):
         ),
         (
             ["path,label", "a.mp4,anger", "a.mp4,fear"],
-            ": 'a' is listed twice; keep one line for each video",
+            ": 'a.mp4' is listed twice; keep one line for each video",
         ),
         (
             ["path,label", "a.mp4,anger", "./a.avi,fear"],
-            ": 'a' is listed twice; keep one line for each video",
+            ": 'a.mp4' and './a.avi' have one name, 'a'; rename one",
         ),
         (
             ["path,label", "a/b/c.mp4,anger", "a.mp4,fear"],
@@ -189,9 +166,19 @@ def test_a_list_that_does_not_hold_together_is_named(write_labels, lines, messag
     assert _error(write_labels(*lines)) == f"LIST{message}"
 
 
-@pytest.mark.parametrize("content", [b"", b"path,label\n\xff,anger\n", b"path,label\na,b\nc,d,e\n"])
-def test_a_file_that_is_no_table_is_refused(write_labels, content):
-    assert _error(write_labels(content)).startswith("cannot read LIST: ")
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "LIST is empty; it begins with path,label,group"),
+        (b"path,label\n\xff,anger\n", "LIST is not in UTF-8; save it as CSV in UTF-8"),
+        (
+            b"path,label\na,b\nc,d,e\n",
+            "cannot read LIST: Expected 2 fields in line 3, saw 3; is a comma in a path? quote it",
+        ),
+    ],
+)
+def test_a_file_that_is_no_table_is_refused(write_labels, content, message):
+    assert _error(write_labels(content)) == message
 
 
 @pytest.mark.parametrize(
@@ -204,59 +191,19 @@ def test_a_path_that_leaves_the_folder_is_refused(write_labels, path):
 
 def test_too_few_groups_for_the_folds_are_counted(write_labels):
     root = write_labels("path,label,group", "1.mp4,anger,p", "2.mp4,fear,p", "3.mp4,fear,q")
-    expected = "2 groups cannot fill 3 folds; add videos or lower --num-folds"
-    assert _error(root, num_folds=3) == expected
+    assert _error(root, num_folds=3) == (
+        "2 groups (or videos, without a column group) cannot fill 3 folds; "
+        "add videos or lower --num-folds"
+    )
 
 
 def test_another_number_of_folds_is_refused_once_they_are_settled(write_labels):
     root = write_labels("path,label", *(f"{i}.mp4,anger" for i in range(6)))
     known = {source.clip_id: source.test_fold for source in _sources(root, 3)}
-    expected = f"the manifest of {root} has 3 folds, not 2; remove it to deal the videos anew"
-    assert _error(root, num_folds=2, known_folds=known) == expected
-
-
-def test_single_videos_are_dealt_evenly_by_class_and_in_all():
-    labels = ["anger"] * 10 + ["fear"] * 20 + ["neutral"] * 33 + ["disgust"] * 4
-    groups = [str(i) for i in range(len(labels))]
-    counts = _counts(labels, groups, assign_folds(labels, groups, 5), 5)
-    for name, fewest in (("anger", 2), ("fear", 4), ("neutral", 6), ("disgust", 0)):
-        assert {counts[fold][name] for fold in counts} <= {fewest, fewest + 1}
-    assert [counts[fold]["anger"] for fold in counts] == [2] * 5
-    assert [counts[fold]["fear"] for fold in counts] == [4] * 5
-
-
-def test_groups_are_never_split_and_folds_are_about_equal():
-    rng = np.random.default_rng(1)
-    groups = [f"p{i}" for i in range(20) for _ in range(rng.integers(1, 8))]
-    labels = [BASIC_EXPRESSIONS[rng.integers(7)] for _ in groups]
-    folds = assign_folds(labels, groups, 5)
-    assert set(folds) == set(groups)
-    assert set(folds.values()) == {1, 2, 3, 4, 5}
-    sizes = [sum(count.values()) for count in _counts(labels, groups, folds, 5).values()]
-    assert max(sizes) - min(sizes) <= 7  # the largest group
-
-
-@pytest.mark.parametrize("num_folds", [2, 3, 5, 10, 20])
-def test_no_fold_stays_empty_however_rare_the_classes(num_folds):
-    labels, groups = [BASIC_EXPRESSIONS[i % 7] for i in range(20)], [str(i) for i in range(20)]
-    counts = _counts(labels, groups, assign_folds(labels, groups, num_folds), num_folds)
-    sizes = [sum(count.values()) for count in counts.values()]
-    assert min(sizes) >= 1
-    assert max(sizes) - min(sizes) <= 2
-
-
-def test_every_fold_gets_a_group_when_there_are_just_enough():
-    labels, groups = ["anger"] * 9 + ["fear"] * 2, ["large"] * 9 + ["small", "tiny"]
-    assert sorted(assign_folds(labels, groups, 3).values()) == [1, 2, 3]
-
-
-def test_folds_follow_from_the_seed_and_not_from_the_order_of_the_list():
-    labels = [BASIC_EXPRESSIONS[i % 7] for i in range(70)]
-    groups = [f"p{i // 3}" for i in range(70)]
-    folds = assign_folds(labels, groups, 5, seed=0)
-    assert assign_folds(labels, groups, 5, seed=0) == folds
-    assert assign_folds(labels[::-1], groups[::-1], 5, seed=0) == folds
-    assert assign_folds(labels, groups, 5, seed=1) != folds
+    assert _error(root, num_folds=2, known_folds=known) == (
+        f"the manifest of {root} has 3 folds, not 2; "
+        f"give --num-folds 3, or remove it to deal the videos anew"
+    )
 
 
 @pytest.mark.parametrize("grouped", [False, True])
@@ -279,15 +226,6 @@ def test_settled_folds_never_move_when_videos_are_added(write_labels, grouped):
     assert all(len(each) == 1 for each in folds_by_group.values())
 
 
-def test_added_videos_go_where_their_class_is_rare():
-    labels, groups = ["anger"] * 6 + ["fear"] * 4, list("abcdefwxyz")
-    settled = {"a": 1, "b": 1, "c": 1, "d": 2, "w": 2, "x": 2}
-    folds = assign_folds(labels, groups, 2, settled=settled)
-    assert {group: folds[group] for group in settled} == settled
-    assert (folds["e"], folds["f"]) == (2, 2)  # fold 1 holds three of anger, fold 2 one
-    assert (folds["y"], folds["z"]) == (1, 1)
-
-
 def test_videos_that_were_taken_off_the_list_are_forgotten(write_labels):
     root = write_labels("path,label", "a.mp4,anger", "b.mp4,fear")
     sources = _sources(root, 2, known_folds={"a": 2, "gone": 1})
@@ -298,3 +236,39 @@ def test_other_labels_come_after_the_basic_ones():
     names = ["contempt", "fear", "anxiety", "happiness", "fear", "neutral"]
     assert order_classes(names) == ("happiness", "neutral", "fear", "anxiety", "contempt")
     assert order_classes(sorted(BASIC_EXPRESSIONS)) == BASIC_EXPRESSIONS
+
+
+def test_a_video_that_is_there_and_listed_twice_is_named(write_labels):
+    root = write_labels("path,label", "a.mp4,anger", "b.mp4,fear", "a.mp4,fear")
+    (root / "a.mp4").write_bytes(b"")
+    assert _error(root) == "LIST: 'a.mp4' is listed twice; keep one line for each video"
+
+
+def test_lines_of_commas_are_passed_over(write_labels):
+    root = write_labels("path,label,group", ",,", "a.mp4,anger,p", " , ,", "b.mp4,fear,q", ",,")
+    assert [source.clip_id for source in _sources(root, 2)] == ["a", "b"]
+    root = write_labels("path,label", ",", "a.mp4,anger", ",", "b.mp4,")
+    assert _error(root) == "LIST line 5: no label for b.mp4; name its expression"
+
+
+def test_unusable_videos_are_dealt_to_no_fold(write_labels):
+    root = write_labels("path,label", *(f"{name}.mp4,anger" for name in "abcd"))
+    sources = _sources(root, 2, unusable=["a", "c"])
+    folds = {source.clip_id: source.test_fold for source in sources}
+    assert (folds["a"], folds["c"], sorted((folds["b"], folds["d"]))) == (0, 0, [1, 2])
+    text = "1 groups (or videos, without a column group) cannot fill 2 folds"
+    assert _error(root, unusable="abc").startswith(text)
+
+
+def test_unusable_videos_keep_the_fold_that_they_had(write_labels):
+    root = write_labels("path,label", *(f"{name}.mp4,anger" for name in "abc"))
+    sources = _sources(root, 2, known_folds={"a": 2}, unusable=["a"])
+    assert sources[0].test_fold == 2
+    assert sorted(source.test_fold for source in sources[1:]) == [1, 2]
+
+
+def test_without_a_number_of_folds_the_usual_number_is_dealt(write_labels):
+    root = write_labels("path,label", *(f"{i}.mp4,anger" for i in range(5)))
+    listing = read_sources(root, Choices())
+    assert listing.num_folds == NUM_FOLDS == 5
+    assert sorted(source.test_fold for source in listing.sources) == [1, 2, 3, 4, 5]

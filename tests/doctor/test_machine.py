@@ -7,8 +7,8 @@ from importlib.metadata import version
 import pytest
 import torch
 
-from dfercli import doctor
 from dfercli.doctor import diagnose, inspect_machine
+from dfercli.doctor import machine as module
 from dfercli.errors import DetectorError
 
 
@@ -30,11 +30,11 @@ def machine(monkeypatch):
 
     def look(cached=True, missing=(), fails=False, free_gb=100):
         monkeypatch.setattr("dfercli.models.backbone.is_cached", lambda name, weights: cached)
-        monkeypatch.setattr(doctor, "find_missing_weights", lambda name: list(missing))
-        monkeypatch.setattr(doctor, "load_detector", lambda name: _Detector(fails))
+        monkeypatch.setattr(module, "find_missing_weights", lambda name: list(missing))
+        monkeypatch.setattr(module, "load_detector", lambda name: _Detector(fails))
         monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
         usage = shutil.disk_usage(".")._replace(free=free_gb * 1e9)
-        monkeypatch.setattr(doctor.shutil, "disk_usage", lambda folder: usage)
+        monkeypatch.setattr(module.shutil, "disk_usage", lambda folder: usage)
         return {finding.topic: (finding.state, finding.text) for finding in inspect_machine()}
 
     return look
