@@ -75,7 +75,7 @@ def preprocess(
     root = root or opt.usual_root(dataset)
     usual = root.resolve().name if dataset == "folder" else "-".join(filter(None, (dataset, media)))
     name = name or usual
-    if Path(name).name != name:
+    if name in ("", "..") or Path(name).name != name:
         raise ConfigError(f"{name!r} is no plain name; run folders will be called so")
     choices = Choices(media, adopt, num_folds)
     recipe = CropRecipe(detector, size)

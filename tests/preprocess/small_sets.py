@@ -68,12 +68,22 @@ def write_set(root, kind):
     return root
 
 
+def paint(grey, side=96):
+    """Give a square of one grey."""
+    return np.full((side, side, 3), grey, dtype=np.uint8)
+
+
+def paint_video(path, grey, num_frames=3):
+    """Write a video of one grey."""
+    write_video(path, [paint(grey)] * num_frames, fps=25)
+
+
 def write_mafw_videos(root, dark=()):
     """Write the lists of MAFW and its clips as plain videos, of which some show no face."""
     write_mafw(root, MAFW_FEW)
     for clip_id in MAFW_FEW:
-        frame = np.full((96, 96, 3), DARK if clip_id in dark else BRIGHT, dtype=np.uint8)
-        write_video(root / "data" / "clips" / f"{clip_id}.mp4", [frame] * 3, fps=25)
+        grey = DARK if clip_id in dark else BRIGHT
+        paint_video(root / "data" / "clips" / f"{clip_id}.mp4", grey)
     return root
 
 

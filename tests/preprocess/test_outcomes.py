@@ -1,7 +1,8 @@
 """What becomes of single clips, videos or folders of frames, cropped or adopted."""
 
 import shutil
-from concurrent.futures import Future
+import signal
+from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
 import numpy as np
@@ -216,6 +217,24 @@ def test_a_process_that_dies_is_an_error_of_one_line(root, monkeypatch):
     )
     with FileLock(root / "faces" / ".lock", timeout=0):  # given back
         pass
+
+
+def test_ctrl_c_does_not_reach_processes_that_only_just_start(root, monkeypatch):
+    handlers = []
+
+    class _Watched(ThreadPoolExecutor):
+        def submit(self, *work):
+            handlers.append(signal.getsignal(signal.SIGINT))
+            return super().submit(*work)
+
+    def watch(jobs, context, initializer, initargs):
+        return _Watched(1, initializer=initializer, initargs=initargs)
+
+    monkeypatch.setattr("dfercli.preprocess.clips.ProcessPoolExecutor", watch)
+    usual = signal.getsignal(signal.SIGINT)
+    list(crop_clips([_source("gone")] * 3, root, root / "faces", RECIPE, jobs=2))
+    assert handlers == [signal.SIG_IGN, signal.SIG_IGN, usual]
+    assert signal.getsignal(signal.SIGINT) == usual != signal.SIG_IGN
 
 
 def test_a_folder_that_another_call_crops_into_is_refused(root):

@@ -51,6 +51,9 @@ def _outcome(clip_id="a", status="done", **changed):
         ({"rival": 0.5}, []),
         ({"rival": 0.51}, ["another face is about as large"]),
         ({"declared_frames": 39}, []),
+        ({"declared_frames": 41}, []),  # many containers promise one too many
+        ({"declared_frames": 42}, []),
+        ({"declared_frames": 43}, ["ends after 40 of 43 frames; cut off?"]),
         ({"declared_frames": 0}, []),  # the container promises nothing
         ({"declared_frames": 50}, ["ends after 40 of 50 frames; cut off?"]),
         ({"interpolated": 12, "skipped": 12, "source_bytes": 1}, []),
