@@ -1,0 +1,69 @@
+"""Folds of one's own videos, of which some are of no use at first."""
+
+import pytest
+from preprocess.small_sets import BRIGHT, DARK, crop_in_a_thread, paint_video
+
+from dfercli.data.manifest import read_manifest
+from dfercli.data.spec import Choices
+from dfercli.errors import DataError
+from dfercli.faces.align import CropRecipe
+from dfercli.preprocess.plan import plan_preprocess
+from dfercli.preprocess.run import preprocess
+
+RECIPE = CropRecipe("mtcnn", size=32)
+OWN = ("a", "b", "c")
+
+
+@pytest.fixture(autouse=True)
+def _in_a_thread(monkeypatch):
+    crop_in_a_thread(monkeypatch)
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A folder of three people with a video each."""
+    root = tmp_path / "own"
+    for clip_id in OWN:
+        paint_video(root / f"{clip_id}.mp4", BRIGHT)
+    lines = [f"{clip_id}.mp4,fear,{clip_id}" for clip_id in OWN]
+    (root / "labels.csv").write_text("\n".join(["path,label,group", *lines, ""]), encoding="utf-8")
+    return root
+
+
+def _run(root, num_folds=None):
+    """Give the folds, and those of clips that are left out."""
+    path = root.parent / "m" / "own.csv"
+    plan = plan_preprocess("folder", root, path, RECIPE, Choices(num_folds=num_folds))
+    preprocess(plan, 1)
+    manifest = read_manifest(path)
+    assert manifest.num_folds == 2
+    return dict(manifest.rows[["clip_id", "test_fold"]].to_numpy()), manifest.left_out
+
+
+@pytest.mark.parametrize("dark", OWN)
+def test_a_group_without_any_face_takes_no_fold(root, dark):
+    paint_video(root / f"{dark}.mp4", DARK)
+    folds, left_out = _run(root, num_folds=2)
+    assert folds.keys() == set(OWN) - {dark}
+    assert (set(folds.values()), left_out) == ({1, 2}, {dark: 0})
+    assert _run(root) == (folds, left_out)
+    paint_video(root / f"{dark}.mp4", BRIGHT, num_frames=4)
+    later, left_out = _run(root)
+    assert {clip_id: later[clip_id] for clip_id in folds} == folds
+    assert (later[dark] in (1, 2), left_out) == (True, {})
+
+
+def test_a_clip_that_is_of_no_use_has_the_fold_of_its_group(root):
+    paint_video(root / "a2.mp4", DARK)
+    with (root / "labels.csv").open("a", encoding="utf-8") as labels:
+        labels.write("a2.mp4,fear,a\n")
+    folds, left_out = _run(root, num_folds=2)
+    assert left_out == {"a2": folds["a"]}
+
+
+def test_too_few_groups_of_use_cannot_fill_the_folds(root):
+    for clip_id in "ab":
+        paint_video(root / f"{clip_id}.mp4", DARK)
+    with pytest.raises(DataError, match=r"^1 groups .* cannot fill 2 folds; add videos or lower"):
+        _run(root, num_folds=2)
+    assert not (root.parent / "m" / "own.csv").exists()
