@@ -224,20 +224,22 @@ def compare_folds(lists: Lists) -> list[str]:
     """Say which train lists are not what the other folds test, a line for each difference."""
     tested = {fold: clips.keys() for (side, fold), clips in lists.items() if side == "test"}
     everything = set().union(*tested.values())
-    folds: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    folds: dict[str, list[int]] = defaultdict(list)
     deviations = []
     for fold in sorted(tested):
         train = lists["train", fold].keys()
-        folds[tuple(sorted(train - everything))].append(fold)
+        for stray in train - everything:
+            folds[stray].append(fold)
         lacking = sorted(everything - tested[fold] - train)
         if lacking:
             deviations.append(
                 f"fold {fold} train lacks {name_clips(lacking)}, which another fold tests"
             )
-    folds.pop((), None)
-    for stray, there in folds.items():
-        where = ", ".join(map(str, there))
-        deviations.append(f"no fold tests {name_clips(stray)}, on which fold {where} trains")
+    strays: dict[str, list[str]] = defaultdict(list)
+    for stray, there in sorted(folds.items()):
+        strays[", ".join(map(str, there))].append(stray)
+    for where, clips in strays.items():
+        deviations.append(f"no fold tests {name_clips(clips)}, on which fold {where} trains")
     return deviations
 
 

@@ -24,6 +24,7 @@ from dfercli.errors import DataError
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "data_manifests" / "demo.csv"
 CLASS_NAMES = ("surprise", "anger", "boredom")
+IDLE = "no clip is left to be tested in fold {}; remove the manifest to deal anew"
 
 
 def _rows():
@@ -141,6 +142,31 @@ def test_train_and_test_share_no_clip_and_leave_none_out(manifest, fold):
     assert both == sorted(manifest.rows["clip_id"])
     assert test.index.tolist() == list(range(len(test)))
     assert train.index.tolist() == list(range(len(train)))
+
+
+def test_clips_are_counted_in_the_order_of_the_classes(manifest):
+    said = "9 (surprise 3, anger 3, boredom 3); by test fold 0: 1, 1: 3, 2: 3, 3: 2"
+    assert manifest.describe() == said
+
+
+@pytest.mark.parametrize(
+    ("num_folds", "deviations", "remarks"),
+    [
+        (None, (), []),
+        (3, (), []),
+        (5, (), [IDLE.format("4, 5")]),
+        (None, ("a", "b"), ["PARTIAL DATA: a; 1 more"]),
+        (4, ("a",), ["PARTIAL DATA: a", IDLE.format("4")]),
+    ],
+)
+def test_what_a_manifest_lacks_is_remarked_on(manifest, num_folds, deviations, remarks):
+    changed = replace(manifest, num_folds=num_folds, deviations=deviations)
+    assert changed.remarks() == remarks
+
+
+def test_a_fold_between_others_may_be_idle(manifest):
+    rows = manifest.rows[manifest.rows["test_fold"] != 2]
+    assert replace(manifest, rows=rows, num_folds=3).remarks() == [IDLE.format("2")]
 
 
 @pytest.mark.parametrize("fold", [0, 4, -1])

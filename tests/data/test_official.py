@@ -171,6 +171,17 @@ def test_what_a_test_list_lost_is_named_once():
     assert second == "no fold tests 1 clip (a), on which fold 2 trains"
 
 
+def test_a_clip_on_which_several_folds_train_is_named_once():
+    lists = _with(train_1={"x": "joy"}, train_2={"x": "joy"})
+    said = [line for line in find_deviations(OFFICIAL, lists) if "(x)" in line]
+    assert said == ["no fold tests 1 clip (x), on which fold 1, 2 trains"]
+    lists = _with(train_1={"x": "joy", "y": "joy"}, train_2={"x": "joy"})
+    assert compare_folds(lists) == [
+        "no fold tests 1 clip (x), on which fold 1, 2 trains",
+        "no fold tests 1 clip (y), on which fold 1 trains",
+    ]
+
+
 @pytest.mark.parametrize(
     ("lists", "said"),
     [

@@ -162,3 +162,4 @@ def test_a_few_of_many_are_named():
     assert name_some(["a"], "clip") == "1 clip (a)"
     assert name_some(["a", "b", "c"], "clip") == "3 clips (a, b, c)"
     assert name_some(list(map(str, range(1234))), "clip") == "1,234 clips (0, 1, 2, ...)"
+    assert name_some(["a"], "clip", among=2000) == "1 of 2,000 clips (a)"
