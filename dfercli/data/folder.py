@@ -66,7 +66,11 @@ def read_sources(root: Path, choices: Choices) -> Listing:
 def _name_clip(root: Path, path: str) -> str:
     """Give the path without the suffix of a video; a folder of frames has none."""
     pure = PurePosixPath(path)
-    return str(pure if (root / path).is_dir() else pure.with_suffix(""))
+    try:
+        is_folder = (root / path).is_dir()
+    except OSError:  # no path at all: too long
+        is_folder = False
+    return str(pure if is_folder else pure.with_suffix(""))
 
 
 def _deal(

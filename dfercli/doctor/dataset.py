@@ -61,8 +61,8 @@ def inspect_dataset(
 
 def _inspect_rows(manifest: Manifest, official: Official | None) -> Iterable[Finding]:
     """Hold folds and classes against what is published, and against themselves."""
-    of_all = f"of {official.num_clips:,}: " if official else ""
-    yield Finding("clips", "ok", f"{of_all}{manifest.describe()}")
+    published = f"; officially {official.num_clips:,}" if official else ""
+    yield Finding("clips", "ok", f"{manifest.describe()}{published}")
     for remark in manifest.remarks():
         yield Finding("manifest", "note", remark)
     if official is not None:

@@ -231,7 +231,8 @@ FOLDS = {f"fold {fold}" for fold in range(1, 6)}
 def test_an_official_set_is_held_against_what_is_published(official):
     found = _findings(official())
     assert found["official lists"] == ("ok", "counts and fingerprints are the published ones")
-    assert found["clips"][1].startswith("of 10: 10 (happiness 0, sadness 5, ")
+    assert found["clips"][1].startswith("10 (happiness 0, sadness 5, ")
+    assert found["clips"][1].endswith("; officially 10")
     assert {topic for topic, (state, _) in found.items() if state != "ok"} == FOLDS
 
 
