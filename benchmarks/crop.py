@@ -54,7 +54,7 @@ def time_both(video: Path, detector: Detector, repeats: int) -> tuple[float, flo
             started = time.perf_counter()
             crop_by_every_frame(video, Path(folder) / "every", detector)
             turned = time.perf_counter()
-            crop_video(video, Path(folder) / "keys", SIZE, detector)
+            crop_video(video.parent, video.name, Path(folder) / "keys", SIZE, detector)
             spent.append((turned - started, time.perf_counter() - turned))
     every_s, keys_s = np.median(spent, axis=0)
     return float(every_s), float(keys_s)
