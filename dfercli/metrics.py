@@ -55,6 +55,7 @@ class FoldSummary:
         war: (F,) WAR of each fold.
         uar: (F,) UAR of each fold.
         recalls: (F, K) per-class recalls of each fold.
+        num_clips: (F,) clips that each fold tested.
         matrix: (K, K) confusion matrix summed over folds.
     """
 
@@ -62,6 +63,7 @@ class FoldSummary:
     war: np.ndarray
     uar: np.ndarray
     recalls: np.ndarray
+    num_clips: np.ndarray
     matrix: np.ndarray
 
     @property
@@ -87,6 +89,7 @@ class FoldSummary:
         """Give all of it as plain values for JSON; what no clip tested is None."""
         return {
             "folds": list(self.folds),
+            "num_clips": self.num_clips.tolist(),
             "war": self.war.tolist(),
             "uar": self.uar.tolist(),
             "mean_war": self.mean_war,
@@ -108,5 +111,6 @@ def summarise_folds(folds: Sequence[int], matrices: Sequence[np.ndarray]) -> Fol
         war=np.array([war(matrix) for matrix in matrices]),
         uar=np.array([uar(matrix) for matrix in matrices]),
         recalls=np.stack([per_class_recall(matrix) for matrix in matrices]),
+        num_clips=np.array([matrix.sum() for matrix in matrices]),
         matrix=np.sum(matrices, axis=0),
     )

@@ -109,7 +109,9 @@ def test_folds_are_averaged_plainly():
     assert summary.recalls[0] == pytest.approx([0.75, 1 / 3, 0.0], abs=1e-15)
     # Class c: fold 2 does not test it, so its mean is fold 1's recall.
     assert summary.mean_recalls == pytest.approx([0.625, 2 / 3, 0.0], abs=1e-15)
+    assert summary.num_clips.tolist() == [20, 4]
     assert summary.matrix.tolist() == [[13, 4, 1], [2, 3, 0], [0, 1, 0]]
+    assert summary.to_dict()["num_clips"] == [20, 4]
 
 
 def test_a_class_that_no_fold_tests_has_no_mean_recall():

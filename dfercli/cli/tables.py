@@ -37,13 +37,13 @@ def print_folds(
     """
     columns = list(summaries.values())
     percents = [f"{metric} %\n{LABELS[name]}" for name in summaries for metric in ("WAR", "UAR")]
-    table = _table(["fold"], percents)
+    table = _table(["fold"], ["clips", *percents])
     for index, fold in enumerate(columns[0].folds):
         cells = [_percent(value) for s in columns for value in (s.war[index], s.uar[index])]
-        table.add_row(str(fold), *cells)
+        table.add_row(str(fold), f"{columns[0].num_clips[index]:,}", *cells)
     table.add_section()
     means = [_percent(value) for s in columns for value in (s.mean_war, s.mean_uar)]
-    table.add_row("mean", *means, style="bold")
+    table.add_row("mean", "", *means, style="bold")
     _show(title, table)
     recalls = _table(["class"], [f"recall %\n{LABELS[name]}" for name in summaries])
     for index, name in enumerate(class_names):

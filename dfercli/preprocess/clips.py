@@ -111,10 +111,10 @@ def _crop_in_processes(
     jobs = min(jobs or count_usual_jobs(recipe.detector), len(sources))
     spawn = multiprocessing.get_context("spawn")  # OpenCV and torch do not survive a fork
     with ProcessPoolExecutor(jobs, spawn, _start_worker, (recipe, root, faces)) as pool:
-        with _sheltered():  # each of the first calls starts a process
-            futures = [pool.submit(_crop_in_worker, source) for source in sources[:jobs]]
-        futures += [pool.submit(_crop_in_worker, source) for source in sources[jobs:]]
         try:
+            with _sheltered():  # each of the first calls starts a process
+                futures = [pool.submit(_crop_in_worker, source) for source in sources[:jobs]]
+            futures += [pool.submit(_crop_in_worker, source) for source in sources[jobs:]]
             with tqdm(total=len(sources), desc="faces", unit="clip", disable=None) as bar:
                 for future in as_completed(futures):
                     yield future.result()

@@ -75,9 +75,16 @@ class Plan:
         return [*lacking, *self.listing.deviations]
 
     def without(self, unusable: Collection[str]) -> "Plan":
-        """Give the same plan with folds to which unusable clips are not dealt."""
+        """Give the same plan with folds to which unusable clips are not dealt.
+
+        Raises:
+            DataError: The list has changed since, or too few clips are left to fill the folds.
+        """
         choices = replace(self.choices, unusable=unusable)
         listing = load_dataset(self.kind).read_sources(self.root, choices)
+        before, now = ([s.clip_id for s in x.sources] for x in (self.listing, listing))
+        if before != now:
+            raise DataError(f"the list in {self.root} changed meanwhile; run the command again")
         return replace(self, listing=listing)
 
     def describe(self) -> list[str]:

@@ -67,3 +67,12 @@ def test_too_few_groups_of_use_cannot_fill_the_folds(root):
     with pytest.raises(DataError, match=r"^1 groups .* cannot fill 2 folds; add videos or lower"):
         _run(root, num_folds=2)
     assert not (root.parent / "m" / "own.csv").exists()
+
+
+def test_a_list_that_changes_while_faces_are_cropped_is_an_error(root):
+    paint_video(root / "a.mp4", DARK)
+    choices = Choices(num_folds=2)
+    plan = plan_preprocess("folder", root, root.parent / "m" / "own.csv", RECIPE, choices)
+    (root / "labels.csv").write_text("path,label\nb.mp4,fear\nc.mp4,joy\n")
+    with pytest.raises(DataError, match="changed meanwhile; run the command again"):
+        preprocess(plan, 1)
