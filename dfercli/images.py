@@ -21,7 +21,6 @@ ENDINGS = {
 }
 """Last bytes of a whole file. Source: ITU T.81, marker EOI; the PNG specification, chunk IEND."""
 
-
 BROKEN = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 """What Pillow raises for images that are not whole, or absurd."""
 

@@ -13,7 +13,6 @@ from dfercli.errors import DataError
 
 LABELS_FILE = "labels.csv"
 
-
 MEDIA = ()
 
 OFFICIAL = None
@@ -79,8 +78,8 @@ def _deal(
     known, num_folds = choices.known_folds, choices.num_folds or NUM_FOLDS
     if known and max(known.values()) > num_folds:
         raise DataError(
-            f"the manifest of {root} has {max(known.values())} folds, not {num_folds}; "
-            f"give --num-folds {max(known.values())}, or remove it to deal the videos anew"
+            f"the manifest of {root} has a clip of test_fold {max(known.values())}, and "
+            f"{num_folds} folds; correct it, or remove it to deal the videos anew"
         )
     settled = {
         group: known[clip] for group, clip in zip(groups, clip_ids, strict=True) if clip in known

@@ -13,7 +13,6 @@ from dfercli.images import find_fault, image_size, list_frames
 SHORT_CLIP = 16
 """Frames under which a clip is called short: most methods of the field sample 16."""
 
-
 READERS = 8
 """Threads that look at frames (our choice: disks answer several at once)."""
 

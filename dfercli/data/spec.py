@@ -19,7 +19,6 @@ BASIC_EXPRESSIONS = (
 )
 """The seven classes of DFEW and FERV39k, in DFEW's official order (Jiang et al., 2020)."""
 
-
 Media = Literal["videos", "crops", "frames"]
 """Whether a dataset's clips are to be cropped (videos, or folders of whole frames), are face crops
 already, or are frames of which only a look tells."""

@@ -2,17 +2,17 @@
 
 import json
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from dfercli.data import load_dataset
-from dfercli.data.inspect import inspect_frames
+from dfercli.data.inspect import FramesState, inspect_frames
 from dfercli.data.manifest import Manifest, read_manifest
 from dfercli.data.official import name_clips
-from dfercli.data.spec import Choices, Listing, Source, describe_clips
+from dfercli.data.spec import Choices, Listing, describe_clips
 from dfercli.errors import ConfigError, DataError, UnknownNameError
 from dfercli.faces import DETECTORS, load_detector
 from dfercli.faces.align import CropRecipe
@@ -94,7 +94,8 @@ class Plan:
         lines = [f"{self.kind} in {self.root}", *self.listing.taken]
         lines.append(f"clips: {describe_clips(self.listing.class_names, labels, folds)}")
         if self.recipe is None:
-            sizes = ", ".join(measure_sizes(_sample(sources), self.root)) or "none"
+            states = _inspect_sample(self.listing, self.root).values()
+            sizes = _name_sizes(states) or "none"
             lines.append(f"faces: adopted in place as they are; sizes in a sample: {sizes}")
         else:
             lines.append(f"faces: cropped by {self.recipe.detector} into {self.faces}")
@@ -127,7 +128,14 @@ def plan_preprocess(
         known = ", ".join(module.MEDIA) or "none"
         raise ConfigError(f"no media {choices.media!r} in {kind} datasets; known: {known}")
     if manifest.is_file():
-        choices = _go_on(choices, read_manifest(manifest), manifest, kind, root)
+        before = read_manifest(manifest)
+        if before.kind != kind:
+            raise DataError(
+                f"{manifest} is the manifest of a dataset of kind {before.kind}, not {kind}; "
+                f"choose another --name"
+            )
+        if module.OFFICIAL is None:
+            choices = _keep_folds(choices, before, manifest, root)
     listing: Listing = module.read_sources(root, choices)
     if listing.media == "frames":
         seen = _look_at_frames(listing, root)
@@ -157,23 +165,29 @@ def _check_recipe(path: Path, recipe: CropRecipe) -> None:
         raise DataError(f"{path.parent} holds crops of another recipe; remove it to crop again")
 
 
-def measure_sizes(sources: Sequence[Source], root: Path) -> list[str]:
+def _inspect_sample(listing: Listing, root: Path) -> dict[Path, FramesState]:
+    """Look at some of the clips that are on disk, evenly over all."""
+    there = [root / source.path for source in listing.sources if source.path is not None]
+    chosen = np.linspace(0, len(there) - 1, min(LOOKED_AT, len(there))).round().astype(int)
+    return {there[index]: inspect_frames(there[index]) for index in chosen}
+
+
+def _name_sizes(states: Iterable[FramesState]) -> str:
     """Give the sizes of frames as text, the most frequent first."""
-    states = [inspect_frames(root / str(source.path)) for source in sources]
     sizes = Counter(state.size for state in states if state.size)
-    return [f"{width}x{height} ({n:,} clips)" for (width, height), n in sizes.most_common()]
+    return ", ".join(f"{w}x{h} ({n:,} clips)" for (w, h), n in sizes.most_common())
 
 
 def _look_at_frames(listing: Listing, root: Path) -> str:
     """Measure whether frames are face crops already, and say so; nothing where there are none."""
-    sampled = _sample(listing.sources)
-    sample = [source for source in sampled if not inspect_frames(root / str(source.path)).fault]
+    looks = _inspect_sample(listing, root)
+    sample = {folder: state for folder, state in looks.items() if not state.fault}
     if not sample:
         return ""
     shares, filled = [], 0
     detector = load_detector("mtcnn")
-    for source in sample:
-        frames = list_frames(root / str(source.path))
+    for folder in sample:
+        frames = list_frames(folder)
         image_rgb = read_image(frames[len(frames) // 2])
         height, width = image_rgb.shape[:2]
         faces = [face.box_xyxy for face in detector.detect(image_rgb)]
@@ -181,39 +195,25 @@ def _look_at_frames(listing: Listing, root: Path) -> str:
         square = max(height, width) <= SQUARE * min(height, width)
         filled += int(square and shares[-1] >= CROP_SHARE)
     likely = "face crops" if 2 * filled > len(sample) else "whole frames"
-    sizes = ", ".join(measure_sizes(sample, root))
     return (
         f"{root} has {listing.media_name} that look like {likely}: of {len(sample)} looked at a "
         f"face fills {filled} ({float(np.median(shares)):.0%} of the side in the median), sizes "
-        f"{sizes}"
+        f"{_name_sizes(sample.values())}"
     )
 
 
-def _sample(sources: Sequence[Source]) -> list[Source]:
-    """Give some of the sources that are on disk, evenly over all."""
-    there = [source for source in sources if source.path is not None]
-    chosen = np.linspace(0, len(there) - 1, min(LOOKED_AT, len(there))).round().astype(int)
-    return [there[index] for index in chosen]
-
-
-def _go_on(choices: Choices, manifest: Manifest, path: Path, kind: str, root: Path) -> Choices:
-    """Keep the folds that an earlier manifest settled, and refuse to replace that of other data."""
-    if manifest.kind != kind:
-        raise DataError(
-            f"{path} is the manifest of a dataset of kind {manifest.kind}, not {kind}; "
-            f"choose another --name"
-        )
-    if manifest.num_folds is None:
-        return choices
+def _keep_folds(choices: Choices, manifest: Manifest, path: Path, root: Path) -> Choices:
+    """Keep the folds that an earlier manifest of one's own videos settled."""
     if Path(manifest.root).is_dir() and Path(manifest.root).resolve() != root.resolve():
         raise DataError(
             f"{path} is the manifest of {manifest.root}, not of {root}; choose another --name"
         )
-    if choices.num_folds not in (None, manifest.num_folds):
-        raise DataError(
-            f"{path} has {manifest.num_folds} folds, not {choices.num_folds}; give --num-folds "
-            f"{manifest.num_folds}, or remove it to deal the videos anew"
-        )
     known = zip(manifest.rows["clip_id"], manifest.rows["test_fold"], strict=True)
     folds = {clip: fold for clip, fold in manifest.left_out.items() if fold} | dict(known)
-    return replace(choices, num_folds=manifest.num_folds, known_folds=folds)
+    num_folds = manifest.num_folds or max(folds.values()) or None
+    if choices.num_folds not in (None, num_folds):
+        raise DataError(
+            f"{path} has {num_folds} folds, not {choices.num_folds}; give --num-folds "
+            f"{num_folds}, or remove it to deal the videos anew"
+        )
+    return replace(choices, num_folds=num_folds, known_folds=folds)

@@ -1,6 +1,6 @@
 """What a person should look at after faces were cropped: a list, and a sheet of the worst crops."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -101,12 +101,8 @@ def draw_worst(outcomes: Sequence[ClipOutcome], faces: Path, path: Path) -> Path
     return path
 
 
-def _score_text(record: CropRecord) -> str:
-    return f"score {record.score:.3f}"
-
-
-WAYS_TO_BE_BAD = (
-    (_score_text, lambda record: record.score),
+WAYS_TO_BE_BAD: tuple[tuple[Callable[[CropRecord], str], Callable[[CropRecord], float]], ...] = (
+    (lambda record: f"score {record.score:.3f}", lambda record: record.score),
     (lambda record: f"coverage {record.coverage:.0%}", lambda record: record.coverage),
     (lambda record: f"jitter {record.jitter:.1%}", lambda record: -record.jitter),
 )

@@ -201,8 +201,8 @@ def test_another_number_of_folds_is_refused_once_they_are_settled(write_labels):
     root = write_labels("path,label", *(f"{i}.mp4,anger" for i in range(6)))
     known = {source.clip_id: source.test_fold for source in _sources(root, 3)}
     assert _error(root, num_folds=2, known_folds=known) == (
-        f"the manifest of {root} has 3 folds, not 2; "
-        f"give --num-folds 3, or remove it to deal the videos anew"
+        f"the manifest of {root} has a clip of test_fold 3, and 2 folds; "
+        f"correct it, or remove it to deal the videos anew"
     )
 
 

@@ -1,9 +1,11 @@
 """Folds of one's own videos, of which some are of no use at first."""
 
+from dataclasses import replace
+
 import pytest
 from preprocess.small_sets import BRIGHT, DARK, crop_in_a_thread, paint_video
 
-from dfercli.data.manifest import read_manifest
+from dfercli.data.manifest import read_manifest, write_manifest
 from dfercli.data.spec import Choices
 from dfercli.errors import DataError
 from dfercli.faces.align import CropRecipe
@@ -67,6 +69,25 @@ def test_too_few_groups_of_use_cannot_fill_the_folds(root):
     with pytest.raises(DataError, match=r"^1 groups .* cannot fill 2 folds; add videos or lower"):
         _run(root, num_folds=2)
     assert not (root.parent / "m" / "own.csv").exists()
+
+
+@pytest.mark.parametrize("asked", [None, 2])
+def test_folds_of_a_manifest_that_does_not_say_how_many_are_kept(root, asked):
+    folds, _ = _run(root, num_folds=2)
+    path = root.parent / "m" / "own.csv"
+    turned = {clip_id: 3 - fold for clip_id, fold in folds.items()}  # none that would be dealt
+    manifest = read_manifest(path)
+    rows = manifest.rows.assign(test_fold=[turned[clip] for clip in manifest.rows["clip_id"]])
+    write_manifest(replace(manifest, rows=rows, num_folds=None), path)
+    assert _run(root, num_folds=asked) == (turned, {})
+
+
+def test_a_fold_that_is_not_among_those_dealt_is_an_error(root):
+    _run(root, num_folds=2)
+    path = root.parent / "m" / "own.csv"
+    path.write_text(path.read_text().replace(",1,a,", ",7,a,").replace(",2,a,", ",7,a,"))
+    with pytest.raises(DataError, match="test_fold 7, and 2 folds; correct it, or remove it"):
+        _run(root)
 
 
 def test_a_list_that_changes_while_faces_are_cropped_is_an_error(root):

@@ -1,6 +1,7 @@
 """What a call will do: told, refused or asked, and nothing written meanwhile."""
 
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from preprocess.small_sets import (
     write_set,
 )
 
-from dfercli.data.spec import Choices, Source
+from dfercli.data.spec import Choices, Listing, Source
 from dfercli.demo import draw_video
 from dfercli.drawing import make_person
 from dfercli.errors import DataError, UnknownNameError
@@ -23,7 +24,7 @@ from dfercli.faces import load_detector
 from dfercli.faces.align import CropRecipe
 from dfercli.faces.track import crop_followed_face, follow_main_face
 from dfercli.images import list_frames, write_image
-from dfercli.preprocess.plan import LOOKED_AT, _sample, plan_preprocess
+from dfercli.preprocess.plan import LOOKED_AT, _inspect_sample, plan_preprocess
 from dfercli.preprocess.run import preprocess
 
 RECIPE = CropRecipe("mtcnn", size=32)
@@ -249,11 +250,15 @@ def test_a_detector_that_is_unknown_is_refused_where_it_would_be_used(tmp_path):
         plan_preprocess("mafw", tmp_path, tmp_path / "m.csv", recipe)
 
 
+def _inspect(sources):
+    return _inspect_sample(Listing(tuple(sources), ("fear",), "frames", "frames"), Path("away"))
+
+
 def test_a_sample_is_taken_evenly_of_what_is_there():
     sources = [Source(str(i), None if i % 2 else f"{i}", "fear", 1) for i in range(1000)]
-    chosen = [int(source.path) for source in _sample(sources)]
+    chosen = [int(folder.name) for folder in _inspect(sources)]
     assert (chosen[0], chosen[-1], len(set(chosen))) == (0, 998, LOOKED_AT)
     steps = np.diff(chosen)
     assert steps.max() - steps.min() <= 2
-    assert [source.path for source in _sample(sources[:4])] == ["0", "2"]
-    assert _sample([]) == []
+    assert [folder.name for folder in _inspect(sources[:4])] == ["0", "2"]
+    assert _inspect([]) == {}
