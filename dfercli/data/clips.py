@@ -4,14 +4,13 @@ Everything random about a training clip follows from the seed, the epoch and the
 the manifest. So it is the same however many workers and devices there are, and after a restart.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import Dataset
 
 from dfercli.config import AugmentConfig, RunConfig
 from dfercli.data.manifest import Manifest, Split
@@ -25,7 +24,7 @@ class ClipDataset(Dataset[tuple[Tensor, int, int]]):
     """One side of a fold.
 
     An int as key gives the test view of a clip; a pair (epoch, index) its training view in that
-    epoch. `EpochSampler` gives such pairs.
+    epoch. A sampler of `batches.py` gives such pairs.
 
     Args:
         rows: Of the manifest.
@@ -90,27 +89,6 @@ def _read_clip(paths: list[Path], indices: np.ndarray) -> Tensor:
     return torch.from_numpy(stacked).permute(0, 3, 1, 2).contiguous()
 
 
-class EpochSampler(Sampler[tuple[int, int]]):
-    """Every clip once, in an order that follows from the seed and the epoch alone.
-
-    Args:
-        length: Clips.
-        seed: Of the order.
-    """
-
-    def __init__(self, length: int, seed: int) -> None:
-        self._length = length
-        self._seed = seed
-        self.epoch = 0
-
-    def __len__(self) -> int:
-        return self._length
-
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        order = np.random.default_rng([self._seed, self.epoch]).permutation(self._length)
-        return ((self.epoch, int(index)) for index in order)
-
-
 def build_dataset(manifest: Manifest, split: Split, run: RunConfig, size: int) -> ClipDataset:
     """Give one side of a run's fold, for frames of `size` pixels.
 
@@ -120,26 +98,6 @@ def build_dataset(manifest: Manifest, split: Split, run: RunConfig, size: int) -
     rows, root = manifest.select(run.fold, split), Path(run.data.root)
     num_frames = run.model.num_frames
     return ClipDataset(rows, root, manifest.class_names, num_frames, size, run.augment, run.seed)
-
-
-def build_loader(
-    dataset: ClipDataset, batch_size: int, workers: int, sampler: EpochSampler | None = None
-) -> DataLoader:
-    """Give batches of training views in the sampler's order; without one, all test views in order.
-
-    Args:
-        dataset: One side of a fold.
-        batch_size: Clips a batch of one process.
-        workers: Processes that load; 0 loads in this one.
-        sampler: Must be told the epoch before each pass.
-    """
-    return DataLoader(
-        dataset,
-        batch_size,
-        sampler=sampler,
-        num_workers=workers,
-        persistent_workers=workers > 0,
-    )
 
 
 def check_frames(manifest: Manifest, root: Path) -> None:

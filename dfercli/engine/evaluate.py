@@ -13,7 +13,8 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from dfercli.config import DataConfig, RunConfig
-from dfercli.data.clips import ClipDataset, build_dataset, build_loader, check_frames
+from dfercli.data.batches import build_loader
+from dfercli.data.clips import ClipDataset, build_dataset, check_frames
 from dfercli.data.manifest import read_manifest
 from dfercli.data.transforms import normalise
 from dfercli.engine.checkpoint import check_fits, load_checkpoint, unseen_folds

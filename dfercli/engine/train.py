@@ -15,7 +15,8 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from dfercli.config import RunConfig, TrainConfig
-from dfercli.data.clips import EpochSampler, build_dataset, build_loader, check_frames
+from dfercli.data.batches import EpochSampler, build_loader
+from dfercli.data.clips import build_dataset, check_frames
 from dfercli.data.manifest import read_manifest
 from dfercli.data.transforms import normalise
 from dfercli.engine.checkpoint import save_checkpoint

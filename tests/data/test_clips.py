@@ -6,11 +6,10 @@ import pytest
 import torch
 
 from dfercli.config import AugmentConfig, DataConfig, ModelConfig, RunConfig
+from dfercli.data.batches import EpochSampler, build_loader
 from dfercli.data.clips import (
     ClipDataset,
-    EpochSampler,
     build_dataset,
-    build_loader,
     check_frames,
 )
 from dfercli.data.manifest import Manifest

@@ -9,7 +9,8 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from dfercli.data.clips import build_dataset, build_loader
+from dfercli.data.batches import build_loader
+from dfercli.data.clips import build_dataset
 from dfercli.data.manifest import read_manifest
 from dfercli.engine.evaluate import (
     confusion_of,
