@@ -4,14 +4,16 @@ Defaults are the paper's (section 4.1) where it states them; the others are mark
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any, TypeVar, get_type_hints
 
 from dfercli.errors import ConfigError
 
 CROSS_ATTENTIONS = ("paired", "all")
-PRECISIONS = ("no", "fp16", "bf16")
+DEVICES = ("auto", "cpu", "cuda", "mps")
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+MICRO_BATCHES = ("fixed", "auto")
 RANDOM_WEIGHTS = "random"
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -61,9 +63,7 @@ class ModelConfig:
     def __post_init__(self) -> None:
         require_at_least("num_frames", self.num_frames, 1)
         require_at_least("num_blocks", self.num_blocks, 1)
-        if self.cross_attention not in CROSS_ATTENTIONS:
-            known = ", ".join(CROSS_ATTENTIONS)
-            raise ConfigError(f"no cross_attention {self.cross_attention!r}; known: {known}")
+        require_known("cross_attention", self.cross_attention, CROSS_ATTENTIONS)
         if "{}" not in self.prompt_template:
             raise ConfigError(f"prompt_template {self.prompt_template!r} has no {{}} for the class")
         if self.biehpro and not self.text:
@@ -135,17 +135,15 @@ class AugmentConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How to train. Source of all values but the last two: section 4.1.
+    """How to train. Source of all values: section 4.1.
 
     Attributes:
         epochs: Passes over the training split.
         warmup_epochs: Epochs of linear warm-up before the cosine.
-        batch_size: Clips a step, over all devices and accumulation steps.
+        batch_size: Clips a step of the optimizer, over all devices and accumulation steps.
         lr: Peak learning rate of AdamW, one for all parts.
         min_lr: Learning rate at the end of the cosine.
         weight_decay: On matrices only; none on norms, biases, scales (our choice).
-        accumulate: Gradient accumulation steps; the batch is split over them.
-        precision: accelerate's mixed precision: `no`, `fp16` or `bf16`.
     """
 
     epochs: int = 100
@@ -154,14 +152,11 @@ class TrainConfig:
     lr: float = 2e-5
     min_lr: float = 2e-7
     weight_decay: float = 5e-4
-    accumulate: int = 1
-    precision: str = "no"
 
     def __post_init__(self) -> None:
         require_at_least("epochs", self.epochs, 1)
         require_at_least("warmup_epochs", self.warmup_epochs, 0)
         require_at_least("batch_size", self.batch_size, 1)
-        require_at_least("accumulate", self.accumulate, 1)
         if self.warmup_epochs >= self.epochs:
             raise ConfigError(
                 f"warmup_epochs is {self.warmup_epochs}, epochs {self.epochs}; the rate would "
@@ -173,14 +168,32 @@ class TrainConfig:
             raise ConfigError(f"min_lr is {self.min_lr}; it must be from 0 to lr, {self.lr}")
         if not 0 <= self.weight_decay < math.inf:
             raise ConfigError(f"weight_decay is {self.weight_decay}; it must be at least 0")
-        if self.precision not in PRECISIONS:
-            known = ", ".join(PRECISIONS)
-            raise ConfigError(f"no precision {self.precision!r}; known: {known}")
-        if self.batch_size % self.accumulate:
-            raise ConfigError(
-                f"batch_size {self.batch_size} cannot be split over {self.accumulate} accumulation "
-                f"steps; choose a multiple"
-            )
+
+
+@dataclass(frozen=True)
+class ComputeConfig:
+    """How the same run is computed: what changes its speed and its rounding, never its recipe.
+
+    Attributes:
+        device: `auto` (CUDA, else MPS, else the CPU), `cpu`, `cuda` or `mps`.
+        precision: Of matrix products: `auto` (bf16 where the device multiplies in it, else fp32),
+            `fp32`, `bf16` or `fp16`. Weights and the optimizer stay in fp32.
+        accumulate: Gradient accumulation: the parts that a device's share of a batch is taken in.
+        batch: `fixed`, or `auto`: halve the parts until one fits in memory; the batch stays.
+        compile: Compile the model with torch.compile; the first steps take minutes.
+    """
+
+    device: str = "auto"
+    precision: str = "auto"
+    accumulate: int = 1
+    batch: str = "fixed"
+    compile: bool = False
+
+    def __post_init__(self) -> None:
+        require_at_least("accumulate", self.accumulate, 1)
+        require_known("device", self.device, DEVICES)
+        require_known("precision", self.precision, PRECISIONS)
+        require_known("batch", self.batch, MICRO_BATCHES)
 
 
 @dataclass(frozen=True)
@@ -193,6 +206,7 @@ class RunConfig:
         model: The model.
         train: The recipe.
         augment: Changes of the training clips.
+        compute: How it is computed.
         seed: Seed of everything random in the run (our choice: 0).
     """
 
@@ -201,6 +215,7 @@ class RunConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
+    compute: ComputeConfig = field(default_factory=ComputeConfig)
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -211,6 +226,12 @@ def require_at_least(name: str, value: int, least: int) -> None:
     """Raise a ConfigError that names both numbers when `value` is under `least`."""
     if value < least:
         raise ConfigError(f"{name} is {value}; it must be at least {least}")
+
+
+def require_known(name: str, value: str, known: Sequence[str]) -> None:
+    """Raise a ConfigError that lists what is known when `value` is not among it."""
+    if value not in known:
+        raise ConfigError(f"no {name} {value!r}; known: {', '.join(known)}")
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -228,7 +249,8 @@ def from_dict(cls: type[Config], values: Mapping[str, Any]) -> Config:
     unknown = sorted(set(values) - {f.name for f in fields(cls)})  # type: ignore[arg-type]
     if unknown:
         raise ConfigError(
-            f"unknown {cls.__name__} setting {unknown[0]!r}; written by a newer dfer? upgrade it"
+            f"unknown {cls.__name__} setting {unknown[0]!r}; written by another version of dfer? "
+            f"use that one, or train anew"
         )
     arguments = {name: _plain(hints[name], value) for name, value in values.items()}
     try:

@@ -34,6 +34,33 @@ def replacing(path: Path) -> Iterator[Path]:
         _remove(partial)
 
 
+@contextmanager
+def replacing_files(folder: Path) -> Iterator[Path]:
+    """Give a temporary path for a folder whose files take their places when the block ends well.
+
+    Unlike `replacing`, there is no moment without `folder` once it is there: a file at a time is
+    replaced. A new folder comes into being whole. Either way the bytes are on the disk before.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = folder.with_name(f".{folder.name}.partial")
+    _remove(partial)
+    try:
+        yield partial
+        names = {path.name for path in partial.iterdir()}
+        for name in names:
+            _flush(partial / name)
+        if not folder.is_dir():
+            partial.rename(folder)
+            return
+        for name in names:
+            (partial / name).replace(folder / name)
+        for path in folder.iterdir():
+            if path.name not in names:
+                _remove(path)
+    finally:
+        _remove(partial)
+
+
 def _shorten(name: str) -> str:
     """Give a name that leaves room for more letters: file systems take 255 bytes."""
     digest = hashlib.sha256(name.encode()).hexdigest()

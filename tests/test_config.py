@@ -7,6 +7,7 @@ import pytest
 
 from dfercli.config import (
     AugmentConfig,
+    ComputeConfig,
     DataConfig,
     ModelConfig,
     RunConfig,
@@ -27,7 +28,8 @@ DATA = DataConfig(dataset="dfew", manifest="dfew.csv", root="/data/dfew", worker
         ModelConfig(msta_pools=((3, 3), (5, 3), (7, 1)), num_frames=16, prompt_template="a {}"),
         ModelConfig(biehpro=False, text=False, weights="random"),
         DATA,
-        TrainConfig(epochs=8, lr=1e-4, accumulate=4, precision="bf16"),
+        TrainConfig(epochs=8, lr=1e-4),
+        ComputeConfig(accumulate=4, precision="bf16", batch="auto"),
         RunConfig(data=DATA, fold=2),
         RunConfig(
             DATA,
@@ -35,6 +37,7 @@ DATA = DataConfig(dataset="dfew", manifest="dfew.csv", root="/data/dfew", worker
             ModelConfig(msta=False),
             TrainConfig(batch_size=8),
             AugmentConfig(hue=0.05),
+            ComputeConfig(device="cuda"),
             seed=3,
         ),
     ],
@@ -105,7 +108,7 @@ def test_from_dict_names_what_is_wrong(cls, values, message):
         (TrainConfig, {"epochs": 0}, "epochs is 0; it must be at least 1"),
         (TrainConfig, {"warmup_epochs": -1}, "warmup_epochs is -1; it must be at least 0"),
         (TrainConfig, {"batch_size": 0}, "batch_size is 0; it must be at least 1"),
-        (TrainConfig, {"accumulate": 0}, "accumulate is 0; it must be at least 1"),
+        (ComputeConfig, {"accumulate": 0}, "accumulate is 0; it must be at least 1"),
         (
             TrainConfig,
             {"epochs": 5},
@@ -118,12 +121,13 @@ def test_from_dict_names_what_is_wrong(cls, values, message):
         (AugmentConfig, {"hue": 0.6}, "hue is 0.6; it must be from 0 to 0.5"),
         (AugmentConfig, {"crop_scale": 0.0}, "crop_scale is 0.0; it must be above 0, at most 1.0"),
         (RunConfig, {"data": DATA, "fold": 1, "seed": -1}, "seed is -1; it must be at least 0"),
-        (TrainConfig, {"precision": "int8"}, "no precision 'int8'; known: no, fp16, bf16"),
         (
-            TrainConfig,
-            {"batch_size": 32, "accumulate": 3},
-            "batch_size 32 cannot be split over 3 accumulation steps; choose a multiple",
+            ComputeConfig,
+            {"precision": "int8"},
+            "no precision 'int8'; known: auto, fp32, bf16, fp16",
         ),
+        (ComputeConfig, {"device": "gpu"}, "no device 'gpu'; known: auto, cpu, cuda, mps"),
+        (ComputeConfig, {"batch": "half"}, "no batch 'half'; known: fixed, auto"),
     ],
 )
 def test_values_that_cannot_be_used_are_refused(cls, settings, message):

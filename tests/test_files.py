@@ -1,10 +1,11 @@
 """Writing whole files and folders: what stood there is lost only to something whole."""
 
 import json
+from pathlib import Path
 
 import pytest
 
-from dfercli.files import replacing, write_json, write_text
+from dfercli.files import replacing, replacing_files, write_json, write_text
 
 
 def _make_folder(path, names):
@@ -136,3 +137,36 @@ def test_values_that_are_no_json_leave_the_old_file(tmp_path):
     with pytest.raises(TypeError):
         write_json(tmp_path / "values.json", {"a": object()})
     assert _content(tmp_path) == {"values.json": "1\n"}
+
+
+def test_a_new_folder_comes_into_being_whole(tmp_path):
+    with replacing_files(tmp_path / "best") as partial:
+        _make_folder(partial, ["1", "2"])
+        assert not (tmp_path / "best").exists()
+    assert _content(tmp_path) == {"best/1": "1", "best/2": "2"}
+
+
+def test_files_are_replaced_without_a_moment_in_which_one_is_missing(tmp_path, monkeypatch):
+    folder = tmp_path / "best"
+    _make_folder(folder, ["1", "2", "old"])
+    (folder / "1").write_text("before", encoding="utf-8")
+    seen, replace = [], Path.replace
+
+    def look(path, target):
+        seen.append(set(_content(folder)))
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", look)
+    with replacing_files(folder) as partial:
+        _make_folder(partial, ["1", "2"])
+    assert seen == [{"1", "2", "old"}] * 2
+    assert _content(tmp_path) == {"best/1": "1", "best/2": "2"}
+
+
+def test_files_that_could_not_all_be_written_replace_none(tmp_path):
+    _make_folder(tmp_path / "best", ["1"])
+    with pytest.raises(OSError, match="full"), replacing_files(tmp_path / "best") as partial:
+        partial.mkdir()
+        (partial / "1").write_text("half", encoding="utf-8")
+        raise OSError("disk full")
+    assert _content(tmp_path) == {"best/1": "1"}

@@ -9,14 +9,21 @@ import os
 import re
 import sys
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from dfercli.config import AugmentConfig, DataConfig, ModelConfig, RunConfig, TrainConfig
+from dfercli.config import (
+    AugmentConfig,
+    ComputeConfig,
+    DataConfig,
+    ModelConfig,
+    RunConfig,
+    TrainConfig,
+)
 from dfercli.errors import ConfigError, DataError
 
 OPTION_TYPES = (str, int, float, bool, Path, str | None, Path | None)
@@ -41,7 +48,7 @@ class RunOptions:
         root: Folder of the data; by default where it was, or $DFER_DATA/DATASET.
         manifests: Folder of the manifests.
         runs: Folder of the runs.
-        overwrite: Train anew what is there already.
+        overwrite: Train anew what is there already, or go on where it was interrupted.
     """
 
     dataset: str | None = None
@@ -51,7 +58,7 @@ class RunOptions:
     root: Path | None = None
     manifests: Path = MANIFESTS
     runs: Path = RUNS
-    overwrite: bool = False
+    overwrite: bool = field(default=False, metadata={"names": ("--overwrite/--resume",)})
 
 
 def _attribute_texts(cls: Any) -> dict[str, str]:
@@ -104,15 +111,20 @@ def _options_of(panel: str, cls: Any, left_out: tuple[str, ...]) -> list[inspect
     texts = _attribute_texts(cls)
     return [
         inspect.Parameter(
-            field.name,
+            each.name,
             inspect.Parameter.KEYWORD_ONLY,
-            default=field.default,
+            default=each.default,
             annotation=Annotated[
-                field.type, typer.Option(help=texts[field.name], rich_help_panel=panel.title())
+                each.type,
+                typer.Option(
+                    *each.metadata.get("names", ()),
+                    help=texts[each.name],
+                    rich_help_panel=panel.title(),
+                ),
             ],
         )
-        for field in fields(cls)
-        if field.type in OPTION_TYPES and field.name not in left_out
+        for each in fields(cls)
+        if each.type in OPTION_TYPES and each.name not in left_out
     ]
 
 
@@ -180,7 +192,11 @@ def find_data(dataset: str | None, root: Path | None, manifests: Path, workers: 
 
 
 def find_run(
-    options: RunOptions, model: ModelConfig, recipe: TrainConfig, augment: AugmentConfig
+    options: RunOptions,
+    model: ModelConfig,
+    recipe: TrainConfig,
+    augment: AugmentConfig,
+    compute: ComputeConfig,
 ) -> tuple[RunConfig, list[int]]:
     """Give the run that was asked for, and the folds: as typed, or all that the manifest has."""
     from dfercli.data.manifest import read_manifest
@@ -191,7 +207,7 @@ def find_run(
     if not folds:
         raise DataError(f"no clip of {data.manifest} has a test_fold to be tested in; give it one")
     note(f"backbone: {model.backbone}, weights: {model.weights}")
-    return RunConfig(data, folds[0], model, recipe, augment, options.seed), folds
+    return RunConfig(data, folds[0], model, recipe, augment, compute, options.seed), folds
 
 
 def note(text: str) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dfercli.cli import options as opt
-from dfercli.config import AugmentConfig, DataConfig, ModelConfig, TrainConfig
+from dfercli.config import AugmentConfig, ComputeConfig, DataConfig, ModelConfig, TrainConfig
 from dfercli.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -21,10 +21,14 @@ ABLATED = ("interfit", "msta", "biehpro", "text", "text_prompt", "visual_prompt"
 
 @opt.expand_configs()
 def train(
-    options: opt.RunOptions, model: ModelConfig, recipe: TrainConfig, augment: AugmentConfig
+    options: opt.RunOptions,
+    model: ModelConfig,
+    recipe: TrainConfig,
+    augment: AugmentConfig,
+    compute: ComputeConfig,
 ) -> None:
     """Train on each fold's other folds and test on it. Defaults are the paper's recipe."""
-    config, folds = opt.find_run(options, model, recipe, augment)
+    config, folds = opt.find_run(options, model, recipe, augment, compute)
     from dfercli.data.manifest import mark_partial
     from dfercli.engine.evaluate import summarise_runs
     from dfercli.engine.runlog import list_deviations
@@ -87,6 +91,7 @@ def ablate(
     model: ModelConfig,
     recipe: TrainConfig,
     augment: AugmentConfig,
+    compute: ComputeConfig,
     table: Annotated[int, typer.Option(help="Table of the paper: 2, 3, 4 or 5.")] = 2,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Count parameters and operations; train nothing.")
@@ -106,7 +111,7 @@ def ablate(
         title = f"Table {table}: one clip of {model.num_frames} frames, {model.backbone}, 7 classes"
         show = print_costs
     else:
-        config, folds = opt.find_run(options, model, recipe, augment)
+        config, folds = opt.find_run(options, model, recipe, augment, compute)
         entries, deviations = run_table(
             table, config, folds, options.runs, _command(), options.overwrite
         )

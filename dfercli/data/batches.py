@@ -1,49 +1,94 @@
-"""Batches of clips: in which order they come, and to which process."""
+"""Batches of clips: in which order they come, and which process takes which.
 
+Both follow from the seed and the epoch alone, so that a run is the same however many workers
+there are, and after a restart; and so that several processes take the very steps of one.
+"""
+
+import math
 from collections.abc import Iterator
 
 import numpy as np
+import torch
 from torch.utils.data import DataLoader, Sampler
 
 from dfercli.data.clips import ClipDataset
 
 
-class EpochSampler(Sampler[tuple[int, int]]):
-    """Every clip once, in an order that follows from the seed and the epoch alone.
+class EpochBatches(Sampler[list[tuple[int, int]]]):
+    """Every clip once an epoch, in batches that are dealt to the processes clip by clip.
 
     Args:
         length: Clips.
+        batch_size: Clips a step, of all processes together.
         seed: Of the order.
+        rank: Number of this process.
+        num_processes: How many there are.
     """
 
-    def __init__(self, length: int, seed: int) -> None:
-        self._length = length
-        self._seed = seed
+    def __init__(
+        self, length: int, batch_size: int, seed: int, rank: int = 0, num_processes: int = 1
+    ) -> None:
+        self.length = length
+        self.batch_size = batch_size
         self.epoch = 0
+        self._seed = seed
+        self._rank = rank
+        self._num_processes = num_processes
 
     def __len__(self) -> int:
-        return self._length
+        """Give the steps an epoch."""
+        return math.ceil(self.length / self.batch_size)
 
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        order = np.random.default_rng([self._seed, self.epoch]).permutation(self._length)
-        return ((self.epoch, int(index)) for index in order)
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        """Give this process's share of each step's batch, as pairs of epoch and clip.
+
+        A share that would be empty is the batch's first clip, so that all processes take part;
+        `count_share` counts it as none.
+        """
+        order = np.random.default_rng([self._seed, self.epoch]).permutation(self.length)
+        for start in range(0, self.length, self.batch_size):
+            batch = order[start : start + self.batch_size]
+            share = batch[self._rank :: self._num_processes]
+            yield [(self.epoch, int(index)) for index in (share if len(share) else batch[:1])]
+
+    def count_batch(self, step: int) -> int:
+        """Give the clips of all processes in a step; the last one of an epoch may be smaller."""
+        return min(self.batch_size, self.length - step * self.batch_size)
+
+    def count_share(self, step: int) -> int:
+        """Give the clips of this process that count in a step."""
+        return len(range(self._rank, self.count_batch(step), self._num_processes))
 
 
-def build_loader(
-    dataset: ClipDataset, batch_size: int, workers: int, sampler: EpochSampler | None = None
-) -> DataLoader:
-    """Give batches of training views in the sampler's order; without one, all test views in order.
+def build_train_loader(dataset: ClipDataset, batches: EpochBatches, workers: int) -> DataLoader:
+    """Give training views; `batches` must be told the epoch before each pass.
 
     Args:
-        dataset: One side of a fold.
+        dataset: Training side of a fold.
+        batches: Which clips make up the batches.
+        workers: Processes that load; 0 loads in this one.
+    """
+    return DataLoader(
+        dataset,
+        batch_sampler=batches,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        pin_memory=torch.cuda.is_available(),
+    )
+
+
+def build_test_loader(dataset: ClipDataset, batch_size: int, workers: int) -> DataLoader:
+    """Give all test views in order.
+
+    Args:
+        dataset: Test side of a fold.
         batch_size: Clips a batch of one process.
         workers: Processes that load; 0 loads in this one.
-        sampler: Must be told the epoch before each pass.
     """
     return DataLoader(
         dataset,
         batch_size,
-        sampler=sampler,
         num_workers=workers,
         persistent_workers=workers > 0,
+        pin_memory=torch.cuda.is_available(),
     )

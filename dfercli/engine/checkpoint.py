@@ -7,15 +7,20 @@ from typing import Any
 from dfercli.data.manifest import Manifest
 from dfercli.engine.runlog import RunFolder
 from dfercli.errors import CheckpointError
-from dfercli.files import replacing
+from dfercli.files import replacing_files
 from dfercli.models.dfer import DFERModel
 
 
 def save_checkpoint(model: DFERModel, folder: Path) -> None:
-    """Write a model in the Hugging Face layout, replacing what was there once it is whole."""
-    with replacing(folder) as partial:
-        model.save_pretrained(partial)
-        (partial / "README.md").unlink(missing_ok=True)  # an empty form; a card is made to publish
+    """Write a model in the Hugging Face layout; there is always one to be read in the folder."""
+    with replacing_files(folder) as partial:
+        write_model(model, partial)
+
+
+def write_model(model: DFERModel, folder: Path) -> None:
+    """Write a model's configuration and weights into a folder."""
+    model.save_pretrained(folder)
+    (folder / "README.md").unlink(missing_ok=True)  # an empty form; a card is made to publish
 
 
 def load_checkpoint(where: str) -> DFERModel:

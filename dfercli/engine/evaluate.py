@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from dfercli.config import DataConfig, RunConfig
-from dfercli.data.batches import build_loader
+from dfercli.data.batches import build_test_loader
 from dfercli.data.clips import ClipDataset, build_dataset, check_frames
 from dfercli.data.manifest import read_manifest
 from dfercli.data.transforms import normalise
@@ -190,7 +190,7 @@ def evaluate_checkpoint(
     for fold in folds:
         run = RunConfig(data, fold, model.config)
         dataset = build_dataset(manifest, "test", run, model.backbone.image_size)
-        loader = accelerator.prepare(build_loader(dataset, run.train.batch_size, data.workers))
+        loader = accelerator.prepare(build_test_loader(dataset, run.train.batch_size, data.workers))
         predictions = predict_clips(prepared, loader, accelerator, manifest.class_names)
         matrices.append(confusion_of(predictions))
     summaries = {"checkpoint": summarise_folds(folds, matrices)}

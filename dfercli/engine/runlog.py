@@ -10,11 +10,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from dfercli.config import RunConfig, from_dict, to_dict
 from dfercli.errors import CheckpointError, ConfigError
-from dfercli.files import write_json
+from dfercli.files import write_json, write_text
 
 PACKAGES = (
     "dfer",
@@ -25,8 +23,17 @@ PACKAGES = (
     "numpy",
     "opencv-python",
 )
-WITHOUT_EFFECT = ("data.manifest", "data.root", "data.workers")
-"""Settings that may differ between two calls of one run: they do not change its result."""
+WITHOUT_EFFECT = (
+    "data.manifest",
+    "data.root",
+    "data.workers",
+    "compute.device",
+    "compute.accumulate",
+    "compute.batch",
+    "compute.compile",
+)
+"""Settings that may differ between two calls of one run: they change its result by rounding only,
+if at all."""
 
 SHOWN_CHANGES = 4
 """Changed settings that an error names, so that it stays one readable line."""
@@ -56,6 +63,16 @@ class RunFolder:
     def metrics_file(self) -> Path:
         """A line an epoch."""
         return self.path / "metrics.jsonl"
+
+    @property
+    def resume_folder(self) -> Path:
+        """State of the last finished epoch, until the run is finished."""
+        return self.path / "resume"
+
+    @property
+    def lock_file(self) -> Path:
+        """Held by the process that trains the run; beside its folder, which may be removed."""
+        return self.path.with_name(f".{self.path.name}.lock")
 
     def checkpoint(self, which: str) -> Path:
         """Folder of the `best` or the `last` epoch's checkpoint."""
@@ -98,7 +115,7 @@ class RunFolder:
         device: str,
         deviations: Sequence[str] = (),
     ) -> None:
-        """Begin a run from its first epoch; what an unfinished one left is removed."""
+        """Begin a run from its first epoch; what was there is removed."""
         shutil.rmtree(self.path, ignore_errors=True)
         write_json(
             self.run_file,
@@ -115,15 +132,23 @@ class RunFolder:
             },
         )
 
-    def append_metrics(self, values: dict[str, Any]) -> None:
-        """Add a line to the metrics."""
-        with self.metrics_file.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(values) + "\n")
+    def write_metrics(self, lines: Sequence[Mapping[str, Any]]) -> None:
+        """Write the metrics of all epochs so far."""
+        write_text(self.metrics_file, "".join(json.dumps(line) + "\n" for line in lines))
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """Give the lines of the metrics, one an epoch."""
         text = self.metrics_file.read_text(encoding="utf-8")
         return [json.loads(line) for line in text.splitlines()]
+
+    def go_on(self, epochs: int, command: str, device: str) -> None:
+        """Record that an interrupted run goes on after its first `epochs` epochs."""
+        entries = self.read()
+        resumed = [
+            *entries.get("resumed", ()),
+            {"after_epoch": epochs, "command": command, "device": device},
+        ]
+        write_json(self.run_file, entries | {"resumed": resumed})
 
     def finish(self) -> None:
         """Mark the run as trained to its end."""
@@ -197,13 +222,6 @@ def check_alike(runs: Mapping[int, RunFolder]) -> None:
 def list_deviations(runs: Iterable[RunFolder]) -> list[str]:
     """Give what differs from the official lists in the data of some of the runs, a line each."""
     return list(dict.fromkeys(line for run in runs for line in run.read().get("deviations", ())))
-
-
-def describe_device(device: torch.device) -> str:
-    """Name a device for the record."""
-    if device.type == "cuda":
-        return str(torch.cuda.get_device_name(device))
-    return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
 
 
 def _differences(before: dict[str, Any], now: dict[str, Any], ignored: str = "") -> str:

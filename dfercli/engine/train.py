@@ -1,30 +1,41 @@
-"""Training: one readable loop on accelerate, one fold a run."""
+"""Training runs: each a model on one fold, kept epoch by epoch."""
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
-import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
-from torch import nn
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 
-from dfercli.config import RunConfig, TrainConfig
-from dfercli.data.batches import EpochSampler, build_loader
+from dfercli.config import RunConfig
+from dfercli.data.batches import EpochBatches, build_test_loader, build_train_loader
 from dfercli.data.clips import build_dataset, check_frames
-from dfercli.data.manifest import read_manifest
-from dfercli.data.transforms import normalise
+from dfercli.data.manifest import Manifest, read_manifest
 from dfercli.engine.checkpoint import save_checkpoint
+from dfercli.engine.device import describe_device, make_accelerator, resolve_compute
 from dfercli.engine.evaluate import confusion_of, predict_clips, write_predictions
-from dfercli.engine.runlog import RunFolder, describe_device, run_folder
+from dfercli.engine.optimizer import build_optimizer, build_scheduler
+from dfercli.engine.progress import Progress
+from dfercli.engine.resume import (
+    drop_state,
+    find_state,
+    load_state,
+    reporting_full_disk,
+    save_state,
+    seed_epoch,
+    training_alone,
+)
+from dfercli.engine.runlog import RunFolder, run_folder
+from dfercli.engine.trainer import Trainer
 from dfercli.errors import ConfigError, DataError
 from dfercli.metrics import uar, war
-from dfercli.models.dfer import DFERModel, build_model, contrastive_loss
+from dfercli.models.dfer import DFERModel, build_model
 
 
 def train_folds(
@@ -62,31 +73,98 @@ def train_folds(
 
 
 def train_fold(
-    config: RunConfig, runs: Path, command: str = "", overwrite: bool = False
+    config: RunConfig,
+    runs: Path,
+    command: str = "",
+    overwrite: bool = False,
+    progress: Progress | None = None,
 ) -> RunFolder:
     """Train a model on all folds but one, and test it on that one after every epoch.
 
-    Leaves the best and the last epoch's checkpoint and predictions. The best epoch is the one of
-    the highest WAR on the test fold, the first among equals, as the field reports it.
+    A run that was interrupted goes on after its last finished epoch, and ends as if it had not
+    been. Leaves the best and the last epoch's checkpoint and predictions. The best epoch is the
+    one of the highest WAR on the test fold, the first among equals, as the field reports it.
 
     Args:
         config: The run.
         runs: Folder of all runs.
         command: What was typed, for the record.
-        overwrite: Train anew although the fold is finished.
+        overwrite: Train anew although there is a run already.
+        progress: Shows how far it is; by default a bar of its own.
 
     Raises:
-        ConfigError: The loss is not finite any more, or the batch cannot be split over devices.
+        ConfigError: The loss is not finite any more; another process trains the run; or there is
+            a run of other settings.
+        CheckpointError: A checkpoint cannot be written, or not be read to go on from.
     """
+    config = replace(config, compute=resolve_compute(config.compute))
     run = run_folder(runs, config)
-    if run.finished and not overwrite:
-        return run
-    accelerator = Accelerator(
-        mixed_precision=config.train.precision,
-        gradient_accumulation_steps=config.train.accumulate,
-    )
-    set_seed(config.seed)
+    accelerator = make_accelerator(config.compute)
+    with training_alone(run) if accelerator.is_main_process else nullcontext():
+        if overwrite or not run.finished:
+            _train(config, run, accelerator, command, overwrite, progress)
+        elif accelerator.is_main_process:
+            drop_state(run)  # a process was killed as it was about to do so
+        accelerator.wait_for_everyone()
+    return run
+
+
+def _train(
+    config: RunConfig,
+    run: RunFolder,
+    accelerator: Accelerator,
+    command: str,
+    overwrite: bool,
+    progress: Progress | None,
+) -> None:
+    """Train the epochs of a run that are missing."""
     manifest = read_manifest(Path(config.data.manifest))
+    if not overwrite:
+        run.check_same(config, manifest.fingerprint)
+    set_seed(config.seed)
+    trainer, batches, train_loader, test_loader = _prepare(config, manifest, accelerator)
+    metrics = [] if overwrite else load_state(run, trainer)
+    accelerator.wait_for_everyone()  # all have read the folder before it changes
+    if accelerator.is_main_process:
+        device = describe_device(accelerator.device)
+        if metrics:
+            run.go_on(len(metrics), command, device)
+        else:
+            run.start(config, manifest.fingerprint, command, device, manifest.deviations)
+    clips, epochs = batches.length, config.train.epochs
+    shown = accelerator.is_local_main_process
+    with nullcontext(progress) if progress else Progress(clips * epochs, shown) as bar:
+        bar.begin_run(title_of(config), epochs, len(metrics) * clips)
+        for epoch in range(len(metrics), epochs):
+            started = time.perf_counter()
+            bar.begin_epoch(epoch)
+            seed_epoch(config.seed, epoch, accelerator.process_index)
+            batches.epoch = epoch
+            loss = trainer.train_epoch(train_loader, bar.step)
+            if not math.isfinite(loss):
+                raise ConfigError(_describe_divergence(loss, epoch, config, run))
+            predictions = predict_clips(
+                trainer.prepared, test_loader, accelerator, manifest.class_names
+            )
+            matrix = confusion_of(predictions)
+            line = {
+                "epoch": epoch + 1,
+                "loss": loss,
+                "lr": trainer.scheduler.get_last_lr()[0],
+                "war": war(matrix),
+                "uar": uar(matrix),
+                "seconds": round(time.perf_counter() - started, 2),
+            }
+            metrics.append(line)
+            bar.end_epoch(line)
+            if accelerator.is_main_process:
+                keep_epoch(run, trainer, metrics, predictions, epoch + 1 == epochs)
+
+
+def _prepare(
+    config: RunConfig, manifest: Manifest, accelerator: Accelerator
+) -> tuple[Trainer, EpochBatches, DataLoader, DataLoader]:
+    """Give the trainer, the batches, and the loaders of the training and the test clips."""
     model = build_model(config.model, manifest.class_names, manifest.crop)
     model.settings["trained"] = {
         "dataset": config.data.dataset,
@@ -94,140 +172,67 @@ def train_fold(
         "data_fingerprint": manifest.fingerprint,
         "deviations": list(manifest.deviations),
     }
-    size = model.backbone.image_size
-    batch_size = batch_per_process(config.train, accelerator.num_processes)
+    size, workers = model.backbone.image_size, config.data.workers
     train_set = build_dataset(manifest, "train", config, size)
     test_set = build_dataset(manifest, "test", config, size)
-    sampler = EpochSampler(len(train_set), config.seed)
-    optimizer = build_optimizer(model, config.train)
-    prepared, optimizer, train_loader, test_loader = accelerator.prepare(
-        model,
-        optimizer,
-        build_loader(train_set, batch_size, config.data.workers, sampler),
-        build_loader(test_set, batch_size, config.data.workers),
-    )
-    steps = math.ceil(len(train_loader) / config.train.accumulate)
-    scheduler = build_scheduler(optimizer, config.train, steps)
-    if accelerator.is_main_process:
-        device = describe_device(accelerator.device)
-        run.start(config, manifest.fingerprint, command, device, manifest.deviations)
-    best_war = -1.0
-    title = f"{config.data.dataset} {config.model.variant} fold {config.fold}"
-    main_process = accelerator.is_local_main_process
-    epochs = tqdm(
-        range(config.train.epochs), title, unit="epoch", disable=None if main_process else True
-    )
-    for epoch in epochs:
-        started, sampler.epoch = time.perf_counter(), epoch
-        loss = train_epoch(prepared, model, train_loader, optimizer, scheduler, accelerator)
-        if not math.isfinite(loss):
-            raise ConfigError(f"{title}: the loss is {loss} in epoch {epoch + 1}; lower --lr")
-        predictions = predict_clips(prepared, test_loader, accelerator, manifest.class_names)
-        matrix = confusion_of(predictions)
-        epochs.set_postfix(loss=f"{loss:.3f}", war=f"{war(matrix):.1%}", uar=f"{uar(matrix):.1%}")
-        if not accelerator.is_main_process:
-            continue
-        run.append_metrics(
-            {
-                "epoch": epoch + 1,
-                "loss": loss,
-                "lr": scheduler.get_last_lr()[0],
-                "war": war(matrix),
-                "uar": uar(matrix),
-                "seconds": round(time.perf_counter() - started, 2),
-            }
-        )
-        if war(matrix) > best_war:
-            best_war = war(matrix)
-            keep_epoch(run, "best", model, predictions)
-        if epoch + 1 == config.train.epochs:
-            keep_epoch(run, "last", model, predictions)
-            run.finish()
-    accelerator.wait_for_everyone()
-    return run
+    rank, processes = accelerator.process_index, accelerator.num_processes
+    batches = EpochBatches(len(train_set), config.train.batch_size, config.seed, rank, processes)
+    prepared, optimizer = accelerator.prepare(model, build_optimizer(model, config.train))
+    scheduler = build_scheduler(optimizer, config.train, len(batches))
+    share = math.ceil(config.train.batch_size / processes)
+    micro_batch = math.ceil(share / config.compute.accumulate)
+    trainer = Trainer(model, prepared, optimizer, scheduler, accelerator, micro_batch)
+    if config.compute.batch == "auto":
+        trainer.micro_batch = trainer.find_micro_batch()
+    test_loader = accelerator.prepare(build_test_loader(test_set, trainer.micro_batch, workers))
+    return trainer, batches, build_train_loader(train_set, batches, workers), test_loader
 
 
-def train_epoch(
-    prepared: nn.Module,
-    model: DFERModel,
-    loader: DataLoader,
-    optimizer: torch.optim.Optimizer,
-    scheduler: torch.optim.lr_scheduler.LRScheduler,
-    accelerator: Accelerator,
-) -> float:
-    """Take one pass over the training clips.
+def keep_epoch(
+    run: RunFolder,
+    trainer: Trainer,
+    metrics: Sequence[Mapping[str, Any]],
+    predictions: pd.DataFrame,
+    last: bool,
+) -> None:
+    """Write what an epoch leaves: from then on it is finished, whatever happens next.
 
     Args:
-        prepared: The model as the accelerator runs it.
-        model: The same model, unwrapped.
-        loader: Training views.
-        optimizer: Prepared by the accelerator.
-        scheduler: Steps with the optimizer.
-        accelerator: Runs the steps.
+        run: The run.
+        trainer: Its state.
+        metrics: A line for each epoch, this one's at the end.
+        predictions: On the test fold.
+        last: Whether the run ends with this epoch.
 
-    Returns:
-        The mean loss over clips.
+    Raises:
+        CheckpointError: It cannot be written; the epoch before is kept.
     """
-    prepared.train()
-    total, count = torch.zeros((), device=accelerator.device), 0
-    for clips, labels, _ in loader:
-        with accelerator.accumulate(prepared):
-            loss = contrastive_loss(prepared(normalise(clips)), labels)
-            accelerator.backward(loss)
-            optimizer.step()
-            optimizer.zero_grad()
-        if accelerator.sync_gradients and not accelerator.optimizer_step_was_skipped:
-            scheduler.step()
-            model.clamp_logit_scale()
-        total += loss.detach() * len(labels)
-        count += len(labels)
-    sums = accelerator.reduce(torch.stack([total, torch.tensor(float(count)).to(total)]))
-    return float(sums[0] / sums[1])
+    wars = [line["war"] for line in metrics]
+    with reporting_full_disk(run, len(metrics) - 1):
+        if wars[-1] > max(wars[:-1], default=-1.0):
+            _keep(run, "best", trainer.model, predictions)
+        if last:
+            _keep(run, "last", trainer.model, predictions)
+        else:
+            save_state(run, trainer, metrics)
+        run.write_metrics(metrics)
+        if last:
+            run.finish()
+            drop_state(run)
 
 
-def keep_epoch(run: RunFolder, which: str, model: DFERModel, predictions: pd.DataFrame) -> None:
-    """Write an epoch's checkpoint and predictions under the name `best` or `last`."""
+def _keep(run: RunFolder, which: str, model: DFERModel, predictions: pd.DataFrame) -> None:
     save_checkpoint(model, run.checkpoint(which))
     write_predictions(predictions, run.predictions_file(which))
 
 
-def batch_per_process(config: TrainConfig, num_processes: int) -> int:
-    """Give the clips a device takes at once.
-
-    Raises:
-        ConfigError: The batch cannot be split evenly.
-    """
-    parts = num_processes * config.accumulate
-    if config.batch_size % parts:
-        raise ConfigError(
-            f"batch_size {config.batch_size} cannot be split over {num_processes} processes and "
-            f"{config.accumulate} accumulation steps; choose a multiple of {parts}"
-        )
-    return config.batch_size // parts
+def title_of(config: RunConfig) -> str:
+    """Name a run in a few words."""
+    return f"{config.data.dataset} {config.model.variant} fold {config.fold}"
 
 
-def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
-    """Give AdamW with weight decay on matrices, and none on norms, biases and scales."""
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": config.weight_decay},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=config.lr)
-
-
-def build_scheduler(
-    optimizer: torch.optim.Optimizer, config: TrainConfig, steps_per_epoch: int
-) -> torch.optim.lr_scheduler.LambdaLR:
-    """Give a linear warm-up and then a cosine from the peak to the minimum, step by step."""
-    warmup = config.warmup_epochs * steps_per_epoch
-    total = config.epochs * steps_per_epoch
-    floor = config.min_lr / config.lr
-
-    def factor(step: int) -> float:
-        if step < warmup:
-            return (step + 1) / warmup
-        progress = min(1.0, (step - warmup) / max(1, total - 1 - warmup))
-        return floor + (1 - floor) * (1 + math.cos(math.pi * progress)) / 2
-
-    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+def _describe_divergence(loss: float, epoch: int, config: RunConfig, run: RunFolder) -> str:
+    state = find_state(run)
+    kept = f"; the weights of epoch {epoch} are in {state}" if state else ""
+    text = f"{title_of(config)}: the loss is {loss} in epoch {epoch + 1}; lower --lr, and give "
+    return text + f"--overwrite{kept}"

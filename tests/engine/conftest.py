@@ -44,7 +44,14 @@ def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def make_run(colours: Path, tiny_name: str) -> Callable[..., Any]:
     """Make a RunConfig of the tiny backbone and a short recipe, and any other settings."""
-    from dfercli.config import AugmentConfig, DataConfig, ModelConfig, RunConfig, TrainConfig
+    from dfercli.config import (
+        AugmentConfig,
+        ComputeConfig,
+        DataConfig,
+        ModelConfig,
+        RunConfig,
+        TrainConfig,
+    )
 
     recipe = {"epochs": 3, "warmup_epochs": 1, "batch_size": 4, "lr": 1e-3, "min_lr": 1e-5}
 
@@ -55,6 +62,7 @@ def make_run(colours: Path, tiny_name: str) -> Callable[..., Any]:
         manifest: Path = colours,
         augment: Any = None,
         model: Any = None,
+        compute: Any = None,
         **train: Any,
     ) -> RunConfig:
         tiny = {"backbone": tiny_name, "weights": "random", "num_frames": 4}
@@ -64,6 +72,7 @@ def make_run(colours: Path, tiny_name: str) -> Callable[..., Any]:
             ModelConfig(**tiny | (model or {})),
             TrainConfig(**recipe | train),
             AugmentConfig(**augment or {}),
+            ComputeConfig(**{"device": "cpu", "precision": "fp32"} | (compute or {})),
             seed,
         )
 

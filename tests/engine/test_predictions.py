@@ -9,7 +9,7 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from dfercli.data.batches import build_loader
+from dfercli.data.batches import build_test_loader
 from dfercli.data.clips import build_dataset
 from dfercli.data.manifest import read_manifest
 from dfercli.engine.evaluate import (
@@ -45,7 +45,7 @@ def test_each_test_clip_is_predicted_once_and_in_order(batch_size, make_run):
     manifest = read_manifest(Path(config.data.manifest))
     dataset = build_dataset(manifest, "test", config, size=32)
     accelerator = Accelerator()
-    loader = accelerator.prepare(build_loader(dataset, batch_size, workers=0))
+    loader = accelerator.prepare(build_test_loader(dataset, batch_size, workers=0))
     table = predict_clips(_Redness(), loader, accelerator, CLASSES)
     assert list(table.columns) == ["clip_id", "label", *CLASSES]
     tested = manifest.rows[manifest.rows["test_fold"] == 2]
@@ -64,7 +64,7 @@ def test_a_clip_that_is_lost_on_the_way_is_an_error(make_run):
             return tuple(value[:-1] for value in values)
 
     accelerator = Forgetful()
-    loader = accelerator.prepare(build_loader(dataset, 6, workers=0))
+    loader = accelerator.prepare(build_test_loader(dataset, 6, workers=0))
     with pytest.raises(DataError, match="6 clips went in, 5 predictions came out"):
         predict_clips(_Redness(), loader, accelerator, CLASSES)
 
@@ -79,7 +79,7 @@ def test_a_model_is_asked_in_evaluation_mode_and_without_gradients(make_run):
     config = make_run()
     dataset = build_dataset(read_manifest(Path(config.data.manifest)), "test", config, size=32)
     accelerator = Accelerator()
-    loader = accelerator.prepare(build_loader(dataset, 3, workers=0))
+    loader = accelerator.prepare(build_test_loader(dataset, 3, workers=0))
     assert len(predict_clips(Mode().train(), loader, accelerator, CLASSES)) == 6
 
 

@@ -6,28 +6,16 @@ import pytest
 import torch
 from accelerate import Accelerator
 from torch import nn
+from torch.utils.data import DataLoader
 
 from dfercli.config import TrainConfig
-from dfercli.engine import train
+from dfercli.data.batches import EpochBatches
+from dfercli.engine import train, trainer
 from dfercli.engine.checkpoint import load_checkpoint
-from dfercli.engine.train import (
-    batch_per_process,
-    build_optimizer,
-    build_scheduler,
-    train_epoch,
-    train_fold,
-)
-from dfercli.errors import ConfigError
+from dfercli.engine.optimizer import build_optimizer, build_scheduler
+from dfercli.engine.train import train_fold
+from dfercli.engine.trainer import Trainer
 from dfercli.models.dfer import MAX_LOGIT_SCALE, build_model
-
-NO_AUGMENT = {
-    "crop_scale": 1.0,
-    "brightness": 0.0,
-    "contrast": 0.0,
-    "saturation": 0.0,
-    "hue": 0.0,
-    "flip": 0.0,
-}
 
 
 def _rates(config, steps_per_epoch):
@@ -92,26 +80,15 @@ def test_weights_decay_and_norms_biases_and_scales_do_not(make_config, class_nam
     assert "backbone.visual.conv1.weight" not in trained
 
 
-def test_a_batch_is_split_evenly_or_not_at_all():
-    assert batch_per_process(TrainConfig(batch_size=32), num_processes=1) == 32
-    assert batch_per_process(TrainConfig(batch_size=32, accumulate=2), num_processes=4) == 4
-    with pytest.raises(ConfigError) as caught:
-        batch_per_process(TrainConfig(batch_size=8, accumulate=2), num_processes=3)
-    assert str(caught.value) == (
-        "batch_size 8 cannot be split over 3 processes and 2 accumulation steps; "
-        "choose a multiple of 6"
-    )
-
-
 def test_two_halves_accumulated_are_one_batch(make_run, tmp_path, monkeypatch):
     # Plain descent: Adam takes a whole step even along a gradient that is rounding noise.
     monkeypatch.setattr(
         train, "build_optimizer", lambda model, _: torch.optim.SGD(model.parameters(), lr=0.1)
     )
-    # 12 clips are 3 whole batches of 4; without chance in the pixels both runs see the same.
-    settings = {"epochs": 1, "warmup_epochs": 0, "augment": NO_AUGMENT}
+    # 12 clips are batches of 5, 5 and 2: the parts are 3 + 2, 3 + 2, and 2 alone.
+    settings = {"epochs": 1, "warmup_epochs": 0, "batch_size": 5}
     whole = train_fold(make_run(**settings), tmp_path / "whole")
-    halves = train_fold(make_run(**settings, accumulate=2), tmp_path / "halves")
+    halves = train_fold(make_run(**settings, compute={"accumulate": 2}), tmp_path / "halves")
     (of_whole,), (of_halves,) = whole.read_metrics(), halves.read_metrics()
     assert of_halves["loss"] == pytest.approx(of_whole["loss"])
     assert of_halves["lr"] == of_whole["lr"] == pytest.approx(0.1 * 1e-2)
@@ -126,14 +103,14 @@ def test_each_epoch_has_every_clip_once_in_another_order_and_another_view(
 ):
     orders, views = [], []
 
-    def look(prepared, model, loader, *others):
+    def look(self, loader, report):
         batches = list(loader)
         indices = torch.cat([index for _, _, index in batches])
         orders.append(tuple(indices.tolist()))
         views.append(torch.cat([clips for clips, _, _ in batches])[indices.argsort()])
         return 1.0
 
-    monkeypatch.setattr(train, "train_epoch", look)
+    monkeypatch.setattr(Trainer, "train_epoch", look)
     train_fold(make_run(epochs=2, warmup_epochs=0, workers=workers), tmp_path)
     assert [sorted(order) for order in orders] == [list(range(12))] * 2
     assert orders[0] != orders[1]
@@ -143,19 +120,28 @@ def test_each_epoch_has_every_clip_once_in_another_order_and_another_view(
 def test_the_loss_of_an_epoch_is_the_mean_over_clips(make_run, tmp_path, monkeypatch):
     # Batches of 5, 5 and 2 clips, each with its size as its loss: (5 * 5 + 5 * 5 + 2 * 2) / 12.
     monkeypatch.setattr(
-        train, "contrastive_loss", lambda logits, labels: logits.sum() * 0 + len(labels)
+        trainer, "contrastive_loss", lambda logits, labels: logits.sum() * 0 + len(labels)
     )
     run = train_fold(make_run(epochs=1, warmup_epochs=0, batch_size=5), tmp_path)
     assert run.read_metrics()[0]["loss"] == pytest.approx(4.5)
 
 
 def test_the_temperature_stays_in_its_bounds(make_run, class_names):
-    config = make_run()
-    model = build_model(config.model, class_names)
+    model = build_model(make_run().model, class_names)
     model.logit_scale.data.fill_(MAX_LOGIT_SCALE + 1)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
-    scheduler = build_scheduler(optimizer, config.train, 1)
+    scheduler = build_scheduler(optimizer, TrainConfig(), 1)
+    batches = EpochBatches(length=3, batch_size=3, seed=0)
     clips = torch.randint(0, 256, (3, 4, 3, 32, 32), dtype=torch.uint8)
-    loader = [(clips, torch.arange(3), torch.arange(3))]
-    train_epoch(model, model, loader, optimizer, scheduler, Accelerator())
+    dataset = [(clip, label, label) for label, clip in enumerate(clips)]
+    loader = DataLoader(_Keyed(dataset), batch_sampler=batches)
+    own = Trainer(model, model, optimizer, scheduler, Accelerator(cpu=True), micro_batch=3)
+    own.train_epoch(loader, lambda *_: None)
     assert model.logit_scale.item() == pytest.approx(MAX_LOGIT_SCALE)
+
+
+class _Keyed(list):
+    """A list that is read by pairs of epoch and index."""
+
+    def __getitem__(self, key):
+        return super().__getitem__(key[1])

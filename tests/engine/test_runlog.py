@@ -12,9 +12,9 @@ import torch
 from dfercli import __version__
 from dfercli.config import AugmentConfig, to_dict
 from dfercli.data.manifest import read_manifest
+from dfercli.engine.device import describe_device
 from dfercli.engine.runlog import (
     RunFolder,
-    describe_device,
     find_folds,
     find_newest_run,
     find_runs,
@@ -89,8 +89,7 @@ def test_a_run_is_finished_only_when_it_says_so(begin, tmp_path):
 
 def test_a_new_start_forgets_the_old_metrics(begin, make_run):
     run = begin()
-    run.append_metrics({"epoch": 1, "loss": 0.5})
-    run.append_metrics({"epoch": 2, "loss": 0.25})
+    run.write_metrics([{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.25}])
     assert run.read_metrics() == [{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.25}]
     run.start(make_run(), FINGERPRINT, "dfer train", "a device")
     assert not run.metrics_file.exists()
@@ -157,7 +156,8 @@ def test_a_copy_that_was_set_aside_is_no_fold(begin, tmp_path):
 def test_the_same_settings_go_on_wherever_the_data_lies(begin, make_run):
     run, config = begin(), make_run()
     moved = replace(config.data, manifest="elsewhere.csv", root="/elsewhere", workers=7)
-    run.check_same(replace(config, data=moved), FINGERPRINT)
+    computed = replace(config.compute, device="cuda", accumulate=2, batch="auto", compile=True)
+    run.check_same(replace(config, data=moved, compute=computed), FINGERPRINT)
     RunFolder(run.path.with_name("fold9")).check_same(config, FINGERPRINT)
     with pytest.raises(ConfigError, match="seed 0 -> 1"):
         run.check_same(replace(config, data=moved, seed=1), FINGERPRINT)
@@ -169,15 +169,23 @@ def test_the_same_settings_go_on_wherever_the_data_lies(begin, make_run):
         ({"seed": 3}, FINGERPRINT, "(seed 0 -> 3)"),
         ({}, "ba9876543210", "(data 0123456789ab -> ba9876543210)"),
         ({"augment": {"hue": 0.2}}, FINGERPRINT, "(augment.hue 0.1 -> 0.2)"),
+        ({"compute": {"precision": "bf16"}}, FINGERPRINT, "(compute.precision fp32 -> bf16)"),
         (
             {"model": {"num_blocks": 3}, "batch_size": 2},
             FINGERPRINT,
             "(model.num_blocks 2 -> 3; train.batch_size 4 -> 2)",
         ),
         (
-            {"epochs": 9, "lr": 1.0, "seed": 1, "batch_size": 2, "min_lr": 0.1, "accumulate": 2},
+            {
+                "epochs": 9,
+                "lr": 1.0,
+                "seed": 1,
+                "batch_size": 2,
+                "min_lr": 0.1,
+                "weight_decay": 0.1,
+            },
             FINGERPRINT,
-            "(seed 0 -> 1; train.accumulate 1 -> 2; train.batch_size 4 -> 2; train.epochs 3 -> 9"
+            "(seed 0 -> 1; train.batch_size 4 -> 2; train.epochs 3 -> 9; train.lr 0.001 -> 1.0"
             "; 2 more)",
         ),
     ],

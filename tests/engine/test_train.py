@@ -1,6 +1,5 @@
 """Training: it learns, it repeats itself exactly, and it leaves what it says it leaves."""
 
-import json
 import math
 from dataclasses import replace
 from itertools import pairwise, product
@@ -15,7 +14,7 @@ from accelerate.state import AcceleratorState
 from dfercli.data.clips import build_dataset
 from dfercli.data.manifest import read_manifest, write_manifest
 from dfercli.data.transforms import normalise
-from dfercli.engine import train
+from dfercli.engine import train, trainer
 from dfercli.engine.checkpoint import load_checkpoint
 from dfercli.engine.evaluate import confusion_of, read_predictions
 from dfercli.engine.train import train_fold, train_folds
@@ -174,33 +173,14 @@ def test_overwrite_removes_nothing_before_all_has_been_checked(own_run, make_run
     assert _times(own_run.path) == before
 
 
-def test_a_run_that_was_killed_is_trained_anew(trained, make_run, tmp_path, monkeypatch):
-    keep_epoch = train.keep_epoch
-
-    def keep_best_only(run, which, model, predictions):
-        if which == "last":
-            raise KeyboardInterrupt
-        keep_epoch(run, which, model, predictions)
-
-    monkeypatch.setattr(train, "keep_epoch", keep_best_only)
-    with pytest.raises(KeyboardInterrupt):
-        train_fold(make_run(), tmp_path)
-    entries = json.loads((tmp_path / "colours/full/fold1/run.json").read_text())
-    assert entries["finished"] is False
-    monkeypatch.undo()
-    again = train_folds(make_run(), [1], tmp_path)[1]
-    assert again.finished
-    assert _results(again) == _results(trained)
-
-
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_loss_that_is_not_finite_stops(value, make_run, tmp_path, monkeypatch):
-    monkeypatch.setattr(train, "contrastive_loss", lambda logits, labels: logits.sum() * value)
+    monkeypatch.setattr(trainer, "contrastive_loss", lambda logits, labels: logits.sum() * value)
     with pytest.raises(ConfigError) as caught:
         train_fold(make_run(), tmp_path)
     said = str(caught.value)
     assert said.startswith("colours full fold 1: the loss is ")
-    assert said.endswith(" in epoch 1; lower --lr")
+    assert said.endswith(" in epoch 1; lower --lr, and give --overwrite")
     assert _files(tmp_path / "colours/full/fold1") == {"run.json"}
 
 
@@ -259,7 +239,7 @@ def _fresh_accelerate():
 
 @pytest.mark.usefixtures("_fresh_accelerate")
 def test_half_precision_learns_too(trained, make_run, tmp_path):
-    run = train_fold(make_run(precision="bf16"), tmp_path)
+    run = train_fold(make_run(compute={"precision": "bf16"}), tmp_path)
     losses = [[line["loss"] for line in each.read_metrics()] for each in (run, trained)]
     assert losses[0] != losses[1]  # it was rounded on the way
     assert losses[0] == pytest.approx(losses[1], rel=0.05)

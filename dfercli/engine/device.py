@@ -1,0 +1,83 @@
+"""What a run is computed on: the device, and the precision of its matrix products."""
+
+import platform
+from dataclasses import replace
+
+import torch
+from accelerate import Accelerator
+
+from dfercli.config import ComputeConfig
+from dfercli.errors import ConfigError
+
+MIXED = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
+"""accelerate's name of each precision."""
+
+
+def resolve_device(name: str) -> str:
+    """Give the kind of device that a run takes: `cpu`, `cuda` or `mps`.
+
+    Args:
+        name: One of these, or `auto` for the first there is of CUDA, MPS and the CPU.
+
+    Raises:
+        ConfigError: This machine has none of that kind.
+    """
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        return next((kind for kind, available in there.items() if available), "cpu")
+    if not there.get(name, True):
+        raise ConfigError(f"PyTorch finds no {name} device here; give --device auto, or cpu")
+    return name
+
+
+def resolve_precision(name: str, device: str) -> str:
+    """Give the precision that a run takes: `fp32`, `bf16` or `fp16`.
+
+    Args:
+        name: One of these, or `auto`.
+        device: `cpu`, `cuda` or `mps`.
+
+    Raises:
+        ConfigError: fp16 on a CPU, where it is emulated: hundreds of times slower than fp32.
+    """
+    if name == "auto":
+        return "bf16" if multiplies_in_bf16(device) else "fp32"
+    if name == "fp16" and device == "cpu":
+        raise ConfigError("a CPU emulates fp16, which takes for ever; give --precision auto")
+    return name
+
+
+def multiplies_in_bf16(device: str) -> bool:
+    """Whether the hardware multiplies bf16 matrices itself, so that it is the quicker precision.
+
+    On CPUs these are AMX and AVX-512's BF16. On MPS it was not measured: no.
+    """
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device == "cpu":
+        return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return False
+
+
+def resolve_compute(compute: ComputeConfig) -> ComputeConfig:
+    """Decide what is left to this machine: the device and the precision.
+
+    Raises:
+        ConfigError: This machine has no such device, or not this precision.
+    """
+    device = resolve_device(compute.device)
+    return replace(compute, device=device, precision=resolve_precision(compute.precision, device))
+
+
+def make_accelerator(compute: ComputeConfig) -> Accelerator:
+    """Start accelerate as `resolve_compute` decided."""
+    return Accelerator(mixed_precision=MIXED[compute.precision], cpu=compute.device == "cpu")
+
+
+def describe_device(device: torch.device) -> str:
+    """Name a device for the record."""
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    if device.type == "mps":
+        return f"{platform.machine()} GPU through MPS"
+    return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"

@@ -1,0 +1,149 @@
+"""What an interrupted run goes on from: the state after its last finished epoch.
+
+All that is random in an epoch follows from the seed and the epoch (and the process), so weights,
+the optimizer and the rate are the whole state. It is written as a new folder whose renaming is
+the moment from which the epoch counts; only then the state before it is removed.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate.utils import set_seed
+from filelock import FileLock, Timeout
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from dfercli.engine.checkpoint import write_model
+from dfercli.engine.runlog import RunFolder
+from dfercli.engine.trainer import Trainer
+from dfercli.errors import CheckpointError, ConfigError
+from dfercli.files import replacing_files, write_json
+from dfercli.models.dfer import WEIGHTS_FILE
+
+OPTIMIZER_FILE = "optimizer.pt"
+METRICS_FILE = "metrics.json"
+
+
+def seed_epoch(seed: int, epoch: int, rank: int) -> None:
+    """Set all generators for an epoch, counted from 0, whatever was drawn before it."""
+    set_seed(int(np.random.default_rng([seed, epoch, rank]).integers(2**32)))
+
+
+def save_state(run: RunFolder, trainer: Trainer, metrics: Sequence[Mapping[str, Any]]) -> None:
+    """Write the state after an epoch; from then on the run goes on from there.
+
+    Args:
+        run: The run.
+        trainer: Its weights, optimizer and rate.
+        metrics: A line for each finished epoch.
+
+    Raises:
+        CheckpointError: It cannot be written; the state before it is still there.
+    """
+    folder = run.resume_folder / f"epoch{len(metrics)}"
+    scaler = trainer.accelerator.scaler
+    with replacing_files(folder) as partial:
+        write_model(trainer.model, partial)
+        state = {
+            "optimizer": trainer.optimizer.state_dict(),
+            "scheduler": trainer.scheduler.state_dict(),
+            "scaler": scaler.state_dict() if scaler is not None else None,
+        }
+        torch.save(state, partial / OPTIMIZER_FILE)
+        write_json(partial / METRICS_FILE, metrics)
+    for path in run.resume_folder.iterdir():
+        if path != folder:
+            shutil.rmtree(path)
+
+
+def load_state(run: RunFolder, trainer: Trainer) -> list[dict[str, Any]]:
+    """Bring a trainer to where an interrupted run was.
+
+    Args:
+        run: The run.
+        trainer: Of the same configuration; changed in place.
+
+    Returns:
+        The metrics, a line for each finished epoch; none if there is no state.
+
+    Raises:
+        CheckpointError: The state cannot be read.
+    """
+    folder = find_state(run)
+    if folder is None:
+        return []
+    device = trainer.accelerator.device
+    try:
+        metrics: list[dict[str, Any]] = json.loads((folder / METRICS_FILE).read_text("utf-8"))
+        state = torch.load(folder / OPTIMIZER_FILE, map_location=device, weights_only=True)
+        trainer.model.load_state_dict(load_file(folder / WEIGHTS_FILE))
+        trainer.optimizer.load_state_dict(state["optimizer"])
+        trainer.scheduler.load_state_dict(state["scheduler"])
+        if trainer.accelerator.scaler is not None:
+            trainer.accelerator.scaler.load_state_dict(state["scaler"])
+    except (OSError, ValueError, KeyError, RuntimeError, EOFError, SafetensorError) as error:
+        raise CheckpointError(
+            f"cannot go on from {folder} ({first_line(error)}); remove it to begin the fold anew"
+        ) from error
+    return metrics
+
+
+def find_state(run: RunFolder) -> Path | None:
+    """Give the folder of the last finished epoch's state."""
+    found = run.resume_folder.glob("epoch*")
+    return max(found, key=lambda path: int(path.name.removeprefix("epoch")), default=None)
+
+
+def drop_state(run: RunFolder) -> None:
+    """Remove the state of a run that is finished."""
+    shutil.rmtree(run.resume_folder, ignore_errors=True)
+
+
+@contextmanager
+def reporting_full_disk(run: RunFolder, finished: int) -> Iterator[None]:
+    """Turn errors of writing into one line that says from where the run goes on.
+
+    Args:
+        run: The run.
+        finished: Epochs that are safe.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:
+        where = f"the {finished} finished epochs are" if finished != 1 else "the finished epoch is"
+        kept = f"{where} kept, " if finished else ""
+        raise CheckpointError(
+            f"cannot write a checkpoint into {run.path} ({first_line(error)}); {kept}free some "
+            f"space and give the same command"
+        ) from error
+
+
+@contextmanager
+def training_alone(run: RunFolder) -> Iterator[None]:
+    """Keep a second process from training the same run at the same time.
+
+    Raises:
+        ConfigError: Another one does.
+    """
+    run.path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(run.lock_file, timeout=0):
+            yield
+    except Timeout as error:
+        raise ConfigError(
+            f"another dfer is training {run.path}; wait for it, or name another --runs folder"
+        ) from error
+
+
+def first_line(error: BaseException) -> str:
+    """Give what an error says, without the lines that only its maker can read."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return os.strerror(error.errno)
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,0 +1,131 @@
+"""One epoch of training: batches in parts that fit, and the same step however it is divided."""
+
+import math
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from dfercli.data.batches import EpochBatches
+from dfercli.data.transforms import normalise
+from dfercli.errors import ConfigError
+from dfercli.models.dfer import DFERModel, contrastive_loss
+
+Report = Callable[[int, Tensor, float], None]
+"""Is told after each step the clips of its batch, the loss of this process's share, and the rate.
+"""
+
+
+@dataclass
+class Trainer:
+    """All that a step changes, and how it is taken.
+
+    Attributes:
+        model: The model.
+        prepared: The same as accelerate runs it: on its device, at its precision, distributed.
+        optimizer: Prepared by accelerate.
+        scheduler: Of the rate, a step of the optimizer at a time.
+        accelerator: Knows the devices and processes.
+        micro_batch: Clips that a device takes at once; more are accumulated.
+    """
+
+    model: DFERModel
+    prepared: nn.Module
+    optimizer: torch.optim.Optimizer
+    scheduler: torch.optim.lr_scheduler.LRScheduler
+    accelerator: Accelerator
+    micro_batch: int
+
+    def train_epoch(self, loader: DataLoader, report: Report) -> float:
+        """Take one pass over the training clips.
+
+        Args:
+            loader: This process's training views.
+            report: Called after each step.
+
+        Returns:
+            The mean loss over the clips of all processes.
+        """
+        batches = loader.batch_sampler
+        assert isinstance(batches, EpochBatches)  # nothing else is trained on
+        self.prepared.train()
+        device = self.accelerator.device
+        total = torch.zeros((), device=device)
+        for step, (clips, labels, _) in enumerate(loader):
+            clips, labels = clips.to(device, non_blocking=True), labels.to(device)
+            share, batch = batches.count_share(step), batches.count_batch(step)
+            loss = self._take_step(clips, labels, share, batch)
+            total += loss * share
+            report(batch, loss, float(self.scheduler.get_last_lr()[0]))
+        return self.accelerator.reduce(total).item() / batches.length
+
+    def find_micro_batch(self) -> int:
+        """Halve the clips that a device takes at once until a step fits in memory, on all devices.
+
+        Raises:
+            ConfigError: Not even one clip fits.
+        """
+        size = self.micro_batch
+        while not self._fits(size):
+            if size == 1:
+                raise ConfigError("one clip alone does not fit in memory; take a smaller model")
+            size = math.ceil(size / 2)
+        sizes = self.accelerator.gather(torch.tensor([size], device=self.accelerator.device))
+        return int(sizes.min())
+
+    def _fits(self, size: int) -> bool:
+        """Try forward and backward beside what the optimizer will hold: two numbers a weight."""
+        device, side = self.accelerator.device, self.model.backbone.image_size
+        shape = (size, self.model.config.num_frames, 3, side, side)
+        self.prepared.train()
+        try:
+            held = [torch.empty_like(p) for p in self.model.parameters() for _ in range(2)]
+            clips = torch.zeros(shape, dtype=torch.uint8, device=device)
+            with self.accelerator.no_sync(self.prepared):
+                logits = self.prepared(normalise(clips))
+                loss = contrastive_loss(logits, torch.zeros(size, dtype=torch.long, device=device))
+                self.accelerator.backward(loss * 0)
+            del held
+        except RuntimeError as error:
+            if not should_reduce_batch_size(error):
+                raise
+            return False
+        finally:
+            self.optimizer.zero_grad()
+            clear_device_cache(garbage_collection=True)
+        return True
+
+    def _take_step(self, clips: Tensor, labels: Tensor, share: int, batch: int) -> Tensor:
+        """Take one step of the optimizer on the mean loss over a batch.
+
+        Args:
+            clips: (N, T, 3, H, W) uint8, this process's.
+            labels: (N,).
+            share: How many of them count: N, or 0 for a clip that only keeps step with the others.
+            batch: Clips of all processes.
+
+        Returns:
+            The mean loss of this process's clips.
+        """
+        parts = list(
+            zip(clips.split(self.micro_batch), labels.split(self.micro_batch), strict=True)
+        )
+        # The gradients of processes are averaged, and each part gives the mean over its own clips.
+        scale = self.accelerator.num_processes / batch * (share > 0)
+        total = torch.zeros((), device=clips.device)
+        for number, (part, targets) in enumerate(parts, start=1):
+            with nullcontext() if number == len(parts) else self.accelerator.no_sync(self.prepared):
+                loss = contrastive_loss(self.prepared(normalise(part)), targets)
+                self.accelerator.backward(loss * (scale * len(part)))
+            total += loss.detach() * len(part)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        if not self.accelerator.optimizer_step_was_skipped:
+            self.scheduler.step()
+            self.model.clamp_logit_scale()
+        return total / len(labels)
