@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 
 from dfercli.config import ComputeConfig
 from dfercli.errors import ConfigError
@@ -70,7 +71,11 @@ def resolve_compute(compute: ComputeConfig) -> ComputeConfig:
 
 
 def make_accelerator(compute: ComputeConfig) -> Accelerator:
-    """Start accelerate as `resolve_compute` decided."""
+    """Start accelerate as `resolve_compute` decided.
+
+    accelerate keeps one precision a process; here each run has its own.
+    """
+    AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())
     return Accelerator(mixed_precision=MIXED[compute.precision], cpu=compute.device == "cpu")
 
 

@@ -12,12 +12,13 @@ from accelerate import Accelerator
 from torch import nn
 from torch.utils.data import DataLoader
 
-from dfercli.config import DataConfig, RunConfig
+from dfercli.config import ComputeConfig, DataConfig, RunConfig
 from dfercli.data.batches import build_test_loader
 from dfercli.data.clips import ClipDataset, build_dataset, check_frames
 from dfercli.data.manifest import read_manifest
 from dfercli.data.transforms import normalise
 from dfercli.engine.checkpoint import check_fits, load_checkpoint, unseen_folds
+from dfercli.engine.device import make_accelerator, resolve_compute
 from dfercli.engine.runlog import (
     RunFolder,
     check_alike,
@@ -184,7 +185,7 @@ def evaluate_checkpoint(
     check_fits(model, manifest.class_names, manifest.crop, allow_other_crop)
     folds = unseen_folds(model, manifest, folds)
     check_frames(manifest, Path(data.root))
-    accelerator = Accelerator()
+    accelerator = make_accelerator(resolve_compute(ComputeConfig(precision="fp32")))
     prepared = accelerator.prepare(model)
     matrices = []
     for fold in folds:

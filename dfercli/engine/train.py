@@ -62,7 +62,8 @@ def train_folds(
             f"all clips are labelled {manifest.class_names[0]!r}: nothing to tell apart"
         )
     check_frames(manifest, Path(config.data.root))
-    configs = [replace(config, fold=fold) for fold in folds]
+    compute = resolve_compute(config.compute)
+    configs = [replace(config, fold=fold, compute=compute) for fold in folds]
     for each in configs:
         manifest.select(each.fold, "test")
         if manifest.select(each.fold, "train").empty:

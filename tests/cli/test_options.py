@@ -16,14 +16,14 @@ from dfercli import __version__, errors
 from dfercli.cli import app
 from dfercli.cli.options import RunOptions, find_data, find_root, parse_folds, usual_root
 from dfercli.cli.runs import ABLATED
-from dfercli.config import AugmentConfig, ModelConfig, TrainConfig
+from dfercli.config import AugmentConfig, ComputeConfig, ModelConfig, TrainConfig
 from dfercli.data.manifest import Manifest, write_manifest
 from dfercli.errors import ConfigError, DataError, DferError
 
 ROOT = Path(__file__).parents[2]
 GROUP = typer.main.get_command(app)
 COMMANDS = ("demo", "preprocess", "doctor", "train", "eval", "ablate", "predict")
-CONFIGS = (ModelConfig, TrainConfig, AugmentConfig, RunOptions)
+CONFIGS = (ModelConfig, TrainConfig, AugmentConfig, ComputeConfig, RunOptions)
 NOT_TYPED = {"msta_pools"}
 """Settings that are no option: a table of numbers does not fit on a command line."""
 
@@ -64,14 +64,28 @@ def test_settings_that_are_typed_arrive(monkeypatch):
         raise _ArrivedError(*given)
 
     monkeypatch.setattr("dfercli.cli.options.find_run", find_run)
-    typed = "--seed 3 --folds 2 --runs r --no-msta --num-blocks 4 --lr 0.5 --hue 0.3 --overwrite"
+    typed = "--seed 3 --folds 2 --runs r --no-msta --num-blocks 4 --lr 0.5 --hue 0.3 --batch auto"
     with pytest.raises(_ArrivedError) as arrived:
         GROUP.main(["train", *typed.split()])
-    options, model, recipe, augment = arrived.value.args
-    assert options == RunOptions(folds="2", seed=3, runs=Path("r"), overwrite=True)
+    options, model, recipe, augment, compute = arrived.value.args
+    assert options == RunOptions(folds="2", seed=3, runs=Path("r"))
     assert model == ModelConfig(msta=False, num_blocks=4)
     assert recipe == TrainConfig(lr=0.5)
     assert augment == AugmentConfig(hue=0.3)
+    assert compute == ComputeConfig(batch="auto")
+
+
+@pytest.mark.parametrize(
+    ("typed", "overwrite"), [("", False), ("--resume", False), ("--overwrite", True)]
+)
+def test_a_run_goes_on_unless_it_is_told_to_begin_anew(typed, overwrite, monkeypatch):
+    def find_run(*given):
+        raise _ArrivedError(*given)
+
+    monkeypatch.setattr("dfercli.cli.options.find_run", find_run)
+    with pytest.raises(_ArrivedError) as arrived:
+        GROUP.main(["train", *typed.split()])
+    assert arrived.value.args[0].overwrite is overwrite
 
 
 def test_the_page_of_commands_is_the_live_help():

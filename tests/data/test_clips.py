@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dfercli.config import AugmentConfig, DataConfig, ModelConfig, RunConfig
-from dfercli.data.batches import EpochSampler, build_loader
+from dfercli.data.batches import EpochBatches, build_test_loader, build_train_loader
 from dfercli.data.clips import (
     ClipDataset,
     build_dataset,
@@ -164,26 +164,10 @@ def test_test_views_are_not_augmented(make_dataset):
     assert all(torch.equal(plain[index][0], strong[index][0]) for index in range(5))
 
 
-def test_an_epoch_takes_every_clip_once_in_an_order_of_its_own():
-    sampler = EpochSampler(50, seed=0)
-    orders = []
-    for epoch in (0, 1):
-        sampler.epoch = epoch
-        keys = list(sampler)
-        assert {key[0] for key in keys} == {epoch}
-        orders.append([index for _, index in keys])
-        assert list(sampler) == keys
-    assert len(sampler) == 50
-    assert sorted(orders[0]) == sorted(orders[1]) == list(range(50))
-    assert orders[0] != orders[1]
-    assert [index for _, index in EpochSampler(50, seed=1)] != orders[0]
-    assert [index for _, index in EpochSampler(50, seed=0)] == orders[0]
-
-
 @pytest.mark.parametrize("workers", [0, 2])
 def test_test_batches_give_every_clip_once_and_in_order(make_dataset, workers):
     dataset = make_dataset()
-    batches = list(build_loader(dataset, batch_size=2, workers=workers))
+    batches = list(build_test_loader(dataset, batch_size=2, workers=workers))
     assert [len(batch[0]) for batch in batches] == [2, 2, 1]
     assert torch.cat([batch[2] for batch in batches]).tolist() == list(range(5))
     assert torch.cat([batch[1] for batch in batches]).tolist() == dataset.labels
@@ -195,10 +179,10 @@ def test_training_batches_are_the_same_with_any_number_of_workers(make_dataset):
     dataset = make_dataset(AugmentConfig())
     passes = {}
     for workers in (0, 2):
-        sampler = EpochSampler(len(dataset), seed=0)
-        loader = build_loader(dataset, 2, workers, sampler)
+        batches = EpochBatches(len(dataset), 2, seed=0)
+        loader = build_train_loader(dataset, batches, workers)
         for epoch in (0, 1):  # the workers live on and must hear of the new epoch
-            sampler.epoch = epoch
+            batches.epoch = epoch
             passes[workers, epoch] = list(loader)
     for epoch in (0, 1):
         indices = torch.cat([batch[2] for batch in passes[0, epoch]]).tolist()
@@ -238,7 +222,7 @@ def test_an_image_without_its_second_half_is_named(make_dataset, tmp_path, worke
     path = tmp_path / "clip 3" / "3.png"
     _cut(path)
     with pytest.raises(VideoError) as caught:
-        list(build_loader(make_dataset(), batch_size=2, workers=workers))
+        list(build_test_loader(make_dataset(), batch_size=2, workers=workers))
     # From a worker it comes after the worker's own trace; users see its line alone.
     assert (len(str(caught.value).splitlines()) > 1) == bool(workers)
     assert caught.value.line == f"cannot read {path}: cut off"

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from accelerate.state import AcceleratorState
 
 from dfercli.data.clips import build_dataset
 from dfercli.data.manifest import read_manifest, write_manifest
@@ -229,15 +228,6 @@ def test_every_variant_takes_its_steps(settings, make_run, tmp_path):
     assert run.path.parent.name == run.read_config().model.variant
 
 
-@pytest.fixture
-def _fresh_accelerate():
-    """accelerate keeps one precision a process: it is forgotten before and after."""
-    AcceleratorState._reset_state(reset_partial_state=True)
-    yield
-    AcceleratorState._reset_state(reset_partial_state=True)
-
-
-@pytest.mark.usefixtures("_fresh_accelerate")
 def test_half_precision_learns_too(trained, make_run, tmp_path):
     run = train_fold(make_run(compute={"precision": "bf16"}), tmp_path)
     losses = [[line["loss"] for line in each.read_metrics()] for each in (run, trained)]
