@@ -60,7 +60,7 @@ def _outcome(folder):
             outcome[name] = [line | {"seconds": 0} for line in lines]
         elif name == "run.json":
             entries = json.loads(path.read_text())
-            outcome[name] = {**entries, "resumed": None, "command": None}
+            outcome[name] = {**entries, "resumed": None, "command": None, "commit": None}
         elif path.is_file():
             outcome[name] = path.read_bytes()
     return outcome
