@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from dfercli.config import CLIP_MEAN, RANDOM_WEIGHTS
 from dfercli.errors import UnknownNameError, WeightsError
+from dfercli.models.functional import QuickGELU, attention
 from dfercli.models.interfit import InterFIT
 
 open_clip.add_model_config(Path(__file__).parent / "backbones")
@@ -50,6 +51,9 @@ class CLIPBackbone(nn.Module):
                 f"choose one of open_clip's ViT-* models"
             )
         self.visual = visual
+        for block in visual.transformer.resblocks:
+            if isinstance(block.mlp.gelu, open_clip.transformer.QuickGELU):
+                block.mlp.gelu = QuickGELU()
 
     @property
     def width(self) -> int:
@@ -113,9 +117,15 @@ class CLIPBackbone(nn.Module):
 
 
 def _attend(block: Any, num_queries: int, tokens: Tensor) -> Tensor:
-    """Self-attention of a block, from the first tokens to all."""
-    normed = block.ln_1(tokens)
-    return block.attn(normed[:, :num_queries], normed, normed, need_weights=False)[0]
+    """Self-attention of a block, from the first tokens to all: what `block.attn` computes."""
+    normed, attn = block.ln_1(tokens), block.attn
+    query_weight, key_value_weight = attn.in_proj_weight.split([attn.embed_dim, 2 * attn.embed_dim])
+    query_bias, key_value_bias = attn.in_proj_bias.split([attn.embed_dim, 2 * attn.embed_dim])
+    queries = F.linear(normed[:, :num_queries], query_weight, query_bias)
+    keys, values = F.linear(normed, key_value_weight, key_value_bias).chunk(2, dim=-1)
+    heads = [x.unflatten(-1, (attn.num_heads, -1)).transpose(1, 2) for x in (queries, keys, values)]
+    attended = attention(*heads).transpose(1, 2).flatten(2)  # (N, num_queries, D)
+    return F.linear(attended, attn.out_proj.weight, attn.out_proj.bias)
 
 
 def known_backbones() -> list[str]:
