@@ -25,7 +25,7 @@ PACKAGES = (
     "numpy",
     "opencv-python",
 )
-WITHOUT_EFFECT = ("data.manifest", "data.root", "data.workers")
+WITHOUT_EFFECT = ("data.manifest", "data.root", "data.workers", "data.cache")
 """Settings that may differ between two calls of one run: they do not change its result."""
 
 SHOWN_CHANGES = 4

@@ -2,23 +2,24 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from dfercli.config import RunConfig, TrainConfig
+from dfercli.data.augment import Augmenter
 from dfercli.data.batches import EpochSampler, build_loader
 from dfercli.data.clips import build_dataset, check_frames
 from dfercli.data.manifest import read_manifest
-from dfercli.data.transforms import normalise
 from dfercli.engine.checkpoint import save_checkpoint
 from dfercli.engine.evaluate import confusion_of, predict_clips, write_predictions
 from dfercli.engine.runlog import RunFolder, describe_device, run_folder
@@ -99,6 +100,7 @@ def train_fold(
     train_set = build_dataset(manifest, "train", config, size)
     test_set = build_dataset(manifest, "test", config, size)
     sampler = EpochSampler(len(train_set), config.seed)
+    augmenter = Augmenter(config.augment, config.seed)
     optimizer = build_optimizer(model, config.train)
     prepared, optimizer, train_loader, test_loader = accelerator.prepare(
         model,
@@ -119,7 +121,10 @@ def train_fold(
     )
     for epoch in epochs:
         started, sampler.epoch = time.perf_counter(), epoch
-        loss = train_epoch(prepared, model, train_loader, optimizer, scheduler, accelerator)
+        augment = partial(augmenter, epoch)
+        loss = train_epoch(
+            prepared, model, train_loader, augment, optimizer, scheduler, accelerator
+        )
         if not math.isfinite(loss):
             raise ConfigError(f"{title}: the loss is {loss} in epoch {epoch + 1}; lower --lr")
         predictions = predict_clips(prepared, test_loader, accelerator, manifest.class_names)
@@ -151,6 +156,7 @@ def train_epoch(
     prepared: nn.Module,
     model: DFERModel,
     loader: DataLoader,
+    augment: Callable[[Tensor, Tensor], Tensor],
     optimizer: torch.optim.Optimizer,
     scheduler: torch.optim.lr_scheduler.LRScheduler,
     accelerator: Accelerator,
@@ -161,6 +167,7 @@ def train_epoch(
         prepared: The model as the accelerator runs it.
         model: The same model, unwrapped.
         loader: Training views.
+        augment: Changes and normalises a batch of them, given their indices.
         optimizer: Prepared by the accelerator.
         scheduler: Steps with the optimizer.
         accelerator: Runs the steps.
@@ -170,9 +177,9 @@ def train_epoch(
     """
     prepared.train()
     total, count = torch.zeros((), device=accelerator.device), 0
-    for clips, labels, _ in loader:
+    for clips, labels, indices in loader:
         with accelerator.accumulate(prepared):
-            loss = contrastive_loss(prepared(normalise(clips)), labels)
+            loss = contrastive_loss(prepared(augment(clips, indices)), labels)
             accelerator.backward(loss)
             optimizer.step()
             optimizer.zero_grad()

@@ -1,0 +1,210 @@
+"""Random changes of training clips: on the whole batch, and on its device.
+
+A clip's changes are drawn by a generator of its own, of the seed, the epoch and the clip's place
+in the manifest. So they are the same whatever batch the clip is in, however many workers and
+devices there are, and after a restart.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dfercli.config import AugmentConfig
+from dfercli.data.transforms import normalise
+
+STREAM = 1
+"""Keeps these draws apart from those of the frames, which have seed, epoch and index too."""
+
+CROP_RATIO = 1.1
+"""Most that a crop's sides differ (our choice: more would change the face's proportions)."""
+
+LUMA = (299, 587, 114)
+"""Weights of R, G, B in grey, in thousandths. Source: ITU-R BT.601."""
+
+CHROMA = np.array([[0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
+"""The two axes of colour, I and Q of YIQ, each a row over R, G, B. Source: NTSC, 1953."""
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What was drawn for one clip; all its frames are changed alike.
+
+    Attributes:
+        area: Share of the frame's area that the crop keeps.
+        ratio: Width over height of the crop, in units of the frame's.
+        place: Where the crop lies between its extremes, from the top and from the left, in [0, 1).
+        flipped: Whether left and right are exchanged.
+        brightness: Factor of the pixels.
+        contrast: Factor of their distance from the clip's mean grey.
+        saturation: Factor of their distance from their own grey.
+        hue: Turns of the colour wheel.
+    """
+
+    area: float = 1.0
+    ratio: float = 1.0
+    place: tuple[float, float] = (0.0, 0.0)
+    flipped: bool = False
+    brightness: float = 1.0
+    contrast: float = 1.0
+    saturation: float = 1.0
+    hue: float = 0.0
+
+
+def draw_changes(config: AugmentConfig, rng: np.random.Generator) -> Changes:
+    """Draw the changes of one clip; a strength does not shift what is drawn for the others.
+
+    Factors are uniform around 1, as torchvision's ColorJitter has them. The crop is that of its
+    RandomResizedCrop, but its ratio is drawn among those that fit (our choice), not until one fits.
+
+    Args:
+        config: The strengths.
+        rng: Where chance comes from.
+    """
+    area, ratio, top, left, flip, *colours = rng.random(9).tolist()
+    area = config.crop_scale + area * (1 - config.crop_scale)
+    widest = min(math.log(CROP_RATIO), -math.log(area))
+    strengths = (config.brightness, config.contrast, config.saturation, config.hue)
+    brightness, contrast, saturation, hue = (
+        strength * (2 * drawn - 1) for strength, drawn in zip(strengths, colours, strict=True)
+    )
+    return Changes(
+        area=area,
+        ratio=math.exp(widest * (2 * ratio - 1)),
+        place=(top, left),
+        flipped=flip < config.flip,
+        brightness=1 + brightness,
+        contrast=1 + contrast,
+        saturation=1 + saturation,
+        hue=hue,
+    )
+
+
+class Augmenter:
+    """Changes and normalises training clips (section 4.1 names the kinds of changes).
+
+    Args:
+        config: The strengths; without any, clips are but normalised, bit for bit.
+        seed: Of all that is random.
+    """
+
+    def __init__(self, config: AugmentConfig, seed: int) -> None:
+        self._config = config
+        self._seed = seed
+
+    def __call__(self, epoch: int, clips: Tensor, indices: Tensor) -> Tensor:
+        """Give clips as the model reads them in this epoch, on the device that they are on.
+
+        On the CPU, a clip comes out the same bit for bit whatever else is in the batch.
+
+        Args:
+            epoch: From 0.
+            clips: (B, T, 3, H, W) uint8.
+            indices: (B,) places of the clips in their dataset.
+
+        Returns:
+            (B, T, 3, H, W) float32.
+        """
+        draws = [
+            draw_changes(self._config, np.random.default_rng([self._seed, epoch, index, STREAM]))
+            for index in indices.tolist()
+        ]
+        return normalise(change_clips(clips, draws))
+
+
+def change_clips(clips: Tensor, draws: list[Changes]) -> Tensor:
+    """Crop and flip each clip, and change its colours.
+
+    Each clip goes through sums of its own, no product of matrices over the batch, whose rounding
+    depends on who else is in it.
+
+    Args:
+        clips: (B, T, 3, H, W) uint8.
+        draws: Changes of each of the B clips.
+
+    Returns:
+        (B, T, 3, H, W) float32 in [0, 255].
+    """
+    height, width = clips.shape[-2:]
+    device = clips.device
+    bounds = [crop_bounds(drawn, height, width) for drawn in draws]
+    rows = _Neighbours.of([(top, bottom, False) for top, bottom, _, _ in bounds], height, device)
+    flips = [drawn.flipped for drawn in draws]
+    sides = [(left, right, flip) for (_, _, left, right), flip in zip(bounds, flips, strict=True)]
+    columns = _Neighbours.of(sides, width, device)
+    matrices = np.stack([colour_matrix(drawn) for drawn in draws])
+    colours = torch.from_numpy(matrices.astype(np.float32)).to(device)  # (B, 3, 4)
+    weights = torch.tensor(LUMA, device=device)
+    changed = torch.empty(clips.shape, device=device)
+    for index, clip in enumerate(clips):
+        # A sum of whole numbers is the same in whatever order they are added.
+        mean = (clip.sum(dim=(0, 2, 3)) * weights).sum() / (sum(LUMA) * clip[:, 0].numel())
+        part = rows.blend(columns.blend(clip, index, -1), index, -2)
+        _recolour(part, mean, colours[index], out=changed[index])
+    return changed
+
+
+def crop_bounds(drawn: Changes, height: int, width: int) -> tuple[int, int, int, int]:
+    """Give top, bottom, left and right of a crop in whole pixels, the second and last exclusive."""
+    rows = max(1, round(height * math.sqrt(drawn.area / drawn.ratio)))
+    columns = max(1, round(width * math.sqrt(drawn.area * drawn.ratio)))
+    top = int(drawn.place[0] * (height - rows + 1))
+    left = int(drawn.place[1] * (width - columns + 1))
+    return top, top + rows, left, left + columns
+
+
+@dataclass(frozen=True)
+class _Neighbours:
+    """The two pixels along one side that each new pixel of B clips lies between, (B, S) each."""
+
+    before: Tensor
+    after: Tensor
+    share: Tensor
+    """Of the latter, in [0, 1)."""
+
+    @classmethod
+    def of(
+        cls, stretches: list[tuple[int, int, bool]], side: int, device: torch.device
+    ) -> "_Neighbours":
+        """Spread stretches (first, end, reversed) of a side over the whole of it."""
+        first, end, turned = np.array(stretches).T[:, :, None]
+        places = first + (np.arange(side) + 0.5) * (end - first) / side - 0.5
+        places = np.where(turned, places[:, ::-1], places).clip(first, end - 1)
+        before = np.floor(places).astype(np.int64)
+        after = np.minimum(before + 1, end - 1)
+        share = (places - before).astype(np.float32)
+        return cls(*(torch.from_numpy(values).to(device) for values in (before, after, share)))
+
+    def blend(self, clip: Tensor, index: int, dim: int) -> Tensor:
+        """Interpolate the clip of this index in the batch along a dimension; float32."""
+        before = clip.index_select(dim, self.before[index]).float()
+        after = clip.index_select(dim, self.after[index]).float()
+        share = self.share[index]
+        return before.lerp_(after, share if dim == -1 else share[:, None])
+
+
+def colour_matrix(drawn: Changes) -> np.ndarray:
+    """Give the (3, 4) matrix of all changes of colour, over R, G, B and the clip's mean grey.
+
+    Saturation scales the chroma of YIQ and hue turns it, which keeps the luma, where torchvision
+    goes through HSV; contrast is around the mean of all frames, before the crop (our choices: one
+    matrix does it). These maps are linear, so their order does not matter, and the range of the
+    pixels is kept once, at the end.
+    """
+    angle = 2 * math.pi * drawn.hue
+    cosine, sine = drawn.saturation * math.cos(angle), drawn.saturation * math.sin(angle)
+    luma = np.array(LUMA) / sum(LUMA)
+    grey = np.outer(np.ones(3), luma)
+    turned = np.linalg.solve([luma, *CHROMA], [np.zeros(3), -CHROMA[1], CHROMA[0]])
+    colours = drawn.contrast * (grey + cosine * (np.eye(3) - grey) + sine * turned)
+    return drawn.brightness * np.column_stack([colours, np.full(3, 1 - drawn.contrast)])
+
+
+def _recolour(part: Tensor, mean: Tensor, colours: Tensor, out: Tensor) -> None:
+    """Apply a matrix of `colour_matrix` to what was cropped (T, 3, H, W) of a clip."""
+    red, green, blue, grey = colours[:, :, None, None].unbind(1)  # (3, 1, 1)
+    torch.mul(part[:, 0:1], red, out=out)
+    out.addcmul_(part[:, 1:2], green).addcmul_(part[:, 2:3], blue)
+    out.add_(grey * mean).clamp_(0, 255)
