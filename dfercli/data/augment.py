@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from dfercli.config import AugmentConfig
-from dfercli.data.transforms import normalise
+from dfercli.data.transforms import normalise, pixel_statistics
 
 STREAM = 1
 """Keeps these draws apart from those of the frames, which have seed, epoch and index too."""
@@ -111,21 +111,22 @@ class Augmenter:
             draw_changes(self._config, np.random.default_rng([self._seed, epoch, index, STREAM]))
             for index in indices.tolist()
         ]
-        return normalise(change_clips(clips, draws))
+        return change_clips(clips, draws)
 
 
 def change_clips(clips: Tensor, draws: list[Changes]) -> Tensor:
-    """Crop and flip each clip, and change its colours.
+    """Crop, flip, recolour and normalise each clip.
 
-    Each clip goes through sums of its own, no product of matrices over the batch, whose rounding
-    depends on who else is in it.
+    Constants of all clips are sent to the device at once; the pixels go through one clip at a time.
+    That keeps them in a CPU's cache, and free of products of matrices over the batch, whose
+    rounding depends on what else is in it.
 
     Args:
         clips: (B, T, 3, H, W) uint8.
         draws: Changes of each of the B clips.
 
     Returns:
-        (B, T, 3, H, W) float32 in [0, 255].
+        (B, T, 3, H, W) float32, as the model reads them.
     """
     height, width = clips.shape[-2:]
     device = clips.device
@@ -136,13 +137,13 @@ def change_clips(clips: Tensor, draws: list[Changes]) -> Tensor:
     columns = _Neighbours.of(sides, width, device)
     matrices = np.stack([colour_matrix(drawn) for drawn in draws])
     colours = torch.from_numpy(matrices.astype(np.float32)).to(device)  # (B, 3, 4)
-    weights = torch.tensor(LUMA, device=device)
+    weights, statistics = torch.tensor(LUMA, device=device), pixel_statistics(device)
     changed = torch.empty(clips.shape, device=device)
     for index, clip in enumerate(clips):
         # A sum of whole numbers is the same in whatever order they are added.
         mean = (clip.sum(dim=(0, 2, 3)) * weights).sum() / (sum(LUMA) * clip[:, 0].numel())
-        part = rows.blend(columns.blend(clip, index, -1), index, -2)
-        _recolour(part, mean, colours[index], out=changed[index])
+        part = columns.blend(rows.blend(clip, index, -2), index, -1)
+        changed[index] = normalise(_recolour(part, mean, colours[index]), statistics)
     return changed
 
 
@@ -179,10 +180,13 @@ class _Neighbours:
 
     def blend(self, clip: Tensor, index: int, dim: int) -> Tensor:
         """Interpolate the clip of this index in the batch along a dimension; float32."""
-        before = clip.index_select(dim, self.before[index]).float()
-        after = clip.index_select(dim, self.after[index]).float()
-        share = self.share[index]
-        return before.lerp_(after, share if dim == -1 else share[:, None])
+        before, after, share = self.before[index], self.after[index], self.share[index]
+        if dim == -2:
+            pairs = clip.index_select(dim, before), clip.index_select(dim, after)
+            return pairs[0].float().lerp_(pairs[1].float(), share[:, None])
+        shape = (*clip.shape[:-1], len(share))  # along the last, gathering is the faster way
+        pairs = clip.gather(dim, before.expand(shape)), clip.gather(dim, after.expand(shape))
+        return pairs[0].float().lerp_(pairs[1].float(), share)
 
 
 def colour_matrix(drawn: Changes) -> np.ndarray:
@@ -202,9 +206,9 @@ def colour_matrix(drawn: Changes) -> np.ndarray:
     return drawn.brightness * np.column_stack([colours, np.full(3, 1 - drawn.contrast)])
 
 
-def _recolour(part: Tensor, mean: Tensor, colours: Tensor, out: Tensor) -> None:
-    """Apply a matrix of `colour_matrix` to what was cropped (T, 3, H, W) of a clip."""
+def _recolour(clip: Tensor, mean: Tensor, colours: Tensor) -> Tensor:
+    """Apply a matrix of `colour_matrix` to a clip (T, 3, H, W), given the mean grey."""
     red, green, blue, grey = colours[:, :, None, None].unbind(1)  # (3, 1, 1)
-    torch.mul(part[:, 0:1], red, out=out)
-    out.addcmul_(part[:, 1:2], green).addcmul_(part[:, 2:3], blue)
-    out.add_(grey * mean).clamp_(0, 255)
+    changed = clip[:, 0:1] * red
+    changed.addcmul_(clip[:, 1:2], green).addcmul_(clip[:, 2:3], blue)
+    return changed.add_(grey * mean).clamp_(0, 255)

@@ -31,8 +31,18 @@ def fit_frame(image_rgb: np.ndarray, size: int) -> np.ndarray:
     return np.stack(cv2.split(image_rgb))
 
 
-def normalise(clips: Tensor) -> Tensor:
-    """Bring pixels (..., 3, H, W) in [0, 255] to the range that CLIP was trained on, as float32."""
-    mean = torch.tensor(CLIP_MEAN, device=clips.device).view(3, 1, 1)
-    std = torch.tensor(CLIP_STD, device=clips.device).view(3, 1, 1)
+def pixel_statistics(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Give mean and standard deviation of the pixels that CLIP was trained on, (3, 1, 1) each."""
+    mean, std = torch.tensor([CLIP_MEAN, CLIP_STD], device=device)[:, :, None, None]
+    return mean, std
+
+
+def normalise(clips: Tensor, statistics: tuple[Tensor, Tensor] | None = None) -> Tensor:
+    """Bring pixels (..., 3, H, W) in [0, 255] to the range that CLIP was trained on, as float32.
+
+    Args:
+        clips: Of any type.
+        statistics: Of `pixel_statistics`, where they are at hand on the clips' device.
+    """
+    mean, std = statistics or pixel_statistics(clips.device)
     return (clips / 255).sub_(mean).div_(std)
