@@ -13,6 +13,7 @@ import platform
 import subprocess
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from datetime import date
 from importlib.metadata import version
@@ -100,7 +101,7 @@ def make_manifest(root: Path, num_clips: int, num_frames: int) -> Manifest:
     table = {"clip_id": names, "path": names, "n_frames": num_frames, "label": "happiness"}
     rows = pd.DataFrame(table | {"test_fold": 0})
     rows.loc[0, "test_fold"] = 1
-    return Manifest("made", rows, ("happiness", "anger"), None, str(root))
+    return Manifest("textures", rows, ("happiness", "anger"), None, str(root))
 
 
 class Bench:
@@ -161,14 +162,15 @@ class Bench:
             spent.append((time.perf_counter() - started) / len(clips))
         return 1 / float(np.median(spent[1:]))
 
-    def watch_memory(self, kind: str, workers: int, epochs: int) -> list[int]:
-        """Give the peak memory in MB of each epoch, of this process and its workers together.
+    def watch_memory(self, kind: str, workers: int, epochs: int) -> dict[str, list[int]]:
+        """Give the memory in MB of each epoch, of this process and its workers together.
 
-        What the workers share with it counts as often as there are processes; changes of the batch
-        are made too.
+        `private` is what they hold alone, at the epoch's end. `peak` is the most that each held in
+        it: the batches on their way from one to the other count in both, as many as there happened
+        to be. Changes of the batch are made too.
         """
         loader, sampler = self.build(kind, workers)
-        peaks = []
+        memory: dict[str, list[int]] = {"private": [], "peak": []}
         for epoch in range(epochs + 1):
             if sampler is not None:
                 sampler.epoch = epoch
@@ -179,14 +181,16 @@ class Bench:
             for batch in loader:
                 if sampler is not None:
                     self.augmenter(epoch, batch[0], batch[2])
-            peaks.append(sum(map(peak_mb, processes)))
-        return peaks[1:]  # the workers are started in the first
+            if epoch:  # the workers were started in the first
+                memory["private"].append(sum(read_mb(each, "RssAnon") for each in processes))
+                memory["peak"].append(sum(read_mb(each, "VmHWM") for each in processes))
+        return memory
 
 
-def peak_mb(process: int) -> int:
-    """Read the most memory that a process held since its mark was reset (Linux only)."""
+def read_mb(process: int, name: str) -> int:
+    """Read how much memory a process holds, or held since its mark was reset (Linux only)."""
     lines = Path(f"/proc/{process}/status").read_text().splitlines()
-    (kilobytes,) = (line.split()[1] for line in lines if line.startswith("VmHWM"))
+    (kilobytes,) = (line.split()[1] for line in lines if line.startswith(f"{name}:"))
     return int(kilobytes) // 1024
 
 
@@ -227,9 +231,12 @@ def measure(bench: Bench, repeats: int, epochs: int) -> dict[str, Any]:
         both = 1 / (1 / speeds[1][kind] + 1 / changes["cpu"])
         on_one_core[kind] = both / speeds[1]["reference"]
         print(f"{kind}, with the changes on the same core: {on_one_core[kind]:.1f}x the reference")
-    memory = {kind: bench.watch_memory(kind, 2, epochs) for kind in KINDS}
-    for kind, peaks in memory.items():
-        print(f"{kind}: peak MB of {epochs} epochs, 2 workers: {', '.join(map(str, peaks))}")
+    memory = {}
+    for kind in KINDS:
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as fresh:
+            memory[kind] = fresh.submit(bench.watch_memory, kind, 2, epochs).result()
+        for name, values in memory[kind].items():
+            print(f"{kind}: {name} MB by epoch, 2 workers: {', '.join(map(str, values))}")
     return {
         "clips_per_s": speeds,
         "ratio_to_reference": {
@@ -238,7 +245,7 @@ def measure(bench: Bench, repeats: int, epochs: int) -> dict[str, Any]:
         },
         "changes_clips_per_s": changes,
         "ratio_with_changes_on_the_same_core": on_one_core,
-        "peak_mb_by_epoch": memory,
+        "mb_by_epoch": memory,
     }
 
 
@@ -250,7 +257,7 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=96)
     parser.add_argument("--frames", type=int, default=24, help="a clip")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--epochs", type=int, default=6, help="of watching the memory")
+    parser.add_argument("--epochs", type=int, default=8, help="of watching the memory")
     parser.add_argument("--machine", default=f"{platform.machine()}-{os.cpu_count()}cpu")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:

@@ -1,7 +1,7 @@
 """Random changes of training clips: on the whole batch, and on its device.
 
 A clip's changes are drawn by a generator of its own, of the seed, the epoch and the clip's place
-in the manifest. So they are the same whatever batch the clip is in, however many workers and
+in its dataset. So they are the same whatever batch the clip is in, however many workers and
 devices there are, and after a restart.
 """
 
@@ -131,10 +131,10 @@ def change_clips(clips: Tensor, draws: list[Changes]) -> Tensor:
     height, width = clips.shape[-2:]
     device = clips.device
     bounds = [crop_bounds(drawn, height, width) for drawn in draws]
-    rows = _Neighbours.of([(top, bottom, False) for top, bottom, _, _ in bounds], height, device)
-    flips = [drawn.flipped for drawn in draws]
-    sides = [(left, right, flip) for (_, _, left, right), flip in zip(bounds, flips, strict=True)]
-    columns = _Neighbours.of(sides, width, device)
+    upright = [(top, bottom, False) for top, bottom, _, _ in bounds]
+    across = [(*each[2:], drawn.flipped) for each, drawn in zip(bounds, draws, strict=True)]
+    rows = _Neighbours.of(upright, height, device)
+    columns = _Neighbours.of(across, width, device)
     matrices = np.stack([colour_matrix(drawn) for drawn in draws])
     colours = torch.from_numpy(matrices.astype(np.float32)).to(device)  # (B, 3, 4)
     weights, statistics = torch.tensor(LUMA, device=device), pixel_statistics(device)

@@ -1,7 +1,7 @@
 """Clips of T frames, for PyTorch.
 
 Which frames a training clip is made of follows from the seed, the epoch and the clip's place in
-the manifest. So it is the same however many workers and devices there are, and after a restart.
+its dataset. So it is the same however many workers and devices there are, and after a restart.
 """
 
 from pathlib import Path

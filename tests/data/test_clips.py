@@ -16,6 +16,7 @@ from dfercli.data.clips import (
 )
 from dfercli.data.frames import FrameFolders
 from dfercli.data.manifest import Manifest
+from dfercli.data.transforms import fit_frame
 from dfercli.errors import DataError, VideoError
 from dfercli.images import write_image
 
@@ -83,6 +84,15 @@ def test_a_test_view_shows_exactly_the_expected_frames(make_dataset):
         assert (clip[:, 2] == 200).all()
         assert given == index
         assert CLASS_NAMES[label] == ["anger", "fear", "joy", "joy", "anger"][index]
+
+
+def test_frames_of_a_view_are_fitted_each_by_itself(make_dataset, tmp_path):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (8, 24, 24, 3), dtype=np.uint8)
+    for number, image_rgb in enumerate(images, start=1):
+        write_image(tmp_path / "clip 1" / f"{number}.png", image_rgb)
+    expected = np.stack([fit_frame(image_rgb, SIZE) for image_rgb in images])
+    assert (make_dataset()[1][0].numpy() == expected).all()
 
 
 def test_a_training_view_draws_from_each_segment_and_anew_every_epoch(make_dataset):
