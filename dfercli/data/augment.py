@@ -117,9 +117,9 @@ class Augmenter:
 def change_clips(clips: Tensor, draws: list[Changes]) -> Tensor:
     """Crop, flip, recolour and normalise each clip.
 
-    Constants of all clips are sent to the device at once; the pixels go through one clip at a time.
-    That keeps them in a CPU's cache, and free of products of matrices over the batch, whose
-    rounding depends on what else is in it.
+    Constants of all clips are sent to the device at once; the pixels go through one clip at a time,
+    in memory that is taken once. That keeps them in a CPU's cache, and free of products of matrices
+    over the batch, whose rounding depends on what else is in it.
 
     Args:
         clips: (B, T, 3, H, W) uint8.
@@ -139,12 +139,21 @@ def change_clips(clips: Tensor, draws: list[Changes]) -> Tensor:
     colours = torch.from_numpy(matrices.astype(np.float32)).to(device)  # (B, 3, 4)
     weights, statistics = torch.tensor(LUMA, device=device), pixel_statistics(device)
     changed = torch.empty(clips.shape, device=device)
+    whole, part, other = torch.empty(3, *clips.shape[1:], device=device)
     for index, clip in enumerate(clips):
-        # A sum of whole numbers is the same in whatever order they are added.
-        mean = (clip.sum(dim=(0, 2, 3)) * weights).sum() / (sum(LUMA) * clip[:, 0].numel())
-        part = columns.blend(rows.blend(clip, index, -2), index, -1)
-        changed[index] = normalise(_recolour(part, mean, colours[index]), statistics)
+        whole.copy_(clip)
+        mean = _mean_grey(whole, weights)
+        rows.blend(whole, index, -2, out=part, other=other)
+        columns.blend(part, index, -1, out=whole, other=other)
+        _recolour(whole, mean, colours[index], out=changed[index])
+        normalise(changed[index], statistics, out=changed[index])
     return changed
+
+
+def _mean_grey(clip: Tensor, weights: Tensor) -> Tensor:
+    """Give the mean over all frames; sums of whole numbers do not depend on their order."""
+    sums = clip.sum(dim=-1).long().sum(dim=(0, 2))  # a row's sum is exact in float32 too
+    return (sums * weights).sum() / (sum(LUMA) * clip[:, 0].numel())
 
 
 def crop_bounds(drawn: Changes, height: int, width: int) -> tuple[int, int, int, int]:
@@ -178,15 +187,17 @@ class _Neighbours:
         share = (places - before).astype(np.float32)
         return cls(*(torch.from_numpy(values).to(device) for values in (before, after, share)))
 
-    def blend(self, clip: Tensor, index: int, dim: int) -> Tensor:
-        """Interpolate the clip of this index in the batch along a dimension; float32."""
+    def blend(self, clip: Tensor, index: int, dim: int, out: Tensor, other: Tensor) -> None:
+        """Interpolate the clip of this index along a dimension, into `out`; `other` is lost."""
         before, after, share = self.before[index], self.after[index], self.share[index]
         if dim == -2:
-            pairs = clip.index_select(dim, before), clip.index_select(dim, after)
-            return pairs[0].float().lerp_(pairs[1].float(), share[:, None])
-        shape = (*clip.shape[:-1], len(share))  # along the last, gathering is the faster way
-        pairs = clip.gather(dim, before.expand(shape)), clip.gather(dim, after.expand(shape))
-        return pairs[0].float().lerp_(pairs[1].float(), share)
+            torch.index_select(clip, dim, before, out=out)
+            torch.index_select(clip, dim, after, out=other)
+            out.lerp_(other, share[:, None])
+        else:  # along the last one, gathering is the faster way
+            torch.gather(clip, dim, before.expand(clip.shape), out=out)
+            torch.gather(clip, dim, after.expand(clip.shape), out=other)
+            out.lerp_(other, share)
 
 
 def colour_matrix(drawn: Changes) -> np.ndarray:
@@ -206,9 +217,9 @@ def colour_matrix(drawn: Changes) -> np.ndarray:
     return drawn.brightness * np.column_stack([colours, np.full(3, 1 - drawn.contrast)])
 
 
-def _recolour(clip: Tensor, mean: Tensor, colours: Tensor) -> Tensor:
+def _recolour(clip: Tensor, mean: Tensor, colours: Tensor, out: Tensor) -> None:
     """Apply a matrix of `colour_matrix` to a clip (T, 3, H, W), given the mean grey."""
     red, green, blue, grey = colours[:, :, None, None].unbind(1)  # (3, 1, 1)
-    changed = clip[:, 0:1] * red
-    changed.addcmul_(clip[:, 1:2], green).addcmul_(clip[:, 2:3], blue)
-    return changed.add_(grey * mean).clamp_(0, 255)
+    torch.mul(clip[:, 0:1], red, out=out)
+    out.addcmul_(clip[:, 1:2], green).addcmul_(clip[:, 2:3], blue)
+    out.add_(grey * mean).clamp_(0, 255)

@@ -37,12 +37,15 @@ def pixel_statistics(device: torch.device) -> tuple[Tensor, Tensor]:
     return mean, std
 
 
-def normalise(clips: Tensor, statistics: tuple[Tensor, Tensor] | None = None) -> Tensor:
+def normalise(
+    clips: Tensor, statistics: tuple[Tensor, Tensor] | None = None, out: Tensor | None = None
+) -> Tensor:
     """Bring pixels (..., 3, H, W) in [0, 255] to the range that CLIP was trained on, as float32.
 
     Args:
         clips: Of any type.
         statistics: Of `pixel_statistics`, where they are at hand on the clips' device.
+        out: Where to write; the clips themselves where they may be lost.
     """
     mean, std = statistics or pixel_statistics(clips.device)
-    return (clips / 255).sub_(mean).div_(std)
+    return torch.div(clips, 255, out=out).sub_(mean).div_(std)
