@@ -93,6 +93,7 @@ class Augmenter:
     def __init__(self, config: AugmentConfig, seed: int) -> None:
         self._config = config
         self._seed = seed
+        self._stages = torch.empty(0)  # kept from batch to batch: a heap would be torn by it
 
     def __call__(self, epoch: int, clips: Tensor, indices: Tensor) -> Tensor:
         """Give clips as the model reads them in this epoch, on the device that they are on.
@@ -111,19 +112,23 @@ class Augmenter:
             draw_changes(self._config, np.random.default_rng([self._seed, epoch, index, STREAM]))
             for index in indices.tolist()
         ]
-        return change_clips(clips, draws)
+        shape = (3, *clips.shape[1:])
+        if self._stages.shape != shape or self._stages.device != clips.device:
+            self._stages = torch.empty(shape, device=clips.device)
+        return change_clips(clips, draws, self._stages)
 
 
-def change_clips(clips: Tensor, draws: list[Changes]) -> Tensor:
+def change_clips(clips: Tensor, draws: list[Changes], stages: Tensor) -> Tensor:
     """Crop, flip, recolour and normalise each clip.
 
     Constants of all clips are sent to the device at once; the pixels go through one clip at a time,
-    in memory that is taken once. That keeps them in a CPU's cache, and free of products of matrices
+    in memory that is there. That keeps them in a CPU's cache, and free of products of matrices
     over the batch, whose rounding depends on what else is in it.
 
     Args:
         clips: (B, T, 3, H, W) uint8.
         draws: Changes of each of the B clips.
+        stages: (3, T, 3, H, W) float32, overwritten: a clip on its way.
 
     Returns:
         (B, T, 3, H, W) float32, as the model reads them.
@@ -139,7 +144,7 @@ def change_clips(clips: Tensor, draws: list[Changes]) -> Tensor:
     colours = torch.from_numpy(matrices.astype(np.float32)).to(device)  # (B, 3, 4)
     weights, statistics = torch.tensor(LUMA, device=device), pixel_statistics(device)
     changed = torch.empty(clips.shape, device=device)
-    whole, part, other = torch.empty(3, *clips.shape[1:], device=device)
+    whole, part, other = stages
     for index, clip in enumerate(clips):
         whole.copy_(clip)
         mean = _mean_grey(whole, weights)

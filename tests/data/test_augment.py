@@ -40,7 +40,8 @@ def _draws(config, count=NUM_DRAWS):
 def _change(clips, **changes):
     """Clips that were changed, before they are normalised: to about 1e-5 of a grey level."""
     mean, std = pixel_statistics(clips.device)
-    return (change_clips(clips, [Changes(**changes)] * len(clips)) * std + mean) * 255
+    stages = torch.empty(3, *clips.shape[1:])
+    return (change_clips(clips, [Changes(**changes)] * len(clips), stages) * std + mean) * 255
 
 
 def _assert_close(ours, expected, atol=1e-4):
@@ -82,6 +83,15 @@ def test_a_clip_comes_out_the_same_whatever_batch_it_is_in(clips, config, thread
         assert torch.equal(turned.flip(0), together)
     finally:
         torch.set_num_threads(before)
+
+
+def test_one_augmenter_takes_batches_of_any_shape(clips):
+    augmenter, small = Augmenter(AugmentConfig(), 0), clips[:, :2, :, :30, :30]
+    first = augmenter(0, clips, torch.arange(4))
+    kept = first.clone()
+    assert augmenter(0, small, torch.arange(4)).shape == small.shape
+    assert torch.equal(augmenter(0, clips, torch.arange(4)), kept)
+    assert torch.equal(first, kept)  # what was given out is not written over
 
 
 def test_changes_follow_from_seed_epoch_and_index_alone(clips):
