@@ -1,5 +1,6 @@
 """The recipe step by step: optimizer, learning rate, accumulation, and the loss of an epoch."""
 
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -8,6 +9,7 @@ from accelerate import Accelerator
 from torch import nn
 
 from dfercli.config import TrainConfig
+from dfercli.data.augment import Augmenter
 from dfercli.engine import train
 from dfercli.engine.checkpoint import load_checkpoint
 from dfercli.engine.train import (
@@ -126,11 +128,12 @@ def test_each_epoch_has_every_clip_once_in_another_order_and_another_view(
 ):
     orders, views = [], []
 
-    def look(prepared, model, loader, *others):
+    def look(prepared, model, loader, augment, *others):
         batches = list(loader)
         indices = torch.cat([index for _, _, index in batches])
         orders.append(tuple(indices.tolist()))
-        views.append(torch.cat([clips for clips, _, _ in batches])[indices.argsort()])
+        changed = [augment(clips, index) for clips, _, index in batches]
+        views.append(torch.cat(changed)[indices.argsort()])
         return 1.0
 
     monkeypatch.setattr(train, "train_epoch", look)
@@ -157,5 +160,6 @@ def test_the_temperature_stays_in_its_bounds(make_run, class_names):
     scheduler = build_scheduler(optimizer, config.train, 1)
     clips = torch.randint(0, 256, (3, 4, 3, 32, 32), dtype=torch.uint8)
     loader = [(clips, torch.arange(3), torch.arange(3))]
-    train_epoch(model, model, loader, optimizer, scheduler, Accelerator())
+    augment = partial(Augmenter(config.augment, config.seed), 0)
+    train_epoch(model, model, loader, augment, optimizer, scheduler, Accelerator())
     assert model.logit_scale.item() == pytest.approx(MAX_LOGIT_SCALE)
