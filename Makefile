@@ -60,8 +60,9 @@ fix: $(READY) ## Mend what can be mended automatically
 docs: $(READY) ## Write docs/commands.md anew from the commands' own help
 	$(BIN)/python docs/write_commands.py
 
-bench: demo-data ## Time cropping, manifests and the doctor on this machine
+bench: demo-data ## Time cropping, loading, manifests and the doctor on this machine
 	$(BIN)/python benchmarks/crop.py $(BENCH_VIDEO)
+	$(BIN)/python benchmarks/loader.py
 	$(BIN)/python benchmarks/manifest.py
 	$(BIN)/python benchmarks/doctor.py
 

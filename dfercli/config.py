@@ -94,12 +94,15 @@ class DataConfig:
         manifest: Path of the manifest's CSV.
         root: Folder that the manifest's paths are relative to.
         workers: Processes that load clips; 0 loads in the main process.
+        cache: Folder of decoded frames, which are kept there and read from there; None decodes
+            the images each time.
     """
 
     dataset: str
     manifest: str
     root: str
     workers: int = 2
+    cache: str | None = None
 
     def __post_init__(self) -> None:
         require_at_least("workers", self.workers, 0)

@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 
 from dfercli.data.sampling import sample_test
-from dfercli.data.transforms import build_test_transform, normalise
+from dfercli.data.transforms import fit_frame, normalise
 from dfercli.engine.checkpoint import load_checkpoint
 from dfercli.errors import CheckpointError, ConfigError
 from dfercli.faces import load_detector
@@ -123,7 +123,6 @@ class Predictor:
         self._detector = detector
         self._crop_size = crop_size
         self._device = next(model.parameters()).device
-        self._resize = build_test_transform(model.backbone.image_size)
 
     @classmethod
     def from_checkpoint(cls, where: str | Path, detector: str | None = None) -> "Predictor":
@@ -208,9 +207,10 @@ class Predictor:
     def _name_expression(self, crops: list[FaceCrop]) -> np.ndarray:
         """Give the probabilities (K,) of a clip sampled from a window's crops."""
         chosen = sample_test(len(crops), self._model.config.num_frames)
-        images = np.stack([crops[index].image_rgb for index in chosen])
-        clip = self._resize(torch.from_numpy(images).permute(0, 3, 1, 2).to(self._device))
-        logits = self._model(normalise(clip).unsqueeze(0))
+        size = self._model.backbone.image_size
+        frames = np.stack([fit_frame(crops[index].image_rgb, size) for index in chosen])
+        clips = torch.from_numpy(frames).to(self._device).unsqueeze(0)
+        logits = self._model(normalise(clips))
         probs: np.ndarray = logits[0].softmax(dim=-1).cpu().numpy()
         return probs
 

@@ -1,4 +1,4 @@
-"""Images: what is written comes back, and a file that is not whole is told from one that is."""
+"""Images: what is written comes back, what is not whole is told from what is, and their order."""
 
 import struct
 import zlib
@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from dfercli.errors import DataError, VideoError
-from dfercli.images import find_fault, image_size, read_image, write_image
+from dfercli.images import find_fault, image_size, list_frames, read_image, write_image
 
 LOSS = 6
 """Grey levels that JPEG may be off by on a plain image."""
@@ -168,3 +168,50 @@ def test_an_image_that_cannot_be_written_says_why(tmp_path, name, message):
         write_image(tmp_path / name, np.zeros((4, 4, 3), dtype=np.uint8))
     assert str(caught.value).startswith(f"cannot write {tmp_path / name}")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["1.jpg", "2.jpg", "10.jpg", "100.jpg"],
+        ["img_9.png", "img_10.png", "img_11.png"],
+        ["0001_0002.jpg", "0001_0010.jpg", "0001_0100.jpg"],
+        ["clip2_frame1.jpg", "clip1_frame2.jpg", "clip1_frame12.bmp"],
+        ["000001.JPG", "000002.Jpeg", "000003.PNG"],
+        ["1.webp", "2.tif", "3.TIFF"],
+        ["cover.jpg", "frame 0.jpg", "frame 1.jpg"],  # no number comes first
+        ["a_1.jpg", "b_1.jpg", "a_2.jpg"],  # equal numbers: by name
+        ["take 2 (1).jpg", "take 1 (3).jpg"],
+    ],
+)
+def test_frames_are_in_the_order_of_their_last_number(tmp_path, names):
+    for name in sorted(names, reverse=True):
+        (tmp_path / name).write_bytes(b"")
+    assert [path.name for path in list_frames(tmp_path)] == names
+
+
+def test_what_is_no_frame_is_ignored(tmp_path):
+    for name in (
+        "2.jpg",
+        "10.jpg",
+        "._2.jpg",
+        ".3.jpg",
+        "Thumbs.db",
+        "4.txt",
+        "5",
+        "6.mp4",
+        "7.jpg~",
+    ):
+        (tmp_path / name).write_bytes(b"")
+    assert list_frames(tmp_path) == [tmp_path / "2.jpg", tmp_path / "10.jpg"]
+
+
+@pytest.mark.parametrize("content", [None, "", "Thumbs.db", "._1.jpg"])
+def test_a_folder_without_frames_is_named(tmp_path, content):
+    folder = tmp_path / "clip"
+    if content is not None:
+        folder.mkdir()
+        (folder / (content or "notes")).write_bytes(b"")
+    with pytest.raises(DataError) as caught:
+        list_frames(folder)
+    assert str(caught.value) == f"no frames in {folder}; run `dfer preprocess` again"

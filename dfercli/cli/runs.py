@@ -64,6 +64,8 @@ def evaluate(
     manifests: opt.Manifests = opt.MANIFESTS,
     runs: opt.Runs = opt.RUNS,
     workers: opt.Workers = DataConfig.workers,
+    cache: opt.Cache = False,
+    cache_dir: opt.CacheDir = None,
     allow_other_crop: Annotated[
         bool, typer.Option("--allow-other-crop", help="Test on faces that were cropped otherwise.")
     ] = False,
@@ -76,7 +78,8 @@ def evaluate(
     from dfercli.engine.evaluate import evaluate_checkpoint, read_results
 
     if checkpoint is not None:
-        data = opt.find_data(dataset, root, manifests, workers)
+        decoded = opt.find_cache(cache, cache_dir)
+        data = opt.find_data(dataset, root, manifests, workers, decoded)
         results = evaluate_checkpoint(checkpoint, data, chosen, allow_other_crop)
     else:
         results = read_results(runs, dataset, variant, chosen)

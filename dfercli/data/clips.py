@@ -1,7 +1,7 @@
-"""Clips from folders of frames, for PyTorch.
+"""Clips of T frames, for PyTorch.
 
-Everything random about a training clip follows from the seed, the epoch and the clip's place in
-the manifest. So it is the same however many workers and devices there are, and after a restart.
+Which frames a training clip is made of follows from the seed, the epoch and the clip's place in
+its dataset. So it is the same however many workers and devices there are, and after a restart.
 """
 
 from pathlib import Path
@@ -12,92 +12,77 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from dfercli.config import AugmentConfig, RunConfig
+from dfercli.config import RunConfig
+from dfercli.data.cache import open_cache
+from dfercli.data.frames import FrameFolders, FrameSource, list_clip
 from dfercli.data.manifest import Manifest, Split
 from dfercli.data.sampling import sample_test, sample_train
-from dfercli.data.transforms import build_test_transform, build_train_transform
 from dfercli.errors import DataError
-from dfercli.images import list_frames, read_image
 
 
 class ClipDataset(Dataset[tuple[Tensor, int, int]]):
     """One side of a fold.
 
     An int as key gives the test view of a clip; a pair (epoch, index) its training view in that
-    epoch. A sampler of `batches.py` gives such pairs.
+    epoch, before `augment.py` changes it. A sampler of `batches.py` gives such pairs.
 
     Args:
         rows: Of the manifest.
-        root: Folder that the rows' paths are relative to.
         class_names: K classes; a label is the place in them.
+        source: Where the frames come from.
         num_frames: T.
-        size: Side of the frames that the model reads, in pixels.
-        augment: Strengths of the augmentation.
         seed: Of all that is random.
     """
 
     def __init__(
         self,
         rows: pd.DataFrame,
-        root: Path,
         class_names: tuple[str, ...],
+        source: FrameSource,
         num_frames: int,
-        size: int,
-        augment: AugmentConfig,
         seed: int,
     ) -> None:
         self.clip_ids = list(rows["clip_id"])
         self.labels = [class_names.index(name) for name in rows["label"]]
-        self._folders = [root / path for path in rows["path"]]
+        self._paths = [str(path) for path in rows["path"]]
+        self._source = source
         self._num_frames = num_frames
         self._seed = seed
-        self._train_transform = build_train_transform(augment, size)
-        self._test_transform = build_test_transform(size)
 
     def __len__(self) -> int:
         return len(self.clip_ids)
 
     def __getitem__(self, key: int | tuple[int, int]) -> tuple[Tensor, int, int]:
         """Give a clip (T, 3, size, size) uint8, its label and its index."""
-        if isinstance(key, tuple):
-            epoch, index = key
-            return self._train_view(epoch, index), self.labels[index], index
-        return self._test_view(key), self.labels[key], key
+        epoch, index = key if isinstance(key, tuple) else (None, key)
 
-    def _train_view(self, epoch: int, index: int) -> Tensor:
-        rng = np.random.default_rng([self._seed, epoch, index])
-        paths = list_frames(self._folders[index])
-        clip = _read_clip(paths, sample_train(len(paths), self._num_frames, rng))
-        with torch.random.fork_rng(devices=[]):  # the transforms draw from torch's own generator
-            torch.manual_seed(int(rng.integers(2**62)))
-            changed: Tensor = self._train_transform(clip)
-        return changed
+        def sample(num_available: int) -> np.ndarray:
+            if epoch is None:
+                return sample_test(num_available, self._num_frames)
+            rng = np.random.default_rng([self._seed, epoch, index])
+            return sample_train(num_available, self._num_frames, rng)
 
-    def _test_view(self, index: int) -> Tensor:
-        paths = list_frames(self._folders[index])
-        clip = _read_clip(paths, sample_test(len(paths), self._num_frames))
-        resized: Tensor = self._test_transform(clip)
-        return resized
-
-
-def _read_clip(paths: list[Path], indices: np.ndarray) -> Tensor:
-    """Read frames as (T, 3, H, W) uint8; repeated ones are decoded once."""
-    images = {index: read_image(paths[index]) for index in set(indices.tolist())}
-    if len({image.shape for image in images.values()}) > 1:
-        raise DataError(f"frames of several sizes in {paths[0].parent}; make them all of one")
-    stacked = np.stack([images[index] for index in indices.tolist()])
-    return torch.from_numpy(stacked).permute(0, 3, 1, 2).contiguous()
+        frames = self._source.read_frames(self._paths[index], sample)
+        return torch.from_numpy(frames), self.labels[index], index
 
 
 def build_dataset(manifest: Manifest, split: Split, run: RunConfig, size: int) -> ClipDataset:
     """Give one side of a run's fold, for frames of `size` pixels.
 
+    Where the run names a folder of caches, all frames are decoded into it first, unless they are
+    there.
+
     Raises:
-        DataError: The manifest has no such fold.
+        DataError: The manifest has no such fold, or the cache cannot be made.
+        VideoError: A frame cannot be read into the cache.
     """
     rows, root = manifest.select(run.fold, split), Path(run.data.root)
-    num_frames = run.model.num_frames
-    return ClipDataset(rows, root, manifest.class_names, num_frames, size, run.augment, run.seed)
+    source: FrameSource = (
+        FrameFolders(root, size)
+        if run.data.cache is None
+        else open_cache(manifest, root, size, Path(run.data.cache))
+    )
+    return ClipDataset(rows, manifest.class_names, source, run.model.num_frames, run.seed)
 
 
 def check_frames(manifest: Manifest, root: Path) -> None:
@@ -112,9 +97,4 @@ def check_frames(manifest: Manifest, root: Path) -> None:
         folder = root / str(row.path)
         if not folder.is_dir():
             raise DataError(f"no folder {folder}; is {root} the data's root? else preprocess again")
-        found = len(list_frames(folder))
-        if found != row.n_frames:
-            raise DataError(
-                f"{folder} has {found} frames, the manifest says {row.n_frames}; "
-                f"run `dfer preprocess` again"
-            )
+        list_clip(folder, int(str(row.n_frames)))

@@ -1,38 +1,51 @@
-"""What happens to a clip's pixels. One draw a clip: all its frames are changed alike."""
+"""What happens to the pixels of every clip, in training, in tests and in prediction alike."""
 
+import cv2
+import numpy as np
 import torch
 from torch import Tensor
-from torchvision.transforms import v2
 
-from dfercli.config import CLIP_MEAN, CLIP_STD, AugmentConfig
-
-CROP_RATIO = (0.9, 1.1)
-"""Width over height of a random crop (our choice: more would change the face's proportions)."""
+from dfercli.config import CLIP_MEAN, CLIP_STD
 
 
-def build_train_transform(config: AugmentConfig, size: int) -> v2.Transform:
-    """Random crop, colour jitter and flip (section 4.1) for (T, 3, H, W) uint8 clips.
+def fit_frame(image_rgb: np.ndarray, size: int) -> np.ndarray:
+    """Resize a frame to the square that the model reads, and nothing else.
+
+    Shrinking averages over all pixels that a new one covers; enlarging is bilinear. A frame of the
+    right size stays as it is.
 
     Args:
-        config: The strengths.
-        size: Side of the frames that come out, in pixels.
+        image_rgb: (H, W, 3) uint8.
+        size: Side of the square, in pixels.
+
+    Returns:
+        (3, size, size) uint8.
     """
-    return v2.Compose(
-        [
-            v2.RandomResizedCrop(size, (config.crop_scale, 1.0), CROP_RATIO, antialias=True),
-            v2.ColorJitter(config.brightness, config.contrast, config.saturation, config.hue),
-            v2.RandomHorizontalFlip(config.flip),
-        ]
-    )
+    height, width = image_rgb.shape[:2]
+    for sides, way in (
+        ((min(width, size), min(height, size)), cv2.INTER_AREA),
+        ((size, size), cv2.INTER_LINEAR),
+    ):
+        if image_rgb.shape[1::-1] != sides:
+            image_rgb = cv2.resize(image_rgb, sides, interpolation=way)
+    return np.stack(cv2.split(image_rgb))
 
 
-def build_test_transform(size: int) -> v2.Transform:
-    """Resize (T, 3, H, W) uint8 clips to squares, and nothing else."""
-    return v2.Resize((size, size), antialias=True)
+def pixel_statistics(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Give mean and standard deviation of the pixels that CLIP was trained on, (3, 1, 1) each."""
+    mean, std = torch.tensor([CLIP_MEAN, CLIP_STD], device=device)[:, :, None, None]
+    return mean, std
 
 
-def normalise(clips: Tensor) -> Tensor:
-    """Bring uint8 pixels (..., 3, H, W) to the range that CLIP was trained on, as float32."""
-    mean = torch.tensor(CLIP_MEAN, device=clips.device).view(3, 1, 1)
-    std = torch.tensor(CLIP_STD, device=clips.device).view(3, 1, 1)
-    return (clips.float() / 255 - mean) / std
+def normalise(
+    clips: Tensor, statistics: tuple[Tensor, Tensor] | None = None, out: Tensor | None = None
+) -> Tensor:
+    """Bring pixels (..., 3, H, W) in [0, 255] to the range that CLIP was trained on, as float32.
+
+    Args:
+        clips: Of any type.
+        statistics: Of `pixel_statistics`, where they are at hand on the clips' device.
+        out: Where to write; the clips themselves where they may be lost.
+    """
+    mean, std = statistics or pixel_statistics(clips.device)
+    return torch.div(clips, 255, out=out).sub_(mean).div_(std)

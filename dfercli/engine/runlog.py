@@ -27,6 +27,7 @@ WITHOUT_EFFECT = (
     "data.manifest",
     "data.root",
     "data.workers",
+    "data.cache",
     "compute.device",
     "compute.accumulate",
     "compute.batch",

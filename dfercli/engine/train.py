@@ -5,6 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from accelerate.utils import set_seed
 from torch.utils.data import DataLoader
 
 from dfercli.config import RunConfig
+from dfercli.data.augment import Augmenter
 from dfercli.data.batches import EpochBatches, build_test_loader, build_train_loader
 from dfercli.data.clips import build_dataset, check_frames
 from dfercli.data.manifest import Manifest, read_manifest
@@ -132,6 +134,7 @@ def _train(
             run.go_on(len(metrics), command, device)
         else:
             run.start(config, manifest.fingerprint, command, device, manifest.deviations)
+    augmenter = Augmenter(config.augment, config.seed)
     clips, epochs = batches.length, config.train.epochs
     shown = accelerator.is_local_main_process
     with nullcontext(progress) if progress else Progress(clips * epochs, shown) as bar:
@@ -141,7 +144,7 @@ def _train(
             bar.begin_epoch(epoch)
             seed_epoch(config.seed, epoch, accelerator.process_index)
             batches.epoch = epoch
-            loss = trainer.train_epoch(train_loader, bar.step)
+            loss = trainer.train_epoch(train_loader, partial(augmenter, epoch), bar.step)
             if not math.isfinite(loss):
                 raise ConfigError(_describe_divergence(loss, epoch, config, run))
             predictions = predict_clips(

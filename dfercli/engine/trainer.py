@@ -1,7 +1,7 @@
 """One epoch of training: batches in parts that fit, and the same step however it is divided."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 
@@ -15,6 +15,12 @@ from dfercli.data.batches import EpochBatches
 from dfercli.data.transforms import normalise
 from dfercli.errors import ConfigError
 from dfercli.models.dfer import DFERModel, contrastive_loss
+
+Part = tuple[Tensor, Tensor, Tensor]
+"""Clips (N, T, 3, H, W) uint8, their indices (N,) and labels (N,)."""
+
+Augment = Callable[[Tensor, Tensor], Tensor]
+"""Makes normalised views (N, T, 3, H, W) of uint8 clips, given their indices (N,)."""
 
 Report = Callable[[int, Tensor, float], None]
 """Is told after each step the clips of its batch, the loss of this process's share, and the rate.
@@ -41,11 +47,12 @@ class Trainer:
     accelerator: Accelerator
     micro_batch: int
 
-    def train_epoch(self, loader: DataLoader, report: Report) -> float:
+    def train_epoch(self, loader: DataLoader, augment: Augment, report: Report) -> float:
         """Take one pass over the training clips.
 
         Args:
-            loader: This process's training views.
+            loader: This process's training clips.
+            augment: Makes the epoch's views of them.
             report: Called after each step.
 
         Returns:
@@ -56,10 +63,11 @@ class Trainer:
         self.prepared.train()
         device = self.accelerator.device
         total = torch.zeros((), device=device)
-        for step, (clips, labels, _) in enumerate(loader):
+        for step, (clips, labels, indices) in enumerate(loader):
             clips, labels = clips.to(device, non_blocking=True), labels.to(device)
             share, batch = batches.count_share(step), batches.count_batch(step)
-            loss = self._take_step(clips, labels, share, batch)
+            split = (each.split(self.micro_batch) for each in (clips, indices, labels))
+            loss = self._take_step(list(zip(*split, strict=True)), augment, share, batch)
             total += loss * share
             report(batch, loss, float(self.scheduler.get_last_lr()[0]))
         return self.accelerator.reduce(total).item() / batches.length
@@ -100,32 +108,30 @@ class Trainer:
             clear_device_cache(garbage_collection=True)
         return True
 
-    def _take_step(self, clips: Tensor, labels: Tensor, share: int, batch: int) -> Tensor:
+    def _take_step(self, parts: Sequence[Part], augment: Augment, share: int, batch: int) -> Tensor:
         """Take one step of the optimizer on the mean loss over a batch.
 
         Args:
-            clips: (N, T, 3, H, W) uint8, this process's.
-            labels: (N,).
-            share: How many of them count: N, or 0 for a clip that only keeps step with the others.
+            parts: Clips of this process, as many as it takes at once.
+            augment: Makes views of them.
+            share: How many of them count: all, or none if they only keep step with the others.
             batch: Clips of all processes.
 
         Returns:
             The mean loss of this process's clips.
         """
-        parts = list(
-            zip(clips.split(self.micro_batch), labels.split(self.micro_batch), strict=True)
-        )
         # The gradients of processes are averaged, and each part gives the mean over its own clips.
         scale = self.accelerator.num_processes / batch * (share > 0)
-        total = torch.zeros((), device=clips.device)
-        for number, (part, targets) in enumerate(parts, start=1):
+        total, count = torch.zeros((), device=self.accelerator.device), 0
+        for number, (clips, indices, labels) in enumerate(parts, start=1):
             with nullcontext() if number == len(parts) else self.accelerator.no_sync(self.prepared):
-                loss = contrastive_loss(self.prepared(normalise(part)), targets)
-                self.accelerator.backward(loss * (scale * len(part)))
-            total += loss.detach() * len(part)
+                loss = contrastive_loss(self.prepared(augment(clips, indices)), labels)
+                self.accelerator.backward(loss * (scale * len(labels)))
+            total += loss.detach() * len(labels)
+            count += len(labels)
         self.optimizer.step()
         self.optimizer.zero_grad()
         if not self.accelerator.optimizer_step_was_skipped:
             self.scheduler.step()
             self.model.clamp_logit_scale()
-        return total / len(labels)
+        return total / count

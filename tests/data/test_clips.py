@@ -1,26 +1,29 @@
-"""Clips: the order of frames, exact test views, and training views that only the key decides."""
+"""Clips: exact test views, and training views that only the key decides."""
+
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from dfercli.config import AugmentConfig, DataConfig, ModelConfig, RunConfig
+from dfercli.config import DataConfig, ModelConfig, RunConfig
 from dfercli.data.batches import EpochBatches, build_test_loader, build_train_loader
 from dfercli.data.clips import (
     ClipDataset,
     build_dataset,
     check_frames,
 )
+from dfercli.data.frames import FrameFolders
 from dfercli.data.manifest import Manifest
+from dfercli.data.transforms import fit_frame
 from dfercli.errors import DataError, VideoError
-from dfercli.images import list_frames, write_image
+from dfercli.images import write_image
 
 CLASS_NAMES = ("fear", "anger", "joy")
 LENGTHS = (3, 8, 20, 9, 30)
 """Frames of the five clips."""
 SIZE = 16
-OFF = AugmentConfig(crop_scale=1.0, brightness=0.0, contrast=0.0, saturation=0.0, hue=0.0, flip=0.0)
 
 
 def _color(clip, frame):
@@ -50,10 +53,10 @@ def manifest(tmp_path):
 
 @pytest.fixture
 def make_dataset(manifest, tmp_path):
-    """All five clips, with no augmentation unless told otherwise."""
+    """All five clips."""
 
-    def make(augment=OFF, seed=0):
-        return ClipDataset(manifest.rows, tmp_path, CLASS_NAMES, 8, SIZE, augment, seed)
+    def make(seed=0):
+        return ClipDataset(manifest.rows, CLASS_NAMES, FrameFolders(tmp_path, SIZE), 8, seed)
 
     return make
 
@@ -62,53 +65,6 @@ def _frames(clip):
     """Read which frames a clip of plain frames shows."""
     assert (clip == clip[..., :1, :1]).all()
     return (clip[:, 1, 0, 0] // 5).tolist()
-
-
-@pytest.mark.parametrize(
-    "names",
-    [
-        ["1.jpg", "2.jpg", "10.jpg", "100.jpg"],
-        ["img_9.png", "img_10.png", "img_11.png"],
-        ["0001_0002.jpg", "0001_0010.jpg", "0001_0100.jpg"],
-        ["clip2_frame1.jpg", "clip1_frame2.jpg", "clip1_frame12.bmp"],
-        ["000001.JPG", "000002.Jpeg", "000003.PNG"],
-        ["1.webp", "2.tif", "3.TIFF"],
-        ["cover.jpg", "frame 0.jpg", "frame 1.jpg"],  # no number comes first
-        ["a_1.jpg", "b_1.jpg", "a_2.jpg"],  # equal numbers: by name
-        ["take 2 (1).jpg", "take 1 (3).jpg"],
-    ],
-)
-def test_frames_are_in_the_order_of_their_last_number(tmp_path, names):
-    for name in sorted(names, reverse=True):
-        (tmp_path / name).write_bytes(b"")
-    assert [path.name for path in list_frames(tmp_path)] == names
-
-
-def test_what_is_no_frame_is_ignored(tmp_path):
-    for name in (
-        "2.jpg",
-        "10.jpg",
-        "._2.jpg",
-        ".3.jpg",
-        "Thumbs.db",
-        "4.txt",
-        "5",
-        "6.mp4",
-        "7.jpg~",
-    ):
-        (tmp_path / name).write_bytes(b"")
-    assert list_frames(tmp_path) == [tmp_path / "2.jpg", tmp_path / "10.jpg"]
-
-
-@pytest.mark.parametrize("content", [None, "", "Thumbs.db", "._1.jpg"])
-def test_a_folder_without_frames_is_named(tmp_path, content):
-    folder = tmp_path / "clip"
-    if content is not None:
-        folder.mkdir()
-        (folder / (content or "notes")).write_bytes(b"")
-    with pytest.raises(DataError) as caught:
-        list_frames(folder)
-    assert str(caught.value) == f"no frames in {folder}; run `dfer preprocess` again"
 
 
 def test_a_test_view_shows_exactly_the_expected_frames(make_dataset):
@@ -130,6 +86,15 @@ def test_a_test_view_shows_exactly_the_expected_frames(make_dataset):
         assert CLASS_NAMES[label] == ["anger", "fear", "joy", "joy", "anger"][index]
 
 
+def test_frames_of_a_view_are_fitted_each_by_itself(make_dataset, tmp_path):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (8, 24, 24, 3), dtype=np.uint8)
+    for number, image_rgb in enumerate(images, start=1):
+        write_image(tmp_path / "clip 1" / f"{number}.png", image_rgb)
+    expected = np.stack([fit_frame(image_rgb, SIZE) for image_rgb in images])
+    assert (make_dataset()[1][0].numpy() == expected).all()
+
+
 def test_a_training_view_draws_from_each_segment_and_anew_every_epoch(make_dataset):
     dataset = make_dataset()
     draws = np.array([_frames(dataset[epoch, 4][0]) for epoch in range(60)])
@@ -141,7 +106,7 @@ def test_a_training_view_draws_from_each_segment_and_anew_every_epoch(make_datas
 
 def test_a_training_view_follows_from_seed_epoch_and_index_alone(make_dataset):
     def view(seed, epoch, index):
-        return make_dataset(AugmentConfig(), seed)[epoch, index][0]
+        return make_dataset(seed)[epoch, index][0]
 
     first = view(0, 0, 2)
     torch.manual_seed(99)
@@ -153,15 +118,15 @@ def test_a_training_view_follows_from_seed_epoch_and_index_alone(make_dataset):
 
 
 def test_reading_leaves_torch_s_own_randomness_as_it_is(make_dataset):
-    dataset = make_dataset(AugmentConfig())
+    dataset = make_dataset()
     before = torch.get_rng_state()
     dataset[0, 1], dataset[1]
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_test_views_are_not_augmented(make_dataset):
-    plain, strong = make_dataset(OFF), make_dataset(AugmentConfig(crop_scale=0.1, hue=0.5), seed=5)
-    assert all(torch.equal(plain[index][0], strong[index][0]) for index in range(5))
+def test_test_views_do_not_depend_on_the_seed(make_dataset):
+    plain, other = make_dataset(), make_dataset(seed=5)
+    assert all(torch.equal(plain[index][0], other[index][0]) for index in range(5))
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -176,7 +141,7 @@ def test_test_batches_give_every_clip_once_and_in_order(make_dataset, workers):
 
 
 def test_training_batches_are_the_same_with_any_number_of_workers(make_dataset):
-    dataset = make_dataset(AugmentConfig())
+    dataset = make_dataset()
     passes = {}
     for workers in (0, 2):
         batches = EpochBatches(len(dataset), 2, seed=0)
@@ -205,12 +170,16 @@ def test_a_run_gets_its_side_of_its_fold(manifest, tmp_path, split, clip_ids):
     assert (dataset[0][0][:, 0] == 10 * clip_ids[0]).all()
 
 
-def test_a_run_s_seed_and_strengths_reach_its_clips(manifest, tmp_path, make_dataset):
-    data = DataConfig("mine", "mine.csv", str(tmp_path))
-    run = RunConfig(data, fold=2, augment=AugmentConfig(hue=0.5), seed=3)
-    view = build_dataset(manifest, "train", run, SIZE)[1, 0][0]
-    assert torch.equal(view, make_dataset(AugmentConfig(hue=0.5), seed=3)[1, 0][0])
-    assert not torch.equal(view, make_dataset(OFF, seed=3)[1, 0][0])
+def test_a_run_s_seed_reaches_its_clips(manifest, tmp_path, make_dataset):
+    run = RunConfig(DataConfig("mine", "mine.csv", str(tmp_path)), fold=2, seed=3)
+    training = build_dataset(manifest, "train", run, SIZE)
+    views = [training[epoch, 2][0] for epoch in range(5)]
+    # Its third clip is the manifest's fifth: the same frames, drawn for another place.
+    assert len({tuple(_frames(view)) for view in views}) > 1
+    again = build_dataset(manifest, "train", run, SIZE)
+    assert all(torch.equal(again[epoch, 2][0], view) for epoch, view in enumerate(views))
+    other = build_dataset(manifest, "train", replace(run, seed=4), SIZE)
+    assert any(not torch.equal(other[epoch, 2][0], view) for epoch, view in enumerate(views))
 
 
 def _cut(path, share=0.5):

@@ -1,5 +1,6 @@
 """The recipe step by step: optimizer, learning rate, accumulation, and the loss of an epoch."""
 
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -8,7 +9,8 @@ from accelerate import Accelerator
 from torch import nn
 from torch.utils.data import DataLoader
 
-from dfercli.config import TrainConfig
+from dfercli.config import AugmentConfig, TrainConfig
+from dfercli.data.augment import Augmenter
 from dfercli.data.batches import EpochBatches
 from dfercli.engine import train, trainer
 from dfercli.engine.checkpoint import load_checkpoint
@@ -103,11 +105,12 @@ def test_each_epoch_has_every_clip_once_in_another_order_and_another_view(
 ):
     orders, views = [], []
 
-    def look(self, loader, report):
+    def look(self, loader, augment, report):
         batches = list(loader)
         indices = torch.cat([index for _, _, index in batches])
         orders.append(tuple(indices.tolist()))
-        views.append(torch.cat([clips for clips, _, _ in batches])[indices.argsort()])
+        changed = [augment(clips, index) for clips, _, index in batches]
+        views.append(torch.cat(changed)[indices.argsort()])
         return 1.0
 
     monkeypatch.setattr(Trainer, "train_epoch", look)
@@ -136,7 +139,8 @@ def test_the_temperature_stays_in_its_bounds(make_run, class_names):
     dataset = [(clip, label, label) for label, clip in enumerate(clips)]
     loader = DataLoader(_Keyed(dataset), batch_sampler=batches)
     own = Trainer(model, model, optimizer, scheduler, Accelerator(cpu=True), micro_batch=3)
-    own.train_epoch(loader, lambda *_: None)
+    augment = partial(Augmenter(AugmentConfig(), 0), 0)
+    own.train_epoch(loader, augment, lambda *_: None)
     assert model.logit_scale.item() == pytest.approx(MAX_LOGIT_SCALE)
 
 

@@ -155,7 +155,7 @@ def test_a_copy_that_was_set_aside_is_no_fold(begin, tmp_path):
 
 def test_the_same_settings_go_on_wherever_the_data_lies(begin, make_run):
     run, config = begin(), make_run()
-    moved = replace(config.data, manifest="elsewhere.csv", root="/elsewhere", workers=7)
+    moved = replace(config.data, manifest="elsewhere.csv", root="/elsewhere", workers=7, cache="k")
     computed = replace(config.compute, device="cuda", accumulate=2, batch="auto", compile=True)
     run.check_same(replace(config, data=moved, compute=computed), FINGERPRINT)
     RunFolder(run.path.with_name("fold9")).check_same(config, FINGERPRINT)

@@ -1,0 +1,283 @@
+"""Time the loading of training clips: `python benchmarks/loader.py [--manifest CSV --root FOLDER]`.
+
+Three loaders of the same clips: a reference that goes frame by frame through Pillow and
+torchvision's transforms, as research code does; ours from the images; and ours from the cache. They
+take turns, and the median of their times counts. What the reference does in its workers, ours
+leaves to the device: that is timed too, here on the CPU. Without a manifest, clips are made.
+"""
+
+import argparse
+import multiprocessing
+import os
+import platform
+import subprocess
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
+
+from dfercli.config import CLIP_MEAN, CLIP_STD, AugmentConfig, DataConfig, RunConfig
+from dfercli.data.augment import Augmenter
+from dfercli.data.batches import EpochBatches, build_train_loader
+from dfercli.data.clips import build_dataset
+from dfercli.data.manifest import Manifest, read_manifest
+from dfercli.data.sampling import sample_train
+from dfercli.files import write_json
+from dfercli.images import write_image
+
+SIZE = 224
+NUM_FRAMES = 8
+BATCH_SIZE = 8
+RESULTS = Path(__file__).with_name("results")
+KINDS = ("reference", "images", "cache")
+
+
+class ReferenceDataset(Dataset[tuple[Tensor, int]]):
+    """Training clips as research code loads them: each frame by itself, to float32 in the worker.
+
+    Args:
+        rows: Of the manifest.
+        root: Folder that the rows' paths are relative to.
+        class_names: K classes.
+        augment: The strengths.
+    """
+
+    def __init__(
+        self, rows: pd.DataFrame, root: Path, class_names: tuple[str, ...], augment: AugmentConfig
+    ) -> None:
+        self._folders = [root / path for path in rows["path"]]
+        self._labels = [class_names.index(name) for name in rows["label"]]
+        self._transform = transforms.Compose(
+            [
+                transforms.RandomResizedCrop(SIZE, (augment.crop_scale, 1.0), (0.9, 1.1)),
+                transforms.ColorJitter(
+                    augment.brightness, augment.contrast, augment.saturation, augment.hue
+                ),
+                transforms.RandomHorizontalFlip(augment.flip),
+                transforms.ToTensor(),
+                transforms.Normalize(CLIP_MEAN, CLIP_STD),
+            ]
+        )
+
+    def __len__(self) -> int:
+        return len(self._folders)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        """Give a clip (T, 3, SIZE, SIZE) float32, normalised, and its label."""
+        paths = sorted(self._folders[index].iterdir())
+        chosen = sample_train(len(paths), NUM_FRAMES, np.random.default_rng())
+        frames = [self._transform(Image.open(paths[each]).convert("RGB")) for each in chosen]
+        return torch.stack(frames), self._labels[index]
+
+
+def make_manifest(root: Path, num_clips: int, num_frames: int) -> Manifest:
+    """Make clips of soft textures that move, which compress about as faces do, and list them."""
+    rng = np.random.default_rng(0)
+    for clip in range(num_clips):
+        layers = [
+            cv2.resize(rng.normal(0, strength, (cells, cells, 3)), (SIZE + 64, SIZE + 64))
+            for cells, strength in ((5, 50), (20, 25), (80, 10), (288, 4))
+        ]
+        picture = np.clip(128 + sum(layers), 0, 255).astype(np.uint8)
+        (root / f"{clip:05d}").mkdir()
+        for frame in range(num_frames):
+            shift = frame % 64
+            part = picture[shift : shift + SIZE, shift : shift + SIZE]
+            write_image(root / f"{clip:05d}" / f"{frame + 1:06d}.jpg", part)
+    names = [f"{clip:05d}" for clip in range(num_clips)]
+    table = {"clip_id": names, "path": names, "n_frames": num_frames, "label": "happiness"}
+    rows = pd.DataFrame(table | {"test_fold": 0})
+    rows.loc[0, "test_fold"] = 1
+    return Manifest("textures", rows, ("happiness", "anger"), None, str(root))
+
+
+class Bench:
+    """Loaders of one training split, and what they cost.
+
+    Args:
+        manifest: Of the clips; fold 1 is left out.
+        root: Folder that its paths are relative to.
+        cache: Folder for the decoded frames.
+    """
+
+    def __init__(self, manifest: Manifest, root: Path, cache: Path) -> None:
+        self._manifest = manifest
+        self._root = root
+        plain = RunConfig(DataConfig(manifest.dataset, "", str(root)), fold=1)
+        cached = replace(plain, data=replace(plain.data, cache=str(cache)))
+        self._runs = {"images": plain, "cache": cached}
+        self.augmenter = Augmenter(plain.augment, plain.seed)
+
+    def build(self, kind: str, workers: int) -> tuple[DataLoader, EpochBatches | None]:
+        """Give a loader, and the batches that has to be told the epoch."""
+        if kind == "reference":
+            rows = self._manifest.select(1, "train")
+            names = self._manifest.class_names
+            reference = ReferenceDataset(rows, self._root, names, AugmentConfig())
+            keep = workers > 0
+            return DataLoader(
+                reference, BATCH_SIZE, shuffle=True, num_workers=workers, persistent_workers=keep
+            ), None
+        dataset = build_dataset(self._manifest, "train", self._runs[kind], SIZE)
+        batches = EpochBatches(len(dataset), BATCH_SIZE, seed=0)
+        return build_train_loader(dataset, batches, workers), batches
+
+    def time_passes(self, workers: int, repeats: int) -> dict[str, float]:
+        """Give clips a second of each loader, in passes that take turns.
+
+        The workers live on from pass to pass, and the first pass, which starts them, is left out.
+        """
+        loaders = {kind: self.build(kind, workers) for kind in KINDS}
+        seconds: dict[str, list[float]] = {kind: [] for kind in KINDS}
+        for epoch in range(repeats + 1):
+            for kind, (loader, batches) in loaders.items():
+                if batches is not None:
+                    batches.epoch = epoch
+                started = time.perf_counter()
+                count = sum(len(batch[0]) for batch in loader)
+                seconds[kind].append((time.perf_counter() - started) / count)
+        return {kind: 1 / float(np.median(spent[1:])) for kind, spent in seconds.items()}
+
+    def time_augmentation(self, repeats: int, device: torch.device) -> float:
+        """Give clips a second whose changes the device makes, in batches."""
+        loader, _ = self.build("images", workers=0)
+        clips, _, indices = next(iter(loader))
+        clips, spent = clips.to(device), []
+        for epoch in range(repeats + 1):
+            started = time.perf_counter()
+            self.augmenter(epoch, clips, indices).sum().item()  # the answer waits for the device
+            spent.append((time.perf_counter() - started) / len(clips))
+        return 1 / float(np.median(spent[1:]))
+
+    def watch_memory(self, kind: str, workers: int, epochs: int) -> dict[str, list[int]]:
+        """Give the memory in MB of each epoch, of this process and its workers together.
+
+        `private` is what they hold alone, at the epoch's end. `peak` is the most that each held in
+        it: the batches on their way from one to the other count in both, as many as there happened
+        to be. Changes of the batch are made too.
+        """
+        loader, batches = self.build(kind, workers)
+        memory: dict[str, list[int]] = {"private": [], "peak": []}
+        for epoch in range(epochs + 1):
+            if batches is not None:
+                batches.epoch = epoch
+            children = [child.pid for child in multiprocessing.active_children() if child.pid]
+            processes = [os.getpid(), *children]
+            for process in processes:
+                Path(f"/proc/{process}/clear_refs").write_text("5")
+            for batch in loader:
+                if batches is not None:
+                    self.augmenter(epoch, batch[0], batch[2])
+            if epoch:  # the workers were started in the first
+                memory["private"].append(sum(read_mb(each, "RssAnon") for each in processes))
+                memory["peak"].append(sum(read_mb(each, "VmHWM") for each in processes))
+        return memory
+
+
+def read_mb(process: int, name: str) -> int:
+    """Read how much memory a process holds, or held since its mark was reset (Linux only)."""
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    (kilobytes,) = (line.split()[1] for line in lines if line.startswith(f"{name}:"))
+    return int(kilobytes) // 1024
+
+
+def describe_machine() -> dict[str, Any]:
+    """Say what the figures were measured on, and with what."""
+    info = Path("/proc/cpuinfo")
+    models = [line for line in info.read_text().splitlines() if line.startswith("model name")]
+    here = Path(__file__).parent
+    command = ["git", "-C", str(here), "describe", "--always", "--dirty"]
+    packages = ("torch", "torchvision", "opencv-python", "pillow", "numpy")
+    return {
+        "cpu": models[0].partition(": ")[2] if models else platform.processor(),
+        "cores": os.cpu_count(),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
+        "commit": subprocess.run(command, capture_output=True, text=True).stdout.strip(),
+        "versions": {name: version(name) for name in packages}
+        | {"python": platform.python_version()},
+        "date": date.today().isoformat(),
+    }
+
+
+def measure(bench: Bench, repeats: int, epochs: int) -> dict[str, Any]:
+    """Measure all of it, and print it on the way."""
+    speeds = {}
+    print(f"{'workers':8}{'loader':11}{'clips/s':>9}{'a worker':>10}{'ratio':>8}")
+    for workers in (1, 2):
+        speeds[workers] = bench.time_passes(workers, repeats)
+        for kind, speed in speeds[workers].items():
+            ratio = speed / speeds[workers]["reference"]
+            print(f"{workers:<8}{kind:11}{speed:9.1f}{speed / workers:10.1f}{ratio:7.1f}x")
+    torch.set_num_threads(1)
+    devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+    changes = {name: bench.time_augmentation(repeats, torch.device(name)) for name in devices}
+    for name, speed in changes.items():
+        print(f"changes of the batch, {'one core' if name == 'cpu' else name}: {speed:.1f} clips/s")
+    on_one_core = {}
+    for kind in KINDS[1:]:
+        both = 1 / (1 / speeds[1][kind] + 1 / changes["cpu"])
+        on_one_core[kind] = both / speeds[1]["reference"]
+        print(f"{kind}, with the changes on the same core: {on_one_core[kind]:.1f}x the reference")
+    memory = {}
+    for kind in KINDS:
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as fresh:
+            memory[kind] = fresh.submit(bench.watch_memory, kind, 2, epochs).result()
+        for name, values in memory[kind].items():
+            print(f"{kind}: {name} MB by epoch, 2 workers: {', '.join(map(str, values))}")
+    return {
+        "clips_per_s": speeds,
+        "ratio_to_reference": {
+            workers: {kind: each[kind] / each["reference"] for kind in KINDS[1:]}
+            for workers, each in speeds.items()
+        },
+        "changes_clips_per_s": changes,
+        "ratio_with_changes_on_the_same_core": on_one_core,
+        "mb_by_epoch": memory,
+    }
+
+
+def main() -> None:
+    """Print a line a loader, and write all figures below `benchmarks/results`."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--manifest", type=Path, help="real clips instead of made ones")
+    parser.add_argument("--root", type=Path, help="of the manifest; by default as written in it")
+    parser.add_argument("--clips", type=int, default=96)
+    parser.add_argument("--frames", type=int, default=24, help="a clip")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--epochs", type=int, default=8, help="of watching the memory")
+    parser.add_argument("--machine", default=f"{platform.machine()}-{os.cpu_count()}cpu")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if arguments.manifest is None:
+            root = folder / "images"
+            root.mkdir()
+            manifest = make_manifest(root, arguments.clips, arguments.frames)
+        else:
+            manifest = read_manifest(arguments.manifest)
+            root = arguments.root or Path(manifest.root)
+        bench = Bench(manifest, root, folder / "cache")
+        results = measure(bench, arguments.repeats, arguments.epochs)
+    data = f"{len(manifest.rows)} clips of {manifest.dataset}"
+    settings = {"data": data, "size_px": SIZE, "num_frames": NUM_FRAMES, "batch_size": BATCH_SIZE}
+    write_json(
+        RESULTS / f"loader-{arguments.machine}.json",
+        {"machine": describe_machine(), "settings": settings, "results": results},
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,178 @@
+"""All frames of a dataset, decoded once: a file of bytes, of which each clip maps its own part.
+
+The file is shared by all folds and runs that read the same frames in the same size.
+"""
+
+import hashlib
+import os
+import shutil
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock
+from tqdm import tqdm
+
+from dfercli.data.frames import FrameFolders, Sampling, list_clip
+from dfercli.data.manifest import Manifest
+from dfercli.errors import DataError
+from dfercli.files import replacing
+
+VERSION = 1
+"""Of the file and of how frames are decoded to it; counts up when either changes."""
+
+SPARE_BYTES = 1 << 30
+"""Free space that a new cache leaves on the disk (our choice)."""
+
+
+@dataclass(frozen=True)
+class ClipPlace:
+    """Where a clip's frames are.
+
+    Attributes:
+        start: Index of the first one among all frames of the file.
+        n_frames: How many there are.
+    """
+
+    start: int
+    n_frames: int
+
+
+class FrameCache:
+    """The frames of a dataset, decoded. Can be sent to other processes: it holds no frame.
+
+    Args:
+        file: Made by `open_cache`: (N, 3, size, size) uint8 without a header.
+        places: Of each clip, by its path in the manifest.
+        size: Side of the frames, in pixels.
+    """
+
+    def __init__(self, file: Path, places: dict[str, ClipPlace], size: int) -> None:
+        self.file = file
+        self._places = places
+        self._size = size
+
+    @property
+    def frame_bytes(self) -> int:
+        """Bytes of one frame."""
+        return 3 * self._size**2
+
+    def read_frames(self, path: str, sample: Sampling) -> np.ndarray:
+        """Copy the frames that are chosen.
+
+        The file is mapped for this call alone, so that what was read does not count as memory of
+        this process.
+
+        Raises:
+            DataError: The file is gone.
+        """
+        place = self._places[path]
+        shape = (place.n_frames, 3, self._size, self._size)
+        try:
+            frames = np.memmap(self.file, np.uint8, "r", place.start * self.frame_bytes, shape)
+        except (OSError, ValueError) as error:
+            raise DataError(f"{self.file} was removed or cut off; start again") from error
+        return np.asarray(frames[sample(place.n_frames)])
+
+
+def open_cache(manifest: Manifest, root: Path, size: int, folder: Path) -> FrameCache:
+    """Give the cache of a dataset's frames; decode all of them first where there is none.
+
+    Several processes may ask at once: one builds, the others wait. What is there counts only if it
+    is complete, and is built anew otherwise.
+
+    Args:
+        manifest: Of the dataset.
+        root: Folder that its paths are relative to.
+        size: Side of the frames that the model reads, in pixels.
+        folder: Of all caches.
+
+    Raises:
+        DataError: The disk has too little space or cannot be written; a clip has other frames than
+            the manifest says.
+        VideoError: A frame cannot be read.
+    """
+    places = _place_clips(manifest)
+    fingerprint = fingerprint_frames(manifest, root)
+    cache = FrameCache(folder / f"{manifest.dataset}-{size}-{fingerprint}.frames", places, size)
+    length = sum(place.n_frames for place in places.values()) * cache.frame_bytes
+    if _is_complete(cache.file, length):
+        return cache
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / f".{fingerprint}-{size}.lock"):
+            if not _is_complete(cache.file, length):  # nobody built it while we waited
+                _build(cache.file, FrameFolders(root, size), places, length)
+    except OSError as error:
+        raise DataError(
+            f"cannot write {cache.file} ({error.strerror}); name another --cache-dir, or give "
+            f"--no-cache"
+        ) from error
+    return cache
+
+
+def fingerprint_frames(manifest: Manifest, root: Path) -> str:
+    """Give twelve hex digits that change with the frames of a dataset.
+
+    Labels and folds have no part in it. It looks at the clips' paths, their numbers of frames, and
+    when each clip's folder changed: at frames that came, went or were renamed, and at clips that
+    were cropped anew. A frame that was written over in its place is not noticed.
+
+    Raises:
+        DataError: A clip's folder is missing.
+    """
+    digest = hashlib.sha256(f"{VERSION}\n{root.resolve()}\n".encode())
+    for path, place in _place_clips(manifest).items():
+        try:
+            changed_ns = (root / path).stat().st_mtime_ns
+        except OSError as error:
+            raise DataError(
+                f"no folder {root / path}; is {root} the data's root? else preprocess again"
+            ) from error
+        digest.update(f"{path}\t{place.n_frames}\t{changed_ns}\n".encode())
+    return digest.hexdigest()[:12]
+
+
+def _place_clips(manifest: Manifest) -> dict[str, ClipPlace]:
+    """Put the clips one behind the other, by path; two rows may name the same."""
+    rows = manifest.rows.drop_duplicates("path").sort_values("path")
+    starts = rows["n_frames"].cumsum() - rows["n_frames"]
+    columns = (rows["path"].tolist(), starts.tolist(), rows["n_frames"].tolist())
+    return {path: ClipPlace(start, n) for path, start, n in zip(*columns, strict=True)}
+
+
+def _is_complete(file: Path, length: int) -> bool:
+    return file.is_file() and file.stat().st_size == length
+
+
+def _build(file: Path, source: FrameFolders, places: dict[str, ClipPlace], length: int) -> None:
+    """Decode all frames into the file, in parallel; memory holds a frame a thread."""
+    file.unlink(missing_ok=True)  # it is not complete
+    free = shutil.disk_usage(file.parent).free - SPARE_BYTES
+    if free < length:
+        raise DataError(
+            f"the cache needs {length / 1e9:.1f} GB, {file.parent} has {max(0, free) / 1e9:.1f} GB "
+            f"to spare; name another --cache-dir, or give --no-cache"
+        )
+    with replacing(file) as partial:
+        with partial.open("wb") as stream:
+            stream.truncate(length)
+        clips = list(places.items())
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # OpenCV decodes without Python's lock
+            try:
+                futures = [pool.submit(_write_clip, partial, source, *clip) for clip in clips]
+                with tqdm(total=len(clips), desc="cache", unit="clip", disable=None) as bar:
+                    for future in as_completed(futures):
+                        future.result()
+                        bar.update()
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+
+def _write_clip(file: Path, source: FrameFolders, path: str, place: ClipPlace) -> None:
+    paths = list_clip(source.root / path, place.n_frames)
+    with file.open("r+b") as stream:
+        stream.seek(place.start * 3 * source.size**2)
+        for frame in source.decode(paths):
+            stream.write(frame.tobytes())
