@@ -16,7 +16,14 @@ from typing import Annotated, Any
 
 import typer
 
-from dfercli.config import AugmentConfig, DataConfig, ModelConfig, RunConfig, TrainConfig
+from dfercli.config import (
+    AugmentConfig,
+    DataConfig,
+    ModelConfig,
+    RunConfig,
+    TrainConfig,
+    require_at_least,
+)
 from dfercli.errors import ConfigError, DataError
 
 OPTION_TYPES = (str, int, float, bool, Path, str | None, Path | None)
@@ -42,6 +49,8 @@ class RunOptions:
         manifests: Folder of the manifests.
         runs: Folder of the runs.
         overwrite: Train anew what is there already.
+        jobs: Runs that are trained at a time on this machine, each in a process of its own.
+        cluster: Train on a Ray cluster instead: its address, or `auto` on one of its machines.
     """
 
     dataset: str | None = None
@@ -52,6 +61,8 @@ class RunOptions:
     manifests: Path = MANIFESTS
     runs: Path = RUNS
     overwrite: bool = False
+    jobs: int = 1
+    cluster: str | None = None
 
 
 def _attribute_texts(cls: Any) -> dict[str, str]:
@@ -185,6 +196,7 @@ def find_run(
     """Give the run that was asked for, and the folds: as typed, or all that the manifest has."""
     from dfercli.data.manifest import read_manifest
 
+    _check_how_to_run(options)
     data = find_data(options.dataset, options.root, options.manifests, options.workers)
     known = list(read_manifest(Path(data.manifest)).folds)
     folds = parse_folds(options.folds) if options.folds else known
@@ -192,6 +204,23 @@ def find_run(
         raise DataError(f"no clip of {data.manifest} has a test_fold to be tested in; give it one")
     note(f"backbone: {model.backbone}, weights: {model.weights}")
     return RunConfig(data, folds[0], model, recipe, augment, options.seed), folds
+
+
+def how_to_run(options: RunOptions) -> dict[str, Any]:
+    """Give what tells how runs are trained, and changes no result."""
+    return {"overwrite": options.overwrite, "jobs": options.jobs, "cluster": options.cluster}
+
+
+def _check_how_to_run(options: RunOptions) -> None:
+    require_at_least("jobs", options.jobs, 1)
+    if options.jobs > 1 and options.cluster:
+        raise ConfigError("--jobs is for one machine, a cluster fills its own; leave one out")
+    together = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    if together and (options.jobs > 1 or options.cluster):
+        raise ConfigError(
+            "processes that were launched together train one run at a time; leave out --jobs and "
+            "--cluster, or call `dfer` without a launcher"
+        )
 
 
 def note(text: str) -> None:

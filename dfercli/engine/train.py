@@ -2,8 +2,6 @@
 
 import math
 import time
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -16,49 +14,15 @@ from tqdm import tqdm
 
 from dfercli.config import RunConfig, TrainConfig
 from dfercli.data.batches import EpochSampler, build_loader
-from dfercli.data.clips import build_dataset, check_frames
+from dfercli.data.clips import build_dataset
 from dfercli.data.manifest import read_manifest
 from dfercli.data.transforms import normalise
 from dfercli.engine.checkpoint import save_checkpoint
 from dfercli.engine.evaluate import confusion_of, predict_clips, write_predictions
 from dfercli.engine.runlog import RunFolder, describe_device, run_folder
-from dfercli.errors import ConfigError, DataError
+from dfercli.errors import ConfigError
 from dfercli.metrics import uar, war
 from dfercli.models.dfer import DFERModel, build_model, contrastive_loss
-
-
-def train_folds(
-    config: RunConfig, folds: Sequence[int], runs: Path, command: str = "", overwrite: bool = False
-) -> dict[int, RunFolder]:
-    """Train a model on each of several folds; folds that are finished are not trained again.
-
-    Args:
-        config: The run; its fold is replaced by each of `folds`.
-        folds: Folds to test on.
-        runs: Folder of all runs.
-        command: What was typed, for the record.
-        overwrite: Train anew what is there already.
-
-    Returns:
-        The run of each fold.
-
-    Raises:
-        DferError: The data or the settings do not hold together; nothing was trained then.
-    """
-    manifest = read_manifest(Path(config.data.manifest))
-    if len(manifest.class_names) < 2:
-        raise DataError(
-            f"all clips are labelled {manifest.class_names[0]!r}: nothing to tell apart"
-        )
-    check_frames(manifest, Path(config.data.root))
-    configs = [replace(config, fold=fold) for fold in folds]
-    for each in configs:
-        manifest.select(each.fold, "test")
-        if manifest.select(each.fold, "train").empty:
-            raise DataError(f"testing fold {each.fold} leaves no clip to train on; make more folds")
-        if not overwrite:
-            run_folder(runs, each).check_same(each, manifest.fingerprint)
-    return {each.fold: train_fold(each, runs, command, overwrite) for each in configs}
 
 
 def train_fold(
