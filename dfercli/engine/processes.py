@@ -7,7 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context, get_start_method, parent_process, set_start_method
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 
@@ -133,7 +133,8 @@ def run_processes(
 def _start(job: Job, work: Work, share: Share) -> _Running:
     context = get_context("spawn")
     answer, given = context.Pipe(duplex=False)
-    process = context.Process(target=_do, args=(job, work, share, given), name=job.title)
+    arguments = (job, work, share, get_start_method(), given)
+    process = context.Process(target=_do, args=arguments, name=job.title)
     process.start()
     given.close()  # so that the pipe ends when the process does
     return _Running(job, process, answer)
@@ -155,11 +156,12 @@ class _NoTerminal(io.TextIOWrapper):
         return False
 
 
-def _do(job: Job, work: Work, share: Share, answer: Connection) -> None:
+def _do(job: Job, work: Work, share: Share, start_method: str, answer: Connection) -> None:
     """Do a job; the whole life of its process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is told to all; the parent ends us
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    set_start_method(start_method, force=True)  # so that clips are loaded as in the parent
     if share.device is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = share.device  # read when CUDA is first used
     torch.set_num_threads(share.threads)
