@@ -24,7 +24,9 @@ def machines():
     """A cluster whose head takes no jobs, and two machines of one CPU each."""
     from ray.cluster_utils import Cluster
 
-    started = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    soon = {"health_check_period_ms": 500, "health_check_initial_delay_ms": 500}
+    head = {"num_cpus": 0, "_system_config": soon}  # a loss is noticed in seconds
+    started = Cluster(initialize_head=True, head_node_args=head)
     workers = [started.add_node(num_cpus=1) for _ in range(2)]
     yield started, workers
     started.shutdown()
@@ -104,13 +106,13 @@ def test_a_cluster_that_is_not_there_is_one_line(address, said, make_job, tmp_pa
 
 def test_what_ray_says_is_one_line(make_job, tmp_path, monkeypatch):
     def find_none(*args, **settings):
-        raise ConnectionError("Could not find any running Ray instance.\nMore of it.")
+        raise ConnectionError("Could not find any running instance\nMore of it.")
 
     monkeypatch.setattr("ray.init", find_none)
     with pytest.raises(ConfigError) as caught:
         run_jobs([make_job()], tmp_path, cluster="auto")
     assert str(caught.value) == (
-        "no Ray cluster at 'auto' (Could not find any running Ray instance.); start one: `ray start`"
+        "no Ray cluster at 'auto' (Could not find any running instance); start one: `ray start`"
     )
 
 

@@ -68,7 +68,7 @@ def _gone(pid):
 
 def test_an_interruption_ends_the_processes(make_job, tmp_path):
     endless = make_job(1, epochs=100_000, workers=1)
-    pids = []
+    pids, before = [], signal.getsignal(signal.SIGTERM)
 
     def interrupt():
         pids.extend(each.pid for each in active_children())
@@ -81,7 +81,7 @@ def test_an_interruption_ends_the_processes(make_job, tmp_path):
     assert ended.value.code == 143
     assert len(pids) == 2
     assert all(map(_gone, pids))
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_processes_follow_one_that_was_killed(make_job, tmp_path):
