@@ -1,5 +1,6 @@
 """Jobs in processes: the same runs, a process that dies, and what ends when something ends."""
 
+import json
 import os
 import pickle
 import signal
@@ -8,12 +9,18 @@ import sys
 import threading
 import time
 from dataclasses import replace
-from multiprocessing import active_children
+from multiprocessing import active_children, get_start_method
 
 import pytest
 
-from dfercli.engine.jobs import Job, run_jobs, train_folds
-from dfercli.engine.processes import Share, describe_exit, share_machine, visible_devices
+from dfercli.engine.jobs import Failure, Job, run_jobs, train_folds
+from dfercli.engine.processes import (
+    Share,
+    describe_exit,
+    run_processes,
+    share_machine,
+    visible_devices,
+)
 
 
 @pytest.mark.usefixtures("one_thread")
@@ -25,6 +32,46 @@ def test_two_processes_give_the_same_runs_bit_for_bit(make_job, results_of, tmp_
     assert there[2].read()["device"].endswith(" 1 threads")
     for fold in here:
         assert results_of(there[fold]) == results_of(here[fold])
+
+
+def _describe(job):
+    """In place of training: say what a job finds in its process."""
+    import multiprocessing
+
+    found = {
+        "threads": torch.get_num_threads(),
+        "device": os.environ.get("CUDA_VISIBLE_DEVICES"),
+        "terminal": sys.stderr.isatty(),
+        "start_method": multiprocessing.get_start_method(),
+    }
+    return Failure(json.dumps(found))
+
+
+@pytest.fixture
+def _terminal():
+    """A terminal as stderr, also of processes that are started."""
+    kept, (ours, theirs) = os.dup(2), os.openpty()
+    os.dup2(theirs, 2)
+    yield
+    os.dup2(kept, 2)
+    for file in (kept, ours, theirs):
+        os.close(file)
+
+
+@pytest.mark.usefixtures("one_thread", "_terminal")
+def test_a_process_keeps_to_its_share_and_draws_no_bar(make_job, tmp_path, monkeypatch):
+    torch.set_num_threads(3)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
+    job = Job(make_job(), tmp_path)
+    ((done, found),) = run_processes([job], 1, _describe, lambda: None)
+    assert done == job
+    assert json.loads(found.line) == {
+        "threads": 3,
+        "device": "7",
+        "terminal": False,
+        "start_method": get_start_method(),
+    }
 
 
 def _when(true, do):
@@ -86,7 +133,7 @@ def test_an_interruption_ends_the_processes(make_job, tmp_path):
 
 def test_processes_follow_one_that_was_killed(make_job, tmp_path):
     """Nothing can be done in the end of a process that is killed: its children have to see it."""
-    endless = make_job(1, epochs=100_000)
+    endless = make_job(1, epochs=3000)
     code = (
         "import sys, pickle; from dfercli.engine.jobs import run_jobs\n"
         "if __name__ == '__main__': run_jobs(*pickle.loads(bytes.fromhex(sys.argv[1])), jobs=2)"
@@ -96,8 +143,7 @@ def test_processes_follow_one_that_was_killed(make_job, tmp_path):
     files = [Job(replace(endless, fold=fold), tmp_path).run.metrics_file for fold in (1, 2)]
     _when(lambda: all(file.is_file() for file in files), parent.kill).join()
     parent.wait()
-    while _sizes_change(files):
-        pass
+    assert any(not _sizes_change(files) for _ in range(20))
 
 
 def _sizes_change(files):
