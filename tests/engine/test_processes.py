@@ -8,10 +8,12 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import contextmanager
 from dataclasses import replace
 from multiprocessing import active_children, get_start_method
 
 import pytest
+import torch
 
 from dfercli.engine.jobs import Failure, Job, run_jobs, train_folds
 from dfercli.engine.processes import (
@@ -47,9 +49,9 @@ def _describe(job):
     return Failure(json.dumps(found))
 
 
-@pytest.fixture
+@contextmanager
 def _terminal():
-    """A terminal as stderr, also of processes that are started."""
+    """A terminal as stderr, also of processes that are started; pytest undoes it in a fixture."""
     kept, (ours, theirs) = os.dup(2), os.openpty()
     os.dup2(theirs, 2)
     yield
@@ -58,13 +60,14 @@ def _terminal():
         os.close(file)
 
 
-@pytest.mark.usefixtures("one_thread", "_terminal")
+@pytest.mark.usefixtures("one_thread")
 def test_a_process_keeps_to_its_share_and_draws_no_bar(make_job, tmp_path, monkeypatch):
     torch.set_num_threads(3)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
     job = Job(make_job(), tmp_path)
-    ((done, found),) = run_processes([job], 1, _describe, lambda: None)
+    with _terminal():
+        ((done, found),) = run_processes([job], 1, _describe, lambda: None)
     assert done == job
     assert json.loads(found.line) == {
         "threads": 3,
