@@ -109,8 +109,8 @@ class Outcome:
         named = ", ".join(titles[:SHOWN_FAILURES]) + f", {more} more" * (more > 0)
         overwritten = any(job.overwrite for job in self.jobs)
         raise JobsError(
-            f"{len(titles)} of {len(self.jobs)} runs failed ({named}), the other "
-            f"{len(self.jobs) - len(titles)} are finished; the same command"
+            f"{len(titles)} of {len(self.jobs)} runs failed ({named}), "
+            f"{len(self.jobs) - len(titles)} finished; the same command"
             f"{' without --overwrite' * overwritten} trains only what failed"
         )
 
@@ -249,6 +249,8 @@ def attempt(job: Job) -> Failure | None:
         train_fold(job.config, job.runs, job.command, job.overwrite)
     except DferError as error:
         return Failure(error.line)
+    except OSError as error:
+        return Failure(f"{error.filename or 'a file'}: {error.strerror or error}")
     except Exception as error:  # whatever it is, it is this job's alone
         said = " ".join(str(error).split())
         return Failure(f"{type(error).__name__}: {said}", traceback.format_exc())

@@ -35,9 +35,9 @@ def test_train_prints_no_mean_of_some_folds(dfer):
     done = dfer(f"train {RECIPE}")
     assert (done.code, done.out) == (1, "")
     *_, failed, error = done.err.splitlines()
-    assert failed.startswith("failed: tiny full fold 2: FileExistsError: ")
+    assert failed == "failed: tiny full fold 2: runs/tiny/full/fold2: File exists"
     assert error == (
-        "error: 1 of 2 runs failed (tiny full fold 2), the other 1 are finished; the same command "
+        "error: 1 of 2 runs failed (tiny full fold 2), 1 finished; the same command "
         "trains only what failed"
     )
     assert "tiny, full: folds 1;" in dfer("eval").out
