@@ -127,7 +127,8 @@ def test_an_error_names_the_first_failures(make_job, tmp_path):
     with pytest.raises(JobsError) as caught:
         outcome.check()
     assert str(caught.value) == (
-        f"6 of 6 runs failed ({', '.join(['colours full fold 1'] * 4)}, 2 more), 0 finished; the same command without --overwrite trains only what failed"
+        f"6 of 6 runs failed ({', '.join(['colours full fold 1'] * 4)}, 2 more), 0 finished; "
+        "the same command without --overwrite trains only what failed"
     )
 
 
