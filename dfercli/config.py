@@ -224,6 +224,11 @@ class RunConfig:
     def __post_init__(self) -> None:
         require_at_least("seed", self.seed, 0)
 
+    @property
+    def title(self) -> str:
+        """Dataset, variant and fold, in a few words."""
+        return f"{self.data.dataset} {self.model.variant} fold {self.fold}"
+
 
 def require_at_least(name: str, value: int, least: int) -> None:
     """Raise a ConfigError that names both numbers when `value` is under `least`."""

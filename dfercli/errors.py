@@ -49,6 +49,10 @@ class CheckpointError(DferError):
     """A checkpoint that is missing, incomplete or made for something else."""
 
 
+class JobsError(DferError):
+    """Some of several runs that failed; the others are finished."""
+
+
 class NoFaceError(DferError):
     """No face in the whole video. Has an exit code of its own, so that scripts can tell."""
 

@@ -23,6 +23,7 @@ from dfercli.config import (
     ModelConfig,
     RunConfig,
     TrainConfig,
+    require_at_least,
 )
 from dfercli.errors import ConfigError, DataError
 
@@ -51,6 +52,8 @@ class RunOptions:
         overwrite: Train anew what is there already, or go on where it was interrupted.
         cache: Keep all frames decoded on disk, for all folds and runs: 150 kB a frame of 224 px.
         cache_dir: Folder of decoded frames; by default $DFER_CACHE, or dfer in the user's caches.
+        jobs: Runs that are trained at a time on this machine, each in a process of its own.
+        cluster: Train on a Ray cluster instead: its address, or `auto` on one of its machines.
     """
 
     dataset: str | None = None
@@ -63,6 +66,8 @@ class RunOptions:
     overwrite: bool = field(default=False, metadata={"names": ("--overwrite/--resume",)})
     cache: bool = False
     cache_dir: Path | None = None
+    jobs: int = 1
+    cluster: str | None = None
 
 
 def _attribute_texts(cls: Any) -> dict[str, str]:
@@ -230,6 +235,7 @@ def find_run(
     """Give the run that was asked for, and the folds: as typed, or all that the manifest has."""
     from dfercli.data.manifest import read_manifest
 
+    _check_how_to_run(options)
     cache = find_cache(options.cache, options.cache_dir)
     data = find_data(options.dataset, options.root, options.manifests, options.workers, cache)
     known = list(read_manifest(Path(data.manifest)).folds)
@@ -238,6 +244,23 @@ def find_run(
         raise DataError(f"no clip of {data.manifest} has a test_fold to be tested in; give it one")
     note(f"backbone: {model.backbone}, weights: {model.weights}")
     return RunConfig(data, folds[0], model, recipe, augment, compute, options.seed), folds
+
+
+def how_to_run(options: RunOptions) -> dict[str, Any]:
+    """Give what tells how runs are trained, and changes no result."""
+    return {"overwrite": options.overwrite, "jobs": options.jobs, "cluster": options.cluster}
+
+
+def _check_how_to_run(options: RunOptions) -> None:
+    require_at_least("jobs", options.jobs, 1)
+    if options.jobs > 1 and options.cluster:
+        raise ConfigError("--jobs is for one machine, a cluster fills its own; leave one out")
+    together = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    if together and (options.jobs > 1 or options.cluster):
+        raise ConfigError(
+            "processes that were launched together train one run at a time; leave out --jobs and "
+            "--cluster, or call `dfer` without a launcher"
+        )
 
 
 def note(text: str) -> None:

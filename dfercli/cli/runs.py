@@ -31,10 +31,10 @@ def train(
     config, folds = opt.find_run(options, model, recipe, augment, compute)
     from dfercli.data.manifest import mark_partial
     from dfercli.engine.evaluate import summarise_runs
+    from dfercli.engine.jobs import train_folds
     from dfercli.engine.runlog import list_deviations
-    from dfercli.engine.train import train_folds
 
-    trained = train_folds(config, folds, options.runs, _command(), options.overwrite)
+    trained = train_folds(config, folds, options.runs, _command(), **opt.how_to_run(options))
     if not opt.is_main_process():
         return
     names = ", ".join(map(str, folds))
@@ -107,6 +107,7 @@ def ablate(
     from dfercli.engine.ablate import cost_table, run_table
 
     deviations: Sequence[str] = ()
+    outcome = None
     if dry_run:
         from dfercli.data.spec import BASIC_EXPRESSIONS
 
@@ -115,8 +116,8 @@ def ablate(
         show = print_costs
     else:
         config, folds = opt.find_run(options, model, recipe, augment, compute)
-        entries, deviations = run_table(
-            table, config, folds, options.runs, _command(), options.overwrite
+        entries, deviations, outcome = run_table(
+            table, config, folds, options.runs, _command(), **opt.how_to_run(options)
         )
         names = ", ".join(map(str, folds))
         title = f"Table {table} on {config.data.dataset}: mean over folds {names}; "
@@ -128,6 +129,8 @@ def ablate(
         print(json.dumps({"title": title, "deviations": deviations, "rows": entries}, indent=2))
     else:
         show(mark_partial(title, deviations), entries)
+    if outcome:
+        outcome.check()
 
 
 def _print_results(results: "Results", as_json: bool) -> None:

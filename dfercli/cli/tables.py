@@ -162,5 +162,6 @@ def _show(title: str, table: Table) -> None:
     screen.print(table)
 
 
-def _percent(value: float) -> str:
-    return f"{100 * value:.2f}" if value == value else "-"  # nan: no clip was tested
+def _percent(value: float | None) -> str:
+    """Print a share; none where a fold is not finished, nan where no clip was tested."""
+    return "-" if value is None or value != value else f"{100 * value:.2f}"

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from dfercli.config import ModelConfig, RunConfig
-from dfercli.engine.evaluate import summarise_runs
+from dfercli.engine.evaluate import PROTOCOLS, summarise_runs
+from dfercli.engine.jobs import Outcome, run_jobs
 from dfercli.engine.runlog import RunFolder, list_deviations
-from dfercli.engine.train import train_folds
 from dfercli.errors import UnknownNameError
 from dfercli.models.flops import Cost, measure_cost
 
@@ -108,7 +108,9 @@ def run_table(
     runs: Path,
     command: str = "",
     overwrite: bool = False,
-) -> tuple[list[dict[str, Any]], list[str]]:
+    jobs: int = 1,
+    cluster: str | None = None,
+) -> tuple[list[dict[str, Any]], list[str], Outcome]:
     """Train and test every row of a table; rows and folds that are finished are taken as they are.
 
     Args:
@@ -118,23 +120,35 @@ def run_table(
         runs: Folder of all runs.
         command: What was typed, for the record.
         overwrite: Train anew what is there already.
+        jobs: Runs that are trained at a time, across rows and folds.
+        cluster: Address of a Ray cluster that trains them instead of this machine.
 
     Returns:
         A dictionary a row with the measured figures of both protocols, in [0, 1], and the paper's
-        on DFEW, in percent; and what differs from the official lists in the data, a line each.
+        on DFEW, in percent; what differs from the official lists in the data, a line each; and
+        what became of the runs. A row of which a fold failed has None for its figures: a mean of
+        other folds than its neighbours' cannot be compared with theirs.
     """
+    configs = [
+        replace(base, model=replace(base.model, **row.changes), fold=fold)
+        for row in table_rows(table)
+        for fold in folds
+    ]
+    outcome = run_jobs(configs, runs, command, overwrite, jobs, cluster)
     entries: list[dict[str, Any]] = []
     done: list[RunFolder] = []
-    for row in table_rows(table):
-        config = replace(base, model=replace(base.model, **row.changes))
-        trained = train_folds(config, folds, runs, command, overwrite)
+    for index, row in enumerate(table_rows(table)):
+        cells = outcome.jobs[index * len(folds) : (index + 1) * len(folds)]
+        trained = {job.config.fold: job.run for job in cells if job not in outcome.failures}
         done += trained.values()
-        entry: dict[str, Any] = {"row": row.name, "variant": config.model.variant}
-        for protocol in ("best", "last"):
-            summary = summarise_runs(trained, protocol)
-            entry |= {f"{protocol}_uar": summary.mean_uar, f"{protocol}_war": summary.mean_war}
+        entry: dict[str, Any] = {"row": row.name, "variant": cells[0].config.model.variant}
+        for protocol in PROTOCOLS:
+            whole = len(trained) == len(folds)
+            summary = summarise_runs(trained, protocol) if whole else None
+            entry[f"{protocol}_uar"] = summary.mean_uar if summary else None
+            entry[f"{protocol}_war"] = summary.mean_war if summary else None
         entries.append(entry | {"paper_uar": row.paper_uar, "paper_war": row.paper_war})
-    return entries, list_deviations(done)
+    return entries, list_deviations(done), outcome
 
 
 def _is_papers(config: ModelConfig) -> bool:

@@ -156,7 +156,7 @@ class RunFolder:
         write_json(self.run_file, self.read() | {"finished": True})
 
     def check_same(self, config: RunConfig, fingerprint: str) -> None:
-        """Refuse to mix two runs in one folder.
+        """Refuse to mix two runs in one folder; a precision still left to a machine may be any.
 
         Raises:
             ConfigError: The run in the folder has other settings or other data.
@@ -164,7 +164,9 @@ class RunFolder:
         if not self.run_file.is_file():
             return
         asked = json.loads(json.dumps(to_dict(config)))
-        changed = _differences(self.read(), {"config": asked, "data_fingerprint": fingerprint})
+        ignored = "compute.precision" if config.compute.precision == "auto" else ""
+        now = {"config": asked, "data_fingerprint": fingerprint}
+        changed = _differences(self.read(), now, ignored)
         if changed:
             raise ConfigError(
                 f"{self.path} holds a run with other settings ({changed}); "

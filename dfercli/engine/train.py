@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 from dfercli.config import RunConfig
 from dfercli.data.augment import Augmenter
 from dfercli.data.batches import EpochBatches, build_test_loader, build_train_loader
-from dfercli.data.clips import build_dataset, check_frames
+from dfercli.data.clips import build_dataset
 from dfercli.data.manifest import Manifest, read_manifest
 from dfercli.engine.checkpoint import save_checkpoint
 from dfercli.engine.device import describe_device, make_accelerator, resolve_compute
@@ -35,44 +35,9 @@ from dfercli.engine.resume import (
 )
 from dfercli.engine.runlog import RunFolder, run_folder
 from dfercli.engine.trainer import Trainer
-from dfercli.errors import ConfigError, DataError
+from dfercli.errors import ConfigError
 from dfercli.metrics import uar, war
 from dfercli.models.dfer import DFERModel, build_model
-
-
-def train_folds(
-    config: RunConfig, folds: Sequence[int], runs: Path, command: str = "", overwrite: bool = False
-) -> dict[int, RunFolder]:
-    """Train a model on each of several folds; folds that are finished are not trained again.
-
-    Args:
-        config: The run; its fold is replaced by each of `folds`.
-        folds: Folds to test on.
-        runs: Folder of all runs.
-        command: What was typed, for the record.
-        overwrite: Train anew what is there already.
-
-    Returns:
-        The run of each fold.
-
-    Raises:
-        DferError: The data or the settings do not hold together; nothing was trained then.
-    """
-    manifest = read_manifest(Path(config.data.manifest))
-    if len(manifest.class_names) < 2:
-        raise DataError(
-            f"all clips are labelled {manifest.class_names[0]!r}: nothing to tell apart"
-        )
-    check_frames(manifest, Path(config.data.root))
-    compute = resolve_compute(config.compute)
-    configs = [replace(config, fold=fold, compute=compute) for fold in folds]
-    for each in configs:
-        manifest.select(each.fold, "test")
-        if manifest.select(each.fold, "train").empty:
-            raise DataError(f"testing fold {each.fold} leaves no clip to train on; make more folds")
-        if not overwrite:
-            run_folder(runs, each).check_same(each, manifest.fingerprint)
-    return {each.fold: train_fold(each, runs, command, overwrite) for each in configs}
 
 
 def train_fold(
@@ -138,7 +103,7 @@ def _train(
     clips, epochs = batches.length, config.train.epochs
     shown = accelerator.is_local_main_process
     with nullcontext(progress) if progress else Progress(clips * epochs, shown) as bar:
-        bar.begin_run(title_of(config), epochs, len(metrics) * clips)
+        bar.begin_run(config.title, epochs, len(metrics) * clips)
         for epoch in range(len(metrics), epochs):
             started = time.perf_counter()
             bar.begin_epoch(epoch)
@@ -230,13 +195,8 @@ def _keep(run: RunFolder, which: str, model: DFERModel, predictions: pd.DataFram
     write_predictions(predictions, run.predictions_file(which))
 
 
-def title_of(config: RunConfig) -> str:
-    """Name a run in a few words."""
-    return f"{config.data.dataset} {config.model.variant} fold {config.fold}"
-
-
 def _describe_divergence(loss: float, epoch: int, config: RunConfig, run: RunFolder) -> str:
     state = find_state(run)
     kept = f"; the weights of epoch {epoch} are in {state}" if state else ""
-    text = f"{title_of(config)}: the loss is {loss} in epoch {epoch + 1}; lower --lr, and give "
+    text = f"{config.title}: the loss is {loss} in epoch {epoch + 1}; lower --lr, and give "
     return text + f"--overwrite{kept}"

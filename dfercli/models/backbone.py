@@ -199,6 +199,20 @@ def load_pretrained(name: str, weights: str) -> open_clip.CLIP:
         ) from error
 
 
+def ensure_weights(name: str, weights: str) -> None:
+    """Fetch a model's weights unless they are here, before several processes ask for them.
+
+    Raises:
+        UnknownNameError: open_clip has no such model.
+        WeightsError: The weights cannot be had, or were trained with another activation.
+    """
+    config = backbone_config(name)
+    if weights != RANDOM_WEIGHTS:
+        _check_activation(name, weights, bool(config.get("quick_gelu", False)))
+    if not is_cached(name, weights):
+        load_pretrained(name, weights)
+
+
 def is_cached(name: str, weights: str) -> bool:
     """Whether weights can be loaded without a network: a file, `random`, or a tag once fetched."""
     if weights == RANDOM_WEIGHTS or Path(weights).is_file():

@@ -1,6 +1,6 @@
 """A dataset whose classes are colours, a run's configuration for it, and runs that were trained."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -77,6 +77,36 @@ def make_run(colours: Path, tiny_name: str) -> Callable[..., Any]:
         )
 
     return make
+
+
+@pytest.fixture(scope="session")
+def make_job(make_run: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a RunConfig of two epochs, of a backbone that a new process knows too."""
+    recipe = {"epochs": 2, "warmup_epochs": 0, "model": {"backbone": "demo-ViT-tiny"}}
+    return lambda fold=1, **settings: make_run(fold, **recipe | settings)
+
+
+@pytest.fixture(scope="session")
+def results_of() -> Callable[..., Any]:
+    """Give all that a run found out, without how long it took."""
+    names = ("predictions_best.csv", "predictions_last.csv", "last/model.safetensors")
+
+    def results(run: Any) -> Any:
+        metrics = [{k: v for k, v in line.items() if k != "seconds"} for line in run.read_metrics()]
+        return metrics, [(run.path / name).read_bytes() for name in names]
+
+    return results
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """As many threads here as a process has that shares two cores: the sums' order follows it."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

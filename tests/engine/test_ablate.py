@@ -94,7 +94,7 @@ def test_a_table_is_run_row_by_row_and_takes_finished_runs_as_they_are(make_run,
     base = make_run(**RECIPE)
     done = train_fold(replace(base, fold=2), tmp_path)  # the full model: the table's last row
     before = {p: p.stat().st_mtime_ns for p in done.path.rglob("*")}
-    entries, deviations = run_table(2, base, [1, 2], tmp_path, "dfer ablate")
+    entries, deviations, _ = run_table(2, base, [1, 2], tmp_path, "dfer ablate")
     assert deviations == []
     assert [entry["row"] for entry in entries] == ["baseline", "+ InterFIT", "+ MSTA", "+ BiEhPro"]
     assert [entry["variant"] for entry in entries] == [
@@ -114,7 +114,7 @@ def test_a_table_is_run_row_by_row_and_takes_finished_runs_as_they_are(make_run,
             assert entry[f"{protocol}_war"] == pytest.approx(sum(map(war, matrices)) / 2)
             assert entry[f"{protocol}_uar"] == pytest.approx(sum(map(uar, matrices)) / 2)
     files = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")}
-    assert run_table(2, base, [1, 2], tmp_path) == (entries, [])
+    assert run_table(2, base, [1, 2], tmp_path)[:2] == (entries, [])
     assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")} == files
 
 

@@ -16,8 +16,8 @@ from dfercli.engine.evaluate import (
     read_predictions,
     read_results,
 )
+from dfercli.engine.jobs import train_folds
 from dfercli.engine.runlog import RunFolder
-from dfercli.engine.train import train_folds
 from dfercli.errors import CheckpointError, DataError
 
 CLASSES = ["happiness", "sadness", "anger"]

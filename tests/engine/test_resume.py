@@ -18,8 +18,9 @@ from filelock import FileLock
 from dfercli.config import to_dict
 from dfercli.engine import train
 from dfercli.engine.checkpoint import load_checkpoint
+from dfercli.engine.jobs import train_folds
 from dfercli.engine.runlog import RunFolder
-from dfercli.engine.train import train_fold, train_folds
+from dfercli.engine.train import train_fold
 from dfercli.errors import CheckpointError, ConfigError
 
 NUM_KILLS = int(os.environ.get("DFER_TEST_KILLS", "2"))
@@ -29,7 +30,7 @@ import json, sys
 from pathlib import Path
 import open_clip
 from dfercli.config import RunConfig, from_dict
-from dfercli.engine.train import train_folds
+from dfercli.engine.jobs import train_folds
 open_clip.add_model_config(sys.argv[1])
 train_folds(from_dict(RunConfig, json.loads(sys.argv[2])), [1, 2], Path(sys.argv[3]))
 """

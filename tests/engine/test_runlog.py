@@ -163,6 +163,10 @@ def test_the_same_settings_go_on_wherever_the_data_lies(begin, make_run):
         run.check_same(replace(config, data=moved, seed=1), FINGERPRINT)
 
 
+def test_a_precision_that_is_left_to_the_machine_is_no_difference(begin, make_run):
+    begin().check_same(make_run(compute={"precision": "auto"}), FINGERPRINT)
+
+
 @pytest.mark.parametrize(
     ("changed", "fingerprint", "said"),
     [

@@ -16,7 +16,8 @@ from dfercli.data.transforms import normalise
 from dfercli.engine import train, trainer
 from dfercli.engine.checkpoint import load_checkpoint
 from dfercli.engine.evaluate import confusion_of, read_predictions
-from dfercli.engine.train import train_fold, train_folds
+from dfercli.engine.jobs import train_folds
+from dfercli.engine.train import train_fold
 from dfercli.errors import ConfigError, DataError
 from dfercli.metrics import uar, war
 from dfercli.models.dfer import build_model

@@ -1,0 +1,283 @@
+"""Several runs as independent jobs: one after another, in processes, or over a cluster.
+
+A job is one run: one model on one fold. Wherever it runs it leaves the same run folder. One that
+fails is reported, and the others go on.
+"""
+
+import gc
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import FrameType
+
+from accelerate import PartialState
+from tqdm import tqdm
+
+from dfercli.config import DataConfig, RunConfig
+from dfercli.data.clips import check_frames
+from dfercli.data.manifest import Manifest, read_manifest
+from dfercli.engine.progress import Progress, following
+from dfercli.engine.runlog import RunFolder, run_folder
+from dfercli.engine.train import train_fold
+from dfercli.errors import DataError, DferError, JobsError
+from dfercli.models.backbone import ensure_weights
+
+TERMINATED = 143
+"""Exit code after SIGTERM, as shells have it."""
+
+SHOWN_FAILURES = 4
+"""Failed runs that an error names, so that it stays one readable line (our choice)."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run that is to be trained.
+
+    Attributes:
+        config: The run.
+        runs: Folder of all runs.
+        command: What was typed, for the record.
+        overwrite: Train anew what is there already.
+    """
+
+    config: RunConfig
+    runs: Path
+    command: str = ""
+    overwrite: bool = False
+
+    @property
+    def title(self) -> str:
+        """Dataset, variant and fold."""
+        return self.config.title
+
+    @property
+    def run(self) -> RunFolder:
+        """The run's folder."""
+        return run_folder(self.runs, self.config)
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether there is something to do."""
+        return self.overwrite or not self.run.finished
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a job failed.
+
+    Attributes:
+        line: What went wrong, in one line.
+        trace: Where, if it was no error of ours.
+    """
+
+    line: str
+    trace: str = ""
+
+
+Ended = tuple[Job, Failure | None]
+"""A job that came to its end, and why it failed if it did."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of several jobs.
+
+    Attributes:
+        jobs: All of them, in the order in which they were asked for.
+        failures: Those that failed; all the others are finished.
+    """
+
+    jobs: list[Job]
+    failures: dict[Job, Failure]
+
+    def check(self) -> None:
+        """Raise an error that says what failed, what is there, and what to do next.
+
+        Raises:
+            JobsError: Some job failed.
+        """
+        if not self.failures:
+            return
+        titles = [job.title for job in self.failures]
+        more = len(titles) - SHOWN_FAILURES
+        named = ", ".join(titles[:SHOWN_FAILURES]) + f", {more} more" * (more > 0)
+        overwritten = any(job.overwrite for job in self.jobs)
+        raise JobsError(
+            f"{len(titles)} of {len(self.jobs)} runs failed ({named}), "
+            f"{len(self.jobs) - len(titles)} finished; the same command"
+            f"{' without --overwrite' * overwritten} trains only what failed"
+        )
+
+
+def train_folds(
+    config: RunConfig,
+    folds: Sequence[int],
+    runs: Path,
+    command: str = "",
+    overwrite: bool = False,
+    jobs: int = 1,
+    cluster: str | None = None,
+) -> dict[int, RunFolder]:
+    """Train a model on each of several folds; folds that are finished are not trained again.
+
+    Args:
+        config: The run; its fold is replaced by each of `folds`.
+        folds: Folds to test on.
+        runs: Folder of all runs.
+        command: What was typed, for the record.
+        overwrite: Train anew what is there already.
+        jobs: Folds that are trained at a time.
+        cluster: Address of a Ray cluster that trains them instead of this machine.
+
+    Returns:
+        The run of each fold.
+
+    Raises:
+        DferError: The data or the settings do not hold together; nothing was trained then.
+        JobsError: Some fold failed; the others are finished. A mean of the folds that are left
+            would pass for the mean of all, so none can be made of what is returned.
+    """
+    configs = [replace(config, fold=fold) for fold in folds]
+    outcome = run_jobs(configs, runs, command, overwrite, jobs, cluster)
+    outcome.check()
+    return {job.config.fold: job.run for job in outcome.jobs}
+
+
+def run_jobs(
+    configs: Sequence[RunConfig],
+    runs: Path,
+    command: str = "",
+    overwrite: bool = False,
+    jobs: int = 1,
+    cluster: str | None = None,
+) -> Outcome:
+    """Train several runs; those that are finished are not trained again.
+
+    Args:
+        configs: The runs, no two of them in one folder.
+        runs: Folder of all runs.
+        command: What was typed, for the record.
+        overwrite: Train anew what is there already.
+        jobs: Runs that are trained at a time, each in a process of its own; 1 trains in this one.
+        cluster: Address of a Ray cluster that trains them instead of this machine.
+
+    Raises:
+        DferError: The data or the settings do not hold together; nothing was trained then. Or a
+            run failed that was the only one, or one of several processes' together.
+    """
+    every = [Job(config, runs, command, overwrite) for config in configs]
+    _check_jobs(every)
+    todo = [job for job in every if job.unfinished]
+    failures = {}
+    for job, failure in _run(todo, jobs, cluster, alone=len(every) == 1):
+        if failure:
+            failures[job] = failure
+            said = failure.line.removeprefix(f"{job.title}: ")
+            tqdm.write(f"{failure.trace}failed: {job.title}: {said}", file=sys.stderr)
+    return Outcome(every, failures)
+
+
+def _check_jobs(jobs: Sequence[Job]) -> None:
+    """Look for all that can be known to be wrong before anything is trained."""
+    manifests = {data: _check_data(data) for data in {job.config.data for job in jobs}}
+    for job in jobs:
+        manifest, fold = manifests[job.config.data], job.config.fold
+        manifest.select(fold, "test")
+        if manifest.select(fold, "train").empty:
+            raise DataError(f"testing fold {fold} leaves no clip to train on; make more folds")
+        if not job.overwrite:
+            job.run.check_same(job.config, manifest.fingerprint)
+    models = [job.config.model for job in jobs if job.unfinished]
+    for backbone, weights in {(model.backbone, model.weights) for model in models}:
+        ensure_weights(backbone, weights)
+
+
+def _check_data(data: DataConfig) -> Manifest:
+    manifest = read_manifest(Path(data.manifest))
+    if len(manifest.class_names) < 2:
+        raise DataError(
+            f"all clips are labelled {manifest.class_names[0]!r}: nothing to tell apart"
+        )
+    check_frames(manifest, Path(data.root))
+    return manifest
+
+
+def _run(todo: Sequence[Job], count: int, cluster: str | None, alone: bool) -> Iterator[Ended]:
+    """Run jobs where they were asked for, and give each as it ends."""
+    if not todo:
+        return
+    if cluster is None and count == 1:
+        yield from _run_here(todo, alone)
+        return
+    # Both start processes; a module of theirs is imported where it is used.
+    from dfercli.engine.cluster import run_on_cluster
+    from dfercli.engine.processes import run_processes
+
+    files = [job.run.metrics_file for job in todo]
+    epochs = sum(job.config.train.epochs for job in todo)
+    with _ending_on_sigterm(), following(files, epochs, todo[0].overwrite) as tick:
+        if cluster is not None:
+            yield from run_on_cluster(todo, cluster, attempt, tick)
+        else:
+            yield from run_processes(todo, count, attempt, tick)
+
+
+def _run_here(todo: Sequence[Job], alone: bool) -> Iterator[Ended]:
+    """Run jobs one after another in this process.
+
+    An error goes on to the caller where there is no other job, and where several processes train
+    together (DDP): the others would wait for this one in the middle of the failed job for ever.
+    """
+    state = PartialState()
+    together = alone or state.num_processes > 1
+    with Progress(sum(map(_count_clips, todo)), state.is_local_main_process) as progress:
+        for job in todo:
+            if together:
+                train_fold(job.config, job.runs, job.command, job.overwrite, progress)
+                yield job, None
+            else:
+                yield job, attempt(job, progress)
+
+
+def _count_clips(job: Job) -> int:
+    """Count the training clips of all epochs."""
+    manifest = read_manifest(Path(job.config.data.manifest))
+    return len(manifest.select(job.config.fold, "train")) * job.config.train.epochs
+
+
+def attempt(job: Job, progress: Progress | None = None) -> Failure | None:
+    """Run a job to its end, and say why if it fails."""
+    try:
+        train_fold(job.config, job.runs, job.command, job.overwrite, progress)
+    except DferError as error:
+        return Failure(error.line)
+    except OSError as error:
+        return Failure(f"{error.filename or 'a file'}: {error.strerror or error}")
+    except Exception as error:  # whatever it is, it is this job's alone
+        said = " ".join(str(error).split())
+        return Failure(f"{type(error).__name__}: {said}", traceback.format_exc())
+    finally:
+        gc.collect()  # models lie in cycles; the next job may need their memory
+    return None
+
+
+@contextmanager
+def _ending_on_sigterm() -> Iterator[None]:
+    """Let SIGTERM end this process by an exception, so that what it started is ended too."""
+    if threading.current_thread() is not threading.main_thread():  # only that one is told
+        yield
+        return
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(TERMINATED)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

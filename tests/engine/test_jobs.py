@@ -1,0 +1,154 @@
+"""Several runs as jobs: one that fails is reported, the others go on, and results are the same."""
+
+import re
+from types import SimpleNamespace
+
+import pytest
+
+from dfercli.engine import jobs, trainer
+from dfercli.engine.ablate import run_table
+from dfercli.engine.jobs import Job, run_jobs
+from dfercli.engine.progress import following
+from dfercli.errors import ConfigError, DataError, JobsError, UnknownNameError, WeightsError
+
+TOO_FAST = 1e30
+"""A learning rate of which the loss is not finite after a step."""
+
+
+def _times(folder):
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_job_that_fails_is_reported_and_the_others_go_on(make_job, tmp_path, capsys):
+    configs = [make_job(1), make_job(2, lr=TOO_FAST, min_lr=0.0), make_job(3)]
+    outcome = run_jobs(configs, tmp_path)
+    assert [job.run.finished for job in outcome.jobs] == [True, False, True]
+    (failed,) = outcome.failures
+    assert failed.config == configs[1]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("failed: colours full fold 2: the loss is nan in epoch ")
+    assert line.endswith("; lower --lr, and give --overwrite")
+    with pytest.raises(JobsError) as caught:
+        outcome.check()
+    assert str(caught.value) == (
+        "1 of 3 runs failed (colours full fold 2), 2 finished; the same command "
+        "trains only what failed"
+    )
+
+
+def test_a_job_after_a_failed_one_is_as_if_it_were_alone(
+    make_job, results_of, tmp_path, monkeypatch
+):
+    """accelerate's state is the process's: one that fails in the middle of a pass leaves traces."""
+    alone = run_jobs([make_job(2, compute={"accumulate": 2})], tmp_path / "alone").jobs[0]
+    loss, calls = jobs.train_fold.__globals__["contrastive_loss"], []
+
+    def fail_once(logits, labels):
+        calls.append(labels)
+        if len(calls) == 2:  # after half of an optimizer's step, while clips are being loaded
+            raise RuntimeError("out of\nmemory")
+        return loss(logits, labels)
+
+    monkeypatch.setattr(trainer, "contrastive_loss", fail_once)
+    outcome = run_jobs(
+        [make_job(1, compute={"accumulate": 2}), make_job(2, accumulate=2)], tmp_path / "after"
+    )
+    ((job, failure),) = outcome.failures.items()
+    assert (job.config.fold, failure.line) == (1, "RuntimeError: out of memory")
+    assert "in fail_once" in failure.trace
+    assert results_of(outcome.jobs[1].run) == results_of(alone.run)
+
+
+def test_the_only_job_s_error_is_raised_as_it_is(make_job, tmp_path):
+    with pytest.raises(ConfigError, match=r"colours full fold 2: the loss is nan"):
+        run_jobs([make_job(2, lr=TOO_FAST, min_lr=0.0)], tmp_path)
+
+
+def test_what_trains_together_does_not_go_on_alone(make_job, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        jobs, "PartialState", lambda: SimpleNamespace(num_processes=2, is_local_main_process=True)
+    )
+    configs = [make_job(1, lr=TOO_FAST, min_lr=0.0), make_job(2)]
+    with pytest.raises(ConfigError, match="the loss is nan"):
+        run_jobs(configs, tmp_path)
+    assert not Job(configs[1], tmp_path).run.path.exists()
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_second_call_trains_only_what_failed(count, make_job, tmp_path, capsys):
+    configs = [make_job(fold) for fold in (1, 2)]
+    in_the_way = Job(configs[1], tmp_path).run.path
+    in_the_way.parent.mkdir(parents=True)
+    in_the_way.touch()
+    outcome = run_jobs(configs, tmp_path, jobs=count)
+    assert [job.config.fold for job in outcome.failures] == [2]
+    said = f"failed: colours full fold 2: {in_the_way}: File exists\n"
+    assert capsys.readouterr().err == said
+    before = _times(outcome.jobs[0].run.path)
+    assert before
+    in_the_way.unlink()
+    assert run_jobs(configs, tmp_path, jobs=count).failures == {}
+    assert _times(outcome.jobs[0].run.path) == before
+    assert all(job.run.finished for job in outcome.jobs)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize(
+    ("wrong", "error"),
+    [
+        ({"fold": 4}, DataError),
+        ({"model": {"backbone": "ViT-B-33"}}, UnknownNameError),
+        ({"model": {"backbone": "demo-ViT-tiny", "weights": "gone.pt"}}, WeightsError),
+    ],
+    ids=str,
+)
+def test_nothing_is_started_where_one_job_is_wrong(wrong, error, count, make_job, tmp_path):
+    with pytest.raises(error):
+        run_jobs([make_job(1), make_job(**{"fold": 2} | wrong)], tmp_path, jobs=count)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_rows_of_which_a_fold_failed_have_no_figures(make_job, tmp_path):
+    in_the_way = tmp_path / "colours" / "full" / "fold2"
+    in_the_way.parent.mkdir(parents=True)
+    in_the_way.touch()
+    entries, deviations, outcome = run_table(3, make_job(), [1, 2], tmp_path)
+    assert deviations == []
+    assert [job.title for job in outcome.jobs] == [
+        "colours interfit-msta-notext fold 1",
+        "colours interfit-msta-notext fold 2",
+        "colours full fold 1",
+        "colours full fold 2",
+    ]
+    assert 0 <= entries[0]["best_war"] <= 1
+    assert [entries[1][f"{p}_{m}"] for p in ("best", "last") for m in ("uar", "war")] == [None] * 4
+    with pytest.raises(JobsError, match=r"1 of 4 runs failed \(colours full fold 2\), 3 finished"):
+        outcome.check()
+
+
+def test_an_error_names_the_first_failures(make_job, tmp_path):
+    every = [Job(make_job(1, seed=seed), tmp_path, overwrite=True) for seed in range(6)]
+    outcome = jobs.Outcome(every, {job: jobs.Failure("") for job in every})
+    with pytest.raises(JobsError) as caught:
+        outcome.check()
+    assert str(caught.value) == (
+        f"6 of 6 runs failed ({', '.join(['colours full fold 1'] * 4)}, 2 more), 0 finished; "
+        "the same command without --overwrite trains only what failed"
+    )
+
+
+def test_a_bar_counts_epochs_of_new_runs(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    old, new = tmp_path / "old.jsonl", tmp_path / "new.jsonl"
+    old.write_text("1\n2\n3\n")
+    with following([old, new], 6, anew=True) as move:
+        move()
+        new.write_text("1\n2")
+        move()
+        old.write_text("1\n2\n")
+        move()
+    counts = re.findall(r"2 runs: .*? (\d)/6 ", capsys.readouterr().err)
+    assert [int(each) for each in dict.fromkeys(counts)] == [0, 1, 3]
+    with following([old, new], 6) as move:
+        pass
+    assert " 3/6 " in capsys.readouterr().err
