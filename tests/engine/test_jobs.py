@@ -40,8 +40,9 @@ def test_a_job_after_a_failed_one_is_as_if_it_were_alone(
     make_job, results_of, tmp_path, monkeypatch
 ):
     """accelerate's state is the process's: one that fails in the middle of a pass leaves traces."""
-    alone = run_jobs([make_job(2, compute={"accumulate": 2})], tmp_path / "alone").jobs[0]
-    loss, calls = jobs.train_fold.__globals__["contrastive_loss"], []
+    halves = {"compute": {"accumulate": 2}}
+    alone = run_jobs([make_job(2, **halves)], tmp_path / "alone").jobs[0]
+    loss, calls = trainer.contrastive_loss, []
 
     def fail_once(logits, labels):
         calls.append(labels)
@@ -50,9 +51,7 @@ def test_a_job_after_a_failed_one_is_as_if_it_were_alone(
         return loss(logits, labels)
 
     monkeypatch.setattr(trainer, "contrastive_loss", fail_once)
-    outcome = run_jobs(
-        [make_job(1, compute={"accumulate": 2}), make_job(2, accumulate=2)], tmp_path / "after"
-    )
+    outcome = run_jobs([make_job(1, **halves), make_job(2, **halves)], tmp_path / "after")
     ((job, failure),) = outcome.failures.items()
     assert (job.config.fold, failure.line) == (1, "RuntimeError: out of memory")
     assert "in fail_once" in failure.trace
