@@ -60,6 +60,7 @@ TORCH_FREE = (
     "dfercli.preprocess.plan",
     "dfercli.preprocess.review",
     "dfercli.preprocess.run",
+    "dfercli.presets",
     "dfercli.sheet",
     "dfercli.video",
     *DATASETS.values(),

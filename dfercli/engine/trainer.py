@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 
 from dfercli.data.batches import EpochBatches
 from dfercli.data.transforms import normalise
+from dfercli.engine.loss import Loss, Mixup
 from dfercli.errors import ConfigError
 from dfercli.models.dfer import DFERModel, contrastive_loss
 
@@ -32,6 +33,8 @@ class Trainer:
         scheduler: Of the rate, a step of the optimizer at a time.
         accelerator: Knows the devices and processes.
         micro_batch: Clips that a device takes at once; more are accumulated.
+        loss: What is minimised.
+        mixup: Mixes the clips of a step; None takes them as they are.
     """
 
     model: DFERModel
@@ -40,6 +43,8 @@ class Trainer:
     scheduler: torch.optim.lr_scheduler.LRScheduler
     accelerator: Accelerator
     micro_batch: int
+    loss: Loss = contrastive_loss
+    mixup: Mixup | None = None
 
     def train_epoch(self, loader: DataLoader, report: Report) -> float:
         """Take one pass over the training clips.
@@ -58,6 +63,9 @@ class Trainer:
         total = torch.zeros((), device=device)
         for step, (clips, labels, _) in enumerate(loader):
             clips, labels = clips.to(device, non_blocking=True), labels.to(device)
+            clips = normalise(clips)
+            if self.mixup is not None:
+                clips, labels = self.mixup(clips, labels, batches.epoch, step)
             share, batch = batches.count_share(step), batches.count_batch(step)
             loss = self._take_step(clips, labels, share, batch)
             total += loss * share
@@ -88,7 +96,7 @@ class Trainer:
             clips = torch.zeros(shape, dtype=torch.uint8, device=device)
             with self.accelerator.no_sync(self.prepared):
                 logits = self.prepared(normalise(clips))
-                loss = contrastive_loss(logits, torch.zeros(size, dtype=torch.long, device=device))
+                loss = self.loss(logits, torch.zeros(size, dtype=torch.long, device=device))
                 self.accelerator.backward(loss * 0)
             del held
         except RuntimeError as error:
@@ -104,8 +112,8 @@ class Trainer:
         """Take one step of the optimizer on the mean loss over a batch.
 
         Args:
-            clips: (N, T, 3, H, W) uint8, this process's.
-            labels: (N,).
+            clips: (N, T, 3, H, W), normalised, this process's.
+            labels: (N,) int64, or (N, K) shares of each class.
             share: How many of them count: N, or 0 for a clip that only keeps step with the others.
             batch: Clips of all processes.
 
@@ -120,7 +128,7 @@ class Trainer:
         total = torch.zeros((), device=clips.device)
         for number, (part, targets) in enumerate(parts, start=1):
             with nullcontext() if number == len(parts) else self.accelerator.no_sync(self.prepared):
-                loss = contrastive_loss(self.prepared(normalise(part)), targets)
+                loss = self.loss(self.prepared(part), targets)
                 self.accelerator.backward(loss * (scale * len(part)))
             total += loss.detach() * len(part)
         self.optimizer.step()

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from dfercli.config import CLIP_MEAN, RANDOM_WEIGHTS
 from dfercli.errors import UnknownNameError, WeightsError
+from dfercli.models.drop_path import drop_clips
 from dfercli.models.interfit import InterFIT
 
 open_clip.add_model_config(Path(__file__).parent / "backbones")
@@ -40,6 +41,9 @@ class CLIPBackbone(nn.Module):
     """
 
     visual: Any
+    drop_path: float = 0.0
+    """Rate of stochastic depth while training: of the last block, falling in a line to 0 in the
+    first. A setting of a training, so no part of a checkpoint."""
 
     def __init__(self, visual: nn.Module) -> None:
         super().__init__()
@@ -70,6 +74,17 @@ class CLIPBackbone(nn.Module):
     def image_size(self) -> int:
         """Side of the square input frame in pixels."""
         return self.visual.image_size[0]
+
+    def count_layers_above(self, name: str) -> int:
+        """Give the distance of a parameter of this module from its output.
+
+        Returns:
+            0 for what follows the blocks, 1 in the last block, L + 1 for the embedding.
+        """
+        blocks = "visual.transformer.resblocks."
+        if name.startswith(blocks):
+            return self.num_layers - int(name.removeprefix(blocks).partition(".")[0])
+        return 0 if name.startswith(("visual.ln_post.", "visual.proj")) else self.num_layers + 1
 
     def embed_patches(self, frames: Tensor) -> Tensor:
         """Give the tokens that enter the first block, Eq. (1).
@@ -106,8 +121,11 @@ class CLIPBackbone(nn.Module):
                 class_tokens = tokens[:, 0].unflatten(0, (batch, num_frames))  # (B, T, D)
                 interaction = interfit(index, class_tokens).flatten(0, 1)  # (B * T, D)
                 attended = torch.cat([tokens, interaction.unsqueeze(1)], dim=1)
-            tokens = tokens + block.ls_1(_attend(block, tokens.shape[1], attended))
-            tokens = tokens + block.ls_2(block.mlp(block.ln_2(tokens)))
+            rate = self.drop_path * index / max(1, self.num_layers - 1) if self.training else 0.0
+            branch = block.ls_1(_attend(block, tokens.shape[1], attended))
+            tokens = tokens + drop_clips(branch, batch, rate)
+            branch = block.ls_2(block.mlp(block.ln_2(tokens)))
+            tokens = tokens + drop_clips(branch, batch, rate)
         features = self.visual.ln_post(tokens[:, 0])  # (B * T, D)
         return (features @ self.visual.proj).unflatten(0, (batch, num_frames))
 

@@ -214,7 +214,7 @@ def contrastive_loss(logits: Tensor, labels: Tensor) -> Tensor:
 
     Args:
         logits: (B, K).
-        labels: (B,) int64.
+        labels: (B,) int64, or (B, K) shares of each class.
     """
     return F.cross_entropy(logits, labels)
 
