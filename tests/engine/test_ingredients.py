@@ -13,7 +13,7 @@ from dfercli.data.batches import EpochBatches
 from dfercli.data.manifest import read_manifest, write_manifest
 from dfercli.engine import train
 from dfercli.engine.checkpoint import load_checkpoint
-from dfercli.engine.loss import build_loss
+from dfercli.engine.loss import Mixup, build_loss
 from dfercli.engine.optimizer import build_optimizer, build_scheduler
 from dfercli.engine.resume import seed_epoch
 from dfercli.engine.train import train_fold
@@ -129,6 +129,19 @@ def test_all_rates_follow_the_same_cosine(make_run, class_names):
     optimizer.step()
     scheduler.step()
     assert sorted(set(scheduler.get_last_lr())) == pytest.approx([0.01, 0.02, 0.04, 0.08])
+
+
+def test_every_step_of_a_run_is_mixed_anew(make_run, tmp_path, monkeypatch):
+    seen, mix = [], Mixup.__call__
+
+    def look(self, clips, labels, epoch, step):
+        seen.append((self.seed, self.rank, self.num_classes, len(clips), epoch, step))
+        return mix(self, clips, labels, epoch, step)
+
+    monkeypatch.setattr(Mixup, "__call__", look)
+    train_fold(make_run(epochs=2, batch_size=5, mixup=0.8, seed=7), tmp_path)
+    steps = [(epoch, step) for epoch in (0, 1) for step in (0, 1, 2)]
+    assert seen == [(7, 0, 3, 2 if step == 2 else 5, epoch, step) for epoch, step in steps]
 
 
 def test_mixed_clips_are_one_batch_however_it_is_divided(make_run, tmp_path, monkeypatch):
