@@ -154,11 +154,11 @@ class Bench:
     def time_augmentation(self, repeats: int, device: torch.device) -> float:
         """Give clips a second whose changes the device makes, in batches."""
         loader, _ = self.build("images", workers=0)
-        clips, _, indices = next(iter(loader))
+        clips, _, keys = next(iter(loader))
         clips, spent = clips.to(device), []
-        for epoch in range(repeats + 1):
+        for _ in range(repeats + 1):
             started = time.perf_counter()
-            self.augmenter(epoch, clips, indices).sum().item()  # the answer waits for the device
+            self.augmenter(clips, *keys).sum().item()  # the answer waits for the device
             spent.append((time.perf_counter() - started) / len(clips))
         return 1 / float(np.median(spent[1:]))
 
@@ -180,7 +180,7 @@ class Bench:
                 Path(f"/proc/{process}/clear_refs").write_text("5")
             for batch in loader:
                 if batches is not None:
-                    self.augmenter(epoch, batch[0], batch[2])
+                    self.augmenter(batch[0], *batch[2])
             if epoch:  # the workers were started in the first
                 memory["private"].append(sum(read_mb(each, "RssAnon") for each in processes))
                 memory["peak"].append(sum(read_mb(each, "VmHWM") for each in processes))

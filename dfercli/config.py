@@ -14,6 +14,8 @@ CROSS_ATTENTIONS = ("paired", "all")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 MICRO_BATCHES = ("fixed", "auto")
+BALANCES = ("none", "oversample", "prior")
+PRESETS = ("paper", "strong")
 RANDOM_WEIGHTS = "random"
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -94,14 +96,15 @@ class DataConfig:
         manifest: Path of the manifest's CSV.
         root: Folder that the manifest's paths are relative to.
         workers: Processes that load clips; 0 loads in the main process.
-        cache: Folder of decoded frames, which are kept there and read from there; None decodes
-            the images each time.
+        kind: Public name of the kind of dataset, such as dfew; empty where it is the name.
+        cache: Folder that decoded frames are kept in; None decodes the images each time.
     """
 
     dataset: str
     manifest: str
     root: str
     workers: int = 2
+    kind: str = ""
     cache: str | None = None
 
     def __post_init__(self) -> None:
@@ -138,7 +141,7 @@ class AugmentConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How to train. Source of all values: section 4.1.
+    """How to train. Source: section 4.1; what the paper does not have is off.
 
     Attributes:
         epochs: Passes over the training split.
@@ -147,6 +150,12 @@ class TrainConfig:
         lr: Peak learning rate of AdamW, one for all parts.
         min_lr: Learning rate at the end of the cosine.
         weight_decay: On matrices only; none on norms, biases, scales (our choice).
+        layer_decay: Factor of the rate from one block of the backbone to the one below; 1 is off.
+        label_smoothing: Share of each label that is spread over all classes; 0 is off.
+        mixup: Both parameters of the Beta that clips of a step are mixed by; 0 is off.
+        drop_path: Rate of stochastic depth in the last block, falling to 0 in the first; 0 is off.
+        balance: Of rare classes: `none`, `oversample` (draw each class as often), or `prior`
+            (logits adjusted by the log of the classes' shares in the training loss).
     """
 
     epochs: int = 100
@@ -155,6 +164,11 @@ class TrainConfig:
     lr: float = 2e-5
     min_lr: float = 2e-7
     weight_decay: float = 5e-4
+    layer_decay: float = 1.0
+    label_smoothing: float = 0.0
+    mixup: float = 0.0
+    drop_path: float = 0.0
+    balance: str = "none"
 
     def __post_init__(self) -> None:
         require_at_least("epochs", self.epochs, 1)
@@ -165,12 +179,18 @@ class TrainConfig:
                 f"warmup_epochs is {self.warmup_epochs}, epochs {self.epochs}; the rate would "
                 f"never reach its peak: warm up for fewer"
             )
-        if not 0 < self.lr < math.inf:
-            raise ConfigError(f"lr is {self.lr}; it must be above 0")
-        if not 0 <= self.min_lr <= self.lr:
-            raise ConfigError(f"min_lr is {self.min_lr}; it must be from 0 to lr, {self.lr}")
-        if not 0 <= self.weight_decay < math.inf:
-            raise ConfigError(f"weight_decay is {self.weight_decay}; it must be at least 0")
+        self._require("lr", 0 < self.lr < math.inf, "above 0")
+        self._require("min_lr", 0 <= self.min_lr <= self.lr, f"from 0 to lr, {self.lr}")
+        self._require("weight_decay", 0 <= self.weight_decay < math.inf, "at least 0")
+        self._require("layer_decay", 0 < self.layer_decay <= 1, "above 0, at most 1")
+        self._require("label_smoothing", 0 <= self.label_smoothing < 1, "at least 0, below 1")
+        self._require("mixup", 0 <= self.mixup < math.inf, "at least 0")
+        self._require("drop_path", 0 <= self.drop_path < 1, "at least 0, below 1")
+        require_known("balance", self.balance, BALANCES)
+
+    def _require(self, name: str, holds: bool, rule: str) -> None:
+        if not holds:
+            raise ConfigError(f"{name} is {getattr(self, name)}; it must be {rule}")
 
 
 @dataclass(frozen=True)
@@ -211,6 +231,7 @@ class RunConfig:
         augment: Changes of the training clips.
         compute: How it is computed.
         seed: Seed of everything random in the run (our choice: 0).
+        preset: Recipe that the settings began from; they say themselves what was changed.
     """
 
     data: DataConfig
@@ -220,9 +241,11 @@ class RunConfig:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     compute: ComputeConfig = field(default_factory=ComputeConfig)
     seed: int = 0
+    preset: str = "paper"
 
     def __post_init__(self) -> None:
         require_at_least("seed", self.seed, 0)
+        require_known("preset", self.preset, PRESETS)
 
     @property
     def title(self) -> str:

@@ -2,6 +2,7 @@
 
 import json
 from itertools import product
+from math import inf
 
 import pytest
 
@@ -39,6 +40,7 @@ DATA = DataConfig(dataset="dfew", manifest="dfew.csv", root="/data/dfew", worker
             AugmentConfig(hue=0.05),
             ComputeConfig(device="cuda"),
             seed=3,
+            preset="strong",
         ),
     ],
 )
@@ -58,6 +60,8 @@ def test_the_papers_recipe_is_the_default():
     assert model.msta_pools == ((5, 3), (5, 3), (7, 1))
     assert (train.lr, train.min_lr, train.weight_decay) == (2e-5, 2e-7, 5e-4)
     assert (train.batch_size, train.epochs, train.warmup_epochs) == (32, 100, 5)
+    assert (train.layer_decay, train.label_smoothing, train.mixup) == (1, 0, 0)
+    assert (train.drop_path, train.balance) == (0, "none")
 
 
 @pytest.mark.parametrize(
@@ -117,6 +121,27 @@ def test_from_dict_names_what_is_wrong(cls, values, message):
         (TrainConfig, {"min_lr": 0.1}, "min_lr is 0.1; it must be from 0 to lr, 2e-05"),
         (TrainConfig, {"lr": 0.0, "min_lr": 0.0}, "lr is 0.0; it must be above 0"),
         (TrainConfig, {"weight_decay": -1.0}, "weight_decay is -1.0; it must be at least 0"),
+        (TrainConfig, {"layer_decay": 0.0}, "layer_decay is 0.0; it must be above 0, at most 1"),
+        (TrainConfig, {"layer_decay": 1.1}, "layer_decay is 1.1; it must be above 0, at most 1"),
+        (
+            TrainConfig,
+            {"label_smoothing": 1.0},
+            "label_smoothing is 1.0; it must be at least 0, below 1",
+        ),
+        (TrainConfig, {"mixup": -0.1}, "mixup is -0.1; it must be at least 0"),
+        (TrainConfig, {"mixup": inf}, "mixup is inf; it must be at least 0"),
+        (TrainConfig, {"drop_path": 1.0}, "drop_path is 1.0; it must be at least 0, below 1"),
+        (
+            TrainConfig,
+            {"drop_path": float("nan")},
+            "drop_path is nan; it must be at least 0, below 1",
+        ),
+        (TrainConfig, {"balance": "class"}, "no balance 'class'; known: none, oversample, prior"),
+        (
+            RunConfig,
+            {"data": DATA, "fold": 1, "preset": "p"},
+            "no preset 'p'; known: paper, strong",
+        ),
         (AugmentConfig, {"flip": 3.0}, "flip is 3.0; it must be from 0 to 1.0"),
         (AugmentConfig, {"hue": 0.6}, "hue is 0.6; it must be from 0 to 0.5"),
         (AugmentConfig, {"crop_scale": 0.0}, "crop_scale is 0.0; it must be above 0, at most 1.0"),

@@ -8,7 +8,7 @@ import torch
 
 from dfercli.faces import load_detector
 from dfercli.faces.track import follow_main_face
-from dfercli.models.backbone import encode_prompts, load_pretrained
+from dfercli.models.pretrained import encode_prompts, load_pretrained
 from dfercli.predict import SEARCH_FPS, Predictor
 
 FOOTAGE = sorted(Path(os.environ.get("DFER_TEST_VIDEOS", "none")).glob("*.mp4"))

@@ -26,6 +26,7 @@ from dfercli.config import (
     require_at_least,
 )
 from dfercli.errors import ConfigError, DataError
+from dfercli.presets import apply_preset, describe_recipe
 
 OPTION_TYPES = (str, int, float, bool, Path, str | None, Path | None)
 """Types of settings that can be typed; a setting of another type keeps its default."""
@@ -44,6 +45,7 @@ class RunOptions:
     Attributes:
         dataset: Name of a manifest; by default the one written last.
         folds: Folds to test on, such as 1-5 or 1,3; by default all.
+        preset: Recipe: `paper`, or `strong` of later ingredients; typed settings win over it.
         seed: Seed of everything random.
         workers: Processes that load clips; 0 loads in this one.
         root: Folder of the data; by default where it was, or $DFER_DATA/DATASET.
@@ -58,6 +60,7 @@ class RunOptions:
 
     dataset: str | None = None
     folds: str | None = None
+    preset: str = RunConfig.preset
     seed: int = RunConfig.seed
     workers: int = DataConfig.workers
     root: Path | None = None
@@ -222,7 +225,7 @@ def find_data(
     manifest = read_manifest(path)
     root = root or find_root(path) or Path(manifest.root)
     note(f"dataset: {manifest.dataset} ({path}), data in {root}")
-    return DataConfig(manifest.dataset, str(path), str(root), workers, cache)
+    return DataConfig(manifest.dataset, str(path), str(root), workers, manifest.kind, cache)
 
 
 def find_run(
@@ -231,6 +234,7 @@ def find_run(
     recipe: TrainConfig,
     augment: AugmentConfig,
     compute: ComputeConfig,
+    typed: Collection[str],
 ) -> tuple[RunConfig, list[int]]:
     """Give the run that was asked for, and the folds: as typed, or all that the manifest has."""
     from dfercli.data.manifest import read_manifest
@@ -242,8 +246,17 @@ def find_run(
     folds = parse_folds(options.folds) if options.folds else known
     if not folds:
         raise DataError(f"no clip of {data.manifest} has a test_fold to be tested in; give it one")
-    note(f"backbone: {model.backbone}, weights: {model.weights}")
-    return RunConfig(data, folds[0], model, recipe, augment, compute, options.seed), folds
+    run = RunConfig(data, folds[0], model, recipe, augment, compute, options.seed, options.preset)
+    run = apply_preset(run, typed)
+    note(f"backbone: {run.model.backbone}, weights: {run.model.weights}")
+    note(f"recipe: {describe_recipe(run)}")
+    return run, folds
+
+
+def find_typed(context: typer.Context) -> set[str]:
+    """Give the names of the options that were typed, not left at their defaults."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    return {name for name, source in sources.items() if source and source.name != "DEFAULT"}
 
 
 def how_to_run(options: RunOptions) -> dict[str, Any]:

@@ -9,8 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dfercli.cli import options as opt
-from dfercli.config import AugmentConfig, ComputeConfig, DataConfig, ModelConfig, TrainConfig
+from dfercli.config import (
+    AugmentConfig,
+    ComputeConfig,
+    DataConfig,
+    ModelConfig,
+    RunConfig,
+    TrainConfig,
+)
 from dfercli.errors import ConfigError
+from dfercli.presets import apply_preset, describe_recipe
 
 if TYPE_CHECKING:
     from dfercli.engine.evaluate import Results
@@ -18,9 +26,13 @@ if TYPE_CHECKING:
 ABLATED = ("interfit", "msta", "biehpro", "text", "text_prompt", "visual_prompt", "num_blocks")
 """Settings that the rows of the paper's tables decide."""
 
+NO_DATA = DataConfig("", "", "")
+"""Stands where only costs are counted."""
+
 
 @opt.expand_configs()
 def train(
+    context: typer.Context,
     options: opt.RunOptions,
     model: ModelConfig,
     recipe: TrainConfig,
@@ -28,7 +40,8 @@ def train(
     compute: ComputeConfig,
 ) -> None:
     """Train on each fold's other folds and test on it. Defaults are the paper's recipe."""
-    config, folds = opt.find_run(options, model, recipe, augment, compute)
+    typed = opt.find_typed(context)
+    config, folds = opt.find_run(options, model, recipe, augment, compute, typed)
     from dfercli.data.manifest import mark_partial
     from dfercli.engine.evaluate import summarise_runs
     from dfercli.engine.jobs import train_folds
@@ -43,6 +56,7 @@ def train(
     for protocol in ("best", "last"):
         summary = summarise_runs(trained, protocol)
         print(f"  {protocol} epoch: WAR {summary.mean_war:.2%}, UAR {summary.mean_uar:.2%}")
+    print(f"  recipe: {describe_recipe(config)}")
     print("`dfer eval` prints all of it, and how the best epoch is chosen")
 
 
@@ -90,6 +104,7 @@ def evaluate(
 
 @opt.expand_configs(*ABLATED)
 def ablate(
+    context: typer.Context,
     options: opt.RunOptions,
     model: ModelConfig,
     recipe: TrainConfig,
@@ -108,25 +123,32 @@ def ablate(
 
     deviations: Sequence[str] = ()
     outcome = None
+    typed = opt.find_typed(context)
     if dry_run:
         from dfercli.data.spec import BASIC_EXPRESSIONS
 
+        asked = RunConfig(NO_DATA, 1, model, recipe, augment, preset=options.preset)
+        config = apply_preset(asked, typed)
+        model = config.model
         entries = cost_table(table, model, BASIC_EXPRESSIONS)
         title = f"Table {table}: one clip of {model.num_frames} frames, {model.backbone}, 7 classes"
         show = print_costs
     else:
-        config, folds = opt.find_run(options, model, recipe, augment, compute)
+        config, folds = opt.find_run(options, model, recipe, augment, compute, typed)
         entries, deviations, outcome = run_table(
             table, config, folds, options.runs, _command(), **opt.how_to_run(options)
         )
         names = ", ".join(map(str, folds))
         title = f"Table {table} on {config.data.dataset}: mean over folds {names}; "
-        title += f"{model.backbone} ({model.weights}), seed {options.seed}"
+        title += f"{config.model.backbone} ({config.model.weights}), seed {options.seed}"
         show = print_ablation
+    name = describe_recipe(config)
+    title += f"; recipe: {name}"
     if not opt.is_main_process():
         return
     if as_json:
-        print(json.dumps({"title": title, "deviations": deviations, "rows": entries}, indent=2))
+        values = {"title": title, "recipe": name, "deviations": deviations, "rows": entries}
+        print(json.dumps(values, indent=2))
     else:
         show(mark_partial(title, deviations), entries)
     if outcome:
@@ -137,6 +159,7 @@ def _print_results(results: "Results", as_json: bool) -> None:
     if as_json:
         values = {
             "title": results.title,
+            "recipe": results.recipe,
             "deviations": results.deviations,
             "class_names": results.class_names,
             "protocols": {name: each.to_dict() for name, each in results.summaries.items()},

@@ -95,22 +95,22 @@ class Augmenter:
         self._seed = seed
         self._stages = torch.empty(0)  # kept from batch to batch: a heap would be torn by it
 
-    def __call__(self, epoch: int, clips: Tensor, indices: Tensor) -> Tensor:
-        """Give clips as the model reads them in this epoch, on the device that they are on.
+    def __call__(self, clips: Tensor, views: Tensor, indices: Tensor) -> Tensor:
+        """Give clips as the model reads them in training, on the device that they are on.
 
         On the CPU, a clip comes out the same bit for bit whatever else is in the batch.
 
         Args:
-            epoch: From 0.
             clips: (B, T, 3, H, W) uint8.
-            indices: (B,) places of the clips in their dataset.
+            views: (B,) int64: the epoch from 0, or another number for a clip that comes again.
+            indices: (B,) int64: the clips' places in their dataset.
 
         Returns:
             (B, T, 3, H, W) float32.
         """
         draws = [
-            draw_changes(self._config, np.random.default_rng([self._seed, epoch, index, STREAM]))
-            for index in indices.tolist()
+            draw_changes(self._config, np.random.default_rng([self._seed, view, index, STREAM]))
+            for view, index in zip(views.tolist(), indices.tolist(), strict=True)
         ]
         shape = (3, *clips.shape[1:])
         if self._stages.shape != shape or self._stages.device != clips.device:

@@ -5,13 +5,17 @@ there are, and after a restart; and so that several processes take the very step
 """
 
 import math
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Sampler
 
 from dfercli.data.clips import ClipDataset
+
+VIEWS_APART = 10**6
+"""From one drawing of a clip in an epoch to the next, in numbers of views: more than epochs."""
 
 
 class EpochBatches(Sampler[list[tuple[int, int]]]):
@@ -23,10 +27,18 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
         seed: Of the order.
         rank: Number of this process.
         num_processes: How many there are.
+        chances: Weight of each clip. As many clips are drawn by them as there are, so that some
+            come several times, in another view each, and some not at all. None takes each once.
     """
 
     def __init__(
-        self, length: int, batch_size: int, seed: int, rank: int = 0, num_processes: int = 1
+        self,
+        length: int,
+        batch_size: int,
+        seed: int,
+        rank: int = 0,
+        num_processes: int = 1,
+        chances: Sequence[float] | None = None,
     ) -> None:
         self.length = length
         self.batch_size = batch_size
@@ -34,6 +46,7 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
         self._seed = seed
         self._rank = rank
         self._num_processes = num_processes
+        self._chances = None if chances is None else np.divide(chances, np.sum(chances))
 
     def __len__(self) -> int:
         """Give the steps an epoch."""
@@ -42,14 +55,27 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         """Give this process's share of each step's batch, as pairs of epoch and clip.
 
+        A clip that is drawn again in the epoch has a number in its place that no epoch has.
+
         A share that would be empty is the batch's first clip, so that all processes take part;
         `count_share` counts it as none.
         """
-        order = np.random.default_rng([self._seed, self.epoch]).permutation(self.length)
+        keys = self._draw()
         for start in range(0, self.length, self.batch_size):
-            batch = order[start : start + self.batch_size]
-            share = batch[self._rank :: self._num_processes]
-            yield [(self.epoch, int(index)) for index in (share if len(share) else batch[:1])]
+            batch = keys[start : start + self.batch_size]
+            yield batch[self._rank :: self._num_processes] or batch[:1]
+
+    def _draw(self) -> list[tuple[int, int]]:
+        """Give all pairs of the epoch, in order."""
+        rng = np.random.default_rng([self._seed, self.epoch])
+        if self._chances is None:
+            return [(self.epoch, index) for index in rng.permutation(self.length).tolist()]
+        times: Counter[int] = Counter()
+        keys = []
+        for index in rng.choice(self.length, self.length, p=self._chances).tolist():
+            keys.append((self.epoch + VIEWS_APART * times[index], index))
+            times[index] += 1
+        return keys
 
     def count_batch(self, step: int) -> int:
         """Give the clips of all processes in a step; the last one of an epoch may be smaller."""
@@ -58,6 +84,12 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
     def count_share(self, step: int) -> int:
         """Give the clips of this process that count in a step."""
         return len(range(self._rank, self.count_batch(step), self._num_processes))
+
+
+def even_chances(labels: Sequence[int]) -> list[float]:
+    """Give each clip one over the clips of its class, so that each class is drawn as often."""
+    counts = Counter(labels)
+    return [1 / counts[label] for label in labels]
 
 
 def build_train_loader(dataset: ClipDataset, batches: EpochBatches, workers: int) -> DataLoader:

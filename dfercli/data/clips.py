@@ -19,8 +19,10 @@ from dfercli.data.manifest import Manifest, Split
 from dfercli.data.sampling import sample_test, sample_train
 from dfercli.errors import DataError
 
+Key = int | tuple[int, int]
 
-class ClipDataset(Dataset[tuple[Tensor, int, int]]):
+
+class ClipDataset(Dataset[tuple[Tensor, int, Key]]):
     """One side of a fold.
 
     An int as key gives the test view of a clip; a pair (epoch, index) its training view in that
@@ -52,8 +54,8 @@ class ClipDataset(Dataset[tuple[Tensor, int, int]]):
     def __len__(self) -> int:
         return len(self.clip_ids)
 
-    def __getitem__(self, key: int | tuple[int, int]) -> tuple[Tensor, int, int]:
-        """Give a clip (T, 3, size, size) uint8, its label and its index."""
+    def __getitem__(self, key: Key) -> tuple[Tensor, int, Key]:
+        """Give a clip (T, 3, size, size) uint8, its label, and the key."""
         epoch, index = key if isinstance(key, tuple) else (None, key)
 
         def sample(num_available: int) -> np.ndarray:
@@ -63,7 +65,7 @@ class ClipDataset(Dataset[tuple[Tensor, int, int]]):
             return sample_train(num_available, self._num_frames, rng)
 
         frames = self._source.read_frames(self._paths[index], sample)
-        return torch.from_numpy(frames), self.labels[index], index
+        return torch.from_numpy(frames), self.labels[index], key
 
 
 def build_dataset(manifest: Manifest, split: Split, run: RunConfig, size: int) -> ClipDataset:

@@ -39,7 +39,7 @@ def inspect_machine() -> list[Finding]:
 
 
 def _inspect_weights() -> Finding:
-    from dfercli.models.backbone import is_cached
+    from dfercli.models.pretrained import is_cached
 
     name = f"{ModelConfig.backbone} ({ModelConfig.weights})"
     if is_cached(ModelConfig.backbone, ModelConfig.weights):

@@ -30,6 +30,7 @@ from dfercli.engine.runlog import (
 from dfercli.errors import CheckpointError, DataError
 from dfercli.files import write_text
 from dfercli.metrics import FoldSummary, confusion_matrix, summarise_folds
+from dfercli.presets import describe_recipe
 
 Protocol = Literal["best", "last"]
 PROTOCOLS: dict[Protocol, str] = {
@@ -107,7 +108,8 @@ class Results:
     """What one variant, or one checkpoint, reached on one dataset.
 
     Attributes:
-        title: Dataset, variant, folds, backbone and seed, for the head of a table.
+        title: Dataset, variant, folds, backbone, seed and recipe, for the head of a table.
+        recipe: The preset that it was trained by, and what was changed in it.
         class_names: K classes.
         summaries: Summary by protocol, or by `checkpoint`.
         deviations: What differs from the official lists in the data, a line each.
@@ -115,6 +117,7 @@ class Results:
     """
 
     title: str
+    recipe: str
     class_names: list[str]
     summaries: dict[str, FoldSummary]
     deviations: list[str]
@@ -153,11 +156,13 @@ def read_results(
     check_alike(chosen)
     names = ", ".join(map(str, chosen))
     title = f"{folder.parent.name}, {folder.name}: folds {names}; "
-    title += f"{config.model.backbone} ({config.model.weights}), seed {config.seed}"
+    title += f"{config.model.backbone} ({config.model.weights}), seed {config.seed}; "
+    recipe = describe_recipe(config)
     summaries: dict[str, FoldSummary] = {p: summarise_runs(chosen, p) for p in PROTOCOLS}
     columns = read_predictions(first.predictions_file("last")).columns
     deviations = list_deviations(chosen.values())
-    return Results(title, list(columns[2:]), summaries, deviations, sorted(others))
+    title += f"recipe: {recipe}"
+    return Results(title, recipe, list(columns[2:]), summaries, deviations, sorted(others))
 
 
 def evaluate_checkpoint(
@@ -195,8 +200,9 @@ def evaluate_checkpoint(
         predictions = predict_clips(prepared, loader, accelerator, manifest.class_names)
         matrices.append(confusion_of(predictions))
     summaries = {"checkpoint": summarise_folds(folds, matrices)}
-    title = f"{where} on {data.dataset}"
-    return Results(title, model.class_names, summaries, list(manifest.deviations))
+    recipe = (model.settings.get("trained") or {}).get("recipe", "not recorded")
+    title = f"{where} on {data.dataset}; recipe: {recipe}"
+    return Results(title, recipe, model.class_names, summaries, list(manifest.deviations))
 
 
 def summarise_runs(runs: Mapping[int, RunFolder], protocol: Protocol) -> FoldSummary:

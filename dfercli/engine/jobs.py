@@ -25,7 +25,7 @@ from dfercli.engine.progress import Progress, following
 from dfercli.engine.runlog import RunFolder, run_folder
 from dfercli.engine.train import train_fold
 from dfercli.errors import DataError, DferError, JobsError
-from dfercli.models.backbone import ensure_weights
+from dfercli.models.pretrained import ensure_weights
 
 TERMINATED = 143
 """Exit code after SIGTERM, as shells have it."""

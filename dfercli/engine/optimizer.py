@@ -1,21 +1,40 @@
 """The optimizer and its rate, step by step. Source: section 4.1."""
 
 import math
+from operator import itemgetter
 
 import torch
 from torch import nn
 
 from dfercli.config import TrainConfig
+from dfercli.models.dfer import DFERModel
 
 
-def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """Give AdamW with weight decay on matrices, and none on norms, biases and scales."""
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": config.weight_decay},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=config.lr, fused=True)
+def build_optimizer(model: DFERModel, config: TrainConfig) -> torch.optim.Optimizer:
+    """Give AdamW with weight decay on matrices, and none on norms, biases and scales.
+
+    The new modules and what follows the backbone's blocks learn at the full rate, the layers
+    below them at `layer_decay` times the rate of the one above, as is usual where a ViT is
+    fine-tuned (Bao et al., 2022, BEiT). The first group is one of the full rate.
+    """
+    groups: dict[tuple[int, bool], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            above = 0
+            if name.startswith("backbone.") and config.layer_decay < 1:
+                above = model.backbone.count_layers_above(name.removeprefix("backbone."))
+            groups.setdefault((above, parameter.ndim < 2), []).append(parameter)
+    return torch.optim.AdamW(
+        [
+            {
+                "params": parameters,
+                "lr": config.lr * config.layer_decay**above,
+                "weight_decay": 0.0 if small else config.weight_decay,
+            }
+            for (above, small), parameters in sorted(groups.items(), key=itemgetter(0))
+        ],
+        fused=True,
+    )
 
 
 def build_scheduler(

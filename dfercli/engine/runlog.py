@@ -28,13 +28,16 @@ WITHOUT_EFFECT = (
     "data.root",
     "data.workers",
     "data.cache",
+    "data.kind",
+    "preset",
     "compute.device",
     "compute.accumulate",
     "compute.batch",
     "compute.compile",
 )
-"""Settings that may differ between two calls of one run: they change its result by rounding only,
-if at all."""
+"""Settings that may differ between two calls of one run: they change its result by rounding, or by
+what drop path draws, if at all. Settings of equal value are equal whatever preset they come from.
+"""
 
 SHOWN_CHANGES = 4
 """Changed settings that an error names, so that it stays one readable line."""

@@ -5,7 +5,6 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +15,18 @@ from torch.utils.data import DataLoader
 
 from dfercli.config import RunConfig
 from dfercli.data.augment import Augmenter
-from dfercli.data.batches import EpochBatches, build_test_loader, build_train_loader
+from dfercli.data.batches import (
+    EpochBatches,
+    build_test_loader,
+    build_train_loader,
+    even_chances,
+)
 from dfercli.data.clips import build_dataset
 from dfercli.data.manifest import Manifest, read_manifest
 from dfercli.engine.checkpoint import save_checkpoint
 from dfercli.engine.device import describe_device, make_accelerator, resolve_compute
 from dfercli.engine.evaluate import confusion_of, predict_clips, write_predictions
+from dfercli.engine.loss import Mixup, build_loss
 from dfercli.engine.optimizer import build_optimizer, build_scheduler
 from dfercli.engine.progress import Progress
 from dfercli.engine.resume import (
@@ -38,6 +43,7 @@ from dfercli.engine.trainer import Trainer
 from dfercli.errors import ConfigError
 from dfercli.metrics import uar, war
 from dfercli.models.dfer import DFERModel, build_model
+from dfercli.presets import describe_recipe
 
 
 def train_fold(
@@ -109,7 +115,7 @@ def _train(
             bar.begin_epoch(epoch)
             seed_epoch(config.seed, epoch, accelerator.process_index)
             batches.epoch = epoch
-            loss = trainer.train_epoch(train_loader, partial(augmenter, epoch), bar.step)
+            loss = trainer.train_epoch(train_loader, augmenter, bar.step)
             if not math.isfinite(loss):
                 raise ConfigError(_describe_divergence(loss, epoch, config, run))
             predictions = predict_clips(
@@ -140,17 +146,27 @@ def _prepare(
         "fold": config.fold,
         "data_fingerprint": manifest.fingerprint,
         "deviations": list(manifest.deviations),
+        "recipe": describe_recipe(config),
     }
+    model.backbone.drop_path = config.train.drop_path
     size, workers = model.backbone.image_size, config.data.workers
     train_set = build_dataset(manifest, "train", config, size)
     test_set = build_dataset(manifest, "test", config, size)
     rank, processes = accelerator.process_index, accelerator.num_processes
-    batches = EpochBatches(len(train_set), config.train.batch_size, config.seed, rank, processes)
+    chances = even_chances(train_set.labels) if config.train.balance == "oversample" else None
+    batches = EpochBatches(
+        len(train_set), config.train.batch_size, config.seed, rank, processes, chances
+    )
     prepared, optimizer = accelerator.prepare(model, build_optimizer(model, config.train))
     scheduler = build_scheduler(optimizer, config.train, len(batches))
     share = math.ceil(config.train.batch_size / processes)
     micro_batch = math.ceil(share / config.compute.accumulate)
     trainer = Trainer(model, prepared, optimizer, scheduler, accelerator, micro_batch)
+    num_classes = len(manifest.class_names)
+    counts = [train_set.labels.count(label) for label in range(num_classes)]
+    trainer.loss = build_loss(config.train, counts, accelerator.device)
+    if config.train.mixup > 0:
+        trainer.mixup = Mixup(config.train.mixup, num_classes, config.seed, rank)
     if config.compute.batch == "auto":
         trainer.micro_batch = trainer.find_micro_batch()
     test_loader = accelerator.prepare(build_test_loader(test_set, trainer.micro_batch, workers))

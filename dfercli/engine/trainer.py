@@ -13,14 +13,12 @@ from torch.utils.data import DataLoader
 
 from dfercli.data.batches import EpochBatches
 from dfercli.data.transforms import normalise
+from dfercli.engine.loss import Loss, Mixup
 from dfercli.errors import ConfigError
 from dfercli.models.dfer import DFERModel, contrastive_loss
 
-Part = tuple[Tensor, Tensor, Tensor]
-"""Clips (N, T, 3, H, W) uint8, their indices (N,) and labels (N,)."""
-
-Augment = Callable[[Tensor, Tensor], Tensor]
-"""Makes normalised views (N, T, 3, H, W) of uint8 clips, given their indices (N,)."""
+Augment = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Makes normalised views (N, T, 3, H, W) of uint8 clips, given their keys, (N,) twice."""
 
 Report = Callable[[int, Tensor, float], None]
 """Is told after each step the clips of its batch, the loss of this process's share, and the rate.
@@ -38,6 +36,8 @@ class Trainer:
         scheduler: Of the rate, a step of the optimizer at a time.
         accelerator: Knows the devices and processes.
         micro_batch: Clips that a device takes at once; more are accumulated.
+        loss: What is minimised.
+        mixup: Mixes the clips of a step; None takes them as they are.
     """
 
     model: DFERModel
@@ -46,13 +46,15 @@ class Trainer:
     scheduler: torch.optim.lr_scheduler.LRScheduler
     accelerator: Accelerator
     micro_batch: int
+    loss: Loss = contrastive_loss
+    mixup: Mixup | None = None
 
     def train_epoch(self, loader: DataLoader, augment: Augment, report: Report) -> float:
         """Take one pass over the training clips.
 
         Args:
             loader: This process's training clips.
-            augment: Makes the epoch's views of them.
+            augment: Makes views of them.
             report: Called after each step.
 
         Returns:
@@ -63,11 +65,14 @@ class Trainer:
         self.prepared.train()
         device = self.accelerator.device
         total = torch.zeros((), device=device)
-        for step, (clips, labels, indices) in enumerate(loader):
+        for step, (clips, labels, keys) in enumerate(loader):
             clips, labels = clips.to(device, non_blocking=True), labels.to(device)
+            clips = augment(clips, *keys)
+            if self.mixup is not None:
+                clips, labels = self.mixup(clips, labels, batches.epoch, step)
             share, batch = batches.count_share(step), batches.count_batch(step)
-            split = (each.split(self.micro_batch) for each in (clips, indices, labels))
-            loss = self._take_step(list(zip(*split, strict=True)), augment, share, batch)
+            split = clips.split(self.micro_batch), labels.split(self.micro_batch)
+            loss = self._take_step(list(zip(*split, strict=True)), share, batch)
             total += loss * share
             report(batch, loss, float(self.scheduler.get_last_lr()[0]))
         return self.accelerator.reduce(total).item() / batches.length
@@ -96,7 +101,7 @@ class Trainer:
             clips = torch.zeros(shape, dtype=torch.uint8, device=device)
             with self.accelerator.no_sync(self.prepared):
                 logits = self.prepared(normalise(clips))
-                loss = contrastive_loss(logits, torch.zeros(size, dtype=torch.long, device=device))
+                loss = self.loss(logits, torch.zeros(size, dtype=torch.long, device=device))
                 self.accelerator.backward(loss * 0)
             del held
         except RuntimeError as error:
@@ -108,12 +113,12 @@ class Trainer:
             clear_device_cache(garbage_collection=True)
         return True
 
-    def _take_step(self, parts: Sequence[Part], augment: Augment, share: int, batch: int) -> Tensor:
+    def _take_step(self, parts: Sequence[tuple[Tensor, Tensor]], share: int, batch: int) -> Tensor:
         """Take one step of the optimizer on the mean loss over a batch.
 
         Args:
-            parts: Clips of this process, as many as it takes at once.
-            augment: Makes views of them.
+            parts: This process's clips (N, T, 3, H, W), as many as it takes at once; and their
+                labels (N,) int64, or shares of each class (N, K).
             share: How many of them count: all, or none if they only keep step with the others.
             batch: Clips of all processes.
 
@@ -123,9 +128,9 @@ class Trainer:
         # The gradients of processes are averaged, and each part gives the mean over its own clips.
         scale = self.accelerator.num_processes / batch * (share > 0)
         total, count = torch.zeros((), device=self.accelerator.device), 0
-        for number, (clips, indices, labels) in enumerate(parts, start=1):
+        for number, (clips, labels) in enumerate(parts, start=1):
             with nullcontext() if number == len(parts) else self.accelerator.no_sync(self.prepared):
-                loss = contrastive_loss(self.prepared(augment(clips, indices)), labels)
+                loss = self.loss(self.prepared(clips), labels)
                 self.accelerator.backward(loss * (scale * len(labels)))
             total += loss.detach() * len(labels)
             count += len(labels)

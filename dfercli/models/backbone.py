@@ -1,31 +1,16 @@
-"""CLIP's visual tower over the frames of clips, and CLIP's text tower run once.
+"""CLIP's visual tower over the frames of clips."""
 
-The only file that imports open_clip.
-"""
-
-import logging
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-import open_clip
 import torch
-from huggingface_hub import snapshot_download
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dfercli.config import CLIP_MEAN, RANDOM_WEIGHTS
-from dfercli.errors import UnknownNameError, WeightsError
+from dfercli.errors import WeightsError
+from dfercli.models.drop_path import drop_clips
 from dfercli.models.functional import QuickGELU, attention
 from dfercli.models.interfit import InterFIT
-
-open_clip.add_model_config(Path(__file__).parent / "backbones")
-
-OPENAI_ONLY_KEYS = {"input_resolution", "context_length", "vocab_size"}
-"""Entries that only the weight files published by OpenAI carry beside the parameters."""
-
-NOT_PLAIN = {"timm_model_name", "attentional_pool", "pool_type"}
-"""Entries of open_clip's vision configurations that no plain ViT has."""
+from dfercli.models.pretrained import OpenCLIPQuickGELU, VisionTransformer
 
 
 class CLIPBackbone(nn.Module):
@@ -41,10 +26,13 @@ class CLIPBackbone(nn.Module):
     """
 
     visual: Any
+    drop_path: float = 0.0
+    """Rate of stochastic depth while training: of the last block, falling in a line to 0 in the
+    first. A setting of a training, so no part of a checkpoint."""
 
     def __init__(self, visual: nn.Module) -> None:
         super().__init__()
-        plain = isinstance(visual, open_clip.transformer.VisionTransformer)
+        plain = isinstance(visual, VisionTransformer)
         if not plain or visual.attn_pool is not None or visual.pool_type != "tok":
             raise WeightsError(
                 f"a backbone of kind {type(visual).__name__} is no plain ViT with a class token; "
@@ -52,7 +40,7 @@ class CLIPBackbone(nn.Module):
             )
         self.visual = visual
         for block in visual.transformer.resblocks:
-            if isinstance(block.mlp.gelu, open_clip.transformer.QuickGELU):
+            if isinstance(block.mlp.gelu, OpenCLIPQuickGELU):
                 block.mlp.gelu = QuickGELU()
 
     @property
@@ -74,6 +62,17 @@ class CLIPBackbone(nn.Module):
     def image_size(self) -> int:
         """Side of the square input frame in pixels."""
         return self.visual.image_size[0]
+
+    def count_layers_above(self, name: str) -> int:
+        """Give the distance of a parameter of this module from its output.
+
+        Returns:
+            0 for what follows the blocks, 1 in the last block, L + 1 for the embedding.
+        """
+        blocks = "visual.transformer.resblocks."
+        if name.startswith(blocks):
+            return self.num_layers - int(name.removeprefix(blocks).partition(".")[0])
+        return 0 if name.startswith(("visual.ln_post.", "visual.proj")) else self.num_layers + 1
 
     def embed_patches(self, frames: Tensor) -> Tensor:
         """Give the tokens that enter the first block, Eq. (1).
@@ -110,8 +109,11 @@ class CLIPBackbone(nn.Module):
                 class_tokens = tokens[:, 0].unflatten(0, (batch, num_frames))  # (B, T, D)
                 interaction = interfit(index, class_tokens).flatten(0, 1)  # (B * T, D)
                 attended = torch.cat([tokens, interaction.unsqueeze(1)], dim=1)
-            tokens = tokens + block.ls_1(_attend(block, tokens.shape[1], attended))
-            tokens = tokens + block.ls_2(block.mlp(block.ln_2(tokens)))
+            rate = self.drop_path * index / max(1, self.num_layers - 1) if self.training else 0.0
+            branch = block.ls_1(_attend(block, tokens.shape[1], attended))
+            tokens = tokens + drop_clips(branch, batch, rate)
+            branch = block.ls_2(block.mlp(block.ln_2(tokens)))
+            tokens = tokens + drop_clips(branch, batch, rate)
         features = self.visual.ln_post(tokens[:, 0])  # (B * T, D)
         return (features @ self.visual.proj).unflatten(0, (batch, num_frames))
 
@@ -126,161 +128,3 @@ def _attend(block: Any, num_queries: int, tokens: Tensor) -> Tensor:
     heads = [x.unflatten(-1, (attn.num_heads, -1)).transpose(1, 2) for x in (queries, keys, values)]
     attended = attention(*heads).transpose(1, 2).flatten(2)  # (N, num_queries, D)
     return F.linear(attended, attn.out_proj.weight, attn.out_proj.bias)
-
-
-def known_backbones() -> list[str]:
-    """List the models of open_clip that are CLIPs with a plain ViT and CLIP's own text tower."""
-    return [name for name in open_clip.list_models() if _is_plain(name)]
-
-
-def _is_plain(name: str) -> bool:
-    config = open_clip.get_model_config(name)
-    vision, text = config["vision_cfg"], config["text_cfg"]
-    plain_vision = isinstance(vision.get("layers"), int) and not NOT_PLAIN & vision.keys()
-    plain_text = "hf_model_name" not in text and "multimodal_cfg" not in config
-    return plain_vision and plain_text
-
-
-def backbone_config(name: str) -> dict[str, Any]:
-    """Give open_clip's configuration of a model.
-
-    Raises:
-        UnknownNameError: open_clip has no such model, or not one with a plain ViT.
-    """
-    known = known_backbones()
-    if name not in known:
-        raise UnknownNameError("backbone", name, known)
-    config: dict[str, Any] = open_clip.get_model_config(name)
-    return config
-
-
-def build_visual(name: str) -> nn.Module:
-    """Build a model's visual tower alone, with random weights."""
-    config = backbone_config(name)
-    smallest_text = {"context_length": 1, "vocab_size": 1, "width": 8, "heads": 1, "layers": 1}
-    return open_clip.CLIP(
-        embed_dim=config["embed_dim"],
-        vision_cfg=config["vision_cfg"],
-        text_cfg=smallest_text,
-        quick_gelu=config.get("quick_gelu", False),
-    ).visual
-
-
-def build_untrained(name: str) -> open_clip.CLIP:
-    """Build both towers with random weights, on the current default device."""
-    backbone_config(name)
-    return _quietly(open_clip.create_model, name, device=torch.get_default_device())
-
-
-def load_pretrained(name: str, weights: str) -> open_clip.CLIP:
-    """Build an open_clip model with both towers and load its weights.
-
-    Args:
-        name: A model that open_clip knows.
-        weights: A tag of open_clip (fetched once, then cached), a file, or `random`.
-
-    Raises:
-        UnknownNameError: open_clip has no such model.
-        WeightsError: The weights cannot be had, or were trained with another activation.
-    """
-    config = backbone_config(name)
-    if weights == RANDOM_WEIGHTS:
-        return build_untrained(name)
-    _check_activation(name, weights, bool(config.get("quick_gelu", False)))
-    try:
-        return _quietly(open_clip.create_model, name, pretrained=weights, weights_only=True)
-    except Exception as error:  # open_clip, the Hub and the decoders raise many kinds
-        if Path(weights).is_file():
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise WeightsError(f"cannot load {weights} into {name}: {reason}") from error
-        raise WeightsError(
-            f"weights {weights!r} of {name} are neither cached nor to be fetched (no network?); "
-            f"run once with network, or name a file or `random`: --weights FILE|random"
-        ) from error
-
-
-def ensure_weights(name: str, weights: str) -> None:
-    """Fetch a model's weights unless they are here, before several processes ask for them.
-
-    Raises:
-        UnknownNameError: open_clip has no such model.
-        WeightsError: The weights cannot be had, or were trained with another activation.
-    """
-    config = backbone_config(name)
-    if weights != RANDOM_WEIGHTS:
-        _check_activation(name, weights, bool(config.get("quick_gelu", False)))
-    if not is_cached(name, weights):
-        load_pretrained(name, weights)
-
-
-def is_cached(name: str, weights: str) -> bool:
-    """Whether weights can be loaded without a network: a file, `random`, or a tag once fetched."""
-    if weights == RANDOM_WEIGHTS or Path(weights).is_file():
-        return True
-    hub = str((open_clip.get_pretrained_cfg(name, weights) or {}).get("hf_hub", ""))
-    try:
-        folder = Path(snapshot_download(hub.rpartition("/")[0], local_files_only=True))
-    except (OSError, ValueError):  # not there; no name
-        return False
-    return any(path.suffix in (".safetensors", ".bin") for path in folder.iterdir())
-
-
-def encode_prompts(model: open_clip.CLIP, name: str, prompts: Sequence[str]) -> Tensor:
-    """Run the text tower once. Source: Eq. (9).
-
-    Args:
-        model: An open_clip model.
-        name: Its name, which tells the tokenizer.
-        prompts: K texts.
-
-    Returns:
-        (K, E), normalised, without gradient.
-    """
-    tokens = open_clip.get_tokenizer(name)(list(prompts))
-    with torch.no_grad():
-        return F.normalize(model.encode_text(tokens).float(), dim=-1)
-
-
-def _check_activation(name: str, weights: str, quick_gelu: bool) -> None:
-    """Refuse weights trained with the other activation: they load, and give wrong features."""
-    tag = open_clip.get_pretrained_cfg(name, weights)
-    if tag and tuple(tag.get("mean") or open_clip.OPENAI_DATASET_MEAN) != CLIP_MEAN:
-        raise WeightsError(
-            f"weights {weights!r} of {name} read pixels that are normalised otherwise than CLIP's; "
-            f"choose others"
-        )
-    if tag:
-        trained_with = bool(tag.get("quick_gelu", False))
-    elif not Path(weights).is_file():
-        tags = ", ".join(open_clip.list_pretrained_tags_by_model(name)) or "none"
-        raise WeightsError(f"no weights {weights!r} for {name}: no such file; its tags: {tags}")
-    elif _is_from_openai(Path(weights)):
-        trained_with = True
-    else:
-        return
-    if trained_with != quick_gelu:
-        base = name.removesuffix("-quickgelu")
-        wanted = f"{base}-quickgelu" if trained_with else base
-        raise WeightsError(
-            f"weights {weights!r} do not fit {name}: they were trained with "
-            f"{'QuickGELU' if trained_with else 'GELU'}; use --backbone {wanted}"
-        )
-
-
-def _is_from_openai(path: Path) -> bool:
-    if path.suffix == ".safetensors":  # has parameters alone: nothing tells where it is from
-        return False
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception:  # not a plain state dict: open_clip's own loading says what is wrong
-        return False
-    return isinstance(state, dict) and bool(OPENAI_ONLY_KEYS & state.keys())
-
-
-def _quietly(function: Any, *args: Any, **kwargs: Any) -> Any:
-    """Call open_clip without its log lines: what matters of them is an error or printed by us."""
-    logging.disable(logging.CRITICAL)
-    try:
-        return function(*args, **kwargs)
-    finally:
-        logging.disable(logging.NOTSET)

@@ -23,10 +23,11 @@ from torch.nn import functional as F
 
 from dfercli.config import ModelConfig, from_dict, to_dict
 from dfercli.errors import CheckpointError
-from dfercli.models.backbone import CLIPBackbone, build_visual, encode_prompts, load_pretrained
+from dfercli.models.backbone import CLIPBackbone
 from dfercli.models.biehpro import BiEhPro
 from dfercli.models.interfit import InterFIT
 from dfercli.models.msta import MSTA
+from dfercli.models.pretrained import build_visual, encode_prompts, load_pretrained
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -214,7 +215,7 @@ def contrastive_loss(logits: Tensor, labels: Tensor) -> Tensor:
 
     Args:
         logits: (B, K).
-        labels: (B,) int64.
+        labels: (B,) int64, or (B, K) shares of each class.
     """
     return F.cross_entropy(logits, labels)
 

@@ -16,9 +16,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from dfercli.config import ModelConfig
-from dfercli.models.backbone import CLIPBackbone, build_untrained
+from dfercli.models.backbone import CLIPBackbone
 from dfercli.models.biehpro import CrossAttention, PairedCrossAttention
 from dfercli.models.dfer import DFERModel, assemble
+from dfercli.models.pretrained import build_untrained
 
 ATTENTION = (nn.MultiheadAttention, PairedCrossAttention, CrossAttention)
 """Modules that the paper's convention leaves out with all that is in them."""

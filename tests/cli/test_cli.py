@@ -151,12 +151,15 @@ def test_an_error_is_one_line_on_stderr(prepare, line, said, project, dfer):
     assert not list(Path("runs").rglob("run.json"))
 
 
+NOTES = ("dataset: ", "backbone: ", "recipe: ", "checkpoint: ")
+
+
 def _check_error(done, said):
     assert done.code == 1
     assert done.out == ""
     *notes, last = done.err.splitlines()
     assert last.startswith(f"error: {said}")
-    assert all(note.startswith(("dataset: ", "backbone: ", "checkpoint: ")) for note in notes)
+    assert all(note.startswith(NOTES) for note in notes)
 
 
 @pytest.mark.usefixtures("project")
@@ -246,7 +249,7 @@ def test_partial_data_is_told_wherever_figures_of_runs_are(partial, dfer):
 
 def test_partial_data_is_told_where_a_checkpoint_is_tested(partial, dfer):
     line = "eval --checkpoint model --folds 1 --workers 0"
-    assert dfer(line).out.startswith(f"model on tiny{MARK}")
+    assert dfer(line).out.startswith(f"model on tiny; recipe: not recorded{MARK}")
     assert json.loads(dfer(f"{line} --json").out)["deviations"] == list(partial)
 
 

@@ -33,6 +33,11 @@ def clips():
     return large.to(torch.uint8).view(4, 3, 3, 45, 45)
 
 
+def _keys(view, indices):
+    """Keys of training views, all of one number."""
+    return torch.full_like(indices, view), indices
+
+
 def _draws(config, count=NUM_DRAWS):
     return [draw_changes(config, np.random.default_rng(seed)) for seed in range(count)]
 
@@ -51,7 +56,7 @@ def _assert_close(ours, expected, atol=1e-4):
 @pytest.mark.parametrize("shape", [(2, 8, 3, 32, 32), (1, 1, 3, 30, 30), (3, 5, 3, 16, 20)])
 def test_shape_stays_and_the_type_is_the_model_s(shape):
     clips = torch.randint(0, 256, shape, dtype=torch.uint8)
-    changed = Augmenter(AugmentConfig(), seed=0)(0, clips, torch.arange(shape[0]))
+    changed = Augmenter(AugmentConfig(), seed=0)(clips, *_keys(0, torch.arange(shape[0])))
     assert (changed.shape, changed.dtype) == (shape, torch.float32)
     ends = torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1).expand(2, 3, 1, 1)
     assert (changed >= normalise(ends)[0]).all()
@@ -60,12 +65,12 @@ def test_shape_stays_and_the_type_is_the_model_s(shape):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_without_strength_a_clip_is_as_in_tests(clips, seed):
-    assert torch.equal(Augmenter(OFF, seed)(seed, clips, torch.arange(4)), normalise(clips))
+    assert torch.equal(Augmenter(OFF, seed)(clips, *_keys(seed, torch.arange(4))), normalise(clips))
 
 
 def test_a_flip_is_sure_at_one_and_mirrors_left_and_right(clips):
     flips = AugmentConfig(**vars(OFF) | {"flip": 1.0})
-    mirrored = Augmenter(flips, 0)(0, clips, torch.arange(4))
+    mirrored = Augmenter(flips, 0)(clips, *_keys(0, torch.arange(4)))
     assert torch.equal(mirrored, normalise(clips.flip(-1)))
 
 
@@ -73,13 +78,13 @@ def test_a_flip_is_sure_at_one_and_mirrors_left_and_right(clips):
 @pytest.mark.parametrize("threads", [1, 2])
 def test_a_clip_comes_out_the_same_whatever_batch_it_is_in(clips, config, threads):
     augmenter, before = Augmenter(config, 3), torch.get_num_threads()
-    together = augmenter(5, clips, torch.tensor([9, 2, 70, 0]))
+    together = augmenter(clips, *_keys(5, torch.tensor([9, 2, 70, 0])))
     torch.set_num_threads(threads)
     try:
         for place, index in ((2, 70), (0, 9), (3, 0)):
-            alone = augmenter(5, clips[place : place + 1], torch.tensor([index]))
+            alone = augmenter(clips[place : place + 1], *_keys(5, torch.tensor([index])))
             assert torch.equal(alone[0], together[place])
-        turned = augmenter(5, clips.flip(0), torch.tensor([0, 70, 2, 9]))
+        turned = augmenter(clips.flip(0), *_keys(5, torch.tensor([0, 70, 2, 9])))
         assert torch.equal(turned.flip(0), together)
     finally:
         torch.set_num_threads(before)
@@ -87,16 +92,16 @@ def test_a_clip_comes_out_the_same_whatever_batch_it_is_in(clips, config, thread
 
 def test_one_augmenter_takes_batches_of_any_shape(clips):
     augmenter, small = Augmenter(AugmentConfig(), 0), clips[:, :2, :, :30, :30]
-    first = augmenter(0, clips, torch.arange(4))
+    first = augmenter(clips, *_keys(0, torch.arange(4)))
     kept = first.clone()
-    assert augmenter(0, small, torch.arange(4)).shape == small.shape
-    assert torch.equal(augmenter(0, clips, torch.arange(4)), kept)
+    assert augmenter(small, *_keys(0, torch.arange(4))).shape == small.shape
+    assert torch.equal(augmenter(clips, *_keys(0, torch.arange(4))), kept)
     assert torch.equal(first, kept)  # what was given out is not written over
 
 
 def test_changes_follow_from_seed_epoch_and_index_alone(clips):
     def change(seed, epoch, index):
-        return Augmenter(AugmentConfig(), seed)(epoch, clips[:1], torch.tensor([index]))
+        return Augmenter(AugmentConfig(), seed)(clips[:1], *_keys(epoch, torch.tensor([index])))
 
     first = change(0, 0, 2)
     torch.manual_seed(99)
@@ -110,10 +115,10 @@ def test_changes_follow_from_seed_epoch_and_index_alone(clips):
 
 def test_all_frames_of_a_clip_are_changed_alike_and_keep_their_picture(clips):
     same = clips[:, :1].expand(-1, 3, -1, -1, -1)
-    changed = Augmenter(STRONG, 0)(0, same, torch.arange(4))
+    changed = Augmenter(STRONG, 0)(same, *_keys(0, torch.arange(4)))
     assert (changed == changed[:, :1]).all()
     assert (changed[1:] != changed[:-1]).flatten(1).any(dim=1).all()
-    own = Augmenter(AugmentConfig(), 0)(0, clips, torch.arange(4))
+    own = Augmenter(AugmentConfig(), 0)(clips, *_keys(0, torch.arange(4)))
     assert all((own[:, i] != own[:, i - 1]).any() for i in range(3))
 
 

@@ -1,10 +1,11 @@
 """Batches: every clip once an epoch, and dealt to processes so that they take one's steps."""
 
+from collections import Counter
 from itertools import chain, zip_longest
 
 import pytest
 
-from dfercli.data.batches import EpochBatches
+from dfercli.data.batches import VIEWS_APART, EpochBatches, even_chances
 
 
 def test_an_epoch_takes_every_clip_once_in_an_order_of_its_own():
@@ -37,3 +38,39 @@ def test_the_shares_of_all_processes_make_up_the_batches_of_one(num_processes):
         assert {b.count_batch(step) for b in each} == {len(batch)}
         # Whoever has nothing to do keeps step with a clip that does not count.
         assert all(len(share[step]) >= 1 for share in shares)
+
+
+LABELS = [0] * 90 + [1] * 9 + [2]
+
+
+def test_oversampling_draws_every_class_as_often():
+    batches = EpochBatches(100, 8, seed=0, chances=even_chances(LABELS))
+    drawn = Counter()
+    for epoch in range(100):
+        batches.epoch = epoch
+        keys = list(chain(*batches))
+        assert len(keys) == len(set(keys)) == 100  # no view twice
+        drawn.update(LABELS[index] for _, index in keys)
+    # 10,000 draws at 1/3 each: the standard deviation is 47.
+    assert all(abs(count - 10_000 / 3) < 200 for count in drawn.values())
+
+
+def test_a_clip_that_is_drawn_again_has_views_that_no_epoch_has():
+    batches = EpochBatches(100, 8, seed=0, chances=even_chances(LABELS))
+    batches.epoch = 3
+    views = [view for view, index in chain(*batches) if index == 99]
+    assert views == [3 + VIEWS_APART * time for time in range(len(views))]
+    assert len(views) > 10
+    again = EpochBatches(100, 8, seed=0, chances=even_chances(LABELS))
+    again.epoch = 3
+    assert list(again) == list(batches)
+    again.epoch = 4
+    assert [index for _, index in chain(*again)] != [index for _, index in chain(*batches)]
+
+
+def test_processes_share_what_one_would_draw_of_rare_classes():
+    chances = even_chances(LABELS)
+    alone = list(EpochBatches(100, 8, 0, chances=chances))
+    first, second = (list(EpochBatches(100, 8, 0, rank, 2, chances)) for rank in range(2))
+    for batch, *shares in zip(alone, first, second, strict=True):
+        assert sorted(batch) == sorted(chain(*shares))

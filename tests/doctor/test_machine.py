@@ -29,7 +29,7 @@ def machine(monkeypatch):
     """Change what the machine has; gives state and text by topic."""
 
     def look(cached=True, missing=(), fails=False, free_gb=100):
-        monkeypatch.setattr("dfercli.models.backbone.is_cached", lambda name, weights: cached)
+        monkeypatch.setattr("dfercli.models.pretrained.is_cached", lambda name, weights: cached)
         monkeypatch.setattr(module, "find_missing_weights", lambda name: list(missing))
         monkeypatch.setattr(module, "load_detector", lambda name: _Detector(fails))
         monkeypatch.setattr(torch.cuda, "is_available", lambda: False)

@@ -19,6 +19,7 @@ from dfercli.engine.evaluate import (
 from dfercli.engine.jobs import train_folds
 from dfercli.engine.runlog import RunFolder
 from dfercli.errors import CheckpointError, DataError
+from dfercli.presets import describe_recipe
 
 CLASSES = ["happiness", "sadness", "anger"]
 
@@ -44,7 +45,11 @@ def runs(make_run, tmp_path_factory):
 
 def test_results_are_of_the_variant_that_was_finished_last(runs, tiny_name):
     results = read_results(runs)
-    assert results.title == f"colours, baseline: folds 3; {tiny_name} (random), seed 0"
+    recipe = f"paper, changed: backbone {tiny_name}, weights random, num_frames 4, epochs 1, 4 more"
+    assert results.recipe == recipe
+    assert results.title == (
+        f"colours, baseline: folds 3; {tiny_name} (random), seed 0; recipe: {recipe}"
+    )
     assert results.class_names == CLASSES
     assert results.others == ["full"]
     assert set(results.summaries) == {"best", "last"}
@@ -82,7 +87,9 @@ def test_results_without_a_run_or_without_predictions_say_so(runs, tmp_path):
 def test_a_checkpoint_gives_the_figures_of_its_run(trained, make_run):
     run = RunFolder(trained.path)
     results = evaluate_checkpoint(str(trained.path), make_run().data, [1])
-    assert (results.title, results.class_names) == (f"{trained.path} on colours", CLASSES)
+    recipe = describe_recipe(make_run())
+    assert (results.recipe, results.class_names) == (recipe, CLASSES)
+    assert results.title == f"{trained.path} on colours; recipe: {recipe}"
     assert (results.deviations, results.others) == ([], [])
     summary = _summary(results)
     best = confusion_of(read_predictions(run.predictions_file("best")))
@@ -117,7 +124,7 @@ def test_folds_that_were_not_trained_alike_are_not_averaged(runs, tmp_path):
     for fold, seed in ((1, 0), (2, 7)):
         results = read_results(tmp_path, "colours", "full", [fold])
         assert results.summaries["best"].folds == (fold,)
-        assert results.title.endswith(f"seed {seed}")
+        assert f", seed {seed}; " in results.title
 
 
 def test_partial_data_is_told_from_runs_and_manifests(runs, trained, write_other, tmp_path):

@@ -5,11 +5,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from dfercli.engine import jobs, trainer
+from dfercli.engine import jobs, train
 from dfercli.engine.ablate import run_table
 from dfercli.engine.jobs import Job, run_jobs
 from dfercli.engine.progress import following
 from dfercli.errors import ConfigError, DataError, JobsError, UnknownNameError, WeightsError
+from dfercli.models.dfer import contrastive_loss
 
 TOO_FAST = 1e30
 """A learning rate of which the loss is not finite after a step."""
@@ -42,7 +43,7 @@ def test_a_job_after_a_failed_one_is_as_if_it_were_alone(
     """accelerate's state is the process's: one that fails in the middle of a pass leaves traces."""
     halves = {"compute": {"accumulate": 2}}
     alone = run_jobs([make_job(2, **halves)], tmp_path / "alone").jobs[0]
-    loss, calls = trainer.contrastive_loss, []
+    loss, calls = contrastive_loss, []
 
     def fail_once(logits, labels):
         calls.append(labels)
@@ -50,7 +51,7 @@ def test_a_job_after_a_failed_one_is_as_if_it_were_alone(
             raise RuntimeError("out of\nmemory")
         return loss(logits, labels)
 
-    monkeypatch.setattr(trainer, "contrastive_loss", fail_once)
+    monkeypatch.setattr(train, "build_loss", lambda *_: fail_once)
     outcome = run_jobs([make_job(1, **halves), make_job(2, **halves)], tmp_path / "after")
     ((job, failure),) = outcome.failures.items()
     assert (job.config.fold, failure.line) == (1, "RuntimeError: out of memory")

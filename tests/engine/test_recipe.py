@@ -1,6 +1,5 @@
 """The recipe step by step: optimizer, learning rate, accumulation, and the loss of an epoch."""
 
-from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -12,7 +11,7 @@ from torch.utils.data import DataLoader
 from dfercli.config import AugmentConfig, TrainConfig
 from dfercli.data.augment import Augmenter
 from dfercli.data.batches import EpochBatches
-from dfercli.engine import train, trainer
+from dfercli.engine import train
 from dfercli.engine.checkpoint import load_checkpoint
 from dfercli.engine.optimizer import build_optimizer, build_scheduler
 from dfercli.engine.train import train_fold
@@ -107,9 +106,9 @@ def test_each_epoch_has_every_clip_once_in_another_order_and_another_view(
 
     def look(self, loader, augment, report):
         batches = list(loader)
-        indices = torch.cat([index for _, _, index in batches])
+        indices = torch.cat([indices for _, _, (_, indices) in batches])
         orders.append(tuple(indices.tolist()))
-        changed = [augment(clips, index) for clips, _, index in batches]
+        changed = [augment(clips, *keys) for clips, _, keys in batches]
         views.append(torch.cat(changed)[indices.argsort()])
         return 1.0
 
@@ -123,7 +122,7 @@ def test_each_epoch_has_every_clip_once_in_another_order_and_another_view(
 def test_the_loss_of_an_epoch_is_the_mean_over_clips(make_run, tmp_path, monkeypatch):
     # Batches of 5, 5 and 2 clips, each with its size as its loss: (5 * 5 + 5 * 5 + 2 * 2) / 12.
     monkeypatch.setattr(
-        trainer, "contrastive_loss", lambda logits, labels: logits.sum() * 0 + len(labels)
+        train, "build_loss", lambda *_: lambda logits, labels: logits.sum() * 0 + len(labels)
     )
     run = train_fold(make_run(epochs=1, warmup_epochs=0, batch_size=5), tmp_path)
     assert run.read_metrics()[0]["loss"] == pytest.approx(4.5)
@@ -136,10 +135,10 @@ def test_the_temperature_stays_in_its_bounds(make_run, class_names):
     scheduler = build_scheduler(optimizer, TrainConfig(), 1)
     batches = EpochBatches(length=3, batch_size=3, seed=0)
     clips = torch.randint(0, 256, (3, 4, 3, 32, 32), dtype=torch.uint8)
-    dataset = [(clip, label, label) for label, clip in enumerate(clips)]
+    dataset = [(clip, label, (0, label)) for label, clip in enumerate(clips)]
     loader = DataLoader(_Keyed(dataset), batch_sampler=batches)
     own = Trainer(model, model, optimizer, scheduler, Accelerator(cpu=True), micro_batch=3)
-    augment = partial(Augmenter(AugmentConfig(), 0), 0)
+    augment = Augmenter(AugmentConfig(), 0)
     own.train_epoch(loader, augment, lambda *_: None)
     assert model.logit_scale.item() == pytest.approx(MAX_LOGIT_SCALE)
 

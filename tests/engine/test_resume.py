@@ -139,16 +139,28 @@ def test_a_finished_fold_and_finished_epochs_are_not_trained_again(config, tmp_p
 
 def _stop_after(monkeypatch, config, runs, epochs):
     """Leave a run with so many finished epochs."""
+    seed_epoch = train.seed_epoch
     with monkeypatch.context() as patched:
 
         def stop(seed, epoch, rank):
             if epoch == epochs:
                 raise _StoppedError
+            seed_epoch(seed, epoch, rank)
 
         patched.setattr(train, "seed_epoch", stop)
         with pytest.raises(_StoppedError):
             train_fold(config, runs)
     return RunFolder(runs / "colours" / "full" / "fold1")
+
+
+@pytest.mark.parametrize("balance", ["prior", "oversample"])
+def test_all_that_a_strong_recipe_draws_is_drawn_again(balance, make_run, tmp_path, monkeypatch):
+    settings = {"layer_decay": 0.75, "label_smoothing": 0.1, "mixup": 0.8, "drop_path": 0.5}
+    config = make_run(epochs=2, balance=balance, **settings)
+    undisturbed = _outcome(train_fold(config, tmp_path / "undisturbed").path)
+    run = _stop_after(monkeypatch, config, tmp_path, 1)
+    assert train_fold(config, tmp_path).read()["resumed"][0]["after_epoch"] == 1
+    assert _outcome(run.path) == undisturbed
 
 
 def test_other_settings_do_not_go_on(config, make_run, tmp_path, monkeypatch):

@@ -155,9 +155,12 @@ def test_a_copy_that_was_set_aside_is_no_fold(begin, tmp_path):
 
 def test_the_same_settings_go_on_wherever_the_data_lies(begin, make_run):
     run, config = begin(), make_run()
-    moved = replace(config.data, manifest="elsewhere.csv", root="/elsewhere", workers=7, cache="k")
+    moved = replace(
+        config.data, manifest="elsewhere.csv", root="/elsewhere", workers=7, kind="dfew", cache="k"
+    )
     computed = replace(config.compute, device="cuda", accumulate=2, batch="auto", compile=True)
     run.check_same(replace(config, data=moved, compute=computed), FINGERPRINT)
+    run.check_same(replace(config, preset="strong"), FINGERPRINT)  # of the same values
     RunFolder(run.path.with_name("fold9")).check_same(config, FINGERPRINT)
     with pytest.raises(ConfigError, match="seed 0 -> 1"):
         run.check_same(replace(config, data=moved, seed=1), FINGERPRINT)
@@ -172,6 +175,7 @@ def test_a_precision_that_is_left_to_the_machine_is_no_difference(begin, make_ru
     [
         ({"seed": 3}, FINGERPRINT, "(seed 0 -> 3)"),
         ({}, "ba9876543210", "(data 0123456789ab -> ba9876543210)"),
+        ({"mixup": 0.8}, FINGERPRINT, "(train.mixup 0.0 -> 0.8)"),
         ({"augment": {"hue": 0.2}}, FINGERPRINT, "(augment.hue 0.1 -> 0.2)"),
         ({"compute": {"precision": "bf16"}}, FINGERPRINT, "(compute.precision fp32 -> bf16)"),
         (

@@ -13,7 +13,7 @@ import torch
 from dfercli.data.clips import build_dataset
 from dfercli.data.manifest import read_manifest, write_manifest
 from dfercli.data.transforms import normalise
-from dfercli.engine import train, trainer
+from dfercli.engine import train
 from dfercli.engine.checkpoint import load_checkpoint
 from dfercli.engine.evaluate import confusion_of, read_predictions
 from dfercli.engine.jobs import train_folds
@@ -21,6 +21,7 @@ from dfercli.engine.train import train_fold
 from dfercli.errors import ConfigError, DataError
 from dfercli.metrics import uar, war
 from dfercli.models.dfer import build_model
+from dfercli.presets import describe_recipe
 
 FILES = {
     "run.json",
@@ -175,7 +176,7 @@ def test_overwrite_removes_nothing_before_all_has_been_checked(own_run, make_run
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_loss_that_is_not_finite_stops(value, make_run, tmp_path, monkeypatch):
-    monkeypatch.setattr(trainer, "contrastive_loss", lambda logits, labels: logits.sum() * value)
+    monkeypatch.setattr(train, "build_loss", lambda *_: lambda logits, labels: logits.sum() * value)
     with pytest.raises(ConfigError) as caught:
         train_fold(make_run(), tmp_path)
     said = str(caught.value)
@@ -196,6 +197,7 @@ def test_run_and_checkpoint_remember_that_their_data_was_partial(make_run, colou
         "fold": 1,
         "data_fingerprint": manifest.fingerprint,
         "deviations": ["clip 3 is not there"],
+        "recipe": describe_recipe(config),
     }
 
 

@@ -10,8 +10,8 @@ from safetensors.torch import save_file
 from torch.nn import functional as F
 
 from dfercli.errors import UnknownNameError, WeightsError
-from dfercli.models.backbone import (
-    CLIPBackbone,
+from dfercli.models.backbone import CLIPBackbone
+from dfercli.models.pretrained import (
     build_visual,
     encode_prompts,
     known_backbones,

@@ -1,0 +1,158 @@
+"""Presets on the command line: what is typed wins, and every table says its recipe."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dfercli.cli import options
+from dfercli.config import ModelConfig, TrainConfig
+from dfercli.data.manifest import Manifest, write_manifest
+from dfercli.images import write_image
+
+CLASSES = ("happiness", "sadness")
+TINY = "--backbone demo-ViT-tiny --weights random --epochs 1 --warmup-epochs 0 --workers 0"
+SAID = "changed: backbone demo-ViT-tiny, weights random, "
+
+
+@pytest.fixture(params=["folder"])
+def project(request, dfer):
+    """Two folds of two clips each, of a kind of dataset."""
+    rows = []
+    for fold in (1, 2):
+        for name in CLASSES:
+            folder = Path("data", "tiny", f"{name}{fold}")
+            folder.mkdir(parents=True)
+            for index in range(2):
+                write_image(folder / f"{index}.png", np.full((32, 32, 3), 90, np.uint8))
+            rows.append((folder.name, folder.name, 2, name, fold))
+    table = pd.DataFrame(rows, columns=["clip_id", "path", "n_frames", "label", "test_fold"])
+    manifest = Manifest("tiny", table, CLASSES, None, "data/tiny", kind=request.param)
+    write_manifest(manifest, Path("data_manifests", "tiny.csv"))
+
+
+class _ArrivedError(Exception):
+    """Carries the run that a command would have trained."""
+
+
+@pytest.fixture
+def arrive(dfer, monkeypatch):
+    """Give the run that a command would have trained."""
+    find_run = options.find_run
+
+    def stop(*given):
+        raise _ArrivedError(find_run(*given)[0])
+
+    def run(line):
+        with monkeypatch.context() as patched:
+            patched.setattr("dfercli.cli.options.find_run", stop)
+            with pytest.raises(_ArrivedError) as arrived:
+                dfer(line)
+        return arrived.value.args[0]
+
+    return run
+
+
+STRONG = {"layer_decay": 0.75, "label_smoothing": 0.1, "mixup": 0.8, "drop_path": 0.1}
+OFF = {"label_smoothing": 0.0, "mixup": 0.0, "drop_path": 0.0}
+
+
+@pytest.mark.usefixtures("project")
+@pytest.mark.parametrize("command", ["train", "ablate"])
+@pytest.mark.parametrize(
+    ("typed", "model", "train"),
+    [
+        ("", {}, {}),
+        ("--preset paper --mixup 0.2", {}, {"mixup": 0.2}),
+        (
+            "--preset strong",
+            {"backbone": "ViT-B-16-quickgelu", "num_frames": 16},
+            {**STRONG, "balance": "prior"},
+        ),
+        (
+            "--num-frames 8 --balance none --preset strong --mixup 0 --lr 1e-4",
+            {"backbone": "ViT-B-16-quickgelu"},
+            {**STRONG, "mixup": 0.0, "lr": 1e-4},
+        ),
+    ],
+)
+def test_what_is_typed_wins_then_the_preset_then_the_defaults(command, typed, model, train, arrive):
+    run = arrive(f"{command} {typed}")
+    assert run.model == ModelConfig(**model)
+    assert run.train == TrainConfig(**train)
+    assert run.preset == ("strong" if "strong" in typed else "paper")
+
+
+@pytest.mark.parametrize("project", ["ferv39k"], indirect=True)
+def test_strong_spares_ferv39k_whatever_its_manifest_is_called(project, arrive):
+    run = arrive("train --preset strong")
+    assert (run.data.dataset, run.data.kind) == ("tiny", "ferv39k")
+    assert run.train == TrainConfig(**STRONG | OFF, balance="prior")
+    assert arrive("train --preset strong --mixup 0.4").train.mixup == 0.4
+
+
+@pytest.mark.usefixtures("project")
+def test_an_unknown_preset_is_one_line(dfer):
+    done = dfer("train --preset weak")
+    assert (done.code, done.out) == (1, "")
+    assert done.err.splitlines()[-1] == "error: no preset 'weak'; known: paper, strong"
+
+
+@pytest.mark.usefixtures("project")
+def test_every_table_says_its_recipe(dfer):
+    line = f"--preset strong --mixup 0 --folds 1 {TINY}"
+    recipe = f"strong, {SAID}epochs 1, warmup_epochs 0, 1 more"
+    trained = dfer(f"train {line}")
+    assert trained.out.splitlines()[-2] == f"  recipe: {recipe}"
+    assert f"recipe: {recipe}\n" in trained.err
+    entries = json.loads(Path("runs/tiny/full/fold1/run.json").read_text())
+    assert entries["config"]["preset"] == "strong"
+    assert entries["config"]["train"]["mixup"] == 0
+    assert entries["config"]["model"]["num_frames"] == 16
+
+    title = f"tiny, full: folds 1; demo-ViT-tiny (random), seed 0; recipe: {recipe}"
+    assert " ".join(dfer("eval").out.split()).startswith(title)
+    report = json.loads(dfer("eval --json").out)
+    assert (report["title"], report["recipe"]) == (title, recipe)
+
+    line_of_model = "eval --checkpoint runs/tiny/full/fold1 --folds 1 --workers 0"
+    title = f"runs/tiny/full/fold1 on tiny; recipe: {recipe}"
+    assert " ".join(dfer(line_of_model).out.split()).startswith(title)
+    assert json.loads(dfer(f"{line_of_model} --json").out)["recipe"] == recipe
+
+    title = "Table 3 on tiny: mean over folds 1; demo-ViT-tiny (random), seed 0; recipe: " + recipe
+    assert " ".join(dfer(f"ablate --table 3 {line}").out.split()).startswith(title)
+    report = json.loads(dfer(f"ablate --table 3 --json {line}").out)
+    assert (report["title"], report["recipe"]) == (title, recipe)
+
+
+@pytest.mark.usefixtures("project")
+def test_the_same_values_are_the_same_run_whatever_they_are_called(dfer):
+    assert dfer(f"train --folds 1 {TINY}").code == 0
+    again = dfer(f"train --folds 1 {TINY} --preset strong")
+    assert (again.code, again.out) == (1, "")
+    changed = "train.balance none -> prior; train.drop_path 0.0 -> 0.1; "
+    assert f"(model.num_frames 8 -> 16; {changed}" in again.err
+    plain = "--num-frames 8 --layer-decay 1 --label-smoothing 0 --mixup 0 --drop-path 0"
+    same = dfer(f"train --folds 1 {TINY} --preset strong {plain} --balance none")
+    assert same.code == 0
+    assert "recipe: strong, changed: " in same.err
+
+
+def test_costs_name_the_preset_and_are_the_papers_without_one(dfer):
+    done = json.loads(dfer("ablate --table 2 --dry-run --json").out)
+    assert (done["recipe"], done["title"].endswith("7 classes; recipe: paper")) == ("paper", True)
+    assert [f"{row['paper_convention_gmacs']:.2f}" for row in done["rows"]] == [
+        "23.58",
+        "24.65",
+        "24.66",
+        "24.71",
+    ]
+    strong = json.loads(dfer("ablate --table 2 --dry-run --json --preset strong --mixup 0").out)
+    assert strong["title"] == (
+        "Table 2: one clip of 16 frames, ViT-B-16-quickgelu, 7 classes; "
+        "recipe: strong, changed: mixup 0.0"
+    )
+    assert {row["paper_gflops"] for row in strong["rows"]} == {None}

@@ -1,0 +1,137 @@
+"""Presets: what they change, that what was asked for wins, and how a recipe is described."""
+
+from dataclasses import fields, replace
+
+import open_clip
+import pytest
+
+from dfercli.config import PRESETS, AugmentConfig, DataConfig, ModelConfig, RunConfig, TrainConfig
+from dfercli.data.spec import BASIC_EXPRESSIONS
+from dfercli.errors import ConfigError, WeightsError
+from dfercli.models.flops import measure_cost
+from dfercli.models.pretrained import known_backbones, load_pretrained
+from dfercli.presets import CHANGES, EXCEPTIONS, VARIANT, apply_preset, describe_recipe
+
+STRONG = TrainConfig(
+    layer_decay=0.75, label_smoothing=0.1, mixup=0.8, drop_path=0.1, balance="prior"
+)
+GENTLE = TrainConfig(layer_decay=0.75, balance="prior")
+OTHER_VALUES = {"num_blocks": 3, "cross_attention": "all"}
+
+
+def _run(preset, dataset="dfew", kind="", **settings):
+    return RunConfig(DataConfig(dataset, "", "", kind=kind), 1, preset=preset, **settings)
+
+
+def test_the_paper_changes_nothing():
+    assert apply_preset(_run("paper")) == _run("paper") == RunConfig(_run("paper").data, 1)
+    assert set(CHANGES) == set(PRESETS)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "kind", "expected"),
+    [
+        ("dfew", "dfew", STRONG),
+        ("mafw", "", STRONG),
+        ("ferv39k", "ferv39k", GENTLE),
+        ("ferv39k", "", GENTLE),
+        ("mine", "ferv39k", GENTLE),  # the manifest was given another name
+        ("ferv39k", "folder", STRONG),  # somebody's own videos that are called so
+    ],
+)
+def test_strong_is_gentle_where_its_ingredients_are_known_to_hurt(dataset, kind, expected):
+    run = apply_preset(_run("strong", dataset, kind))
+    assert run.train == expected
+    assert run.model == ModelConfig(backbone="ViT-B-16-quickgelu", num_frames=16)
+    assert describe_recipe(run) == "strong"
+
+
+def test_presets_change_known_settings_alone():
+    for changes in (*CHANGES.values(), *EXCEPTIONS.values()):
+        for part, values in changes.items():
+            names = {each.name for each in fields(getattr(_run("paper"), part))}
+            assert set(values) <= names - set(VARIANT)
+
+
+def test_no_two_settings_of_a_recipe_share_a_name():
+    parts = (ModelConfig, TrainConfig, AugmentConfig)
+    names = [each.name for part in parts for each in fields(part)]
+    assert len(names) == len(set(names))
+
+
+def test_what_was_typed_wins_over_the_preset_also_at_its_default():
+    typed = replace(_run("strong"), train=TrainConfig(mixup=0.2, epochs=20))
+    run = apply_preset(typed, {"mixup", "epochs", "num_frames"})
+    assert run.train == replace(STRONG, mixup=0.2, epochs=20)
+    assert run.model == ModelConfig(backbone="ViT-B-16-quickgelu", num_frames=8)
+    assert describe_recipe(run) == "strong, changed: num_frames 8, epochs 20, mixup 0.2"
+    again = apply_preset(_run("strong", kind="ferv39k"), {"mixup"})
+    assert again.train == GENTLE
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({}, "paper"),
+        ({"train": TrainConfig(epochs=20, lr=1e-4)}, "paper, changed: epochs 20, lr 0.0001"),
+        (
+            {"train": TrainConfig(2, 1, 8, 1e-4, 1e-5)},
+            "paper, changed: epochs 2, warmup_epochs 1, batch_size 8, lr 0.0001, 1 more",
+        ),
+        (
+            {"model": ModelConfig(num_frames=16), "train": TrainConfig(mixup=0.8)},
+            "paper, changed: num_frames 16, mixup 0.8",
+        ),
+        (
+            {"model": ModelConfig(msta_pools=((3, 3), (5, 3), (7, 1)))},
+            "paper, changed: msta_pools ((3, 3), (5, 3), (7, 1))",
+        ),
+        ({"model": ModelConfig(interfit=False, num_blocks=3, cross_attention="all")}, "paper"),
+        ({"seed": 3}, "paper"),
+    ],
+)
+def test_a_recipe_is_described_by_what_was_changed_in_it(settings, said):
+    assert describe_recipe(_run("paper", **settings)) == said
+
+
+def test_a_preset_that_was_not_taken_is_described_as_it_is():
+    said = "strong, changed: backbone ViT-B-32-quickgelu, num_frames 8, layer_decay 1.0, "
+    assert describe_recipe(_run("strong")) == said + "label_smoothing 0.0, 3 more"
+    ferv39k = apply_preset(_run("strong", kind="ferv39k"))
+    mixed = replace(ferv39k, train=replace(ferv39k.train, mixup=0.8))
+    assert describe_recipe(mixed) == "strong, changed: mixup 0.8"
+
+
+def test_settings_that_are_no_part_of_a_recipe_are_in_the_name_of_the_variant():
+    base = ModelConfig(biehpro=False, text=True)
+    for name in VARIANT:
+        default = getattr(ModelConfig, name)
+        changes = {name: OTHER_VALUES.get(name, not default)}
+        start = base if name == "text" else ModelConfig()
+        assert replace(start, **changes).variant != start.variant, name
+
+
+def test_an_unknown_preset_is_answered_with_the_known_ones():
+    with pytest.raises(ConfigError) as caught:
+        _run("weak")
+    assert str(caught.value) == "no preset 'weak'; known: paper, strong"
+
+
+def test_open_clip_has_the_backbone_of_strong_and_openais_weights_fit_it(monkeypatch):
+    def no_network(*args, **kwargs):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(open_clip.factory, "download_pretrained", no_network)
+    model = apply_preset(_run("strong")).model
+    assert model.backbone in known_backbones()
+    with pytest.raises(WeightsError, match="'openai' of ViT-B-16-quickgelu are neither cached"):
+        load_pretrained(model.backbone, model.weights)
+
+
+def test_strong_costs_what_16_frames_of_16_px_patches_cost():
+    # 12 MLPs over 16 * 197 tokens, the patch convolution and the projection, in 10^9.
+    off = {"interfit": False, "msta": False, "biehpro": False}
+    model = replace(apply_preset(_run("strong")).model, **off)
+    mlps = 16 * 12 * 197 * 2 * 768 * 3072
+    others = 16 * 196 * 768 * 3 * 16 * 16 + 16 * 768 * 512
+    assert measure_cost(model, BASIC_EXPRESSIONS).paper_macs == mlps + others
