@@ -9,14 +9,10 @@ leaves to the device: that is timed too, here on the CPU. Without a manifest, cl
 import argparse
 import multiprocessing
 import os
-import platform
-import subprocess
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
-from datetime import date
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +20,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import torch
+from machine import MACHINE, RESULTS, describe_machine
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -41,7 +38,7 @@ from dfercli.images import write_image
 SIZE = 224
 NUM_FRAMES = 8
 BATCH_SIZE = 8
-RESULTS = Path(__file__).with_name("results")
+PACKAGES = ("torch", "torchvision", "opencv-python", "pillow", "numpy")
 KINDS = ("reference", "images", "cache")
 
 
@@ -194,24 +191,6 @@ def read_mb(process: int, name: str) -> int:
     return int(kilobytes) // 1024
 
 
-def describe_machine() -> dict[str, Any]:
-    """Say what the figures were measured on, and with what."""
-    info = Path("/proc/cpuinfo")
-    models = [line for line in info.read_text().splitlines() if line.startswith("model name")]
-    here = Path(__file__).parent
-    command = ["git", "-C", str(here), "describe", "--always", "--dirty"]
-    packages = ("torch", "torchvision", "opencv-python", "pillow", "numpy")
-    return {
-        "cpu": models[0].partition(": ")[2] if models else platform.processor(),
-        "cores": os.cpu_count(),
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
-        "commit": subprocess.run(command, capture_output=True, text=True).stdout.strip(),
-        "versions": {name: version(name) for name in packages}
-        | {"python": platform.python_version()},
-        "date": date.today().isoformat(),
-    }
-
-
 def measure(bench: Bench, repeats: int, epochs: int) -> dict[str, Any]:
     """Measure all of it, and print it on the way."""
     speeds = {}
@@ -258,7 +237,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=24, help="a clip")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=8, help="of watching the memory")
-    parser.add_argument("--machine", default=f"{platform.machine()}-{os.cpu_count()}cpu")
+    parser.add_argument("--machine", default=MACHINE)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -275,7 +254,7 @@ def main() -> None:
     settings = {"data": data, "size_px": SIZE, "num_frames": NUM_FRAMES, "batch_size": BATCH_SIZE}
     write_json(
         RESULTS / f"loader-{arguments.machine}.json",
-        {"machine": describe_machine(), "settings": settings, "results": results},
+        {"machine": describe_machine(*PACKAGES), "settings": settings, "results": results},
     )
 
 

@@ -4,16 +4,17 @@ Defaults are the paper's (section 4.1) where it states them; the others are mark
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any, TypeVar, get_type_hints
 
-from dfercli.errors import ConfigError
+from dfercli.errors import ConfigError, require_at_least, require_known
 
 CROSS_ATTENTIONS = ("paired", "all")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 MICRO_BATCHES = ("fixed", "auto")
+TRACKERS = ("tensorboard", "wandb")
 BALANCES = ("none", "oversample", "prior")
 PRESETS = ("paper", "strong")
 RANDOM_WEIGHTS = "random"
@@ -195,7 +196,7 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class ComputeConfig:
-    """How the same run is computed: what changes its speed and its rounding, never its recipe.
+    """How the same run is computed and watched: never its recipe, at most its rounding.
 
     Attributes:
         device: `auto` (CUDA, else MPS, else the CPU), `cpu`, `cuda` or `mps`.
@@ -204,6 +205,7 @@ class ComputeConfig:
         accumulate: Gradient accumulation: the parts that a device's share of a batch is taken in.
         batch: `fixed`, or `auto`: halve the parts until one fits in memory; the batch stays.
         compile: Compile the model with torch.compile; the first steps take minutes.
+        track: Log also to these, with commas between: `tensorboard`, `wandb` (extra `track`).
     """
 
     device: str = "auto"
@@ -211,12 +213,20 @@ class ComputeConfig:
     accumulate: int = 1
     batch: str = "fixed"
     compile: bool = False
+    track: str = ""
 
     def __post_init__(self) -> None:
         require_at_least("accumulate", self.accumulate, 1)
         require_known("device", self.device, DEVICES)
         require_known("precision", self.precision, PRECISIONS)
         require_known("batch", self.batch, MICRO_BATCHES)
+        for name in self.trackers:
+            require_known("track", name, TRACKERS)
+
+    @property
+    def trackers(self) -> list[str]:
+        """Names in `track`."""
+        return [name.strip() for name in self.track.split(",") if name.strip()]
 
 
 @dataclass(frozen=True)
@@ -251,18 +261,6 @@ class RunConfig:
     def title(self) -> str:
         """Dataset, variant and fold, in a few words."""
         return f"{self.data.dataset} {self.model.variant} fold {self.fold}"
-
-
-def require_at_least(name: str, value: int, least: int) -> None:
-    """Raise a ConfigError that names both numbers when `value` is under `least`."""
-    if value < least:
-        raise ConfigError(f"{name} is {value}; it must be at least {least}")
-
-
-def require_known(name: str, value: str, known: Sequence[str]) -> None:
-    """Raise a ConfigError that lists what is known when `value` is not among it."""
-    if value not in known:
-        raise ConfigError(f"no {name} {value!r}; known: {', '.join(known)}")
 
 
 def to_dict(config: Any) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The errors that users see: one line that says what, where and what to do next."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 EXIT_SKIPPED = 4
 """Exit code of a batch that was finished but for some videos, which are listed."""
@@ -57,3 +57,15 @@ class NoFaceError(DferError):
     """No face in the whole video. Has an exit code of its own, so that scripts can tell."""
 
     exit_code = 3
+
+
+def require_at_least(name: str, value: int, least: int) -> None:
+    """Raise a ConfigError that names both numbers when `value` is under `least`."""
+    if value < least:
+        raise ConfigError(f"{name} is {value}; it must be at least {least}")
+
+
+def require_known(name: str, value: str, known: Sequence[str]) -> None:
+    """Raise a ConfigError that lists what is known when `value` is not among it."""
+    if value not in known:
+        raise ConfigError(f"no {name} {value!r}; known: {', '.join(known)}")

@@ -14,10 +14,9 @@ from dfercli.config import (
     RunConfig,
     TrainConfig,
     from_dict,
-    require_at_least,
     to_dict,
 )
-from dfercli.errors import ConfigError, DferError
+from dfercli.errors import ConfigError, DferError, require_at_least
 
 DATA = DataConfig(dataset="dfew", manifest="dfew.csv", root="/data/dfew", workers=0)
 
@@ -152,6 +151,7 @@ def test_from_dict_names_what_is_wrong(cls, values, message):
             "no precision 'int8'; known: auto, fp32, bf16, fp16",
         ),
         (ComputeConfig, {"device": "gpu"}, "no device 'gpu'; known: auto, cpu, cuda, mps"),
+        (ComputeConfig, {"track": "wandb, tb"}, "no track 'tb'; known: tensorboard, wandb"),
         (ComputeConfig, {"batch": "half"}, "no batch 'half'; known: fixed, auto"),
     ],
 )

@@ -23,9 +23,8 @@ from dfercli.config import (
     ModelConfig,
     RunConfig,
     TrainConfig,
-    require_at_least,
 )
-from dfercli.errors import ConfigError, DataError
+from dfercli.errors import ConfigError, DataError, require_at_least
 from dfercli.presets import apply_preset, describe_recipe
 
 OPTION_TYPES = (str, int, float, bool, Path, str | None, Path | None)

@@ -2,12 +2,15 @@
 
 import platform
 from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
-from dfercli.config import ComputeConfig
+from dfercli.config import ComputeConfig, RunConfig, to_dict
+from dfercli.engine.runlog import flatten
 from dfercli.errors import ConfigError
 
 MIXED = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
@@ -70,13 +73,28 @@ def resolve_compute(compute: ComputeConfig) -> ComputeConfig:
     return replace(compute, device=device, precision=resolve_precision(compute.precision, device))
 
 
-def make_accelerator(compute: ComputeConfig) -> Accelerator:
+def make_accelerator(compute: ComputeConfig, logs: Path | None = None) -> Accelerator:
     """Start accelerate as `resolve_compute` decided.
 
+    Args:
+        compute: What was decided.
+        logs: Folder that trackers write to; None tracks nothing.
+
     accelerate keeps one precision a process; here each run has its own.
+
+    Raises:
+        ConfigError: A tracker is not installed.
     """
+    for name in compute.trackers if logs else ():
+        if find_spec(name) is None:
+            raise ConfigError(f"{name} is not installed; `pip install 'dfer[track]'`")
     AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())
-    return Accelerator(mixed_precision=MIXED[compute.precision], cpu=compute.device == "cpu")
+    return Accelerator(
+        mixed_precision=MIXED[compute.precision],
+        cpu=compute.device == "cpu",
+        log_with=compute.trackers if logs else None,
+        project_dir=logs,
+    )
 
 
 def describe_device(device: torch.device) -> str:
@@ -86,3 +104,12 @@ def describe_device(device: torch.device) -> str:
     if device.type == "mps":
         return f"{platform.machine()} GPU through MPS"
     return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
+
+
+def start_trackers(accelerator: Accelerator, config: RunConfig) -> None:
+    """Tell the trackers what run begins, or goes on."""
+    plain = {
+        name: value if isinstance(value, bool | int | float | str) else str(value)
+        for name, value in flatten(to_dict(config)).items()
+    }
+    accelerator.init_trackers("dfer", plain, {"wandb": {"name": config.title}})

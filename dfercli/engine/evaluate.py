@@ -83,6 +83,17 @@ def confusion_of(predictions: pd.DataFrame) -> np.ndarray:
     return confusion_matrix(labels, predicted, len(class_names))
 
 
+def find_missed(matrix: np.ndarray, class_names: Sequence[str]) -> list[str]:
+    """Give the classes that have clips and were not predicted once.
+
+    Args:
+        matrix: (K, K), counts by true class and predicted class.
+        class_names: K classes.
+    """
+    missed = (matrix.sum(axis=1) > 0) & (matrix.sum(axis=0) == 0)
+    return [name for name, is_missed in zip(class_names, missed, strict=True) if is_missed]
+
+
 def write_predictions(predictions: pd.DataFrame, path: Path) -> None:
     """Write a table of predictions as CSV, as a whole."""
     write_text(path, predictions.to_csv(index=False, lineterminator="\n"))

@@ -3,6 +3,7 @@
 One for runs that this process trains, and one for those that others do: it reads what they write.
 """
 
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -75,6 +76,10 @@ class Progress:
         """Show the metrics of an epoch."""
         loss, war, uar = line["loss"], line["war"], line["uar"]
         self._show(loss=f"{loss:.3f}", WAR=f"{war:.1%}", UAR=f"{uar:.1%}")
+
+    def note(self, text: str) -> None:
+        """Print a line that the bar does not overwrite."""
+        self._bar.write(text, file=sys.stderr)
 
     def _show(self, **values: str) -> None:
         self._shown |= values

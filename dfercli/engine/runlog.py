@@ -34,6 +34,7 @@ WITHOUT_EFFECT = (
     "compute.accumulate",
     "compute.batch",
     "compute.compile",
+    "compute.track",
 )
 """Settings that may differ between two calls of one run: they change its result by rounding, or by
 what drop path draws, if at all. Settings of equal value are equal whatever preset they come from.
@@ -77,6 +78,16 @@ class RunFolder:
     def lock_file(self) -> Path:
         """Held by the process that trains the run; beside its folder, which may be removed."""
         return self.path.with_name(f".{self.path.name}.lock")
+
+    @property
+    def curves_file(self) -> Path:
+        """Picture of loss, rate, WAR and UAR."""
+        return self.path / "curves.png"
+
+    @property
+    def logs_folder(self) -> Path:
+        """What trackers write."""
+        return self.path / "logs"
 
     def checkpoint(self, which: str) -> Path:
         """Folder of the `best` or the `last` epoch's checkpoint."""
@@ -232,7 +243,7 @@ def list_deviations(runs: Iterable[RunFolder]) -> list[str]:
 
 def _differences(before: dict[str, Any], now: dict[str, Any], ignored: str = "") -> str:
     """Name what differs between the entries of two runs, on one line; nothing for equal ones."""
-    old, new = _flat(before["config"]), _flat(now["config"])
+    old, new = flatten(before["config"]), flatten(now["config"])
     old["data"], new["data"] = before["data_fingerprint"], now["data_fingerprint"]
     changed = [
         f"{name} {old.get(name)} -> {new.get(name)}"
@@ -243,11 +254,12 @@ def _differences(before: dict[str, Any], now: dict[str, Any], ignored: str = "")
     return "; ".join(changed[:SHOWN_CHANGES]) + more
 
 
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Give nested settings by their path, such as `train.lr`."""
     flat: dict[str, Any] = {}
     for name, value in values.items():
         if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{name}.")
+            flat |= flatten(value, f"{prefix}{name}.")
         else:
             flat[prefix + name] = value
     return flat

@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
+import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
+from torch import nn
 from torch.utils.data import DataLoader
 
 from dfercli.config import RunConfig
@@ -24,8 +26,19 @@ from dfercli.data.batches import (
 from dfercli.data.clips import build_dataset
 from dfercli.data.manifest import Manifest, read_manifest
 from dfercli.engine.checkpoint import save_checkpoint
-from dfercli.engine.device import describe_device, make_accelerator, resolve_compute
-from dfercli.engine.evaluate import confusion_of, predict_clips, write_predictions
+from dfercli.engine.curves import draw_curves
+from dfercli.engine.device import (
+    describe_device,
+    make_accelerator,
+    resolve_compute,
+    start_trackers,
+)
+from dfercli.engine.evaluate import (
+    confusion_of,
+    find_missed,
+    predict_clips,
+    write_predictions,
+)
 from dfercli.engine.loss import Mixup, build_loss
 from dfercli.engine.optimizer import build_optimizer, build_scheduler
 from dfercli.engine.progress import Progress
@@ -44,6 +57,9 @@ from dfercli.errors import ConfigError
 from dfercli.metrics import uar, war
 from dfercli.models.dfer import DFERModel, build_model
 from dfercli.presets import describe_recipe
+
+LOGGED = ("loss", "lr", "war", "uar")
+"""Metrics of an epoch that trackers are told."""
 
 
 def train_fold(
@@ -73,7 +89,7 @@ def train_fold(
     """
     config = replace(config, compute=resolve_compute(config.compute))
     run = run_folder(runs, config)
-    accelerator = make_accelerator(config.compute)
+    accelerator = make_accelerator(config.compute, run.logs_folder)
     with training_alone(run) if accelerator.is_main_process else nullcontext():
         if overwrite or not run.finished:
             _train(config, run, accelerator, command, overwrite, progress)
@@ -105,6 +121,7 @@ def _train(
             run.go_on(len(metrics), command, device)
         else:
             run.start(config, manifest.fingerprint, command, device, manifest.deviations)
+    start_trackers(accelerator, config)
     augmenter = Augmenter(config.augment, config.seed)
     clips, epochs = batches.length, config.train.epochs
     shown = accelerator.is_local_main_process
@@ -132,8 +149,14 @@ def _train(
             }
             metrics.append(line)
             bar.end_epoch(line)
+            accelerator.log({name: line[name] for name in LOGGED}, step=epoch + 1)
             if accelerator.is_main_process:
                 keep_epoch(run, trainer, metrics, predictions, epoch + 1 == epochs)
+    missed = find_missed(matrix, manifest.class_names)
+    if missed and accelerator.is_main_process:
+        bar.note(f"{config.title}: never predicted: {', '.join(missed)}")
+    for tracker in accelerator.trackers:
+        tracker.finish()
 
 
 def _prepare(
@@ -167,6 +190,8 @@ def _prepare(
     trainer.loss = build_loss(config.train, counts, accelerator.device)
     if config.train.mixup > 0:
         trainer.mixup = Mixup(config.train.mixup, num_classes, config.seed, rank)
+    if config.compute.compile:
+        trainer.prepared = cast(nn.Module, torch.compile(prepared))
     if config.compute.batch == "auto":
         trainer.micro_batch = trainer.find_micro_batch()
     test_loader = accelerator.prepare(build_test_loader(test_set, trainer.micro_batch, workers))
@@ -202,6 +227,7 @@ def keep_epoch(
             save_state(run, trainer, metrics)
         run.write_metrics(metrics)
         if last:
+            draw_curves(metrics, run.read_config().title, run.curves_file)
             run.finish()
             drop_state(run)
 

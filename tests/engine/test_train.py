@@ -26,6 +26,7 @@ from dfercli.presets import describe_recipe
 FILES = {
     "run.json",
     "metrics.jsonl",
+    "curves.png",
     "best/config.json",
     "best/model.safetensors",
     "last/config.json",

@@ -1,0 +1,349 @@
+"""Time training steps: `python benchmarks/train.py [--device cuda] [--precision bf16] ...`.
+
+The full model with random weights on random clips, as `dfer train` takes its steps; a reference
+step in turns with it; and the device's own rate of matrix products, measured in the same run. The
+reference is how research code does it: the same backbone through open_clip, the mean over frames,
+the text tower at every step, an optimizer that is not fused. Shares of the matrix rate are of true
+operations: multiply-adds of the forward pass counted by `dfer ablate --dry-run`, three times for a
+step. With --data, clips are loaded and changed as in training, from the cache or from images.
+"""
+
+import argparse
+import resource
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import open_clip
+import torch
+from accelerate import Accelerator
+from machine import MACHINE, RESULTS, describe_machine
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+from dfercli.config import ComputeConfig, DataConfig, ModelConfig, RunConfig, TrainConfig
+from dfercli.data.augment import Augmenter
+from dfercli.data.batches import EpochBatches, build_train_loader
+from dfercli.data.clips import build_dataset
+from dfercli.data.manifest import read_manifest
+from dfercli.data.spec import BASIC_EXPRESSIONS
+from dfercli.engine.device import make_accelerator, resolve_compute
+from dfercli.engine.optimizer import build_optimizer, build_scheduler
+from dfercli.engine.trainer import Trainer
+from dfercli.files import write_json
+from dfercli.models.dfer import build_model
+from dfercli.models.flops import measure_cost
+from dfercli.models.pretrained import build_untrained
+
+STEP_OVER_FORWARD = 3
+"""Operations of a step over those of its forward pass: the backward pass has two products each."""
+
+DFEW_CLIPS = 9356
+"""Training clips of a fold of DFEW. Source: its published lists."""
+
+TABLE_2 = 4
+"""Variants in Table 2."""
+
+
+def wait(device: torch.device) -> None:
+    """Wait until the device has done what it was told."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
+    """Give the best rate of square matrix products, in operations a second."""
+    best = 0.0
+    for side in (1024, 2048, 4096) if device.type == "cpu" else (4096, 8192, 12288):
+        a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+        for _ in range(6):
+            wait(device)
+            started = time.perf_counter()
+            a @ b
+            wait(device)
+            best = max(best, 2 * side**3 / (time.perf_counter() - started))
+    return best
+
+
+class Reference(nn.Module):
+    """A plain CLIP: frames through open_clip, their mean, and the names through the text tower.
+
+    Args:
+        backbone: Name of an open_clip model.
+        class_names: K classes.
+    """
+
+    def __init__(self, backbone: str, class_names: list[str]) -> None:
+        super().__init__()
+        self.clip = build_untrained(backbone)
+        self.register_buffer("names", open_clip.get_tokenizer(backbone)(class_names))
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """Give the logits (B, K) of clips (B, T, 3, H, W), normalised."""
+        frames = self.clip.encode_image(clips.flatten(0, 1)).unflatten(0, clips.shape[:2])
+        texts = F.normalize(self.clip.encode_text(self.names), dim=-1)
+        return self.clip.logit_scale.exp() * F.normalize(frames.mean(1), dim=-1) @ texts.T
+
+
+class MadeClips:
+    """The same random clips at every step, on the device and as the model reads them.
+
+    Args:
+        config: The run, for the shape of the clips.
+        side: Of a frame, in pixels.
+        device: Where they lie.
+        steps: How many batches.
+    """
+
+    def __init__(self, config: RunConfig, side: int, device: torch.device, steps: int) -> None:
+        size = config.train.batch_size
+        self.batch_sampler = EpochBatches(size * steps, size, config.seed)
+        clips = torch.randn(size, config.model.num_frames, 3, side, side, device=device)
+        none = torch.zeros(size, dtype=torch.long)
+        self._batch = clips, torch.arange(size) % len(BASIC_EXPRESSIONS), (none, none)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter([self._batch] * len(self.batch_sampler))
+
+
+class Clock:
+    """Tells how long parts of a step take, and waits for the device at their ends.
+
+    Args:
+        device: The device.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self.seconds: dict[str, float] = defaultdict(float)
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Count the time of a block."""
+        wait(self._device)
+        started = time.perf_counter()
+        yield
+        wait(self._device)
+        self.seconds[name] += time.perf_counter() - started
+
+    def timed(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Give a function that does the same and is counted."""
+
+        def run(*args: Any, **kwargs: Any) -> Any:
+            with self.part(name):
+                return function(*args, **kwargs)
+
+        return run
+
+
+class TimedModel(nn.Module):
+    """A model whose forward pass is counted."""
+
+    def __init__(self, model: nn.Module, clock: Clock) -> None:
+        super().__init__()
+        self.model = model
+        self.forward = clock.timed("forward", model)
+
+
+class TimedLoader:
+    """A loader whose batches are waited for on the clock."""
+
+    def __init__(self, loader: Any, clock: Clock) -> None:
+        self.batch_sampler = loader.batch_sampler
+        self._loader, self._clock = loader, clock
+
+    def __iter__(self) -> Iterator[Any]:
+        batches, end = iter(self._loader), object()
+        while True:
+            with self._clock.part("waiting for data"):
+                batch = next(batches, end)
+            if batch is end:
+                return
+            yield batch
+
+
+class Steps:
+    """Training steps as `dfer train` takes them.
+
+    Args:
+        config: The run.
+        accelerator: Of its device and precision.
+        model: What is trained; the full model, or the reference.
+        optimizer: Its optimizer.
+        steps: Steps of an epoch of clips that are made; None loads the run's data.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        accelerator: Accelerator,
+        model: Any,
+        optimizer: torch.optim.Optimizer,
+        steps: int | None,
+    ) -> None:
+        self.device, size, side = accelerator.device, config.train.batch_size, 224
+        prepared, optimizer = accelerator.prepare(model, optimizer)
+        if config.compute.compile:
+            prepared = torch.compile(prepared)
+        scheduler = build_scheduler(optimizer, config.train, 1)
+        self.trainer = Trainer(model, prepared, optimizer, scheduler, accelerator, size)
+        self.loader: Any
+        self.augment: Any = lambda clips, views, indices: clips
+        if steps is not None:
+            self.loader = MadeClips(config, side, self.device, steps)
+            return
+        manifest = read_manifest(Path(config.data.manifest))
+        dataset = build_dataset(manifest, "train", config, side)
+        batches = EpochBatches(len(dataset), size, config.seed)
+        self.loader = build_train_loader(dataset, batches, config.data.workers)
+        self.augment = Augmenter(config.augment, config.seed)
+
+    def run(self) -> float:
+        """Run an epoch, and give its clips a second."""
+        batches = self.loader.batch_sampler
+        wait(self.device)
+        started = time.perf_counter()
+        self.trainer.train_epoch(self.loader, self.augment, lambda *_: None)
+        wait(self.device)
+        batches.epoch += 1
+        return batches.length / (time.perf_counter() - started)
+
+    def profile(self) -> dict[str, float]:
+        """Give each part's share of the time; waiting at each end makes all a little slower."""
+        clock, trainer = Clock(self.device), self.trainer
+        accelerator, optimizer = trainer.accelerator, trainer.optimizer
+        prepared, backward, step = trainer.prepared, accelerator.backward, optimizer.step
+        loader, augment = self.loader, self.augment
+        trainer.prepared = TimedModel(prepared, clock)
+        accelerator.backward = clock.timed("backward", backward)
+        optimizer.step = clock.timed("optimizer", step)  # type: ignore[method-assign]
+        self.loader, self.augment = TimedLoader(loader, clock), clock.timed("changes", augment)
+        with clock.part("all"):
+            self.run()
+        trainer.prepared, accelerator.backward = prepared, backward
+        optimizer.step = step  # type: ignore[method-assign]
+        self.loader, self.augment = loader, augment
+        whole = clock.seconds.pop("all")
+        shares = {name: seconds / whole for name, seconds in clock.seconds.items()}
+        return shares | {"rest": 1 - sum(shares.values())}
+
+
+def count_reference_macs(reference: Reference, num_frames: int, batch_size: int) -> float:
+    """Count the reference's multiply-adds a clip; the text tower's are the whole batch's."""
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        reference(torch.zeros(batch_size, num_frames, 3, 224, 224))
+    return counter.get_total_flops() / 2 / batch_size
+
+
+def measure(config: RunConfig, steps: int, repeats: int, loaded: bool) -> dict[str, Any]:
+    """Measure the full model and the reference in turns, and print it on the way."""
+    config = replace(config, compute=resolve_compute(config.compute))
+    accelerator = make_accelerator(config.compute)
+    device, size = accelerator.device, config.train.batch_size
+    torch.manual_seed(0)
+    model = build_model(config.model, BASIC_EXPRESSIONS)
+    reference = Reference(config.model.backbone, list(BASIC_EXPRESSIONS))
+    reference.clamp_logit_scale = lambda: None  # type: ignore[assignment]
+    macs = {
+        "full model": measure_cost(config.model, BASIC_EXPRESSIONS).true_macs,
+        "reference": count_reference_macs(reference, config.model.num_frames, size),
+    }
+    plain = replace(config, compute=replace(config.compute, compile=False))
+    made = {
+        "full model": Steps(
+            config, accelerator, model, build_optimizer(model, config.train), steps
+        ),
+        "reference": Steps(
+            plain, accelerator, reference, torch.optim.AdamW(reference.parameters()), steps
+        ),
+    }
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+    peak = matrix_rate(device, dtype[config.compute.precision])
+    print(f"matrix products: {peak / 1e9:.0f} GFLOP/s in {config.compute.precision}, {device}")
+    speeds: dict[str, list[float]] = {name: [] for name in made}
+    for repeat in range(repeats + 1):
+        for name, each in made.items():
+            speed = each.run()
+            if repeat:  # the first pass sets up
+                speeds[name].append(speed)
+    peak = max(peak, matrix_rate(device, dtype[config.compute.precision]))
+    results: dict[str, Any] = {"matrix_gflops": peak / 1e9}
+    for name, values in speeds.items():
+        speed = median(values)
+        rate = speed * macs[name] * 2 * STEP_OVER_FORWARD
+        results[name] = {
+            "clips_per_s": speed,
+            "true_gmacs_a_clip": macs[name] / 1e9,
+            "share_of_matrix_rate": rate / peak,
+            "parts": made[name].profile(),
+        }
+        print(f"{name}: {speed:.3g} clips/s, {rate / peak:.1%} of the matrix rate")
+        print("  " + ", ".join(f"{k} {v:.1%}" for k, v in results[name]["parts"].items()))
+    del made["reference"]
+    results["memory_mb"] = peak_memory_mb(device)
+    print(f"peak memory: {results['memory_mb']:.0f} MB")
+    if loaded:
+        optimizer = made["full model"].trainer.optimizer
+        with_loader = Steps(config, accelerator, model, optimizer, None)
+        with_loader.run()
+        speed = median(with_loader.run() for _ in range(repeats))
+        results["with loader"] = {"clips_per_s": speed, "parts": with_loader.profile()}
+        print(f"with the loader: {speed:.3g} clips/s")
+        print("  " + ", ".join(f"{k} {v:.1%}" for k, v in results["with loader"]["parts"].items()))
+    hours = DFEW_CLIPS * 5 * 100 / results["full model"]["clips_per_s"] / 3600
+    results["projected_hours"] = {"5 folds of DFEW": hours, "Table 2": hours * TABLE_2}
+    print(f"at this rate, 5 folds x 100 epochs on DFEW: {hours:.3g} h of training steps")
+    return results
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """Give the most memory that was held: the device's, or on a CPU the process's."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+
+
+def main() -> None:
+    """Print the figures, and write them below `benchmarks/results`."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--precision", default="auto")
+    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--steps", type=int, default=2, help="of a pass")
+    parser.add_argument("--repeats", type=int, default=3, help="passes")
+    parser.add_argument("--backbone", default=ModelConfig.backbone)
+    parser.add_argument("--manifest", type=Path, help="also train on its clips, fold 1 left out")
+    parser.add_argument("--cache", help="folder of decoded frames")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--machine", default=MACHINE)
+    given = parser.parse_args()
+    data = DataConfig("made", "", "", given.workers)
+    if given.manifest:
+        root = read_manifest(given.manifest).root
+        data = DataConfig("data", str(given.manifest), root, given.workers, cache=given.cache)
+    config = RunConfig(
+        data,
+        1,
+        ModelConfig(given.backbone, "random"),
+        TrainConfig(batch_size=given.batch_size),
+        compute=ComputeConfig(given.device, given.precision, compile=given.compile),
+    )
+    results = measure(config, given.steps, given.repeats, given.manifest is not None)
+    precision = resolve_compute(config.compute).precision
+    name = f"train-{given.machine}-{precision}{'-compiled' * given.compile}.json"
+    machine = describe_machine("torch", "accelerate", "open_clip_torch")
+    settings = {k: str(v) if isinstance(v, Path) else v for k, v in vars(given).items()}
+    write_json(RESULTS / name, {"machine": machine, "settings": settings, "results": results})
+
+
+if __name__ == "__main__":
+    main()
