@@ -10,7 +10,8 @@ DEMO := data/demo
 # The paper's recipe is for a CLIP that is fine-tuned; this small backbone starts from nothing.
 DEMO_RECIPE := --dataset demo --backbone demo-ViT-tiny --weights random \
 	--epochs 20 --warmup-epochs 2 --batch-size 8 --lr 3e-4 --min-lr 3e-6 \
-	--crop-scale 0.95 --brightness 0.2 --contrast 0.2 --saturation 0.2 --hue 0.02
+	--crop-scale 0.95 --brightness 0.2 --contrast 0.2 --saturation 0.2 --hue 0.02 \
+	--precision fp32
 BENCH_VIDEO ?= $(DEMO)/unseen/journey.mp4
 DEMO_PICTURE := runs/demo/journey.png
 
@@ -60,9 +61,10 @@ fix: $(READY) ## Mend what can be mended automatically
 docs: $(READY) ## Write docs/commands.md anew from the commands' own help
 	$(BIN)/python docs/write_commands.py
 
-bench: demo-data ## Time cropping, loading, manifests and the doctor on this machine
+bench: demo-data ## Time cropping, loading, training, manifests and the doctor on this machine
 	$(BIN)/python benchmarks/crop.py $(BENCH_VIDEO)
 	$(BIN)/python benchmarks/loader.py
+	$(BIN)/python benchmarks/train.py
 	$(BIN)/python benchmarks/manifest.py
 	$(BIN)/python benchmarks/doctor.py
 

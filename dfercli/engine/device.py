@@ -92,7 +92,7 @@ def make_accelerator(compute: ComputeConfig, logs: Path | None = None) -> Accele
     return Accelerator(
         mixed_precision=MIXED[compute.precision],
         cpu=compute.device == "cpu",
-        log_with=compute.trackers if logs else None,
+        log_with=(compute.trackers or None) if logs else None,
         project_dir=logs,
     )
 

@@ -1,0 +1,86 @@
+"""Devices, precisions, and parts of a batch that fit in memory."""
+
+import pytest
+import torch
+from accelerate.utils.memory import should_reduce_batch_size
+
+from dfercli.config import ComputeConfig
+from dfercli.engine import device
+from dfercli.engine.checkpoint import load_checkpoint
+from dfercli.engine.device import make_accelerator, resolve_compute, resolve_precision
+from dfercli.engine.train import train_fold
+from dfercli.engine.trainer import Trainer
+from dfercli.errors import ConfigError
+from dfercli.models.dfer import DFERModel
+
+OUT_OF_MEMORY = "DefaultCPUAllocator: can't allocate memory"
+
+
+@pytest.mark.parametrize("multiplies", [True, False])
+def test_auto_takes_bf16_where_the_device_multiplies_in_it(multiplies, monkeypatch):
+    monkeypatch.setattr(device, "multiplies_in_bf16", lambda kind: multiplies)
+    resolved = resolve_compute(ComputeConfig(device="cpu"))
+    assert (resolved.device, resolved.precision) == ("cpu", "bf16" if multiplies else "fp32")
+    assert resolve_compute(resolved) == resolved
+
+
+def test_fp16_is_refused_on_a_cpu_alone():
+    with pytest.raises(ConfigError, match="a CPU emulates fp16"):
+        resolve_precision("fp16", "cpu")
+    assert resolve_precision("fp16", "cuda") == "fp16"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is one")
+def test_a_device_that_is_not_there_is_refused():
+    with pytest.raises(ConfigError) as caught:
+        resolve_compute(ComputeConfig(device="cuda"))
+    assert str(caught.value) == "PyTorch finds no cuda device here; give --device auto, or cpu"
+
+
+def test_runs_of_one_process_have_each_their_own_precision():
+    for precision, expected in (("bf16", "bf16"), ("fp32", "no"), ("bf16", "bf16")):
+        compute = ComputeConfig("cpu", precision)
+        assert make_accelerator(compute).mixed_precision == expected
+
+
+def _fail_above(monkeypatch, most):
+    """Let the model run out of memory above a number of clips; give the numbers that it saw."""
+    seen, forward = [], DFERModel.forward
+
+    def limited(self, clips):
+        seen.append(len(clips))
+        if len(clips) > most:
+            raise RuntimeError(OUT_OF_MEMORY)
+        return forward(self, clips)
+
+    monkeypatch.setattr(DFERModel, "forward", limited)
+    return seen
+
+
+@pytest.mark.parametrize(("most", "parts"), [(5, [5]), (4, [3, 2]), (1, [1, 1, 1, 1, 1])])
+def test_batch_auto_halves_the_parts_and_keeps_the_batch(
+    most, parts, make_run, tmp_path, monkeypatch
+):
+    assert should_reduce_batch_size(RuntimeError(OUT_OF_MEMORY))
+    settings = {"epochs": 1, "warmup_epochs": 0, "batch_size": 5}
+    whole = train_fold(make_run(**settings), tmp_path / "whole")
+    seen = _fail_above(monkeypatch, most)
+    steps = []
+    take_step = Trainer._take_step
+
+    def note(self, given, share, batch):
+        steps.append(([len(clips) for clips, _ in given], batch))
+        return take_step(self, given, share, batch)
+
+    monkeypatch.setattr(Trainer, "_take_step", note)
+    run = train_fold(make_run(**settings, compute={"batch": "auto"}), tmp_path / "auto")
+    assert steps[:2] == [(parts, 5)] * 2
+    assert max(seen) == 5  # it was tried
+    assert run.read_metrics()[0]["loss"] == pytest.approx(whole.read_metrics()[0]["loss"], rel=0.02)
+    assert load_checkpoint(str(run.path)).class_names
+
+
+def test_one_clip_that_does_not_fit_is_one_line(make_run, tmp_path, monkeypatch):
+    _fail_above(monkeypatch, 0)
+    with pytest.raises(ConfigError, match="one clip alone does not fit in memory"):
+        train_fold(make_run(compute={"batch": "auto"}), tmp_path)

@@ -1,0 +1,87 @@
+"""What a run shows: its bar, its curves, its trackers, and what it warns of."""
+
+import io
+from itertools import chain
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from dfercli.engine import device, train
+from dfercli.engine.curves import draw_curves
+from dfercli.engine.evaluate import find_missed
+from dfercli.engine.progress import Progress
+from dfercli.engine.train import train_fold
+from dfercli.errors import ConfigError
+
+CLASSES = ("happiness", "sadness", "anger")
+
+
+class _Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def _line(epoch):
+    return {"epoch": epoch, "loss": 1 / epoch, "lr": 1e-4 / epoch, "war": 0.1 * epoch, "uar": 0.1}
+
+
+def test_the_bar_counts_clips_of_all_runs_and_names_epoch_loss_rate_and_war(monkeypatch):
+    monkeypatch.setattr("sys.stderr", terminal := _Terminal())
+    with Progress(clips=100, shown=True) as progress:
+        progress.begin_run("mine full fold 1", epochs=3, done=0)
+        progress.begin_epoch(1)
+        progress.step(25, torch.tensor(0.5), 2e-5)
+        assert progress._bar.postfix == "epoch=2/3, loss=0.500, lr=2.0e-05"
+        progress.end_epoch(_line(2))
+        assert progress._bar.postfix.endswith("WAR=20.0%, UAR=10.0%")
+        progress.begin_run("mine full fold 2", epochs=3, done=25)
+        progress.step(10, torch.tensor(0.25), 1e-5)
+        assert progress._bar.format_dict["n"] == 60
+        assert progress._bar.format_dict["initial"] == 25  # what was done before is no speed
+    shown = terminal.getvalue()
+    for said in ("mine full fold 1", "mine full fold 2", "clip/s", "/100"):
+        assert said in shown
+
+
+def test_curves_are_a_picture_also_of_one_epoch(tmp_path):
+    for epochs in (1, 5):
+        path = tmp_path / f"{epochs}.png"
+        draw_curves([_line(epoch) for epoch in range(1, epochs + 1)], "a run", path)
+        image = cv2.imread(str(path))
+        assert image.shape[0] > 300
+        assert np.unique(image.reshape(-1, 3), axis=0).shape[0] > 20
+
+
+def test_a_finished_run_has_its_curves(trained):
+    assert cv2.imread(str(trained.curves_file)) is not None
+
+
+def test_classes_with_clips_that_are_never_predicted():
+    matrix = np.array([[3, 0, 0, 0], [2, 0, 0, 0], [0, 0, 0, 0], [1, 0, 0, 4]])
+    assert find_missed(matrix, ["a", "b", "c", "d"]) == ["b"]
+
+
+def test_a_class_that_is_never_predicted_is_told(make_run, tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(train, "find_missed", lambda matrix, names: list(names)[1:])
+    train_fold(make_run(epochs=1, warmup_epochs=0), tmp_path)
+    assert capfd.readouterr().err == "colours full fold 1: never predicted: sadness, anger\n"
+
+
+def test_metrics_go_to_tensorboard_too(make_run, tmp_path):
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    run = train_fold(make_run(compute={"track": "tensorboard"}), tmp_path)
+    read = events.EventAccumulator(str(run.logs_folder / "dfer"))
+    read.Reload()
+    for name in ("loss", "lr", "war", "uar"):
+        found = [(event.step, event.value) for event in read.Scalars(name)]
+        expected = [(line["epoch"], line[name]) for line in run.read_metrics()]
+        assert list(chain(*found)) == pytest.approx(list(chain(*expected)))
+
+
+def test_a_tracker_that_is_not_installed_is_one_line(make_run, tmp_path, monkeypatch):
+    monkeypatch.setattr(device, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError) as caught:
+        train_fold(make_run(compute={"track": "wandb"}), tmp_path)
+    assert str(caught.value) == "wandb is not installed; `pip install 'dfer[track]'`"
