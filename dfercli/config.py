@@ -254,7 +254,8 @@ class RunConfig:
     preset: str = "paper"
 
     def __post_init__(self) -> None:
-        require_at_least("seed", self.seed, 0)
+        if not 0 <= self.seed < 2**32:
+            raise ConfigError(f"seed is {self.seed}; it must be from 0 to {2**32 - 1}")
         require_known("preset", self.preset, PRESETS)
 
     @property

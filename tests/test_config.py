@@ -144,7 +144,16 @@ def test_from_dict_names_what_is_wrong(cls, values, message):
         (AugmentConfig, {"flip": 3.0}, "flip is 3.0; it must be from 0 to 1.0"),
         (AugmentConfig, {"hue": 0.6}, "hue is 0.6; it must be from 0 to 0.5"),
         (AugmentConfig, {"crop_scale": 0.0}, "crop_scale is 0.0; it must be above 0, at most 1.0"),
-        (RunConfig, {"data": DATA, "fold": 1, "seed": -1}, "seed is -1; it must be at least 0"),
+        (
+            RunConfig,
+            {"data": DATA, "fold": 1, "seed": -1},
+            "seed is -1; it must be from 0 to 4294967295",
+        ),
+        (
+            RunConfig,
+            {"data": DATA, "fold": 1, "seed": 2**32},
+            "seed is 4294967296; it must be from 0 to 4294967295",
+        ),
         (
             ComputeConfig,
             {"precision": "int8"},

@@ -44,7 +44,8 @@ def main() -> None:
     except SystemExit as end:
         if end.code == INTERRUPTED:
             opt.note(
-                "interrupted; finished folds and clips are kept, the same command does the rest"
+                "interrupted; what is finished (clips, epochs, folds) is kept, "
+                "the same command does the rest"
             )
         raise
     except OSError as error:

@@ -87,6 +87,8 @@ def evaluate(
 ) -> None:
     """Report WAR, UAR and recalls: per fold and their mean, best and last epoch side by side."""
     chosen = opt.parse_folds(folds) if folds else None
+    if checkpoint is None and (cache or cache_dir):
+        raise ConfigError("finished runs are read, not run: --cache goes with --checkpoint")
     if checkpoint is not None and variant is not None:
         raise ConfigError("--variant chooses among runs, --checkpoint names one; give one of them")
     from dfercli.engine.evaluate import evaluate_checkpoint, read_results

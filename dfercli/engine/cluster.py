@@ -14,11 +14,8 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from dfercli.engine.jobs import Ended, Failure, Job
+from dfercli.engine.jobs import TICK_S, Ended, Failure, Job, Work
 from dfercli.errors import ConfigError, DataError, DferError
-
-TICK_S = 1.0
-"""Seconds between two looks at how far the jobs are (our choice)."""
 
 RETRIES = 3
 """How often a job starts again whose process or machine is lost (our choice, as is Ray's)."""
@@ -27,8 +24,6 @@ KNOCK_S = 5.0
 """Seconds that a cluster gets to answer (our choice)."""
 
 NO_MACHINE = "no machine of the cluster can hold a run any more; waiting for one to join it"
-
-Work = Callable[[Job], Failure | None]
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ def draw_curves(metrics: Sequence[Mapping[str, Any]], title: str, path: Path) ->
     best = max(metrics, key=lambda line: line["war"])  # the first among equals
     figure = Figure(figsize=(9, 4), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
-    figure.suptitle(title)
+    figure.suptitle(title, parse_math=False)
     left, right = figure.subplots(1, 2)
     mark = "o" if len(epochs) == 1 else None
     left.plot(epochs, [line["loss"] for line in metrics], color="tab:blue", marker=mark)
@@ -31,9 +31,9 @@ def draw_curves(metrics: Sequence[Mapping[str, Any]], title: str, path: Path) ->
     rate = left.twinx()
     rate.plot(epochs, [line["lr"] for line in metrics], color="tab:gray", lw=1, ls="--")
     rate.set_ylabel("learning rate", color="tab:gray")
-    for name, color in (("war", "tab:green"), ("uar", "tab:orange")):
-        values = [line[name] for line in metrics]
-        right.plot(epochs, values, label=name.upper(), color=color, marker=mark)
+    for name, color, style in (("war", "tab:green", "-"), ("uar", "tab:orange", "--")):
+        values = [line[name] for line in metrics]  # the two are one where all classes are as large
+        right.plot(epochs, values, label=name.upper(), color=color, ls=style, marker=mark)
     right.axvline(best["epoch"], color="tab:green", lw=1, ls=":", label="best epoch")
     right.set_ylabel("on the test fold")
     right.yaxis.set_major_formatter(PercentFormatter(1.0))

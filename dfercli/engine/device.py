@@ -1,6 +1,8 @@
 """What a run is computed on: the device, and the precision of its matrix products."""
 
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -73,6 +75,17 @@ def resolve_compute(compute: ComputeConfig) -> ComputeConfig:
     return replace(compute, device=device, precision=resolve_precision(compute.precision, device))
 
 
+def check_trackers(compute: ComputeConfig) -> None:
+    """Look whether the trackers are installed.
+
+    Raises:
+        ConfigError: One is not.
+    """
+    for name in compute.trackers:
+        if find_spec(name) is None:
+            raise ConfigError(f"{name} is not installed; `pip install 'dfer[track]'`")
+
+
 def make_accelerator(compute: ComputeConfig, logs: Path | None = None) -> Accelerator:
     """Start accelerate as `resolve_compute` decided.
 
@@ -85,9 +98,7 @@ def make_accelerator(compute: ComputeConfig, logs: Path | None = None) -> Accele
     Raises:
         ConfigError: A tracker is not installed.
     """
-    for name in compute.trackers if logs else ():
-        if find_spec(name) is None:
-            raise ConfigError(f"{name} is not installed; `pip install 'dfer[track]'`")
+    check_trackers(compute)
     AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())
     return Accelerator(
         mixed_precision=MIXED[compute.precision],
@@ -106,10 +117,19 @@ def describe_device(device: torch.device) -> str:
     return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
 
 
-def start_trackers(accelerator: Accelerator, config: RunConfig) -> None:
-    """Tell the trackers what run begins, or goes on."""
+@contextmanager
+def tracking(accelerator: Accelerator, config: RunConfig) -> Iterator[None]:
+    """Tell the trackers what run begins, or goes on; and when it ends, however it does."""
     plain = {
         name: value if isinstance(value, bool | int | float | str) else str(value)
         for name, value in flatten(to_dict(config)).items()
     }
-    accelerator.init_trackers("dfer", plain, {"wandb": {"name": config.title}})
+    if accelerator.log_with:
+        Path(accelerator.logging_dir).mkdir(parents=True, exist_ok=True)
+    wandb = {"name": config.title, "dir": accelerator.logging_dir}
+    accelerator.init_trackers("dfer", plain, {"wandb": wandb})
+    try:
+        yield
+    finally:
+        for tracker in accelerator.trackers:
+            tracker.finish()

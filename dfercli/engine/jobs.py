@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +21,7 @@ from tqdm import tqdm
 from dfercli.config import DataConfig, RunConfig
 from dfercli.data.clips import check_frames
 from dfercli.data.manifest import Manifest, read_manifest
+from dfercli.engine.device import check_trackers, resolve_compute, resolve_device
 from dfercli.engine.progress import Progress, following
 from dfercli.engine.runlog import RunFolder, run_folder
 from dfercli.engine.train import train_fold
@@ -29,6 +30,9 @@ from dfercli.models.pretrained import ensure_weights
 
 TERMINATED = 143
 """Exit code after SIGTERM, as shells have it."""
+
+TICK_S = 1.0
+"""Seconds between two looks at how far jobs elsewhere are (our choice)."""
 
 SHOWN_FAILURES = 4
 """Failed runs that an error names, so that it stays one readable line (our choice)."""
@@ -81,6 +85,10 @@ class Failure:
 
 Ended = tuple[Job, Failure | None]
 """A job that came to its end, and why it failed if it did."""
+
+
+Work = Callable[[Job], Failure | None]
+"""Does a job; a function of a module, so that other processes can call it."""
 
 
 @dataclass(frozen=True)
@@ -172,6 +180,9 @@ def run_jobs(
     """
     every = [Job(config, runs, command, overwrite) for config in configs]
     _check_jobs(every)
+    if cluster is None:  # its machines may have what this one lacks
+        for compute in {config.compute for config in configs}:
+            check_trackers(resolve_compute(compute))
     todo = [job for job in every if job.unfinished]
     failures = {}
     for job, failure in _run(todo, jobs, cluster, alone=len(every) == 1):
@@ -233,12 +244,14 @@ def _run_here(todo: Sequence[Job], alone: bool) -> Iterator[Ended]:
     An error goes on to the caller where there is no other job, and where several processes train
     together (DDP): the others would wait for this one in the middle of the failed job for ever.
     """
-    state = PartialState()
+    device = resolve_device(todo[0].config.compute.device)
+    state = PartialState(cpu=device == "cpu")
     together = alone or state.num_processes > 1
     with Progress(sum(map(_count_clips, todo)), state.is_local_main_process) as progress:
         for job in todo:
             if together:
                 train_fold(job.config, job.runs, job.command, job.overwrite, progress)
+                gc.collect()  # models lie in cycles; the next job may need their memory
                 yield job, None
             else:
                 yield job, attempt(job, progress)
@@ -262,7 +275,7 @@ def attempt(job: Job, progress: Progress | None = None) -> Failure | None:
         said = " ".join(str(error).split())
         return Failure(f"{type(error).__name__}: {said}", traceback.format_exc())
     finally:
-        gc.collect()  # models lie in cycles; the next job may need their memory
+        gc.collect()
     return None
 
 

@@ -13,15 +13,10 @@ from multiprocessing.context import SpawnProcess
 
 import torch
 
-from dfercli.engine.jobs import TERMINATED, Ended, Failure, Job
-
-TICK_S = 1.0
-"""Seconds between two looks at how far the jobs are (our choice)."""
+from dfercli.engine.jobs import TERMINATED, TICK_S, Ended, Failure, Job, Work
 
 STOP_S = 10.0
 """Seconds that a process gets to end by itself when it is told to (our choice)."""
-
-Work = Callable[[Job], Failure | None]
 
 
 @dataclass(frozen=True)

@@ -104,7 +104,7 @@ def following(
 
     def count() -> int:
         new = [file for file in files if _stamp(file) not in (0, old[file])]
-        return sum(file.read_bytes().count(b"\n") for file in new)
+        return sum(_count_lines(file) for file in new)
 
     title = f"{len(files)} runs"
     with tqdm(desc=title, total=epochs, initial=count(), unit="epoch", disable=None) as bar:
@@ -118,4 +118,14 @@ def following(
 
 def _stamp(file: Path) -> int:
     """Give a number that changes when a file does; 0 without one."""
-    return file.stat().st_mtime_ns if file.is_file() else 0
+    try:
+        return file.stat().st_mtime_ns
+    except OSError:  # not there, or just being replaced
+        return 0
+
+
+def _count_lines(file: Path) -> int:
+    try:
+        return file.read_bytes().count(b"\n")
+    except OSError:
+        return 0

@@ -56,11 +56,12 @@ def save_state(run: RunFolder, trainer: Trainer, metrics: Sequence[Mapping[str, 
             "scheduler": trainer.scheduler.state_dict(),
             "scaler": scaler.state_dict() if scaler is not None else None,
         }
-        torch.save(state, partial / OPTIMIZER_FILE)
+        with (partial / OPTIMIZER_FILE).open("wb") as stream:
+            torch.save(state, stream)
         write_json(partial / METRICS_FILE, metrics)
     for path in run.resume_folder.iterdir():
         if path != folder:
-            shutil.rmtree(path)
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def load_state(run: RunFolder, trainer: Trainer) -> list[dict[str, Any]]:
@@ -96,8 +97,8 @@ def load_state(run: RunFolder, trainer: Trainer) -> list[dict[str, Any]]:
 
 
 def find_state(run: RunFolder) -> Path | None:
-    """Give the folder of the last finished epoch's state."""
-    found = run.resume_folder.glob("epoch*")
+    """Give the folder of the last finished epoch's state, if the run has one."""
+    found = run.resume_folder.glob("epoch*") if run.run_file.is_file() else ()
     return max(found, key=lambda path: int(path.name.removeprefix("epoch")), default=None)
 
 
@@ -143,7 +144,10 @@ def training_alone(run: RunFolder) -> Iterator[None]:
 
 
 def first_line(error: BaseException) -> str:
-    """Give what an error says, without the lines that only its maker can read."""
-    if isinstance(error, OSError) and error.errno is not None:
-        return os.strerror(error.errno)
+    """Give what an error says, or the system's error that it came from, in one line."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno is not None:
+            return os.strerror(cause.errno)
+        cause = cause.__context__
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

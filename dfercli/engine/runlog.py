@@ -122,6 +122,14 @@ class RunFolder:
         """Whether the run was trained to its end."""
         return self.run_file.is_file() and bool(self.read().get("finished"))
 
+    def discard(self) -> None:
+        """Remove the run, so that there is no moment with half of it."""
+        old = self.path.with_name(f".{self.path.name}.old")
+        shutil.rmtree(old, ignore_errors=True)
+        if self.path.is_dir():
+            self.path.rename(old)
+            shutil.rmtree(old, ignore_errors=True)
+
     def start(
         self,
         config: RunConfig,
@@ -131,7 +139,7 @@ class RunFolder:
         deviations: Sequence[str] = (),
     ) -> None:
         """Begin a run from its first epoch; what was there is removed."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        self.discard()
         write_json(
             self.run_file,
             {

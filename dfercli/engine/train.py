@@ -31,7 +31,7 @@ from dfercli.engine.device import (
     describe_device,
     make_accelerator,
     resolve_compute,
-    start_trackers,
+    tracking,
 )
 from dfercli.engine.evaluate import (
     confusion_of,
@@ -111,9 +111,12 @@ def _train(
     manifest = read_manifest(Path(config.data.manifest))
     if not overwrite:
         run.check_same(config, manifest.fingerprint)
+    elif accelerator.is_main_process:
+        run.discard()  # so that whatever happens next, the old run does not pass for the new one
+    accelerator.wait_for_everyone()
     set_seed(config.seed)
     trainer, batches, train_loader, test_loader = _prepare(config, manifest, accelerator)
-    metrics = [] if overwrite else load_state(run, trainer)
+    metrics = load_state(run, trainer)
     accelerator.wait_for_everyone()  # all have read the folder before it changes
     if accelerator.is_main_process:
         device = describe_device(accelerator.device)
@@ -121,11 +124,11 @@ def _train(
             run.go_on(len(metrics), command, device)
         else:
             run.start(config, manifest.fingerprint, command, device, manifest.deviations)
-    start_trackers(accelerator, config)
     augmenter = Augmenter(config.augment, config.seed)
     clips, epochs = batches.length, config.train.epochs
     shown = accelerator.is_local_main_process
-    with nullcontext(progress) if progress else Progress(clips * epochs, shown) as bar:
+    own = nullcontext(progress) if progress else Progress(clips * epochs, shown)
+    with own as bar, tracking(accelerator, config):
         bar.begin_run(config.title, epochs, len(metrics) * clips)
         for epoch in range(len(metrics), epochs):
             started = time.perf_counter()
@@ -152,11 +155,9 @@ def _train(
             accelerator.log({name: line[name] for name in LOGGED}, step=epoch + 1)
             if accelerator.is_main_process:
                 keep_epoch(run, trainer, metrics, predictions, epoch + 1 == epochs)
-    missed = find_missed(matrix, manifest.class_names)
-    if missed and accelerator.is_main_process:
-        bar.note(f"{config.title}: never predicted: {', '.join(missed)}")
-    for tracker in accelerator.trackers:
-        tracker.finish()
+        missed = find_missed(matrix, manifest.class_names)
+        if missed and accelerator.is_main_process:
+            bar.note(f"{config.title}: never predicted: {', '.join(missed)}")
 
 
 def _prepare(
@@ -226,10 +227,10 @@ def keep_epoch(
         else:
             save_state(run, trainer, metrics)
         run.write_metrics(metrics)
-        if last:
-            draw_curves(metrics, run.read_config().title, run.curves_file)
-            run.finish()
-            drop_state(run)
+    if last:
+        draw_curves(metrics, run.read_config().title, run.curves_file)
+        run.finish()
+        drop_state(run)
 
 
 def _keep(run: RunFolder, which: str, model: DFERModel, predictions: pd.DataFrame) -> None:

@@ -88,21 +88,24 @@ class Trainer:
             if size == 1:
                 raise ConfigError("one clip alone does not fit in memory; take a smaller model")
             size = math.ceil(size / 2)
-        sizes = self.accelerator.gather(torch.tensor([size], device=self.accelerator.device))
-        return int(sizes.min())
+        return size
 
     def _fits(self, size: int) -> bool:
-        """Try forward and backward beside what the optimizer will hold: two numbers a weight."""
+        """Whether forward and backward of so many clips fit in memory, on every device."""
+        fits = torch.tensor([int(self._try(size))], device=self.accelerator.device)
+        return bool(self.accelerator.gather(fits).min())
+
+    def _try(self, size: int) -> bool:
+        """Try them here, beside what the optimizer will hold: two numbers a weight."""
         device, side = self.accelerator.device, self.model.backbone.image_size
         shape = (size, self.model.config.num_frames, 3, side, side)
-        self.prepared.train()
+        self.model.train()
         try:
             held = [torch.empty_like(p) for p in self.model.parameters() for _ in range(2)]
             clips = torch.zeros(shape, dtype=torch.uint8, device=device)
-            with self.accelerator.no_sync(self.prepared):
-                logits = self.prepared(normalise(clips))
-                loss = self.loss(logits, torch.zeros(size, dtype=torch.long, device=device))
-                self.accelerator.backward(loss * 0)
+            logits = self.model(normalise(clips))  # by itself: processes need not keep step
+            loss = self.loss(logits, torch.zeros(size, dtype=torch.long, device=device))
+            self.accelerator.backward(loss * 0)
             del held
         except RuntimeError as error:
             if not should_reduce_batch_size(error):
@@ -136,7 +139,6 @@ class Trainer:
             count += len(labels)
         self.optimizer.step()
         self.optimizer.zero_grad()
-        if not self.accelerator.optimizer_step_was_skipped:
-            self.scheduler.step()
-            self.model.clamp_logit_scale()
+        self.scheduler.step()  # also after a step that fp16 skips: the cosine ends where it should
+        self.model.clamp_logit_scale()
         return total / count

@@ -72,6 +72,7 @@ def _check_runs(folder, manifest):
         assert {path.name for path in run.iterdir()} == {
             "run.json",
             "metrics.jsonl",
+            "curves.png",
             "best",
             "last",
             "predictions_best.csv",

@@ -66,7 +66,9 @@ def test_the_only_job_s_error_is_raised_as_it_is(make_job, tmp_path):
 
 def test_what_trains_together_does_not_go_on_alone(make_job, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        jobs, "PartialState", lambda: SimpleNamespace(num_processes=2, is_local_main_process=True)
+        jobs,
+        "PartialState",
+        lambda cpu: SimpleNamespace(num_processes=2, is_local_main_process=True),
     )
     configs = [make_job(1, lr=TOO_FAST, min_lr=0.0), make_job(2)]
     with pytest.raises(ConfigError, match="the loss is nan"):

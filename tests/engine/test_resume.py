@@ -223,6 +223,7 @@ def test_a_full_disk_is_one_line_and_keeps_the_epoch_before(
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     said = str(caught.value)
     assert said.startswith(f"cannot write a checkpoint into {run.path} (")
+    assert "File too large" in said  # the limit's own name for it
     assert said.endswith("); the finished epoch is kept, free some space and give the same command")
     assert "\n" not in said
     after = _outcome(run.path)
@@ -232,7 +233,7 @@ def test_a_full_disk_is_one_line_and_keeps_the_epoch_before(
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
 def test_a_killed_process_leaves_what_the_next_goes_on_from(make_run, tiny_name, tmp_path):
-    config = make_run(epochs=3, workers=1)
+    config = make_run(epochs=2 + 2 * NUM_KILLS, workers=1)
     expected = train_folds(config, [1, 2], tmp_path / "undisturbed")
     backbone = tmp_path / f"{tiny_name}.json"
     import open_clip
@@ -271,3 +272,23 @@ def _wait_for_work(process, runs):
     before = newest()
     while newest() == before and process.poll() is None:
         time.sleep(0.01)
+
+
+def test_a_run_that_was_half_removed_begins_anew(config, undisturbed, tmp_path, monkeypatch):
+    run = _stop_after(monkeypatch, config, tmp_path, 1)
+    run.run_file.unlink()  # as a process that was killed while it removed the folder
+    assert _outcome(train_fold(config, tmp_path).path) == undisturbed
+
+
+def test_overwriting_leaves_no_moment_with_half_a_run(own_run, make_run, monkeypatch):
+    before = _outcome(own_run.path)
+
+    def stop(*_):
+        raise _StoppedError
+
+    monkeypatch.setattr(train, "build_model", stop)
+    monkeypatch.setattr("dfercli.engine.runlog.shutil.rmtree", lambda *_, **__: None)
+    with pytest.raises(_StoppedError):
+        train_fold(make_run(), own_run.path.parents[2], overwrite=True)
+    assert not own_run.path.exists()  # so that it does not pass for what was asked for
+    assert _outcome(own_run.path.with_name(".fold1.old")) == before
