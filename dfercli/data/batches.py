@@ -7,6 +7,7 @@ there are, and after a restart; and so that several processes take the very step
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -103,9 +104,7 @@ def build_train_loader(dataset: ClipDataset, batches: EpochBatches, workers: int
     return DataLoader(
         dataset,
         batch_sampler=batches,
-        num_workers=workers,
-        persistent_workers=workers > 0,
-        pin_memory=torch.cuda.is_available(),
+        **_loading(workers),
     )
 
 
@@ -120,7 +119,14 @@ def build_test_loader(dataset: ClipDataset, batch_size: int, workers: int) -> Da
     return DataLoader(
         dataset,
         batch_size,
-        num_workers=workers,
-        persistent_workers=workers > 0,
-        pin_memory=torch.cuda.is_available(),
+        **_loading(workers),
     )
+
+
+def _loading(workers: int) -> dict[str, Any]:
+    """Give how a DataLoader works, whichever clips it loads."""
+    return {
+        "num_workers": workers,
+        "persistent_workers": workers > 0,
+        "pin_memory": torch.cuda.is_available(),
+    }
