@@ -33,7 +33,7 @@ from dfercli.data.clips import build_dataset
 from dfercli.data.manifest import Manifest, read_manifest
 from dfercli.data.sampling import sample_train
 from dfercli.files import write_json
-from dfercli.images import write_image
+from dfercli.images import list_frames, write_image
 
 SIZE = 224
 NUM_FRAMES = 8
@@ -74,7 +74,7 @@ class ReferenceDataset(Dataset[tuple[Tensor, int]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         """Give a clip (T, 3, SIZE, SIZE) float32, normalised, and its label."""
-        paths = sorted(self._folders[index].iterdir())
+        paths = list_frames(self._folders[index])
         chosen = sample_train(len(paths), NUM_FRAMES, np.random.default_rng())
         frames = [self._transform(Image.open(paths[each]).convert("RGB")) for each in chosen]
         return torch.stack(frames), self._labels[index]
