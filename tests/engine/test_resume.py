@@ -3,7 +3,6 @@
 import json
 import os
 import random
-import resource
 import shutil
 import signal
 import subprocess
@@ -211,6 +210,8 @@ def test_two_processes_do_not_train_one_run(config, tmp_path):
 def test_a_full_disk_is_one_line_and_keeps_the_epoch_before(
     part, config, undisturbed, tmp_path, monkeypatch
 ):
+    import resource
+
     run = _stop_after(monkeypatch, config, tmp_path, 1)
     before = _outcome(run.path)
     size = (run.resume_folder / "epoch1" / "model.safetensors").stat().st_size

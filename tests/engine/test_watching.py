@@ -70,7 +70,8 @@ def test_a_class_that_is_never_predicted_is_told(make_run, tmp_path, monkeypatch
 
 
 def test_metrics_go_to_tensorboard_too(make_run, tmp_path):
-    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    from tensorboard.backend.event_processing import event_accumulator as events
+
     run = train_fold(make_run(compute={"track": "tensorboard"}), tmp_path)
     read = events.EventAccumulator(str(run.logs_folder / "dfer"))
     read.Reload()
