@@ -188,7 +188,8 @@ class Steps:
         optimizer: torch.optim.Optimizer,
         steps: int | None,
     ) -> None:
-        self.device, size, side = accelerator.device, config.train.batch_size, 224
+        self.device, size = accelerator.device, config.train.batch_size
+        side: int = open_clip.get_model_config(config.model.backbone)["vision_cfg"]["image_size"]
         prepared, optimizer = accelerator.prepare(model, optimizer)
         if config.compute.compile:
             prepared = torch.compile(prepared)
@@ -238,7 +239,8 @@ class Steps:
 def count_reference_macs(reference: Reference, num_frames: int, batch_size: int) -> float:
     """Count the reference's multiply-adds a clip; the text tower's are the whole batch's."""
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        reference(torch.zeros(batch_size, num_frames, 3, 224, 224))
+        side = int(reference.clip.visual.image_size[0])
+        reference(torch.zeros(batch_size, num_frames, 3, side, side))
     return counter.get_total_flops() / 2 / batch_size
 
 
