@@ -13,8 +13,9 @@ from dfercli.doctor.page import Finding, State
 from dfercli.errors import DferError
 from dfercli.faces import DETECTORS, find_missing_weights, load_detector
 
-LOW_DISK_GB = 10.0
-"""Free space under which a remark is made (our choice: the two checkpoints of five folds)."""
+LOW_DISK_GB = 16.0
+"""Free space under which a remark is made (our choice: the two checkpoints of five folds, and what
+one of them goes on from while it is trained)."""
 
 
 def inspect_machine() -> list[Finding]:
