@@ -89,11 +89,11 @@ def check_trackers(compute: ComputeConfig) -> None:
 def make_accelerator(compute: ComputeConfig, logs: Path | None = None) -> Accelerator:
     """Start accelerate as `resolve_compute` decided.
 
+    It keeps one precision a process by itself; here each run has its own.
+
     Args:
         compute: What was decided.
         logs: Folder that trackers write to; None tracks nothing.
-
-    accelerate keeps one precision a process; here each run has its own.
 
     Raises:
         ConfigError: A tracker is not installed.

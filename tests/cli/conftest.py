@@ -3,8 +3,11 @@
 import io
 import sys
 from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
+import pandas as pd
 import pytest
 
 
@@ -24,3 +27,26 @@ def dfer(tmp_path, monkeypatch):
         return SimpleNamespace(code=ended.value.code or 0, out=out.getvalue(), err=err.getvalue())
 
     return run
+
+
+@pytest.fixture
+def write_tiny(dfer):
+    """Write a manifest `tiny`, two classes in two folds with a clip each; give its rows."""
+    from dfercli.data.manifest import Manifest, write_manifest
+    from dfercli.images import write_image
+
+    def write(crop=None, kind="folder"):
+        classes, rows = ("happiness", "sadness"), []
+        for fold in (1, 2):
+            for name in classes:
+                folder = Path("data", "tiny", f"{name}{fold}")
+                folder.mkdir(parents=True)
+                for index in range(2):
+                    write_image(folder / f"{index}.png", np.full((32, 32, 3), 90, np.uint8))
+                rows.append((folder.name, folder.name, 2, name, fold))
+        table = pd.DataFrame(rows, columns=["clip_id", "path", "n_frames", "label", "test_fold"])
+        manifest = Manifest("tiny", table, classes, crop, "data/tiny", kind=kind)
+        write_manifest(manifest, Path("data_manifests", "tiny.csv"))
+        return table
+
+    return write

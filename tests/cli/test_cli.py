@@ -8,7 +8,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import open_clip
-import pandas as pd
 import pytest
 
 from dfercli.cli import main
@@ -16,7 +15,6 @@ from dfercli.data.manifest import Manifest, read_manifest, write_manifest
 from dfercli.engine.checkpoint import save_checkpoint
 from dfercli.errors import ConfigError
 from dfercli.faces.align import CropRecipe
-from dfercli.images import write_image
 from dfercli.models.dfer import build_model
 from dfercli.video import write_video
 
@@ -24,20 +22,10 @@ CLASSES = ("happiness", "sadness")
 
 
 @pytest.fixture
-def project(dfer, make_config):
+def project(write_tiny, make_config):
     """Two folds of two clips each, a checkpoint that fits them, and a video without a face."""
-    rows = []
-    for fold in (1, 2):
-        for name in CLASSES:
-            folder = Path("data", "tiny", f"{name}{fold}")
-            folder.mkdir(parents=True)
-            for index in range(2):
-                write_image(folder / f"{index}.png", np.full((32, 32, 3), 90, np.uint8))
-            rows.append((folder.name, folder.name, 2, name, fold))
-    table = pd.DataFrame(rows, columns=["clip_id", "path", "n_frames", "label", "test_fold"])
     crop = asdict(CropRecipe("mtcnn", 32))
-    manifest = Manifest("tiny", table, CLASSES, crop, "data/tiny")
-    write_manifest(manifest, Path("data_manifests", "tiny.csv"))
+    table = write_tiny(crop)
     save_checkpoint(build_model(make_config(), CLASSES, crop), Path("model"))
     write_video(Path("grey.mp4"), [np.full((120, 160, 3), 128, np.uint8)] * 25, 12.5)
     return SimpleNamespace(table=table, crop=crop)

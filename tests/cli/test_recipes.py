@@ -3,34 +3,19 @@
 import json
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import pytest
 
 from dfercli.cli import options
 from dfercli.config import ModelConfig, TrainConfig
-from dfercli.data.manifest import Manifest, write_manifest
-from dfercli.images import write_image
 
-CLASSES = ("happiness", "sadness")
 TINY = "--backbone demo-ViT-tiny --weights random --epochs 1 --warmup-epochs 0 --workers 0"
 SAID = "changed: backbone demo-ViT-tiny, weights random, "
 
 
 @pytest.fixture(params=["folder"])
-def project(request, dfer):
+def project(request, write_tiny):
     """Two folds of two clips each, of a kind of dataset."""
-    rows = []
-    for fold in (1, 2):
-        for name in CLASSES:
-            folder = Path("data", "tiny", f"{name}{fold}")
-            folder.mkdir(parents=True)
-            for index in range(2):
-                write_image(folder / f"{index}.png", np.full((32, 32, 3), 90, np.uint8))
-            rows.append((folder.name, folder.name, 2, name, fold))
-    table = pd.DataFrame(rows, columns=["clip_id", "path", "n_frames", "label", "test_fold"])
-    manifest = Manifest("tiny", table, CLASSES, None, "data/tiny", kind=request.param)
-    write_manifest(manifest, Path("data_manifests", "tiny.csv"))
+    write_tiny(kind=request.param)
 
 
 class _ArrivedError(Exception):

@@ -53,8 +53,9 @@ def train_in_two(tiny_name, tmp_path):
 
 
 def test_two_processes_take_the_steps_of_one(make_run, train_in_two, tmp_path, monkeypatch):
-    # 12 clips: a batch of 6 + 5 in parts of 3, and one in which one process has nothing to do.
-    config = make_run(epochs=2, batch_size=11, compute={"accumulate": 2})
+    # 12 clips: a batch of 6 + 5 in parts of 3, and one in which one process has nothing to do. The
+    # trial of `auto`, before the first step, must not disturb what the processes agree on.
+    config = make_run(epochs=2, batch_size=11, compute={"accumulate": 2, "batch": "auto"})
     monkeypatch.setattr(
         train, "build_optimizer", lambda model, _: torch.optim.SGD(model.parameters(), lr=0.1)
     )
