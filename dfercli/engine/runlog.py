@@ -198,7 +198,7 @@ class RunFolder:
 
 def run_folder(runs: Path, config: RunConfig) -> RunFolder:
     """Give the folder of a run below the folder of all runs."""
-    return RunFolder(runs / config.data.dataset / config.model.variant / f"fold{config.fold}")
+    return RunFolder(runs / config.data.dataset / config.variant / f"fold{config.fold}")
 
 
 def find_runs(runs: Path, dataset: str = "*", variant: str = "*") -> list[RunFolder]:

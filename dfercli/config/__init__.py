@@ -1,0 +1,49 @@
+"""All settings and their defaults, once: frozen dataclasses that travel as plain dictionaries.
+
+Defaults are the paper's (section 4.1) where it states them; the others are marked "our choice".
+"""
+
+from dfercli.config.model import (
+    CLIP_MEAN,
+    CLIP_STD,
+    CROSS_ATTENTIONS,
+    METHODS,
+    RANDOM_WEIGHTS,
+    ModelConfig,
+)
+from dfercli.config.plain import from_dict, to_dict
+from dfercli.config.run import (
+    DEVICES,
+    FOLDS_BY,
+    MICRO_BATCHES,
+    PRECISIONS,
+    PRESETS,
+    TRACKERS,
+    ComputeConfig,
+    DataConfig,
+    RunConfig,
+)
+from dfercli.config.train import BALANCES, AugmentConfig, TrainConfig
+
+__all__ = [
+    "BALANCES",
+    "CLIP_MEAN",
+    "CLIP_STD",
+    "CROSS_ATTENTIONS",
+    "DEVICES",
+    "FOLDS_BY",
+    "METHODS",
+    "MICRO_BATCHES",
+    "PRECISIONS",
+    "PRESETS",
+    "RANDOM_WEIGHTS",
+    "TRACKERS",
+    "AugmentConfig",
+    "ComputeConfig",
+    "DataConfig",
+    "ModelConfig",
+    "RunConfig",
+    "TrainConfig",
+    "from_dict",
+    "to_dict",
+]

@@ -1,0 +1,110 @@
+"""Which model to build."""
+
+from dataclasses import dataclass, field, fields
+
+from dfercli.errors import ConfigError, require_at_least, require_known
+
+METHODS = ("dfer", "zero-shot", "coop", "cocoop", "dfer-clip", "dfer-clip-no-tm")
+"""Ours, and those it is compared with in Table 5."""
+
+CROSS_ATTENTIONS = ("paired", "all")
+RANDOM_WEIGHTS = "random"
+PARTS = (
+    "interfit",
+    "msta",
+    "biehpro",
+    "text",
+    "text_prompt",
+    "visual_prompt",
+    "num_blocks",
+    "cross_attention",
+    "msta_pools",
+    "near_clip_init",
+    "prompt_scale",
+)
+"""Settings of our method alone."""
+
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+"""Of the pixels that CLIP was trained on, by channel. Source: Radford et al., 2021."""
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Which model to build.
+
+    Attributes:
+        method: What is built on the backbone: ours, or one that it is compared with (Table 5).
+        backbone: Name of an open_clip ViT. Source: section 4.1, ViT-B/32.
+        weights: An open_clip tag, a local file trained with the backbone's activation, or `random`.
+        num_frames: T, frames a clip. Source: section 4.1.
+        interfit: Inter-frame interaction tokens (section 3.1).
+        msta: Multi-scale temporal aggregation (section 3.2); off means the mean over T.
+        biehpro: Bidirectional enhanced prompts (section 3.3).
+        text: Compare with text features; off means a linear head (Table 3).
+        text_prompt: Generate textual prompts (Table 5, TP).
+        visual_prompt: Generate visual prompts (Table 5, VP).
+        num_blocks: M, BiEhPro blocks. Source: section 4.1.
+        cross_attention: `paired` (Eq. 10 as printed) or `all` (over all classes' rows).
+        msta_pools: Kernel and stride of the three pooling branches. Source: section 3.2.
+        near_clip_init: New layers start so that the model starts near CLIP (our choice).
+        prompt_scale: Start of alpha and beta in Eq. (11) (our choice).
+        prompt_template: Text given to CLIP; `{}` stands for the class name. Source: section 4.1.
+    """
+
+    method: str = field(default="dfer", metadata={"names": ("--model",)})
+    backbone: str = "ViT-B-32-quickgelu"
+    weights: str = "openai"
+    num_frames: int = 8
+    interfit: bool = True
+    msta: bool = True
+    biehpro: bool = True
+    text: bool = True
+    text_prompt: bool = True
+    visual_prompt: bool = True
+    num_blocks: int = 2
+    cross_attention: str = "paired"
+    msta_pools: tuple[tuple[int, int], ...] = ((5, 3), (5, 3), (7, 1))
+    near_clip_init: bool = True
+    prompt_scale: float = 0.1
+    prompt_template: str = "{}"
+
+    def __post_init__(self) -> None:
+        require_known("model", self.method, METHODS)
+        require_at_least("num_frames", self.num_frames, 1)
+        require_at_least("num_blocks", self.num_blocks, 1)
+        require_known("cross_attention", self.cross_attention, CROSS_ATTENTIONS)
+        if "{}" not in self.prompt_template:
+            raise ConfigError(f"prompt_template {self.prompt_template!r} has no {{}} for the class")
+        if self.biehpro and not self.text:
+            raise ConfigError("without text there are no prompts; turn biehpro off too")
+        if self.biehpro and not (self.text_prompt or self.visual_prompt):
+            raise ConfigError("biehpro without text_prompt and visual_prompt; turn biehpro off")
+
+        self._check_parts()
+
+    def _check_parts(self) -> None:
+        """Refuse settings of our modules for a method that has none of them."""
+        if self.method == "dfer":
+            return
+        for each in fields(self):
+            if each.name in PARTS and getattr(self, each.name) != each.default:
+                raise ConfigError(
+                    f"{each.name} is a setting of our method; it has no effect with "
+                    f"--model {self.method}: leave it out"
+                )
+
+    @property
+    def variant(self) -> str:
+        """Name of this variant in run folders and tables, such as `interfit-msta` or `baseline`."""
+        if self.method != "dfer":
+            return self.method
+        modules = [name for name in ("interfit", "msta", "biehpro") if getattr(self, name)]
+        parts = ["full"] if len(modules) == 3 else modules or ["baseline"]
+        if not self.text:
+            parts.append("notext")
+        if self.biehpro:
+            parts += ["m" + str(self.num_blocks)] * (self.num_blocks != ModelConfig.num_blocks)
+            parts += ["tp"] * (not self.visual_prompt) + ["vp"] * (not self.text_prompt)
+            parts += ["all"] * (self.cross_attention == "all")
+        return "-".join(parts)

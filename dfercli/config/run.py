@@ -1,0 +1,121 @@
+"""One run: which data, how it is computed, and all the rest together."""
+
+from dataclasses import dataclass, field
+
+from dfercli.config.model import ModelConfig
+from dfercli.config.train import AugmentConfig, TrainConfig
+from dfercli.errors import ConfigError, require_at_least, require_known
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+MICRO_BATCHES = ("fixed", "auto")
+TRACKERS = ("tensorboard", "wandb")
+FOLDS_BY = ("official", "group")
+PRESETS = ("paper", "strong")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which data to use.
+
+    Attributes:
+        dataset: Name of the manifest, and of the run folder.
+        manifest: Path of the manifest's CSV.
+        root: Folder that the manifest's paths are relative to.
+        workers: Processes that load clips; 0 loads in the main process.
+        kind: Public name of the kind of dataset, such as dfew; empty where it is the name.
+        folds_by: `official`, the manifest's own folds; or `group`, dealt anew so that no group
+            is in two of them.
+        cache: Folder that decoded frames are kept in; None decodes the images each time.
+    """
+
+    dataset: str
+    manifest: str
+    root: str
+    workers: int = 2
+    kind: str = ""
+    cache: str | None = None
+    folds_by: str = "official"
+
+    def __post_init__(self) -> None:
+        require_known("folds_by", self.folds_by, FOLDS_BY)
+        require_at_least("workers", self.workers, 0)
+
+
+@dataclass(frozen=True)
+class ComputeConfig:
+    """How the same run is computed and watched: never its recipe, at most its rounding.
+
+    Attributes:
+        device: `auto` (CUDA, else MPS, else the CPU), `cpu`, `cuda` or `mps`.
+        precision: Of matrix products: `auto` (bf16 where the device multiplies in it, else fp32),
+            `fp32`, `bf16` or `fp16`. Weights and the optimizer stay in fp32.
+        accumulate: Gradient accumulation: the parts that a device's share of a batch is taken in.
+        batch: `fixed`, or `auto`: halve the parts until one fits in memory; the batch stays.
+        compile: Compile the model with torch.compile; the first steps take minutes.
+        track: Log also to these, with commas between: `tensorboard`, `wandb` (extra `track`).
+    """
+
+    device: str = "auto"
+    precision: str = "auto"
+    accumulate: int = 1
+    batch: str = "fixed"
+    compile: bool = False
+    track: str = ""
+
+    def __post_init__(self) -> None:
+        require_at_least("accumulate", self.accumulate, 1)
+        require_known("device", self.device, DEVICES)
+        require_known("precision", self.precision, PRECISIONS)
+        require_known("batch", self.batch, MICRO_BATCHES)
+        for name in self.trackers:
+            require_known("track", name, TRACKERS)
+
+    @property
+    def trackers(self) -> list[str]:
+        """Names in `track`."""
+        return [name.strip() for name in self.track.split(",") if name.strip()]
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One training run: one model on one fold.
+
+    Attributes:
+        data: The data.
+        fold: The fold that is tested; all the others train.
+        model: The model.
+        train: The recipe.
+        augment: Changes of the training clips.
+        compute: How it is computed.
+        seed: Seed of everything random in the run (our choice: 0).
+        preset: Recipe that the settings began from; they say themselves what was changed.
+    """
+
+    data: DataConfig
+    fold: int
+    model: ModelConfig = field(default_factory=ModelConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    compute: ComputeConfig = field(default_factory=ComputeConfig)
+    seed: int = 0
+    preset: str = "paper"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 2**32:
+            raise ConfigError(f"seed is {self.seed}; it must be from 0 to {2**32 - 1}")
+        require_known("preset", self.preset, PRESETS)
+
+    @property
+    def variant(self) -> str:
+        """Name of the folder of all folds' runs that may be averaged, such as `full-seed1`."""
+        parts = [self.model.variant]
+        parts += ["bygroup"] * (self.data.folds_by == "group")
+        parts += [f"val{100 * self.train.val_fraction:g}"] * (self.train.val_fraction > 0)
+        parts += [f"seed{self.seed}"] * (self.seed != RunConfig.seed)
+        return "-".join(parts)
+
+    @property
+    def title(self) -> str:
+        """Dataset, variant and fold, in a few words."""
+        return f"{self.data.dataset} {self.variant} fold {self.fold}"
