@@ -38,12 +38,21 @@ def load_checkpoint(where: str) -> DFERModel:
 
 
 def unseen_folds(
-    model: DFERModel, manifest: Manifest, folds: Sequence[int] | None = None
+    model: DFERModel,
+    manifest: Manifest,
+    folds_by: str = "official",
+    folds: Sequence[int] | None = None,
 ) -> list[int]:
     """Give the folds that a model can be tested on, as asked for or all.
 
     Data of the name that the model was trained on counts as the same, also where it has grown or
     was cropped again since: most of its clips are.
+
+    Args:
+        model: A trained model.
+        manifest: The data, with the folds to test.
+        folds_by: Which folds these are.
+        folds: Those that were asked for; None gives all that can be tested.
 
     Raises:
         CheckpointError: The model was trained on clips of a fold that was asked for.
@@ -55,6 +64,12 @@ def unseen_folds(
     same_name = trained.get("dataset") == manifest.dataset
     if not same_name and trained.get("data_fingerprint") != manifest.fingerprint:
         return list(folds or manifest.folds)
+    dealt = trained.get("folds_by", "official")
+    if dealt != folds_by:
+        raise CheckpointError(
+            f"the checkpoint was trained with {dealt} folds: those by {folds_by} have clips that "
+            f"it has seen; give --folds-by {dealt}"
+        )
     seen = set(folds or ()) - {trained["fold"]}
     if seen:
         raise CheckpointError(

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from dfercli.engine.evaluate import confusion_of, read_predictions
+from dfercli.engine.predictions import confusion_of, read_predictions
 from dfercli.images import read_image
 from dfercli.metrics import war
 
