@@ -67,6 +67,11 @@ TORCH_FREE = (
     "dfercli.preprocess.run",
     "dfercli.presets",
     "dfercli.sheet",
+    "dfercli.tables",
+    "dfercli.tables.document",
+    "dfercli.tables.latex",
+    "dfercli.tables.machine",
+    "dfercli.tables.markdown",
     "dfercli.video",
     *DATASETS.values(),
 )
