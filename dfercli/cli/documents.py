@@ -1,5 +1,6 @@
 """Tables on the screen or in a file, in every format."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +10,7 @@ from rich.table import Table as ScreenTable
 from dfercli.cli.tables import screen, show_table, start_table
 from dfercli.errors import ConfigError, require_known
 from dfercli.files import write_text
-from dfercli.tables import FORMATS, Document, Table, format_cell, render
+from dfercli.tables import FORMATS, MISSING, Cell, Column, Document, Table, format_cell, render
 
 SCREEN = "screen"
 SUFFIXES = {".csv": "csv", ".md": "markdown", ".tex": "latex", ".json": "json"}
@@ -17,6 +18,15 @@ SUFFIXES = {".csv": "csv", ".md": "markdown", ".tex": "latex", ".json": "json"}
 
 WORDS = ("text",)
 """Kinds of columns that are aligned to the left."""
+
+ALONE = ("text", "count")
+"""Kinds of columns that share none on the screen."""
+
+MANY = 5
+"""Columns of counts from which on their headings are shortened on the screen (our choice)."""
+
+SPREAD = "±"
+"""Begins the name of a column that says how far the figure before it varies."""
 
 Format = Annotated[
     str, typer.Option("--format", help="`screen`, `csv`, `markdown`, `latex` or `json`.")
@@ -56,7 +66,7 @@ def show_document(document: Document, table_format: str, out: Path | None) -> No
 
 
 def _print_document(document: Document) -> None:
-    for name, value in document.provenance.items():
+    for name, value in document.provenance.joined:
         style = "bold red" if value.startswith("PARTIAL") else "dim"
         screen.print(f"{name}: {value}", style=style, markup=False)
     screen.print()
@@ -68,23 +78,55 @@ def _print_document(document: Document) -> None:
 
 
 def _screen_table(table: Table) -> ScreenTable:
-    """Give a table for the screen, where a deviation stands beside its figure."""
-    kept = [at for at, column in enumerate(table.columns) if not column.name.startswith("±")]
-    words: list[str] = []
-    numbers: list[str] = []
-    for at in kept:
-        column = table.columns[at]
-        unit = " %" if column.kind == "percent" else ""
-        header = f"{column.name}{unit}" + (f"\n{column.group}" if column.group else "")
-        (words if column.kind in WORDS else numbers).append(header)
-    shown = start_table(words, numbers)
+    """Give a table for the screen, where figures of one group share a column to save width."""
+    groups = _share_columns(table.columns)
+    many = sum(column.kind == "count" for column in table.columns) > MANY
+    heads = [_shorten(columns[0]) if many else _head(columns) for columns in groups.values()]
+    num_words = sum(columns[0].kind in WORDS for columns in groups.values())
+    shown = start_table(heads[:num_words], heads[num_words:])
     for number, row in enumerate(table.rows):
-        cells = []
-        for at, column in enumerate(table.columns):
-            text = format_cell(row[at], column.kind)
-            if at in kept:
-                cells.append(text)
-            elif row[at] is not None:
-                cells[-1] += f" ±{text}"
+        values = iter(row)
+        cells = [
+            _join_cells(columns, [next(values) for _ in columns]) for columns in groups.values()
+        ]
         shown.add_row(*cells, style="bold" if number in table.bold_rows else None)
     return shown
+
+
+def _share_columns(columns: Sequence[Column]) -> dict[int, list[Column]]:
+    """Give the columns that stand in each column of the screen, by the place of the first."""
+    shared: dict[int, list[Column]] = {}
+    for at, column in enumerate(columns):
+        last = next(reversed(shared.values()), [Column("")])[-1]
+        alone = column.kind in ALONE or last.kind in ALONE or not column.group
+        if alone or last.group != column.group:
+            shared[at] = [column]
+        else:
+            next(reversed(shared.values())).append(column)
+    return shared
+
+
+def _shorten(column: Column) -> str:
+    """Give the heading of one of many columns of counts, as of a confusion matrix."""
+    return column.name[:4] if column.kind == "count" else column.name
+
+
+def _head(columns: Sequence[Column]) -> str:
+    """Give the heading of figures that share a column, with one sign of percent if all are."""
+    named = [column for column in columns if not column.name.startswith(SPREAD)]
+    units = {column.header.removeprefix(column.name) for column in named}
+    if len(units) == 1:
+        text = " / ".join(column.name for column in named) + units.pop()
+    else:
+        text = " / ".join(column.header for column in named)
+    return f"{columns[0].group}\n{text}" if columns[0].group else text
+
+
+def _join_cells(columns: Sequence[Column], values: Sequence[Cell]) -> str:
+    """Give figures beside each other, and their spreads, where there are some, below them."""
+    texts = [format_cell(value, column.kind) for column, value in zip(columns, values, strict=True)]
+    spreads = [column.name.startswith(SPREAD) for column in columns]
+    figures = [text for text, spread in zip(texts, spreads, strict=True) if not spread]
+    below = [f"{SPREAD}{text}" for text, spread in zip(texts, spreads, strict=True) if spread]
+    known = any(not text.endswith(MISSING) for text in below)
+    return " / ".join(figures) + (f"\n{' / '.join(below)}" if known else "")

@@ -4,11 +4,15 @@ from collections.abc import Sequence
 
 from rich import box
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
 from dfercli.doctor.page import Diagnosis, Finding, State
 from dfercli.predict import VideoPrediction, Window
+
+MIN_WIDTH = 8
+"""Characters that a column of words keeps on a narrow screen (our choice)."""
 
 MARKS: dict[State, str] = {
     "ok": "[green]ok[/]",
@@ -68,7 +72,7 @@ def start_table(words: Sequence[str], numbers: Sequence[str]) -> Table:
     """Begin a table with columns of words, then of numbers."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for header in words:
-        table.add_column(header)
+        table.add_column(header, min_width=MIN_WIDTH)
     for header in numbers:
         table.add_column(header, justify="right", no_wrap=True)
     return table
@@ -77,4 +81,5 @@ def start_table(words: Sequence[str], numbers: Sequence[str]) -> Table:
 def show_table(title: str, table: Table) -> None:
     """Print a table below its title."""
     screen.print(title, style="bold", markup=False)
-    screen.print(table)
+    needed = Measurement.get(screen, screen.options, table).minimum
+    screen.print(table, width=max(screen.width, needed), crop=False)

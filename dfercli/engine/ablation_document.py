@@ -7,7 +7,7 @@ from dfercli.config import ModelConfig
 from dfercli.engine.ablate import Ablation, RowResult
 from dfercli.engine.documents import LABELS, METRICS, mean_columns, protocol_notes
 from dfercli.engine.paper import MODULES
-from dfercli.tables import Column, Document, Table
+from dfercli.tables import Column, Document, Provenance, Table
 
 COST_NOTE = (
     "by rule: multiply-accumulates as the paper counts its FLOPs, of convolutions, linear layers "
@@ -50,7 +50,7 @@ def ablation_document(title: str, ablation: Ablation) -> Document:
         "deviations": ablation.deviations,
         "rows": [_row_data(result, protocols) for result in ablation.rows],
     }
-    return Document(tables, ablation.provenance, data)
+    return Document(tables, Provenance(ablation.provenance), data)
 
 
 def cost_document(title: str, base: ModelConfig, entries: Sequence[Mapping[str, Any]]) -> Document:
@@ -82,7 +82,8 @@ def cost_document(title: str, base: ModelConfig, entries: Sequence[Mapping[str, 
         ]
         for entry in entries
     ]
-    provenance = {"of": f"one clip of {base.num_frames} frames, {base.backbone}, 7 classes"}
+    what = f"one clip of {base.num_frames} frames, {base.backbone}, 7 classes"
+    provenance = Provenance({"of": what})
     return Document([Table(title, columns, rows, [COST_NOTE])], provenance, {"rows": list(entries)})
 
 

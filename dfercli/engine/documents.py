@@ -8,7 +8,7 @@ from dfercli.engine.evaluate import Results
 from dfercli.engine.protocols import PROTOCOLS
 from dfercli.errors import DataError
 from dfercli.metrics import FoldSummary
-from dfercli.tables import Column, Document, Table
+from dfercli.tables import Column, Document, Provenance, Table
 
 LABELS = {
     "best": "best epoch",
@@ -22,6 +22,18 @@ METRICS = {"war": "WAR", "uar": "UAR"}
 PAPER_NOTE = (
     "the paper's figures are quoted, not measured; it does not say how its epoch was chosen"
 )
+
+
+SHARES = (0.8, 1.0)
+"""Shares of the clips that are decided where errors are told (our choice)."""
+
+MCNEMAR_COLUMNS = [
+    Column("epoch", "text"),
+    Column("right only in A", "count"),
+    Column("right only in B", "count"),
+    Column("p", "number"),
+]
+MCNEMAR_NOTE = "exact; it takes clips as independent, which those of one person are not"
 
 
 def results_document(results: Results, confusion: bool = False) -> Document:
@@ -42,7 +54,7 @@ def results_document(results: Results, confusion: bool = False) -> Document:
         "deviations": results.deviations,
         "protocols": {name: _summary_data(results, name) for name in results.predictions},
     }
-    return Document(tables, results.provenance, data)
+    return Document(tables, Provenance(results.provenance), data)
 
 
 def side_by_side_document(every: Sequence[Results]) -> Document:
@@ -68,7 +80,7 @@ def side_by_side_document(every: Sequence[Results]) -> Document:
         rows.append(
             [f"{each.dataset}/{each.name}", _list(some.folds), some.num_clips.sum(), *cells]
         )
-    provenance = _join([each.provenance for each in every])
+    provenance = Provenance(_join([each.provenance for each in every]))
     data = {
         "runs": [
             {"name": each.name, "dataset": each.dataset, "provenance": each.provenance}
@@ -86,38 +98,42 @@ def comparison_document(ours: Results, theirs: Results) -> Document:
     Raises:
         DataError: They did not test the same clips.
     """
-    columns = [Column("epoch", "text")]
-    for title in METRICS.values():
-        columns += [
-            Column(f"{title} of A minus B", "signed_percent"),
-            Column("95 % from", "signed_percent", title),
-            Column("to", "signed_percent", title),
-            Column("p", "number", title),
-        ]
-    columns += [Column("right only in A", "count"), Column("right only in B", "count")]
-    columns += [Column("p", "number", "McNemar")]
+    columns = [
+        Column("epoch", "text"),
+        Column("figure", "text"),
+        Column("A", "percent"),
+        Column("B", "percent"),
+        Column("A minus B", "signed_percent"),
+        Column("from", "signed_percent", "95 %"),
+        Column("to", "signed_percent", "95 %"),
+        Column("p", "number"),
+    ]
     rows: list[list[Any]] = []
+    tests: list[list[Any]] = []
     data = {}
     for name in ours.predictions:
         if name not in theirs.predictions:
             continue
         found = compare(ours, theirs, name)
-        cells: list[Any] = [LABELS[name]]
-        for metric in METRICS:
-            low, high = found[f"{metric}_interval"]
-            cells += [found[metric], low, high, found[f"{metric}_p"]]
-        rows.append([*cells, found["only_a"], found["only_b"], found["mcnemar_p"]])
+        for metric, title in METRICS.items():
+            means = [getattr(each.summaries[name], f"mean_{metric}") for each in (ours, theirs)]
+            interval = found[f"{metric}_interval"]
+            rows.append(
+                [LABELS[name], title, *means, found[metric], *interval, found[f"{metric}_p"]]
+            )
+        tests.append([LABELS[name], found["only_a"], found["only_b"], found["mcnemar_p"]])
         data[name] = found
-    title = f"A: {ours.dataset}/{ours.name}, B: {theirs.dataset}/{theirs.name}"
     notes = [
-        f"intervals and p of WAR and UAR: bootstrap over {_units(ours)}, the mean over folds each "
-        f"time",
-        "McNemar: exact, of clips that one names rightly and the other does not; it takes clips as "
-        "independent",
+        f"95 % and p: paired bootstrap over {_units(ours)}, the mean over folds each time",
         *protocol_notes(list(data)),
     ]
-    provenance = _join([ours.provenance, theirs.provenance])
-    return Document([Table(title, columns, rows, notes)], provenance, {"against": data})
+    title = f"A: {ours.dataset}/{ours.name}, B: {theirs.dataset}/{theirs.name}"
+    tables = [
+        Table(title, columns, rows, notes),
+        Table("McNemar's test", MCNEMAR_COLUMNS, tests, [MCNEMAR_NOTE]),
+    ]
+    provenance = Provenance(_join([ours.provenance, theirs.provenance]))
+    return Document(tables, provenance, {"against": data})
 
 
 def _folds_table(results: Results) -> Table:
@@ -167,30 +183,26 @@ def _calibration_table(results: Results) -> Table:
     columns = [Column("epoch", "text"), Column("temperature", "number")]
     for group in ("as predicted", "calibrated"):
         columns += [Column("ECE", "percent", group), Column("NLL", "number", group)]
-    columns += [Column("error at 80 % of clips", "percent"), Column("at all", "percent")]
-    rows = []
+    columns += [Column(f"of {share:.0%}", "percent", "error") for share in SHARES]
+    rows: list[list[Any]] = []
     for name in results.held_out:
         found = calibrate(results, name)
         before, after = found.before, found.after
         cells = [found.mean_temperature, before.ece, before.nll, after.ece, after.nll]
-        rows.append([LABELS[name], *cells, before.risk_at(0.8), before.risk_at(1.0)])
+        rows.append([LABELS[name], *cells, *map(before.risk_at, SHARES)])
     notes = [
         "temperature: of each fold's held-out clips (Guo et al., 2017), mean over folds",
-        "error at 80 %: of the clips that it is surest of, the others left undecided",
+        "error of a share: of the clips that it is surest of, the others left undecided",
     ]
     return Table("how sure it is", columns, rows, notes)
 
 
-def _confusion_table(name: str, results: Results) -> Table:
-    class_names = results.class_names
-    columns = [
-        Column("true", "text"),
-        *(Column(each, "count", "predicted") for each in class_names),
-    ]
-    matrix = results.summaries[name].matrix
-    rows = [[each, *counts] for each, counts in zip(class_names, matrix.tolist(), strict=True)]
-    title = f"confusion matrix over all folds, {LABELS[name]}"
-    return Table(title, [Column("true", "text"), *columns], rows)
+def _confusion_table(protocol: str, results: Results) -> Table:
+    names = results.class_names
+    matrix = results.summaries[protocol].matrix.tolist()
+    columns = [Column("true", "text"), *(Column(name, "count", "predicted") for name in names)]
+    rows = [[name, *counts] for name, counts in zip(names, matrix, strict=True)]
+    return Table(f"confusion matrix over all folds, {LABELS[protocol]}", columns, rows)
 
 
 def mean_columns(protocol: str) -> list[Column]:

@@ -138,8 +138,12 @@ def test_the_first_of_the_best_epochs_is_kept(make_run, tmp_path, monkeypatch):
     assert [round(3 * line["war"]) for line in run.read_metrics()] == [1, 2, 2, 0]
     assert all(torch.equal(seen[1][name], t) for name, t in _weights(run, "best").items())
     assert all(torch.equal(seen[3][name], t) for name, t in _weights(run, "last").items())
-    assert read_predictions(run.predictions_file("best"))["sadness"].min() == pytest.approx(0.002 / 1.006)
-    assert read_predictions(run.predictions_file("last"))["sadness"].min() == pytest.approx(0.004 / 1.012)
+    assert read_predictions(run.predictions_file("best"))["sadness"].min() == pytest.approx(
+        0.002 / 1.006
+    )
+    assert read_predictions(run.predictions_file("last"))["sadness"].min() == pytest.approx(
+        0.004 / 1.012
+    )
 
 
 def test_a_finished_fold_is_not_trained_again(own_run, make_run):
