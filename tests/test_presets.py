@@ -16,7 +16,7 @@ STRONG = TrainConfig(
     layer_decay=0.75, label_smoothing=0.1, mixup=0.8, drop_path=0.1, balance="prior"
 )
 GENTLE = TrainConfig(layer_decay=0.75, balance="prior")
-OTHER_VALUES = {"num_blocks": 3, "cross_attention": "all"}
+OTHER_VALUES = {"method": "coop", "num_blocks": 3, "cross_attention": "all"}
 
 
 def _run(preset, dataset="dfew", kind="", **settings):

@@ -55,7 +55,7 @@ from dfercli.engine.runlog import RunFolder, run_folder
 from dfercli.engine.trainer import Trainer
 from dfercli.errors import ConfigError
 from dfercli.metrics import uar, war
-from dfercli.models.dfer import DFERModel, build_model
+from dfercli.models.base import ExpressionModel, build_model
 from dfercli.presets import describe_recipe
 
 LOGGED = ("loss", "lr", "war", "uar")
@@ -233,7 +233,7 @@ def keep_epoch(
         drop_state(run)
 
 
-def _keep(run: RunFolder, which: str, model: DFERModel, predictions: pd.DataFrame) -> None:
+def _keep(run: RunFolder, which: str, model: ExpressionModel, predictions: pd.DataFrame) -> None:
     save_checkpoint(model, run.checkpoint(which))
     write_predictions(predictions, run.predictions_file(which))
 

@@ -17,7 +17,8 @@ from dfercli.engine.loss import Mixup, build_loss
 from dfercli.engine.optimizer import build_optimizer, build_scheduler
 from dfercli.engine.resume import seed_epoch
 from dfercli.engine.train import train_fold
-from dfercli.models.dfer import DFERModel, build_model
+from dfercli.models.base import build_model
+from dfercli.models.dfer import DFERModel
 
 ONE_EPOCH = {"epochs": 1, "warmup_epochs": 0}
 CLASSES = ("happiness", "sadness", "anger")

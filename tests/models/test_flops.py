@@ -8,7 +8,7 @@ import torch
 
 from dfercli.config import ModelConfig
 from dfercli.errors import UnknownNameError
-from dfercli.models.dfer import build_model
+from dfercli.models.base import build_model
 from dfercli.models.flops import measure_cost
 
 CLASSES = ("happiness", "sadness", "neutral", "anger", "surprise", "disgust", "fear")
