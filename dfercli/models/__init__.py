@@ -10,8 +10,8 @@ Shapes are written with these letters, here and in every docstring:
 | D | width of the backbone |
 | E | width of the joint space of images and texts |
 | K | classes |
-| M | context vectors of a prompt |
-| W | width of the text tower |
+| C | context vectors of a prompt |
+| D' | width of the text tower |
 """
 
 from importlib import import_module

@@ -18,7 +18,7 @@ from dfercli.models.pretrained import tokenize
 from dfercli.models.text import PromptEncoder, tokenize_words
 
 START_TEXT = "a photo of a"
-"""Words that the contexts start from; M is their number. Source: section 4."""
+"""Words that the contexts start from; C is their number. Source: section 4."""
 
 REDUCTION = 16
 """The Meta-Net is narrower than its input by this factor. Source: section 3.2."""
@@ -33,7 +33,7 @@ class CoCoOp(ExpressionModel):
     Args:
         backbone: CLIP's visual tower.
         prompts: Embeds the classes' prompts.
-        contexts: Start (M, W) of the contexts.
+        contexts: Start (C, D') of the contexts.
         logit_scale: (), log of the inverse temperature.
         settings: What a checkpoint must know: the entries of `config.json`.
     """
@@ -58,7 +58,7 @@ class CoCoOp(ExpressionModel):
     def forward(self, clips: Tensor) -> Tensor:
         """Give the logits (B, K) of clips (B, T, 3, H, W), normalised."""
         videos = F.normalize(self.encode_video(clips), dim=-1)
-        shifts = self.meta_net(videos)[:, None, None]  # (B, 1, 1, W)
+        shifts = self.meta_net(videos)[:, None, None]  # (B, 1, 1, D')
         return self.compare(videos, self.prompts(self.contexts + shifts))  # texts (B, K, E)
 
 

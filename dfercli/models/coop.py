@@ -16,7 +16,7 @@ from dfercli.models.base import ExpressionModel, first_settings, write_prompts
 from dfercli.models.text import PromptEncoder, tokenize_words
 
 NUM_CONTEXTS = 16
-"""M. Source: section 4.1."""
+"""C. Source: section 4.1."""
 
 CONTEXT_STD = 0.02
 """Of the normal distribution that contexts start from. Source: section 4.1."""
@@ -31,7 +31,7 @@ class CoOp(ExpressionModel):
     Args:
         backbone: CLIP's visual tower.
         prompts: Embeds the classes' prompts.
-        num_contexts: M.
+        num_contexts: C.
         logit_scale: (), log of the inverse temperature.
         settings: What a checkpoint must know: the entries of `config.json`.
     """

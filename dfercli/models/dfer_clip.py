@@ -20,7 +20,7 @@ from dfercli.models.functional import attention
 from dfercli.models.text import PromptEncoder, tokenize_words
 
 NUM_CONTEXTS = 8
-"""M, context vectors that each class has. Source: their scripts, for all three datasets."""
+"""C, context vectors that each class has. Source: their scripts, for all three datasets."""
 
 LOGIT_SCALE = math.log(1 / 0.01)
 """Log of the inverse temperature, which is fixed. Source: their code."""
@@ -35,7 +35,7 @@ class DFERCLIP(ExpressionModel):
     Args:
         backbone: CLIP's visual tower.
         prompts: Embeds the classes' prompts.
-        num_contexts: M.
+        num_contexts: C.
         temporal: Joins the frames of a clip; None takes their mean.
         settings: What a checkpoint must know: the entries of `config.json`.
     """

@@ -15,7 +15,7 @@ ENDS = 2
 
 
 class PromptEncoder(nn.Module):
-    """Embeds prompts of K classes: a start, M context vectors, the class's words, an end.
+    """Embeds prompts of K classes: a start, C context vectors, the class's words, an end.
 
     Nothing of it learns. The words' embeddings are kept, CLIP's table of all words is not. Prompts
     are cut behind the end of the longest: attention in the tower looks back alone, so that what
@@ -24,7 +24,7 @@ class PromptEncoder(nn.Module):
     Args:
         clip: An open_clip model, whose text tower becomes part of this.
         tokens: (K, R) of the words with their start and end, from `tokenize`.
-        num_contexts: M.
+        num_contexts: C.
 
     Raises:
         WeightsError: The model does not take a prompt's meaning from its end.
@@ -48,36 +48,36 @@ class PromptEncoder(nn.Module):
         self.transformer = clip.transformer
         self.positional_embedding = clip.positional_embedding
         self.norm = clip.ln_final
-        self.projection = clip.text_projection  # (W, E)
-        self.register_buffer("start", embeds[0, 0].clone())  # (W,)
-        self.register_buffer("words", embeds[:, 1:].clone())  # (K, R - 1, W)
+        self.projection = clip.text_projection  # (D', E)
+        self.register_buffer("start", embeds[0, 0].clone())  # (D',)
+        self.register_buffer("words", embeds[:, 1:].clone())  # (K, R - 1, D')
         self.register_buffer("ends", (ends + num_contexts).to(embeds.device))  # (K,)
         self.requires_grad_(False)
 
     @property
     def width(self) -> int:
-        """W, width of the tower."""
+        """D', width of the tower."""
         return self.positional_embedding.shape[1]
 
     def forward(self, contexts: Tensor) -> Tensor:
         """Embed the prompts of all classes into the joint space.
 
         Args:
-            contexts: (M, W) for all classes, (K, M, W) by class, or (B, 1, M, W) by clip.
+            contexts: (C, D') for all classes, (K, C, D') by class, or (B, 1, C, D') by clip.
 
         Returns:
             (K, E), or (B, K, E); normalised.
         """
         num_classes, num_words, width = self.words.shape
-        contexts = contexts.expand(*contexts.shape[:-3], num_classes, -1, -1)  # (..., K, M, W)
+        contexts = contexts.expand(*contexts.shape[:-3], num_classes, -1, -1)  # (..., K, C, D')
         start = self.start.expand(*contexts.shape[:-2], 1, -1)
         words = self.words.expand(*contexts.shape[:-2], num_words, width)
-        prompts = torch.cat([start, contexts, words], dim=-2)  # (..., K, M + R, W)
+        prompts = torch.cat([start, contexts, words], dim=-2)  # (..., K, C + R, D')
         embeds = self._read(prompts.flatten(0, -3)).unflatten(0, prompts.shape[:-2])
         return F.normalize(embeds, dim=-1)
 
     def _read(self, prompts: Tensor) -> Tensor:
-        """Run the tower over prompts (B * K, M + R, W), giving (B * K, E)."""
+        """Run the tower over prompts (B * K, C + R, D'), giving (B * K, E)."""
         length = prompts.shape[1]
         later = torch.full((length, length), float("-inf"), device=prompts.device).triu(1)
         tokens = prompts + self.positional_embedding[:length]
@@ -105,11 +105,11 @@ def tokenize_words(
         clip: An open_clip model.
         backbone: Its name.
         texts: K texts.
-        num_contexts: M, as many as the method has.
+        num_contexts: C, as many as the method has.
         cut: Whether long texts are cut as CLIP's tokenizer does, leaving the contexts their room.
 
     Returns:
-        Tokens (K, R), and M.
+        Tokens (K, R), and C.
 
     Raises:
         ConfigError: There is no room for a single context vector.
