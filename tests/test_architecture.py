@@ -17,6 +17,7 @@ from dfercli.data import DATASETS, load_dataset
 from dfercli.errors import UnknownNameError
 from dfercli.faces import DETECTORS, load_detector
 from dfercli.faces.base import Face
+from dfercli.models import load_method
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "dfercli"
@@ -60,6 +61,7 @@ TORCH_FREE = (
     "dfercli.metrics.resampling",
     "dfercli.metrics.scores",
     "dfercli.models",
+    "dfercli.models.descriptors",
     "dfercli.preprocess",
     "dfercli.preprocess.clips",
     "dfercli.preprocess.plan",
@@ -157,6 +159,10 @@ def test_every_detector_is_built_by_its_module(name, monkeypatch):
     [
         (load_dataset, "no dataset 'dfw'; known: dfew, ferv39k, mafw, folder"),
         (load_detector, "no detector 'dfw'; known: face-alignment, mtcnn"),
+        (
+            load_method,
+            "no model 'dfw'; known: dfer, zero-shot, coop, cocoop, dfer-clip, dfer-clip-no-tm",
+        ),
     ],
 )
 def test_an_unknown_name_is_answered_with_the_known_ones(load, said):

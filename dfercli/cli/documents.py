@@ -90,6 +90,10 @@ def _screen_table(table: Table) -> ScreenTable:
             _join_cells(columns, [next(values) for _ in columns]) for columns in groups.values()
         ]
         shown.add_row(*cells, style="bold" if number in table.bold_rows else None)
+    for column in shown.columns[num_words:]:
+        column.min_width = max(
+            (len(line) for cell in column.cells for line in str(cell).splitlines()), default=0
+        )
     return shown
 
 

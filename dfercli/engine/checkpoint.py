@@ -8,22 +8,22 @@ from dfercli.data.manifest import Manifest
 from dfercli.engine.runlog import RunFolder
 from dfercli.errors import CheckpointError
 from dfercli.files import replacing_files
-from dfercli.models.dfer import DFERModel
+from dfercli.models.base import ExpressionModel
 
 
-def save_checkpoint(model: DFERModel, folder: Path) -> None:
+def save_checkpoint(model: ExpressionModel, folder: Path) -> None:
     """Write a model in the Hugging Face layout; there is always one to be read in the folder."""
     with replacing_files(folder) as partial:
         write_model(model, partial)
 
 
-def write_model(model: DFERModel, folder: Path) -> None:
+def write_model(model: ExpressionModel, folder: Path) -> None:
     """Write a model's configuration and weights into a folder."""
     model.save_pretrained(folder)
     (folder / "README.md").unlink(missing_ok=True)  # an empty form; a card is made to publish
 
 
-def load_checkpoint(where: str) -> DFERModel:
+def load_checkpoint(where: str) -> ExpressionModel:
     """Load a model in evaluation mode.
 
     Args:
@@ -34,11 +34,11 @@ def load_checkpoint(where: str) -> DFERModel:
         CheckpointError: There is none, or it is incomplete or was not written by dfer.
     """
     best = RunFolder(Path(where)).checkpoint("best")
-    return DFERModel.from_pretrained(str(best) if best.is_dir() else where)
+    return ExpressionModel.from_pretrained(str(best) if best.is_dir() else where)
 
 
 def unseen_folds(
-    model: DFERModel,
+    model: ExpressionModel,
     manifest: Manifest,
     folds_by: str = "official",
     folds: Sequence[int] | None = None,
@@ -80,7 +80,7 @@ def unseen_folds(
 
 
 def check_fits(
-    model: DFERModel,
+    model: ExpressionModel,
     class_names: Sequence[str],
     crop: dict[str, Any] | None,
     allow_other_crop: bool = False,

@@ -16,7 +16,7 @@ from dfercli.data.folds import Part, select_rows
 from dfercli.data.manifest import Manifest
 from dfercli.engine.predictions import confusion_of, describe_clips, predict_clips
 from dfercli.metrics import uar, war
-from dfercli.models.dfer import DFERModel
+from dfercli.models.base import ExpressionModel
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,11 @@ def describe_data(config: RunConfig, manifest: Manifest) -> dict[str, Any]:
 
 
 def load_held(
-    config: RunConfig, manifest: Manifest, model: DFERModel, accelerator: Accelerator, size: int
+    config: RunConfig,
+    manifest: Manifest,
+    model: ExpressionModel,
+    accelerator: Accelerator,
+    size: int,
 ) -> HeldClips:
     """Give the loaders of the parts that are not trained on, `size` clips at a time."""
     parts: list[Part] = ["test", "val"] if config.train.val_fraction > 0 else ["test"]

@@ -12,7 +12,7 @@ from dfercli.engine.predictions import name_classes, probs_of, write_predictions
 from dfercli.engine.resume import drop_state, reporting_full_disk
 from dfercli.engine.runlog import RunFolder
 from dfercli.metrics import fit_temperature
-from dfercli.models.dfer import DFERModel
+from dfercli.models.base import ExpressionModel
 
 Protocol = Literal["best", "val", "last"]
 PROTOCOLS: dict[Protocol, str] = {
@@ -49,7 +49,7 @@ def chosen_now(metrics: Sequence[Mapping[str, Any]], last: bool) -> list[Protoco
 
 def keep_epoch(
     run: RunFolder,
-    model: DFERModel,
+    model: ExpressionModel,
     metrics: Sequence[Mapping[str, Any]],
     predictions: Mapping[Part, pd.DataFrame],
     save_state: Callable[[], None] | None,
@@ -79,7 +79,7 @@ def keep_epoch(
 
 
 def _keep(
-    run: RunFolder, which: str, model: DFERModel, predictions: Mapping[Part, pd.DataFrame]
+    run: RunFolder, which: str, model: ExpressionModel, predictions: Mapping[Part, pd.DataFrame]
 ) -> None:
     held_out = predictions.get("val")
     if held_out is not None:

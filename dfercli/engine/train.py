@@ -49,7 +49,7 @@ from dfercli.engine.resume import (
 from dfercli.engine.runlog import RunFolder, run_folder
 from dfercli.engine.trainer import Trainer
 from dfercli.errors import ConfigError
-from dfercli.models.dfer import DFERModel, build_model
+from dfercli.models.base import ExpressionModel, build_model
 from dfercli.presets import describe_recipe
 
 LOGGED = ("loss", "lr", "war", "uar")
@@ -159,7 +159,7 @@ def _test_untrained(
     config: RunConfig,
     run: RunFolder,
     manifest: Manifest,
-    model: DFERModel,
+    model: ExpressionModel,
     accelerator: Accelerator,
     command: str,
 ) -> None:
@@ -176,7 +176,7 @@ def _test_untrained(
         keep_epoch(run, model, [line], predictions, save_state=None)
 
 
-def _build_model(config: RunConfig, manifest: Manifest) -> DFERModel:
+def _build_model(config: RunConfig, manifest: Manifest) -> ExpressionModel:
     model = build_model(config.model, manifest.class_names, manifest.crop)
     model.settings["trained"] = {
         "dataset": config.data.dataset,
@@ -191,7 +191,7 @@ def _build_model(config: RunConfig, manifest: Manifest) -> DFERModel:
 
 
 def _prepare(
-    config: RunConfig, manifest: Manifest, model: DFERModel, accelerator: Accelerator
+    config: RunConfig, manifest: Manifest, model: ExpressionModel, accelerator: Accelerator
 ) -> tuple[Trainer, EpochBatches, DataLoader, HeldClips]:
     """Give the trainer, the batches, the training clips, and those that are not learnt from."""
     train_set = build_dataset(manifest, "train", config, model.backbone.image_size)

@@ -15,7 +15,7 @@ from dfercli.data.manifest import Manifest, read_manifest, write_manifest
 from dfercli.engine.checkpoint import save_checkpoint
 from dfercli.errors import ConfigError
 from dfercli.faces.align import CropRecipe
-from dfercli.models.dfer import build_model
+from dfercli.models.base import build_model
 from dfercli.video import write_video
 
 CLASSES = ("happiness", "sadness")

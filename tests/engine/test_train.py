@@ -20,7 +20,7 @@ from dfercli.engine.predictions import confusion_of, read_predictions
 from dfercli.engine.train import train_fold
 from dfercli.errors import ConfigError, DataError
 from dfercli.metrics import uar, war
-from dfercli.models.dfer import build_model
+from dfercli.models.base import build_model
 from dfercli.presets import describe_recipe
 
 FILES = {
