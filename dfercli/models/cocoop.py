@@ -18,7 +18,10 @@ from dfercli.models.pretrained import tokenize
 from dfercli.models.text import PromptEncoder, tokenize_words
 
 START_TEXT = "a photo of a"
-"""Words that the contexts start from; C is their number. Source: section 4."""
+"""Words that the contexts start from. Source: section 4."""
+
+NUM_CONTEXTS = 4
+"""C: each of these words is one token."""
 
 REDUCTION = 16
 """The Meta-Net is narrower than its input by this factor. Source: section 3.2."""
@@ -73,11 +76,11 @@ def assemble(config: ModelConfig, class_names: Sequence[str], clip: Any) -> CoCo
     Raises:
         ConfigError: A class's name leaves no room for contexts.
     """
-    words, start = write_prompts(config, class_names), tokenize(config.backbone, [START_TEXT])[0]
-    start = start[1 : start.argmax()]
-    tokens, num_contexts = tokenize_words(clip, config.backbone, words, len(start))
+    words = write_prompts(config, class_names)
+    tokens, num_contexts = tokenize_words(clip, config.backbone, words, NUM_CONTEXTS)
     settings = first_settings(config, class_names) | {"num_contexts": num_contexts}
     prompts = PromptEncoder(clip, tokens, num_contexts)
+    start = tokenize(config.backbone, [START_TEXT])[0, 1 : 1 + num_contexts]
     with torch.no_grad():
-        contexts = clip.token_embedding(start[:num_contexts].to(prompts.start.device))
+        contexts = clip.token_embedding(start.to(prompts.start.device))
     return CoCoOp(CLIPBackbone(clip.visual), prompts, contexts, clip.logit_scale, settings)

@@ -25,9 +25,6 @@ class PromptEncoder(nn.Module):
         clip: An open_clip model, whose text tower becomes part of this.
         tokens: (K, R) of the words with their start and end, from `tokenize`.
         num_contexts: C.
-
-    Raises:
-        WeightsError: The model does not take a prompt's meaning from its end.
     """
 
     start: Tensor
@@ -36,11 +33,6 @@ class PromptEncoder(nn.Module):
 
     def __init__(self, clip: Any, tokens: Tensor, num_contexts: int) -> None:
         super().__init__()
-        if clip.text_pool_type != "argmax":
-            raise WeightsError(
-                "prompts cannot be learnt with this backbone, whose tokens are not CLIP's; choose "
-                "another, or --model dfer"
-            )
         ends = find_ends(tokens)
         length = int(ends.max()) + 1
         with torch.no_grad():
@@ -113,7 +105,13 @@ def tokenize_words(
 
     Raises:
         ConfigError: There is no room for a single context vector.
+        WeightsError: The tokens are not CLIP's, as those of the worldwide models.
     """
+    if clip.text_pool_type != "argmax":
+        raise WeightsError(
+            f"prompts cannot be learnt with {backbone}, whose tokens are not CLIP's; take "
+            f"another backbone, or --model dfer"
+        )
     room = int(clip.context_length) - ENDS
     longest = 1 if cut else int(find_ends(tokenize(backbone, texts)).max()) - 1
     fitting = min(num_contexts, room - longest)
