@@ -54,6 +54,17 @@ def test_a_model_does_not_differ_from_itself():
     assert found.war_interval == found.uar_interval == Interval(0, 0, 0.95)
 
 
+def test_equal_figures_that_add_up_otherwise_are_equal():
+    # Recalls of 0.1, 0.2, 0.3 and of 0.3, 0.2, 0.1: in floating point their sums differ by 1e-16.
+    labels = np.repeat([0, 1, 2], 10)
+    place = np.tile(np.arange(10), 3)
+    predicted_a = np.where(place < labels + 1, labels, (labels + 1) % 3)
+    predicted_b = np.where(place < 3 - labels, labels, (labels + 1) % 3)
+    folds = np.ones(30, dtype=int)
+    found = paired_bootstrap(labels, predicted_a, predicted_b, folds, folds, 3)
+    assert (found.war, found.uar) == (0, 0)
+
+
 def test_swapping_the_models_turns_the_difference_round():
     labels, predicted, folds = simulate(200)
     other = np.roll(predicted, 1)
