@@ -102,7 +102,8 @@ class Trainer:
         shape = (size, self.model.config.num_frames, 3, side, side)
         self.model.train()
         try:
-            held = [torch.empty_like(p) for p in self.model.parameters() for _ in range(2)]
+            learning = [p for p in self.model.parameters() if p.requires_grad]
+            held = [torch.empty_like(p) for p in learning for _ in range(2)]
             clips = torch.zeros(shape, dtype=torch.uint8, device=device)
             logits = self.model(normalise(clips))  # by itself: processes need not keep step
             loss = self.loss(logits, torch.zeros(size, dtype=torch.long, device=device))
