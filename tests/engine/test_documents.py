@@ -1,0 +1,163 @@
+"""What tables of results hold: figures of hand-made predictions, and the paper's beside them."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dfercli.engine.ablate import Ablation, RowResult
+from dfercli.engine.ablation_document import ablation_document
+from dfercli.engine.documents import (
+    comparison_document,
+    results_document,
+    side_by_side_document,
+)
+from dfercli.engine.evaluate import Results
+from dfercli.engine.paper import table_rows
+from dfercli.errors import DataError
+from dfercli.metrics import summarise_folds
+from dfercli.tables import FORMATS, render
+
+CLASSES = ["happiness", "sadness"]
+
+
+def _table(prefix, rights, wrongs):
+    """Clips of both classes in turn, some named rightly and then some wrongly."""
+    labels = [CLASSES[i % 2] for i in range(rights + wrongs)]
+    right = np.arange(rights + wrongs) < rights
+    happy = (np.array(labels) == "happiness") == right
+    probs = np.where(happy[:, None], [0.9, 0.1], [0.1, 0.9])
+    table = pd.DataFrame({"clip_id": [f"{prefix}{i}" for i in range(len(labels))], "label": labels})
+    return table.join(pd.DataFrame(probs, columns=CLASSES))
+
+
+def _results(name="full", wrongs=(2, 4), held_out=False):
+    tables = {fold: _table(f"{fold}-", 8 - n, n) for fold, n in enumerate(wrongs, start=1)}
+    held = {fold: _table(f"v{fold}-", 3, 1) for fold in tables}
+    provenance = {"dataset": "own", "seeds": "0"}
+    names = ("best", "val", "last") if held_out else ("best", "last")
+    return Results(
+        name,
+        "own",
+        dict.fromkeys(names, tables),
+        dict.fromkeys(names, held) if held_out else {},
+        provenance,
+        [],
+    )
+
+
+def _cells(table, row, group):
+    """Cells of the columns of a group, by the name of the column."""
+    (found,) = [each for each in table.rows if each[0] == row]
+    pairs = zip(table.columns, found, strict=True)
+    return {column.name: cell for column, cell in pairs if column.group == group}
+
+
+def test_folds_their_mean_and_how_far_it_can_be_trusted():
+    table = results_document(_results()).tables[0]
+    assert [row[0] for row in table.rows] == ["1", "2", "mean", "sd", "95 % from", "to"]
+    assert table.bold_rows == (2,)
+    wars = [_cells(table, row, "last epoch")["WAR"] for row in ("1", "2", "mean", "sd")]
+    assert wars == pytest.approx([6 / 8, 4 / 8, 5 / 8, 0.25 / 2**0.5])
+    low, high = (_cells(table, row, "last epoch")["WAR"] for row in ("95 % from", "to"))
+    assert 0.3 < low < 5 / 8 < high < 0.95
+    assert any(note.startswith("best epoch: ") and "flatters" in note for note in table.notes)
+    assert any("bootstrap over clips" in note for note in table.notes)
+
+
+def test_each_class_has_its_clips_recall_and_f1():
+    table = results_document(_results()).tables[1]
+    assert [row[:2] for row in table.rows] == [["happiness", 8], ["sadness", 8]]
+    # Fold 1: one of four of each class is wrong, fold 2: two of four.
+    assert _cells(table, "sadness", "best epoch") == pytest.approx({"recall": 5 / 8, "F1": 5 / 8})
+
+
+def test_held_out_clips_add_a_protocol_and_a_table():
+    document = results_document(_results(held_out=True), confusion=True)
+    titles = [table.title for table in document.tables]
+    assert titles[:3] == ["own/full", "each class, mean over the folds", "how sure it is"]
+    assert titles[3:] == [
+        f"confusion matrix over all folds, {name} epoch" for name in ("best", "val", "last")
+    ]
+    assert [row[0] for row in document.tables[2].rows] == ["best epoch", "val epoch", "last epoch"]
+    errors = _cells(document.tables[2], "val epoch", "error")
+    assert errors["of 100%"] == pytest.approx(6 / 16)
+    assert document.tables[3].rows == [["happiness", 5, 3], ["sadness", 3, 5]]
+
+
+def test_runs_stand_side_by_side_with_dashes_for_what_one_lacks():
+    document = side_by_side_document([_results(held_out=True), _results("baseline", (4, 4))])
+    (table,) = document.tables
+    assert [row[0] for row in table.rows] == ["own/full", "own/baseline"]
+    assert _cells(table, "own/baseline", "val epoch") == dict.fromkeys(
+        ("WAR", "± WAR", "UAR", "± UAR")
+    )
+    assert _cells(table, "own/baseline", "last epoch")["WAR"] == 0.5
+    other = _results("odd")
+    renamed = {
+        f: t.rename(columns={"sadness": "fear"}) for f, t in other.predictions["last"].items()
+    }
+    odd = Results("odd", "own", {"last": renamed}, {}, {}, [])
+    with pytest.raises(DataError, match="full and odd have other classes; compare runs of one"):
+        side_by_side_document([_results(), odd])
+
+
+def test_a_comparison_gives_both_figures_their_difference_and_two_tests():
+    table, mcnemar = comparison_document(_results(), _results("baseline", (4, 4))).tables
+    assert table.title == "A: own/full, B: own/baseline"
+    row = next(row for row in table.rows if row[:2] == ["last epoch", "WAR"])
+    assert row[2:5] == pytest.approx([5 / 8, 4 / 8, 1 / 8])
+    assert row[5] <= 1 / 8 <= row[6]
+    assert mcnemar.rows[0][:3] == ["best epoch", 2, 0]
+    assert mcnemar.rows[0][3] == pytest.approx(0.5)
+
+
+@pytest.fixture
+def ablation():
+    """Table 3 on DFEW, two folds: without text 5 of 10 are right, with text 6 and 8."""
+    matrices = ([[[5, 0], [5, 0]]] * 2, [[[6, 0], [4, 0]], [[8, 0], [2, 0]]])
+    rows = [
+        RowResult(row, row.name, {"last": [summarise_folds([1, 2], [np.array(m) for m in each])]})
+        for row, each in zip(table_rows(3), matrices, strict=True)
+    ]
+    return Ablation(rows, (1, 2), (0,), "dfew", {"dataset": "dfew"}, [], None)
+
+
+def test_a_table_has_the_papers_figures_the_gain_and_the_difference(ablation):
+    measured, gains, differences = ablation_document("Table 3", ablation).tables
+    assert _cells(measured, "text", "last epoch")["WAR"] == pytest.approx(0.7)
+    assert _cells(measured, "text", "last epoch")["± WAR"] == pytest.approx(0.2 / 2**0.5)
+    paper = _cells(measured, "text", "the paper, DFEW")
+    assert paper == pytest.approx({"WAR": 0.7258, "UAR": 0.6085})
+    assert [row[0] for row in gains.rows] == ["text"]
+    assert _cells(gains, "text", "last epoch")["WAR"] == pytest.approx(0.2)
+    assert _cells(gains, "text", "the paper, DFEW")["WAR"] == pytest.approx(0.0053)
+    assert _cells(differences, "text", "last epoch")["WAR"] == pytest.approx(0.7 - 0.7258)
+
+
+def test_on_other_data_nothing_is_subtracted_from_the_papers_figures(ablation):
+    own = Ablation(ablation.rows, (1, 2), (0,), "folder", {}, [], None)
+    document = ablation_document("Table 3", own)
+    assert [table.title for table in document.tables] == ["Table 3", "points above no text"]
+    assert _cells(document.tables[0], "text", "the paper, DFEW")["WAR"] == 0.7258
+
+
+def test_a_row_that_failed_has_dashes(ablation):
+    broken = [ablation.rows[0], RowResult(ablation.rows[1].row, "full", {"last": []})]
+    document = ablation_document("Table 3", Ablation(broken, (1,), (0,), "dfew", {}, [], None))
+    for table in document.tables:
+        assert set(_cells(table, "text", "last epoch").values()) == {None}
+
+
+def test_every_document_can_be_written_in_every_format(ablation):
+    documents = [
+        results_document(_results(held_out=True), confusion=True),
+        side_by_side_document([_results(), _results("baseline", (4, 4))]),
+        comparison_document(_results(), _results("baseline", (4, 4))),
+        ablation_document("Table 3", ablation),
+    ]
+    for document in documents:
+        for name in FORMATS[1:]:
+            assert render(document, name)
+        json.loads(render(document, "json"))
