@@ -10,8 +10,8 @@ from sklearn.manifold import TSNE
 from dfercli.errors import DataError
 from dfercli.report.style import CLASS_COLORS, MARKERS, WIDTH_IN, make_figure, shorten, styled
 
-PANEL_IN = 3.1
-"""Side of a model's panel (our choice)."""
+PANEL_IN = 2.4
+"""Side of a model's panel: two of them fit a phone (our choice)."""
 
 LEAST_CLIPS = 5
 """Fewer have no neighbourhoods to keep (our choice)."""
@@ -55,7 +55,8 @@ def tsne_figure(
     columns = 4 if len(features) > 1 else 3
     num_rows = -(-len(class_names) // columns)
     width_in = max(WIDTH_IN, PANEL_IN * len(features))
-    figure = make_figure(width_in, PANEL_IN + 0.3 + 0.19 * num_rows)
+    side_in = width_in / len(features)
+    figure = make_figure(width_in, side_in + 0.25 + 0.19 * num_rows)
     panels = figure.subplots(1, len(features), squeeze=False)[0]
     size = float(np.clip(6000 / max(1, len(labels)), 9, 36))
     for axes, (name, values) in zip(panels, features.items(), strict=True):

@@ -8,11 +8,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from dfercli.report.numbers import Bins
+from dfercli.metrics import ReliabilityBins
 from dfercli.report.style import SERIES, WIDTH_IN, make_figure, shorten, styled
 
 CELL_IN = (0.45, 0.53)
 """Side of a cell of many and of few classes: room for four digits (our choice)."""
+
+CURVES = {"loss": "loss of training clips", "war": "WAR, test fold", "uar": "UAR, test fold"}
+"""What is drawn of an epoch's line, and what it is called."""
 
 DARK = 0.55
 """Share from which a cell is so dark that its letters are white (our choice)."""
@@ -51,7 +54,9 @@ def confusion_matrix_figure(matrix: np.ndarray, class_names: Sequence[str]) -> F
 
 
 @styled
-def per_class_bars(series: Mapping[str, Sequence[float]], class_names: Sequence[str]) -> Figure:
+def per_class_bars(
+    series: Mapping[str, Sequence[float] | np.ndarray], class_names: Sequence[str]
+) -> Figure:
     """Draw bars of each class, such as recall and F1.
 
     Args:
@@ -82,7 +87,7 @@ def per_class_bars(series: Mapping[str, Sequence[float]], class_names: Sequence[
 
 
 @styled
-def reliability_figure(series: Mapping[str, Bins]) -> Figure:
+def reliability_figure(series: Mapping[str, ReliabilityBins]) -> Figure:
     """Draw how often a model is right when it is so sure, and how sure it is.
 
     Args:
@@ -92,17 +97,17 @@ def reliability_figure(series: Mapping[str, Bins]) -> Figure:
     above, below = figure.subplots(2, 1, height_ratios=[3, 1.2], sharex=True)
     above.plot([0, 1], [0, 1], color="#666666", ls="--", lw=1, label="as sure as right")
     for index, (name, bins) in enumerate(series.items()):
-        full = bins.counts > 0
+        full = bins.count > 0
         color, form = SERIES[index], "os^D"[index % 4]
         above.plot(
             bins.confidence[full], bins.accuracy[full], color=color, marker=form, ms=5, label=name
         )
-        shares = bins.counts / max(1, bins.counts.sum())
+        shares = bins.count / max(1, bins.count.sum())
         below.stairs(shares, bins.edges, color=color, lw=1.6, ls=("-", "--")[index % 2])
     above.set(ylabel="share named rightly", xlim=(0, 1), ylim=(0, 1.02))
     below.set(xlabel="confidence of the prediction", ylabel="share of clips")
     below.set_ylim(bottom=0)
-    above.legend(loc="upper left")
+    figure.legend(*above.get_legend_handles_labels(), loc="outside upper center", ncols=3)
     for axes in (above, below):
         _percents(axes)
         axes.grid()
@@ -138,8 +143,7 @@ def curves_figure(metrics: Mapping[int, Sequence[Mapping[str, Any]]]) -> Figure:
     """
     figure = make_figure(WIDTH_IN, 6.2)
     panels = figure.subplots(3, 1, sharex=True)
-    wanted = ("loss", "loss of training clips"), ("war", "WAR, test fold"), ("uar", "UAR, test fold")
-    for axes, (key, label), color in zip(panels, wanted, SERIES, strict=False):
+    for axes, (key, label), color in zip(panels, CURVES.items(), SERIES, strict=False):
         by_epoch: dict[int, list[float]] = {}
         for lines in metrics.values():
             epochs, values = [line["epoch"] for line in lines], [line[key] for line in lines]

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import html
+import re
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,8 +15,8 @@ from matplotlib.figure import Figure
 from dfercli.files import write_text
 from dfercli.report.style import PIXELS_A_POINT, to_png
 
-ENLARGED = 1.5
-"""How many CSS pixels a point of a picture takes where there is room (our choice)."""
+NUMBER = re.compile(r"[\d.,±–% -]*")
+"""What a cell of a column of numbers is made of."""
 
 PNG_HEAD = b"\x89PNG\r\n\x1a\n"
 
@@ -28,11 +29,13 @@ class Picture:
         image: A figure, or the bytes of a PNG that was drawn by `to_png`.
         alt: What it shows, for those who do not see it.
         caption: Below it.
+        enlarged: How many CSS pixels a point of it takes where there is room.
     """
 
     image: Figure | bytes
     alt: str
     caption: str
+    enlarged: float = 1.5
 
     def __post_init__(self) -> None:
         if not self.alt.strip():
@@ -43,7 +46,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Grid:
-    """A table; its first column names the rows, and the others stand to the right.
+    """A table; its first column names the rows, and columns of numbers stand to the right.
 
     Attributes:
         headers: Of its columns.
@@ -110,15 +113,13 @@ def write_page(
     write_text(path, render_page(title, provenance, sections))
 
 
-def render_page(
-    title: str, provenance: Mapping[str, str], sections: Sequence[Section]
-) -> str:
+def render_page(title: str, provenance: Mapping[str, str], sections: Sequence[Section]) -> str:
     """Give the page's HTML; see `write_page`."""
-    widths: set[int] = set()
+    widths: set[tuple[int, int]] = set()
     body = [_render_section(number, section, widths) for number, section in enumerate(sections, 1)]
     rules = "".join(
-        f".w{width}{{min-width:{width}px;max-width:{round(ENLARGED * width)}px}}\n"
-        for width in sorted(widths)
+        f".w{least}-{most}{{min-width:{least}px;max-width:{most}px}}\n"
+        for least, most in sorted(widths)
     )
     css = "\n" + (Path(__file__).parent / "page.css").read_text(encoding="utf-8") + rules
     digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
@@ -162,7 +163,7 @@ def render_page(
 """
 
 
-def _render_section(number: int, section: Section, widths: set[int]) -> str:
+def _render_section(number: int, section: Section, widths: set[tuple[int, int]]) -> str:
     parts = "\n".join(_render_parts(section.parts, widths))
     return (
         f'<section id="section-{number}" aria-labelledby="heading-{number}">\n'
@@ -170,46 +171,53 @@ def _render_section(number: int, section: Section, widths: set[int]) -> str:
     )
 
 
-def _render_parts(parts: Sequence[Part], widths: set[int]) -> Iterator[str]:
+def _render_parts(parts: Sequence[Part], widths: set[tuple[int, int]]) -> Iterator[str]:
     for kind, group in groupby(parts, type):
-        rendered = [_render_part(part, widths) for part in group]
-        yield f'<div class="side">\n{_lines(rendered)}\n</div>' if kind is Picture else (
-            _lines(rendered)
-        )
+        lines = _lines([_render_part(part, widths) for part in group])
+        yield f'<div class="side">\n{lines}\n</div>' if kind is Picture else lines
 
 
-def _render_part(part: Part, widths: set[int]) -> str:
+def _render_part(part: Part, widths: set[tuple[int, int]]) -> str:
     if isinstance(part, Picture):
         return _render_picture(part, widths)
     if isinstance(part, Grid):
         return _render_grid(part)
     if isinstance(part, Text):
-        return f'<p class="note">{_escape(part.words)}</p>' if part.note else (
-            f"<p>{_escape(part.words)}</p>"
-        )
-    return f"<pre><code>{_escape(part.line)}</code></pre>"
+        kind = ' class="note"' if part.note else ""
+        return f"<p{kind}>{_escape(part.words)}</p>"
+    words = " ".join(f"<span>{_escape(word)}</span>" for word in part.line.split(" "))
+    return f'<pre tabindex="0"><code>{words}</code></pre>'
 
 
-def _render_picture(picture: Picture, widths: set[int]) -> str:
+def _render_picture(picture: Picture, widths: set[tuple[int, int]]) -> str:
     png = to_png(picture.image) if isinstance(picture.image, Figure) else picture.image
     width, height = (side // PIXELS_A_POINT for side in struct.unpack(">II", png[16:24]))
-    widths.add(width)
+    most = round(picture.enlarged * width)
+    widths.add((width, most))
     data = base64.b64encode(png).decode()
     return (
         f'<figure>\n<div class="scroll" tabindex="0">'
-        f'<img class="w{width}" width="{width}" height="{height}" alt="{_escape(picture.alt)}" '
+        f'<img class="w{width}-{most}" width="{width}" height="{height}" alt="{_escape(picture.alt)}" '
         f'src="data:image/png;base64,{data}"></div>\n'
         f"<figcaption>{_escape(picture.caption)}</figcaption>\n</figure>"
     )
 
 
 def _render_grid(grid: Grid) -> str:
-    heads = "".join(f'<th scope="col">{_escape(header)}</th>' for header in grid.headers)
+    columns = list(zip(*grid.rows, strict=True)) or [()] * len(grid.headers)
+    kinds = [' class="number"' if all(map(NUMBER.fullmatch, column)) else "" for column in columns]
+    kinds[0] = ""
+    heads = "".join(
+        f'<th scope="col"{kind}>{_escape(header)}</th>'
+        for kind, header in zip(kinds, grid.headers, strict=True)
+    )
     lines = [
-        f'<tr><th scope="row">{_escape(first)}</th>'
-        + "".join(f"<td>{_escape(cell)}</td>" for cell in rest)
+        f'<tr><th scope="row">{_escape(row[0])}</th>'
+        + "".join(
+            f"<td{kind}>{_escape(cell)}</td>" for kind, cell in zip(kinds[1:], row[1:], strict=True)
+        )
         + "</tr>"
-        for first, *rest in grid.rows
+        for row in grid.rows
     ]
     return (
         f'<div class="scroll" tabindex="0">\n<table>\n<caption>{_escape(grid.caption)}</caption>\n'

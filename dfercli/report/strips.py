@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -29,6 +30,7 @@ class ClipPicture:
         label: Its true class.
         predictions: By model's name, the predicted class and its probability.
         maps: By model's name, (T, h, w) shares of the patches.
+        interaction: By model's name, share that comes through InterFIT's tokens, mean over frames.
         similarities: By model's name, (K,) cosine to each class.
     """
 
@@ -37,6 +39,7 @@ class ClipPicture:
     label: int
     predictions: Mapping[str, tuple[int, float]]
     maps: Mapping[str, np.ndarray] = field(default_factory=dict)
+    interaction: Mapping[str, float] = field(default_factory=dict)
     similarities: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
@@ -86,6 +89,8 @@ def attention_figure(clips: Sequence[ClipPicture], class_names: Sequence[str]) -
         for row, name, color in zip(rows[1:], models, SERIES, strict=False):
             predicted, confidence = clip.predictions[name]
             words = f"{name}:\n{shorten(class_names[predicted])}\n{confidence:.0%}"
+            if clip.interaction.get(name):
+                words += f"\n(interaction {clip.interaction[name]:.0%})"
             _write(row[0], words, color)
             for axes, index in zip(row[1:], choose_frames(clip), strict=False):
                 _draw_heat(axes, clip.frames[index], clip.maps[name][index], clip.maps[name].max())
@@ -166,15 +171,9 @@ def _draw_heat(axes: Axes, image_rgb: np.ndarray, heat: np.ndarray, highest: flo
     height, width = image_rgb.shape[:2]
     extent = (-0.5, width - 0.5, height - 0.5, -0.5)
     axes.imshow(image_rgb.mean(axis=2), cmap="gray", vmin=0, vmax=255)
-    axes.imshow(
-        heat,
-        cmap="inferno",
-        alpha=0.6,
-        extent=extent,
-        interpolation="bilinear",
-        vmin=0,
-        vmax=max(float(highest), 1e-9),
-    )
+    shares = heat / max(float(highest), 1e-9)
+    look: dict[str, Any] = {"cmap": "inferno", "vmin": 0, "vmax": 1, "interpolation": "bilinear"}
+    axes.imshow(shares, alpha=0.2 + 0.6 * shares, extent=extent, **look)
 
 
 def _draw_bars(figure: SubFigure, clip: ClipPicture, class_names: Sequence[str]) -> None:

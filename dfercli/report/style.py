@@ -45,7 +45,7 @@ MARKERS = "osD^vPX<>*p"
 LONGEST_NAME = 18
 """Letters of a name that are drawn (our choice: longer ones leave no room for the picture)."""
 
-SETTINGS: dict[str, Any] = {
+SETTINGS: Any = {  # of a type that differs between versions of matplotlib
     "font.family": "DejaVu Sans",
     "font.size": 9,
     "axes.titlesize": 9.5,
