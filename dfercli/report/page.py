@@ -197,8 +197,8 @@ def _render_picture(picture: Picture, widths: set[tuple[int, int]]) -> str:
     data = base64.b64encode(png).decode()
     return (
         f'<figure>\n<div class="scroll" tabindex="0">'
-        f'<img class="w{width}-{most}" width="{width}" height="{height}" alt="{_escape(picture.alt)}" '
-        f'src="data:image/png;base64,{data}"></div>\n'
+        f'<img class="w{width}-{most}" width="{width}" height="{height}" '
+        f'alt="{_escape(picture.alt)}" src="data:image/png;base64,{data}"></div>\n'
         f"<figcaption>{_escape(picture.caption)}</figcaption>\n</figure>"
     )
 
