@@ -16,6 +16,9 @@ PANEL_IN = 2.4
 LEAST_CLIPS = 5
 """Fewer have no neighbourhoods to keep (our choice)."""
 
+MANY_CLIPS = 200
+"""From so many on an approximation is quicker (our choice); for few its threads are the cost."""
+
 PERPLEXITY = 30.0
 """Neighbours of a clip, where there are enough clips. Source: scikit-learn's default."""
 
@@ -29,7 +32,14 @@ def embed_in_plane(features: np.ndarray, seed: int = 0) -> np.ndarray:
     if len(features) < LEAST_CLIPS:
         raise DataError(f"{len(features)} clips are too few for t-SNE; it takes {LEAST_CLIPS}")
     perplexity = min(PERPLEXITY, (len(features) - 1) / 3)
-    tsne = TSNE(2, perplexity=perplexity, init="pca", learning_rate="auto", random_state=seed)
+    tsne = TSNE(
+        n_components=2,
+        perplexity=perplexity,
+        init="pca",
+        learning_rate="auto",
+        random_state=seed,
+        method="exact" if len(features) < MANY_CLIPS else "barnes_hut",
+    )
     places: np.ndarray = tsne.fit_transform(np.asarray(features, dtype=np.float64))
     return places
 

@@ -232,4 +232,4 @@ def _lines(texts: Sequence[str]) -> str:
 def _escape(text: str) -> str:
     """Write any text so that it is text also in an attribute, on a page that is UTF-8."""
     sound = text.encode("utf-8", "replace").decode("utf-8")
-    return html.escape("".join(c if c.isprintable() or c in "\n\t" else "�" for c in sound))
+    return html.escape("".join(c if c.isprintable() or c.isspace() else "�" for c in sound))

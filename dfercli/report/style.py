@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, ParamSpec
 
-from matplotlib import rc_context
+from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -72,7 +72,7 @@ def styled(draw: Callable[Given, Figure]) -> Callable[Given, Figure]:
 
     @wraps(draw)
     def wrapped(*args: Given.args, **kwargs: Given.kwargs) -> Figure:
-        with rc_context(SETTINGS):
+        with style.context(["default", SETTINGS]):
             figure = draw(*args, **kwargs)
         FigureCanvasAgg(figure)
         return figure
@@ -89,7 +89,7 @@ def to_png(figure: Figure) -> bytes:
     """Give a picture as PNG, the same bytes each time."""
     stream = io.BytesIO()
     dpi = POINTS_AN_INCH * PIXELS_A_POINT
-    with rc_context(SETTINGS):
+    with style.context(["default", SETTINGS]):
         figure.savefig(stream, format="png", dpi=dpi, metadata={"Software": None})
     return stream.getvalue()
 
