@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
+from tqdm import tqdm
 
 from dfercli.data.clips import ClipDataset
 from dfercli.data.transforms import normalise
@@ -128,7 +129,7 @@ def collect(model: DFERModel, loader: DataLoader) -> Explanation:
     assert isinstance(dataset, ClipDataset)  # nothing else is loaded here
     device = next(model.parameters()).device
     logits, features = [], []
-    for clips, _, _ in loader:
+    for clips, _, _ in tqdm(loader, "explaining", unit="batch", leave=False, disable=None):
         batch = normalise(clips.to(device))
         features.append(model.encode_video(batch).float().cpu())
         logits.append(model(batch).float().cpu())

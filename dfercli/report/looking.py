@@ -57,7 +57,9 @@ def attention_section(given: ReportInput) -> Section:
                 f"Frames of {len(found.clips)} clips, and heat maps over them of "
                 f"{' and '.join(found.variants)}. {_tell_predictions(found, given)}",
                 f"Bright patches speak for the class that the model names (attention weighted by "
-                f"its gradient and followed through the blocks). {_say_choice(found)} "
+                f"its gradient and followed through the blocks), beside the brightest of the clip. "
+                f"“Interaction” is the share that comes through InterFIT's tokens, of all frames. "
+                f"{_say_choice(found)} "
                 f"{_name_variants(found)}",
             )
         ]

@@ -220,8 +220,9 @@ def _render_grid(grid: Grid) -> str:
         for row in grid.rows
     ]
     return (
-        f'<div class="scroll" tabindex="0">\n<table>\n<caption>{_escape(grid.caption)}</caption>\n'
-        f"<thead><tr>{heads}</tr></thead>\n<tbody>\n{_lines(lines)}\n</tbody>\n</table>\n</div>"
+        f"<figure>\n<figcaption>{_escape(grid.caption)}</figcaption>\n"
+        f'<div class="scroll" tabindex="0">\n<table>\n<thead><tr>{heads}</tr></thead>\n'
+        f"<tbody>\n{_lines(lines)}\n</tbody>\n</table>\n</div>\n</figure>"
     )
 
 

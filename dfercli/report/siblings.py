@@ -145,8 +145,7 @@ def _variant(runs: Runs, changes: Mapping[str, Any]) -> str:
     if not changes:
         return runs.config.variant
     if model.method != "dfer":  # a model that ours is compared with has none of its settings
-        model = ModelConfig(model.method, model.backbone, model.weights, model.num_frames)
-        model = replace(model, method="dfer")
+        model = ModelConfig(backbone=model.backbone, weights=model.weights)
     return replace(runs.config, model=replace(model, **changes)).variant
 
 

@@ -15,7 +15,12 @@ from dfercli.errors import CheckpointError, ConfigError, DataError
 from dfercli.report import build_report
 from dfercli.report.gallery import Gallery
 from dfercli.report.inputs import Comparison, Missing, find_runs
-from dfercli.report.siblings import find_for_prompts, find_for_text, train_command
+from dfercli.report.siblings import (
+    find_for_features,
+    find_for_prompts,
+    find_for_text,
+    train_command,
+)
 
 SECTIONS = [
     "Results",
@@ -185,6 +190,27 @@ def test_prompts_are_compared_within_the_own_variant_first(make_runs, tmp_path):
         names = {name: run.path.parent.name for name, run in found.runs.items()}
         assert names == {"only TP": "full-tp", "TP + VP": "full"}
         assert found.missing is None
+
+
+def test_a_model_that_ours_is_compared_with_has_our_variants_as_siblings(all_runs, tmp_path):
+    runs = tmp_path / "runs"
+    shutil.copytree(all_runs, runs)
+    run = RunFolder(runs / "small" / "coop" / "fold1")
+    shutil.copytree(runs / "small" / "full", run.path.parent)
+    run.run_file.write_text(run.run_file.read_text().replace('"dfer",', '"coop",', 1))
+    found = find_runs(runs, "small", "coop")
+    assert found.config.model.method == "coop"
+    for find, variants in (
+        (find_for_features, ["baseline", "coop"]),
+        (find_for_text, ["interfit-msta-notext", "coop"]),
+        (find_for_prompts, ["biehpro-tp", "biehpro"]),
+    ):
+        assert [each.path.parent.name for each in find(found, 1).runs.values()] == variants
+
+
+def test_a_baseline_is_set_beside_the_full_method(all_runs):
+    found = find_for_features(find_runs(all_runs, "small", "baseline"), 1)
+    assert list(found.runs) == ["baseline", "full"]
 
 
 def test_the_command_repeats_the_recipe_alone(full_runs, tmp_path):

@@ -149,7 +149,7 @@ def test_tables_have_heads_and_numbers_to_the_right(page):
     heads = [(attrs["scope"], attrs.get("class")) for attrs in reader.find("th")]
     assert heads == [("col", None), ("col", None), ("col", "number"), ("row", None), ("row", None)]
     assert [cell.get("class") for cell in reader.find("td")] == [None, "number"] * 2
-    assert len(reader.find("caption")) == 1
+    assert len(reader.find("figcaption")) == 3  # of two pictures and the table
 
 
 def test_a_command_is_whole_when_copied(page):
