@@ -106,16 +106,17 @@ def errors_section(given: ReportInput) -> Section:
     rows = [
         [
             str(number),
-            *(str(line[name]) for name in ("clip_id", "fold", "label", "predicted")),
+            *(str(line[name]) for name in ("label", "predicted")),
             percent(float(line["confidence"]), 1),
+            *(str(line[name]) for name in ("fold", "clip_id")),
         ]
         for number, line in enumerate(errors.table.to_dict("records"), 1)
     ]
-    headers = ["", "clip", "fold", "true class", "named", "confidence %"]
+    headers = ["", "true class", "named", "confidence %", "fold", "clip"]
     parts: list[Part] = [Grid(headers, rows, "The errors that the model is surest of.")]
     if isinstance(errors.clips, Missing):
         return Section(ERRORS, [*parts, *_tell_missing(errors.clips)])
-    told = "; ".join(f"{row[3]} named {row[4]}" for row in rows)
+    told = "; ".join(f"{row[1]} named {row[2]}" for row in rows)
     caption = "Their frames, in the table's order. Some may be errors of the labels."
     picture = Picture(errors_figure(errors.clips, given.class_names), f"Frames: {told}.", caption)
     return Section(ERRORS, [*parts, picture])

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.patches import Patch
 
 from dfercli.report.style import SERIES, WIDTH_IN, hide_axes, make_figure, shorten, styled
 
@@ -15,6 +16,9 @@ FRAME_IN = 0.8
 
 LABEL_IN = 1.25
 """Width of the words before a row (our choice)."""
+
+PAIR = (SERIES[2], SERIES[1])
+"""Colours of two kinds of prompts. Source: those of the paper's figure 2."""
 
 MOST_FRAMES = 8
 """Frames of a clip that are drawn. Source: the paper's T."""
@@ -117,8 +121,8 @@ def similarity_figure(clips: Sequence[ClipPicture], class_names: Sequence[str]) 
             axes.imshow(clip.frames[index])
             hide_axes(axes)
         _draw_bars(below, clip, class_names)
-    handles, labels = blocks[0].subfigs[1].axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
+    marks = [Patch(color=c, label=n) for n, c in zip(clips[0].similarities, PAIR, strict=False)]
+    figure.legend(handles=marks, loc="outside upper center", ncols=len(marks))
     return figure
 
 
@@ -180,12 +184,11 @@ def _draw_bars(figure: SubFigure, clip: ClipPicture, class_names: Sequence[str])
     axes = figure.subplots()
     places, width = np.arange(len(class_names)), 0.8 / len(clip.similarities)
     axes.axvspan(clip.label - 0.5, clip.label + 0.5, color="#f0e442", alpha=0.35, lw=0)
-    for index, (name, cosines) in enumerate(clip.similarities.items()):
+    for index, cosines in enumerate(clip.similarities.values()):
         offset = (index - (len(clip.similarities) - 1) / 2) * width
         top = np.arange(len(cosines)) == cosines.argmax()
         edges = ["#000000" if is_top else "none" for is_top in top]
-        color = (SERIES[2], SERIES[1])[index % 2]
-        axes.bar(places + offset, cosines, width, color=color, edgecolor=edges, label=name)
+        axes.bar(places + offset, cosines, width, color=PAIR[index % 2], edgecolor=edges)
     axes.axhline(0, color="#222222", lw=0.8)
     axes.set_xticks(
         places,
