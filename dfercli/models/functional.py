@@ -1,5 +1,8 @@
 """Two functions of CLIP's tower, computed the way that is quickest to train with."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -8,6 +11,26 @@ from torch.nn import functional as F
 
 QUICK = 1.702
 """Steepness of CLIP's activation. Source: Radford et al., 2021, their code."""
+
+_kept: ContextVar[list[Tensor] | None] = ContextVar("kept", default=None)
+
+
+@contextmanager
+def keep_attention() -> Iterator[list[Tensor]]:
+    """Keep the weights of every `attention` that is computed in the block, in order.
+
+    Inside the block the softmax is computed by itself, which changes the results by rounding only.
+
+    Yields:
+        A list that grows by (N, heads, Q, P) a call. The weights are part of the results' graph
+        wherever gradients are recorded, so that one may ask for the results' gradient in them.
+    """
+    weights: list[Tensor] = []
+    token = _kept.set(weights)
+    try:
+        yield weights
+    finally:
+        _kept.reset(token)
 
 
 def attention(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
@@ -24,10 +47,15 @@ def attention(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     Returns:
         (N, heads, Q, D).
     """
-    if queries.device.type == "cpu" and queries.dtype == torch.bfloat16 and queries.requires_grad:
-        scores = (queries * queries.shape[-1] ** -0.5) @ keys.transpose(-1, -2)
-        return scores.softmax(dim=-1) @ values
-    return F.scaled_dot_product_attention(queries, keys, values)
+    kept = None if torch.compiler.is_compiling() else _kept.get()
+    quicker = queries.device.type == "cpu" and queries.dtype == torch.bfloat16
+    if kept is None and not (quicker and queries.requires_grad):
+        return F.scaled_dot_product_attention(queries, keys, values)
+    scores = (queries * queries.shape[-1] ** -0.5) @ keys.transpose(-1, -2)
+    weights = scores.softmax(dim=-1)
+    if kept is not None:
+        kept.append(weights)
+    return weights @ values
 
 
 class QuickGELU(nn.Module):

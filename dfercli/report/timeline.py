@@ -1,4 +1,4 @@
-"""Pictures of results."""
+"""The picture of a video's prediction: faces, and the probabilities over time."""
 
 from itertools import pairwise
 from pathlib import Path

@@ -1,0 +1,169 @@
+"""Pictures of figures: confusion, classes, calibration, training."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from dfercli.metrics import ReliabilityBins
+from dfercli.report.style import SERIES, WIDTH_IN, make_figure, shorten, styled
+
+CELL_IN = (0.45, 0.53)
+"""Side of a cell of many and of few classes: room for four digits (our choice)."""
+
+CURVES = {"loss": "loss of training clips", "war": "WAR, test fold", "uar": "UAR, test fold"}
+"""What is drawn of an epoch's line, and what it is called."""
+
+DARK = 0.55
+"""Share from which a cell is so dark that its letters are white (our choice)."""
+
+
+@styled
+def confusion_matrix_figure(matrix: np.ndarray, class_names: Sequence[str]) -> Figure:
+    """Draw a confusion matrix: in each cell the percent of its row, and the clips.
+
+    Args:
+        matrix: (K, K), counts by true class (row) and predicted class (column).
+        class_names: K classes.
+    """
+    totals = matrix.sum(axis=1, keepdims=True)
+    shares = np.divide(matrix, totals, out=np.zeros(matrix.shape), where=totals > 0)
+    least_in, most_in = CELL_IN
+    side_in = min(most_in, max(least_in, 3.7 / len(class_names))) * len(class_names)
+    width_in = max(WIDTH_IN, side_in + 1.55) if len(class_names) > 7 else WIDTH_IN
+    figure = make_figure(width_in, side_in + 1.2)
+    axes = figure.subplots()
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), count in np.ndenumerate(matrix):
+        color = "white" if shares[row, column] > DARK else "#222222"
+        percent = f"{100 * shares[row, column]:.0f}" if totals[row, 0] else "–"
+        place: dict[str, Any] = {"ha": "center", "color": color}
+        axes.text(column, row - 0.02, percent, va="bottom", fontsize=9, **place)
+        axes.text(column, row + 0.06, f"({count})", va="top", fontsize=7, **place)
+    places, names = range(len(class_names)), [shorten(name) for name in class_names]
+    axes.set_xticks(places, names, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_yticks(places, names)
+    axes.tick_params(length=0)
+    axes.set(xlabel="predicted class", ylabel="true class")
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    return figure
+
+
+@styled
+def per_class_bars(
+    series: Mapping[str, Sequence[float] | np.ndarray], class_names: Sequence[str]
+) -> Figure:
+    """Draw bars of each class, such as recall and F1.
+
+    Args:
+        series: By name, a value in [0, 1] a class; nan where no clip was tested.
+        class_names: K classes.
+    """
+    height = 0.8 / len(series)
+    figure = make_figure(WIDTH_IN, 0.75 + len(class_names) * (0.16 + 0.17 * len(series)))
+    axes = figure.subplots()
+    places = np.arange(len(class_names))
+    for index, (name, values) in enumerate(series.items()):
+        shares = np.asarray(values, dtype=float)
+        offset = (index - (len(series) - 1) / 2) * height
+        drawn = np.nan_to_num(shares)
+        axes.barh(places + offset, drawn, 0.92 * height, color=SERIES[index], label=name)
+        for place, share in zip(places + offset, shares, strict=True):
+            text = "no clips" if np.isnan(share) else f"{100 * share:.0f}"
+            axes.text(np.nan_to_num(share) + 0.01, place, text, va="center", fontsize=7.5)
+    axes.set_yticks(places, [shorten(name) for name in class_names])
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1.08)
+    axes.set_xticks(np.linspace(0, 1, 6))
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.grid(axis="x")
+    axes.tick_params(axis="y", length=0)
+    figure.legend(loc="outside upper center", ncols=len(series))
+    return figure
+
+
+@styled
+def reliability_figure(series: Mapping[str, ReliabilityBins]) -> Figure:
+    """Draw how often a model is right when it is so sure, and how sure it is.
+
+    Args:
+        series: Bins by name, such as before and after the temperature was set.
+    """
+    figure = make_figure(WIDTH_IN, 4.9)
+    above, below = figure.subplots(2, 1, height_ratios=[3, 1.2], sharex=True)
+    above.plot([0, 1], [0, 1], color="#666666", ls="--", lw=1, label="as sure as right")
+    for index, (name, bins) in enumerate(series.items()):
+        full = bins.count > 0
+        color, form = SERIES[index], "os^D"[index % 4]
+        above.plot(
+            bins.confidence[full], bins.accuracy[full], color=color, marker=form, ms=5, label=name
+        )
+        shares = bins.count / max(1, bins.count.sum())
+        below.stairs(shares, bins.edges, color=color, lw=1.6, ls=("-", "--")[index % 2])
+    above.set(ylabel="share named rightly", xlim=(0, 1), ylim=(0, 1.02))
+    below.set(xlabel="confidence of the prediction", ylabel="share of clips")
+    below.set_ylim(bottom=0)
+    figure.legend(*above.get_legend_handles_labels(), loc="outside upper center", ncols=3)
+    for axes in (above, below):
+        _percents(axes)
+        axes.grid()
+    return figure
+
+
+@styled
+def risk_coverage_figure(series: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
+    """Draw the error among the clips that are named when the least sure ones are left unnamed.
+
+    Args:
+        series: Coverage and risk by name, both (N,) in [0, 1], coverage rising.
+    """
+    figure = make_figure(WIDTH_IN, 3.2)
+    axes = figure.subplots()
+    for index, (name, (coverage, risk)) in enumerate(series.items()):
+        color, style = SERIES[index % len(SERIES)], ("-", "--", ":")[index % 3]
+        axes.plot(coverage, risk, color=color, ls=style, lw=1.8, label=name)
+    axes.set(xlabel="share of clips that are named, surest first", ylabel="share named wrongly")
+    axes.set(xlim=(0, 1), ylim=(0, None))
+    _percents(axes)
+    axes.grid()
+    axes.legend(loc="best")
+    return figure
+
+
+@styled
+def curves_figure(metrics: Mapping[int, Sequence[Mapping[str, Any]]]) -> Figure:
+    """Draw loss, WAR and UAR by epoch: a thin line a fold, a thick one for their mean.
+
+    Args:
+        metrics: By fold, a line an epoch.
+    """
+    figure = make_figure(WIDTH_IN, 6.2)
+    panels = figure.subplots(3, 1, sharex=True)
+    for axes, (key, label), color in zip(panels, CURVES.items(), SERIES, strict=False):
+        by_epoch: dict[int, list[float]] = {}
+        for lines in metrics.values():
+            epochs, values = [line["epoch"] for line in lines], [line[key] for line in lines]
+            marker = "o" if len(epochs) == 1 else None
+            axes.plot(epochs, values, color=color, lw=0.9, alpha=0.45, marker=marker, ms=4)
+            for epoch, value in zip(epochs, values, strict=True):
+                by_epoch.setdefault(epoch, []).append(value)
+        means = {epoch: float(np.mean(by_epoch[epoch])) for epoch in sorted(by_epoch)}
+        axes.plot(list(means), list(means.values()), color=color, lw=2.4, label="mean")
+        axes.set_ylabel(label)
+        axes.grid()
+        if key != "loss":
+            axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+            axes.set_ylim(0, max(0.1, 1.05 * max(map(max, by_epoch.values()))))
+    panels[-1].set_xlabel("epoch")
+    panels[-1].margins(x=0.03)
+    panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
+    return figure
+
+
+def _percents(axes: Axes) -> None:
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))

@@ -1,0 +1,164 @@
+"""Finished runs that nothing trained: random weights, and the predictions that these make."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import combinations
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+SEVEN = ("happiness", "sadness", "neutral", "anger", "surprise", "disgust", "fear")
+ELEVEN = (*SEVEN, "contempt", "anxiety", "helplessness", "disappointment")
+
+CLASSES = ("happiness", "sadness", "anger")
+FOLDS, PER_CLASS, SIDE = (1, 2), 3, 32
+COMMAND = "dfer train --folds 1-2 --dataset small --lr 1e-3"
+
+
+@pytest.fixture
+def words_inside(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], list[str]]:
+    """Draw a figure and give its words, after checking that none is cut off or hides another."""
+
+    def check(figure: Any) -> list[str]:
+        from matplotlib.text import Text
+
+        drawn = []
+        draw = Text.draw
+
+        def note(text: Any, renderer: Any) -> None:
+            drawn.append(text)
+            draw(text, renderer)
+
+        monkeypatch.setattr(Text, "draw", note)
+        figure.canvas.draw()
+        monkeypatch.undo()
+        texts = [text for text in dict.fromkeys(drawn) if text.get_text().strip()]
+        frame = figure.bbox
+        boxes = {text: text.get_window_extent() for text in texts}
+        for text, box in boxes.items():
+            inside = box.x0 > -1 and box.y0 > -1 and box.x1 < frame.x1 + 1 and box.y1 < frame.y1 + 1
+            assert inside, f"{text.get_text()!r} is cut off"
+        level = [(text, box) for text, box in boxes.items() if text.get_rotation() == 0]
+        for (one, a), (other, b) in combinations(level, 2):
+            across = min(a.x1, b.x1) - max(a.x0, b.x0)
+            along = min(a.y1, b.y1) - max(a.y0, b.y0)
+            assert min(across, along) < 1.5, f"{one.get_text()!r} is on {other.get_text()!r}"
+        return [text.get_text() for text in texts]
+
+    return check
+
+
+@pytest.fixture(scope="session")
+def small_data(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A DataConfig of 18 clips: 3 classes in 2 folds, 4 frames of noise each."""
+    from dfercli.config import DataConfig
+    from dfercli.data.manifest import Manifest, write_manifest
+    from dfercli.images import write_image
+
+    root, rng, rows = tmp_path_factory.mktemp("small"), np.random.default_rng(0), []
+    for number in range(len(FOLDS) * PER_CLASS):
+        for name in CLASSES:
+            folder = root / f"{name}{number}"
+            folder.mkdir()
+            for index in range(4):
+                image_rgb = rng.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
+                write_image(folder / f"{index}.png", image_rgb)
+            rows.append((folder.name, folder.name, 4, name, FOLDS[number % len(FOLDS)]))
+    table = pd.DataFrame(rows, columns=["clip_id", "path", "n_frames", "label", "test_fold"])
+    path = root / "small.csv"
+    write_manifest(Manifest("small", table, CLASSES, None, str(root)), path)
+    return DataConfig("small", str(path), str(root), workers=0)
+
+
+@pytest.fixture(scope="session")
+def make_runs(small_data: Any, tiny_name: str) -> Callable[..., None]:
+    """Make finished runs of variants, given as changes of the full model, in a folder."""
+    import torch
+
+    from dfercli.config import ModelConfig, RunConfig
+    from dfercli.data.batches import build_test_loader
+    from dfercli.data.clips import build_dataset
+    from dfercli.data.manifest import read_manifest
+    from dfercli.engine.checkpoint import save_checkpoint
+    from dfercli.engine.evaluate import write_predictions
+    from dfercli.engine.explain import collect
+    from dfercli.engine.runlog import run_folder
+    from dfercli.models.dfer import build_model
+
+    manifest = read_manifest(Path(small_data.manifest))
+
+    def finish(runs: Path, config: RunConfig) -> None:
+        torch.manual_seed(config.fold)
+        model = build_model(config.model, CLASSES, None).eval()
+        found = collect(model, build_test_loader(build_dataset(manifest, "test", config, 32), 4, 0))
+        table = pd.DataFrame(found.probs, columns=list(CLASSES))
+        table.insert(0, "label", [CLASSES[label] for label in found.labels])
+        table.insert(0, "clip_id", found.clip_ids)
+        run = run_folder(runs, config)
+        run.start(config, manifest.fingerprint, COMMAND, "a CPU")
+        for which in ("best", "last"):
+            save_checkpoint(model, run.checkpoint(which))
+            write_predictions(table, run.predictions_file(which))
+        lines = [{"epoch": e, "loss": 2 / e, "lr": 0.1, "war": 0.3, "uar": 0.3} for e in (1, 2)]
+        run.write_metrics(lines)
+        run.finish()
+
+    def make(runs: Path, *variants: dict[str, Any], folds: tuple[int, ...] = FOLDS) -> Path:
+        model = ModelConfig(backbone=tiny_name, weights="random", num_frames=4)
+        for changes in variants:
+            for fold in folds:
+                finish(runs, RunConfig(small_data, fold, replace(model, **changes)))
+        return runs
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def full_runs(tmp_path_factory: pytest.TempPathFactory, make_runs: Callable[..., Any]) -> Path:
+    """Folder of runs of the full model alone, on both folds; not to be changed."""
+    return make_runs(tmp_path_factory.mktemp("runs"), {})
+
+
+@pytest.fixture(scope="session")
+def all_runs(tmp_path_factory: pytest.TempPathFactory, make_runs: Callable[..., Any]) -> Path:
+    """Folder of runs of the full model and all that it is compared with; not to be changed."""
+    off = {"interfit": False, "msta": False}
+    variants = (
+        {},
+        off | {"biehpro": False},
+        {"text": False, "biehpro": False},
+        off,
+        off | {"visual_prompt": False},
+    )
+    return make_runs(tmp_path_factory.mktemp("runs"), *variants, folds=(1,))
+
+
+@pytest.fixture
+def make_picture() -> Iterator[Callable[..., Any]]:
+    """Make a clip of noise that two models see."""
+    from dfercli.report.strips import ClipPicture
+
+    rng = np.random.default_rng(0)
+
+    def make(num_classes: int, label: int = 0, frames: int = 8, names: Any = ("one", "two")) -> Any:
+        return ClipPicture(
+            clip_id=f"clip {label}",
+            frames=rng.integers(0, 256, (frames, 16, 16, 3), dtype=np.uint8),
+            label=label,
+            predictions={name: (number, 0.5 + number / 10) for number, name in enumerate(names)},
+            maps={name: rng.random((frames, 2, 2)) for name in names},
+            interaction={names[0]: 0.25},
+            similarities={name: rng.uniform(-0.3, 0.3, num_classes) for name in names},
+        )
+
+    yield make
+
+
+@pytest.fixture
+def names() -> SimpleNamespace:
+    """Seven and eleven classes."""
+    return SimpleNamespace(seven=SEVEN, eleven=ELEVEN)

@@ -1,0 +1,243 @@
+"""The page of finished runs: every section is there, also where something is missing."""
+
+import html
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dfercli.config import DataConfig
+from dfercli.engine.evaluate import read_predictions
+from dfercli.engine.runlog import RunFolder
+from dfercli.errors import CheckpointError, ConfigError, DataError
+from dfercli.report import build_report
+from dfercli.report.gallery import Gallery
+from dfercli.report.inputs import Comparison, Missing, find_runs
+from dfercli.report.siblings import (
+    find_for_features,
+    find_for_prompts,
+    find_for_text,
+    train_command,
+)
+
+SECTIONS = [
+    "Results",
+    "Folds",
+    "Classes",
+    "Training",
+    "Calibration",
+    "Where the clips lie",
+    "What the model looks at",
+    "Similarity of clips and classes",
+    "Worst errors",
+    "How to repeat",
+]
+TABLE_5 = "dfer ablate --table 5 --folds 1 --dataset small --lr 1e-3"
+
+
+def _read(path):
+    """Give title and text of each section, and its number of pictures."""
+    page = path.read_text(encoding="utf-8")
+    found = re.findall(r"<section.*?<h2[^>]*>(.*?)</h2>(.*?)</section>", page, flags=re.DOTALL)
+    return {
+        title: (html.unescape(re.sub(r"<[^>]*>", "", body)), body.count("<img "))
+        for title, body in found
+    }
+
+
+@pytest.fixture(scope="module")
+def full_page(all_runs):
+    return _read(build_report(all_runs, "small", "full"))
+
+
+def test_a_page_has_all_sections_in_order(full_page, all_runs):
+    assert list(full_page) == SECTIONS
+    assert (all_runs / "small" / "full" / "report.html").is_file()
+    pictures = {title: number for title, (_, number) in full_page.items()}
+    assert pictures == dict.fromkeys(SECTIONS, 0) | {
+        "Classes": 2,
+        "Training": 1,
+        "Calibration": 2,
+        "Where the clips lie": 1,
+        "What the model looks at": 1,
+        "Similarity of clips and classes": 2,
+        "Worst errors": 1,
+    }
+
+
+def test_siblings_are_named_and_nothing_is_said_to_be_missing(full_page):
+    text = " ".join(words for words, _ in full_page.values())
+    assert "Nothing to compare with" not in text
+    assert "“no text” is variant interfit-msta-notext; “text” is variant full." in text
+    assert "“only TP” is variant biehpro-tp; “TP + VP” is variant biehpro." in text
+
+
+def test_figures_are_those_of_the_predictions(full_page, all_runs):
+    run = RunFolder(all_runs / "small" / "full" / "fold1")
+    table = read_predictions(run.predictions_file("best"))
+    classes = list(table.columns[2:])
+    right = table[classes].idxmax(axis=1) == table["label"]
+    assert f"{100 * right.mean():.2f}" in full_page["Results"][0]
+    errors = full_page["Worst errors"][0]
+    wrong = table[~right]
+    assert wrong.loc[wrong[classes].max(axis=1).idxmax(), "clip_id"] in errors.split("\n2\n")[0]
+
+
+def test_one_fold_gets_no_temperature_and_two_do(full_page, full_runs):
+    assert "No temperature is set" in full_page["Calibration"][0]
+    two = _read(build_report(full_runs))
+    assert (
+        "Each fold's temperature is fitted on the other folds' predictions"
+        in (two["Calibration"][0])
+    )
+    assert "temperature set" in two["Calibration"][0]
+    assert "fold 2" in two["Folds"][0]
+    assert "Mean over 2 folds, 18 clips in all" in two["Results"][0]
+    assert "dfer train --folds 1-2 --dataset small --lr 1e-3" in two["How to repeat"][0]
+
+
+def test_a_missing_sibling_is_named_with_the_command_that_trains_it(full_runs, tmp_path):
+    page = _read(build_report(full_runs, path=tmp_path / "page.html"))
+    for title, absent, table in (
+        ("Where the clips lie", "baseline", 2),
+        ("What the model looks at", "interfit-msta-notext", 3),
+        ("Similarity of clips and classes", "full-tp, or biehpro-tp and biehpro", 5),
+    ):
+        words, pictures = page[title]
+        assert f"no finished run of {absent} on fold 1 of the same data" in words
+        assert f"dfer ablate --table {table} --folds 1 --dataset small --lr 1e-3" in words
+        assert pictures > 0  # what is there is shown alone
+
+
+def test_a_variant_without_text_has_no_similarities_of_its_own(make_runs, tmp_path):
+    changes = {"text": False, "biehpro": False}
+    runs = make_runs(tmp_path, changes, folds=(1,))
+    page = _read(build_report(runs))
+    words, pictures = page["Similarity of clips and classes"]
+    assert pictures == 0
+    assert TABLE_5 in words
+    assert page["What the model looks at"][1] == 1
+
+
+def test_frames_that_are_not_there_are_said_to_be_missing(full_runs, small_data, tmp_path):
+    moved = replace(small_data, root=str(tmp_path / "gone"))
+    page = _read(build_report(full_runs, path=tmp_path / "page.html", data=moved))
+    for title in SECTIONS[5:9]:
+        words, pictures = page[title]
+        assert pictures == 0
+        assert "gone" in words
+        assert "This needs the clips" in words or "The frames cannot be shown" in words
+    assert page["Classes"][1] == 2
+
+
+@pytest.mark.parametrize("loss", ["manifest", "checkpoint"])
+def test_a_lost_manifest_or_checkpoint_leaves_the_rest(loss, full_runs, small_data, tmp_path):
+    runs, data = tmp_path / "runs", small_data
+    shutil.copytree(full_runs, runs)
+    if loss == "manifest":
+        data = replace(data, manifest=str(tmp_path / "none.csv"))
+    else:
+        for fold in (1, 2):
+            shutil.rmtree(runs / "small" / "full" / f"fold{fold}" / "best")
+    page = _read(build_report(runs, data=data))
+    assert list(page) == SECTIONS
+    assert "This needs the clips and the checkpoints" in page["Where the clips lie"][0]
+    assert page["Worst errors"][1] == (loss == "checkpoint")
+
+
+def test_a_manifest_of_other_clips_is_refused(full_runs, small_data, tmp_path):
+    rows = Path(small_data.manifest).read_text().splitlines()
+    other = tmp_path / "other.csv"
+    other.write_text("\n".join([rows[0], *(f"x{row}" for row in rows[1:])]) + "\n")
+    shutil.copy(Path(small_data.manifest).with_suffix(".json"), other.with_suffix(".json"))
+    found = find_runs(full_runs, data=DataConfig("small", str(other), small_data.root, 0))
+    missing = Gallery(found).compare_features()
+    assert isinstance(missing, Missing)
+    assert "has no clip anger0 that was tested" in missing.why
+
+
+def test_siblings_of_other_data_are_no_siblings(all_runs, tmp_path):
+    runs = tmp_path / "runs"
+    shutil.copytree(all_runs, runs)
+    run = RunFolder(runs / "small" / "interfit-msta-notext" / "fold1")
+    text = run.run_file.read_text()
+    fingerprint = run.read()["data_fingerprint"]
+    run.run_file.write_text(text.replace(fingerprint, "0" * 12))
+    found = find_for_text(find_runs(runs, "small", "full"), 1)
+    assert list(found.runs) == ["text"]
+    assert found.missing.command.startswith("dfer ablate --table 3")
+
+
+def test_another_recipe_is_remarked_on(all_runs, tmp_path):
+    runs = tmp_path / "runs"
+    shutil.copytree(all_runs, runs)
+    run = RunFolder(runs / "small" / "baseline" / "fold1")
+    run.run_file.write_text(
+        re.sub(r'"batch_size": \d+', '"batch_size": 3', run.run_file.read_text())
+    )
+    found = Gallery(find_runs(runs, "small", "full")).compare_features()
+    assert isinstance(found, Comparison)
+    assert found.remark.startswith("Trained by another recipe than this run (paper, changed:")
+    assert "baseline: paper, changed:" in found.remark
+
+
+def test_prompts_are_compared_within_the_own_variant_first(make_runs, tmp_path):
+    runs = make_runs(tmp_path, {}, {"visual_prompt": False}, folds=(1,))
+    for variant in ("full", "full-tp"):
+        found = find_for_prompts(find_runs(runs, "small", variant), 1)
+        names = {name: run.path.parent.name for name, run in found.runs.items()}
+        assert names == {"only TP": "full-tp", "TP + VP": "full"}
+        assert found.missing is None
+
+
+def test_a_model_that_ours_is_compared_with_has_our_variants_as_siblings(all_runs, tmp_path):
+    runs = tmp_path / "runs"
+    shutil.copytree(all_runs, runs)
+    run = RunFolder(runs / "small" / "coop" / "fold1")
+    shutil.copytree(runs / "small" / "full", run.path.parent)
+    run.run_file.write_text(run.run_file.read_text().replace('"dfer",', '"coop",', 1))
+    found = find_runs(runs, "small", "coop")
+    assert found.config.model.method == "coop"
+    for find, variants in (
+        (find_for_features, ["baseline", "coop"]),
+        (find_for_text, ["interfit-msta-notext", "coop"]),
+        (find_for_prompts, ["biehpro-tp", "biehpro"]),
+    ):
+        assert [each.path.parent.name for each in find(found, 1).runs.values()] == variants
+
+
+def test_a_baseline_is_set_beside_the_full_method(all_runs):
+    found = find_for_features(find_runs(all_runs, "small", "baseline"), 1)
+    assert list(found.runs) == ["baseline", "full"]
+
+
+def test_the_command_repeats_the_recipe_alone(full_runs, tmp_path):
+    runs = tmp_path / "runs"
+    shutil.copytree(full_runs, runs)
+    run = RunFolder(runs / "small" / "full" / "fold1")
+    typed = (
+        "dfer train --folds 1-5 --no-msta --dataset 'a b' --jobs 2 --lr=3e-4 --overwrite "
+        "--visual-prompt --num-blocks=3 --cache --model dfer"
+    )
+    run.run_file.write_text(run.run_file.read_text().replace("dfer train --folds 1-2", typed))
+    command = train_command(find_runs(runs), 3, 1)
+    assert command == (
+        "dfer ablate --table 3 --folds 1 --dataset 'a b' --lr=3e-4 --cache "
+        "--dataset small --lr 1e-3"
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "said"),
+    [
+        ({"folds": [1, 4]}, CheckpointError, "fold 4 of .* is not finished; train it first"),
+        ({"fold": 3}, DataError, "fold 3 is none of those shown: 1, 2"),
+        ({"path": Path("page.pdf")}, ConfigError, "cannot write page.pdf; name it with .html"),
+        ({"variant": "none"}, CheckpointError, "no finished run in .*none"),
+    ],
+)
+def test_what_cannot_be_shown_is_one_line(options, error, said, full_runs):
+    with pytest.raises(error, match=said):
+        build_report(full_runs, **options)
