@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from dfercli import __version__
-from dfercli.cli import data, runs, videos
+from dfercli.cli import data, reports, runs, videos
 from dfercli.cli import options as opt
 from dfercli.errors import DferError
 
@@ -74,6 +74,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "train": runs.train,
     "eval": runs.evaluate,
     "ablate": runs.ablate,
+    "report": reports.report,
     "predict": videos.predict,
 }
 """Command by name, in the order of use."""

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.table import Table as ScreenTable
 
-from dfercli.cli.tables import screen, show_table, start_table
+from dfercli.cli.screen import screen, show_table, start_table
 from dfercli.errors import ConfigError, require_known
 from dfercli.files import write_text
 from dfercli.tables import FORMATS, MISSING, Cell, Column, Document, Table, format_cell, render
@@ -21,6 +21,9 @@ WORDS = ("text",)
 
 ALONE = ("text", "count")
 """Kinds of columns that share none on the screen."""
+
+MIN_WIDTH = 8
+"""Characters that a column of words keeps on a narrow screen (our choice)."""
 
 MANY = 5
 """Columns of counts from which on their headings are shortened on the screen (our choice)."""
@@ -90,10 +93,10 @@ def _screen_table(table: Table) -> ScreenTable:
             _join_cells(columns, [next(values) for _ in columns]) for columns in groups.values()
         ]
         shown.add_row(*cells, style="bold" if number in table.bold_rows else None)
-    for column in shown.columns[num_words:]:
-        column.min_width = max(
-            (len(line) for cell in column.cells for line in str(cell).splitlines()), default=0
-        )
+    for at, column in enumerate(shown.columns):
+        texts = [str(text) for text in (column.header, *column.cells)]
+        longest = max(len(line) for text in texts for line in text.splitlines())
+        column.min_width = min(longest, MIN_WIDTH) if at < num_words else longest
     return shown
 
 

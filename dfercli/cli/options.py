@@ -16,6 +16,7 @@ from typing import Annotated, Any
 
 import typer
 
+from dfercli.cli.typed import parse_folds
 from dfercli.config import (
     AugmentConfig,
     ComputeConfig,
@@ -29,9 +30,6 @@ from dfercli.presets import apply_preset, describe_recipe
 
 OPTION_TYPES = (str, int, float, bool, Path, str | None, Path | None)
 """Types of settings that can be typed; a setting of another type keeps its default."""
-
-MAX_FOLD = 999
-"""Largest number of a fold that can be typed (our choice)."""
 
 MANIFESTS = Path("data_manifests")
 RUNS = Path("runs")
@@ -143,26 +141,6 @@ def _options_of(panel: str, cls: Any, left_out: tuple[str, ...]) -> list[inspect
         for each in fields(cls)
         if each.type in OPTION_TYPES and each.name not in left_out
     ]
-
-
-def parse_folds(text: str) -> list[int]:
-    """Read `1-5`, `1,3` or `2` as fold numbers.
-
-    Raises:
-        ConfigError: It is none of these.
-    """
-    folds: set[int] = set()
-    for part in text.split(","):
-        matched = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", part)
-        if not matched:
-            raise ConfigError(f"cannot read folds {text!r}; give 1-5, or 1,3, or 2")
-        first, last = int(matched[1]), int(matched[2] or matched[1])
-        if last < first:
-            raise ConfigError(f"no fold in {part!r}; give the lower one first, as in 1-5")
-        if last > MAX_FOLD:
-            raise ConfigError(f"no dataset has a fold {last}; give numbers up to {MAX_FOLD}")
-        folds |= set(range(first, last + 1))
-    return sorted(folds)
 
 
 def usual_root(dataset: str) -> Path:

@@ -9,6 +9,7 @@ import typer
 
 from dfercli.cli import documents as docs
 from dfercli.cli import options as opt
+from dfercli.cli.typed import find_variant, parse_folds
 from dfercli.config import (
     AugmentConfig,
     ComputeConfig,
@@ -110,7 +111,7 @@ def evaluate(
     out: docs.Out = None,
 ) -> None:
     """Report WAR, UAR, recalls and F1: per fold, their mean, and how far it can be trusted."""
-    chosen = opt.parse_folds(folds) if folds else None
+    chosen = parse_folds(folds) if folds else None
     table_format = docs.check_format(table_format, out)
     if checkpoint is None and (cache or cache_dir):
         raise ConfigError("finished runs are read, not run: --cache goes with --checkpoint")
@@ -211,13 +212,7 @@ def _read(name: str | None, runs: Path, dataset: str | None, folds: list[int] | 
     """Read the runs of a variant, named by its folder or by its name among the runs."""
     from dfercli.engine.evaluate import read_results
 
-    if name is None:
-        return read_results(runs, dataset, None, folds)
-    folder = Path(name)
-    if len(folder.parts) > 1:
-        above = folder.parent
-        return read_results(above.parent, above.name, folder.name, folds)
-    return read_results(runs, dataset, name, folds)
+    return read_results(*find_variant(name, runs, dataset), folds)
 
 
 def _command() -> str:

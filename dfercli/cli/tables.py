@@ -2,25 +2,18 @@
 
 from collections.abc import Sequence
 
-from rich import box
-from rich.console import Console
-from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from dfercli.cli.screen import screen, show_table, start_table
 from dfercli.doctor.page import Diagnosis, Finding, State
 from dfercli.predict import VideoPrediction, Window
-
-MIN_WIDTH = 8
-"""Characters that a column of words keeps on a narrow screen (our choice)."""
 
 MARKS: dict[State, str] = {
     "ok": "[green]ok[/]",
     "note": "[yellow]note[/]",
     "wrong": "[red]WRONG[/]",
 }
-
-screen = Console(highlight=False)
 
 
 def print_prediction(prediction: VideoPrediction) -> None:
@@ -66,20 +59,3 @@ def _expression_cells(window: Window, class_names: Sequence[str]) -> list[str]:
     confidence = f"{shares[0]:4.0%} {'█' * round(10 * shares[0])}"
     following = [f"{class_names[i]} {p:.0%}" for i, p in zip(ranked[1:2], shares[1:2], strict=True)]
     return [class_names[ranked[0]], confidence, *(following or [""])]
-
-
-def start_table(words: Sequence[str], numbers: Sequence[str]) -> Table:
-    """Begin a table with columns of words, then of numbers."""
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for header in words:
-        table.add_column(header, min_width=MIN_WIDTH)
-    for header in numbers:
-        table.add_column(header, justify="right", no_wrap=True)
-    return table
-
-
-def show_table(title: str, table: Table) -> None:
-    """Print a table below its title."""
-    screen.print(title, style="bold", markup=False)
-    needed = Measurement.get(screen, screen.options, table).minimum
-    screen.print(table, width=max(screen.width, needed), crop=False)

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from dfercli.data.clips import ClipDataset
 from dfercli.data.transforms import normalise
-from dfercli.models.dfer import DFERModel
+from dfercli.models.base import ExpressionModel
 from dfercli.models.functional import keep_attention
 
 
@@ -33,7 +33,7 @@ class AttentionMaps:
 
 
 def attention_maps(
-    model: DFERModel, clips: Tensor, targets: Tensor | Sequence[int]
+    model: ExpressionModel, clips: Tensor, targets: Tensor | Sequence[int]
 ) -> AttentionMaps:
     """Give the patches that speak for a class, by attention rollout weighted with gradients.
 
@@ -118,7 +118,7 @@ class Explanation:
 
 
 @torch.inference_mode()
-def collect(model: DFERModel, loader: DataLoader) -> Explanation:
+def collect(model: ExpressionModel, loader: DataLoader) -> Explanation:
     """Run a model over test views, in one process, and keep more than the probabilities.
 
     Args:

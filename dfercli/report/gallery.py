@@ -10,16 +10,17 @@ import torch
 
 from dfercli.data.batches import build_test_loader
 from dfercli.data.clips import ClipDataset
+from dfercli.data.folds import open_manifest
 from dfercli.data.frames import FrameFolders
-from dfercli.data.manifest import Manifest, read_manifest
+from dfercli.data.manifest import Manifest
 from dfercli.data.transforms import normalise
 from dfercli.engine.checkpoint import check_fits, load_checkpoint
 from dfercli.engine.device import resolve_device
 from dfercli.engine.explain import AttentionMaps, Explanation, attention_maps, collect
 from dfercli.engine.runlog import RunFolder
 from dfercli.errors import DataError, DferError
-from dfercli.models.dfer import DFERModel
-from dfercli.report.inputs import Comparison, Errors, Missing, Runs, read_tables
+from dfercli.models.base import ExpressionModel
+from dfercli.report.inputs import Comparison, Errors, Missing, Runs
 from dfercli.report.siblings import (
     Siblings,
     find_for_features,
@@ -54,16 +55,15 @@ class Gallery:
             known = ", ".join(map(str, runs.by_fold))
             raise DataError(f"fold {fold} is none of those shown: {known}")
         self._device = resolve_device("auto")
-        self._tables = read_tables(runs)
         self._explained: dict[Path, Explanation] = {}
 
     @cached_property
     def _manifest(self) -> Manifest:
-        return read_manifest(Path(self.runs.data.manifest))
+        return open_manifest(self.runs.data)
 
     def find_errors(self, number: int) -> Errors:
         """Give the most confident errors of all folds, with their frames where these are there."""
-        tables = [worst_errors(t, number).assign(fold=fold) for fold, t in self._tables.items()]
+        tables = [worst_errors(t, number).assign(fold=fold) for fold, t in self.runs.tables.items()]
         order = ["confidence", "clip_id"]
         table = pd.concat(tables).sort_values(order, ascending=[False, True]).head(number)
         table = table.reset_index(drop=True)
@@ -87,7 +87,7 @@ class Gallery:
     def _compare(
         self,
         siblings: Siblings,
-        draw: Callable[[DFERModel, torch.Tensor, np.ndarray], AttentionMaps | None],
+        draw: Callable[[ExpressionModel, torch.Tensor, np.ndarray], AttentionMaps | None],
     ) -> Comparison | Missing:
         """Explain all clips by each model, and draw some of them."""
         if not siblings.runs:
@@ -113,12 +113,12 @@ class Gallery:
         missing, remark = siblings.missing, siblings.remark
         return Comparison(self.fold, variants, explained, clips, missing, remark)
 
-    def _load(self, run: RunFolder) -> DFERModel:
+    def _load(self, run: RunFolder) -> ExpressionModel:
         model = load_checkpoint(str(run.checkpoint(self.runs.protocol)))
         check_fits(model, self._manifest.class_names, self._manifest.crop)
         return model.to(self._device)
 
-    def _explain(self, run: RunFolder, model: DFERModel) -> Explanation:
+    def _explain(self, run: RunFolder, model: ExpressionModel) -> Explanation:
         if run.path not in self._explained:
             config = run.read_config()
             dataset = self._dataset(model.backbone.image_size, model.config.num_frames)
@@ -128,7 +128,7 @@ class Gallery:
 
     def _dataset(self, size: int, num_frames: int) -> ClipDataset:
         """Give the clips that were tested, in the order of the predictions."""
-        rows = self._find_rows(self._tables[self.fold]["clip_id"])
+        rows = self._find_rows(self.runs.tables[self.fold]["clip_id"])
         source = FrameFolders(Path(self.runs.data.root), size)
         return ClipDataset(rows, self._manifest.class_names, source, num_frames, seed=0)
 
@@ -142,12 +142,14 @@ class Gallery:
             )
         return rows.loc[list(clip_ids)].reset_index(drop=True)
 
-    def _read(self, model: DFERModel, chosen: Sequence[int]) -> torch.Tensor:
+    def _read(self, model: ExpressionModel, chosen: Sequence[int]) -> torch.Tensor:
         """Give some clips as a model reads them, (N, T, 3, H, W) uint8."""
         dataset = self._dataset(model.backbone.image_size, model.config.num_frames)
         return torch.stack([dataset[index][0] for index in chosen])
 
-    def _map(self, model: DFERModel, clips: torch.Tensor, predicted: np.ndarray) -> AttentionMaps:
+    def _map(
+        self, model: ExpressionModel, clips: torch.Tensor, predicted: np.ndarray
+    ) -> AttentionMaps:
         return attention_maps(model, normalise(clips.to(self._device)), predicted.tolist())
 
     def _draw_errors(self, table: pd.DataFrame) -> list[ClipPicture]:
@@ -167,7 +169,7 @@ class Gallery:
         ]
 
 
-def _draw_nothing(model: DFERModel, clips: torch.Tensor, predicted: np.ndarray) -> None:
+def _draw_nothing(model: ExpressionModel, clips: torch.Tensor, predicted: np.ndarray) -> None:
     """Leave a comparison without maps."""
 
 

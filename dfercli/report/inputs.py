@@ -6,25 +6,18 @@ their configuration, record, metrics and predictions; what needs the clips thems
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from dfercli.config import DataConfig, RunConfig
-from dfercli.engine.evaluate import PROTOCOLS, Protocol, read_predictions, summarise_runs
+from dfercli.engine.documents import protocol_notes
+from dfercli.engine.evaluate import Results, read_results
 from dfercli.engine.explain import Explanation
-from dfercli.engine.runlog import (
-    RunFolder,
-    check_alike,
-    find_folds,
-    find_newest_run,
-    list_deviations,
-)
-from dfercli.errors import CheckpointError
-from dfercli.metrics import FoldSummary
-from dfercli.presets import describe_recipe
+from dfercli.engine.runlog import RunFolder
+from dfercli.errors import require_known
 from dfercli.report.strips import ClipPicture
 
 
@@ -82,13 +75,10 @@ class ReportInput:
     Attributes:
         title: Of the page.
         provenance: What it was made of, by the name of each thing.
-        class_names: K classes.
-        protocol: Of which epoch predictions and explanations are.
-        summaries: Summary over the folds by protocol.
-        predictions: By fold: `clip_id`, `label`, a probability a class.
+        results: Predictions and figures of all protocols.
+        protocol: Of which epoch pictures and explanations are.
         metrics: By fold, a line an epoch.
         commands: What was typed, each once.
-        deviations: What differs from the official lists in the data, a line each.
         errors: The most confident errors.
         features: Of the baseline and the full method, for t-SNE (figure 5).
         attention: Without text and with it (figure 4).
@@ -97,17 +87,19 @@ class ReportInput:
 
     title: str
     provenance: Mapping[str, str]
-    class_names: Sequence[str]
-    protocol: Protocol
-    summaries: Mapping[str, FoldSummary]
-    predictions: Mapping[int, pd.DataFrame]
+    results: Results
+    protocol: str
     metrics: Mapping[int, Sequence[Mapping[str, Any]]]
     commands: Sequence[str]
-    deviations: Sequence[str]
     errors: Errors
     features: Comparison | Missing
     attention: Comparison | Missing
     prompts: Comparison | Missing
+
+    @property
+    def class_names(self) -> list[str]:
+        """The K classes."""
+        return self.results.class_names
 
 
 @dataclass(frozen=True)
@@ -115,16 +107,29 @@ class Runs:
     """The finished folds of the variant that the page is about.
 
     Attributes:
-        by_fold: Finished runs, in order.
-        config: Of the first of them.
+        results: Their predictions.
         data: Where the clips are.
         protocol: Which epoch is shown.
     """
 
-    by_fold: Mapping[int, RunFolder]
-    config: RunConfig
+    results: Results
     data: DataConfig
-    protocol: Protocol
+    protocol: str
+
+    @property
+    def by_fold(self) -> Mapping[int, RunFolder]:
+        """Finished runs, in order."""
+        return self.results.runs
+
+    @property
+    def config(self) -> RunConfig:
+        """Of the first of them."""
+        return next(iter(self.by_fold.values())).read_config()
+
+    @property
+    def tables(self) -> Mapping[int, pd.DataFrame]:
+        """Predictions of the epoch that is shown, by fold."""
+        return self.results.predictions[self.protocol]
 
 
 def find_runs(
@@ -132,8 +137,9 @@ def find_runs(
     dataset: str | None = None,
     variant: str | None = None,
     folds: Sequence[int] | None = None,
-    protocol: Protocol = "best",
-    data: DataConfig | None = None,
+    protocol: str = "best",
+    root: Path | None = None,
+    manifests: Path | None = None,
 ) -> Runs:
     """Find the finished folds that a page is about.
 
@@ -143,21 +149,21 @@ def find_runs(
         variant: Its folder's name; None takes the one that was finished last.
         folds: Folds to show; None shows all that are finished.
         protocol: Which epoch is shown.
-        data: Where the clips are; None takes the place where they were in training.
+        root: Folder of the data; None takes the one that it was in when the runs were trained.
+        manifests: Folder of its manifest; None takes the one that it was in then.
 
     Raises:
         CheckpointError: No such run, or not each of these folds, is finished; or the folds were
             not trained alike.
+        ConfigError: The runs have no such epoch.
+        DataError: Predictions are missing, damaged, or not those of their run.
     """
-    folder = find_newest_run(runs, dataset or "*", variant or "*").path.parent
-    finished = find_folds(folder)
-    missing = set(folds or ()) - finished.keys()
-    if missing:
-        raise CheckpointError(f"fold {min(missing)} of {folder} is not finished; train it first")
-    chosen = {fold: run for fold, run in finished.items() if fold in (folds or finished)}
-    check_alike(chosen)
-    config = next(iter(chosen.values())).read_config()
-    return Runs(chosen, config, data or config.data, protocol)
+    results = read_results(runs, dataset, variant, folds)
+    require_known("epoch", protocol, tuple(results.predictions))
+    data = next(iter(results.runs.values())).read_config().data
+    if manifests is not None:
+        data = replace(data, manifest=str(manifests / Path(data.manifest).name))
+    return Runs(results, replace(data, root=str(root or data.root)), protocol)
 
 
 def read_input(
@@ -167,26 +173,17 @@ def read_input(
     attention: Comparison | Missing,
     prompts: Comparison | Missing,
 ) -> ReportInput:
-    """Read the record, metrics and predictions of runs, and join what models make of clips.
-
-    Raises:
-        DataError: A predictions file is missing.
-    """
-    predictions = read_tables(runs)
+    """Read the record and the metrics of runs, and join what models make of clips."""
     entries = [run.read() for run in runs.by_fold.values()]
-    summaries: dict[str, FoldSummary] = {p: summarise_runs(runs.by_fold, p) for p in PROTOCOLS}
     typed = [entry["command"] for entry in entries]
     typed += [again["command"] for entry in entries for again in entry.get("resumed", ())]
     return ReportInput(
-        title=f"{runs.config.data.dataset}: {runs.config.variant}",
+        title=f"{runs.results.dataset}: {runs.results.name}",
         provenance=_describe(runs, entries),
-        class_names=tuple(next(iter(predictions.values())).columns[2:]),
+        results=runs.results,
         protocol=runs.protocol,
-        summaries=summaries,
-        predictions=predictions,
         metrics={fold: run.read_metrics() for fold, run in runs.by_fold.items()},
         commands=[line for line in dict.fromkeys(typed) if line],
-        deviations=list_deviations(runs.by_fold.values()),
         errors=errors,
         features=features,
         attention=attention,
@@ -194,39 +191,15 @@ def read_input(
     )
 
 
-def read_tables(runs: Runs) -> dict[int, pd.DataFrame]:
-    """Give the predictions of the epoch that is shown, by fold.
-
-    Raises:
-        DataError: A file is missing.
-    """
-    return {
-        fold: read_predictions(run.predictions_file(runs.protocol))
-        for fold, run in runs.by_fold.items()
-    }
-
-
 def _describe(runs: Runs, entries: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """Say what the page was made of."""
-    config = runs.config
-
-    def each(name: str) -> str:
-        return ", ".join(dict.fromkeys(str(entry.get(name)) for entry in entries))
-
     versions = dict.fromkeys(
         ", ".join(f"{name} {number}" for name, number in entry["versions"].items())
         for entry in entries
     )
     return {
-        "dataset": f"{config.data.dataset} (fingerprint {each('data_fingerprint')})",
-        "folds": ", ".join(map(str, runs.by_fold)),
-        "epoch shown": f"{runs.protocol}: {PROTOCOLS[runs.protocol]}",
-        "variant": config.variant,
-        "backbone": f"{config.model.backbone}, weights {config.model.weights}",
-        "frames": f"{config.model.num_frames} a clip",
-        "recipe": describe_recipe(config),
-        "seed": str(config.seed),
-        "device": each("device"),
-        "code": each("commit"),
+        **runs.results.provenance,
+        "epoch shown": protocol_notes([runs.protocol])[0],
+        "device": ", ".join(dict.fromkeys(str(entry.get("device")) for entry in entries)),
         "versions": "; ".join(versions),
     }

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from dfercli.files import write_text
+from dfercli.files import replacing, write_text
 from dfercli.report.style import PIXELS_A_POINT, to_png
 
 NUMBER = re.compile(r"[\d.,±–% -]*")
@@ -97,6 +97,25 @@ class Section:
 
     title: str
     parts: Sequence[Part]
+
+
+def write_pictures(sections: Sequence[Section], folder: Path) -> None:
+    """Write each picture of a page as PNG and as PDF, named by its section and its place there.
+
+    Args:
+        sections: Of the page; pictures that are PNG already stay so.
+        folder: For the files; made if it is not there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for section in sections:
+        pictures = [part.image for part in section.parts if isinstance(part, Picture)]
+        for number, image in enumerate(pictures, start=1):
+            name = f"{re.sub('[^a-z]+', '-', section.title.lower())}-{number}"
+            with replacing(folder / f"{name}.png") as partial:
+                partial.write_bytes(image if isinstance(image, bytes) else to_png(image))
+            if isinstance(image, Figure):
+                with replacing(folder / f"{name}.pdf") as partial:
+                    image.savefig(partial, format="pdf", metadata={"CreationDate": None})
 
 
 def write_page(

@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from dfercli.config import DataConfig
-from dfercli.engine.evaluate import Protocol
 from dfercli.errors import ConfigError
 from dfercli.report.gallery import Gallery
 from dfercli.report.inputs import ReportInput, find_runs, read_input
@@ -14,11 +12,10 @@ from dfercli.report.looking import (
     features_section,
     prompts_section,
 )
-from dfercli.report.page import Section, write_page
+from dfercli.report.page import Section, write_page, write_pictures
 from dfercli.report.sections import (
     calibration_section,
     classes_section,
-    folds_section,
     repeat_section,
     results_section,
     training_section,
@@ -34,9 +31,11 @@ def build_report(
     variant: str | None = None,
     folds: Sequence[int] | None = None,
     path: Path | None = None,
-    protocol: Protocol = "best",
+    figures: Path | None = None,
+    protocol: str = "best",
     fold: int | None = None,
-    data: DataConfig | None = None,
+    root: Path | None = None,
+    manifests: Path | None = None,
     number_errors: int = NUM_ERRORS,
     seed: int = 0,
 ) -> Path:
@@ -51,9 +50,11 @@ def build_report(
         variant: Its folder's name; None takes the one that was finished last.
         folds: Folds to show; None shows all that are finished.
         path: Of the page, an `.html` file; None takes `report.html` in the variant's folder.
+        figures: Folder that each picture is written into too, as PNG and PDF; None writes none.
         protocol: Which epoch is shown.
         fold: The fold whose clips are shown; None takes the first.
-        data: Where the clips are; None takes the place where they were in training.
+        root: Folder of the data; None takes the one that it was in when the runs were trained.
+        manifests: Folder of its manifest; None takes the one that it was in then.
         number_errors: Worst errors that are shown.
         seed: Of t-SNE.
 
@@ -68,7 +69,7 @@ def build_report(
     """
     if path is not None and path.suffix.lower() not in (".html", ".htm"):
         raise ConfigError(f"cannot write {path}; name it with .html")
-    found = find_runs(runs, dataset, variant, folds, protocol, data)
+    found = find_runs(runs, dataset, variant, folds, protocol, root, manifests)
     gallery = Gallery(found, fold)
     given = read_input(
         found,
@@ -79,7 +80,10 @@ def build_report(
     )
     folder = next(iter(found.by_fold.values())).path.parent
     path = path or folder / "report.html"
-    write_page(given.title, given.provenance, make_sections(given, seed), path)
+    sections = make_sections(given, seed)
+    write_page(given.title, given.provenance, sections, path)
+    if figures is not None:
+        write_pictures(sections, figures)
     return path
 
 
@@ -92,7 +96,6 @@ def make_sections(given: ReportInput, seed: int = 0) -> list[Section]:
     """
     return [
         results_section(given),
-        folds_section(given),
         classes_section(given),
         training_section(given),
         calibration_section(given),

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from dfercli.config import ModelConfig
-from dfercli.engine.ablate import OFF
+from dfercli.engine.paper import OFF
 from dfercli.engine.runlog import RunFolder
 from dfercli.presets import describe_recipe
 from dfercli.report.inputs import Missing, Runs
@@ -35,7 +35,10 @@ NOT_REPEATED = {
     "--overwrite",
     "--resume",
     "--dry-run",
-    "--json",
+    "--format",
+    "--grid",
+    "--out",
+    "--seeds",
 }
 """Options of a run's command that another variant's command does not take over."""
 

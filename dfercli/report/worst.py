@@ -6,20 +6,20 @@ import numpy as np
 import pandas as pd
 
 from dfercli.engine.explain import Explanation
+from dfercli.engine.predictions import classes_of, probs_of
 
 
 def worst_errors(predictions: pd.DataFrame, number: int) -> pd.DataFrame:
     """Give the clips that were named wrongly with the highest confidence, the worst first.
 
     Args:
-        predictions: Columns `clip_id`, `label` (the true class's name), and a probability a class.
+        predictions: Of one fold.
         number: How many; fewer where there are fewer errors.
 
     Returns:
         Columns `clip_id`, `label`, `predicted` (a class's name) and `confidence`, in [0, 1].
     """
-    class_names = np.array(predictions.columns[2:])
-    probs = predictions[class_names].to_numpy()
+    class_names, probs = np.array(classes_of(predictions)), probs_of(predictions)
     table = predictions[["clip_id", "label"]].copy()
     table["predicted"] = class_names[probs.argmax(axis=1)]
     table["confidence"] = probs.max(axis=1)

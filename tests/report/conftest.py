@@ -84,10 +84,10 @@ def make_runs(small_data: Any, tiny_name: str) -> Callable[..., None]:
     from dfercli.data.clips import build_dataset
     from dfercli.data.manifest import read_manifest
     from dfercli.engine.checkpoint import save_checkpoint
-    from dfercli.engine.evaluate import write_predictions
     from dfercli.engine.explain import collect
+    from dfercli.engine.predictions import describe_clips, write_predictions
     from dfercli.engine.runlog import run_folder
-    from dfercli.models.dfer import build_model
+    from dfercli.models.base import build_model
 
     manifest = read_manifest(Path(small_data.manifest))
 
@@ -99,7 +99,12 @@ def make_runs(small_data: Any, tiny_name: str) -> Callable[..., None]:
         table.insert(0, "label", [CLASSES[label] for label in found.labels])
         table.insert(0, "clip_id", found.clip_ids)
         run = run_folder(runs, config)
-        run.start(config, manifest.fingerprint, COMMAND, "a CPU")
+        data = {
+            "data_fingerprint": manifest.fingerprint,
+            "class_names": list(CLASSES),
+            "tested": describe_clips(table),
+        }
+        run.start(config, data, COMMAND, "a CPU")
         for which in ("best", "last"):
             save_checkpoint(model, run.checkpoint(which))
             write_predictions(table, run.predictions_file(which))

@@ -1,0 +1,45 @@
+"""What words on a command line mean: folds, and runs."""
+
+import re
+from pathlib import Path
+
+from dfercli.errors import ConfigError
+
+MAX_FOLD = 999
+"""Largest number of a fold that can be typed (our choice)."""
+
+
+def parse_folds(text: str) -> list[int]:
+    """Read `1-5`, `1,3` or `2` as fold numbers.
+
+    Raises:
+        ConfigError: It is none of these.
+    """
+    folds: set[int] = set()
+    for part in text.split(","):
+        matched = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", part)
+        if not matched:
+            raise ConfigError(f"cannot read folds {text!r}; give 1-5, or 1,3, or 2")
+        first, last = int(matched[1]), int(matched[2] or matched[1])
+        if last < first:
+            raise ConfigError(f"no fold in {part!r}; give the lower one first, as in 1-5")
+        if last > MAX_FOLD:
+            raise ConfigError(f"no dataset has a fold {last}; give numbers up to {MAX_FOLD}")
+        folds |= set(range(first, last + 1))
+    return sorted(folds)
+
+
+def find_variant(
+    name: str | None, runs: Path, dataset: str | None
+) -> tuple[Path, str | None, str | None]:
+    """Give the folder of all runs, the dataset and the variant, of which some may be open.
+
+    Args:
+        name: Of the variant, or the path of its folder; None leaves it open.
+        runs: Folder of all runs, unless the path tells it.
+        dataset: Its name, unless the path tells it.
+    """
+    folder = Path(name or "")
+    if len(folder.parts) < 2:
+        return runs, dataset, name
+    return folder.parent.parent, folder.parent.name, folder.name
