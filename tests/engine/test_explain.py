@@ -127,7 +127,7 @@ def test_a_model_whose_weights_are_kept_gives_the_same_logits(settings, make_mod
 
 @pytest.mark.parametrize("text", [True, False])
 def test_what_is_collected_is_what_the_model_computes(text, make_run, make_config):
-    from dfercli.models.dfer import build_model
+    from dfercli.models.base import build_model
 
     run = make_run(fold=2, model={} if text else {"text": False, "biehpro": False})
     manifest = read_manifest(Path(run.data.manifest))
