@@ -67,8 +67,8 @@ def unseen_folds(
     dealt = trained.get("folds_by", "official")
     if dealt != folds_by:
         raise CheckpointError(
-            f"the checkpoint was trained with {dealt} folds: those by {folds_by} have clips that "
-            f"it has seen; give --folds-by {dealt}"
+            f"the checkpoint was trained with {dealt} folds: {folds_by} folds test clips that it "
+            f"has seen; give --folds-by {dealt}"
         )
     seen = set(folds or ()) - {trained["fold"]}
     if seen:

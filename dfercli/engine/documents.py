@@ -77,9 +77,7 @@ def side_by_side_document(every: Sequence[Results]) -> Document:
         summaries = each.summaries
         some = next(iter(summaries.values()))
         cells = [value for name in protocols for value in _mean_cells(summaries.get(name))]
-        rows.append(
-            [f"{each.dataset}/{each.name}", _list(some.folds), some.num_clips.sum(), *cells]
-        )
+        rows.append([each.title, _list(some.folds), some.num_clips.sum(), *cells])
     provenance = Provenance(_join([each.provenance for each in every]))
     data = {
         "runs": [
@@ -127,7 +125,7 @@ def comparison_document(ours: Results, theirs: Results) -> Document:
         f"95 % and p: paired bootstrap over {_units(ours)}, the mean over folds each time",
         *protocol_notes(list(data)),
     ]
-    title = f"A: {ours.dataset}/{ours.name}, B: {theirs.dataset}/{theirs.name}"
+    title = f"A: {ours.title}, B: {theirs.title}"
     tables = [
         Table(title, columns, rows, notes),
         Table("McNemar's test", MCNEMAR_COLUMNS, tests, [MCNEMAR_NOTE]),
@@ -163,7 +161,8 @@ def _folds_table(results: Results) -> Table:
         "change, not what another training would",
     ]
     mean = len(some.folds)
-    return Table(f"{results.dataset}/{results.name}", columns, rows, notes, (mean,))
+    title = f"{results.title}, each fold"
+    return Table(title, columns, rows, notes, (mean,))
 
 
 def _classes_table(results: Results) -> Table:

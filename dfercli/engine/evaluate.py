@@ -59,6 +59,11 @@ class Results:
     others: list[str] = field(default_factory=list)
 
     @property
+    def title(self) -> str:
+        """What it is called in a title."""
+        return f"{self.dataset}/{self.name}" if self.runs else f"{self.name} on {self.dataset}"
+
+    @property
     def class_names(self) -> list[str]:
         """The K classes."""
         tables = next(iter(self.predictions.values()))

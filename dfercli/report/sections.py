@@ -137,4 +137,4 @@ def _grid(table: Table) -> Grid:
         [format_cell(cell, column.kind) for cell, column in zip(row, table.columns, strict=True)]
         for row in table.rows
     ]
-    return Grid(headers, rows, f"{table.title[0].upper()}{table.title[1:]}.")
+    return Grid(headers, rows, f"{table.title}.")

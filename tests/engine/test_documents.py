@@ -76,7 +76,11 @@ def test_each_class_has_its_clips_recall_and_f1():
 def test_held_out_clips_add_a_protocol_and_a_table():
     document = results_document(_results(held_out=True), confusion=True)
     titles = [table.title for table in document.tables]
-    assert titles[:3] == ["own/full", "each class, mean over the folds", "how sure it is"]
+    assert titles[:3] == [
+        "full on own, each fold",
+        "each class, mean over the folds",
+        "how sure it is",
+    ]
     assert titles[3:] == [
         f"confusion matrix over all folds, {name} epoch" for name in ("best", "val", "last")
     ]
@@ -89,11 +93,11 @@ def test_held_out_clips_add_a_protocol_and_a_table():
 def test_runs_stand_side_by_side_with_dashes_for_what_one_lacks():
     document = side_by_side_document([_results(held_out=True), _results("baseline", (4, 4))])
     (table,) = document.tables
-    assert [row[0] for row in table.rows] == ["own/full", "own/baseline"]
-    assert _cells(table, "own/baseline", "val epoch") == dict.fromkeys(
+    assert [row[0] for row in table.rows] == ["full on own", "baseline on own"]
+    assert _cells(table, "baseline on own", "val epoch") == dict.fromkeys(
         ("WAR", "± WAR", "UAR", "± UAR")
     )
-    assert _cells(table, "own/baseline", "last epoch")["WAR"] == 0.5
+    assert _cells(table, "baseline on own", "last epoch")["WAR"] == 0.5
     other = _results("odd")
     renamed = {
         f: t.rename(columns={"sadness": "fear"}) for f, t in other.predictions["last"].items()
@@ -105,7 +109,7 @@ def test_runs_stand_side_by_side_with_dashes_for_what_one_lacks():
 
 def test_a_comparison_gives_both_figures_their_difference_and_two_tests():
     table, mcnemar = comparison_document(_results(), _results("baseline", (4, 4))).tables
-    assert table.title == "A: own/full, B: own/baseline"
+    assert table.title == "A: full on own, B: baseline on own"
     row = next(row for row in table.rows if row[:2] == ["last epoch", "WAR"])
     assert row[2:5] == pytest.approx([5 / 8, 4 / 8, 1 / 8])
     assert row[5] <= 1 / 8 <= row[6]

@@ -208,3 +208,16 @@ def test_data_cropped_otherwise_is_refused_unless_allowed(trained, write_other, 
 def test_a_fold_that_the_data_lacks_is_refused(trained, make_run):
     with pytest.raises(DataError, match="no fold 4 in manifest colours; its folds: 1, 2, 3"):
         evaluate_checkpoint(str(trained.path), make_run().data, [4])
+
+
+def test_a_checkpoint_is_not_tested_on_folds_that_were_dealt_otherwise(own_run, make_run, colours):
+    config_file = own_run.checkpoint("best") / "config.json"
+    settings = json.loads(config_file.read_text())
+    settings["trained"]["folds_by"] = "group"
+    config_file.write_text(json.dumps(settings))
+    with pytest.raises(CheckpointError) as caught:
+        evaluate_checkpoint(str(own_run.path), make_run().data)
+    assert str(caught.value) == (
+        "the checkpoint was trained with group folds: official folds test clips that it has seen; "
+        "give --folds-by group"
+    )
