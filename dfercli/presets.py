@@ -19,19 +19,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
-from dfercli.config import ModelConfig, RunConfig, to_dict
+from dfercli.config import NAMED_PARTS, ModelConfig, RunConfig, to_dict
 
-VARIANT = (
-    "method",
-    "interfit",
-    "msta",
-    "biehpro",
-    "text",
-    "text_prompt",
-    "visual_prompt",
-    "num_blocks",
-    "cross_attention",
-)
+VARIANT = ("method", *NAMED_PARTS)
 """Settings of the model that the name of its variant tells: no part of a recipe."""
 
 SHOWN_CHANGES = 4

@@ -19,22 +19,13 @@ from dfercli.config import (
     TrainConfig,
 )
 from dfercli.errors import ConfigError, require_at_least
-from dfercli.presets import apply_preset, describe_recipe
+from dfercli.presets import VARIANT, apply_preset, describe_recipe
 
 if TYPE_CHECKING:
     from dfercli.engine.evaluate import Results
     from dfercli.engine.paper import Row
 
-ABLATED = (
-    "method",
-    "interfit",
-    "msta",
-    "biehpro",
-    "text",
-    "text_prompt",
-    "visual_prompt",
-    "num_blocks",
-)
+ABLATED = tuple(name for name in VARIANT if name != "cross_attention")
 """Settings that the rows of the paper's tables decide."""
 
 NO_DATA = DataConfig("", "", "")

@@ -9,7 +9,7 @@ METHODS = ("dfer", "zero-shot", "coop", "cocoop", "dfer-clip", "dfer-clip-no-tm"
 
 CROSS_ATTENTIONS = ("paired", "all")
 RANDOM_WEIGHTS = "random"
-PARTS = (
+NAMED_PARTS = (
     "interfit",
     "msta",
     "biehpro",
@@ -18,10 +18,10 @@ PARTS = (
     "visual_prompt",
     "num_blocks",
     "cross_attention",
-    "msta_pools",
-    "near_clip_init",
-    "prompt_scale",
 )
+"""Settings of our method that the name of a variant tells."""
+
+PARTS = (*NAMED_PARTS, "msta_pools", "near_clip_init", "prompt_scale")
 """Settings of our method alone."""
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)

@@ -12,6 +12,7 @@ from dfercli.engine.evaluate import read_results
 from dfercli.engine.predictions import name_classes, probs_of, read_predictions, read_tested
 from dfercli.engine.protocols import PROTOCOLS, chosen_now, protocols_of
 from dfercli.engine.train import train_fold
+from dfercli.engine.trainer import Trainer
 from dfercli.metrics import fit_temperature
 
 CLASSES = ["happiness", "sadness", "anger"]
@@ -116,3 +117,22 @@ def test_results_have_the_third_protocol(with_val):
 def test_without_a_validation_part_nothing_is_held_out(trained):
     assert read_results(trained.path.parents[2]).held_out == {}
     assert "calibration" not in load_checkpoint(str(trained.path)).settings
+
+
+def test_an_interrupted_run_chooses_the_same_epochs(with_val, make_run, tmp_path, monkeypatch):
+    train_epoch, calls = Trainer.train_epoch, []
+
+    def stop_in_the_third(self, *arguments):
+        calls.append(None)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return train_epoch(self, *arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Trainer, "train_epoch", stop_in_the_third)
+        with pytest.raises(KeyboardInterrupt):
+            train_fold(make_run(val_fraction=0.25), tmp_path)
+    run = train_fold(make_run(val_fraction=0.25), tmp_path)
+    for name in FILES:
+        if name.endswith((".csv", ".safetensors", "config.json")):
+            assert (run.path / name).read_bytes() == (with_val.path / name).read_bytes(), name
