@@ -72,11 +72,25 @@ def apply_preset(run: RunConfig, typed: Collection[str] = ()) -> RunConfig:
         typed: Names of the settings that were asked for, and keep their values.
     """
     kind = run.data.kind or run.data.dataset
-    of_kind, of_method = EXCEPTIONS.get((run.preset, kind), {}), OF_METHOD.get(run.model.method, {})
-    for changes in (CHANGES[run.preset], of_kind, of_method):
-        for part, values in changes.items():
-            wanted = {name: value for name, value in values.items() if name not in typed}
-            run = replace(run, **{part: replace(getattr(run, part), **wanted)})
+    for changes in (CHANGES[run.preset], EXCEPTIONS.get((run.preset, kind), {})):
+        run = _change(run, changes, typed)
+    return apply_method(run, typed)
+
+
+def apply_method(run: RunConfig, typed: Collection[str] = ()) -> RunConfig:
+    """Give a run the settings of its method alone.
+
+    Args:
+        run: With the values of its preset.
+        typed: Names of the settings that were asked for, and keep their values.
+    """
+    return _change(run, OF_METHOD.get(run.model.method, {}), typed)
+
+
+def _change(run: RunConfig, changes: Changes, typed: Collection[str]) -> RunConfig:
+    for part, values in changes.items():
+        wanted = {name: value for name, value in values.items() if name not in typed}
+        run = replace(run, **{part: replace(getattr(run, part), **wanted)})
     return run
 
 

@@ -16,7 +16,7 @@ from dfercli.engine.provenance import describe_runs
 from dfercli.engine.runlog import list_deviations
 from dfercli.metrics import FoldSummary
 from dfercli.models.flops import Cost, measure_cost
-from dfercli.presets import apply_preset
+from dfercli.presets import apply_method
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def run_table(
     """
     each_seed = tuple(range(base.seed, base.seed + seeds))
     configs = [
-        apply_preset(replace(base, model=row.apply(base.model), fold=fold, seed=seed), typed)
+        apply_method(replace(base, model=row.apply(base.model), fold=fold, seed=seed), typed)
         for row in rows
         for seed in each_seed
         for fold in folds
