@@ -38,7 +38,7 @@ from dfercli.engine.device import make_accelerator, resolve_compute
 from dfercli.engine.optimizer import build_optimizer, build_scheduler
 from dfercli.engine.trainer import Trainer
 from dfercli.files import write_json
-from dfercli.models.dfer import build_model
+from dfercli.models.base import build_model
 from dfercli.models.flops import measure_cost
 from dfercli.models.pretrained import build_untrained
 

@@ -18,7 +18,7 @@ from dfercli.faces import load_detector
 from dfercli.faces.align import TEMPLATE_VERSION
 from dfercli.faces.base import Detector
 from dfercli.faces.track import FaceCrop, FollowedFace, crop_followed_face, follow_main_face
-from dfercli.models.dfer import DFERModel
+from dfercli.models.base import ExpressionModel
 
 SCHEMA_VERSION = 1
 """Of the JSON; counts up when an entry is renamed or changes its meaning."""
@@ -118,7 +118,7 @@ class Predictor:
         crop_size: Side of the crops in pixels, as in training.
     """
 
-    def __init__(self, model: DFERModel, detector: Detector, crop_size: int) -> None:
+    def __init__(self, model: ExpressionModel, detector: Detector, crop_size: int) -> None:
         self._model = model
         self._detector = detector
         self._crop_size = crop_size

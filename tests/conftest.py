@@ -71,7 +71,7 @@ def make_model(make_config: Callable[..., Any], class_names: tuple[str, ...]) ->
     """Build a model by the settings of its ModelConfig, the same random weights each time."""
     import torch
 
-    from dfercli.models.dfer import build_model
+    from dfercli.models.base import build_model
 
     def make(**settings: Any) -> Any:
         torch.manual_seed(7)

@@ -17,6 +17,7 @@ from dfercli.data import DATASETS, load_dataset
 from dfercli.errors import UnknownNameError
 from dfercli.faces import DETECTORS, load_detector
 from dfercli.faces.base import Face
+from dfercli.models import load_method
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "dfercli"
@@ -54,7 +55,13 @@ TORCH_FREE = (
     "dfercli.files",
     "dfercli.images",
     "dfercli.metrics",
+    "dfercli.metrics.calibration",
+    "dfercli.metrics.draws",
+    "dfercli.metrics.folds",
+    "dfercli.metrics.resampling",
+    "dfercli.metrics.scores",
     "dfercli.models",
+    "dfercli.models.descriptors",
     "dfercli.preprocess",
     "dfercli.preprocess.clips",
     "dfercli.preprocess.plan",
@@ -62,6 +69,11 @@ TORCH_FREE = (
     "dfercli.preprocess.run",
     "dfercli.presets",
     "dfercli.sheet",
+    "dfercli.tables",
+    "dfercli.tables.document",
+    "dfercli.tables.latex",
+    "dfercli.tables.machine",
+    "dfercli.tables.markdown",
     "dfercli.video",
     *DATASETS.values(),
 )
@@ -147,6 +159,10 @@ def test_every_detector_is_built_by_its_module(name, monkeypatch):
     [
         (load_dataset, "no dataset 'dfw'; known: dfew, ferv39k, mafw, folder"),
         (load_detector, "no detector 'dfw'; known: face-alignment, mtcnn"),
+        (
+            load_method,
+            "no model 'dfw'; known: dfer, zero-shot, coop, cocoop, dfer-clip, dfer-clip-no-tm",
+        ),
     ],
 )
 def test_an_unknown_name_is_answered_with_the_known_ones(load, said):

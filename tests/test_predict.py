@@ -14,7 +14,7 @@ from dfercli.engine.checkpoint import save_checkpoint
 from dfercli.errors import CheckpointError, ConfigError, UnknownNameError, VideoError
 from dfercli.faces.align import TEMPLATE, TEMPLATE_VERSION
 from dfercli.faces.base import Face
-from dfercli.models.dfer import build_model
+from dfercli.models.base import build_model
 from dfercli.predict import SEARCH_FPS, Predictor, VideoPrediction, Window, window_bounds
 from dfercli.video import write_video
 

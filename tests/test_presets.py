@@ -5,18 +5,33 @@ from dataclasses import fields, replace
 import open_clip
 import pytest
 
-from dfercli.config import PRESETS, AugmentConfig, DataConfig, ModelConfig, RunConfig, TrainConfig
+from dfercli.config import (
+    METHODS,
+    PRESETS,
+    AugmentConfig,
+    DataConfig,
+    ModelConfig,
+    RunConfig,
+    TrainConfig,
+)
 from dfercli.data.spec import BASIC_EXPRESSIONS
 from dfercli.errors import ConfigError, WeightsError
 from dfercli.models.flops import measure_cost
 from dfercli.models.pretrained import known_backbones, load_pretrained
-from dfercli.presets import CHANGES, EXCEPTIONS, VARIANT, apply_preset, describe_recipe
+from dfercli.presets import (
+    CHANGES,
+    EXCEPTIONS,
+    OF_METHOD,
+    VARIANT,
+    apply_preset,
+    describe_recipe,
+)
 
 STRONG = TrainConfig(
     layer_decay=0.75, label_smoothing=0.1, mixup=0.8, drop_path=0.1, balance="prior"
 )
 GENTLE = TrainConfig(layer_decay=0.75, balance="prior")
-OTHER_VALUES = {"num_blocks": 3, "cross_attention": "all"}
+OTHER_VALUES = {"method": "coop", "num_blocks": 3, "cross_attention": "all"}
 
 
 def _run(preset, dataset="dfew", kind="", **settings):
@@ -47,7 +62,7 @@ def test_strong_is_gentle_where_its_ingredients_are_known_to_hurt(dataset, kind,
 
 
 def test_presets_change_known_settings_alone():
-    for changes in (*CHANGES.values(), *EXCEPTIONS.values()):
+    for changes in (*CHANGES.values(), *EXCEPTIONS.values(), *OF_METHOD.values()):
         for part, values in changes.items():
             names = {each.name for each in fields(getattr(_run("paper"), part))}
             assert set(values) <= names - set(VARIANT)
@@ -67,6 +82,40 @@ def test_what_was_typed_wins_over_the_preset_also_at_its_default():
     assert describe_recipe(run) == "strong, changed: num_frames 8, epochs 20, mixup 0.2"
     again = apply_preset(_run("strong", kind="ferv39k"), {"mixup"})
     assert again.train == GENTLE
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_each_method_has_its_rates_in_every_preset(preset):
+    rates = {}
+    for method in METHODS:
+        run = apply_preset(_run(preset, model=ModelConfig(method=method)))
+        ours = apply_preset(_run(preset))
+        changed = {"lr": run.train.lr, "new_layers_lr": run.train.new_layers_lr}
+        assert run.train == replace(ours.train, **changed)
+        template = run.model.prompt_template
+        assert run.model == replace(ours.model, method=method, prompt_template=template)
+        assert ("expression of {}" in template) == (method == "zero-shot")
+        assert describe_recipe(run) == preset
+        rates[method] = (run.train.lr, run.train.lr * run.train.new_layers_lr)
+    assert rates == {
+        "dfer": (2e-5, 2e-5),
+        "zero-shot": (2e-5, 2e-5),
+        "coop": (2e-3, 2e-3),
+        "cocoop": (2e-3, 2e-3),
+        "dfer-clip": (1e-5, pytest.approx(1e-3)),
+        "dfer-clip-no-tm": (1e-5, pytest.approx(1e-3)),
+    }
+
+
+def test_what_was_typed_wins_over_the_methods_own():
+    model = ModelConfig(method="zero-shot", prompt_template="{}")
+    run = apply_preset(_run("paper", model=model), {"method", "prompt_template"})
+    assert run.model == model
+    assert describe_recipe(run) == "paper, changed: prompt_template {}"
+    typed = _run("paper", model=ModelConfig(method="coop"), train=TrainConfig(lr=2e-5))
+    run = apply_preset(typed, {"method", "lr"})
+    assert run.train == TrainConfig()
+    assert describe_recipe(run) == "paper, changed: lr 2e-05"
 
 
 @pytest.mark.parametrize(

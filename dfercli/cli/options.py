@@ -44,6 +44,8 @@ class RunOptions:
     Attributes:
         dataset: Name of a manifest; by default the one written last.
         folds: Folds to test on, such as 1-5 or 1,3; by default all.
+        folds_by: `official`, the manifest's folds; or `group`, dealt anew so that no person (or
+            film: the manifest's column group) is in two of them.
         preset: Recipe: `paper`, or `strong` of later ingredients; typed settings win over it.
         seed: Seed of everything random.
         workers: Processes that load clips; 0 loads in this one.
@@ -59,6 +61,7 @@ class RunOptions:
 
     dataset: str | None = None
     folds: str | None = None
+    folds_by: str = DataConfig.folds_by
     preset: str = RunConfig.preset
     seed: int = RunConfig.seed
     workers: int = DataConfig.workers
@@ -83,6 +86,7 @@ _TEXTS = _attribute_texts(RunOptions)
 Root = Annotated[Path | None, typer.Option(help=_TEXTS["root"])]
 Manifests = Annotated[Path, typer.Option(help=_TEXTS["manifests"])]
 Runs = Annotated[Path, typer.Option(help=_TEXTS["runs"])]
+FoldsBy = Annotated[str, typer.Option(help=_TEXTS["folds_by"])]
 Folds = Annotated[str | None, typer.Option(help=_TEXTS["folds"])]
 Workers = Annotated[int, typer.Option(help=_TEXTS["workers"])]
 Cache = Annotated[bool, typer.Option("--cache/--no-cache", help=_TEXTS["cache"])]
@@ -216,6 +220,7 @@ def find_data(
     manifests: Path,
     workers: int,
     cache: str | None = None,
+    folds_by: str = DataConfig.folds_by,
 ) -> DataConfig:
     """Find a manifest and its data: as named, in $DFER_DATA, or where they were preprocessed."""
     from dfercli.data.manifest import find_manifest, read_manifest
@@ -224,7 +229,8 @@ def find_data(
     manifest = read_manifest(path)
     root = root or find_root(path) or Path(manifest.root)
     note(f"dataset: {manifest.dataset} ({path}), data in {root}")
-    return DataConfig(manifest.dataset, str(path), str(root), workers, manifest.kind, cache)
+    kind = manifest.kind
+    return DataConfig(manifest.dataset, str(path), str(root), workers, kind, cache, folds_by)
 
 
 def find_run(
@@ -236,12 +242,14 @@ def find_run(
     typed: Collection[str],
 ) -> tuple[RunConfig, list[int]]:
     """Give the run that was asked for, and the folds: as typed, or all that the manifest has."""
-    from dfercli.data.manifest import read_manifest
+    from dfercli.data.folds import open_manifest
 
     _check_how_to_run(options)
     cache = find_cache(options.cache, options.cache_dir)
-    data = find_data(options.dataset, options.root, options.manifests, options.workers, cache)
-    known = list(read_manifest(Path(data.manifest)).folds)
+    data = find_data(
+        options.dataset, options.root, options.manifests, options.workers, cache, options.folds_by
+    )
+    known = list(open_manifest(data).folds)
     folds = parse_folds(options.folds) if options.folds else known
     if not folds:
         raise DataError(f"no clip of {data.manifest} has a test_fold to be tested in; give it one")

@@ -1,13 +1,13 @@
 """Commands that train runs and report them: one variant, its figures, and the paper's tables."""
 
-import json
 import shlex
 import sys
-from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dfercli.cli import documents as docs
 from dfercli.cli import options as opt
 from dfercli.config import (
     AugmentConfig,
@@ -17,13 +17,23 @@ from dfercli.config import (
     RunConfig,
     TrainConfig,
 )
-from dfercli.errors import ConfigError
+from dfercli.errors import ConfigError, require_at_least
 from dfercli.presets import apply_preset, describe_recipe
 
 if TYPE_CHECKING:
     from dfercli.engine.evaluate import Results
+    from dfercli.engine.paper import Row
 
-ABLATED = ("interfit", "msta", "biehpro", "text", "text_prompt", "visual_prompt", "num_blocks")
+ABLATED = (
+    "method",
+    "interfit",
+    "msta",
+    "biehpro",
+    "text",
+    "text_prompt",
+    "visual_prompt",
+    "num_blocks",
+)
 """Settings that the rows of the paper's tables decide."""
 
 NO_DATA = DataConfig("", "", "")
@@ -43,37 +53,47 @@ def train(
     typed = opt.find_typed(context)
     config, folds = opt.find_run(options, model, recipe, augment, compute, typed)
     from dfercli.data.manifest import mark_partial
+    from dfercli.engine.documents import LABELS
     from dfercli.engine.evaluate import summarise_runs
     from dfercli.engine.jobs import train_folds
+    from dfercli.engine.protocols import protocols_of
     from dfercli.engine.runlog import list_deviations
 
     trained = train_folds(config, folds, options.runs, _command(), **opt.how_to_run(options))
     if not opt.is_main_process():
         return
     names = ", ".join(map(str, folds))
-    title = f"{config.data.dataset} {model.variant}, mean over folds {names}:"
+    title = f"{config.data.dataset} {config.variant}, mean over folds {names}:"
     print(mark_partial(title, list_deviations(trained.values())))
-    for protocol in ("best", "last"):
+    for protocol in protocols_of(config.train.val_fraction):
         summary = summarise_runs(trained, protocol)
-        print(f"  {protocol} epoch: WAR {summary.mean_war:.2%}, UAR {summary.mean_uar:.2%}")
+        print(f"  {LABELS[protocol]}: WAR {summary.mean_war:.2%}, UAR {summary.mean_uar:.2%}")
     print(f"  recipe: {describe_recipe(config)}")
-    print("`dfer eval` prints all of it, and how the best epoch is chosen")
+    print("`dfer eval` prints all of it, and how each epoch is chosen; `dfer report` draws it")
 
 
 def evaluate(
+    run: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Variants to report, several side by side: folders such as runs/demo/full, or "
+            "their names; by default the one finished last.",
+            show_default=False,
+        ),
+    ] = None,
+    against: Annotated[
+        str | None, typer.Option(help="Test whether the run differs from this one by chance.")
+    ] = None,
     dataset: Annotated[
         str | None,
         typer.Option(help="Dataset of the runs; by default that of the run finished last."),
-    ] = None,
-    variant: Annotated[
-        str | None,
-        typer.Option(help="Folder name of the variant; by default the one finished last."),
     ] = None,
     checkpoint: Annotated[
         str | None,
         typer.Option(help="Run this checkpoint on a manifest's test clips instead."),
     ] = None,
     folds: opt.Folds = None,
+    folds_by: opt.FoldsBy = DataConfig.folds_by,
     root: opt.Root = None,
     manifests: opt.Manifests = opt.MANIFESTS,
     runs: opt.Runs = opt.RUNS,
@@ -83,25 +103,47 @@ def evaluate(
     allow_other_crop: Annotated[
         bool, typer.Option("--allow-other-crop", help="Test on faces that were cropped otherwise.")
     ] = False,
-    as_json: opt.AsJson = False,
+    confusion: Annotated[
+        bool, typer.Option("--confusion", help="Add the confusion matrix over all folds.")
+    ] = False,
+    table_format: docs.Format = docs.SCREEN,
+    out: docs.Out = None,
 ) -> None:
-    """Report WAR, UAR and recalls: per fold and their mean, best and last epoch side by side."""
+    """Report WAR, UAR, recalls and F1: per fold, their mean, and how far it can be trusted."""
     chosen = opt.parse_folds(folds) if folds else None
+    table_format = docs.check_format(table_format, out)
     if checkpoint is None and (cache or cache_dir):
         raise ConfigError("finished runs are read, not run: --cache goes with --checkpoint")
-    if checkpoint is not None and variant is not None:
-        raise ConfigError("--variant chooses among runs, --checkpoint names one; give one of them")
-    from dfercli.engine.evaluate import evaluate_checkpoint, read_results
+    if checkpoint is not None and (run or against):
+        raise ConfigError("a run and --checkpoint both say what to report; give one of them")
+    if against is not None and len(run or ()) > 1:
+        raise ConfigError("--against compares one run with one; name a single run before it")
+    from dfercli.engine.documents import (
+        comparison_document,
+        results_document,
+        side_by_side_document,
+    )
 
     if checkpoint is not None:
+        from dfercli.engine.evaluate import evaluate_checkpoint
+
         decoded = opt.find_cache(cache, cache_dir)
-        data = opt.find_data(dataset, root, manifests, workers, decoded)
+        data = opt.find_data(dataset, root, manifests, workers, decoded, folds_by)
         results = evaluate_checkpoint(checkpoint, data, chosen, allow_other_crop)
+        docs.show_document(results_document(results, confusion), table_format, out)
+        return
+    names: list[str | None] = [*run] if run else [None]
+    every = [_read(name, runs, dataset, chosen) for name in names]
+    if every[0].others and not run:
+        opt.note(f"other variants there: {', '.join(every[0].others)}")
+    if against is not None:
+        other = _read(against, runs, every[0].dataset, chosen)
+        document = comparison_document(every[0], other)
+    elif len(every) > 1:
+        document = side_by_side_document(every)
     else:
-        results = read_results(runs, dataset, variant, chosen)
-    if results.others:
-        opt.note(f"other variants there (--variant): {', '.join(results.others)}")
-    _print_results(results, as_json)
+        document = results_document(every[0], confusion)
+    docs.show_document(document, table_format, out)
 
 
 @opt.expand_configs(*ABLATED)
@@ -112,67 +154,70 @@ def ablate(
     recipe: TrainConfig,
     augment: AugmentConfig,
     compute: ComputeConfig,
-    table: Annotated[int, typer.Option(help="Table of the paper: 2, 3, 4 or 5.")] = 2,
+    table: Annotated[
+        int | None, typer.Option(help="Table of the paper: 1 (our rows), 2, 3, 4 or 5.")
+    ] = None,
+    grid: Annotated[
+        str | None,
+        typer.Option(help="All combinations of these instead, such as interfit,msta,biehpro."),
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="Seeds to train each row with, from --seed on.")] = 1,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Count parameters and operations; train nothing.")
     ] = False,
-    as_json: opt.AsJson = False,
+    table_format: docs.Format = docs.SCREEN,
+    out: docs.Out = None,
 ) -> None:
     """Train and test the rows of one of the paper's tables, or only count what they cost."""
-    from dfercli.cli.tables import print_ablation, print_costs
-    from dfercli.data.manifest import mark_partial
-    from dfercli.engine.ablate import cost_table, run_table
-
-    deviations: Sequence[str] = ()
-    outcome = None
+    title, rows = _find_rows(table, grid)
+    require_at_least("seeds", seeds, 1)
+    table_format = docs.check_format(table_format, out)
     typed = opt.find_typed(context)
     if dry_run:
         from dfercli.data.spec import BASIC_EXPRESSIONS
+        from dfercli.engine.ablate import cost_table
+        from dfercli.engine.ablation_document import cost_document
 
         asked = RunConfig(NO_DATA, 1, model, recipe, augment, preset=options.preset)
-        config = apply_preset(asked, typed)
-        model = config.model
-        entries = cost_table(table, model, BASIC_EXPRESSIONS)
-        title = f"Table {table}: one clip of {model.num_frames} frames, {model.backbone}, 7 classes"
-        show = print_costs
-    else:
-        config, folds = opt.find_run(options, model, recipe, augment, compute, typed)
-        entries, deviations, outcome = run_table(
-            table, config, folds, options.runs, _command(), **opt.how_to_run(options)
-        )
-        names = ", ".join(map(str, folds))
-        title = f"Table {table} on {config.data.dataset}: mean over folds {names}; "
-        title += f"{config.model.backbone} ({config.model.weights}), seed {options.seed}"
-        show = print_ablation
-    name = describe_recipe(config)
-    title += f"; recipe: {name}"
-    if not opt.is_main_process():
+        base = apply_preset(asked, typed).model
+        entries = cost_table(rows, base, BASIC_EXPRESSIONS)
+        docs.show_document(cost_document(title, base, entries), table_format, out)
         return
-    if as_json:
-        values = {"title": title, "recipe": name, "deviations": deviations, "rows": entries}
-        print(json.dumps(values, indent=2))
-    else:
-        show(mark_partial(title, deviations), entries)
-    if outcome:
-        outcome.check()
+    from dfercli.engine.ablate import run_table
+    from dfercli.engine.ablation_document import ablation_document
+
+    config, folds = opt.find_run(options, model, recipe, augment, compute, typed)
+    how = opt.how_to_run(options) | {"command": _command()}
+    ablation = run_table(rows, config, folds, options.runs, seeds, typed, **how)
+    if opt.is_main_process():
+        docs.show_document(ablation_document(title, ablation), table_format, out)
+        ablation.outcome.check()
 
 
-def _print_results(results: "Results", as_json: bool) -> None:
-    if as_json:
-        values = {
-            "title": results.title,
-            "recipe": results.recipe,
-            "deviations": results.deviations,
-            "class_names": results.class_names,
-            "protocols": {name: each.to_dict() for name, each in results.summaries.items()},
-        }
-        print(json.dumps(values, indent=2))
-        return
-    from dfercli.cli.tables import print_folds
-    from dfercli.data.manifest import mark_partial
+def _find_rows(table: int | None, grid: str | None) -> "tuple[str, tuple[Row, ...]]":
+    """Give the title and the rows of what was asked for; Table 2 if nothing was."""
+    from dfercli.engine.paper import grid_rows, table_rows
 
-    title = mark_partial(results.title, results.deviations)
-    print_folds(title, results.summaries, results.class_names)
+    if grid is None:
+        number = 2 if table is None else table
+        return f"Table {number}", table_rows(number)
+    if table is not None:
+        raise ConfigError("--table and --grid both say which rows to train; give one of them")
+    modules = [name.strip() for name in grid.split(",") if name.strip()]
+    return f"grid of {', '.join(modules)}", grid_rows(modules)
+
+
+def _read(name: str | None, runs: Path, dataset: str | None, folds: list[int] | None) -> "Results":
+    """Read the runs of a variant, named by its folder or by its name among the runs."""
+    from dfercli.engine.evaluate import read_results
+
+    if name is None:
+        return read_results(runs, dataset, None, folds)
+    folder = Path(name)
+    if len(folder.parts) > 1:
+        above = folder.parent
+        return read_results(above.parent, above.name, folder.name, folds)
+    return read_results(runs, dataset, name, folds)
 
 
 def _command() -> str:

@@ -8,6 +8,7 @@ from dfercli.config.model import (
     CLIP_STD,
     CROSS_ATTENTIONS,
     METHODS,
+    PARTS,
     RANDOM_WEIGHTS,
     ModelConfig,
 )
@@ -34,6 +35,7 @@ __all__ = [
     "FOLDS_BY",
     "METHODS",
     "MICRO_BATCHES",
+    "PARTS",
     "PRECISIONS",
     "PRESETS",
     "RANDOM_WEIGHTS",

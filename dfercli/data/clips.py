@@ -14,8 +14,9 @@ from torch.utils.data import Dataset
 
 from dfercli.config import RunConfig
 from dfercli.data.cache import open_cache
+from dfercli.data.folds import Part, select_rows
 from dfercli.data.frames import FrameFolders, FrameSource, list_clip
-from dfercli.data.manifest import Manifest, Split
+from dfercli.data.manifest import Manifest
 from dfercli.data.sampling import sample_test, sample_train
 from dfercli.errors import DataError
 
@@ -45,6 +46,7 @@ class ClipDataset(Dataset[tuple[Tensor, int, Key]]):
         seed: int,
     ) -> None:
         self.clip_ids = list(rows["clip_id"])
+        self.groups = list(rows["group"].astype(str)) if "group" in rows.columns else None
         self.labels = [class_names.index(name) for name in rows["label"]]
         self._paths = [str(path) for path in rows["path"]]
         self._source = source
@@ -68,17 +70,18 @@ class ClipDataset(Dataset[tuple[Tensor, int, Key]]):
         return torch.from_numpy(frames), self.labels[index], key
 
 
-def build_dataset(manifest: Manifest, split: Split, run: RunConfig, size: int) -> ClipDataset:
-    """Give one side of a run's fold, for frames of `size` pixels.
+def build_dataset(manifest: Manifest, part: Part, run: RunConfig, size: int) -> ClipDataset:
+    """Give one part of a run's clips, for frames of `size` pixels.
 
     Where the run names a folder of caches, all frames are decoded into it first, unless they are
     there.
 
     Raises:
-        DataError: The manifest has no such fold, or the cache cannot be made.
+        DataError: The manifest has no such fold, too few clips to hold some out, or the cache
+            cannot be made.
         VideoError: A frame cannot be read into the cache.
     """
-    rows, root = manifest.select(run.fold, split), Path(run.data.root)
+    rows, root = select_rows(manifest, part, run), Path(run.data.root)
     source: FrameSource = (
         FrameFolders(root, size)
         if run.data.cache is None

@@ -1,13 +1,12 @@
 """One's own videos: a folder with `labels.csv` (path, label and, where it matters, group)."""
 
 import unicodedata
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
-import numpy as np
 import pandas as pd
 
+from dfercli.data.folds import NUM_FOLDS, assign_folds
 from dfercli.data.spec import Choices, Listing, Source, check_inside_root, order_classes
 from dfercli.errors import DataError
 
@@ -16,9 +15,6 @@ LABELS_FILE = "labels.csv"
 MEDIA = ()
 
 OFFICIAL = None
-
-NUM_FOLDS = 5
-"""Folds unless others are asked for: as many as DFEW and MAFW have."""
 
 
 def read_sources(root: Path, choices: Choices) -> Listing:
@@ -87,52 +83,6 @@ def _deal(
     usable = [i for i, clip in enumerate(clip_ids) if clip not in choices.unusable]
     labels, groups = [labels[i] for i in usable], [groups[i] for i in usable]
     return settled | assign_folds(labels, groups, num_folds, settled=settled)
-
-
-def assign_folds(
-    labels: Sequence[str],
-    groups: Sequence[str],
-    num_folds: int,
-    seed: int = 0,
-    settled: Mapping[str, int] | None = None,
-) -> dict[str, int]:
-    """Deal groups to folds 1 to `num_folds`, largest first, each where its classes are rarest.
-
-    Where they are equally rare, the fold of the fewest videos gets it.
-
-    Args:
-        labels: (N,) class of each video.
-        groups: (N,) group of each video.
-        num_folds: How many folds; at most as many as there are groups.
-        seed: Decides between equals.
-        settled: Groups whose fold is fixed.
-
-    Raises:
-        DataError: There are fewer groups than folds.
-    """
-    classes = {name: index for index, name in enumerate(sorted(set(labels)))}
-    counts: dict[str, np.ndarray] = defaultdict(lambda: np.zeros(len(classes)))
-    for label, group in zip(labels, groups, strict=True):
-        counts[group][classes[label]] += 1
-    if len(counts) < num_folds:
-        raise DataError(
-            f"{len(counts)} groups (or videos, without a column group) cannot fill {num_folds} "
-            f"folds; add videos or lower --num-folds"
-        )
-    folds = {group: fold for group, fold in (settled or {}).items() if group in counts}
-    held = np.zeros((num_folds, len(classes)))
-    for group, fold in folds.items():
-        if fold:  # 0, set by hand, always trains
-            held[fold - 1] += counts[group]
-    order = np.random.default_rng(seed).permutation(sorted(counts.keys() - folds.keys()))
-    for group in sorted(map(str, order), key=lambda group: -counts[group].sum()):
-        # Squares grow fastest where a class is plentiful already.
-        growth = ((held + counts[group]) ** 2 - held**2).sum(axis=1)
-        # Among equals the smallest: an empty fold is always among them, so none stays empty.
-        fold = int(np.lexsort((held.sum(axis=1), growth))[0])
-        held[fold] += counts[group]
-        folds[group] = fold + 1
-    return folds
 
 
 def _check_apart(clip_ids: Sequence[str], where: Path) -> None:

@@ -1,93 +1,88 @@
-"""The paper's ablations, Tables 2 to 5: what each row costs, and what it reaches."""
+"""Tables of variants, the paper's among them: what each row costs, and what it reaches."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from dfercli.config import ModelConfig, RunConfig
-from dfercli.engine.evaluate import PROTOCOLS, summarise_runs
-from dfercli.engine.jobs import Outcome, run_jobs
-from dfercli.engine.runlog import RunFolder, list_deviations
-from dfercli.errors import UnknownNameError
+from dfercli.engine.evaluate import summarise_runs
+from dfercli.engine.jobs import Job, Outcome, run_jobs
+from dfercli.engine.paper import Row
+from dfercli.engine.protocols import Protocol, protocols_of
+from dfercli.engine.provenance import describe_runs
+from dfercli.engine.runlog import list_deviations
+from dfercli.metrics import FoldSummary
 from dfercli.models.flops import Cost, measure_cost
+from dfercli.presets import apply_preset
 
 
 @dataclass(frozen=True)
-class Row:
-    """One row of a table of the paper that is a variant of its method.
+class RowResult:
+    """What one row reached.
 
     Attributes:
-        name: What the row is called.
-        changes: What differs from the full model.
-        paper_gflops: The paper's figure in its own convention; None where it gives none.
-        paper_uar: The paper's figure on DFEW in percent.
-        paper_war: The paper's figure on DFEW in percent.
+        row: The row.
+        variant: Name of its model.
+        summaries: By protocol, one of each seed over the folds; none if one of its runs failed: a
+            mean of other folds than its neighbours' cannot be compared with theirs.
     """
 
-    name: str
-    changes: dict[str, Any]
-    paper_gflops: float | None
-    paper_uar: float
-    paper_war: float
+    row: Row
+    variant: str
+    summaries: Mapping[str, Sequence[FoldSummary]]
+
+    def mean(self, protocol: str, metric: str) -> float | None:
+        """Give the mean over seeds of the mean over folds of `war` or `uar`."""
+        values = [getattr(each, f"mean_{metric}") for each in self.summaries[protocol]]
+        return float(np.mean(values)) if values else None
+
+    def sd(self, protocol: str, metric: str) -> float | None:
+        """Give the standard deviation over seeds or, of a single seed, over folds."""
+        each = self.summaries[protocol]
+        values = [getattr(s, f"mean_{metric}") for s in each]
+        if len(values) == 1:
+            values = getattr(each[0], metric)
+        return float(np.std(values, ddof=1)) if len(values) > 1 else None
 
 
-OFF: dict[str, Any] = {"interfit": False, "msta": False, "biehpro": False}
-TABLES: dict[int, tuple[Row, ...]] = {
-    2: (
-        Row("baseline", OFF, 23.58, 58.28, 69.96),
-        Row("+ InterFIT", OFF | {"interfit": True}, 24.65, 59.05, 71.54),
-        Row("+ MSTA", {"biehpro": False}, 24.65, 59.77, 71.88),
-        Row("+ BiEhPro", {}, 24.71, 60.85, 72.58),
-    ),
-    3: (
-        Row("no text", {"text": False, "biehpro": False}, 24.65, 60.41, 72.05),
-        Row("text", {}, 24.71, 60.85, 72.58),
-    ),
-    4: (
-        Row("M = 1", {"num_blocks": 1}, 24.68, 60.22, 72.45),
-        Row("M = 2", {"num_blocks": 2}, 24.71, 60.85, 72.58),
-        Row("M = 3", {"num_blocks": 3}, 24.74, 59.44, 72.38),
-        Row("M = 4", {"num_blocks": 4}, 24.77, 59.92, 72.28),
-        Row("M = 5", {"num_blocks": 5}, 24.80, 59.59, 72.21),
-    ),
-    5: (
-        Row(
-            "only TP",
-            {"interfit": False, "msta": False, "visual_prompt": False},
-            None,
-            58.90,
-            71.12,
-        ),
-        Row(
-            "only TP + VP",
-            {"interfit": False, "msta": False},
-            None,
-            59.31,
-            71.64,
-        ),
-        Row("all, TP + VP", {}, None, 60.85, 72.58),
-    ),
-}
-"""Our method's rows of the paper's tables of ablations."""
+@dataclass(frozen=True)
+class Ablation:
+    """A table that was trained and tested.
 
-
-def table_rows(table: int) -> tuple[Row, ...]:
-    """Give the rows of a table.
-
-    Raises:
-        UnknownNameError: The paper has no such table of ablations.
+    Attributes:
+        rows: What each row reached.
+        folds: Folds of each mean.
+        seeds: Seeds that each row was trained with.
+        kind: Public name of the kind of dataset, which tells the paper's figures to compare with.
+        provenance: What the figures are figures of; the rows' models are not part of it.
+        deviations: What differs from the official lists in the data, a line each.
+        outcome: What became of the runs.
     """
-    if table not in TABLES:
-        raise UnknownNameError("table", str(table), map(str, TABLES))
-    return TABLES[table]
+
+    rows: list[RowResult]
+    folds: tuple[int, ...]
+    seeds: tuple[int, ...]
+    kind: str
+    provenance: dict[str, str]
+    deviations: list[str]
+    outcome: Outcome
+
+    @property
+    def protocols(self) -> tuple[str, ...]:
+        """The protocols of its figures."""
+        return tuple(self.rows[0].summaries)
 
 
-def cost_table(table: int, base: ModelConfig, class_names: Sequence[str]) -> list[dict[str, Any]]:
+def cost_table(
+    rows: Sequence[Row], base: ModelConfig, class_names: Sequence[str]
+) -> list[dict[str, Any]]:
     """Count each row's parameters and multiply-accumulates, without weights or training.
 
     Args:
-        table: 2 to 5.
+        rows: Of a table.
         base: The full model; a row changes it.
         class_names: K classes.
 
@@ -95,60 +90,62 @@ def cost_table(table: int, base: ModelConfig, class_names: Sequence[str]) -> lis
         A dictionary a row, ready for JSON. Multiply-accumulates are in 10^9 a clip, parameters
         in single ones.
     """
+    models = [row.apply(base) for row in rows]
     return [
-        _cost_entry(row, base, measure_cost(replace(base, **row.changes), class_names))
-        for row in table_rows(table)
+        _cost_entry(row, model, measure_cost(model, class_names))
+        for row, model in zip(rows, models, strict=True)
     ]
 
 
 def run_table(
-    table: int,
+    rows: Sequence[Row],
     base: RunConfig,
     folds: Sequence[int],
     runs: Path,
-    command: str = "",
-    overwrite: bool = False,
-    jobs: int = 1,
-    cluster: str | None = None,
-) -> tuple[list[dict[str, Any]], list[str], Outcome]:
-    """Train and test every row of a table; rows and folds that are finished are taken as they are.
+    seeds: int = 1,
+    typed: Collection[str] = (),
+    **how: Any,
+) -> Ablation:
+    """Train and test every row of a table; runs that are finished are taken as they are.
 
     Args:
-        table: 2 to 5.
+        rows: Of the table.
         base: The run of the full model; a row changes its model.
         folds: Folds to test on.
         runs: Folder of all runs.
-        command: What was typed, for the record.
-        overwrite: Train anew what is there already.
-        jobs: Runs that are trained at a time, across rows and folds.
-        cluster: Address of a Ray cluster that trains them instead of this machine.
-
-    Returns:
-        A dictionary a row with the measured figures of both protocols, in [0, 1], and the paper's
-        on DFEW, in percent; what differs from the official lists in the data, a line each; and
-        what became of the runs. A row of which a fold failed has None for its figures: a mean of
-        other folds than its neighbours' cannot be compared with theirs.
+        seeds: How many seeds to train each row with: the base's, and those that follow it.
+        typed: Settings that win over the defaults of a row's method.
+        how: Of `run_jobs`: command, overwrite, jobs, cluster.
     """
+    each_seed = tuple(range(base.seed, base.seed + seeds))
     configs = [
-        replace(base, model=replace(base.model, **row.changes), fold=fold)
-        for row in table_rows(table)
+        apply_preset(replace(base, model=row.apply(base.model), fold=fold, seed=seed), typed)
+        for row in rows
+        for seed in each_seed
         for fold in folds
     ]
-    outcome = run_jobs(configs, runs, command, overwrite, jobs, cluster)
-    entries: list[dict[str, Any]] = []
-    done: list[RunFolder] = []
-    for index, row in enumerate(table_rows(table)):
-        cells = outcome.jobs[index * len(folds) : (index + 1) * len(folds)]
-        trained = {job.config.fold: job.run for job in cells if job not in outcome.failures}
-        done += trained.values()
-        entry: dict[str, Any] = {"row": row.name, "variant": cells[0].config.model.variant}
-        for protocol in PROTOCOLS:
-            whole = len(trained) == len(folds)
-            summary = summarise_runs(trained, protocol) if whole else None
-            entry[f"{protocol}_uar"] = summary.mean_uar if summary else None
-            entry[f"{protocol}_war"] = summary.mean_war if summary else None
-        entries.append(entry | {"paper_uar": row.paper_uar, "paper_war": row.paper_war})
-    return entries, list_deviations(done), outcome
+    outcome = run_jobs(configs, runs, **how)
+    protocols = protocols_of(base.train.val_fraction)
+    size = len(each_seed) * len(folds)
+    results = []
+    for index, row in enumerate(rows):
+        jobs = outcome.jobs[index * size : (index + 1) * size]
+        whole = not any(job in outcome.failures for job in jobs)
+        by_seed = [jobs[at : at + len(folds)] for at in range(0, size, len(folds))] * whole
+        summaries: dict[str, list[FoldSummary]] = {
+            name: [_summarise(cells, name) for cells in by_seed] for name in protocols
+        }
+        results.append(RowResult(row, jobs[0].config.model.variant, summaries))
+    done = [job.run for job in outcome.jobs if job not in outcome.failures]
+    kind = base.data.kind or base.data.dataset
+    provenance = describe_runs(done)
+    return Ablation(
+        results, tuple(folds), each_seed, kind, provenance, list_deviations(done), outcome
+    )
+
+
+def _summarise(jobs: Sequence[Job], protocol: Protocol) -> FoldSummary:
+    return summarise_runs({job.config.fold: job.run for job in jobs}, protocol)
 
 
 def _is_papers(config: ModelConfig) -> bool:
@@ -157,15 +154,16 @@ def _is_papers(config: ModelConfig) -> bool:
     return backbone == "ViT-B-32" and config.num_frames == ModelConfig.num_frames
 
 
-def _cost_entry(row: Row, base: ModelConfig, cost: Cost) -> dict[str, Any]:
-    config = replace(base, **row.changes)
-    prompts = config.biehpro
+def _cost_entry(row: Row, config: ModelConfig, cost: Cost) -> dict[str, Any]:
+    ours = config.method == "dfer"
+    prompts = ours and config.biehpro
     return {
         "row": row.name,
         "variant": config.variant,
-        "interfit": config.interfit,
-        "msta": config.msta,
-        "biehpro": config.biehpro,
+        "method": config.method,
+        "interfit": ours and config.interfit,
+        "msta": ours and config.msta,
+        "biehpro": prompts,
         "text": config.text,
         "text_prompt": prompts and config.text_prompt,
         "visual_prompt": prompts and config.visual_prompt,

@@ -8,22 +8,22 @@ from dfercli.data.manifest import Manifest
 from dfercli.engine.runlog import RunFolder
 from dfercli.errors import CheckpointError
 from dfercli.files import replacing_files
-from dfercli.models.dfer import DFERModel
+from dfercli.models.base import ExpressionModel
 
 
-def save_checkpoint(model: DFERModel, folder: Path) -> None:
+def save_checkpoint(model: ExpressionModel, folder: Path) -> None:
     """Write a model in the Hugging Face layout; there is always one to be read in the folder."""
     with replacing_files(folder) as partial:
         write_model(model, partial)
 
 
-def write_model(model: DFERModel, folder: Path) -> None:
+def write_model(model: ExpressionModel, folder: Path) -> None:
     """Write a model's configuration and weights into a folder."""
     model.save_pretrained(folder)
     (folder / "README.md").unlink(missing_ok=True)  # an empty form; a card is made to publish
 
 
-def load_checkpoint(where: str) -> DFERModel:
+def load_checkpoint(where: str) -> ExpressionModel:
     """Load a model in evaluation mode.
 
     Args:
@@ -34,16 +34,25 @@ def load_checkpoint(where: str) -> DFERModel:
         CheckpointError: There is none, or it is incomplete or was not written by dfer.
     """
     best = RunFolder(Path(where)).checkpoint("best")
-    return DFERModel.from_pretrained(str(best) if best.is_dir() else where)
+    return ExpressionModel.from_pretrained(str(best) if best.is_dir() else where)
 
 
 def unseen_folds(
-    model: DFERModel, manifest: Manifest, folds: Sequence[int] | None = None
+    model: ExpressionModel,
+    manifest: Manifest,
+    folds_by: str = "official",
+    folds: Sequence[int] | None = None,
 ) -> list[int]:
     """Give the folds that a model can be tested on, as asked for or all.
 
     Data of the name that the model was trained on counts as the same, also where it has grown or
     was cropped again since: most of its clips are.
+
+    Args:
+        model: A trained model.
+        manifest: The data, with the folds to test.
+        folds_by: Which folds these are.
+        folds: Those that were asked for; None gives all that can be tested.
 
     Raises:
         CheckpointError: The model was trained on clips of a fold that was asked for.
@@ -55,6 +64,12 @@ def unseen_folds(
     same_name = trained.get("dataset") == manifest.dataset
     if not same_name and trained.get("data_fingerprint") != manifest.fingerprint:
         return list(folds or manifest.folds)
+    dealt = trained.get("folds_by", "official")
+    if dealt != folds_by:
+        raise CheckpointError(
+            f"the checkpoint was trained with {dealt} folds: those by {folds_by} have clips that "
+            f"it has seen; give --folds-by {dealt}"
+        )
     seen = set(folds or ()) - {trained["fold"]}
     if seen:
         raise CheckpointError(
@@ -65,7 +80,7 @@ def unseen_folds(
 
 
 def check_fits(
-    model: DFERModel,
+    model: ExpressionModel,
     class_names: Sequence[str],
     crop: dict[str, Any] | None,
     allow_other_crop: bool = False,

@@ -26,7 +26,8 @@ def draw_curves(metrics: Sequence[Mapping[str, Any]], title: str, path: Path) ->
     figure.suptitle(title, parse_math=False)
     left, right = figure.subplots(1, 2)
     mark = "o" if len(epochs) == 1 else None
-    left.plot(epochs, [line["loss"] for line in metrics], color="tab:blue", marker=mark)
+    losses = [float("nan") if line["loss"] is None else line["loss"] for line in metrics]
+    left.plot(epochs, losses, color="tab:blue", marker=mark)
     left.set_ylabel("loss of the training clips", color="tab:blue")
     rate = left.twinx()
     rate.plot(epochs, [line["lr"] for line in metrics], color="tab:gray", lw=1, ls="--")
@@ -34,6 +35,9 @@ def draw_curves(metrics: Sequence[Mapping[str, Any]], title: str, path: Path) ->
     for name, color, style in (("war", "tab:green", "-"), ("uar", "tab:orange", "--")):
         values = [line[name] for line in metrics]  # the two are one where all classes are as large
         right.plot(epochs, values, label=name.upper(), color=color, ls=style, marker=mark)
+    if "val_war" in metrics[0]:
+        values = [line["val_war"] for line in metrics]
+        right.plot(epochs, values, label="WAR, held out", color="tab:purple", ls=":", marker=mark)
     right.axvline(best["epoch"], color="tab:green", lw=1, ls=":", label="best epoch")
     right.set_ylabel("on the test fold")
     right.yaxis.set_major_formatter(PercentFormatter(1.0))

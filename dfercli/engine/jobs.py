@@ -20,7 +20,8 @@ from tqdm import tqdm
 
 from dfercli.config import DataConfig, RunConfig
 from dfercli.data.clips import check_frames
-from dfercli.data.manifest import Manifest, read_manifest
+from dfercli.data.folds import open_manifest, select_rows
+from dfercli.data.manifest import Manifest
 from dfercli.engine.device import check_trackers, resolve_compute, resolve_device
 from dfercli.engine.progress import Progress, following
 from dfercli.engine.runlog import RunFolder, run_folder
@@ -201,6 +202,7 @@ def _check_jobs(jobs: Sequence[Job]) -> None:
         manifest.select(fold, "test")
         if manifest.select(fold, "train").empty:
             raise DataError(f"testing fold {fold} leaves no clip to train on; make more folds")
+        select_rows(manifest, "train", job.config)
         if not job.overwrite:
             job.run.check_same(job.config, manifest.fingerprint)
     models = [job.config.model for job in jobs if job.unfinished]
@@ -209,7 +211,7 @@ def _check_jobs(jobs: Sequence[Job]) -> None:
 
 
 def _check_data(data: DataConfig) -> Manifest:
-    manifest = read_manifest(Path(data.manifest))
+    manifest = open_manifest(data)
     if len(manifest.class_names) < 2:
         raise DataError(
             f"all clips are labelled {manifest.class_names[0]!r}: nothing to tell apart"
@@ -259,8 +261,8 @@ def _run_here(todo: Sequence[Job], alone: bool) -> Iterator[Ended]:
 
 def _count_clips(job: Job) -> int:
     """Count the training clips of all epochs."""
-    manifest = read_manifest(Path(job.config.data.manifest))
-    return len(manifest.select(job.config.fold, "train")) * job.config.train.epochs
+    rows = select_rows(open_manifest(job.config.data), "train", job.config)
+    return len(rows) * job.config.train.epochs
 
 
 def attempt(job: Job, progress: Progress | None = None) -> Failure | None:

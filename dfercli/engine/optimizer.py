@@ -7,31 +7,33 @@ import torch
 from torch import nn
 
 from dfercli.config import TrainConfig
-from dfercli.models.dfer import DFERModel
+from dfercli.models.base import ExpressionModel
 
 
-def build_optimizer(model: DFERModel, config: TrainConfig) -> torch.optim.Optimizer:
+def build_optimizer(model: ExpressionModel, config: TrainConfig) -> torch.optim.Optimizer:
     """Give AdamW with weight decay on matrices, and none on norms, biases and scales.
 
-    The new modules and what follows the backbone's blocks learn at the full rate, the layers
-    below them at `layer_decay` times the rate of the one above, as is usual where a ViT is
-    fine-tuned (Bao et al., 2022, BEiT). The first group is one of the full rate.
+    What follows the backbone's blocks learns at the full rate, the layers below at `layer_decay`
+    times the rate of the one above, as is usual where a ViT is fine-tuned (Bao et al., 2022,
+    BEiT); what CLIP does not have, at `new_layers_lr` times the full rate. The first group is one
+    of the full rate, or of the new layers' where nothing else learns.
     """
-    groups: dict[tuple[int, bool], list[nn.Parameter]] = {}
+    groups: dict[tuple[bool, int, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            above = 0
-            if name.startswith("backbone.") and config.layer_decay < 1:
+            of_backbone, above = name.startswith("backbone."), 0
+            if of_backbone and config.layer_decay < 1:
                 above = model.backbone.count_layers_above(name.removeprefix("backbone."))
-            groups.setdefault((above, parameter.ndim < 2), []).append(parameter)
+            new = not of_backbone and name != "logit_scale" and config.new_layers_lr != 1
+            groups.setdefault((new, above, parameter.ndim < 2), []).append(parameter)
     return torch.optim.AdamW(
         [
             {
                 "params": parameters,
-                "lr": config.lr * config.layer_decay**above,
+                "lr": config.lr * (config.new_layers_lr if new else config.layer_decay**above),
                 "weight_decay": 0.0 if small else config.weight_decay,
             }
-            for (above, small), parameters in sorted(groups.items(), key=itemgetter(0))
+            for (new, above, small), parameters in sorted(groups.items(), key=itemgetter(0))
         ],
         fused=True,
     )

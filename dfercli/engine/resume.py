@@ -25,7 +25,7 @@ from dfercli.engine.runlog import RunFolder
 from dfercli.engine.trainer import Trainer
 from dfercli.errors import CheckpointError, ConfigError
 from dfercli.files import replacing_files, write_json
-from dfercli.models.dfer import WEIGHTS_FILE
+from dfercli.models.base import WEIGHTS_FILE
 
 OPTIMIZER_FILE = "optimizer.pt"
 METRICS_FILE = "metrics.json"

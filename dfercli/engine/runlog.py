@@ -90,12 +90,16 @@ class RunFolder:
         return self.path / "logs"
 
     def checkpoint(self, which: str) -> Path:
-        """Folder of the `best` or the `last` epoch's checkpoint."""
+        """Folder of the checkpoint of the `best`, the `last` or the `val` epoch."""
         return self.path / which
 
     def predictions_file(self, which: str) -> Path:
-        """Predictions of the `best` or the `last` epoch on the test fold."""
+        """Predictions of an epoch on the test fold."""
         return self.path / f"predictions_{which}.csv"
+
+    def validation_file(self, which: str) -> Path:
+        """Predictions of an epoch on the clips that were held out of training."""
+        return self.path / f"validation_{which}.csv"
 
     def read(self) -> dict[str, Any]:
         """Give the entries of `run.json`.
@@ -130,22 +134,21 @@ class RunFolder:
             self.path.rename(old)
             shutil.rmtree(old, ignore_errors=True)
 
-    def start(
-        self,
-        config: RunConfig,
-        fingerprint: str,
-        command: str,
-        device: str,
-        deviations: Sequence[str] = (),
-    ) -> None:
-        """Begin a run from its first epoch; what was there is removed."""
+    def start(self, config: RunConfig, data: Mapping[str, Any], command: str, device: str) -> None:
+        """Begin a run from its first epoch; what was there is removed.
+
+        Args:
+            config: The run.
+            data: What it says of its data, such as `data_fingerprint`.
+            command: What was typed.
+            device: What it is trained on, in words.
+        """
         self.discard()
         write_json(
             self.run_file,
             {
                 "config": to_dict(config),
-                "data_fingerprint": fingerprint,
-                "deviations": list(deviations),
+                **data,
                 "command": command,
                 "device": device,
                 "versions": {name: version(name) for name in PACKAGES}

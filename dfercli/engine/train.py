@@ -2,13 +2,12 @@
 
 import math
 import time
-from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
-import pandas as pd
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
@@ -19,34 +18,30 @@ from dfercli.config import RunConfig
 from dfercli.data.augment import Augmenter
 from dfercli.data.batches import (
     EpochBatches,
-    build_test_loader,
     build_train_loader,
     even_chances,
 )
 from dfercli.data.clips import build_dataset
-from dfercli.data.manifest import Manifest, read_manifest
-from dfercli.engine.checkpoint import save_checkpoint
-from dfercli.engine.curves import draw_curves
+from dfercli.data.folds import open_manifest
+from dfercli.data.manifest import Manifest
 from dfercli.engine.device import (
     describe_device,
     make_accelerator,
     resolve_compute,
     tracking,
 )
-from dfercli.engine.evaluate import (
-    confusion_of,
-    find_missed,
-    predict_clips,
-    write_predictions,
-)
+from dfercli.engine.held import HeldClips, describe_data, load_held, score
 from dfercli.engine.loss import Mixup, build_loss
 from dfercli.engine.optimizer import build_optimizer, build_scheduler
+from dfercli.engine.predictions import (
+    find_missed,
+)
 from dfercli.engine.progress import Progress
+from dfercli.engine.protocols import keep_epoch
 from dfercli.engine.resume import (
     drop_state,
     find_state,
     load_state,
-    reporting_full_disk,
     save_state,
     seed_epoch,
     training_alone,
@@ -54,8 +49,7 @@ from dfercli.engine.resume import (
 from dfercli.engine.runlog import RunFolder, run_folder
 from dfercli.engine.trainer import Trainer
 from dfercli.errors import ConfigError
-from dfercli.metrics import uar, war
-from dfercli.models.dfer import DFERModel, build_model
+from dfercli.models.base import ExpressionModel, build_model
 from dfercli.presets import describe_recipe
 
 LOGGED = ("loss", "lr", "war", "uar")
@@ -108,14 +102,18 @@ def _train(
     progress: Progress | None,
 ) -> None:
     """Train the epochs of a run that are missing."""
-    manifest = read_manifest(Path(config.data.manifest))
+    manifest = open_manifest(config.data)
     if not overwrite:
         run.check_same(config, manifest.fingerprint)
     elif accelerator.is_main_process:
         run.discard()  # so that whatever happens next, the old run does not pass for the new one
     accelerator.wait_for_everyone()
     set_seed(config.seed)
-    trainer, batches, train_loader, test_loader = _prepare(config, manifest, accelerator)
+    model = _build_model(config, manifest)
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        _test_untrained(config, run, manifest, model, accelerator, command)
+        return
+    trainer, batches, train_loader, held = _prepare(config, manifest, model, accelerator)
     metrics = load_state(run, trainer)
     accelerator.wait_for_everyone()  # all have read the folder before it changes
     if accelerator.is_main_process:
@@ -123,7 +121,7 @@ def _train(
         if metrics:
             run.go_on(len(metrics), command, device)
         else:
-            run.start(config, manifest.fingerprint, command, device, manifest.deviations)
+            run.start(config, describe_data(config, manifest), command, device)
     augmenter = Augmenter(config.augment, config.seed)
     clips, epochs = batches.length, config.train.epochs
     shown = accelerator.is_local_main_process
@@ -138,44 +136,65 @@ def _train(
             loss = trainer.train_epoch(train_loader, augmenter, bar.step)
             if not math.isfinite(loss):
                 raise ConfigError(_describe_divergence(loss, epoch, config, run))
-            predictions = predict_clips(
-                trainer.prepared, test_loader, accelerator, manifest.class_names
-            )
-            matrix = confusion_of(predictions)
+            predictions = held.predict(trainer.prepared, accelerator, manifest.class_names)
             line = {
                 "epoch": epoch + 1,
                 "loss": loss,
                 "lr": trainer.scheduler.get_last_lr()[0],
-                "war": war(matrix),
-                "uar": uar(matrix),
+                **score(predictions),
                 "seconds": round(time.perf_counter() - started, 2),
             }
             metrics.append(line)
             bar.end_epoch(line)
             accelerator.log({name: line[name] for name in LOGGED}, step=epoch + 1)
             if accelerator.is_main_process:
-                keep_epoch(run, trainer, metrics, predictions, epoch + 1 == epochs)
-        missed = find_missed(matrix, manifest.class_names)
+                save = partial(save_state, run, trainer, metrics) if epoch + 1 < epochs else None
+                keep_epoch(run, model, metrics, predictions, save)
+        missed = find_missed(predictions["test"])
         if missed and accelerator.is_main_process:
             bar.note(f"{config.title}: never predicted: {', '.join(missed)}")
 
 
-def _prepare(
-    config: RunConfig, manifest: Manifest, accelerator: Accelerator
-) -> tuple[Trainer, EpochBatches, DataLoader, DataLoader]:
-    """Give the trainer, the batches, and the loaders of the training and the test clips."""
+def _test_untrained(
+    config: RunConfig,
+    run: RunFolder,
+    manifest: Manifest,
+    model: ExpressionModel,
+    accelerator: Accelerator,
+    command: str,
+) -> None:
+    """Test a model that has nothing to train, such as zero-shot CLIP: a run of no epoch."""
+    started = time.perf_counter()
+    held = load_held(config, manifest, model, accelerator, config.train.batch_size)
+    prepared = model.to(accelerator.device)
+    predictions = held.predict(prepared, accelerator, manifest.class_names)
+    if accelerator.is_main_process:
+        device = describe_device(accelerator.device)
+        run.start(config, describe_data(config, manifest), command, device)
+        seconds = round(time.perf_counter() - started, 2)
+        line = {"epoch": 0, "loss": None, "lr": 0.0, **score(predictions), "seconds": seconds}
+        keep_epoch(run, model, [line], predictions, save_state=None)
+
+
+def _build_model(config: RunConfig, manifest: Manifest) -> ExpressionModel:
     model = build_model(config.model, manifest.class_names, manifest.crop)
     model.settings["trained"] = {
         "dataset": config.data.dataset,
         "fold": config.fold,
+        "folds_by": config.data.folds_by,
         "data_fingerprint": manifest.fingerprint,
         "deviations": list(manifest.deviations),
         "recipe": describe_recipe(config),
     }
     model.backbone.drop_path = config.train.drop_path
-    size, workers = model.backbone.image_size, config.data.workers
-    train_set = build_dataset(manifest, "train", config, size)
-    test_set = build_dataset(manifest, "test", config, size)
+    return model
+
+
+def _prepare(
+    config: RunConfig, manifest: Manifest, model: ExpressionModel, accelerator: Accelerator
+) -> tuple[Trainer, EpochBatches, DataLoader, HeldClips]:
+    """Give the trainer, the batches, the training clips, and those that are not learnt from."""
+    train_set = build_dataset(manifest, "train", config, model.backbone.image_size)
     rank, processes = accelerator.process_index, accelerator.num_processes
     chances = even_chances(train_set.labels) if config.train.balance == "oversample" else None
     batches = EpochBatches(
@@ -195,47 +214,8 @@ def _prepare(
         trainer.prepared = cast(nn.Module, torch.compile(prepared))
     if config.compute.batch == "auto":
         trainer.micro_batch = trainer.find_micro_batch()
-    test_loader = accelerator.prepare(build_test_loader(test_set, trainer.micro_batch, workers))
-    return trainer, batches, build_train_loader(train_set, batches, workers), test_loader
-
-
-def keep_epoch(
-    run: RunFolder,
-    trainer: Trainer,
-    metrics: Sequence[Mapping[str, Any]],
-    predictions: pd.DataFrame,
-    last: bool,
-) -> None:
-    """Write what an epoch leaves: from then on it is finished, whatever happens next.
-
-    Args:
-        run: The run.
-        trainer: Its state.
-        metrics: A line for each epoch, this one's at the end.
-        predictions: On the test fold.
-        last: Whether the run ends with this epoch.
-
-    Raises:
-        CheckpointError: It cannot be written; the epoch before is kept.
-    """
-    wars = [line["war"] for line in metrics]
-    with reporting_full_disk(run, len(metrics) - 1):
-        if wars[-1] > max(wars[:-1], default=-1.0):
-            _keep(run, "best", trainer.model, predictions)
-        if last:
-            _keep(run, "last", trainer.model, predictions)
-        else:
-            save_state(run, trainer, metrics)
-        run.write_metrics(metrics)
-    if last:
-        draw_curves(metrics, run.read_config().title, run.curves_file)
-        run.finish()
-        drop_state(run)
-
-
-def _keep(run: RunFolder, which: str, model: DFERModel, predictions: pd.DataFrame) -> None:
-    save_checkpoint(model, run.checkpoint(which))
-    write_predictions(predictions, run.predictions_file(which))
+    held = load_held(config, manifest, model, accelerator, trainer.micro_batch)
+    return trainer, batches, build_train_loader(train_set, batches, config.data.workers), held
 
 
 def _describe_divergence(loss: float, epoch: int, config: RunConfig, run: RunFolder) -> str:

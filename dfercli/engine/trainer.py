@@ -15,7 +15,8 @@ from dfercli.data.batches import EpochBatches
 from dfercli.data.transforms import normalise
 from dfercli.engine.loss import Loss, Mixup
 from dfercli.errors import ConfigError
-from dfercli.models.dfer import DFERModel, contrastive_loss
+from dfercli.models.base import ExpressionModel
+from dfercli.models.dfer import contrastive_loss
 
 Augment = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Makes normalised views (N, T, 3, H, W) of uint8 clips, given their keys, (N,) twice."""
@@ -40,7 +41,7 @@ class Trainer:
         mixup: Mixes the clips of a step; None takes them as they are.
     """
 
-    model: DFERModel
+    model: ExpressionModel
     prepared: nn.Module
     optimizer: torch.optim.Optimizer
     scheduler: torch.optim.lr_scheduler.LRScheduler

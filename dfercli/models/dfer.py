@@ -7,38 +7,23 @@ clips (B, T, 3, H, W)
               └ cosine x exp(logit_scale)                 logits           (B, K)
 """
 
-import json
-import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-import torch
-from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dfercli.config import ModelConfig, from_dict, to_dict
-from dfercli.errors import CheckpointError
+from dfercli.config import ModelConfig
 from dfercli.models.backbone import CLIPBackbone
+from dfercli.models.base import ExpressionModel, first_settings, write_prompts
 from dfercli.models.biehpro import BiEhPro
 from dfercli.models.interfit import InterFIT
 from dfercli.models.msta import MSTA
-from dfercli.models.pretrained import build_visual, encode_prompts, load_pretrained
-
-CONFIG_FILE = "config.json"
-WEIGHTS_FILE = "model.safetensors"
-MAX_LOGIT_SCALE = math.log(100)
-"""CLIP's own bound on its temperature."""
+from dfercli.models.pretrained import encode_prompts
 
 
-class DFERModel(nn.Module, PyTorchModelHubMixin):
-    """Names the expression in clips of a face. A module that is None is switched off.
-
-    Use `build_model` to make one from CLIP, `DFERModel.from_pretrained` to load a trained one.
+class DFERModel(ExpressionModel):
+    """Our method. A module that is None is switched off.
 
     Args:
         backbone: CLIP's visual tower.
@@ -46,13 +31,12 @@ class DFERModel(nn.Module, PyTorchModelHubMixin):
         msta: Aggregation over frames; None takes their mean.
         biehpro: Prompts; None compares the video with the text features as they are.
         text_features: (K, E) of the classes, normalised. They are fixed.
-        logit_scale: Start of the log of the inverse temperature.
+        logit_scale: Start, (), of the log of the inverse temperature; None with a head.
         head: Maps (B, E) to (B, K) in place of the text (Table 3).
         settings: What a checkpoint must know: the entries of `config.json`.
     """
 
     text_features: Tensor
-    logit_scale: nn.Parameter
 
     def __init__(
         self,
@@ -61,30 +45,16 @@ class DFERModel(nn.Module, PyTorchModelHubMixin):
         msta: MSTA | None = None,
         biehpro: BiEhPro | None = None,
         text_features: Tensor | None = None,
-        logit_scale: float = math.log(1 / 0.07),
+        logit_scale: Tensor | None = None,
         head: nn.Linear | None = None,
         settings: dict[str, Any] | None = None,
     ) -> None:
-        super().__init__()
-        self.backbone = backbone
+        super().__init__(backbone, logit_scale, settings)
         self.interfit = interfit
         self.msta = msta
         self.biehpro = biehpro
         self.head = head
-        scale = nn.Parameter(torch.tensor(logit_scale)) if head is None else None
-        self.register_parameter("logit_scale", scale)
-        self.register_buffer("text_features", text_features if head is None else None)
-        self.settings = settings or {}
-
-    @property
-    def class_names(self) -> list[str]:
-        """The K classes, in the order of the logits."""
-        return list(self.settings["class_names"])
-
-    @property
-    def config(self) -> ModelConfig:
-        """The configuration that the model was built by."""
-        return from_dict(ModelConfig, self.settings["model"])
+        self.register_buffer("text_features", text_features)
 
     def encode_video(self, clips: Tensor) -> Tensor:
         """Embed clips (B, T, 3, H, W), normalised, as V (B, E)."""
@@ -93,101 +63,27 @@ class DFERModel(nn.Module, PyTorchModelHubMixin):
 
     def forward(self, clips: Tensor) -> Tensor:
         """Give the logits (B, K) of clips (B, T, 3, H, W), normalised."""
-        videos = self.encode_video(clips)
+        videos, texts = self.encode_video(clips), self.text_features
         if self.head is not None:
             return self.head(videos)
-        texts = self.text_features
-        if self.biehpro is None:
-            texts, videos = texts.unsqueeze(0), videos.unsqueeze(1)
-        else:
+        if self.biehpro is not None:
             texts, videos = self.biehpro(texts, videos)  # (B, K, E) twice
-        return self.logit_scale.exp() * F.cosine_similarity(videos, texts, dim=-1)
-
-    @torch.no_grad()
-    def clamp_logit_scale(self) -> None:
-        """Keep the temperature in CLIP's bounds; called after each step of the optimizer."""
-        if self.logit_scale is not None:
-            self.logit_scale.clamp_(max=MAX_LOGIT_SCALE)
-
-    def _save_pretrained(self, save_directory: Path) -> None:
-        super()._save_pretrained(save_directory)
-        text = json.dumps(self.settings, indent=2, ensure_ascii=False)
-        (save_directory / CONFIG_FILE).write_text(text + "\n", encoding="utf-8")
-
-    @classmethod
-    def from_pretrained(
-        cls,
-        pretrained_model_name_or_path: str | Path,
-        *,
-        map_location: str = "cpu",
-        **hub_options: Any,
-    ) -> "DFERModel":
-        """Load a trained model, in evaluation mode.
-
-        The mixin's own method is replaced: it reads the files before it calls us, with errors that
-        are not one line.
-
-        Args:
-            pretrained_model_name_or_path: A folder, or a model on the Hub.
-            map_location: Device to put the model on.
-            hub_options: Of `huggingface_hub.hf_hub_download`, such as `revision` and `token`.
-
-        Raises:
-            CheckpointError: There is no such checkpoint, or its files do not hold together.
-        """
-        model_id = str(pretrained_model_name_or_path)
-        settings = _read_settings(model_id, _fetch(model_id, CONFIG_FILE, hub_options))
-        config, class_names = from_dict(ModelConfig, settings["model"]), settings["class_names"]
-        backbone = CLIPBackbone(build_visual(config.backbone))
-        texts = torch.zeros(len(class_names), backbone.embed_width)
-        model = assemble(config, class_names, backbone, texts)
-        model.settings = settings
-        weights = _fetch(model_id, WEIGHTS_FILE, hub_options)
-        try:
-            model.load_state_dict(load_file(weights))
-        except SafetensorError as error:
-            raise CheckpointError(
-                f"cannot read {WEIGHTS_FILE} of {model_id}: {error}; is it whole? copy it again"
-            ) from error
-        except RuntimeError as error:
-            raise CheckpointError(
-                f"{model_id}: {WEIGHTS_FILE} does not fit {CONFIG_FILE}; was one replaced?"
-            ) from error
-        return model.to(map_location).eval()
+        return self.compare(videos, texts)
 
 
-def build_model(
-    config: ModelConfig, class_names: Sequence[str], crop: dict[str, Any] | None = None
-) -> DFERModel:
-    """Build a model from CLIP, with the text features of its classes computed once, Eq. (9).
+def assemble(config: ModelConfig, class_names: Sequence[str], clip: Any) -> DFERModel:
+    """Join CLIP's visual tower with the modules that a configuration switches on.
 
     Args:
-        config: Which model.
-        class_names: The K classes, in the order of the logits.
-        crop: How the faces it will see are cropped; it travels with the checkpoint.
-
-    Raises:
-        WeightsError: CLIP's weights cannot be had, or do not fit the backbone.
-        UnknownNameError: open_clip has no such backbone.
+        config: Which modules.
+        class_names: The K classes; their text features are computed once, Eq. (9).
+        clip: An open_clip model, whose visual tower becomes part of the model.
     """
-    pretrained = load_pretrained(config.backbone, config.weights)
-    prompts = [config.prompt_template.replace("{}", name) for name in class_names]
-    texts = encode_prompts(pretrained, config.backbone, prompts) if config.text else None
-    scale = pretrained.logit_scale.item()
-    model = assemble(config, class_names, CLIPBackbone(pretrained.visual), texts, scale)
-    model.settings["crop"] = crop
-    return model
-
-
-def assemble(
-    config: ModelConfig,
-    class_names: Sequence[str],
-    backbone: CLIPBackbone,
-    text_features: Tensor | None,
-    logit_scale: float = math.log(1 / 0.07),
-) -> DFERModel:
-    """Join a backbone with the modules that a configuration switches on."""
-    interfit = msta = biehpro = head = None
+    backbone = CLIPBackbone(clip.visual)
+    texts = scale = interfit = msta = biehpro = head = None
+    if config.text:
+        texts = encode_prompts(clip, config.backbone, write_prompts(config, class_names))
+        scale = clip.logit_scale
     if config.interfit:
         interfit = InterFIT(backbone.width, backbone.num_layers, config.near_clip_init)
     if config.msta:
@@ -204,10 +100,8 @@ def assemble(
         )
     if not config.text:
         head = nn.Linear(backbone.embed_width, len(class_names))
-    settings = {"model": to_dict(config), "class_names": list(class_names), "crop": None}
-    model = DFERModel(backbone, interfit, msta, biehpro, text_features, logit_scale, head, settings)
-    model.clamp_logit_scale()
-    return model
+    settings = first_settings(config, class_names)
+    return DFERModel(backbone, interfit, msta, biehpro, texts, scale, head, settings)
 
 
 def contrastive_loss(logits: Tensor, labels: Tensor) -> Tensor:
@@ -218,29 +112,3 @@ def contrastive_loss(logits: Tensor, labels: Tensor) -> Tensor:
         labels: (B,) int64, or (B, K) shares of each class.
     """
     return F.cross_entropy(logits, labels)
-
-
-def _read_settings(model_id: str, path: Path) -> dict[str, Any]:
-    try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CheckpointError(f"cannot read {CONFIG_FILE} of {model_id}: {error}") from error
-    ours = isinstance(settings, dict) and isinstance(settings.get("model"), dict)
-    if not ours or not isinstance(settings.get("class_names"), list):
-        raise CheckpointError(f"{model_id} was not written by dfer: no model in {CONFIG_FILE}")
-    return settings
-
-
-def _fetch(model_id: str, name: str, options: dict[str, Any]) -> Path:
-    """Find a file of a checkpoint in a folder, or on the Hub."""
-    folder = Path(model_id)
-    if folder.is_dir():
-        if not (folder / name).is_file():
-            raise CheckpointError(f"no {name} in {folder}; is it a checkpoint, and whole?")
-        return folder / name
-    try:
-        return Path(hf_hub_download(model_id, name, **options))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise CheckpointError(
-            f"no checkpoint {model_id!r}: neither a folder here nor a model on the Hub (network?)"
-        ) from error

@@ -2,8 +2,9 @@
 
 The *paper convention* is the rule that reproduces the "FLOPs(G)" column of Tables 2 to 4 to both
 decimals: multiply-accumulates of one clip, of convolutions, of linear layers called as modules, and
-of the LSTM's gates. Nothing inside an attention module is counted, nor the text tower, which runs
-once. The *true* count adds the attention.
+of the LSTM's gates. Nothing inside an attention module is counted, nor the text tower. The *true*
+count is of all that a forward pass of one clip runs: it adds the attention and, where prompts are
+learnt, the text tower, which reads them once a clip in CoCoOp, and once a batch elsewhere.
 """
 
 from collections.abc import Sequence
@@ -17,11 +18,19 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dfercli.config import ModelConfig
 from dfercli.models.backbone import CLIPBackbone
+from dfercli.models.base import ExpressionModel, assemble
 from dfercli.models.biehpro import CrossAttention, PairedCrossAttention
-from dfercli.models.dfer import DFERModel, assemble
+from dfercli.models.dfer_clip import TemporalAttention
 from dfercli.models.pretrained import build_untrained
+from dfercli.models.text import PromptEncoder
 
-ATTENTION = (nn.MultiheadAttention, PairedCrossAttention, CrossAttention)
+LEFT_OUT = (
+    nn.MultiheadAttention,
+    PairedCrossAttention,
+    CrossAttention,
+    TemporalAttention,
+    PromptEncoder,
+)
 """Modules that the paper's convention leaves out with all that is in them."""
 
 
@@ -31,7 +40,7 @@ class Cost:
 
     Attributes:
         trainable: Parameters that training changes.
-        total: The same, and the text tower that ran once to make the text features.
+        total: All parameters, also those of the text tower that ran once to embed the texts.
         paper_macs: Multiply-accumulates by the paper's convention.
         true_macs: All multiply-accumulates of matrix products and convolutions.
     """
@@ -49,19 +58,18 @@ def measure_cost(config: ModelConfig, class_names: Sequence[str]) -> Cost:
         UnknownNameError: open_clip has no such backbone.
     """
     with torch.device("meta"):
-        both_towers = build_untrained(config.backbone)
-        backbone = CLIPBackbone(both_towers.visual)
-        texts = torch.zeros(len(class_names), backbone.embed_width)
-        model = assemble(config, class_names, backbone, texts)
-        size = backbone.image_size
+        clip = build_untrained(config.backbone)
+        model = assemble(config, class_names, clip)
+        size = model.backbone.image_size
         clips = torch.zeros(1, config.num_frames, 3, size, size)
-    trainable = _count(model)
-    text_tower = _count(both_towers) - _count(both_towers.visual) - both_towers.logit_scale.numel()
     paper, true = count_macs(model, clips)
-    return Cost(trainable, trainable + text_tower * config.text, paper, true)
+    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    texts = [p for name, p in clip.named_parameters() if name != "logit_scale"] * config.text
+    total = sum(p.numel() for p in {*model.parameters(), *texts})  # many are in both
+    return Cost(trainable, total, paper, true)
 
 
-def count_macs(model: DFERModel, clips: torch.Tensor) -> tuple[int, int]:
+def count_macs(model: ExpressionModel, clips: torch.Tensor) -> tuple[int, int]:
     """Count the multiply-accumulates of a forward pass by the paper's convention, and all.
 
     Args:
@@ -74,7 +82,7 @@ def count_macs(model: DFERModel, clips: torch.Tensor) -> tuple[int, int]:
         nonlocal paper_macs
         paper_macs += _layer_macs(module, inputs[0], output)
 
-    handles = [module.register_forward_hook(add) for module in _outside_attention(model)]
+    handles = [module.register_forward_hook(add) for module in _find_counted(model)]
     # The plain attention kernel is the one whose products the counter sees.
     with FlopCounterMode(display=False) as products, sdpa_kernel(SDPBackend.MATH), torch.no_grad():
         model(clips)
@@ -96,11 +104,7 @@ def _layer_macs(module: nn.Module, inputs: torch.Tensor, output: Any) -> int:
     return 0
 
 
-def _outside_attention(module: nn.Module) -> list[nn.Module]:
-    if isinstance(module, ATTENTION):
+def _find_counted(module: nn.Module) -> list[nn.Module]:
+    if isinstance(module, LEFT_OUT):
         return []
-    return [module, *(m for child in module.children() for m in _outside_attention(child))]
-
-
-def _count(module: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())
+    return [module, *(m for child in module.children() for m in _find_counted(child))]

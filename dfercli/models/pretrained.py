@@ -13,7 +13,7 @@ import torch
 from huggingface_hub import snapshot_download
 from open_clip.transformer import QuickGELU as OpenCLIPQuickGELU
 from open_clip.transformer import VisionTransformer
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from dfercli.config import CLIP_MEAN, RANDOM_WEIGHTS
@@ -54,18 +54,6 @@ def backbone_config(name: str) -> dict[str, Any]:
         raise UnknownNameError("backbone", name, known)
     config: dict[str, Any] = open_clip.get_model_config(name)
     return config
-
-
-def build_visual(name: str) -> nn.Module:
-    """Build a model's visual tower alone, with random weights."""
-    config = backbone_config(name)
-    smallest_text = {"context_length": 1, "vocab_size": 1, "width": 8, "heads": 1, "layers": 1}
-    return open_clip.CLIP(
-        embed_dim=config["embed_dim"],
-        vision_cfg=config["vision_cfg"],
-        text_cfg=smallest_text,
-        quick_gelu=config.get("quick_gelu", False),
-    ).visual
 
 
 def build_untrained(name: str) -> open_clip.CLIP:
@@ -138,9 +126,24 @@ def encode_prompts(model: open_clip.CLIP, name: str, prompts: Sequence[str]) -> 
     Returns:
         (K, E), normalised, without gradient.
     """
-    tokens = open_clip.get_tokenizer(name)(list(prompts))
+    if model.logit_scale.is_meta:  # the shape alone: needs no tokenizer, which some have to fetch
+        return torch.empty(len(prompts), model.visual.output_dim)
+    tokens = tokenize(name, prompts)
     with torch.no_grad():
         return F.normalize(model.encode_text(tokens).float(), dim=-1)
+
+
+def tokenize(name: str, texts: Sequence[str], length: int | None = None) -> Tensor:
+    """Give the tokens of texts, (N, length): start, words, end, zeros; a longer text is cut.
+
+    Args:
+        name: An open_clip model.
+        texts: N texts.
+        length: Of a row; by default as many as the model's text tower reads.
+    """
+    with torch.device("cpu"):
+        tokens: Tensor = open_clip.get_tokenizer(name)(list(texts), length)
+    return tokens
 
 
 def _check_activation(name: str, weights: str, quick_gelu: bool) -> None:

@@ -15,7 +15,7 @@ from dfercli.data.manifest import Manifest, read_manifest, write_manifest
 from dfercli.engine.checkpoint import save_checkpoint
 from dfercli.errors import ConfigError
 from dfercli.faces.align import CropRecipe
-from dfercli.models.dfer import build_model
+from dfercli.models.base import build_model
 from dfercli.video import write_video
 
 CLASSES = ("happiness", "sadness")
@@ -32,14 +32,12 @@ def project(write_tiny, make_config):
 
 
 def test_costs_are_counted_without_data(dfer):
-    done = dfer("ablate --table 5 --dry-run --json --backbone demo-ViT-tiny")
+    done = dfer("ablate --table 5 --dry-run --format json --backbone demo-ViT-tiny")
     assert done.code == 0
-    rows = json.loads(done.out)["rows"]
-    assert [row["visual_prompt"] for row in rows] == [False, True, True]
-    assert (
-        "demo-ViT-tiny, 7 classes"
-        in dfer("ablate --table 5 --dry-run --backbone demo-ViT-tiny").out
-    )
+    rows = json.loads(done.out)["data"]["rows"]
+    assert [row["visual_prompt"] for row in rows] == [False] * 6 + [True, True]
+    printed = dfer("ablate --table 5 --dry-run --backbone demo-ViT-tiny").out
+    assert "demo-ViT-tiny, 7 classes" in printed
     assert list(Path().iterdir()) == []
 
 
@@ -95,10 +93,10 @@ def _broken_video(project):
             "data_manifests/tiny.csv line 3: path '../secret' leaves the data root; ",
         ),
         (_no_folds, "train", "no clip of data_manifests/tiny.csv has a test_fold"),
-        (None, "ablate --table 7", "no table '7'; known: 2, 3, 4, 5"),
+        (None, "ablate --table 7", "no table '7'; known: 1, 2, 3, 4, 5"),
         (None, "eval", "no finished run in runs; train one with `dfer train`"),
-        (None, "eval --variant full", "no finished run in runs/*/full; train one with"),
-        (None, "eval --checkpoint model --variant full", "--variant chooses among runs, --check"),
+        (None, "eval full", "no finished run in runs/*/full; train one with"),
+        (None, "eval full --checkpoint model", "a run and --checkpoint both say what to report"),
         (
             _other_classes,
             "eval --checkpoint model --folds 1",
@@ -203,9 +201,9 @@ def test_an_interruption_is_one_line_too(dfer, monkeypatch):
 def test_data_is_found_in_the_folder_of_all_data(dfer, monkeypatch, tmp_path):
     Path("data").rename("moved")
     monkeypatch.setenv("DFER_DATA", str(tmp_path / "moved"))
-    done = dfer("eval --checkpoint model --folds 1 --workers 0 --json")
+    done = dfer("eval --checkpoint model --folds 1 --workers 0 --format json")
     assert f"data in {tmp_path / 'moved' / 'tiny'}\n" in done.err
-    assert json.loads(done.out)["protocols"]["checkpoint"]["folds"] == [1]
+    assert json.loads(done.out)["data"]["protocols"]["checkpoint"]["folds"] == [1]
 
 
 @pytest.fixture
@@ -227,22 +225,21 @@ def test_partial_data_is_told_wherever_figures_of_runs_are(partial, dfer):
     whole = replace(read_manifest(Path("data_manifests/tiny.csv")), deviations=())
     write_manifest(whole, Path("data_manifests/tiny.csv"))
     assert MARK in dfer(f"train --folds 1 {RECIPE}").out  # the run was trained before
-    assert MARK in dfer("eval").out
-    assert json.loads(dfer("eval --json").out)["deviations"] == list(partial)
-    assert MARK in dfer(f"ablate --table 3 --folds 1 {RECIPE}").out
-    told = json.loads(dfer(f"ablate --table 3 --folds 1 --json {RECIPE}").out)
-    assert told["deviations"] == list(partial)
-    assert "PARTIAL" not in told["title"]
+    for command in ("eval", f"ablate --table 3 --folds 1 {RECIPE}"):
+        assert f"data: PARTIAL: {'; '.join(partial)}" in " ".join(dfer(command).out.split())
+        told = json.loads(dfer(f"{command} --format json").out)
+        assert told["data"]["deviations"] == list(partial)
 
 
 def test_partial_data_is_told_where_a_checkpoint_is_tested(partial, dfer):
     line = "eval --checkpoint model --folds 1 --workers 0"
-    assert dfer(line).out.startswith(f"model on tiny; recipe: not recorded{MARK}")
-    assert json.loads(dfer(f"{line} --json").out)["deviations"] == list(partial)
+    assert f"data: PARTIAL: {'; '.join(partial)}" in " ".join(dfer(line).out.split())
+    told = json.loads(dfer(f"{line} --format json").out)
+    assert told["data"]["deviations"] == list(partial)
 
 
 @pytest.mark.usefixtures("project")
 def test_of_whole_data_nothing_is_said(dfer):
     line = "eval --checkpoint model --folds 1 --workers 0"
     assert "PARTIAL" not in dfer(line).out
-    assert json.loads(dfer(f"{line} --json").out)["deviations"] == []
+    assert json.loads(dfer(f"{line} --format json").out)["data"]["deviations"] == []

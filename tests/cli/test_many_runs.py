@@ -40,7 +40,7 @@ def test_train_prints_no_mean_of_some_folds(dfer):
         "error: 1 of 2 runs failed (tiny full fold 2), 1 finished; the same command "
         "trains only what failed"
     )
-    assert "tiny, full: folds 1;" in dfer("eval").out
+    assert "folds: 1 (as published)\n" in dfer("eval").out
     Path("runs/tiny/full/fold2").unlink()
     done = dfer(f"train {RECIPE}")
     assert done.code == 0
@@ -51,13 +51,14 @@ def test_train_prints_no_mean_of_some_folds(dfer):
 def test_ablate_prints_the_rows_that_are_whole(dfer):
     done = dfer(f"ablate --table 3 {RECIPE}")
     assert done.code == 1
-    whole, some = [line for line in done.out.splitlines() if "text" in line and " / " in line]
+    whole, some, gains = [line for line in done.out.splitlines() if line.count(" / ") > 2]
     assert "- / -" not in whole
-    assert some.count("- / -") == 2
+    assert some.count("- / -") == gains.count("- / -") == 2
     assert done.err.splitlines()[-1].startswith("error: 1 of 4 runs failed (tiny full fold 2), ")
-    told = dfer(f"ablate --table 3 --json {RECIPE}")
+    told = dfer(f"ablate --table 3 --format json {RECIPE}")
     assert told.code == 1
-    assert [row["best_war"] is None for row in json.loads(told.out)["rows"]] == [False, True]
+    rows = json.loads(told.out)["data"]["rows"]
+    assert [row["best"]["mean_war"] is None for row in rows] == [False, True]
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from dfercli.engine.evaluate import confusion_of, read_predictions
+from dfercli.engine.predictions import confusion_of, read_predictions
 from dfercli.images import read_image
 from dfercli.metrics import war
 
@@ -86,7 +86,7 @@ def _check_runs(folder, manifest):
 
 
 def _check_eval(dfer):
-    report = json.loads(dfer("eval --json").out)
+    report = json.loads(dfer("eval --format json").out)["data"]
     assert report["class_names"] == list(CLASSES)
     assert set(report["protocols"]) == {"best", "last"}
     for protocol, figures in report["protocols"].items():
@@ -98,17 +98,18 @@ def _check_eval(dfer):
     printed = dfer("eval").out
     assert f"{100 * report['protocols']['last']['mean_war']:.2f}" in printed
     assert all(name in printed for name in CLASSES)
-    checked = json.loads(dfer("eval --checkpoint runs/demo/full/fold2 --folds 2 --json").out)
+    line = "eval --checkpoint runs/demo/full/fold2 --folds 2 --format json"
+    checked = json.loads(dfer(line).out)["data"]
     assert checked["protocols"]["checkpoint"]["war"] == report["protocols"]["best"]["war"][1:]
 
 
 def _check_ablation(dfer):
-    done = dfer(f"ablate --table 3 --folds 1 --json {RECIPE}")
+    done = dfer(f"ablate --table 3 --folds 1 --format json {RECIPE}")
     assert done.code == 0
-    rows = json.loads(done.out)["rows"]
+    rows = json.loads(done.out)["data"]["rows"]
     assert [row["variant"] for row in rows] == ["interfit-msta-notext", "full"]
     best = read_predictions(Path("runs/demo/full/fold1/predictions_best.csv"))
-    assert rows[1]["best_war"] == war(confusion_of(best))
+    assert rows[1]["best"]["mean_war"] == war(confusion_of(best))
     assert {path.name for path in Path("runs/demo").iterdir()} == {row["variant"] for row in rows}
     printed = dfer(f"ablate --table 3 --folds 1 {RECIPE}").out
     assert "no text" in printed

@@ -9,7 +9,8 @@ from safetensors.torch import load_file
 
 from dfercli.engine.checkpoint import check_fits, load_checkpoint, save_checkpoint
 from dfercli.errors import CheckpointError
-from dfercli.models.dfer import DFERModel, build_model
+from dfercli.models.base import build_model
+from dfercli.models.dfer import DFERModel
 
 CLASSES = ("happiness", "sadness", "anger")
 CROP = {"detector": "mtcnn", "size": 32, "template": "loose-five-points", "version": 1}

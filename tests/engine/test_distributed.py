@@ -11,7 +11,7 @@ import torch
 from dfercli.config import to_dict
 from dfercli.engine import train
 from dfercli.engine.checkpoint import load_checkpoint
-from dfercli.engine.evaluate import read_predictions
+from dfercli.engine.predictions import read_predictions
 from dfercli.engine.runlog import RunFolder
 from dfercli.engine.train import train_fold
 

@@ -8,15 +8,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+import dfercli
 from dfercli.config import DataConfig
 from dfercli.data.manifest import Manifest, read_manifest, write_manifest
-from dfercli.engine.evaluate import (
-    confusion_of,
-    evaluate_checkpoint,
-    read_predictions,
-    read_results,
-)
+from dfercli.engine.evaluate import evaluate_checkpoint, read_results
 from dfercli.engine.jobs import train_folds
+from dfercli.engine.predictions import confusion_of, read_predictions
 from dfercli.engine.runlog import RunFolder
 from dfercli.errors import CheckpointError, DataError
 from dfercli.presets import describe_recipe
@@ -46,10 +43,20 @@ def runs(make_run, tmp_path_factory):
 def test_results_are_of_the_variant_that_was_finished_last(runs, tiny_name):
     results = read_results(runs)
     recipe = f"paper, changed: backbone {tiny_name}, weights random, num_frames 4, epochs 1, 4 more"
-    assert results.recipe == recipe
-    assert results.title == (
-        f"colours, baseline: folds 3; {tiny_name} (random), seed 0; recipe: {recipe}"
-    )
+    assert (results.dataset, results.name) == ("colours", "baseline")
+    entries = results.runs[3].read()
+    assert results.provenance == {
+        "dataset": f"colours, fingerprint {entries['data_fingerprint']}",
+        "data": "complete",
+        "folds": "3 (as published)",
+        "held out to choose an epoch": "none",
+        "seeds": "0",
+        "backbone": f"{tiny_name} (random), 4 frames",
+        "recipe": recipe,
+        "crops": ", ".join(f"{name} {value}" for name, value in entries["crop"].items()),
+        "precision": "fp32",
+        "dfer": f"{dfercli.__version__}, commit {entries['commit']}",
+    }
     assert results.class_names == CLASSES
     assert results.others == ["full"]
     assert set(results.summaries) == {"best", "last"}
@@ -58,7 +65,7 @@ def test_results_are_of_the_variant_that_was_finished_last(runs, tiny_name):
 
 def test_results_of_a_named_variant_have_all_its_folds(runs):
     results = read_results(runs, "colours", "full")
-    assert results.title.startswith("colours, full: folds 1, 2; ")
+    assert results.provenance["folds"] == "1, 2 (as published)"
     assert results.others == ["baseline"]
     for protocol, summary in results.summaries.items():
         assert summary.folds == (1, 2)
@@ -88,8 +95,9 @@ def test_a_checkpoint_gives_the_figures_of_its_run(trained, make_run):
     run = RunFolder(trained.path)
     results = evaluate_checkpoint(str(trained.path), make_run().data, [1])
     recipe = describe_recipe(make_run())
-    assert (results.recipe, results.class_names) == (recipe, CLASSES)
-    assert results.title == f"{trained.path} on colours; recipe: {recipe}"
+    assert (results.name, results.class_names) == (str(trained.path), CLASSES)
+    assert results.provenance["recipe"] == recipe
+    assert results.provenance["trained on"] == "colours, tested fold 1"
     assert (results.deviations, results.others) == ([], [])
     summary = _summary(results)
     best = confusion_of(read_predictions(run.predictions_file("best")))
@@ -124,7 +132,7 @@ def test_folds_that_were_not_trained_alike_are_not_averaged(runs, tmp_path):
     for fold, seed in ((1, 0), (2, 7)):
         results = read_results(tmp_path, "colours", "full", [fold])
         assert results.summaries["best"].folds == (fold,)
-        assert f", seed {seed}; " in results.title
+        assert results.provenance["seeds"] == str(seed)
 
 
 def test_partial_data_is_told_from_runs_and_manifests(runs, trained, write_other, tmp_path):

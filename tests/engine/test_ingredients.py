@@ -17,7 +17,8 @@ from dfercli.engine.loss import Mixup, build_loss
 from dfercli.engine.optimizer import build_optimizer, build_scheduler
 from dfercli.engine.resume import seed_epoch
 from dfercli.engine.train import train_fold
-from dfercli.models.dfer import DFERModel, build_model
+from dfercli.models.base import build_model
+from dfercli.models.dfer import DFERModel
 
 ONE_EPOCH = {"epochs": 1, "warmup_epochs": 0}
 CLASSES = ("happiness", "sadness", "anger")
@@ -118,6 +119,31 @@ def test_layer_decay_lowers_the_rate_from_the_top_to_the_embedding(make_run, cla
         if not name.startswith("backbone."):
             assert rates[id(parameter)] == 0.8, name
     assert optimizer.param_groups[0]["lr"] == 0.8  # what the metrics say
+
+
+def test_what_clip_has_not_learns_at_a_rate_of_its_own(make_run, class_names):
+    config = TrainConfig(lr=0.8, layer_decay=0.5, new_layers_lr=10.0, weight_decay=0.02)
+    for settings in ({}, {"biehpro": False, "text": False}, {"method": "dfer-clip"}):
+        model = build_model(make_run(model=settings).model, class_names)
+        optimizer = build_optimizer(model, config)
+        rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+        assert optimizer.param_groups[0]["lr"] == 0.8  # what the metrics say
+        assert sum(len(group["params"]) for group in optimizer.param_groups) == len(rates)
+        for name, parameter in model.named_parameters():
+            if not parameter.requires_grad:
+                assert id(parameter) not in rates
+            elif name == "logit_scale":
+                assert rates[id(parameter)] == 0.8
+            else:
+                of_clip = name.startswith("backbone.")
+                assert (rates[id(parameter)] == 8.0) != of_clip, name
+
+
+def test_where_new_layers_alone_learn_the_metrics_say_their_rate(make_run, class_names):
+    model = build_model(make_run(model={"method": "coop"}).model, class_names)
+    (group,) = build_optimizer(model, TrainConfig(lr=0.8, new_layers_lr=10.0)).param_groups
+    assert group["lr"] == 8.0
+    assert group["params"] == [model.contexts]
 
 
 def test_all_rates_follow_the_same_cosine(make_run, class_names):

@@ -8,6 +8,7 @@ import pytest
 from dfercli.engine import jobs, train
 from dfercli.engine.ablate import run_table
 from dfercli.engine.jobs import Job, run_jobs
+from dfercli.engine.paper import table_rows
 from dfercli.engine.progress import following
 from dfercli.errors import ConfigError, DataError, JobsError, UnknownNameError, WeightsError
 from dfercli.models.dfer import contrastive_loss
@@ -114,18 +115,22 @@ def test_rows_of_which_a_fold_failed_have_no_figures(make_job, tmp_path):
     in_the_way = tmp_path / "colours" / "full" / "fold2"
     in_the_way.parent.mkdir(parents=True)
     in_the_way.touch()
-    entries, deviations, outcome = run_table(3, make_job(), [1, 2], tmp_path)
-    assert deviations == []
-    assert [job.title for job in outcome.jobs] == [
+    done = run_table(table_rows(3), make_job(), [1, 2], tmp_path)
+    assert done.deviations == []
+    assert [job.title for job in done.outcome.jobs] == [
         "colours interfit-msta-notext fold 1",
         "colours interfit-msta-notext fold 2",
         "colours full fold 1",
         "colours full fold 2",
     ]
-    assert 0 <= entries[0]["best_war"] <= 1
-    assert [entries[1][f"{p}_{m}"] for p in ("best", "last") for m in ("uar", "war")] == [None] * 4
+    figures = [(protocol, metric) for protocol in done.protocols for metric in ("uar", "war")]
+    assert len(figures) == 4
+    first, second = done.rows
+    for figure in figures:
+        assert 0 <= first.mean(*figure) <= 1
+        assert (second.mean(*figure), second.sd(*figure)) == (None, None)
     with pytest.raises(JobsError, match=r"1 of 4 runs failed \(colours full fold 2\), 3 finished"):
-        outcome.check()
+        done.outcome.check()
 
 
 def test_an_error_names_the_first_failures(make_job, tmp_path):
@@ -134,7 +139,8 @@ def test_an_error_names_the_first_failures(make_job, tmp_path):
     with pytest.raises(JobsError) as caught:
         outcome.check()
     assert str(caught.value) == (
-        f"6 of 6 runs failed ({', '.join(['colours full fold 1'] * 4)}, 2 more), 0 finished; "
+        "6 of 6 runs failed (colours full fold 1, colours full-seed1 fold 1, colours full-seed2 "
+        "fold 1, colours full-seed3 fold 1, 2 more), 0 finished; "
         "the same command without --overwrite trains only what failed"
     )
 

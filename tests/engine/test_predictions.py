@@ -1,5 +1,6 @@
 """Predictions cover each test clip once, come back from their files, and give the figures."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +13,15 @@ from torch import nn
 from dfercli.data.batches import build_test_loader
 from dfercli.data.clips import build_dataset
 from dfercli.data.manifest import read_manifest
-from dfercli.engine.evaluate import (
+from dfercli.engine.evaluate import Results, read_results
+from dfercli.engine.predictions import (
     confusion_of,
     predict_clips,
     read_predictions,
-    summarise_runs,
+    read_tested,
     write_predictions,
 )
-from dfercli.engine.runlog import RunFolder
+from dfercli.engine.train import train_fold
 from dfercli.errors import DataError
 
 CLASSES = ["happiness", "sadness", "anger"]
@@ -117,25 +119,97 @@ def test_another_csv_is_not_taken_for_predictions(tmp_path):
         read_predictions(tmp_path / "p.csv")
 
 
-def test_means_over_folds_follow_from_the_files(tmp_path):
+HEAD = "clip_id,label,happiness,sadness\n"
+NO_PROBS = "line 3 has no known label, or no probabilities that sum to 1"
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ("a,sadness,0.5,0.5\nb,sadness,0.5\n", NO_PROBS),  # cut off
+        ("a,sadness,0.5,0.5\nb,sadness,0.5,0\n", NO_PROBS),  # cut off in a number
+        ("a,sadness,0.5,0.5\nb,bliss,0.5,0.5\n", NO_PROBS),
+        ("a,sadness,0.5,0.5\nb,sadness,1.5,-0.5\n", NO_PROBS),
+        ("a,sadness,0.5,0.5\nb,sadness,nan,0.5\n", NO_PROBS),
+        ("a,sadness,0.5,0.5\nb,sadness,half,0.5\n", NO_PROBS),
+        ("a,sadness,0.5,0.5\na,sadness,0.5,0.5\n", "clip 'a' is there twice"),
+    ],
+)
+def test_damaged_predictions_are_named(lines, said, tmp_path):
+    path = tmp_path / "p.csv"
+    path.write_text(HEAD + lines)
+    with pytest.raises(DataError) as caught:
+        read_predictions(path)
+    assert str(caught.value) == f"{path} is damaged: {said}; train the fold again"
+
+
+def _copy(run, other):
+    """Put another fold's predictions in the place of a run's."""
+    write_predictions(read_predictions(other), run.predictions_file("last"))
+
+
+def _cut(run, other):
+    path = run.predictions_file("last")
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+
+
+def _swap(run, other):
+    path = run.predictions_file("last")
+    table = read_predictions(path)
+    table[["sadness", "anger"]] = table[["anger", "sadness"]]
+    write_predictions(table.rename(columns={"sadness": "anger", "anger": "sadness"}), path)
+
+
+def _relabel(run, other):
+    path = run.predictions_file("last")
+    table = read_predictions(path)
+    write_predictions(table.assign(label=table["label"].to_list()[::-1]), path)
+
+
+def _forget(run, other):
+    run.run_file.write_text(json.dumps({k: v for k, v in run.read().items() if k != "tested"}))
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        (_copy, "is not this run's: it has other clips or labels; put its own back"),
+        (_cut, "has 5 clips, the run tested 6; it was cut off or is another run's"),
+        (_swap, "is not this run's: its classes are not happiness, sadness, anger"),
+        (_relabel, "is not this run's: it has other clips or labels"),
+        (_forget, "does not say which clips were tested: an older dfer wrote it; train"),
+    ],
+)
+def test_foreign_and_truncated_predictions_give_no_table(harm, said, own_run, make_run, tmp_path):
+    other = train_fold(make_run(fold=2, epochs=1, warmup_epochs=0), tmp_path / "other")
+    assert len(read_tested(own_run, "last")) == 6
+    harm(own_run, other.predictions_file("last"))
+    with pytest.raises(DataError) as caught:
+        read_results(own_run.path.parents[2])
+    (line,) = str(caught.value).splitlines()
+    assert str(own_run.path) in line
+    assert said in line
+
+
+def test_means_over_folds_follow_from_the_files():
     # Fold 1: 3 of 4 right, recalls 2/3 and 1 (nobody is angry): WAR 0.75, UAR 5/6.
     # Fold 2: 1 of 2 right, recalls 0 and 1: WAR 0.5, UAR 0.5.
-    folds = {
-        1: (
+    tables = {
+        1: _table(
             ["happiness", "happiness", "happiness", "sadness"],
             ["happiness", "happiness", "anger", "sadness"],
         ),
-        2: (["happiness", "anger"], ["sadness", "anger"]),
+        2: _table(["happiness", "anger"], ["sadness", "anger"]),
     }
-    runs = {fold: RunFolder(tmp_path / f"fold{fold}") for fold in folds}
-    for fold, (labels, predicted) in folds.items():
-        write_predictions(_table(labels, predicted), runs[fold].predictions_file("last"))
-    summary = summarise_runs(runs, "last")
+    results = Results("full", "own", {"last": tables}, {}, {}, [])
+    summary = results.summaries["last"]
     assert summary.folds == (1, 2)
     assert summary.war.tolist() == [0.75, 0.5]
     assert summary.uar == pytest.approx([5 / 6, 0.5])
     assert (summary.mean_war, summary.mean_uar) == pytest.approx((0.625, 2 / 3))
+    assert summary.sd_war == pytest.approx(0.25 / 2**0.5)
     assert summary.mean_recalls == pytest.approx([1 / 3, 1.0, 1.0])
     assert summary.matrix.tolist() == [[2, 1, 1], [0, 1, 0], [0, 0, 1]]
-    with pytest.raises(DataError, match=r"no predictions in .*fold1.predictions_best\.csv"):
-        summarise_runs(runs, "best")
+    pooled = results.pool("last")
+    assert pooled["fold"].tolist() == [1] * 4 + [2] * 2
+    assert results.class_names == CLASSES

@@ -16,7 +16,7 @@ from dfercli.engine.checkpoint import load_checkpoint
 from dfercli.engine.optimizer import build_optimizer, build_scheduler
 from dfercli.engine.train import train_fold
 from dfercli.engine.trainer import Trainer
-from dfercli.models.dfer import MAX_LOGIT_SCALE, build_model
+from dfercli.models.base import MAX_LOGIT_SCALE, build_model
 
 
 def _rates(config, steps_per_epoch):

@@ -35,7 +35,8 @@ def begin(tmp_path, make_run):
         config = replace(config, data=replace(config.data, dataset=dataset))
         run = run_folder(tmp_path, config)
         run.path.mkdir(parents=True)
-        run.start(config, FINGERPRINT, "dfer train", "a device", deviations)
+        data = {"data_fingerprint": FINGERPRINT, "deviations": list(deviations)}
+        run.start(config, data, "dfer train", "a device")
         if finished_at is not None:
             run.finish()
             os.utime(run.run_file, (finished_at, finished_at))
@@ -50,6 +51,9 @@ def test_a_run_writes_down_how_it_came_about(trained, make_run, colours):
         "config",
         "data_fingerprint",
         "deviations",
+        "class_names",
+        "crop",
+        "tested",
         "command",
         "device",
         "versions",
@@ -91,7 +95,7 @@ def test_a_new_start_forgets_the_old_metrics(begin, make_run):
     run = begin()
     run.write_metrics([{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.25}])
     assert run.read_metrics() == [{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.25}]
-    run.start(make_run(), FINGERPRINT, "dfer train", "a device")
+    run.start(make_run(), {"data_fingerprint": FINGERPRINT}, "dfer train", "a device")
     assert not run.metrics_file.exists()
 
 

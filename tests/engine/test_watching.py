@@ -5,12 +5,13 @@ from itertools import chain
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from dfercli.engine import device, train
 from dfercli.engine.curves import draw_curves
-from dfercli.engine.evaluate import find_missed
+from dfercli.engine.predictions import classes_of, find_missed
 from dfercli.engine.progress import Progress
 from dfercli.engine.train import train_fold
 from dfercli.errors import ConfigError
@@ -59,12 +60,15 @@ def test_a_finished_run_has_its_curves(trained):
 
 
 def test_classes_with_clips_that_are_never_predicted():
-    matrix = np.array([[3, 0, 0, 0], [2, 0, 0, 0], [0, 0, 0, 0], [1, 0, 0, 4]])
-    assert find_missed(matrix, ["a", "b", "c", "d"]) == ["b"]
+    # Three are a and named so, two are b and named a, none is c, five are d and one is missed.
+    pairs = [("a", "a")] * 3 + [("b", "a")] * 2 + [("d", "a")] + [("d", "d")] * 4
+    table = pd.DataFrame({"clip_id": range(10), "label": [label for label, _ in pairs]})
+    probs = {name: [float(named == name) for _, named in pairs] for name in "abcd"}
+    assert find_missed(table.assign(**probs)) == ["b"]
 
 
 def test_a_class_that_is_never_predicted_is_told(make_run, tmp_path, monkeypatch, capfd):
-    monkeypatch.setattr(train, "find_missed", lambda matrix, names: list(names)[1:])
+    monkeypatch.setattr(train, "find_missed", lambda predictions: classes_of(predictions)[1:])
     train_fold(make_run(epochs=1, warmup_epochs=0), tmp_path)
     assert capfd.readouterr().err == "colours full fold 1: never predicted: sadness, anger\n"
 

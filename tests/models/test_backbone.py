@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from dfercli.errors import UnknownNameError, WeightsError
 from dfercli.models.backbone import CLIPBackbone
 from dfercli.models.pretrained import (
-    build_visual,
+    build_untrained,
     encode_prompts,
     known_backbones,
     load_pretrained,
@@ -39,7 +39,7 @@ def test_features_of_real_backbones_equal_open_clip(name):
     for parameter in clip.visual.parameters():  # biases start at 0 and scales at 1: they would hide
         parameter.add_(0.01 * torch.randn_like(parameter))
     with torch.device("meta"):
-        visual = build_visual(name).eval()
+        visual = build_untrained(name).visual.eval()
     visual.load_state_dict(clip.visual.state_dict(), assign=True)
     clips = torch.randn(1, 2, 3, 224, 224)
     ours, theirs = CLIPBackbone(visual)(clips)[0], clip.encode_image(clips[0])
@@ -50,7 +50,7 @@ def test_features_of_real_backbones_equal_open_clip(name):
 def test_large_backbones_give_the_shapes_they_state(name):
     config = open_clip.get_model_config(name)
     with torch.device("meta"):
-        backbone = CLIPBackbone(build_visual(name))
+        backbone = CLIPBackbone(build_untrained(name).visual)
         clips = torch.zeros(1, 2, 3, backbone.image_size, backbone.image_size)
     assert backbone.image_size == config["vision_cfg"]["image_size"]
     assert backbone.width == config["vision_cfg"]["width"]
@@ -70,7 +70,7 @@ def test_large_backbones_give_the_shapes_they_state(name):
 )
 def test_a_tower_that_is_no_plain_vit_is_refused(name, kind):
     with pytest.raises(UnknownNameError, match=f"no backbone '{name}'; known: "):
-        build_visual(name)
+        build_untrained(name)
     visual = open_clip.create_model(name, device="meta").visual
     with pytest.raises(WeightsError, match=f"a backbone of kind {kind} is no plain ViT"):
         CLIPBackbone(visual)

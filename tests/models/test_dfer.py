@@ -10,8 +10,9 @@ from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
 from dfercli.errors import CheckpointError, ConfigError
+from dfercli.models.base import MAX_LOGIT_SCALE
 from dfercli.models.biehpro import CrossAttention
-from dfercli.models.dfer import MAX_LOGIT_SCALE, DFERModel, contrastive_loss
+from dfercli.models.dfer import DFERModel, contrastive_loss
 
 MODULES = ("interfit", "msta", "biehpro")
 BASELINE = dict.fromkeys(MODULES, False)

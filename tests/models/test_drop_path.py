@@ -6,7 +6,7 @@ import torch
 from dfercli.models import backbone as module
 from dfercli.models.backbone import CLIPBackbone
 from dfercli.models.drop_path import drop_clips
-from dfercli.models.pretrained import build_visual
+from dfercli.models.pretrained import build_untrained
 
 
 def test_a_clip_skips_with_all_its_frames_and_the_others_are_scaled_up():
@@ -40,7 +40,7 @@ def test_the_rate_rises_in_a_line_from_block_to_block(monkeypatch):
         return branch
 
     monkeypatch.setattr(module, "drop_clips", note)
-    backbone = CLIPBackbone(build_visual("demo-ViT-tiny")).train()
+    backbone = CLIPBackbone(build_untrained("demo-ViT-tiny").visual).train()
     backbone.drop_path = 0.3
     size, layers = backbone.image_size, backbone.num_layers
     backbone(torch.zeros(2, 3, 3, size, size))

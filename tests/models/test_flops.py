@@ -6,9 +6,9 @@ import open_clip
 import pytest
 import torch
 
-from dfercli.config import ModelConfig
+from dfercli.config import METHODS, ModelConfig
 from dfercli.errors import UnknownNameError
-from dfercli.models.dfer import build_model
+from dfercli.models.base import build_model
 from dfercli.models.flops import measure_cost
 
 CLASSES = ("happiness", "sadness", "neutral", "anger", "surprise", "disgust", "fear")
@@ -103,13 +103,62 @@ def test_parameters_of_the_baseline_are_clips():
     assert without_text.trainable == without_text.total == 87_849_216 + 7 * 513
 
 
-def test_parameters_are_those_of_the_model_that_is_built(make_config, tiny_name):
-    config = make_config()
+@pytest.mark.parametrize("method", METHODS)
+def test_parameters_are_those_of_the_model_that_is_built(method, make_config, tiny_name):
+    config = make_config(method=method)
     model, clip = build_model(config, CLASSES), open_clip.create_model(tiny_name)
     cost = _measure(config)
     assert cost.trainable == sum(p.numel() for p in model.parameters() if p.requires_grad)
-    text_tower = sum(p.numel() for n, p in clip.named_parameters() if not n.startswith("visual."))
-    assert cost.total == cost.trainable + text_tower - clip.logit_scale.numel()
+    clips = {"backbone", "prompts", "logit_scale"}  # of its parameters, the others are new
+    new = [p for name, p in model.named_parameters() if name.partition(".")[0] not in clips]
+    assert cost.total == sum(p.numel() for p in [*clip.parameters(), *new])
+
+
+CLIP = 151_277_313
+"""Parameters of CLIP ViT-B/32; 87,849,216 of them are the visual tower's."""
+
+# Class token, 9 positions, two norms, attention (no bias but the output's), MLP of 1024; E = 512.
+ATTEND = 3 * 512 * 512 + 512 * 513
+TEMPORAL = 512 + 9 * 512 + 2 * 1024 + ATTEND + 1024 * 513 + 512 * 1025
+
+
+@pytest.mark.parametrize(
+    ("method", "trainable", "by_hand"),
+    [
+        ("zero-shot", 0, 0),
+        ("coop", 8_192, 16 * 512),
+        # 4 contexts, and the Meta-Net 512 -> 32 -> 512: 34,816 without its biases, as they count.
+        ("cocoop", 35_360, 34_816 + 32 + 512),
+        ("dfer-clip-no-tm", 87_877_888, 87_849_216 + 7 * 8 * 512),
+        ("dfer-clip", 89_984_256, 87_849_216 + 7 * 8 * 512 + TEMPORAL),
+    ],
+)
+def test_parameters_of_the_methods_that_ours_is_compared_with(method, trainable, by_hand):
+    cost = _measure(ModelConfig(method=method))
+    assert cost.trainable == trainable == by_hand
+    new = trainable - 87_849_216 * method.startswith("dfer-clip")
+    assert cost.total == CLIP + new
+
+
+def test_costs_of_the_methods_that_ours_is_compared_with():
+    costs = {method: _measure(ModelConfig(method=method)) for method in METHODS}
+    meta_net = 2 * 512 * 32
+    temporal_mlp = 9 * 2 * 512 * 1024
+    by_hand = {"cocoop": meta_net, "dfer-clip": temporal_mlp}
+    for method in METHODS[1:]:
+        assert costs[method].paper_macs == BASELINE + by_hand.get(method, 0)
+    assert costs["zero-shot"].true_macs == BASELINE + ATTENTION
+    # The text tower, 12 blocks of width 512, over 7 prompts of 20 tokens (16 contexts, a name of
+    # two, two ends) or of 8: its four products of 512 and of 2048, QK and AV, the projection.
+    for method, length in (("coop", 20), ("cocoop", 8)):
+        tokens = 7 * length
+        blocks = 12 * (tokens * 12 * 512 * 512 + tokens * 2 * length * 512)
+        text = blocks + 7 * 512 * 512
+        visual = costs[method].paper_macs + ATTENTION
+        assert costs[method].true_macs == visual + text
+    attend = 9 * 4 * 512 * 512 + 2 * 9 * 9 * 512
+    joined = costs["dfer-clip"].true_macs - costs["dfer-clip-no-tm"].true_macs
+    assert joined == temporal_mlp + attend
 
 
 def test_twice_the_frames_cost_twice_in_the_backbone():

@@ -1,0 +1,247 @@
+"""Results as tables: what `dfer eval` gives, whatever the format."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dfercli.engine.compare import calibrate, compare
+from dfercli.engine.evaluate import Results
+from dfercli.engine.protocols import PROTOCOLS
+from dfercli.errors import DataError
+from dfercli.metrics import FoldSummary
+from dfercli.tables import Column, Document, Provenance, Table
+
+LABELS = {
+    "best": "best epoch",
+    "val": "val epoch",
+    "last": "last epoch",
+    "checkpoint": "checkpoint",
+}
+"""Heading of each protocol's columns."""
+
+METRICS = {"war": "WAR", "uar": "UAR"}
+PAPER_NOTE = (
+    "the paper's figures are quoted, not measured; it does not say how its epoch was chosen"
+)
+
+
+SHARES = (0.8, 1.0)
+"""Shares of the clips that are decided where errors are told (our choice)."""
+
+MCNEMAR_COLUMNS = [
+    Column("epoch", "text"),
+    Column("right only in A", "count"),
+    Column("right only in B", "count"),
+    Column("p", "number"),
+]
+MCNEMAR_NOTE = "exact; it takes clips as independent, which those of one person are not"
+
+
+def results_document(results: Results, confusion: bool = False) -> Document:
+    """Give all figures of one variant: per fold, their mean, per class, and how sure it is.
+
+    Args:
+        results: Of a variant or a checkpoint.
+        confusion: Add the confusion matrix over all folds, for each protocol.
+    """
+    tables = [_folds_table(results), _classes_table(results)]
+    if results.held_out:
+        tables.append(_calibration_table(results))
+    if confusion:
+        tables += [_confusion_table(name, results) for name in results.predictions]
+    data = {
+        "name": results.name,
+        "class_names": results.class_names,
+        "deviations": results.deviations,
+        "protocols": {name: _summary_data(results, name) for name in results.predictions},
+    }
+    return Document(tables, Provenance(results.provenance), data)
+
+
+def side_by_side_document(every: Sequence[Results]) -> Document:
+    """Give the means of several variants, a row each.
+
+    Raises:
+        DataError: They have other classes.
+    """
+    first = every[0]
+    for other in every[1:]:
+        if other.class_names != first.class_names:
+            raise DataError(
+                f"{first.name} and {other.name} have other classes; compare runs of one dataset"
+            )
+    protocols = [name for name in PROTOCOLS if any(name in each.predictions for each in every)]
+    columns = [Column("run", "text"), Column("folds", "text"), Column("clips", "count")]
+    columns += [column for name in protocols for column in mean_columns(name)]
+    rows = []
+    for each in every:
+        summaries = each.summaries
+        some = next(iter(summaries.values()))
+        cells = [value for name in protocols for value in _mean_cells(summaries.get(name))]
+        rows.append(
+            [f"{each.dataset}/{each.name}", _list(some.folds), some.num_clips.sum(), *cells]
+        )
+    provenance = Provenance(_join([each.provenance for each in every]))
+    data = {
+        "runs": [
+            {"name": each.name, "dataset": each.dataset, "provenance": each.provenance}
+            | {"protocols": {name: _summary_data(each, name) for name in each.predictions}}
+            for each in every
+        ]
+    }
+    notes = [*protocol_notes(protocols), "± is the standard deviation over folds"]
+    return Document([Table("side by side", columns, rows, notes)], provenance, data)
+
+
+def comparison_document(ours: Results, theirs: Results) -> Document:
+    """Say whether two variants differ by more than chance, on the clips that both tested.
+
+    Raises:
+        DataError: They did not test the same clips.
+    """
+    columns = [
+        Column("epoch", "text"),
+        Column("figure", "text"),
+        Column("A", "percent"),
+        Column("B", "percent"),
+        Column("A minus B", "signed_percent"),
+        Column("from", "signed_percent", "95 %"),
+        Column("to", "signed_percent", "95 %"),
+        Column("p", "number"),
+    ]
+    rows: list[list[Any]] = []
+    tests: list[list[Any]] = []
+    data = {}
+    for name in ours.predictions:
+        if name not in theirs.predictions:
+            continue
+        found = compare(ours, theirs, name)
+        for metric, title in METRICS.items():
+            means = [getattr(each.summaries[name], f"mean_{metric}") for each in (ours, theirs)]
+            interval = found[f"{metric}_interval"]
+            rows.append(
+                [LABELS[name], title, *means, found[metric], *interval, found[f"{metric}_p"]]
+            )
+        tests.append([LABELS[name], found["only_a"], found["only_b"], found["mcnemar_p"]])
+        data[name] = found
+    notes = [
+        f"95 % and p: paired bootstrap over {_units(ours)}, the mean over folds each time",
+        *protocol_notes(list(data)),
+    ]
+    title = f"A: {ours.dataset}/{ours.name}, B: {theirs.dataset}/{theirs.name}"
+    tables = [
+        Table(title, columns, rows, notes),
+        Table("McNemar's test", MCNEMAR_COLUMNS, tests, [MCNEMAR_NOTE]),
+    ]
+    provenance = Provenance(_join([ours.provenance, theirs.provenance]))
+    return Document(tables, provenance, {"against": data})
+
+
+def _folds_table(results: Results) -> Table:
+    summaries = results.summaries
+    some = next(iter(summaries.values()))
+    columns = [Column("fold", "text"), Column("clips", "count")]
+    columns += [
+        Column(title, "percent", LABELS[name]) for name in summaries for title in METRICS.values()
+    ]
+    rows: list[list[Any]] = [
+        [str(fold), some.num_clips[at]]
+        + [getattr(each, metric)[at] for each in summaries.values() for metric in METRICS]
+        for at, fold in enumerate(some.folds)
+    ]
+    rows.append(["mean", some.num_clips.sum()])
+    rows += [["sd", None], ["95 % from", None], ["to", None]]
+    for name, each in summaries.items():
+        for metric in METRICS:
+            at_95 = getattr(results.intervals[name], metric)
+            figures = getattr(each, f"mean_{metric}"), getattr(each, f"sd_{metric}")
+            values = *figures, at_95.low, at_95.high
+            for row, value in zip(rows[-4:], values, strict=True):
+                row.append(value)
+    notes = [
+        *protocol_notes(list(summaries)),
+        f"95 %: bootstrap over {_units(results)}, of the mean over folds: what other clips would "
+        "change, not what another training would",
+    ]
+    mean = len(some.folds)
+    return Table(f"{results.dataset}/{results.name}", columns, rows, notes, (mean,))
+
+
+def _classes_table(results: Results) -> Table:
+    summaries = results.summaries
+    columns = [Column("class", "text"), Column("clips", "count")]
+    for name in summaries:
+        columns += [Column(title, "percent", LABELS[name]) for title in ("recall", "F1")]
+    counts = next(iter(summaries.values())).matrix.sum(axis=1)
+    rows: list[list[Any]] = []
+    for at, class_name in enumerate(results.class_names):
+        cells = [v for s in summaries.values() for v in (s.mean_recalls[at], s.mean_f1[at])]
+        rows.append([class_name, counts[at], *cells])
+    return Table("each class, mean over the folds", columns, rows)
+
+
+def _calibration_table(results: Results) -> Table:
+    columns = [Column("epoch", "text"), Column("temperature", "number")]
+    for group in ("as predicted", "calibrated"):
+        columns += [Column("ECE", "percent", group), Column("NLL", "number", group)]
+    columns += [Column(f"of {share:.0%}", "percent", "error") for share in SHARES]
+    rows: list[list[Any]] = []
+    for name in results.held_out:
+        found = calibrate(results, name)
+        before, after = found.before, found.after
+        cells = [found.mean_temperature, before.ece, before.nll, after.ece, after.nll]
+        rows.append([LABELS[name], *cells, *map(before.risk_at, SHARES)])
+    notes = [
+        "temperature: of each fold's held-out clips (Guo et al., 2017), mean over folds",
+        "error of a share: of the clips that it is surest of, the others left undecided",
+    ]
+    return Table("how sure it is", columns, rows, notes)
+
+
+def _confusion_table(protocol: str, results: Results) -> Table:
+    names = results.class_names
+    matrix = results.summaries[protocol].matrix.tolist()
+    columns = [Column("true", "text"), *(Column(name, "count", "predicted") for name in names)]
+    rows = [[name, *counts] for name, counts in zip(names, matrix, strict=True)]
+    return Table(f"confusion matrix over all folds, {LABELS[protocol]}", columns, rows)
+
+
+def mean_columns(protocol: str) -> list[Column]:
+    """Give the columns of WAR and UAR with their deviations, under a protocol's heading."""
+    return [
+        Column(name, "percent", LABELS[protocol])
+        for title in METRICS.values()
+        for name in (title, f"± {title}")
+    ]
+
+
+def _mean_cells(summary: FoldSummary | None) -> list[float | None]:
+    if summary is None:
+        return [None] * 4
+    return [summary.mean_war, summary.sd_war, summary.mean_uar, summary.sd_uar]
+
+
+def _summary_data(results: Results, name: str) -> dict[str, Any]:
+    every = results.intervals[name]
+    found = {f"{metric}_interval": getattr(every, metric) for metric in METRICS}
+    pairs = {metric: [each.low, each.high] for metric, each in found.items()}
+    return results.summaries[name].to_dict() | pairs
+
+
+def protocol_notes(names: Sequence[str]) -> list[str]:
+    """Say what each protocol is."""
+    known = {str(name): text for name, text in PROTOCOLS.items()}
+    return [f"{LABELS[name]}: {known[name]}" for name in names if name in known]
+
+
+def _units(results: Results) -> str:
+    some = next(iter(next(iter(results.predictions.values())).values()))
+    return "groups of clips" if "group" in some.columns else "clips"
+
+
+def _join(every: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    names = dict.fromkeys(name for each in every for name in each)
+    return {name: " | ".join(dict.fromkeys(e[name] for e in every if name in e)) for name in names}
+
+
+def _list(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers))

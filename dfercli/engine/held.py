@@ -1,0 +1,79 @@
+"""Clips that a run does not learn from: the test fold, and the part that is held out."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from accelerate import Accelerator
+from torch import nn
+from torch.utils.data import DataLoader
+
+from dfercli.config import RunConfig
+from dfercli.data.batches import build_test_loader
+from dfercli.data.clips import build_dataset
+from dfercli.data.folds import Part, select_rows
+from dfercli.data.manifest import Manifest
+from dfercli.engine.predictions import confusion_of, describe_clips, predict_clips
+from dfercli.metrics import uar, war
+from dfercli.models.base import ExpressionModel
+
+
+@dataclass(frozen=True)
+class HeldClips:
+    """Loaders of the `test` fold and, where some clips are held out, of the `val` part.
+
+    Attributes:
+        loaders: By part, prepared by the accelerator.
+    """
+
+    loaders: dict[Part, DataLoader]
+
+    def predict(
+        self, prepared: nn.Module, accelerator: Accelerator, class_names: Sequence[str]
+    ) -> dict[Part, pd.DataFrame]:
+        """Give the predictions of each part."""
+        return {
+            part: predict_clips(prepared, loader, accelerator, class_names)
+            for part, loader in self.loaders.items()
+        }
+
+
+def score(predictions: Mapping[Part, pd.DataFrame]) -> dict[str, float]:
+    """Give WAR and UAR of the test fold and of the validation part."""
+    matrices = {part: confusion_of(table) for part, table in predictions.items()}
+    scores = {"war": war(matrices["test"]), "uar": uar(matrices["test"])}
+    if "val" in matrices:
+        scores |= {"val_war": war(matrices["val"]), "val_uar": uar(matrices["val"])}
+    return scores
+
+
+def describe_data(config: RunConfig, manifest: Manifest) -> dict[str, Any]:
+    """Give what a run writes down of its data, so that its results are known again."""
+    parts: dict[str, Part] = {"tested": "test"}
+    if config.train.val_fraction > 0:
+        parts["held_out"] = "val"
+    rows = {name: select_rows(manifest, part, config) for name, part in parts.items()}
+    return {
+        "data_fingerprint": manifest.fingerprint,
+        "deviations": list(manifest.deviations),
+        "class_names": list(manifest.class_names),
+        "crop": manifest.crop,
+        **{name: describe_clips(each) for name, each in rows.items()},
+    }
+
+
+def load_held(
+    config: RunConfig,
+    manifest: Manifest,
+    model: ExpressionModel,
+    accelerator: Accelerator,
+    size: int,
+) -> HeldClips:
+    """Give the loaders of the parts that are not trained on, `size` clips at a time."""
+    parts: list[Part] = ["test", "val"] if config.train.val_fraction > 0 else ["test"]
+    loaders: dict[Part, DataLoader] = {}
+    for part in parts:
+        dataset = build_dataset(manifest, part, config, model.backbone.image_size)
+        loaders[part] = accelerator.prepare(build_test_loader(dataset, size, config.data.workers))
+    return HeldClips(loaders)

@@ -1,0 +1,65 @@
+"""Every reported number comes through here: pure numpy and scipy, nothing of it needs torch.
+
+`scores`: WAR, UAR and what they are made of, of one confusion matrix. `folds`: the same over the
+folds of a dataset. `resampling`: how far such a figure, or the difference of two, can be trusted.
+`calibration`: whether a model is as sure as it is right.
+"""
+
+from dfercli.metrics.calibration import (
+    ReliabilityBins,
+    apply_temperature,
+    area_under_risk_coverage,
+    brier_score,
+    expected_calibration_error,
+    fit_temperature,
+    negative_log_likelihood,
+    reliability_bins,
+    risk_coverage,
+)
+from dfercli.metrics.folds import FoldSummary, summarise_folds
+from dfercli.metrics.resampling import (
+    Difference,
+    FoldIntervals,
+    Interval,
+    McNemar,
+    bootstrap_folds,
+    mcnemar,
+    paired_bootstrap,
+)
+from dfercli.metrics.scores import (
+    confusion_matrix,
+    macro_f1,
+    per_class_f1,
+    per_class_precision,
+    per_class_recall,
+    uar,
+    war,
+)
+
+__all__ = [
+    "Difference",
+    "FoldIntervals",
+    "FoldSummary",
+    "Interval",
+    "McNemar",
+    "ReliabilityBins",
+    "apply_temperature",
+    "area_under_risk_coverage",
+    "bootstrap_folds",
+    "brier_score",
+    "confusion_matrix",
+    "expected_calibration_error",
+    "fit_temperature",
+    "macro_f1",
+    "mcnemar",
+    "negative_log_likelihood",
+    "paired_bootstrap",
+    "per_class_f1",
+    "per_class_precision",
+    "per_class_recall",
+    "reliability_bins",
+    "risk_coverage",
+    "summarise_folds",
+    "uar",
+    "war",
+]

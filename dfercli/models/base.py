@@ -1,0 +1,199 @@
+"""What every method's model is: a backbone, settings, and a checkpoint that tells which it is."""
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dfercli.config import ModelConfig, from_dict, to_dict
+from dfercli.errors import CheckpointError
+from dfercli.models import load_method
+from dfercli.models.backbone import CLIPBackbone
+from dfercli.models.pretrained import build_untrained, load_pretrained
+
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "model.safetensors"
+MAX_LOGIT_SCALE = math.log(100)
+"""CLIP's own bound on its temperature."""
+
+
+class ExpressionModel(nn.Module, PyTorchModelHubMixin):
+    """Names the expression in clips of a face.
+
+    Use `build_model` to make one from CLIP, `from_pretrained` to load a trained one.
+
+    Args:
+        backbone: CLIP's visual tower.
+        logit_scale: Start, (), of the log of the inverse temperature; None has no text.
+        settings: What a checkpoint must know: the entries of `config.json`.
+    """
+
+    logit_scale: nn.Parameter
+
+    def __init__(
+        self,
+        backbone: CLIPBackbone,
+        logit_scale: Tensor | None = None,
+        settings: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        scale = None if logit_scale is None else nn.Parameter(logit_scale.detach().clone())
+        self.register_parameter("logit_scale", scale)
+        self.settings = settings or {}
+        self.clamp_logit_scale()
+
+    @property
+    def class_names(self) -> list[str]:
+        """The K classes, in the order of the logits."""
+        return list(self.settings["class_names"])
+
+    @property
+    def config(self) -> ModelConfig:
+        """The configuration that the model was built by."""
+        return from_dict(ModelConfig, self.settings["model"])
+
+    def encode_video(self, clips: Tensor) -> Tensor:
+        """Embed clips (B, T, 3, H, W), normalised, as (B, E): the mean of their frames."""
+        return F.normalize(self.backbone(clips), dim=-1).mean(dim=1)
+
+    def compare(self, videos: Tensor, texts: Tensor) -> Tensor:
+        """Give logits (B, K), Eq. (12): the scaled cosine of each video and each text.
+
+        Args:
+            videos: (B, E), or (B, K, E) where each class has one of its own.
+            texts: (K, E), or (B, K, E) where each clip has texts of its own.
+        """
+        if videos.ndim == 2:
+            videos = videos.unsqueeze(1)
+        return self.logit_scale.exp() * F.cosine_similarity(videos, texts, dim=-1)
+
+    def train(self, mode: bool = True) -> "ExpressionModel":
+        """Switch to training or back; a part that does not learn stays as in evaluation."""
+        super().train(mode)
+        for part in self.children():
+            if not any(parameter.requires_grad for parameter in part.parameters()):
+                part.eval()
+        return self
+
+    @torch.no_grad()
+    def clamp_logit_scale(self) -> None:
+        """Keep the temperature in CLIP's bounds; called after each step of the optimizer."""
+        if self.logit_scale is not None:
+            self.logit_scale.clamp_(max=MAX_LOGIT_SCALE)
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        super()._save_pretrained(save_directory)
+        text = json.dumps(self.settings, indent=2, ensure_ascii=False)
+        (save_directory / CONFIG_FILE).write_text(text + "\n", encoding="utf-8")
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | Path,
+        *,
+        map_location: str = "cpu",
+        **hub_options: Any,
+    ) -> "ExpressionModel":
+        """Load a trained model of any method, in evaluation mode.
+
+        The mixin's own method is replaced: it reads the files before it calls us, with errors that
+        are not one line. The checkpoint tells the method, whichever class this is called on.
+
+        Args:
+            pretrained_model_name_or_path: A folder, or a model on the Hub.
+            map_location: Device to put the model on.
+            hub_options: Of `huggingface_hub.hf_hub_download`, such as `revision` and `token`.
+
+        Raises:
+            CheckpointError: There is no such checkpoint, or its files do not hold together.
+        """
+        model_id = str(pretrained_model_name_or_path)
+        settings = _read_settings(model_id, _fetch(model_id, CONFIG_FILE, hub_options))
+        config = from_dict(ModelConfig, settings["model"])
+        with torch.device("meta"):  # shapes alone: the file has all values
+            model = assemble(config, settings["class_names"], build_untrained(config.backbone))
+        model.settings = settings
+        weights = _fetch(model_id, WEIGHTS_FILE, hub_options)
+        try:
+            model.load_state_dict(load_file(weights), assign=True)
+        except SafetensorError as error:
+            raise CheckpointError(
+                f"cannot read {WEIGHTS_FILE} of {model_id}: {error}; is it whole? copy it again"
+            ) from error
+        except RuntimeError as error:
+            raise CheckpointError(
+                f"{model_id}: {WEIGHTS_FILE} does not fit {CONFIG_FILE}; was one replaced?"
+            ) from error
+        return model.to(map_location).eval()
+
+
+def build_model(
+    config: ModelConfig, class_names: Sequence[str], crop: dict[str, Any] | None = None
+) -> ExpressionModel:
+    """Build the model of a method from CLIP.
+
+    Args:
+        config: Which model.
+        class_names: The K classes, in the order of the logits.
+        crop: How the faces it will see are cropped; it travels with the checkpoint.
+
+    Raises:
+        WeightsError: CLIP's weights cannot be had, or do not fit the backbone.
+        UnknownNameError: open_clip has no such backbone.
+        ConfigError: The method's prompts do not fit into the backbone's text tower.
+    """
+    model = assemble(config, class_names, load_pretrained(config.backbone, config.weights))
+    model.settings["crop"] = crop
+    return model
+
+
+def assemble(config: ModelConfig, class_names: Sequence[str], clip: Any) -> ExpressionModel:
+    """Build the model of a method on the towers of an open_clip model, which become part of it."""
+    model: ExpressionModel = load_method(config.method).assemble(config, class_names, clip)
+    return model
+
+
+def first_settings(config: ModelConfig, class_names: Sequence[str]) -> dict[str, Any]:
+    """Give the settings that every model begins with."""
+    return {"model": to_dict(config), "class_names": list(class_names), "crop": None}
+
+
+def write_prompts(config: ModelConfig, words: Sequence[str]) -> list[str]:
+    """Fill a configuration's template with each class's name, or other words for it."""
+    return [config.prompt_template.replace("{}", each) for each in words]
+
+
+def _read_settings(model_id: str, path: Path) -> dict[str, Any]:
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"cannot read {CONFIG_FILE} of {model_id}: {error}") from error
+    ours = isinstance(settings, dict) and isinstance(settings.get("model"), dict)
+    if not ours or not isinstance(settings.get("class_names"), list):
+        raise CheckpointError(f"{model_id} was not written by dfer: no model in {CONFIG_FILE}")
+    return settings
+
+
+def _fetch(model_id: str, name: str, options: dict[str, Any]) -> Path:
+    """Find a file of a checkpoint in a folder, or on the Hub."""
+    folder = Path(model_id)
+    if folder.is_dir():
+        if not (folder / name).is_file():
+            raise CheckpointError(f"no {name} in {folder}; is it a checkpoint, and whole?")
+        return folder / name
+    try:
+        return Path(hf_hub_download(model_id, name, **options))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise CheckpointError(
+            f"no checkpoint {model_id!r}: neither a folder here nor a model on the Hub (network?)"
+        ) from error

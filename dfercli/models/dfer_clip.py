@@ -1,0 +1,135 @@
+"""DFER-CLIP: descriptions of faces with learnt contexts, and a transformer over frames.
+
+Source: Zhao and Patras, 2023, Prompting visual-language models for dynamic facial expression
+recognition, BMVC, section 3; its code for what the text leaves open.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dfercli.config import ModelConfig
+from dfercli.models.backbone import CLIPBackbone
+from dfercli.models.base import ExpressionModel, first_settings, write_prompts
+from dfercli.models.coop import CONTEXT_STD
+from dfercli.models.descriptors import describe_classes
+from dfercli.models.functional import attention
+from dfercli.models.text import PromptEncoder, tokenize_words
+
+NUM_CONTEXTS = 8
+"""C, context vectors that each class has. Source: their scripts, for all three datasets."""
+
+LOGIT_SCALE = math.log(1 / 0.01)
+"""Log of the inverse temperature, which is fixed. Source: their code."""
+
+HEAD_WIDTH = 64
+"""Width of a head of the temporal model: 8 heads at E = 512. Source: their code."""
+
+
+class DFERCLIP(ExpressionModel):
+    """Learns the visual tower, the contexts and the temporal model; the text tower is frozen.
+
+    Args:
+        backbone: CLIP's visual tower.
+        prompts: Embeds the classes' prompts.
+        num_contexts: C.
+        temporal: Joins the frames of a clip; None takes their mean.
+        settings: What a checkpoint must know: the entries of `config.json`.
+    """
+
+    def __init__(
+        self,
+        backbone: CLIPBackbone,
+        prompts: PromptEncoder,
+        num_contexts: int,
+        temporal: "TemporalModel | None",
+        settings: dict[str, Any],
+    ) -> None:
+        super().__init__(backbone, torch.tensor(LOGIT_SCALE), settings)
+        self.logit_scale.requires_grad_(False)
+        self.prompts = prompts
+        self.temporal = temporal
+        num_classes, width = len(self.class_names), prompts.width
+        self.contexts = nn.Parameter(CONTEXT_STD * torch.randn(num_classes, num_contexts, width))
+
+    def encode_video(self, clips: Tensor) -> Tensor:
+        """Embed clips (B, T, 3, H, W), normalised, as (B, E). Frames count with their length."""
+        frames = self.backbone(clips)  # (B, T, E)
+        return frames.mean(dim=1) if self.temporal is None else self.temporal(frames)
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """Give the logits (B, K) of clips (B, T, 3, H, W), normalised."""
+        return self.compare(self.encode_video(clips), self.prompts(self.contexts))
+
+
+class TemporalModel(nn.Module):
+    """A transformer block over a class token and the frames of a clip; gives the class token.
+
+    Depth, widths and the normal start of token and positions are those of their code, whose E is
+    512; other widths E keep its proportions (our choice).
+
+    Args:
+        width: E.
+        num_frames: T.
+    """
+
+    def __init__(self, width: int, num_frames: int) -> None:
+        super().__init__()
+        self.class_token = nn.Parameter(torch.randn(width))
+        self.positions = nn.Parameter(torch.randn(num_frames + 1, width))
+        self.norm_attention = nn.LayerNorm(width)
+        self.attention = TemporalAttention(width)
+        self.norm_mlp = nn.LayerNorm(width)
+        self.mlp = nn.Sequential(
+            nn.Linear(width, 2 * width), nn.GELU(approximate="tanh"), nn.Linear(2 * width, width)
+        )
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Map frame embeddings (B, T, E) to (B, E)."""
+        class_tokens = self.class_token.expand(len(frames), 1, -1)
+        tokens = torch.cat([class_tokens, frames], dim=1) + self.positions  # (B, T + 1, E)
+        tokens = tokens + self.attention(self.norm_attention(tokens))
+        tokens = tokens + self.mlp(self.norm_mlp(tokens))
+        return tokens[:, 0]
+
+
+class TemporalAttention(nn.Module):
+    """Self-attention whose queries, keys and values have no biases. Source: their code.
+
+    Args:
+        width: E.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.num_heads = max(1, width // HEAD_WIDTH)
+        self.query_key_value = nn.Linear(width, 3 * width, bias=False)
+        self.output = nn.Linear(width, width)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Map (B, T + 1, E) to (B, T + 1, E)."""
+        parts = self.query_key_value(tokens).chunk(3, dim=-1)
+        heads = [part.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for part in parts]
+        return self.output(attention(*heads).transpose(1, 2).flatten(2))
+
+
+def assemble(config: ModelConfig, class_names: Sequence[str], clip: Any) -> DFERCLIP:
+    """Join both of CLIP's towers by contexts and, but for `dfer-clip-no-tm`, the temporal model.
+
+    Args:
+        config: Which of the two, and the template of the classes' words: the descriptors.
+        class_names: The K classes.
+        clip: An open_clip model, whose towers become part of the model. Descriptors are cut to the
+            room that its text tower has beside the contexts, as CLIP's tokenizer cuts texts.
+    """
+    words = write_prompts(config, describe_classes(class_names))
+    tokens, num_contexts = tokenize_words(clip, config.backbone, words, NUM_CONTEXTS, cut=True)
+    settings = first_settings(config, class_names) | {"num_contexts": num_contexts}
+    prompts, backbone = PromptEncoder(clip, tokens, num_contexts), CLIPBackbone(clip.visual)
+    temporal = None
+    if config.method == "dfer-clip":
+        temporal = TemporalModel(backbone.embed_width, config.num_frames)
+    return DFERCLIP(backbone, prompts, num_contexts, temporal, settings)

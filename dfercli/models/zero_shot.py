@@ -1,0 +1,54 @@
+"""CLIP as it is, nothing trained. Source: Radford et al., 2021, section 3.1."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+
+from dfercli.config import ModelConfig
+from dfercli.models.backbone import CLIPBackbone
+from dfercli.models.base import ExpressionModel, first_settings, write_prompts
+from dfercli.models.pretrained import encode_prompts
+
+
+class ZeroShotCLIP(ExpressionModel):
+    """Compares the mean of the frames' embeddings with the texts of the classes.
+
+    On one frame it is CLIP's own classifier; the mean over frames is our reading.
+
+    Args:
+        backbone: CLIP's visual tower.
+        text_features: (K, E) of the classes, normalised.
+        logit_scale: (), log of the inverse temperature.
+        settings: What a checkpoint must know: the entries of `config.json`.
+    """
+
+    text_features: Tensor
+
+    def __init__(
+        self,
+        backbone: CLIPBackbone,
+        text_features: Tensor,
+        logit_scale: Tensor,
+        settings: dict[str, Any],
+    ) -> None:
+        super().__init__(backbone, logit_scale, settings)
+        self.register_buffer("text_features", text_features)
+        self.requires_grad_(False)
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """Give the logits (B, K) of clips (B, T, 3, H, W), normalised."""
+        return self.compare(self.encode_video(clips), self.text_features)
+
+
+def assemble(config: ModelConfig, class_names: Sequence[str], clip: Any) -> ZeroShotCLIP:
+    """Join CLIP's visual tower with the text features of the classes, computed once.
+
+    Args:
+        config: The backbone's name and the template of the prompts.
+        class_names: The K classes.
+        clip: An open_clip model, whose visual tower becomes part of the model.
+    """
+    texts = encode_prompts(clip, config.backbone, write_prompts(config, class_names))
+    settings = first_settings(config, class_names)
+    return ZeroShotCLIP(CLIPBackbone(clip.visual), texts, clip.logit_scale, settings)

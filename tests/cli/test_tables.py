@@ -1,0 +1,132 @@
+"""What `dfer eval` and `dfer ablate` print and write: formats, runs side by side, comparisons."""
+
+import io
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+RECIPE = "--backbone demo-ViT-tiny --weights random --epochs 1 --warmup-epochs 0 --workers 0"
+OFF = "--no-interfit --no-msta --no-biehpro"
+
+
+@pytest.fixture
+def runs(write_tiny, dfer):
+    """Finished runs of the full model and the baseline on two folds."""
+    write_tiny()
+    assert dfer(f"train {RECIPE}").code == 0
+    assert dfer(f"train {RECIPE} {OFF}").code == 0
+
+
+@pytest.mark.usefixtures("runs")
+def test_every_format_has_the_same_figures(dfer):
+    report = json.loads(dfer("eval full --format json").out)
+    mean = report["data"]["protocols"]["last"]["mean_war"]
+    assert f"{100 * mean:.2f}" in dfer("eval full").out
+    text = dfer("eval full --format csv").out
+    table = pd.read_csv(io.StringIO(text.partition("\n\n")[0]), comment="#")
+    assert table.set_index("fold").loc["mean", "last_epoch_war"] == mean
+    markdown = dfer("eval full --format markdown").out
+    assert f"{100 * mean:.2f}" in markdown
+    assert r"\begin{tabular}" in dfer("eval full --format latex").out
+    for printed in (text, markdown):
+        assert "as published" in printed
+        assert report["provenance"]["dataset"] in printed
+
+
+@pytest.mark.usefixtures("runs")
+@pytest.mark.parametrize("suffix", [".csv", ".md", ".tex", ".json"])
+def test_a_file_gets_the_format_of_its_suffix(suffix, dfer):
+    formats = {".csv": "csv", ".md": "markdown", ".tex": "latex", ".json": "json"}
+    done = dfer(f"eval full --out table{suffix}")
+    assert (done.code, done.out) == (0, f"written: table{suffix}\n")
+    assert Path(f"table{suffix}").read_text() == dfer(f"eval full --format {formats[suffix]}").out
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("eval --format pdf", "no format 'pdf'; known: screen, csv, markdown, latex, json"),
+        ("ablate --out table.xls", "--out table.xls tells no format; name it with .csv, .md, "),
+        ("eval a b --against c", "--against compares one run with one; name a single run before"),
+        ("ablate --table 2 --grid msta", "--table and --grid both say which rows to train; give"),
+        ("ablate --grid lstm", "no module 'lstm'; known: interfit, msta, biehpro"),
+        ("ablate --seeds 0", "seeds is 0; it must be at least 1"),
+        ("eval full --checkpoint x", "a run and --checkpoint both say what to report; give one"),
+        ("train --model coop --no-msta", "msta is a setting of our method; it has no effect with"),
+        ("train --model clip", "no model 'clip'; known: dfer, zero-shot, coop, cocoop, dfer-clip"),
+        ("train --folds-by person", "no folds_by 'person'; known: official, group"),
+    ],
+)
+def test_what_cannot_be_is_said_before_anything_is_done(line, said, write_tiny, dfer):
+    write_tiny()
+    done = dfer(line)
+    assert (done.code, done.out) == (1, "")
+    assert done.err.splitlines()[-1].startswith(f"error: {said}")
+
+
+@pytest.mark.usefixtures("runs")
+def test_runs_are_named_by_folder_or_name_and_stand_side_by_side(dfer):
+    report = json.loads(dfer("eval full runs/tiny/baseline --format json").out)
+    assert [run["name"] for run in report["data"]["runs"]] == ["full", "baseline"]
+    printed = dfer("eval full baseline").out
+    assert "tiny/full" in printed
+    assert "tiny/baseline" in printed
+    alone = json.loads(dfer("eval runs/tiny/baseline/ --format json").out)
+    assert alone["data"]["name"] == "baseline"
+    assert alone["data"]["protocols"] == report["data"]["runs"][1]["protocols"]
+
+
+@pytest.mark.usefixtures("runs")
+def test_two_runs_are_compared_on_the_same_clips(dfer):
+    done = dfer("eval full --against baseline --format json")
+    found = json.loads(done.out)["data"]["against"]
+    assert set(found) == {"best", "last"}
+    reports = [
+        json.loads(dfer(f"eval {n} --format json").out)["data"] for n in ("full", "baseline")
+    ]
+    for protocol, each in found.items():
+        means = [report["protocols"][protocol]["mean_war"] for report in reports]
+        assert each["war"] == pytest.approx(means[0] - means[1])
+        assert each["war_interval"][0] <= each["war"] <= each["war_interval"][1]
+        assert 0 <= each["mcnemar_p"] <= 1
+    same = json.loads(dfer("eval full --against full --format json").out)["data"]["against"]["last"]
+    assert (same["war"], same["war_p"], same["mcnemar_p"]) == (0, 1, 1)
+    refused = dfer("eval full --folds 1 --against runs/tiny/nothing")
+    assert refused.err.splitlines()[-1].startswith("error: no finished run in runs/tiny/nothing; ")
+
+
+@pytest.mark.usefixtures("runs")
+def test_runs_of_other_clips_are_not_compared(dfer, write_tiny):
+    assert dfer(f"train {RECIPE} --folds 1 --seed 1").code == 0
+    done = dfer("eval full --against full-seed1")
+    assert (done.code, done.out) == (1, "")
+    said = "error: full and full-seed1 did not test the same clips: 2 are only in the first, 0 only"
+    assert done.err.splitlines()[-1].startswith(said)
+
+
+@pytest.mark.usefixtures("runs")
+def test_a_table_with_a_damaged_file_is_not_printed(dfer):
+    path = Path("runs/tiny/full/fold2/predictions_best.csv")
+    path.write_text(path.read_text()[:-30])
+    for line in ("eval full", "eval full baseline", f"ablate --table 2 {RECIPE}"):
+        done = dfer(line)
+        assert (done.code, done.out) == (1, "")
+        last = done.err.splitlines()[-1]
+        assert last.startswith("error: ")
+        assert str(path) in last
+
+
+@pytest.mark.usefixtures("runs")
+def test_a_grid_and_a_table_show_the_paper_and_what_is_gained(dfer):
+    done = dfer(f"ablate --grid msta --format json --seeds 2 {RECIPE}")
+    rows = json.loads(done.out)["data"]["rows"]
+    assert [row["row"] for row in rows] == ["InterFIT + BiEhPro", "InterFIT + MSTA + BiEhPro"]
+    assert [len(row["last"]["seeds"]) for row in rows] == [2, 2]
+    assert rows[1]["paper"] == {"dfew": {"war": 0.7258, "uar": 0.6085}}
+    printed = dfer(f"ablate --table 2 {RECIPE}").out
+    assert "72.58 / 60.85" in printed
+    assert "points above baseline" in printed
+    assert "+2.62 / +2.57" in printed  # the paper's gain
+    assert "minus the paper" not in printed  # other data: nothing to subtract

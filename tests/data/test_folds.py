@@ -1,0 +1,112 @@
+"""Folds dealt by group, and the clips that are held out of training."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dfercli.config import DataConfig, RunConfig, TrainConfig
+from dfercli.data.folds import deal_by_group, hold_out, open_manifest, select_rows
+from dfercli.data.manifest import Manifest, read_manifest, write_manifest
+from dfercli.errors import DataError
+
+PARTS = ("train", "val", "test")
+CLASSES = ("happiness", "sadness")
+
+
+def _rows(num_groups=20, per_group=4, folds=5):
+    """Clips of groups that lie in several folds; half of each group is happy."""
+    lines = [
+        (f"g{group}c{clip}", f"g{group}", CLASSES[clip % 2], clip % folds + 1)
+        for group in range(num_groups)
+        for clip in range(per_group)
+    ]
+    table = pd.DataFrame(lines, columns=["clip_id", "group", "label", "test_fold"])
+    return table.assign(path=table["clip_id"], n_frames=5)
+
+
+def _manifest(rows):
+    return Manifest("own", rows, CLASSES, None, "data")
+
+
+def test_no_group_is_in_two_folds_and_classes_are_spread():
+    manifest = _manifest(_rows(folds=4))
+    assert manifest.rows.groupby("group")["test_fold"].nunique().max() == 4  # as published
+    dealt = deal_by_group(manifest)
+    assert dealt.rows.groupby("group")["test_fold"].nunique().max() == 1
+    assert dealt.folds == manifest.folds == (1, 2, 3, 4)
+    counts = pd.crosstab(dealt.rows["test_fold"], dealt.rows["label"]).to_numpy()
+    assert counts.tolist() == [[10, 10]] * 4
+    assert dealt.fingerprint != manifest.fingerprint
+    assert list(dealt.rows["clip_id"]) == list(manifest.rows["clip_id"])
+
+
+def test_a_single_test_part_becomes_five_folds_and_all_clips_are_tested():
+    rows = _rows().assign(test_fold=[i % 2 for i in range(80)])  # 0 trains, 1 is tested
+    assert deal_by_group(_manifest(rows)).folds == (1, 2, 3, 4, 5)
+
+
+@pytest.mark.parametrize("missing", ["column", "value"])
+def test_without_groups_nothing_is_dealt(missing):
+    rows = _rows()
+    rows = rows.drop(columns="group") if missing == "column" else rows.replace({"g3": ""})
+    with pytest.raises(DataError, match=r"nothing says which clips show one person; add it, or"):
+        deal_by_group(_manifest(rows))
+
+
+def test_the_data_says_which_folds_are_read(tmp_path):
+    write_manifest(_manifest(_rows()), tmp_path / "own.csv")
+    data = DataConfig("own", str(tmp_path / "own.csv"), "data")
+    read = read_manifest(tmp_path / "own.csv")
+    assert open_manifest(data).fingerprint == read.fingerprint
+    by_group = open_manifest(replace(data, folds_by="group"))
+    assert by_group.fingerprint == deal_by_group(read).fingerprint != read.fingerprint
+
+
+@pytest.mark.parametrize("fraction", [0.1, 0.2, 0.25, 0.5])
+def test_the_same_share_of_each_class_is_held_out(fraction):
+    labels = ["happiness"] * 60 + ["sadness"] * 20
+    rows = pd.DataFrame({"clip_id": [f"c{i}" for i in range(80)], "label": labels})
+    held = hold_out(rows, fraction, seed=0)
+    counts = rows[held]["label"].value_counts()
+    assert counts.to_dict() == {"happiness": 60 * fraction, "sadness": 20 * fraction}
+
+
+def test_groups_are_held_out_as_a_whole():
+    rows = _rows()
+    held = hold_out(rows, 0.2, seed=0)
+    assert rows[held]["group"].nunique() == 4
+    assert not set(rows[held]["group"]) & set(rows[~held]["group"])
+    assert rows[held]["label"].value_counts().tolist() == [8, 8]
+
+
+def test_what_is_held_out_follows_from_the_seed_alone():
+    rows = _rows()
+    again = hold_out(rows, 0.2, seed=0)
+    assert (hold_out(rows, 0.2, seed=0) == again).all()
+    assert (hold_out(rows, 0.2, seed=1) != again).any()
+    order = np.random.default_rng(3).permutation(len(rows))
+    shuffled = rows.iloc[order]
+    assert (hold_out(shuffled, 0.2, seed=0) == again[order]).all()
+
+
+@pytest.mark.parametrize("fraction", [0.01, 0.5])
+def test_too_few_clips_cannot_be_parted(fraction):
+    with pytest.raises(DataError, match=r"^1 groups \(or clips\) cannot be parted into"):
+        hold_out(_rows(num_groups=1), fraction, seed=0)
+
+
+def test_parts_of_a_run_are_all_clips_once():
+    manifest = _manifest(_rows())
+    run = RunConfig(DataConfig("own", "own.csv", "data"), 1, train=TrainConfig(val_fraction=0.25))
+    parts = {part: set(select_rows(manifest, part, run)["clip_id"]) for part in PARTS}
+    assert {part: len(clips) for part, clips in parts.items()} == {
+        "train": 45,
+        "val": 15,
+        "test": 20,
+    }
+    assert set().union(*parts.values()) == set(manifest.rows["clip_id"])
+    whole = replace(run, train=TrainConfig())
+    assert len(select_rows(manifest, "train", whole)) == 60
+    assert select_rows(manifest, "val", whole).empty

@@ -1,0 +1,118 @@
+"""The epochs that are kept: by the test fold, by clips that were held out, and the last."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dfercli.data.folds import select_rows
+from dfercli.data.manifest import read_manifest
+from dfercli.engine import held
+from dfercli.engine.checkpoint import load_checkpoint
+from dfercli.engine.evaluate import read_results
+from dfercli.engine.predictions import name_classes, probs_of, read_predictions, read_tested
+from dfercli.engine.protocols import PROTOCOLS, chosen_now, protocols_of
+from dfercli.engine.train import train_fold
+from dfercli.metrics import fit_temperature
+
+CLASSES = ["happiness", "sadness", "anger"]
+FILES = [
+    ".",
+    *("best", "best/config.json", "best/model.safetensors"),
+    "curves.png",
+    *("last", "last/config.json", "last/model.safetensors"),
+    "metrics.jsonl",
+    *("predictions_best.csv", "predictions_last.csv", "predictions_val.csv"),
+    "run.json",
+    *("val", "val/config.json", "val/model.safetensors"),
+    *("validation_best.csv", "validation_last.csv", "validation_val.csv"),
+]
+
+
+@pytest.fixture(scope="module")
+def with_val(make_run, tmp_path_factory):
+    """A finished run that held out a quarter of its training clips."""
+    return train_fold(make_run(val_fraction=0.25), tmp_path_factory.mktemp("runs"))
+
+
+def test_a_run_has_the_protocols_that_its_parts_allow():
+    assert list(PROTOCOLS) == ["best", "val", "last"]
+    assert protocols_of(0.0) == ("best", "last")
+    assert protocols_of(0.2) == ("best", "val", "last")
+
+
+@pytest.mark.parametrize(
+    ("wars", "val_wars", "last", "chosen"),
+    [
+        ([0.5], None, False, ["best"]),
+        ([0.0], None, False, ["best"]),  # however bad, the first is the best so far
+        ([0.5, 0.5], None, False, []),  # the first among equals stays
+        ([0.5, 0.6], [0.7, 0.6], False, ["best"]),
+        ([0.5, 0.4], [0.6, 0.7], False, ["val"]),
+        ([0.5, 0.4], [0.6, 0.7], True, ["val", "last"]),
+        ([0.5, 0.4], None, True, ["last"]),
+    ],
+)
+def test_the_newest_epoch_is_kept_where_it_is_chosen(wars, val_wars, last, chosen):
+    metrics = [{"war": war} for war in wars]
+    for line, war in zip(metrics, val_wars or [], strict=False):
+        line["val_war"] = war
+    assert chosen_now(metrics, last) == chosen
+
+
+def test_a_run_with_a_validation_part_leaves_these_files(with_val):
+    found = sorted(str(path.relative_to(with_val.path)) for path in with_val.path.rglob("*"))
+    assert [".", *found] == sorted(FILES)
+    assert with_val.path.parent.name == "full-val25"
+
+
+def test_clips_that_were_held_out_are_not_trained_on_and_not_tested(with_val, colours):
+    config, manifest = with_val.read_config(), read_manifest(colours)
+    held_out = read_predictions(with_val.validation_file("last"))
+    assert list(held_out["clip_id"]) == list(select_rows(manifest, "val", config)["clip_id"])
+    assert held_out["label"].value_counts().to_dict() == dict.fromkeys(CLASSES, 1)
+    tested = read_tested(with_val, "val")
+    assert not set(held_out["clip_id"]) & set(tested["clip_id"])
+    assert len(tested) == 6
+
+
+def test_the_epoch_is_chosen_by_the_held_out_clips_alone(make_run, tmp_path, monkeypatch):
+    # On the test fold the first epoch is best, on the held-out clips the second.
+    rights = {"test": iter([3, 1, 2]), "val": iter([0, 2, 1])}
+
+    def predict(self, prepared, accelerator, class_names):
+        tables = {}
+        for part in ("test", "val"):
+            right = next(rights[part])
+            probs = np.roll(np.eye(3), 1, axis=0)
+            probs[:right] = np.eye(3)[:right]
+            table = pd.DataFrame({"clip_id": ["a", "b", "c"], "label": CLASSES})
+            tables[part] = table.join(pd.DataFrame(probs, columns=CLASSES))
+        return tables
+
+    monkeypatch.setattr(held.HeldClips, "predict", predict)
+    run = train_fold(make_run(val_fraction=0.25), tmp_path)
+    tables = {name: read_predictions(run.predictions_file(name)) for name in PROTOCOLS}
+    rights_found = {
+        name: int((np.equal(*name_classes(table))).sum()) for name, table in tables.items()
+    }
+    assert rights_found == {"best": 3, "val": 1, "last": 2}
+    assert [line["val_war"] for line in run.read_metrics()] == pytest.approx([0, 2 / 3, 1 / 3])
+
+
+def test_each_checkpoint_has_the_temperature_of_its_held_out_clips(with_val):
+    for name in PROTOCOLS:
+        table = read_predictions(with_val.validation_file(name))
+        expected = fit_temperature(probs_of(table), name_classes(table)[0])
+        found = load_checkpoint(str(with_val.checkpoint(name))).settings["calibration"]
+        assert found == {"temperature": pytest.approx(expected), "clips": 3}
+
+
+def test_results_have_the_third_protocol(with_val):
+    results = read_results(with_val.path.parents[2])
+    assert list(results.predictions) == list(results.held_out) == ["best", "val", "last"]
+    assert results.provenance["held out to choose an epoch"] == "25% of the training clips"
+
+
+def test_without_a_validation_part_nothing_is_held_out(trained):
+    assert read_results(trained.path.parents[2]).held_out == {}
+    assert "calibration" not in load_checkpoint(str(trained.path)).settings
