@@ -90,8 +90,8 @@ class Probe:
 
 PROBES = {
     "faces": Probe(BASIC_EXPRESSIONS, 1, 3, 10_000, 20),
-    "order": Probe(("appearing", "fading"), 8, 2, 0, 12),
-    "event": Probe(("happiness", "anger"), 16, 1, 0, 8),
+    "order": Probe(("appearing", "fading"), 8, 2, 0, 14),
+    "event": Probe(("happiness", "anger"), 16, 1, 0, 10),
 }
 
 REPORTED = ("order", "event")
@@ -222,9 +222,7 @@ def make_run(name: str, variant: str, folder: Path, weights: str, seed: int) -> 
         model=ModelConfig(
             backbone=BACKBONE, weights=weights, num_frames=probe.num_frames, **VARIANTS[variant]
         ),
-        train=TrainConfig(
-            epochs=probe.epochs, warmup_epochs=1, batch_size=16, lr=3e-4, min_lr=3e-6
-        ),
+        train=TrainConfig(probe.epochs, 1, lr=3e-4, min_lr=3e-6, new_layers_lr=4.0),
         augment=AUGMENT,
         compute=ComputeConfig(device="cpu", precision="fp32"),
         seed=seed,
