@@ -17,7 +17,7 @@ TABLE ?= 2
 DEMO_PICTURE := runs/demo/journey.png
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-data ablation test check fix lint type docs bench clean
+.PHONY: help setup demo demo-data ablation test check fix lint type docs bench probe clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -68,6 +68,9 @@ bench: demo-data ## Time cropping, loading, training, manifests and the doctor o
 	$(BIN)/python benchmarks/train.py
 	$(BIN)/python benchmarks/manifest.py
 	$(BIN)/python benchmarks/doctor.py
+
+probe: $(READY) ## Train the modules on made data that only time tells apart: ten to twenty minutes
+	$(BIN)/python benchmarks/dynamics.py --jobs 2
 
 clean: ## Remove the demo's data and runs
 	rm -rf $(DEMO) runs/demo
