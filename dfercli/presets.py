@@ -19,13 +19,17 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
-from dfercli.config import NAMED_PARTS, ModelConfig, RunConfig, to_dict
+from dfercli.config import (
+    NAMED_PARTS,
+    UNTRAINED,
+    AugmentConfig,
+    RunConfig,
+    TrainConfig,
+    to_dict,
+)
 
 VARIANT = ("method", *NAMED_PARTS)
 """Settings of the model that the name of its variant tells: no part of a recipe."""
-
-SHOWN_CHANGES = 4
-"""Changed settings that a description names, so that titles stay readable."""
 
 Changes = Mapping[str, Mapping[str, Any]]
 """Values by part of a run (`model`, `train`, `augment`) and setting."""
@@ -80,11 +84,18 @@ def apply_preset(run: RunConfig, typed: Collection[str] = ()) -> RunConfig:
 def apply_method(run: RunConfig, typed: Collection[str] = ()) -> RunConfig:
     """Give a run the settings of its method alone.
 
+    Where a rate is typed, it is the rate of all parts: a method's factor belongs to its own rate.
+
     Args:
         run: With the values of its preset.
         typed: Names of the settings that were asked for, and keep their values.
     """
-    return _change(run, OF_METHOD.get(run.model.method, {}), typed)
+    if run.model.method in UNTRAINED:
+        val_fraction = run.train.val_fraction
+        nothing = TrainConfig(epochs=1, warmup_epochs=0, val_fraction=val_fraction)
+        run = replace(run, train=nothing, augment=AugmentConfig())
+    rates = {"lr", "new_layers_lr"} if "lr" in typed else set()
+    return _change(run, OF_METHOD.get(run.model.method, {}), {*typed, *rates})
 
 
 def _change(run: RunConfig, changes: Changes, typed: Collection[str]) -> RunConfig:
@@ -95,18 +106,28 @@ def _change(run: RunConfig, changes: Changes, typed: Collection[str]) -> RunConf
 
 
 def describe_recipe(run: RunConfig) -> str:
-    """Give the name of a run's recipe, and which settings were changed in it.
+    """Give the name of a run's recipe, and which settings its method or somebody changed in it.
 
-    Data, fold, seed and how it is computed are no part of it, nor what the variant's name tells.
+    Data, fold, seed and how it is computed are no part of it, nor what the variant's
+    name tells.
     """
-    model = ModelConfig(method=run.model.method)
-    base = _values(apply_preset(RunConfig(run.data, run.fold, model, preset=run.preset)))
-    changed = [f"{name} {value}" for name, value in _values(run).items() if value != base[name]]
-    if not changed:
-        return run.preset
-    more = len(changed) - SHOWN_CHANGES
-    shown = changed[:SHOWN_CHANGES] + [f"{more} more"] * (more > 0)
-    return f"{run.preset}, changed: {', '.join(shown)}"
+    if run.model.method in UNTRAINED:
+        return f"nothing trained, prompt_template {run.model.prompt_template!r}"
+    of_preset = apply_preset(RunConfig(run.data, run.fold, preset=run.preset))
+    of_method = apply_method(
+        replace(of_preset, model=replace(of_preset.model, method=run.model.method))
+    )
+    plain, own, asked = _values(of_preset), _values(of_method), _values(run)
+    kept = {n: v for n, v in own.items() if v != plain[n] and v == asked[n]}
+    changed = {name: value for name, value in asked.items() if value != own[name]}
+    text = run.preset
+    if kept:
+        text += f", of {run.model.method}: {_list(kept)}"
+    return text + (f", changed: {_list(changed)}" if changed else "")
+
+
+def _list(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items())
 
 
 def _values(run: RunConfig) -> dict[str, Any]:

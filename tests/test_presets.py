@@ -91,11 +91,20 @@ def test_each_method_has_its_rates_in_every_preset(preset):
         run = apply_preset(_run(preset, model=ModelConfig(method=method)))
         ours = apply_preset(_run(preset))
         changed = {"lr": run.train.lr, "new_layers_lr": run.train.new_layers_lr}
-        assert run.train == replace(ours.train, **changed)
+        nothing = TrainConfig(epochs=1, warmup_epochs=0)
+        expected = nothing if method == "zero-shot" else replace(ours.train, **changed)
+        assert run.train == expected
         template = run.model.prompt_template
         assert run.model == replace(ours.model, method=method, prompt_template=template)
         assert ("expression of {}" in template) == (method == "zero-shot")
-        assert describe_recipe(run) == preset
+        own = {
+            "dfer": preset,
+            "zero-shot": f"nothing trained, prompt_template {template!r}",
+            "coop": f"{preset}, of coop: lr 0.002",
+            "cocoop": f"{preset}, of cocoop: lr 0.002",
+        }
+        of_dfer_clip = f"{preset}, of {method}: lr 1e-05, new_layers_lr 100.0"
+        assert describe_recipe(run) == own.get(method, of_dfer_clip)
         rates[method] = (run.train.lr, run.train.lr * run.train.new_layers_lr)
     assert rates == {
         "dfer": (2e-5, 2e-5),
@@ -111,11 +120,20 @@ def test_what_was_typed_wins_over_the_methods_own():
     model = ModelConfig(method="zero-shot", prompt_template="{}")
     run = apply_preset(_run("paper", model=model), {"method", "prompt_template"})
     assert run.model == model
-    assert describe_recipe(run) == "paper, changed: prompt_template {}"
+    assert describe_recipe(run) == "nothing trained, prompt_template '{}'"
     typed = _run("paper", model=ModelConfig(method="coop"), train=TrainConfig(lr=2e-5))
     run = apply_preset(typed, {"method", "lr"})
     assert run.train == TrainConfig()
     assert describe_recipe(run) == "paper, changed: lr 2e-05"
+
+
+def test_a_rate_that_was_typed_is_the_rate_of_all_parts():
+    model = ModelConfig(method="dfer-clip")
+    run = apply_preset(_run("paper", model=model, train=TrainConfig(lr=3e-4)), {"lr"})
+    assert (run.train.lr, run.train.new_layers_lr) == (3e-4, 1)
+    both = TrainConfig(lr=3e-4, new_layers_lr=2)
+    run = apply_preset(_run("paper", model=model, train=both), {"lr", "new_layers_lr"})
+    assert run.train == both
 
 
 @pytest.mark.parametrize(
@@ -125,7 +143,7 @@ def test_what_was_typed_wins_over_the_methods_own():
         ({"train": TrainConfig(epochs=20, lr=1e-4)}, "paper, changed: epochs 20, lr 0.0001"),
         (
             {"train": TrainConfig(2, 1, 8, 1e-4, 1e-5)},
-            "paper, changed: epochs 2, warmup_epochs 1, batch_size 8, lr 0.0001, 1 more",
+            "paper, changed: epochs 2, warmup_epochs 1, batch_size 8, lr 0.0001, min_lr 1e-05",
         ),
         (
             {"model": ModelConfig(num_frames=16), "train": TrainConfig(mixup=0.8)},
@@ -144,8 +162,10 @@ def test_a_recipe_is_described_by_what_was_changed_in_it(settings, said):
 
 
 def test_a_preset_that_was_not_taken_is_described_as_it_is():
-    said = "strong, changed: backbone ViT-B-32-quickgelu, num_frames 8, layer_decay 1.0, "
-    assert describe_recipe(_run("strong")) == said + "label_smoothing 0.0, 3 more"
+    assert describe_recipe(_run("strong")) == (
+        "strong, changed: backbone ViT-B-32-quickgelu, num_frames 8, layer_decay 1.0, "
+        "label_smoothing 0.0, mixup 0.0, drop_path 0.0, balance none"
+    )
     ferv39k = apply_preset(_run("strong", kind="ferv39k"))
     mixed = replace(ferv39k, train=replace(ferv39k.train, mixup=0.8))
     assert describe_recipe(mixed) == "strong, changed: mixup 0.8"

@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +12,7 @@ from dfercli.cli import documents as docs
 from dfercli.cli import options as opt
 from dfercli.cli.typed import find_variant, parse_folds
 from dfercli.config import (
+    UNTRAINED,
     AugmentConfig,
     ComputeConfig,
     DataConfig,
@@ -28,6 +30,17 @@ if TYPE_CHECKING:
 ABLATED = tuple(name for name in VARIANT if name != "cross_attention")
 """Settings that the rows of the paper's tables decide."""
 
+OF_CHECKPOINT = (
+    "folds_by",
+    "root",
+    "manifests",
+    "workers",
+    "cache",
+    "cache_dir",
+    "allow_other_crop",
+)
+"""Options of `eval` that say how a checkpoint is run."""
+
 NO_DATA = DataConfig("", "", "")
 """Stands where only costs are counted."""
 
@@ -43,6 +56,7 @@ def train(
 ) -> None:
     """Train on each fold's other folds and test on it. Defaults are the paper's recipe."""
     typed = opt.find_typed(context)
+    _check_typed(model, typed)
     config, folds = opt.find_run(options, model, recipe, augment, compute, typed)
     from dfercli.data.manifest import mark_partial
     from dfercli.engine.documents import LABELS
@@ -65,6 +79,7 @@ def train(
 
 
 def evaluate(
+    context: typer.Context,
     run: Annotated[
         list[str] | None,
         typer.Argument(
@@ -74,7 +89,8 @@ def evaluate(
         ),
     ] = None,
     against: Annotated[
-        str | None, typer.Option(help="Test whether the run differs from this one by chance.")
+        str | None,
+        typer.Option(help="Test whether the run differs from this one by more than chance."),
     ] = None,
     dataset: Annotated[
         str | None,
@@ -104,12 +120,16 @@ def evaluate(
     """Report WAR, UAR, recalls and F1: per fold, their mean, and how far it can be trusted."""
     chosen = parse_folds(folds) if folds else None
     table_format = docs.check_format(table_format, out)
-    if checkpoint is None and (cache or cache_dir):
-        raise ConfigError("finished runs are read, not run: --cache goes with --checkpoint")
+    idle = [name for name in OF_CHECKPOINT if name in opt.find_typed(context)]
+    if checkpoint is None and idle:
+        option = f"--{idle[0].replace('_', '-')}"
+        raise ConfigError(f"finished runs are read, not run: {option} goes with --checkpoint")
     if checkpoint is not None and (run or against):
         raise ConfigError("a run and --checkpoint both say what to report; give one of them")
     if against is not None and len(run or ()) > 1:
         raise ConfigError("--against compares one run with one; name a single run before it")
+    if confusion and (against is not None or len(run or ()) > 1):
+        raise ConfigError("--confusion is of a single run; name one, without --against")
     from dfercli.engine.documents import (
         comparison_document,
         results_document,
@@ -125,7 +145,8 @@ def evaluate(
         docs.show_document(results_document(results, confusion), table_format, out)
         return
     names: list[str | None] = [*run] if run else [None]
-    every = [_read(name, runs, dataset, chosen) for name in names]
+    every = [_read(names[0], runs, dataset, chosen)]
+    every += [_read(name, runs, dataset or every[0].dataset, chosen) for name in names[1:]]
     if every[0].others and not run:
         opt.note(f"other variants there: {', '.join(every[0].others)}")
     if against is not None:
@@ -184,6 +205,15 @@ def ablate(
     if opt.is_main_process():
         docs.show_document(ablation_document(title, ablation), table_format, out)
         ablation.outcome.check()
+
+
+def _check_typed(model: ModelConfig, typed: set[str]) -> None:
+    """Refuse settings of a training for what is not trained."""
+    recipes = (*fields(TrainConfig), *fields(AugmentConfig))
+    idle = [each.name for each in recipes if each.name in typed and each.name != "val_fraction"]
+    if model.method in UNTRAINED and idle:
+        option = f"--{idle[0].replace('_', '-')}"
+        raise ConfigError(f"{model.method} trains nothing: {option} has no effect, leave it out")
 
 
 def _find_rows(table: int | None, grid: str | None) -> "tuple[str, tuple[Row, ...]]":

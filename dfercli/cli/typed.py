@@ -38,8 +38,14 @@ def find_variant(
         name: Of the variant, or the path of its folder; None leaves it open.
         runs: Folder of all runs, unless the path tells it.
         dataset: Its name, unless the path tells it.
+
+    Raises:
+        ConfigError: The path is that of a fold.
     """
     folder = Path(name or "")
+    if re.fullmatch(r"fold\d+", folder.name) and len(folder.parts) > 1:
+        fold = folder.name.removeprefix("fold")
+        raise ConfigError(f"{name} is a single fold; give {folder.parent} --folds {fold}")
     if len(folder.parts) < 2:
         return runs, dataset, name
     return folder.parent.parent, folder.parent.name, folder.name

@@ -11,6 +11,7 @@ from dfercli.config.model import (
     NAMED_PARTS,
     PARTS,
     RANDOM_WEIGHTS,
+    UNTRAINED,
     ModelConfig,
 )
 from dfercli.config.plain import from_dict, to_dict
@@ -42,6 +43,7 @@ __all__ = [
     "PRESETS",
     "RANDOM_WEIGHTS",
     "TRACKERS",
+    "UNTRAINED",
     "AugmentConfig",
     "ComputeConfig",
     "DataConfig",

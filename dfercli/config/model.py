@@ -7,6 +7,9 @@ from dfercli.errors import ConfigError, require_at_least, require_known
 METHODS = ("dfer", "zero-shot", "coop", "cocoop", "dfer-clip", "dfer-clip-no-tm")
 """Ours, and those it is compared with in Table 5."""
 
+UNTRAINED = ("zero-shot",)
+"""Methods of which nothing is trained."""
+
 CROSS_ATTENTIONS = ("paired", "all")
 RANDOM_WEIGHTS = "random"
 NAMED_PARTS = (

@@ -17,7 +17,7 @@ class TrainConfig:
         epochs: Passes over the training split.
         warmup_epochs: Epochs of linear warm-up before the cosine.
         batch_size: Clips a step of the optimizer, over all devices and accumulation steps.
-        lr: Peak learning rate of AdamW, one for all parts.
+        lr: Peak learning rate of AdamW.
         min_lr: Learning rate at the end of the cosine.
         weight_decay: On matrices only; none on norms, biases, scales (our choice).
         new_layers_lr: Factor of the rate for what CLIP has not: our modules, prompts, a head.
@@ -55,7 +55,7 @@ class TrainConfig:
                 f"never reach its peak: warm up for fewer"
             )
         self._require("lr", 0 < self.lr < math.inf, "above 0")
-        self._require("min_lr", 0 <= self.min_lr <= self.lr, f"from 0 to lr, {self.lr}")
+        self._require("min_lr", 0 <= self.min_lr < math.inf, "at least 0")
         self._require("weight_decay", 0 <= self.weight_decay < math.inf, "at least 0")
         self._require("new_layers_lr", 0 < self.new_layers_lr < math.inf, "above 0")
         self._require("val_fraction", 0 <= self.val_fraction <= 0.5, "from 0 to 0.5")

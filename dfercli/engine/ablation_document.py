@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dfercli.config import ModelConfig
+from dfercli.config import UNTRAINED, ModelConfig
 from dfercli.engine.ablate import Ablation, RowResult
-from dfercli.engine.documents import LABELS, METRICS, mean_columns, protocol_notes
+from dfercli.engine.documents import LABELS, METRICS, UNTRAINED_NOTE, mean_columns, protocol_notes
 from dfercli.engine.paper import MODULES
 from dfercli.tables import Column, Document, Provenance, Table
 
@@ -41,16 +41,18 @@ def ablation_document(title: str, ablation: Ablation) -> Document:
         ]
         rows.append([result.row.name, *cells, *figures])
     notes = [*protocol_notes(protocols), f"± is the standard deviation over {over}", PAPER_NOTE]
+    for result in ablation.rows:
+        if result.row.changes.get("method") in UNTRAINED:
+            notes.append(f"{result.row.name}: {UNTRAINED_NOTE}")
     tables = [Table(title, columns, rows, notes), _gains_table(ablation, paper, paper_group)]
-    if quoted == ablation.kind:
-        tables.append(_differences_table(ablation, paper, paper_group))
+    tables.append(_differences_table(ablation, paper, paper_group, quoted == ablation.kind))
     data = {
         "folds": list(ablation.folds),
         "seeds": list(ablation.seeds),
         "deviations": ablation.deviations,
         "rows": [_row_data(result, protocols) for result in ablation.rows],
     }
-    return Document(tables, Provenance(ablation.provenance), data)
+    return Document(tables, Provenance(_mark_failed(ablation)), data)
 
 
 def cost_document(title: str, base: ModelConfig, entries: Sequence[Mapping[str, Any]]) -> Document:
@@ -114,7 +116,9 @@ def _gains_table(ablation: Ablation, paper: Sequence[list[Any]], paper_group: st
     return Table(f"points above {first.row.name}", columns, rows)
 
 
-def _differences_table(ablation: Ablation, paper: Sequence[list[Any]], paper_group: str) -> Table:
+def _differences_table(
+    ablation: Ablation, paper: Sequence[list[Any]], paper_group: str, same_data: bool
+) -> Table:
     columns = [Column("row", "text"), *_signed_columns(ablation.protocols)]
     rows: list[list[Any]] = []
     for result, figures in zip(ablation.rows, paper, strict=True):
@@ -124,7 +128,8 @@ def _differences_table(ablation: Ablation, paper: Sequence[list[Any]], paper_gro
             for metric, quoted in zip(METRICS, figures, strict=True)
         ]
         rows.append([result.row.name, *cells])
-    return Table(f"measured, minus {paper_group}: points", columns, rows)
+    notes = [] if same_data else ["measured on other data than the paper's: no sign of agreement"]
+    return Table(f"measured, minus {paper_group}: points", columns, rows, notes)
 
 
 def _signed_columns(protocols: Sequence[str], *more: str) -> list[Column]:
@@ -155,3 +160,10 @@ def _row_data(result: RowResult, protocols: Sequence[str]) -> dict[str, Any]:
         kind: {"war": war / 100, "uar": uar / 100} for kind, (uar, war) in result.row.paper.items()
     }
     return {"row": result.row.name, "variant": result.variant, "paper": paper, **measured}
+
+
+def _mark_failed(ablation: Ablation) -> dict[str, str]:
+    """Give what the figures are of, and which rows have none."""
+    failed = [each.row.name for each in ablation.rows if not each.summaries[ablation.protocols[0]]]
+    lacking = {"rows": f"PARTIAL: runs failed of {', '.join(failed)}"} if failed else {}
+    return lacking | ablation.provenance

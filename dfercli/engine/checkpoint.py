@@ -70,6 +70,11 @@ def unseen_folds(
             f"the checkpoint was trained with {dealt} folds: {folds_by} folds test clips that it "
             f"has seen; give --folds-by {dealt}"
         )
+    if dealt == "group" and trained.get("data_fingerprint") != manifest.fingerprint:
+        raise CheckpointError(
+            f"{manifest.dataset} has changed since the checkpoint was trained, and its folds by "
+            f"group were dealt anew: any has clips that it has seen; train again"
+        )
     seen = set(folds or ()) - {trained["fold"]}
     if seen:
         raise CheckpointError(

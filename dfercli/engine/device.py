@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
 from dfercli.config import ComputeConfig, RunConfig, to_dict
-from dfercli.engine.runlog import flatten
+from dfercli.engine.differences import flatten
 from dfercli.errors import ConfigError
 
 MIXED = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}

@@ -1,11 +1,12 @@
 """Results as tables: what `dfer eval` gives, whatever the format."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from dfercli.engine.compare import calibrate, compare
 from dfercli.engine.evaluate import Results
 from dfercli.engine.protocols import PROTOCOLS
+from dfercli.engine.provenance import UNKNOWN, join
 from dfercli.errors import DataError
 from dfercli.metrics import FoldSummary
 from dfercli.tables import Column, Document, Provenance, Table
@@ -19,9 +20,6 @@ LABELS = {
 """Heading of each protocol's columns."""
 
 METRICS = {"war": "WAR", "uar": "UAR"}
-PAPER_NOTE = (
-    "the paper's figures are quoted, not measured; it does not say how its epoch was chosen"
-)
 
 
 SHARES = (0.8, 1.0)
@@ -33,6 +31,10 @@ MCNEMAR_COLUMNS = [
     Column("right only in B", "count"),
     Column("p", "number"),
 ]
+SELECTION_NOTE = (
+    "both tests take the epoch as given; these very clips chose the best epoch, so judge by another"
+)
+UNTRAINED_NOTE = "nothing was trained: all epochs are one and the same model"
 MCNEMAR_NOTE = "exact; it takes clips as independent, which those of one person are not"
 
 
@@ -77,8 +79,8 @@ def side_by_side_document(every: Sequence[Results]) -> Document:
         summaries = each.summaries
         some = next(iter(summaries.values()))
         cells = [value for name in protocols for value in _mean_cells(summaries.get(name))]
-        rows.append([each.title, _list(some.folds), some.num_clips.sum(), *cells])
-    provenance = Provenance(_join([each.provenance for each in every]))
+        rows.append([each.title, ", ".join(map(str, some.folds)), some.num_clips.sum(), *cells])
+    provenance = _side_by_side(every)
     data = {
         "runs": [
             {"name": each.name, "dataset": each.dataset, "provenance": each.provenance}
@@ -87,6 +89,7 @@ def side_by_side_document(every: Sequence[Results]) -> Document:
         ]
     }
     notes = [*protocol_notes(protocols), "± is the standard deviation over folds"]
+    notes += [f"{each.title}: {UNTRAINED_NOTE}" for each in every if each.untrained]
     return Document([Table("side by side", columns, rows, notes)], provenance, data)
 
 
@@ -123,6 +126,7 @@ def comparison_document(ours: Results, theirs: Results) -> Document:
         data[name] = found
     notes = [
         f"95 % and p: paired bootstrap over {_units(ours)}, the mean over folds each time",
+        SELECTION_NOTE,
         *protocol_notes(list(data)),
     ]
     title = f"A: {ours.title}, B: {theirs.title}"
@@ -130,7 +134,7 @@ def comparison_document(ours: Results, theirs: Results) -> Document:
         Table(title, columns, rows, notes),
         Table("McNemar's test", MCNEMAR_COLUMNS, tests, [MCNEMAR_NOTE]),
     ]
-    provenance = Provenance(_join([ours.provenance, theirs.provenance]))
+    provenance = _side_by_side([ours, theirs])
     return Document(tables, provenance, {"against": data})
 
 
@@ -160,6 +164,8 @@ def _folds_table(results: Results) -> Table:
         f"95 %: bootstrap over {_units(results)}, of the mean over folds: what other clips would "
         "change, not what another training would",
     ]
+    if results.untrained:
+        notes.insert(0, UNTRAINED_NOTE)
     mean = len(some.folds)
     title = f"{results.title}, each fold"
     return Table(title, columns, rows, notes, (mean,))
@@ -237,10 +243,13 @@ def _units(results: Results) -> str:
     return "groups of clips" if "group" in some.columns else "clips"
 
 
-def _join(every: Sequence[Mapping[str, str]]) -> dict[str, str]:
-    names = dict.fromkeys(name for each in every for name in each)
-    return {name: " | ".join(dict.fromkeys(e[name] for e in every if name in e)) for name in names}
-
-
-def _list(numbers: Sequence[int]) -> str:
-    return ", ".join(map(str, numbers))
+def _side_by_side(every: Sequence[Results]) -> Provenance:
+    """Give what figures of several runs are of; what differs is told run by run."""
+    names = dict.fromkeys(name for each in every for name in each.provenance)
+    lines = {}
+    for name in names:
+        values = {each.title: each.provenance.get(name, UNKNOWN) for each in every}
+        same = len(set(values.values())) == 1
+        told = [value if same else f"{title}: {value}" for title, value in values.items()]
+        lines[name] = join(told)
+    return Provenance(lines)

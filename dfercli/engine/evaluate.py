@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
 
 import pandas as pd
 
-from dfercli.config import ComputeConfig, DataConfig, RunConfig
+from dfercli.config import UNTRAINED, ComputeConfig, DataConfig, RunConfig
 from dfercli.data.batches import build_test_loader
 from dfercli.data.clips import build_dataset, check_frames
 from dfercli.data.folds import open_manifest
@@ -21,13 +22,21 @@ from dfercli.engine.predictions import (
     read_tested,
 )
 from dfercli.engine.protocols import Protocol, protocols_of
-from dfercli.engine.provenance import UNKNOWN, describe_crop, describe_data, describe_runs
+from dfercli.engine.provenance import (
+    UNKNOWN,
+    describe_code,
+    describe_crop,
+    describe_data,
+    describe_dealing,
+    describe_runs,
+)
 from dfercli.engine.runlog import (
     RunFolder,
     check_alike,
     find_folds,
     find_newest_run,
     find_runs,
+    git_commit,
     list_deviations,
 )
 from dfercli.errors import CheckpointError
@@ -57,6 +66,11 @@ class Results:
     deviations: list[str]
     runs: dict[int, RunFolder] = field(default_factory=dict)
     others: list[str] = field(default_factory=list)
+
+    @property
+    def untrained(self) -> bool:
+        """Whether nothing was trained, so that all protocols are the same model."""
+        return any(run.read_config().model.method in UNTRAINED for run in self.runs.values())
 
     @property
     def title(self) -> str:
@@ -166,15 +180,20 @@ def evaluate_checkpoint(
         tables[fold] = predict_clips(prepared, loader, accelerator, manifest.class_names)
     trained = model.settings.get("trained") or {}
     backbone = f"{model.config.backbone} ({model.config.weights}), {model.config.num_frames} frames"
+    left_out = f", tested fold {trained['fold']}" if "fold" in trained else ""
+    dealing = describe_dealing(data, "group" in manifest.rows.columns)
     provenance = {
         "checkpoint": where,
         "dataset": f"{data.dataset}, fingerprint {manifest.fingerprint}",
         "data": describe_data(manifest.deviations),
-        "folds": ", ".join(map(str, folds)),
-        "trained on": f"{trained.get('dataset', UNKNOWN)}, tested fold {trained.get('fold', '?')}",
+        "folds": f"{', '.join(map(str, folds))} ({dealing})",
+        "trained on": f"{trained.get('dataset', UNKNOWN)}{left_out}",
+        "seeds": str(trained.get("seed", UNKNOWN)),
         "backbone": backbone,
         "recipe": trained.get("recipe", UNKNOWN),
         "crops": describe_crop(manifest.crop),
+        "precision": "fp32",
+        "dfer": describe_code(version("dfer"), git_commit()),
     }
     deviations = list(manifest.deviations)
     return Results(where, data.dataset, {"checkpoint": tables}, {}, provenance, deviations)

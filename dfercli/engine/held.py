@@ -59,6 +59,9 @@ def describe_data(config: RunConfig, manifest: Manifest) -> dict[str, Any]:
         "deviations": list(manifest.deviations),
         "class_names": list(manifest.class_names),
         "crop": manifest.crop,
+        "folds": list(manifest.folds),
+        "grouped": "group" in manifest.rows.columns,
+        "learnt": len(select_rows(manifest, "train", config)),
         **{name: describe_clips(each) for name, each in rows.items()},
     }
 

@@ -18,11 +18,13 @@ from types import FrameType
 from accelerate import PartialState
 from tqdm import tqdm
 
-from dfercli.config import DataConfig, RunConfig
+from dfercli.config import UNTRAINED, DataConfig, RunConfig
 from dfercli.data.clips import check_frames
 from dfercli.data.folds import open_manifest, select_rows
 from dfercli.data.manifest import Manifest
 from dfercli.engine.device import check_trackers, resolve_compute, resolve_device
+from dfercli.engine.held import describe_data
+from dfercli.engine.optimizer import check_rates
 from dfercli.engine.progress import Progress, following
 from dfercli.engine.runlog import RunFolder, run_folder
 from dfercli.engine.train import train_fold
@@ -86,7 +88,6 @@ class Failure:
 
 Ended = tuple[Job, Failure | None]
 """A job that came to its end, and why it failed if it did."""
-
 
 Work = Callable[[Job], Failure | None]
 """Does a job; a function of a module, so that other processes can call it."""
@@ -202,9 +203,9 @@ def _check_jobs(jobs: Sequence[Job]) -> None:
         manifest.select(fold, "test")
         if manifest.select(fold, "train").empty:
             raise DataError(f"testing fold {fold} leaves no clip to train on; make more folds")
-        select_rows(manifest, "train", job.config)
+        check_rates(job.config.train)
         if not job.overwrite:
-            job.run.check_same(job.config, manifest.fingerprint)
+            job.run.check_same(job.config, describe_data(job.config, manifest))
     models = [job.config.model for job in jobs if job.unfinished]
     for backbone, weights in {(model.backbone, model.weights) for model in models}:
         ensure_weights(backbone, weights)
@@ -261,8 +262,9 @@ def _run_here(todo: Sequence[Job], alone: bool) -> Iterator[Ended]:
 
 def _count_clips(job: Job) -> int:
     """Count the training clips of all epochs."""
-    rows = select_rows(open_manifest(job.config.data), "train", job.config)
-    return len(rows) * job.config.train.epochs
+    config = job.config
+    rows = select_rows(open_manifest(config.data), "train", config)
+    return len(rows) * config.train.epochs * (config.model.method not in UNTRAINED)
 
 
 def attempt(job: Job, progress: Progress | None = None) -> Failure | None:

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from dfercli.config import TrainConfig
+from dfercli.errors import ConfigError
 from dfercli.models.base import ExpressionModel
 
 
@@ -37,6 +38,16 @@ def build_optimizer(model: ExpressionModel, config: TrainConfig) -> torch.optim.
         ],
         fused=True,
     )
+
+
+def check_rates(config: TrainConfig) -> None:
+    """Refuse a cosine that ends above its peak.
+
+    Raises:
+        ConfigError: It would.
+    """
+    if config.min_lr > config.lr:
+        raise ConfigError(f"min_lr is {config.min_lr}; it must be from 0 to lr, {config.lr}")
 
 
 def build_scheduler(

@@ -6,7 +6,7 @@ from itertools import product
 from typing import Any
 
 from dfercli.config import PARTS, ModelConfig, to_dict
-from dfercli.errors import UnknownNameError, require_known
+from dfercli.errors import ConfigError, UnknownNameError, require_known
 
 MODULES = {"interfit": "InterFIT", "msta": "MSTA", "biehpro": "BiEhPro"}
 """Setting and name of each module that a grid switches on and off."""
@@ -104,10 +104,13 @@ def grid_rows(modules: Sequence[str]) -> tuple[Row, ...]:
     The paper's figure is quoted where it has the combination.
 
     Raises:
-        ConfigError: One of them is no module.
+        ConfigError: There is none, or one of them is no module.
     """
+    if not modules:
+        raise ConfigError(f"a grid of nothing; name some of {', '.join(MODULES)}")
     for name in modules:
         require_known("module", name, tuple(MODULES))
+    modules = list(dict.fromkeys(modules))
     quoted = {row.apply(ModelConfig()): row for row in TABLES[2]}
     rows = []
     for switches in product((False, True), repeat=len(modules)):

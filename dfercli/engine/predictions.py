@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 
 from dfercli.data.clips import ClipDataset
 from dfercli.data.transforms import normalise
-from dfercli.engine.runlog import RunFolder
+from dfercli.engine.runlog import RunFolder, hash_file
 from dfercli.errors import DataError
 from dfercli.files import write_text
 from dfercli.metrics import confusion_matrix
@@ -163,7 +163,7 @@ def read_tested(run: RunFolder, protocol: str, held_out: bool = False) -> pd.Dat
     file = run.validation_file(protocol) if held_out else run.predictions_file(protocol)
     table, entries = read_predictions(file), run.read()
     expected = entries.get("held_out" if held_out else "tested")
-    if expected is None or "class_names" not in entries:
+    if expected is None or "sealed" not in entries:
         raise DataError(
             f"{run.run_file} does not say which clips were tested: an older dfer wrote it; train "
             f"the fold again with --overwrite"
@@ -181,5 +181,10 @@ def read_tested(run: RunFolder, protocol: str, held_out: bool = False) -> pd.Dat
         raise DataError(
             f"{file} is not this run's: it has other clips or labels; put its own back, or train "
             f"the fold again"
+        )
+    if hash_file(file) != entries["sealed"].get(file.name):
+        raise DataError(
+            f"{file} is not as the run wrote it: it is another variant's or epoch's, or was "
+            f"changed; put its own back, or train the fold again"
         )
     return table

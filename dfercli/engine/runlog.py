@@ -1,5 +1,6 @@
 """The folder of a run: what was asked for, what happened, and whether it is finished."""
 
+import hashlib
 import json
 import platform
 import shutil
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dfercli.config import RunConfig, from_dict, to_dict
+from dfercli.engine.differences import name_differences
 from dfercli.errors import CheckpointError, ConfigError
 from dfercli.files import write_json, write_text
 
@@ -23,25 +25,6 @@ PACKAGES = (
     "numpy",
     "opencv-python",
 )
-WITHOUT_EFFECT = (
-    "data.manifest",
-    "data.root",
-    "data.workers",
-    "data.cache",
-    "data.kind",
-    "preset",
-    "compute.device",
-    "compute.accumulate",
-    "compute.batch",
-    "compute.compile",
-    "compute.track",
-)
-"""Settings that may differ between two calls of one run: they change its result by rounding, or by
-what drop path draws, if at all. Settings of equal value are equal whatever preset they come from.
-"""
-
-SHOWN_CHANGES = 4
-"""Changed settings that an error names, so that it stays one readable line."""
 
 
 @dataclass(frozen=True)
@@ -151,9 +134,8 @@ class RunFolder:
                 **data,
                 "command": command,
                 "device": device,
-                "versions": {name: version(name) for name in PACKAGES}
-                | {"python": platform.python_version()},
-                "commit": _git_commit(),
+                "versions": _versions(),
+                "commit": git_commit(),
                 "finished": False,
             },
         )
@@ -172,16 +154,28 @@ class RunFolder:
         entries = self.read()
         resumed = [
             *entries.get("resumed", ()),
-            {"after_epoch": epochs, "command": command, "device": device},
+            {
+                "after_epoch": epochs,
+                "command": command,
+                "device": device,
+                "versions": _versions(),
+                "commit": git_commit(),
+            },
         ]
         write_json(self.run_file, entries | {"resumed": resumed})
 
     def finish(self) -> None:
-        """Mark the run as trained to its end."""
-        write_json(self.run_file, self.read() | {"finished": True})
+        """Mark the run as trained to its end, and seal its predictions."""
+        files = sorted([*self.path.glob("predictions_*.csv"), *self.path.glob("validation_*.csv")])
+        sealed = {path.name: hash_file(path) for path in files}
+        write_json(self.run_file, self.read() | {"sealed": sealed, "finished": True})
 
-    def check_same(self, config: RunConfig, fingerprint: str) -> None:
+    def check_same(self, config: RunConfig, data: Mapping[str, Any]) -> None:
         """Refuse to mix two runs in one folder; a precision still left to a machine may be any.
+
+        Args:
+            config: The run that is asked for.
+            data: What it says of its data, as in `start`.
 
         Raises:
             ConfigError: The run in the folder has other settings or other data.
@@ -190,8 +184,10 @@ class RunFolder:
             return
         asked = json.loads(json.dumps(to_dict(config)))
         ignored = "compute.precision" if config.compute.precision == "auto" else ""
-        now = {"config": asked, "data_fingerprint": fingerprint}
-        changed = _differences(self.read(), now, ignored)
+        before = self.read()
+        changed = name_differences(before, {**data, "config": asked}, ignored)
+        if not changed and before.get("held_out") != data.get("held_out"):
+            changed = "other clips are held out: was the column group changed?"
         if changed:
             raise ConfigError(
                 f"{self.path} holds a run with other settings ({changed}); "
@@ -239,7 +235,7 @@ def check_alike(runs: Mapping[int, RunFolder]) -> None:
     """
     (first, run), *rest = runs.items()
     for fold, other in rest:
-        changed = _differences(run.read(), other.read(), ignored="fold")
+        changed = name_differences(run.read(), other.read(), ignored="fold")
         if changed:
             raise CheckpointError(
                 f"folds {first} and {fold} of {run.path.parent} were not trained alike "
@@ -252,31 +248,16 @@ def list_deviations(runs: Iterable[RunFolder]) -> list[str]:
     return list(dict.fromkeys(line for run in runs for line in run.read().get("deviations", ())))
 
 
-def _differences(before: dict[str, Any], now: dict[str, Any], ignored: str = "") -> str:
-    """Name what differs between the entries of two runs, on one line; nothing for equal ones."""
-    old, new = flatten(before["config"]), flatten(now["config"])
-    old["data"], new["data"] = before["data_fingerprint"], now["data_fingerprint"]
-    changed = [
-        f"{name} {old.get(name)} -> {new.get(name)}"
-        for name in sorted(old.keys() | new.keys())
-        if old.get(name) != new.get(name) and name not in (*WITHOUT_EFFECT, ignored)
-    ]
-    more = f"; {len(changed) - SHOWN_CHANGES} more" if len(changed) > SHOWN_CHANGES else ""
-    return "; ".join(changed[:SHOWN_CHANGES]) + more
+def hash_file(path: Path) -> str:
+    """Give the SHA-256 of a file, in hex digits."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Give nested settings by their path, such as `train.lr`."""
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, dict):
-            flat |= flatten(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = value
-    return flat
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in PACKAGES} | {"python": platform.python_version()}
 
 
-def _git_commit() -> str | None:
+def git_commit() -> str | None:
     """Commit of the checkout that this package runs from; None where it was installed."""
     checkout = Path(__file__).parents[2]
     if not (checkout / ".git").exists():

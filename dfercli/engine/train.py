@@ -14,7 +14,7 @@ from accelerate.utils import set_seed
 from torch import nn
 from torch.utils.data import DataLoader
 
-from dfercli.config import RunConfig
+from dfercli.config import UNTRAINED, RunConfig
 from dfercli.data.augment import Augmenter
 from dfercli.data.batches import (
     EpochBatches,
@@ -52,7 +52,7 @@ from dfercli.errors import ConfigError
 from dfercli.models.base import ExpressionModel, build_model
 from dfercli.presets import describe_recipe
 
-LOGGED = ("loss", "lr", "war", "uar")
+LOGGED = ("loss", "lr", "war", "uar", "val_war", "val_uar")
 """Metrics of an epoch that trackers are told."""
 
 
@@ -66,8 +66,8 @@ def train_fold(
     """Train a model on all folds but one, and test it on that one after every epoch.
 
     A run that was interrupted goes on after its last finished epoch, and ends as if it had not
-    been. Leaves the best and the last epoch's checkpoint and predictions. The best epoch is the
-    one of the highest WAR on the test fold, the first among equals, as the field reports it.
+    been. Leaves the checkpoint and the predictions of each protocol's epoch: the best is the one of
+    the highest WAR on the test fold, the first among equals, as the field reports it.
 
     Args:
         config: The run.
@@ -104,13 +104,13 @@ def _train(
     """Train the epochs of a run that are missing."""
     manifest = open_manifest(config.data)
     if not overwrite:
-        run.check_same(config, manifest.fingerprint)
+        run.check_same(config, describe_data(config, manifest))
     elif accelerator.is_main_process:
         run.discard()  # so that whatever happens next, the old run does not pass for the new one
     accelerator.wait_for_everyone()
     set_seed(config.seed)
     model = _build_model(config, manifest)
-    if not any(parameter.requires_grad for parameter in model.parameters()):
+    if config.model.method in UNTRAINED:
         _test_untrained(config, run, manifest, model, accelerator, command)
         return
     trainer, batches, train_loader, held = _prepare(config, manifest, model, accelerator)
@@ -146,7 +146,7 @@ def _train(
             }
             metrics.append(line)
             bar.end_epoch(line)
-            accelerator.log({name: line[name] for name in LOGGED}, step=epoch + 1)
+            accelerator.log({name: line[name] for name in LOGGED if name in line}, step=epoch + 1)
             if accelerator.is_main_process:
                 save = partial(save_state, run, trainer, metrics) if epoch + 1 < epochs else None
                 keep_epoch(run, model, metrics, predictions, save)
@@ -166,7 +166,7 @@ def _test_untrained(
     """Test a model that has nothing to train, such as zero-shot CLIP: a run of no epoch."""
     started = time.perf_counter()
     held = load_held(config, manifest, model, accelerator, config.train.batch_size)
-    prepared = model.to(accelerator.device)
+    prepared = accelerator.prepare_model(model, evaluation_mode=True)
     predictions = held.predict(prepared, accelerator, manifest.class_names)
     if accelerator.is_main_process:
         device = describe_device(accelerator.device)
@@ -178,10 +178,13 @@ def _test_untrained(
 
 def _build_model(config: RunConfig, manifest: Manifest) -> ExpressionModel:
     model = build_model(config.model, manifest.class_names, manifest.crop)
+    if config.model.method in UNTRAINED:
+        return model
     model.settings["trained"] = {
         "dataset": config.data.dataset,
         "fold": config.fold,
         "folds_by": config.data.folds_by,
+        "seed": config.seed,
         "data_fingerprint": manifest.fingerprint,
         "deviations": list(manifest.deviations),
         "recipe": describe_recipe(config),

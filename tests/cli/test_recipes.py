@@ -88,7 +88,7 @@ def test_an_unknown_preset_is_one_line(dfer):
 @pytest.mark.usefixtures("project")
 def test_every_table_says_its_recipe(dfer):
     line = f"--preset strong --mixup 0 --folds 1 {TINY}"
-    recipe = f"strong, {SAID}epochs 1, warmup_epochs 0, 1 more"
+    recipe = f"strong, {SAID}epochs 1, warmup_epochs 0, mixup 0.0"
     trained = dfer(f"train {line}")
     assert trained.out.splitlines()[-2] == f"  recipe: {recipe}"
     assert f"recipe: {recipe}\n" in trained.err

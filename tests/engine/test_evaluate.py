@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -42,13 +43,16 @@ def runs(make_run, tmp_path_factory):
 
 def test_results_are_of_the_variant_that_was_finished_last(runs, tiny_name):
     results = read_results(runs)
-    recipe = f"paper, changed: backbone {tiny_name}, weights random, num_frames 4, epochs 1, 4 more"
+    recipe = (
+        f"paper, changed: backbone {tiny_name}, weights random, num_frames 4, epochs 1, "
+        "warmup_epochs 0, batch_size 4, lr 0.001, min_lr 1e-05"
+    )
     assert (results.dataset, results.name) == ("colours", "baseline")
     entries = results.runs[3].read()
     assert results.provenance == {
         "dataset": f"colours, fingerprint {entries['data_fingerprint']}",
         "data": "complete",
-        "folds": "3 (as published)",
+        "folds": "PARTIAL: 3 of 1, 2, 3 (dealt by dfer, clip by clip)",
         "held out to choose an epoch": "none",
         "seeds": "0",
         "backbone": f"{tiny_name} (random), 4 frames",
@@ -65,7 +69,7 @@ def test_results_are_of_the_variant_that_was_finished_last(runs, tiny_name):
 
 def test_results_of_a_named_variant_have_all_its_folds(runs):
     results = read_results(runs, "colours", "full")
-    assert results.provenance["folds"] == "1, 2 (as published)"
+    assert results.provenance["folds"] == ("PARTIAL: 1, 2 of 1, 2, 3 (dealt by dfer, clip by clip)")
     assert results.others == ["baseline"]
     for protocol, summary in results.summaries.items():
         assert summary.folds == (1, 2)
@@ -157,9 +161,12 @@ def write_other(colours, tmp_path):
         fold_of_first=None,
         dataset="other",
         deviations=(),
+        groups=False,
     ):
         manifest = read_manifest(colours)
         rows = manifest.rows.assign(label=manifest.rows["label"].replace(labels or {}))
+        if groups:
+            rows["group"] = rows["clip_id"]
         if fold_of_first is not None:
             rows.loc[0, "test_fold"] = fold_of_first
         crop = manifest.crop if crop is None else crop
@@ -221,3 +228,15 @@ def test_a_checkpoint_is_not_tested_on_folds_that_were_dealt_otherwise(own_run, 
         "the checkpoint was trained with group folds: official folds test clips that it has seen; "
         "give --folds-by group"
     )
+
+
+def test_a_checkpoint_of_group_folds_is_not_tested_on_data_that_has_changed(
+    own_run, write_other, colours
+):
+    config_file = own_run.checkpoint("best") / "config.json"
+    settings = json.loads(config_file.read_text())
+    settings["trained"]["folds_by"] = "group"
+    config_file.write_text(json.dumps(settings))
+    data = write_other(dataset="colours", groups=True)
+    with pytest.raises(CheckpointError, match="its folds by group were dealt anew: any has clips"):
+        evaluate_checkpoint(str(own_run.path), replace(data, folds_by="group"))

@@ -24,6 +24,7 @@ from dfercli.engine.runlog import (
 from dfercli.errors import CheckpointError, ConfigError
 
 FINGERPRINT = "0123456789ab"
+DATA = {"data_fingerprint": FINGERPRINT}
 
 
 @pytest.fixture
@@ -53,12 +54,16 @@ def test_a_run_writes_down_how_it_came_about(trained, make_run, colours):
         "deviations",
         "class_names",
         "crop",
+        "folds",
+        "grouped",
+        "learnt",
         "tested",
         "command",
         "device",
         "versions",
         "commit",
         "finished",
+        "sealed",
     ]
     assert entries["config"] == json.loads(json.dumps(to_dict(make_run())))
     assert trained.read_config() == make_run()
@@ -88,14 +93,14 @@ def test_a_run_is_finished_only_when_it_says_so(begin, tmp_path):
     before = run.read()
     run.finish()
     assert run.finished
-    assert run.read() == before | {"finished": True}
+    assert run.read() == before | {"sealed": {}, "finished": True}
 
 
 def test_a_new_start_forgets_the_old_metrics(begin, make_run):
     run = begin()
     run.write_metrics([{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.25}])
     assert run.read_metrics() == [{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.25}]
-    run.start(make_run(), {"data_fingerprint": FINGERPRINT}, "dfer train", "a device")
+    run.start(make_run(), DATA, "dfer train", "a device")
     assert not run.metrics_file.exists()
 
 
@@ -163,15 +168,15 @@ def test_the_same_settings_go_on_wherever_the_data_lies(begin, make_run):
         config.data, manifest="elsewhere.csv", root="/elsewhere", workers=7, kind="dfew", cache="k"
     )
     computed = replace(config.compute, device="cuda", accumulate=2, batch="auto", compile=True)
-    run.check_same(replace(config, data=moved, compute=computed), FINGERPRINT)
-    run.check_same(replace(config, preset="strong"), FINGERPRINT)  # of the same values
-    RunFolder(run.path.with_name("fold9")).check_same(config, FINGERPRINT)
+    run.check_same(replace(config, data=moved, compute=computed), DATA)
+    run.check_same(replace(config, preset="strong"), DATA)  # of the same values
+    RunFolder(run.path.with_name("fold9")).check_same(config, DATA)
     with pytest.raises(ConfigError, match="seed 0 -> 1"):
-        run.check_same(replace(config, data=moved, seed=1), FINGERPRINT)
+        run.check_same(replace(config, data=moved, seed=1), DATA)
 
 
 def test_a_precision_that_is_left_to_the_machine_is_no_difference(begin, make_run):
-    begin().check_same(make_run(compute={"precision": "auto"}), FINGERPRINT)
+    begin().check_same(make_run(compute={"precision": "auto"}), DATA)
 
 
 @pytest.mark.parametrize(
@@ -205,11 +210,18 @@ def test_a_precision_that_is_left_to_the_machine_is_no_difference(begin, make_ru
 def test_other_settings_are_named_before_and_after(changed, fingerprint, said, begin, make_run):
     run = begin()
     with pytest.raises(ConfigError) as caught:
-        run.check_same(make_run(**changed), fingerprint)
+        run.check_same(make_run(**changed), {"data_fingerprint": fingerprint})
     assert str(caught.value) == (
         f"{run.path} holds a run with other settings {said}; "
         "name another --runs folder, or give --overwrite"
     )
+
+
+def test_other_clips_that_are_held_out_are_another_run(begin, make_run):
+    run = begin()
+    data = DATA | {"held_out": {"clips": 3, "fingerprint": "0" * 12}}
+    with pytest.raises(ConfigError, match="other clips are held out: was the column group change"):
+        run.check_same(make_run(), data)
 
 
 def test_a_setting_that_an_older_run_did_not_have_is_a_difference(begin, make_run):
@@ -218,7 +230,7 @@ def test_a_setting_that_an_older_run_did_not_have_is_a_difference(begin, make_ru
     del entries["config"]["augment"]["flip"]
     run.run_file.write_text(json.dumps(entries))
     with pytest.raises(ConfigError, match=r"\(augment\.flip None -> 0\.5\)"):
-        run.check_same(make_run(), FINGERPRINT)
+        run.check_same(make_run(), DATA)
     assert run.read_config().augment == AugmentConfig()
 
 

@@ -1,0 +1,48 @@
+"""What tells two runs apart, in few words."""
+
+from collections.abc import Mapping
+from typing import Any
+
+WITHOUT_EFFECT = (
+    "data.manifest",
+    "data.root",
+    "data.workers",
+    "data.cache",
+    "data.kind",
+    "preset",
+    "compute.device",
+    "compute.accumulate",
+    "compute.batch",
+    "compute.compile",
+    "compute.track",
+)
+"""Settings that may differ between two calls of one run: they change its result by rounding, or by
+what drop path draws, if at all. Settings of equal value are equal whatever preset they come from.
+"""
+
+SHOWN_CHANGES = 4
+"""Changed settings that an error names, so that it stays one readable line."""
+
+
+def name_differences(before: Mapping[str, Any], now: Mapping[str, Any], ignored: str = "") -> str:
+    """Name what differs between the entries of two runs, on one line; nothing for equal ones."""
+    old, new = flatten(before["config"]), flatten(now["config"])
+    old["data"], new["data"] = before["data_fingerprint"], now["data_fingerprint"]
+    changed = [
+        f"{name} {old.get(name)} -> {new.get(name)}"
+        for name in sorted(old.keys() | new.keys())
+        if old.get(name) != new.get(name) and name not in (*WITHOUT_EFFECT, ignored)
+    ]
+    more = f"; {len(changed) - SHOWN_CHANGES} more" if len(changed) > SHOWN_CHANGES else ""
+    return "; ".join(changed[:SHOWN_CHANGES]) + more
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Give nested settings by their path, such as `train.lr`."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
