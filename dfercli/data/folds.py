@@ -33,26 +33,49 @@ def open_manifest(data: DataConfig) -> Manifest:
     return manifest if data.folds_by == "official" else deal_by_group(manifest)
 
 
+def name_groups(rows: pd.DataFrame) -> list[str]:
+    """Give what must not be parted of each clip: its group, or itself where it has none.
+
+    Args:
+        rows: Of a manifest, (N,).
+
+    Returns:
+        (N,) names; their beginnings keep a clip apart from a group that is called alike.
+    """
+    clips = [f"clip {clip_id}" for clip_id in rows["clip_id"]]
+    if "group" not in rows.columns:
+        return clips
+    groups = rows["group"].fillna("").astype(str)
+    return [f"group {group}" if group else clip for group, clip in zip(groups, clips, strict=True)]
+
+
 def deal_by_group(manifest: Manifest) -> Manifest:
     """Deal all clips of a manifest to folds anew, so that no group is in two of them.
 
-    There are as many folds as before, or five where one part was tested and one only trained.
+    A clip without a group is dealt by itself. There are as many folds as before, or five where
+    one part was tested and one only trained.
 
     Raises:
-        DataError: The manifest has no groups, or too few.
+        DataError: No clip of the manifest has a group, or there are too few groups.
     """
-    groups = manifest.rows.get("group")
-    if groups is None or (groups.astype(str) == "").any():
-        lacking = "no column group" if groups is None else "clips without a group"
+    rows = manifest.rows
+    if "group" not in rows.columns or (rows["group"].fillna("").astype(str) == "").all():
+        lacking = "only clips without a group" if "group" in rows.columns else "no column group"
         raise DataError(
             f"the manifest of {manifest.dataset} has {lacking}: nothing says which clips show one "
             f"person; add it, or leave out --folds-by group"
         )
     num_folds = len(manifest.folds) if len(manifest.folds) > 1 else NUM_FOLDS
-    names = groups.astype(str).tolist()
-    folds = assign_folds(manifest.rows["label"].tolist(), names, num_folds)
-    rows = manifest.rows.assign(test_fold=[folds[name] for name in names])
-    return replace(manifest, rows=rows, num_folds=num_folds)
+    names = name_groups(rows)
+    found = len(set(names))
+    if found < num_folds:
+        raise DataError(
+            f"the manifest of {manifest.dataset} has {found} group{'s' * (found > 1)}, too few for "
+            f"{num_folds} folds; name more, or leave out --folds-by group"
+        )
+    folds = assign_folds(rows["label"].tolist(), names, num_folds)
+    dealt = rows.assign(test_fold=[folds[name] for name in names])
+    return replace(manifest, rows=dealt, num_folds=num_folds)
 
 
 def select_rows(manifest: Manifest, part: Part, run: RunConfig) -> pd.DataFrame:
@@ -73,9 +96,10 @@ def select_rows(manifest: Manifest, part: Part, run: RunConfig) -> pd.DataFrame:
 def hold_out(rows: pd.DataFrame, fraction: float, seed: int) -> np.ndarray:
     """Choose clips to hold out: the same share of each class, and no group in part.
 
-    Groups come in an order drawn by the seed; one is held out if that brings the classes' counts
-    nearer to their shares. Clips without a group are taken one by one, so that their counts are
-    the shares rounded.
+    Groups come in an order drawn by the seed; one is held out if that brings the held-out shares
+    of the classes nearer to `fraction`, whatever their sizes, and leaves each class a clip to
+    train on. Clips without a group are taken one by one, so that where there are no groups the
+    counts are the shares rounded.
 
     Args:
         rows: Of a manifest, (N,).
@@ -86,20 +110,21 @@ def hold_out(rows: pd.DataFrame, fraction: float, seed: int) -> np.ndarray:
         (N,) bool.
 
     Raises:
-        DataError: There are too few clips: none was held out, or none is left.
+        DataError: There are too few clips: none can be held out.
     """
     classes, labels = np.unique(rows["label"].to_numpy(str), return_inverse=True)
-    names = rows["group"] if "group" in rows.columns else rows["clip_id"]
-    units, members = np.unique(names.to_numpy(str), return_inverse=True)
+    units, members = np.unique(name_groups(rows), return_inverse=True)
     counts = np.zeros((len(units), len(classes)))
     np.add.at(counts, (members, labels), 1)
-    wanted, held = fraction * counts.sum(axis=0), np.zeros(len(classes))
+    totals = counts.sum(axis=0)
+    wanted, held = fraction * totals, np.zeros(len(classes))
     chosen = np.zeros(len(units), dtype=bool)
     for unit in np.random.default_rng([seed, VAL_STREAM]).permutation(len(units)):
         more = held + counts[unit]
-        if ((wanted - more) ** 2).sum() < ((wanted - held) ** 2).sum():
+        change = ((wanted - more) ** 2 - (wanted - held) ** 2) / totals**2
+        if change.sum() < 0 and (more < totals).all():
             held, chosen[unit] = more, True
-    if chosen.all() or not chosen.any():
+    if not chosen.any():
         raise DataError(
             f"{len(units)} groups (or clips) cannot be parted into {fraction:.0%} to choose an "
             f"epoch by and the rest to train on; leave out --val-fraction"

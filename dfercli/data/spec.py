@@ -34,7 +34,8 @@ class Source:
             form; None where it is listed and not there.
         class_name: Its expression.
         test_fold: The fold in which it is tested; 0 for one that always trains.
-        group: Who or what must not be in train and test at once, such as a person.
+        group: Who or what must not be in train and test at once, such as a person; empty where
+            nobody has named it, None where nothing names any.
     """
 
     clip_id: str

@@ -18,6 +18,7 @@ from dfercli.faces import DETECTORS, load_detector
 from dfercli.faces.align import CropRecipe
 from dfercli.images import list_frames, read_image
 from dfercli.preprocess.clips import RECIPE_FILE
+from dfercli.preprocess.groups import add_groups
 
 LOOKED_AT = 32
 """Clips of which a frame is looked at to tell what frames show (our choice)."""
@@ -121,7 +122,7 @@ def plan_preprocess(
     Raises:
         UnknownNameError: No such dataset or detector.
         ConfigError: The dataset has no such media.
-        DataError: The lists do not hold together, or frames may be crops or not.
+        DataError: The lists or `groups.csv` do not hold together, or frames may be crops or not.
     """
     module, choices = load_dataset(kind), choices or Choices()
     if choices.media is not None and choices.media not in module.MEDIA:
@@ -137,6 +138,8 @@ def plan_preprocess(
         if module.OFFICIAL is None:
             choices = _keep_folds(choices, before, manifest, root)
     listing: Listing = module.read_sources(root, choices)
+    if module.OFFICIAL is not None:
+        listing = add_groups(listing, root)
     if listing.media == "frames":
         seen = _look_at_frames(listing, root)
         if not seen:

@@ -144,8 +144,8 @@ def _build_manifest(
             "test_fold": [source.test_fold for source, _ in kept],
         }
     )
-    if plan.listing.sources[0].group is not None:
-        rows["group"] = [source.group for source, _ in kept]
+    if any(source.group for source, _ in kept):
+        rows["group"] = [source.group or "" for source, _ in kept]
     if plan.recipe is not None:
         rows["coverage"] = [outcome.record.coverage for _, outcome in kept if outcome.record]
     return Manifest(

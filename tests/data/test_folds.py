@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from dfercli.config import DataConfig, RunConfig, TrainConfig
-from dfercli.data.folds import deal_by_group, hold_out, open_manifest, select_rows
+from dfercli.data.folds import deal_by_group, hold_out, name_groups, open_manifest, select_rows
 from dfercli.data.manifest import Manifest, read_manifest, write_manifest
 from dfercli.errors import DataError
 
@@ -47,12 +47,46 @@ def test_a_single_test_part_becomes_five_folds_and_all_clips_are_tested():
     assert deal_by_group(_manifest(rows)).folds == (1, 2, 3, 4, 5)
 
 
-@pytest.mark.parametrize("missing", ["column", "value"])
-def test_without_groups_nothing_is_dealt(missing):
+def test_a_clip_without_a_group_is_a_group_of_its_own():
+    rows = pd.DataFrame({"clip_id": ["a", "b", "c", "d"], "group": ["b", "", np.nan, "b"]})
+    names = name_groups(rows)
+    assert names[0] == names[3]
+    assert len(set(names)) == 3  # the clip b is not of the group b
+    assert name_groups(rows.drop(columns="group")) == name_groups(rows.assign(group=""))
+
+
+@pytest.mark.parametrize(
+    ("missing", "lacking"),
+    [("column", "no column group"), ("values", "only clips without a group")],
+)
+def test_without_groups_nothing_is_dealt(missing, lacking):
     rows = _rows()
-    rows = rows.drop(columns="group") if missing == "column" else rows.replace({"g3": ""})
-    with pytest.raises(DataError, match=r"nothing says which clips show one person; add it, or"):
+    rows = rows.drop(columns="group") if missing == "column" else rows.assign(group="")
+    with pytest.raises(DataError) as caught:
         deal_by_group(_manifest(rows))
+    assert str(caught.value) == (
+        f"the manifest of own has {lacking}: nothing says which clips show one person; add it, or "
+        f"leave out --folds-by group"
+    )
+
+
+def test_clips_without_a_group_are_dealt_one_by_one():
+    rows = _rows()
+    rows["group"] = [name if i < 40 else "" for i, name in enumerate(rows["group"])]
+    dealt = deal_by_group(_manifest(rows)).rows
+    named = dealt[dealt["group"] != ""]
+    assert named.groupby("group")["test_fold"].nunique().max() == 1
+    counts = pd.crosstab(dealt["test_fold"], dealt["label"]).to_numpy()
+    assert counts.tolist() == [[10, 10]] * 4  # as one group, 40 clips would be in one fold
+
+
+def test_fewer_groups_than_folds_cannot_be_dealt():
+    with pytest.raises(DataError) as caught:
+        deal_by_group(_manifest(_rows(num_groups=3, folds=4)))
+    assert str(caught.value) == (
+        "the manifest of own has 3 groups, too few for 4 folds; name more, or leave out "
+        "--folds-by group"
+    )
 
 
 def test_the_data_says_which_folds_are_read(tmp_path):
@@ -79,6 +113,52 @@ def test_groups_are_held_out_as_a_whole():
     assert rows[held]["group"].nunique() == 4
     assert not set(rows[held]["group"]) & set(rows[~held]["group"])
     assert rows[held]["label"].value_counts().tolist() == [8, 8]
+
+
+def test_clips_without_a_group_are_held_out_one_by_one():
+    rows = _rows(num_groups=10)
+    alone = _rows(num_groups=10).assign(group="")
+    rows = pd.concat([rows, alone.assign(clip_id="alone " + alone["clip_id"])], ignore_index=True)
+    held = hold_out(rows, 0.2, seed=0)
+    for _, parts in pd.Series(held).groupby(name_groups(rows)):
+        assert parts.nunique() == 1
+    assert rows[held]["label"].value_counts().tolist() == [8, 8]
+    assert 0 < (rows[held]["group"] == "").sum() < 16
+
+
+def _grouped(*groups):
+    """Clips of groups; each is told as its number of clips by class."""
+    lines = [
+        (f"g{group}", label)
+        for group, counts in enumerate(groups)
+        for label, count in counts.items()
+        for _ in range(count)
+    ]
+    table = pd.DataFrame(lines, columns=["group", "label"])
+    return table.assign(clip_id=[f"c{index}" for index in range(len(table))])
+
+
+@pytest.mark.parametrize("fraction", [0.2, 0.5])
+def test_no_class_is_held_out_of_training_as_a_whole(fraction):
+    rows = _grouped({"neutral": 10, "fear": 2}, *[{"neutral": 10}] * 9)
+    for seed in range(50):
+        held = hold_out(rows, fraction, seed)
+        assert not held[rows["label"] == "fear"].any()
+        assert held.sum() == 100 * fraction
+
+
+def test_a_group_that_would_empty_a_class_stays_though_it_brings_the_shares_nearer():
+    rows = _grouped(*[{"neutral": 1}] * 5, {"fear": 1, "neutral": 5})
+    for seed in range(50):  # of fear 0.8 are wanted, so that 1 would be nearer than 0
+        assert not hold_out(rows, 0.8, seed)[rows["label"] == "fear"].any()
+
+
+def test_a_rare_class_is_held_out_in_the_share_of_a_frequent_one():
+    rows = _grouped(*[{"neutral": 20, "fear": 2}] * 10, *[{"neutral": 20}] * 40)
+    for seed in range(50):
+        shares = pd.Series(hold_out(rows, 0.2, seed)).groupby(rows["label"]).mean()
+        assert shares["fear"] == pytest.approx(0.2)  # 4 of 20: two groups
+        assert shares["neutral"] == pytest.approx(0.2, abs=0.04)  # 2 groups of 50
 
 
 def test_what_is_held_out_follows_from_the_seed_alone():
