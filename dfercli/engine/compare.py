@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from dfercli.data.folds import name_groups
 from dfercli.engine.evaluate import Results
 from dfercli.engine.predictions import name_classes, probs_of
 from dfercli.errors import DataError
@@ -49,7 +50,7 @@ def compare(ours: Results, theirs: Results, protocol: str) -> dict[str, Any]:
     (labels, predicted_a), (labels_b, predicted_b) = map(name_classes, (a, b))
     if (labels != labels_b).any():
         raise DataError(f"{ours.name} and {theirs.name} label some clips otherwise")
-    groups = a["group"].to_numpy() if "group" in a.columns else None
+    groups = np.array(name_groups(a.reset_index())) if "group" in a.columns else None
     folds = a["fold"].to_numpy(), b["fold"].to_numpy()
     num_classes = len(ours.class_names)
     found = paired_bootstrap(labels, predicted_a, predicted_b, *folds, num_classes, groups)

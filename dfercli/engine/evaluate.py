@@ -6,12 +6,13 @@ from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from dfercli.config import UNTRAINED, ComputeConfig, DataConfig, RunConfig
 from dfercli.data.batches import build_test_loader
 from dfercli.data.clips import build_dataset, check_frames
-from dfercli.data.folds import open_manifest
+from dfercli.data.folds import name_groups, open_manifest
 from dfercli.engine.checkpoint import check_fits, load_checkpoint, unseen_folds
 from dfercli.engine.device import make_accelerator, resolve_compute
 from dfercli.engine.predictions import (
@@ -224,6 +225,6 @@ def _summarise(tables: Mapping[int, pd.DataFrame]) -> FoldSummary:
 
 def _resample(pooled: pd.DataFrame) -> FoldIntervals:
     labels, predicted = name_classes(pooled)
-    groups = pooled["group"].to_numpy() if "group" in pooled.columns else None
+    groups = np.array(name_groups(pooled)) if "group" in pooled.columns else None
     num_classes = len(classes_of(pooled))
     return bootstrap_folds(labels, predicted, pooled["fold"].to_numpy(), num_classes, groups)
