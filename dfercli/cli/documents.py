@@ -1,16 +1,28 @@
 """Tables on the screen or in a file, in every format."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.cells import cell_len
 from rich.table import Table as ScreenTable
+from rich.text import Text
 
 from dfercli.cli.screen import screen, show_table, start_table
 from dfercli.errors import ConfigError, require_known
 from dfercli.files import write_text
-from dfercli.tables import FORMATS, MISSING, Cell, Column, Document, Table, format_cell, render
+from dfercli.tables import (
+    FORMATS,
+    MISSING,
+    Cell,
+    Column,
+    Document,
+    Table,
+    format_cell,
+    render,
+    render_files,
+)
 
 SCREEN = "screen"
 SUFFIXES = {".csv": "csv", ".md": "markdown", ".tex": "latex", ".json": "json"}
@@ -26,7 +38,10 @@ MIN_WIDTH = 8
 """Characters that a column of words keeps on a narrow screen (our choice)."""
 
 MANY = 5
-"""Columns of counts from which on their headings are shortened on the screen (our choice)."""
+"""Columns of counts above which their headings are shortened on the screen (our choice)."""
+
+SHORT = 4
+"""Characters of a shortened heading, or as many more as tell it from the others (our choice)."""
 
 SPREAD = "±"
 """Begins the name of a column that says how far the figure before it varies."""
@@ -36,7 +51,10 @@ Format = Annotated[
 ]
 Out = Annotated[
     Path | None,
-    typer.Option(help="Write a file instead: `.csv`, `.md`, `.tex` or `.json` tell the format."),
+    typer.Option(
+        help="Write a file instead: `.csv`, `.md`, `.tex` or `.json` tell the format. In CSV each "
+        "table after the first has its own, named after this one and its title."
+    ),
 ]
 
 
@@ -56,47 +74,52 @@ def check_format(table_format: str, out: Path | None) -> str:
 
 
 def show_document(document: Document, table_format: str, out: Path | None) -> None:
-    """Print tables, or write them into a file."""
+    """Print tables, or write them into a file, in CSV into one for each."""
     if table_format == SCREEN:
         _print_document(document)
         return
-    text = render(document, table_format)
     if out is None:
-        print(text, end="" if text.endswith("\n") else "\n")
+        print(render(document, table_format), end="")
         return
-    write_text(out, text)
-    print(f"written: {out}")
+    for path, text in render_files(document, out, table_format).items():
+        write_text(path, text)
+        print(f"written: {path}")
 
 
 def _print_document(document: Document) -> None:
-    for name, value in document.provenance.joined:
+    for name, value in document.provenance.pairs:
         style = "bold red" if value.startswith("PARTIAL") else "dim"
-        screen.print(f"{name}: {value}", style=style, markup=False)
+        screen.print(Text(f"{name}: {value}", style))
     screen.print()
     for table in document.tables:
         show_table(table.title, _screen_table(table))
         for note in table.notes:
-            screen.print(f"  {note}", style="dim", markup=False)
+            screen.print(Text(f"  {note}", "dim"))
         screen.print()
 
 
 def _screen_table(table: Table) -> ScreenTable:
     """Give a table for the screen, where figures of one group share a column to save width."""
     groups = _share_columns(table.columns)
-    many = sum(column.kind == "count" for column in table.columns) > MANY
-    heads = [_shorten(columns[0]) if many else _head(columns) for columns in groups.values()]
-    num_words = sum(columns[0].kind in WORDS for columns in groups.values())
-    shown = start_table(heads[:num_words], heads[num_words:])
-    for number, row in enumerate(table.rows):
-        values = iter(row)
-        cells = [
-            _join_cells(columns, [next(values) for _ in columns]) for columns in groups.values()
+    rows = [
+        [_join_cells(group, row[at : at + len(group)]) for at, group in groups.items()]
+        for row in table.rows
+    ]
+    shown = start_table([], [])
+    for number, (head, group) in enumerate(zip(_heads(groups), groups.values(), strict=True)):
+        words = group[0].kind in WORDS
+        lines = [
+            line for text in (head, *(row[number] for row in rows)) for line in text.split("\n")
         ]
-        shown.add_row(*cells, style="bold" if number in table.bold_rows else None)
-    for at, column in enumerate(shown.columns):
-        texts = [str(text) for text in (column.header, *column.cells)]
-        longest = max(len(line) for text in texts for line in text.splitlines())
-        column.min_width = min(longest, MIN_WIDTH) if at < num_words else longest
+        longest = max(map(cell_len, lines))
+        shown.add_column(
+            Text(head),  # a plain string would be read as markup
+            justify="left" if words else "right",
+            no_wrap=not words,
+            min_width=min(longest, MIN_WIDTH) if words else longest,
+        )
+    for number, row in enumerate(rows):
+        shown.add_row(*map(Text, row), style="bold" if number in table.bold_rows else None)
     return shown
 
 
@@ -113,9 +136,18 @@ def _share_columns(columns: Sequence[Column]) -> dict[int, list[Column]]:
     return shared
 
 
-def _shorten(column: Column) -> str:
-    """Give the heading of one of many columns of counts, as of a confusion matrix."""
-    return column.name[:4] if column.kind == "count" else column.name
+def _heads(groups: Mapping[int, Sequence[Column]]) -> list[str]:
+    """Give the heading of each column of the screen; those of many counts are shortened."""
+    counts = [columns[0].name for columns in groups.values() if columns[0].kind == "count"]
+    if len(counts) <= MANY:
+        return [_head(columns) for columns in groups.values()]
+    longest = max(map(len, counts))
+    apart = (n for n in range(SHORT, longest) if len({name[:n] for name in counts}) == len(counts))
+    width = next(apart, longest)
+    return [
+        columns[0].name[:width] if columns[0].kind == "count" else _head(columns)
+        for columns in groups.values()
+    ]
 
 
 def _head(columns: Sequence[Column]) -> str:

@@ -6,6 +6,8 @@ printed by the command line, with the same `format_cell` and `Column.header`.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 from dfercli.errors import require_known
 from dfercli.tables.document import (
@@ -21,6 +23,7 @@ from dfercli.tables.document import (
 from dfercli.tables.latex import render_latex
 from dfercli.tables.machine import render_csv, render_json
 from dfercli.tables.markdown import render_markdown
+from dfercli.tables.names import slugs_of
 
 __all__ = [
     "FORMATS",
@@ -33,6 +36,7 @@ __all__ = [
     "Table",
     "format_cell",
     "render",
+    "render_files",
 ]
 
 RENDERERS: dict[str, Callable[[Document], str]] = {
@@ -52,14 +56,39 @@ def render(document: Document, format: str) -> str:
     Args:
         document: What to write.
         format: Of `FORMATS`, without the screen.
-            csv: fractions, not percent; provenance, titles and notes as comment lines, which
-                `pandas.read_csv(comment="#")` passes over; an empty line between tables.
+            csv: fractions, not percent; provenance, titles and notes as comment lines; an empty
+                line between tables. One table is read by `pandas.read_csv(path, comment="#")`,
+                several are not: `render_files` gives each a file.
             markdown: GitHub's tables.
             latex: a `table` for each, with booktabs.
-            json: title, provenance, notes and data; strict, so without NaN.
+            json: title, provenance, notes, tables and data; fractions, and null where there is no
+                value; strict, so without NaN.
 
     Raises:
         ConfigError: No such format.
     """
     require_known("format", format, tuple(RENDERERS))
     return RENDERERS[format](document)
+
+
+def render_files(document: Document, path: Path, format: str) -> dict[Path, str]:
+    """Write a document as files: one, but in CSV one for each table.
+
+    Args:
+        document: What to write.
+        path: Of the file; in CSV of the first table's, and beside it each other table has its
+            title in the name: `x.csv`, `x-each-class.csv`.
+        format: As for `render`.
+
+    Returns:
+        The text of each file. Each of several has all provenance, and its own table's notes.
+
+    Raises:
+        ConfigError: No such format.
+    """
+    if format != "csv" or len(document.tables) < 2:
+        return {path: render(document, format)}
+    slugs = slugs_of(table.title for table in document.tables[1:])
+    paths = [path, *(path.with_name(f"{path.stem}-{slug}{path.suffix}") for slug in slugs)]
+    each = (render(replace(document, tables=[table]), format) for table in document.tables)
+    return dict(zip(paths, each, strict=True))

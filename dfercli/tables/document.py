@@ -62,28 +62,18 @@ class Table:
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where figures come from: dataset, folds, seeds, recipe, protocol and so on, in this order.
+    """Where figures come from: dataset, folds, seeds, recipe and so on.
 
     Attributes:
-        entries: A value, or several, by name.
+        entries: A value by name, in the order in which they are printed.
     """
 
-    entries: Mapping[str, str | Sequence[str]] = field(default_factory=dict)
+    entries: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def pairs(self) -> list[tuple[str, str]]:
-        """Name and value, each on one line; a name comes again for each of several values."""
-        return [(name, value) for name, values in self._listed() for value in values]
-
-    @property
-    def joined(self) -> list[tuple[str, str]]:
-        """Name and value, each on one line; several values with commas between."""
-        return [(name, ", ".join(values)) for name, values in self._listed() if values]
-
-    def _listed(self) -> list[tuple[str, list[str]]]:
-        """Name and values, without breaks of lines."""
-        several = {k: [v] if isinstance(v, str) else v for k, v in self.entries.items()}
-        return [(one_line(name), [one_line(v) for v in values]) for name, values in several.items()]
+        """Name and value, each on one line."""
+        return [(one_line(name), one_line(value)) for name, value in self.entries.items()]
 
 
 @dataclass(frozen=True)
@@ -93,7 +83,8 @@ class Document:
     Attributes:
         tables: At least one; the first one's title is the document's.
         provenance: Where they come from.
-        data: The same and more as plain values, for JSON; nan and infinity become null.
+        data: Figures by name, as plain values or arrays, that only JSON has beside the tables;
+            nan and infinity become null there.
     """
 
     tables: Sequence[Table]

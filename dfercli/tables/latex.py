@@ -14,6 +14,7 @@ from dfercli.tables.document import (
     format_cell,
     one_line,
 )
+from dfercli.tables.names import slugs_of
 
 LATEX_MARKS = str.maketrans(
     {
@@ -35,17 +36,12 @@ LATEX_MARKS = str.maketrans(
 
 def render_latex(document: Document) -> str:
     """Write a `table` for each table; provenance as comments, and in each caption."""
-    provenance = document.provenance
-    comments = "".join(f"% {key}: {value}\n" for key, value in provenance.pairs)
-    source = "; ".join(f"{_latex(key)}: {_latex(value)}" for key, value in provenance.joined)
-    labels: list[str] = []
-    parts = []
-    for table in document.tables:
-        slug = "-".join(re.findall(r"[a-z0-9]+", table.title.lower())) or "table"
-        labels.append(slug)
-        again = labels.count(slug)
-        parts.append(_latex_table(table, source, slug if again == 1 else f"{slug}-{again}"))
-    return comments + "\n".join(parts)
+    pairs = document.provenance.pairs
+    comments = "".join(f"% {key}: {value}\n" for key, value in pairs)
+    source = "; ".join(f"{_latex(key)}: {_latex(value)}" for key, value in pairs)
+    labels = slugs_of(table.title for table in document.tables)
+    parts = zip(document.tables, labels, strict=True)
+    return comments + "\n".join(_latex_table(table, source, label) for table, label in parts)
 
 
 def _latex_table(table: Table, source: str, label: str) -> str:

@@ -8,10 +8,11 @@ from typing import Any, cast
 import numpy as np
 
 from dfercli.tables.document import Cell, Column, Document, Kind, Table, is_missing, one_line
+from dfercli.tables.names import tell_apart
 
 
 def render_csv(document: Document) -> str:
-    """Write raw values; what is no table is a comment line."""
+    """Write raw values; what is no table is a comment line. Tables have an empty line between."""
     head = "".join(f"# {key}: {value}\n" for key, value in document.provenance.pairs)
     return head + "\n".join(_csv_table(table) for table in document.tables)
 
@@ -27,17 +28,9 @@ def _csv_table(table: Table) -> str:
 
 def _csv_names(columns: Sequence[Column]) -> list[str]:
     """Name columns in snake case, each otherwise than the ones before."""
-    names: list[str] = []
-    for column in columns:
-        heading = f"{column.group} {column.name}".replace("Δ", "delta ")
-        words = re.findall(r"\w+", heading.lower())
-        name = first = "_".join(words).strip("_") or "column"
-        count = 1
-        while name in names:
-            count += 1
-            name = f"{first}_{count}"
-        names.append(name)
-    return names
+    headings = (f"{column.group} {column.name}".replace("Δ", "delta ") for column in columns)
+    words = (re.findall(r"\w+", heading.lower()) for heading in headings)
+    return tell_apart(("_".join(each).strip("_") or "column" for each in words), "_")
 
 
 def _csv_cell(value: Cell, kind: Kind) -> str:
@@ -52,14 +45,27 @@ def _csv_cell(value: Cell, kind: Kind) -> str:
 
 
 def render_json(document: Document) -> str:
-    """Write title, provenance, notes and data as strict JSON."""
+    """Write title, provenance, the notes of all tables, tables and data as strict JSON."""
     values = {
         "title": document.tables[0].title if document.tables else "",
         "provenance": document.provenance.entries,
         "notes": [note for table in document.tables for note in table.notes],
+        "tables": [_json_table(table) for table in document.tables],
         "data": document.data,
     }
     return json.dumps(_plain(values), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _json_table(table: Table) -> dict[str, Any]:
+    return {
+        "title": table.title,
+        "columns": [
+            {"name": column.name, "group": column.group, "kind": column.kind}
+            for column in table.columns
+        ],
+        "rows": table.rows,
+        "notes": table.notes,
+    }
 
 
 def _plain(value: Any) -> Any:

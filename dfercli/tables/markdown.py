@@ -15,7 +15,7 @@ def render_markdown(document: Document) -> str:
     for table in document.tables:
         parts += [f"### {_markdown(table.title)}", _markdown_table(table)]
         parts += ["\n".join(f"- {_item(note)}" for note in table.notes)]
-    pairs = document.provenance.joined
+    pairs = document.provenance.pairs
     parts.append("\n".join(f"- **{_markdown(key)}**: {_markdown(value)}" for key, value in pairs))
     return "\n\n".join(part for part in parts if part) + "\n"
 
