@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-BETWEEN = 3
-"""Characters that a column takes beside its own, at most."""
+BETWEEN = 2
+"""Characters that a column takes beside its own; the table takes one more."""
 
 screen = Console(highlight=False)
 
@@ -24,7 +25,7 @@ def start_table(words: Sequence[str], numbers: Sequence[str]) -> Table:
 
 def show_table(title: str, table: Table) -> None:
     """Print a table below its title, as wide as its columns must be."""
-    screen.print(title, style="bold", markup=False)
-    needed = sum(BETWEEN + (column.min_width or 0) for column in table.columns)
+    screen.print(Text(title, "bold"))
+    needed = 1 + sum(BETWEEN + (column.min_width or 0) for column in table.columns)
     wide = screen if needed <= screen.width else Console(highlight=False, width=needed)
     wide.print(table)

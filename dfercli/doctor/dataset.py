@@ -12,7 +12,7 @@ from dfercli.data.manifest import Manifest, read_manifest, review_file
 from dfercli.data.official import Official, compare_lists, lists_of, name_clips
 from dfercli.data.spec import Choices
 from dfercli.data.tree import name_some
-from dfercli.doctor.page import DatasetReport, Finding
+from dfercli.doctor.page import DatasetReport, Finding, State
 from dfercli.errors import DferError
 from dfercli.faces.align import TEMPLATE_VERSION
 from dfercli.images import list_frames, read_image
