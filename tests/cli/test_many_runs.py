@@ -40,7 +40,7 @@ def test_train_prints_no_mean_of_some_folds(dfer):
         "error: 1 of 2 runs failed (tiny full fold 2), 1 finished; the same command "
         "trains only what failed"
     )
-    assert "folds: 1 (as published)\n" in dfer("eval").out
+    assert "folds: PARTIAL: 1 of 1, 2 (dealt by dfer, clip by clip)\n" in dfer("eval").out
     Path("runs/tiny/full/fold2").unlink()
     done = dfer(f"train {RECIPE}")
     assert done.code == 0
@@ -52,7 +52,14 @@ def test_ablate_prints_the_rows_that_are_whole(dfer):
     done = dfer(f"ablate --table 3 {RECIPE}")
     assert done.code == 1
     figures = [line for line in done.out.splitlines() if line.startswith((" no text", " text"))]
-    assert [line.count("- / -") for line in figures] == [0, 2, 2]  # whole, some, and its gain
+    assert [line.count("- / -") for line in figures] == [
+        0,
+        2,
+        2,
+        0,
+        2,
+    ]  # whole and some; its gain; both less the paper
+    assert "rows: PARTIAL: runs failed of text\n" in done.out
     assert done.err.splitlines()[-1].startswith("error: 1 of 4 runs failed (tiny full fold 2), ")
     told = dfer(f"ablate --table 3 --format json {RECIPE}")
     assert told.code == 1

@@ -162,6 +162,8 @@ def test_a_group_in_two_folds_is_wrong(healthy):
     assert _odd(healthy) == {"groups": ("wrong", "1 group (anna) in several folds")}
     _change(healthy, rows=rows.assign(group=list("abab")))
     assert _odd(healthy) == {"groups": ("wrong", "2 groups (a, b) in several folds")}
+    _change(healthy, rows=rows.assign(group=["", "", "anna", ""]))  # clips without one are apart
+    assert _odd(healthy) == {}
 
 
 @pytest.mark.parametrize(
