@@ -131,8 +131,9 @@ def collect(model: ExpressionModel, loader: DataLoader) -> Explanation:
     logits, features = [], []
     for clips, _, _ in tqdm(loader, "explaining", unit="batch", leave=False, disable=None):
         batch = normalise(clips.to(device))
-        features.append(model.encode_video(batch).float().cpu())
-        logits.append(model(batch).float().cpu())
+        videos = model.encode_video(batch)  # the backbone runs once, for both
+        features.append(videos.float().cpu())
+        logits.append(model.classify(videos).float().cpu())
     scores = torch.cat(logits)
     scaled = model.logit_scale is not None
     cosines = scores / model.logit_scale.detach().exp().cpu() if scaled else None

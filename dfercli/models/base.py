@@ -27,8 +27,9 @@ MAX_LOGIT_SCALE = math.log(100)
 
 
 class ExpressionModel(nn.Module, PyTorchModelHubMixin):
-    """Names the expression in clips of a face.
+    """Names the expression in clips of a face: it embeds a clip, and classifies the embedding.
 
+    A method is a subclass that tells how it classifies and, if not by frames' mean, how it embeds.
     Use `build_model` to make one from CLIP, `from_pretrained` to load a trained one.
 
     Args:
@@ -62,9 +63,17 @@ class ExpressionModel(nn.Module, PyTorchModelHubMixin):
         """The configuration that the model was built by."""
         return from_dict(ModelConfig, self.settings["model"])
 
+    def forward(self, clips: Tensor) -> Tensor:
+        """Give the logits (B, K) of clips (B, T, 3, H, W), normalised."""
+        return self.classify(self.encode_video(clips))
+
     def encode_video(self, clips: Tensor) -> Tensor:
         """Embed clips (B, T, 3, H, W), normalised, as (B, E): the mean of their frames."""
         return F.normalize(self.backbone(clips), dim=-1).mean(dim=1)
+
+    def classify(self, videos: Tensor) -> Tensor:
+        """Give the logits (B, K) of embedded videos (B, E)."""
+        raise NotImplementedError
 
     def compare(self, videos: Tensor, texts: Tensor) -> Tensor:
         """Give logits (B, K), Eq. (12): the scaled cosine of each video and each text.

@@ -58,9 +58,9 @@ class CoCoOp(ExpressionModel):
             nn.Linear(backbone.embed_width, hidden), nn.ReLU(), nn.Linear(hidden, prompts.width)
         )
 
-    def forward(self, clips: Tensor) -> Tensor:
-        """Give the logits (B, K) of clips (B, T, 3, H, W), normalised."""
-        videos = F.normalize(self.encode_video(clips), dim=-1)
+    def classify(self, videos: Tensor) -> Tensor:
+        """Give the logits (B, K) of embedded videos (B, E)."""
+        videos = F.normalize(videos, dim=-1)
         shifts = self.meta_net(videos)[:, None, None]  # (B, 1, 1, D')
         return self.compare(videos, self.prompts(self.contexts + shifts))  # texts (B, K, E)
 

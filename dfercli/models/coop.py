@@ -49,9 +49,9 @@ class CoOp(ExpressionModel):
         self.requires_grad_(False)
         self.contexts = nn.Parameter(CONTEXT_STD * torch.randn(num_contexts, prompts.width))
 
-    def forward(self, clips: Tensor) -> Tensor:
-        """Give the logits (B, K) of clips (B, T, 3, H, W), normalised."""
-        return self.compare(self.encode_video(clips), self.prompts(self.contexts))
+    def classify(self, videos: Tensor) -> Tensor:
+        """Give the logits (B, K) of embedded videos (B, E)."""
+        return self.compare(videos, self.prompts(self.contexts))
 
 
 def assemble(config: ModelConfig, class_names: Sequence[str], clip: Any) -> CoOp:

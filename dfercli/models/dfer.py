@@ -61,11 +61,11 @@ class DFERModel(ExpressionModel):
         frames = F.normalize(self.backbone(clips, self.interfit), dim=-1)  # Z, (B, T, E)
         return frames.mean(dim=1) if self.msta is None else self.msta(frames)
 
-    def forward(self, clips: Tensor) -> Tensor:
-        """Give the logits (B, K) of clips (B, T, 3, H, W), normalised."""
-        videos, texts = self.encode_video(clips), self.text_features
+    def classify(self, videos: Tensor) -> Tensor:
+        """Give the logits (B, K) of embedded videos V (B, E)."""
         if self.head is not None:
             return self.head(videos)
+        texts = self.text_features  # (K, E)
         if self.biehpro is not None:
             texts, videos = self.biehpro(texts, videos)  # (B, K, E) twice
         return self.compare(videos, texts)

@@ -60,9 +60,9 @@ class DFERCLIP(ExpressionModel):
         frames = self.backbone(clips)  # (B, T, E)
         return frames.mean(dim=1) if self.temporal is None else self.temporal(frames)
 
-    def forward(self, clips: Tensor) -> Tensor:
-        """Give the logits (B, K) of clips (B, T, 3, H, W), normalised."""
-        return self.compare(self.encode_video(clips), self.prompts(self.contexts))
+    def classify(self, videos: Tensor) -> Tensor:
+        """Give the logits (B, K) of embedded videos (B, E)."""
+        return self.compare(videos, self.prompts(self.contexts))
 
 
 class TemporalModel(nn.Module):

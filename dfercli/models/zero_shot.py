@@ -36,9 +36,9 @@ class ZeroShotCLIP(ExpressionModel):
         self.register_buffer("text_features", text_features)
         self.requires_grad_(False)
 
-    def forward(self, clips: Tensor) -> Tensor:
-        """Give the logits (B, K) of clips (B, T, 3, H, W), normalised."""
-        return self.compare(self.encode_video(clips), self.text_features)
+    def classify(self, videos: Tensor) -> Tensor:
+        """Give the logits (B, K) of embedded videos (B, E)."""
+        return self.compare(videos, self.text_features)
 
 
 def assemble(config: ModelConfig, class_names: Sequence[str], clip: Any) -> ZeroShotCLIP:

@@ -14,7 +14,7 @@ from dfercli.report.style import SERIES, WIDTH_IN, make_figure, shorten, styled
 CELL_IN = (0.45, 0.53)
 """Side of a cell of many and of few classes: room for four digits (our choice)."""
 
-CURVES = {"loss": "loss of training clips", "war": "WAR, test fold", "uar": "UAR, test fold"}
+CURVES = {"loss": "loss of training clips", "war": "WAR", "uar": "UAR"}
 """What is drawn of an epoch's line, and what it is called."""
 
 DARK = 0.55
@@ -138,30 +138,49 @@ def risk_coverage_figure(series: Mapping[str, tuple[np.ndarray, np.ndarray]]) ->
 def curves_figure(metrics: Mapping[int, Sequence[Mapping[str, Any]]]) -> Figure:
     """Draw loss, WAR and UAR by epoch: a thin line a fold, a thick one for their mean.
 
+    Where clips were held out, their WAR and UAR are dashed beside those of the test fold.
+
     Args:
         metrics: By fold, a line an epoch.
     """
     figure = make_figure(WIDTH_IN, 6.2)
     panels = figure.subplots(3, 1, sharex=True)
     for axes, (key, label), color in zip(panels, CURVES.items(), SERIES, strict=False):
-        by_epoch: dict[int, list[float]] = {}
-        for lines in metrics.values():
-            epochs, values = [line["epoch"] for line in lines], [line[key] for line in lines]
-            marker = "o" if len(epochs) == 1 else None
-            axes.plot(epochs, values, color=color, lw=0.9, alpha=0.45, marker=marker, ms=4)
-            for epoch, value in zip(epochs, values, strict=True):
-                by_epoch.setdefault(epoch, []).append(value)
-        means = {epoch: float(np.mean(by_epoch[epoch])) for epoch in sorted(by_epoch)}
-        axes.plot(list(means), list(means.values()), color=color, lw=2.4, label="mean")
+        _draw_curves(axes, metrics, key, {"color": color, "label": "test fold"})
+        look = {"color": SERIES[-1], "ls": "--", "label": "held-out clips"}
+        _draw_curves(axes, metrics, f"val_{key}", look)
         axes.set_ylabel(label)
         axes.grid()
         if key != "loss":
+            axes.legend(loc="lower right")  # curves rise: it is the emptiest corner
             axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-            axes.set_ylim(0, max(0.1, 1.05 * max(map(max, by_epoch.values()))))
+            axes.set_ylim(0, max(0.1, 1.05 * axes.dataLim.ymax))
     panels[-1].set_xlabel("epoch")
     panels[-1].margins(x=0.03)
     panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
+
+
+def _draw_curves(
+    axes: Axes,
+    metrics: Mapping[int, Sequence[Mapping[str, Any]]],
+    key: str,
+    look: Mapping[str, Any],
+) -> None:
+    """Draw a metric of each fold and their mean; of a single fold just that, if it has it."""
+    folds = [
+        {line["epoch"]: line[key] for line in lines if key in line} for lines in metrics.values()
+    ]
+    epochs = sorted({epoch for values in folds for epoch in values})
+    if not epochs:
+        return
+    form: dict[str, Any] = {"marker": "o" if len(epochs) == 1 else None, "ms": 4}
+    if len(folds) > 1:
+        thin = {**look, **form, "lw": 0.9, "alpha": 0.45, "label": None}
+        for values in folds:
+            axes.plot(list(values), list(values.values()), **thin)
+    means = [float(np.mean([v[epoch] for v in folds if epoch in v])) for epoch in epochs]
+    axes.plot(epochs, means, **look, **form, lw=2.4)
 
 
 def _percents(axes: Axes) -> None:

@@ -153,7 +153,7 @@ class Gallery:
         return attention_maps(model, normalise(clips.to(self._device)), predicted.tolist())
 
     def _draw_errors(self, table: pd.DataFrame) -> list[ClipPicture]:
-        class_names = self._manifest.class_names
+        class_names = tuple(self.runs.results.class_names)  # in the order the page names them in
         rows = self._find_rows(table["clip_id"])
         source = FrameFolders(Path(self.runs.data.root), ERROR_PX)
         num_frames = self.runs.config.model.num_frames

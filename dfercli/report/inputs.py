@@ -101,6 +101,16 @@ class ReportInput:
         """The K classes."""
         return self.results.class_names
 
+    @property
+    def folds(self) -> list[int]:
+        """Folds that are shown."""
+        return list(self.metrics)
+
+    @property
+    def untrained(self) -> bool:
+        """Whether the method has nothing to train, so that there are no epochs."""
+        return is_untrained(self.metrics)
+
 
 @dataclass(frozen=True)
 class Runs:
@@ -175,14 +185,15 @@ def read_input(
 ) -> ReportInput:
     """Read the record and the metrics of runs, and join what models make of clips."""
     entries = [run.read() for run in runs.by_fold.values()]
+    metrics = {fold: run.read_metrics() for fold, run in runs.by_fold.items()}
     typed = [entry["command"] for entry in entries]
     typed += [again["command"] for entry in entries for again in entry.get("resumed", ())]
     return ReportInput(
         title=f"{runs.results.dataset}: {runs.results.name}",
-        provenance=_describe(runs, entries),
+        provenance=_describe(runs, entries, is_untrained(metrics)),
         results=runs.results,
         protocol=runs.protocol,
-        metrics={fold: run.read_metrics() for fold, run in runs.by_fold.items()},
+        metrics=metrics,
         commands=[line for line in dict.fromkeys(typed) if line],
         errors=errors,
         features=features,
@@ -191,15 +202,21 @@ def read_input(
     )
 
 
-def _describe(runs: Runs, entries: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+def is_untrained(metrics: Mapping[int, Sequence[Mapping[str, Any]]]) -> bool:
+    """Whether runs had nothing to train: by fold, one line without a loss."""
+    return any(line["loss"] is None for lines in metrics.values() for line in lines)
+
+
+def _describe(runs: Runs, entries: Sequence[Mapping[str, Any]], untrained: bool) -> dict[str, str]:
     """Say what the page was made of."""
     versions = dict.fromkeys(
         ", ".join(f"{name} {number}" for name, number in entry["versions"].items())
         for entry in entries
     )
+    shown = "none: nothing was trained" if untrained else protocol_notes([runs.protocol])[0]
     return {
         **runs.results.provenance,
-        "epoch shown": protocol_notes([runs.protocol])[0],
+        "epoch shown": shown,
         "device": ", ".join(dict.fromkeys(str(entry.get("device")) for entry in entries)),
         "versions": "; ".join(versions),
     }

@@ -51,6 +51,8 @@ def attention_section(given: ReportInput) -> Section:
     """Draw what speaks for the predictions without text and with it, the paper's figure 4."""
 
     def show(found: Comparison) -> list[Part]:
+        joined = any(share for clip in found.clips for share in clip.interaction.values())
+        tokens = "“Interaction” is the share that comes through InterFIT's tokens, of all frames. "
         return [
             Picture(
                 attention_figure(found.clips, given.class_names),
@@ -58,9 +60,7 @@ def attention_section(given: ReportInput) -> Section:
                 f"{' and '.join(found.variants)}. {_tell_predictions(found, given)}",
                 f"Bright patches speak for the class that the model names (attention weighted by "
                 f"its gradient and followed through the blocks), beside the brightest of the clip. "
-                f"“Interaction” is the share that comes through InterFIT's tokens, of all frames. "
-                f"{_say_choice(found)} "
-                f"{_name_variants(found)}",
+                f"{tokens * joined}{_say_choice(found)} {_name_variants(found)}",
             )
         ]
 

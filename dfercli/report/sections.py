@@ -3,7 +3,7 @@
 import numpy as np
 
 from dfercli.engine.compare import Confidence, calibrate, measure_confidence
-from dfercli.engine.documents import LABELS, results_document
+from dfercli.engine.documents import LABELS, protocol_notes, results_document
 from dfercli.report.figures import (
     confusion_matrix_figure,
     curves_figure,
@@ -15,20 +15,37 @@ from dfercli.report.inputs import ReportInput
 from dfercli.report.page import Command, Grid, Part, Picture, Section, Text
 from dfercli.tables import Table, format_cell
 
+UNTRAINED = (
+    "Nothing was trained: there are no epochs to choose from, and the columns of all of them are "
+    "of the same model."
+)
+
+CHOICES = {
+    "best": "The epoch shown is that of each fold's highest WAR on the test fold: it flatters.",
+    "val": "The epoch shown is that of each fold's highest WAR on its held-out clips.",
+    "last": "The epoch shown is the last one: no curve chose it.",
+}
+"""By which curve the epoch was chosen, by protocol."""
+
 
 def results_section(given: ReportInput) -> Section:
     """Give the figures of all protocols as `dfer eval` prints them, and what to be careful with."""
     deviations = given.results.deviations
     parts: list[Part] = [Text(f"Partial data: {line}", note=True) for line in deviations]
+    words = (
+        "WAR is the share of clips that are named rightly, UAR the mean of the classes' recalls."
+    )
+    if given.untrained:
+        parts.append(Text(UNTRAINED, note=True))
+        left_out = protocol_notes(list(given.results.predictions))
+    else:
+        words += f" All pictures below are of the {LABELS[given.protocol]}."
+        left_out = []
     for table in results_document(given.results).tables:
         parts.append(_grid(table))
-        parts += [Text(f"{note[0].upper()}{note[1:]}.") for note in table.notes]
-    parts.append(
-        Text(
-            "WAR is the share of clips that are named rightly, UAR the mean of the classes' "
-            f"recalls. All pictures below are of the {LABELS[given.protocol]}."
-        )
-    )
+        notes = [note for note in table.notes if note not in left_out]
+        parts += [Text(f"{note[0].upper()}{note[1:]}.") for note in notes]
+    parts.append(Text(words))
     return Section("Results", parts)
 
 
@@ -41,18 +58,20 @@ def classes_section(given: ReportInput) -> Section:
     row, column = divmod(int(shares.argmax()), len(names))
     worst = f"{names[row]} taken for {names[column]} ({shares[row, column]} clips)"
     worst = worst if shares.any() else "none"
+    over = _name_folds(given, "mean over the folds")
+    together = _name_folds(given, "all folds together")
     return Section(
         "Classes",
         [
             Picture(
                 per_class_bars({"recall": recalls, "F1": f1}, names),
                 f"Bars of recall and F1 of each class. Recall in percent: {told}.",
-                "Recall and F1 of each class, in percent: mean over the folds.",
+                f"Recall and F1 of each class, in percent: {over}.",
             ),
             Picture(
                 confusion_matrix_figure(summary.matrix, names),
                 f"Confusion matrix of {len(names)} classes. The commonest error: {worst}.",
-                "Percent of the true class's clips, and how many clips, all folds together.",
+                f"Percent of the true class's clips, and how many clips: {together}.",
             ),
         ],
     )
@@ -60,19 +79,24 @@ def classes_section(given: ReportInput) -> Section:
 
 def training_section(given: ReportInput) -> Section:
     """Draw the curves of all folds."""
-    ends = [lines[-1] for lines in given.metrics.values()]
-    if any(line["loss"] is None for line in ends):
+    if given.untrained:
         return Section("Training", [Text("This method has nothing to train.", note=True)])
+    ends = [lines[-1] for lines in given.metrics.values()]
     loss, war = (float(np.mean([line[key] for line in ends])) for key in ("loss", "war"))
+    told = f"loss is {loss:.3f}, WAR on the test clips {percent(war)} percent"
+    caption = "A thin line a fold, the thick one is their mean." * (len(ends) > 1)
+    if all("val_war" in line for line in ends):
+        held_out = float(np.mean([line["val_war"] for line in ends]))
+        told += f", on the held-out clips {percent(held_out)} percent"
+        caption += " Dashed: the clips that were held out of the training folds."
+    over = _name_folds(given, "mean over the folds")
     return Section(
         "Training",
         [
             Picture(
                 curves_figure(given.metrics),
-                f"Loss, WAR and UAR by epoch. After the last epoch the mean loss is {loss:.3f} "
-                f"and the mean WAR {percent(war)} percent.",
-                "A thin line a fold, the thick one is their mean. WAR and UAR are of the test "
-                "fold, which the best epoch is chosen by.",
+                f"Loss, WAR and UAR by epoch. After the last epoch ({over}) {told}.",
+                f"{caption} {CHOICES[given.protocol]}".strip(),
             )
         ],
     )
@@ -80,7 +104,7 @@ def training_section(given: ReportInput) -> Section:
 
 def calibration_section(given: ReportInput) -> Section:
     """Show whether the model is as sure as it is right, before and after a temperature is set."""
-    series = {"as trained": measure_confidence(given.results, given.protocol)}
+    series = {"as predicted": measure_confidence(given.results, given.protocol)}
     parts: list[Part] = []
     if given.results.held_out:
         found = calibrate(given.results, given.protocol)
@@ -93,7 +117,7 @@ def calibration_section(given: ReportInput) -> Section:
         parts.append(Text(words, note=True))
     rows = [[name, *_describe_confidence(each)] for name, each in series.items()]
     headers = ["", "ECE %", "log loss", "Brier score", "area under risk %"]
-    caption = "Of all folds' test clips together; the lower, the better."
+    caption = f"Test clips: {_name_folds(given, 'all folds together')}. Lower is better."
     errors = [f"{name} {row[1]} percent" for name, row in zip(series, rows, strict=True)]
     parts += [
         Grid(headers, rows, caption),
@@ -116,13 +140,18 @@ def repeat_section(given: ReportInput) -> Section:
     """Give the commands that made these runs, as they were typed."""
     if not given.commands:
         return Section("How to repeat", [Text("The runs do not record a command.", note=True)])
-    words = "The commands that trained these runs, as they were typed; code and versions are above."
+    words = "The commands that made these runs, as they were typed; code and versions are above."
     return Section("How to repeat", [Text(words), *map(Command, given.commands)])
 
 
 def percent(share: float, decimals: int = 2) -> str:
     """Write a share in percent; a dash for nan."""
     return "–" if np.isnan(share) else f"{100 * share:.{decimals}f}"
+
+
+def _name_folds(given: ReportInput, of_several: str) -> str:
+    """Say how figures of several folds are joined; of a single one, which it is."""
+    return of_several if len(given.folds) > 1 else f"fold {given.folds[0]} alone"
 
 
 def _describe_confidence(found: Confidence) -> list[str]:

@@ -3,29 +3,37 @@
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
-from dfercli.config import ModelConfig
+from dfercli.config import DataConfig, ModelConfig, RunConfig, TrainConfig
 from dfercli.engine.paper import OFF
 from dfercli.engine.runlog import RunFolder
 from dfercli.presets import describe_recipe
 from dfercli.report.inputs import Missing, Runs
 
 BASELINE: dict[str, Any] = OFF | {"text": True}
-FULL: dict[str, Any] = {"interfit": True, "msta": True, "biehpro": True, "text": True}
+BOTH: dict[str, Any] = {"text_prompt": True, "visual_prompt": True}
+NUM_BLOCKS: dict[str, Any] = {"num_blocks": ModelConfig.num_blocks}
+MODULES: dict[str, Any] = {"interfit": True, "msta": True, "biehpro": True, "text": True}
+FULL: dict[str, Any] = MODULES | BOTH | NUM_BLOCKS
 NO_TEXT: dict[str, Any] = {"text": False, "biehpro": False}
 TABLE_3: dict[str, Any] = NO_TEXT | {"interfit": True, "msta": True}
 ONLY_TP: dict[str, Any] = {"text_prompt": True, "visual_prompt": False}
-BOTH: dict[str, Any] = {"text_prompt": True, "visual_prompt": True}
-TABLE_5: dict[str, Any] = OFF | {"biehpro": True, "text": True}
+TABLE_5: dict[str, Any] = OFF | {"biehpro": True, "text": True} | NUM_BLOCKS
 
 OWN: dict[str, Any] = {}
 """No change: the variant that the page is about."""
 
+USUAL_RUNS = Path("runs")
+"""Folder of all runs where a command names none."""
+
 NOT_REPEATED = {
     "--cluster",
     "--cross-attention",
+    "--dataset",
     "--folds",
+    "--folds-by",
     "--jobs",
     "--model",
     "--num-blocks",
@@ -38,9 +46,12 @@ NOT_REPEATED = {
     "--format",
     "--grid",
     "--out",
+    "--runs",
+    "--seed",
     "--seeds",
+    "--val-fraction",
 }
-"""Options of a run's command that another variant's command does not take over."""
+"""Options of a run's command that another variant's command does not take over as typed."""
 
 
 @dataclass(frozen=True)
@@ -88,10 +99,30 @@ def find_for_prompts(runs: Runs, fold: int) -> Siblings:
 
 
 def train_command(runs: Runs, table: int, fold: int) -> str:
-    """Give the command that trains the rows of a table by the recipe of these runs."""
-    typed = next(iter(runs.by_fold.values())).read()["command"]
+    """Give the command that trains the rows of a table by the recipe of these runs.
+
+    All that names their folders is taken from the runs, because a default that was left untyped,
+    such as the newest dataset, may be another by now. The rest is repeated as it was typed.
+    """
+    run = runs.by_fold[fold]
     words = ["dfer", "ablate", "--table", str(table), "--folds", str(fold)]
-    return shlex.join([*words, *_recipe_words(typed)])
+    words += _place_words(run.read_config(), run.path.parents[2])
+    return shlex.join([*words, *_recipe_words(run.read()["command"])])
+
+
+def _place_words(config: RunConfig, runs: Path) -> list[str]:
+    """Give the options that the folders of a table's rows depend on; not those at defaults."""
+    values: dict[str, tuple[Any, Any]] = {
+        "--runs": (runs, USUAL_RUNS),
+        "--seed": (config.seed, RunConfig.seed),
+        "--folds-by": (config.data.folds_by, DataConfig.folds_by),
+        "--val-fraction": (config.train.val_fraction, TrainConfig.val_fraction),
+        "--cross-attention": (config.model.cross_attention, ModelConfig.cross_attention),
+    }
+    words = ["--dataset", config.data.dataset]
+    for option, (value, default) in values.items():
+        words += [option, str(value)] * (value != default)
+    return words
 
 
 def _recipe_words(command: str) -> list[str]:

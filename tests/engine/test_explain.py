@@ -133,7 +133,11 @@ def test_what_is_collected_is_what_the_model_computes(text, make_run, make_confi
     manifest = read_manifest(Path(run.data.manifest))
     model = build_model(run.model, manifest.class_names).eval()
     dataset = build_dataset(manifest, "test", run, size=32)
-    found = collect(model, build_test_loader(dataset, 4, workers=0))
+    runs = []
+    model.backbone.register_forward_hook(lambda *_: runs.append(1))
+    loader = build_test_loader(dataset, 4, workers=0)
+    found = collect(model, loader)
+    assert len(runs) == len(loader) > 1  # once a batch, for features and logits
     clips = normalise(torch.stack([dataset[index][0] for index in range(len(dataset))]))
     with torch.no_grad():
         logits, features = model(clips), model.encode_video(clips)

@@ -60,7 +60,9 @@ def test_logits_are_finite_and_of_their_shape(method, make_method, make_clips, c
     model = make_method(method).eval()
     with torch.no_grad():
         assert model(make_clips()).shape == (3, len(class_names))
-        assert model.encode_video(make_clips()).shape == (3, 32)
+        videos = model.encode_video(make_clips())
+        assert videos.shape == (3, 32)
+        assert torch.equal(model.classify(videos), model(make_clips()))
         assert model(make_clips()).isfinite().all()
     assert model.config.variant == ("full" if method == "dfer" else method)
     assert model.class_names == list(class_names)

@@ -76,7 +76,10 @@ def small_data(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 @pytest.fixture(scope="session")
 def make_runs(small_data: Any, tiny_name: str) -> Callable[..., None]:
-    """Make finished runs of variants, given as changes of the full model, in a folder."""
+    """Make finished runs of variants, given as changes of the full model, in a folder.
+
+    What else of a run is not as usual, such as its seed, is given by name.
+    """
     import torch
 
     from dfercli.config import ModelConfig, RunConfig
@@ -85,38 +88,45 @@ def make_runs(small_data: Any, tiny_name: str) -> Callable[..., None]:
     from dfercli.data.manifest import read_manifest
     from dfercli.engine.checkpoint import save_checkpoint
     from dfercli.engine.explain import collect
-    from dfercli.engine.predictions import describe_clips, write_predictions
+    from dfercli.engine.held import describe_data
+    from dfercli.engine.predictions import write_predictions
+    from dfercli.engine.protocols import protocols_of
     from dfercli.engine.runlog import run_folder
     from dfercli.models.base import build_model
 
     manifest = read_manifest(Path(small_data.manifest))
 
-    def finish(runs: Path, config: RunConfig) -> None:
-        torch.manual_seed(config.fold)
-        model = build_model(config.model, CLASSES, None).eval()
-        found = collect(model, build_test_loader(build_dataset(manifest, "test", config, 32), 4, 0))
+    def predict(model: Any, config: RunConfig, part: Any) -> pd.DataFrame:
+        clips = build_dataset(manifest, part, config, 32)
+        found = collect(model, build_test_loader(clips, 4, 0))
         table = pd.DataFrame(found.probs, columns=list(CLASSES))
         table.insert(0, "label", [CLASSES[label] for label in found.labels])
         table.insert(0, "clip_id", found.clip_ids)
-        run = run_folder(runs, config)
-        data = {
-            "data_fingerprint": manifest.fingerprint,
-            "class_names": list(CLASSES),
-            "tested": describe_clips(table),
-        }
-        run.start(config, data, COMMAND, "a CPU")
-        for which in ("best", "last"):
+        return table
+
+    def finish(runs: Path, config: RunConfig) -> None:
+        torch.manual_seed(config.fold)
+        model = build_model(config.model, CLASSES, None).eval()
+        trained = any(parameter.requires_grad for parameter in model.parameters())
+        run, held_out = run_folder(runs, config), config.train.val_fraction > 0
+        run.start(config, describe_data(config, manifest), COMMAND, "a CPU")
+        for which in protocols_of(config.train.val_fraction):
             save_checkpoint(model, run.checkpoint(which))
-            write_predictions(table, run.predictions_file(which))
-        lines = [{"epoch": e, "loss": 2 / e, "lr": 0.1, "war": 0.3, "uar": 0.3} for e in (1, 2)]
-        run.write_metrics(lines)
+            write_predictions(predict(model, config, "test"), run.predictions_file(which))
+            if held_out:
+                write_predictions(predict(model, config, "val"), run.validation_file(which))
+        scores = {"war": 0.3, "uar": 0.3} | ({"val_war": 0.4, "val_uar": 0.4} if held_out else {})
+        lines = [{"epoch": e, "loss": 2 / e, "lr": 0.1, **scores} for e in (1, 2)]
+        run.write_metrics(lines if trained else [{"epoch": 0, "loss": None, "lr": 0.0, **scores}])
         run.finish()
 
-    def make(runs: Path, *variants: dict[str, Any], folds: tuple[int, ...] = FOLDS) -> Path:
+    def make(
+        runs: Path, *variants: dict[str, Any], folds: tuple[int, ...] = FOLDS, **settings: Any
+    ) -> Path:
         model = ModelConfig(backbone=tiny_name, weights="random", num_frames=4)
         for changes in variants:
             for fold in folds:
-                finish(runs, RunConfig(small_data, fold, replace(model, **changes)))
+                finish(runs, RunConfig(small_data, fold, replace(model, **changes), **settings))
         return runs
 
     return make

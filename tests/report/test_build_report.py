@@ -7,18 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from dfercli.config import TrainConfig
 from dfercli.engine.predictions import read_predictions
 from dfercli.engine.runlog import RunFolder
 from dfercli.errors import CheckpointError, ConfigError, DataError
 from dfercli.report import build_report
 from dfercli.report.gallery import Gallery
 from dfercli.report.inputs import Comparison, Missing, find_runs
-from dfercli.report.siblings import (
-    find_for_features,
-    find_for_prompts,
-    find_for_text,
-    train_command,
-)
+from dfercli.report.siblings import find_for_features, find_for_prompts, find_for_text
 
 SECTIONS = [
     "Results",
@@ -31,7 +27,7 @@ SECTIONS = [
     "Worst errors",
     "How to repeat",
 ]
-TABLE_5 = "dfer ablate --table 5 --folds 1 --dataset small --lr 1e-3"
+ABLATE = "dfer ablate --table {} --folds 1 --dataset small --runs {} --lr 1e-3"
 
 
 def _read(path):
@@ -98,7 +94,7 @@ def test_a_missing_sibling_is_named_with_the_command_that_trains_it(full_runs, t
     ):
         words, pictures = page[title]
         assert f"no finished run of {absent} on fold 1 of the same data" in words
-        assert f"dfer ablate --table {table} --folds 1 --dataset small --lr 1e-3" in words
+        assert ABLATE.format(table, full_runs) in words
         assert pictures > 0  # what is there is shown alone
 
 
@@ -108,7 +104,7 @@ def test_a_variant_without_text_has_no_similarities_of_its_own(make_runs, tmp_pa
     page = _read(build_report(runs))
     words, pictures = page["Similarity of clips and classes"]
     assert pictures == 0
-    assert TABLE_5 in words
+    assert ABLATE.format(5, runs) in words
     assert page["What the model looks at"][1] == 1
 
 
@@ -203,22 +199,6 @@ def test_a_baseline_is_set_beside_the_full_method(all_runs):
     assert list(found.runs) == ["baseline", "full"]
 
 
-def test_the_command_repeats_the_recipe_alone(full_runs, tmp_path):
-    runs = tmp_path / "runs"
-    shutil.copytree(full_runs, runs)
-    run = RunFolder(runs / "small" / "full" / "fold1")
-    typed = (
-        "dfer train --folds 1-5 --no-msta --dataset 'a b' --jobs 2 --lr=3e-4 --overwrite "
-        "--visual-prompt --num-blocks=3 --cache --model dfer"
-    )
-    run.run_file.write_text(run.run_file.read_text().replace("dfer train --folds 1-2", typed))
-    command = train_command(find_runs(runs), 3, 1)
-    assert command == (
-        "dfer ablate --table 3 --folds 1 --dataset 'a b' --lr=3e-4 --cache "
-        "--dataset small --lr 1e-3"
-    )
-
-
 @pytest.mark.parametrize(
     ("options", "error", "said"),
     [
@@ -231,3 +211,50 @@ def test_the_command_repeats_the_recipe_alone(full_runs, tmp_path):
 def test_what_cannot_be_shown_is_one_line(options, error, said, full_runs):
     with pytest.raises(error, match=said):
         build_report(full_runs, **options)
+
+
+def test_curves_of_held_out_clips_are_told_by_which_the_epoch_was_chosen(make_runs, tmp_path):
+    runs = make_runs(tmp_path, {}, train=TrainConfig(val_fraction=0.4))
+    chosen = {
+        "best": "that of each fold's highest WAR on the test fold",
+        "val": "that of each fold's highest WAR on its held-out clips",
+        "last": "the last one: no curve chose it",
+    }
+    for protocol, told in chosen.items():
+        page = _read(build_report(runs, protocol=protocol))
+        assert f"The epoch shown is {told}" in page["Training"][0]
+        assert "Dashed: the clips that were held out" in page["Training"][0]
+        assert "A thin line a fold" in page["Training"][0]
+    assert "Each fold's temperature is fitted on its held-out clips" in page["Calibration"][0]
+
+
+def test_without_held_out_clips_nothing_is_dashed(full_page):
+    assert "Dashed" not in full_page["Training"][0]
+    assert "highest WAR on the test fold" in full_page["Training"][0]
+
+
+def test_figures_of_a_single_fold_are_no_mean(full_page):
+    for title in ("Classes", "Training", "Calibration"):
+        words = full_page[title][0]
+        assert not re.search("mean over|all folds|thin line", words)
+    assert "fold 1 alone" in full_page["Classes"][0]
+
+
+def test_a_method_without_training_is_not_told_by_epochs(make_runs, tmp_path):
+    path = build_report(make_runs(tmp_path, {"method": "zero-shot"}))
+    page = _read(path)
+    results = page["Results"][0]
+    assert "Nothing was trained: there are no epochs to choose from" in results
+    assert "of the same model" in results
+    assert "pictures below are of the" not in results
+    assert not re.search("highest WAR|whatever it is worth", path.read_text(encoding="utf-8"))
+    assert "none: nothing was trained" in path.read_text(encoding="utf-8")
+    assert page["Training"] == ("\nThis method has nothing to train.\n", 0)
+
+
+def test_interaction_is_explained_where_there_is_any(full_page, make_runs, tmp_path):
+    title = "What the model looks at"
+    assert "InterFIT's tokens" in full_page[title][0]
+    page = _read(build_report(make_runs(tmp_path, {"interfit": False}, folds=(1,))))
+    assert page[title][1] == 1
+    assert "InterFIT's tokens" not in page[title][0]
