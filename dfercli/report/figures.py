@@ -146,8 +146,8 @@ def curves_figure(metrics: Mapping[int, Sequence[Mapping[str, Any]]]) -> Figure:
     figure = make_figure(WIDTH_IN, 6.2)
     panels = figure.subplots(3, 1, sharex=True)
     for axes, (key, label), color in zip(panels, CURVES.items(), SERIES, strict=False):
-        _draw_curves(axes, metrics, key, {"color": color, "label": "test fold"})
-        look = {"color": SERIES[-1], "ls": "--", "label": "held-out clips"}
+        _draw_curves(axes, metrics, key, {"color": color, "lw": 2.4, "label": "test fold"})
+        look = {"color": SERIES[-1], "ls": "--", "lw": 1.8, "label": "held-out clips"}
         _draw_curves(axes, metrics, f"val_{key}", look)
         axes.set_ylabel(label)
         axes.grid()
@@ -180,7 +180,7 @@ def _draw_curves(
         for values in folds:
             axes.plot(list(values), list(values.values()), **thin)
     means = [float(np.mean([v[epoch] for v in folds if epoch in v])) for epoch in epochs]
-    axes.plot(epochs, means, **look, **form, lw=2.4)
+    axes.plot(epochs, means, **look, **form)
 
 
 def _percents(axes: Axes) -> None:

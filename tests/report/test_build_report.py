@@ -1,6 +1,7 @@
 """The page of finished runs: every section is there, also where something is missing."""
 
 import html
+import json
 import re
 import shutil
 from pathlib import Path
@@ -142,6 +143,21 @@ def test_a_manifest_of_other_clips_is_refused(full_runs, small_data, tmp_path):
     missing = Gallery(found).compare_features()
     assert isinstance(missing, Missing)
     assert "has no clip anger0 that was tested" in missing.why
+
+
+def test_errors_are_named_in_the_order_of_the_runs_whatever_the_manifests(
+    full_runs, small_data, tmp_path
+):
+    path = tmp_path / "small.csv"
+    shutil.copy(small_data.manifest, path)
+    entries = json.loads(Path(small_data.manifest).with_suffix(".json").read_text())
+    entries["class_names"] = entries["class_names"][::-1]
+    path.with_suffix(".json").write_text(json.dumps(entries))
+    found = find_runs(full_runs, manifests=tmp_path)
+    errors = Gallery(found).find_errors(6)
+    named = [found.results.class_names[clip.label] for clip in errors.clips]
+    assert named == list(errors.table["label"])
+    assert len(set(named)) > 1
 
 
 def test_siblings_of_other_data_are_no_siblings(all_runs, tmp_path):
