@@ -117,7 +117,6 @@ def test_from_dict_names_what_is_wrong(cls, values, message):
             {"epochs": 5},
             "warmup_epochs is 5, epochs 5; the rate would never reach its peak: warm up for fewer",
         ),
-        (TrainConfig, {"min_lr": 0.1}, "min_lr is 0.1; it must be from 0 to lr, 2e-05"),
         (TrainConfig, {"lr": 0.0, "min_lr": 0.0}, "lr is 0.0; it must be above 0"),
         (TrainConfig, {"weight_decay": -1.0}, "weight_decay is -1.0; it must be at least 0"),
         (TrainConfig, {"layer_decay": 0.0}, "layer_decay is 0.0; it must be above 0, at most 1"),

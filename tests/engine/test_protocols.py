@@ -111,7 +111,7 @@ def test_each_checkpoint_has_the_temperature_of_its_held_out_clips(with_val):
 def test_results_have_the_third_protocol(with_val):
     results = read_results(with_val.path.parents[2])
     assert list(results.predictions) == list(results.held_out) == ["best", "val", "last"]
-    assert results.provenance["held out to choose an epoch"] == "25% of the training clips"
+    assert results.provenance["held out to choose an epoch"] == "25.0% of the training clips"
 
 
 def test_without_a_validation_part_nothing_is_held_out(trained):

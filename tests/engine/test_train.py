@@ -201,6 +201,7 @@ def test_run_and_checkpoint_remember_that_their_data_was_partial(make_run, colou
         "dataset": "colours",
         "fold": 1,
         "folds_by": "official",
+        "seed": 0,
         "data_fingerprint": manifest.fingerprint,
         "deviations": ["clip 3 is not there"],
         "recipe": describe_recipe(config),
