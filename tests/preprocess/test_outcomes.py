@@ -219,6 +219,15 @@ def test_a_process_that_dies_is_an_error_of_one_line(root, monkeypatch):
         pass
 
 
+@pytest.fixture
+def ctrl_c():
+    """Python's own handler of Ctrl-C, also where a shell started the tests in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_does_not_reach_processes_that_only_just_start(root, monkeypatch):
     handlers = []
 
