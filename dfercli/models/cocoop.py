@@ -15,7 +15,7 @@ from dfercli.config import ModelConfig
 from dfercli.models.backbone import CLIPBackbone
 from dfercli.models.base import ExpressionModel, first_settings, write_prompts
 from dfercli.models.pretrained import tokenize
-from dfercli.models.text import PromptEncoder, tokenize_words
+from dfercli.models.text import PromptEncoder, encode_words
 
 START_TEXT = "a photo of a"
 """Words that the contexts start from. Source: section 4."""
@@ -77,10 +77,9 @@ def assemble(config: ModelConfig, class_names: Sequence[str], clip: Any) -> CoCo
         ConfigError: A class's name leaves no room for contexts.
     """
     words = write_prompts(config, class_names)
-    tokens, num_contexts = tokenize_words(clip, config.backbone, words, NUM_CONTEXTS)
-    settings = first_settings(config, class_names) | {"num_contexts": num_contexts}
-    prompts = PromptEncoder(clip, tokens, num_contexts)
-    start = tokenize(config.backbone, [START_TEXT])[0, 1 : 1 + num_contexts]
+    prompts = encode_words(clip, config.backbone, words, NUM_CONTEXTS)
+    settings = first_settings(config, class_names) | {"num_contexts": prompts.num_contexts}
+    start = tokenize(config.backbone, [START_TEXT])[0, 1 : 1 + prompts.num_contexts]
     with torch.no_grad():
         contexts = clip.token_embedding(start.to(prompts.start.device))
     return CoCoOp(CLIPBackbone(clip.visual), prompts, contexts, clip.logit_scale, settings)

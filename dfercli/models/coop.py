@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from dfercli.config import ModelConfig
 from dfercli.models.backbone import CLIPBackbone
 from dfercli.models.base import ExpressionModel, first_settings, write_prompts
-from dfercli.models.text import PromptEncoder, tokenize_words
+from dfercli.models.text import PromptEncoder, encode_words
 
 NUM_CONTEXTS = 16
 """C. Source: section 4.1."""
@@ -31,7 +31,6 @@ class CoOp(ExpressionModel):
     Args:
         backbone: CLIP's visual tower.
         prompts: Embeds the classes' prompts.
-        num_contexts: C.
         logit_scale: (), log of the inverse temperature.
         settings: What a checkpoint must know: the entries of `config.json`.
     """
@@ -40,14 +39,13 @@ class CoOp(ExpressionModel):
         self,
         backbone: CLIPBackbone,
         prompts: PromptEncoder,
-        num_contexts: int,
         logit_scale: Tensor,
         settings: dict[str, Any],
     ) -> None:
         super().__init__(backbone, logit_scale, settings)
         self.prompts = prompts
         self.requires_grad_(False)
-        self.contexts = nn.Parameter(CONTEXT_STD * torch.randn(num_contexts, prompts.width))
+        self.contexts = nn.Parameter(CONTEXT_STD * torch.randn(prompts.num_contexts, prompts.width))
 
     def classify(self, videos: Tensor) -> Tensor:
         """Give the logits (B, K) of embedded videos (B, E)."""
@@ -66,8 +64,6 @@ def assemble(config: ModelConfig, class_names: Sequence[str], clip: Any) -> CoOp
         ConfigError: A class's name leaves no room for contexts.
     """
     words = write_prompts(config, class_names)
-    tokens, num_contexts = tokenize_words(clip, config.backbone, words, NUM_CONTEXTS)
-    settings = first_settings(config, class_names) | {"num_contexts": num_contexts}
-    prompts = PromptEncoder(clip, tokens, num_contexts)
-    backbone = CLIPBackbone(clip.visual)
-    return CoOp(backbone, prompts, num_contexts, clip.logit_scale, settings)
+    prompts = encode_words(clip, config.backbone, words, NUM_CONTEXTS)
+    settings = first_settings(config, class_names) | {"num_contexts": prompts.num_contexts}
+    return CoOp(CLIPBackbone(clip.visual), prompts, clip.logit_scale, settings)

@@ -17,7 +17,7 @@ from dfercli.models.base import ExpressionModel, first_settings, write_prompts
 from dfercli.models.coop import CONTEXT_STD
 from dfercli.models.descriptors import describe_classes
 from dfercli.models.functional import attention
-from dfercli.models.text import PromptEncoder, tokenize_words
+from dfercli.models.text import PromptEncoder, encode_words
 
 NUM_CONTEXTS = 8
 """C, context vectors that each class has. Source: their scripts, for all three datasets."""
@@ -35,7 +35,6 @@ class DFERCLIP(ExpressionModel):
     Args:
         backbone: CLIP's visual tower.
         prompts: Embeds the classes' prompts.
-        num_contexts: C.
         temporal: Joins the frames of a clip; None takes their mean.
         settings: What a checkpoint must know: the entries of `config.json`.
     """
@@ -44,7 +43,6 @@ class DFERCLIP(ExpressionModel):
         self,
         backbone: CLIPBackbone,
         prompts: PromptEncoder,
-        num_contexts: int,
         temporal: "TemporalModel | None",
         settings: dict[str, Any],
     ) -> None:
@@ -52,8 +50,8 @@ class DFERCLIP(ExpressionModel):
         self.logit_scale.requires_grad_(False)
         self.prompts = prompts
         self.temporal = temporal
-        num_classes, width = len(self.class_names), prompts.width
-        self.contexts = nn.Parameter(CONTEXT_STD * torch.randn(num_classes, num_contexts, width))
+        shape = len(self.class_names), prompts.num_contexts, prompts.width
+        self.contexts = nn.Parameter(CONTEXT_STD * torch.randn(shape))
 
     def encode_video(self, clips: Tensor) -> Tensor:
         """Embed clips (B, T, 3, H, W), normalised, as (B, E). Frames count with their length."""
@@ -126,10 +124,10 @@ def assemble(config: ModelConfig, class_names: Sequence[str], clip: Any) -> DFER
             room that its text tower has beside the contexts, as CLIP's tokenizer cuts texts.
     """
     words = write_prompts(config, describe_classes(class_names))
-    tokens, num_contexts = tokenize_words(clip, config.backbone, words, NUM_CONTEXTS, cut=True)
-    settings = first_settings(config, class_names) | {"num_contexts": num_contexts}
-    prompts, backbone = PromptEncoder(clip, tokens, num_contexts), CLIPBackbone(clip.visual)
+    prompts = encode_words(clip, config.backbone, words, NUM_CONTEXTS, cut=True)
+    settings = first_settings(config, class_names) | {"num_contexts": prompts.num_contexts}
+    backbone = CLIPBackbone(clip.visual)
     temporal = None
     if config.method == "dfer-clip":
         temporal = TemporalModel(backbone.embed_width, config.num_frames)
-    return DFERCLIP(backbone, prompts, num_contexts, temporal, settings)
+    return DFERCLIP(backbone, prompts, temporal, settings)

@@ -37,6 +37,7 @@ class PromptEncoder(nn.Module):
         length = int(ends.max()) + 1
         with torch.no_grad():
             embeds = clip.token_embedding(tokens[:, :length].to(clip.positional_embedding.device))
+        self.num_contexts = num_contexts
         self.transformer = clip.transformer
         self.positional_embedding = clip.positional_embedding
         self.norm = clip.ln_final
@@ -77,6 +78,17 @@ class PromptEncoder(nn.Module):
         ends = self.ends.repeat(len(prompts) // len(self.ends))
         at_ends = features[torch.arange(len(prompts), device=prompts.device), ends]
         return at_ends @ self.projection
+
+
+def encode_words(
+    clip: Any, backbone: str, texts: Sequence[str], num_contexts: int, cut: bool = False
+) -> PromptEncoder:
+    """Give what embeds prompts of the classes' words, with as many contexts as fit.
+
+    Args and errors are those of `tokenize_words`.
+    """
+    tokens, fitting = tokenize_words(clip, backbone, texts, num_contexts, cut)
+    return PromptEncoder(clip, tokens, fitting)
 
 
 def find_ends(tokens: Tensor) -> Tensor:
