@@ -6,7 +6,7 @@ from typing import Any
 from dfercli.config import UNTRAINED, ModelConfig
 from dfercli.engine.ablate import Ablation, RowResult
 from dfercli.engine.documents import LABELS, METRICS, UNTRAINED_NOTE, mean_columns, protocol_notes
-from dfercli.engine.paper import MODULES
+from dfercli.engine.paper import DATASETS, MODULES
 from dfercli.tables import Column, Document, Provenance, Table
 
 COST_NOTE = (
@@ -25,7 +25,7 @@ def ablation_document(title: str, ablation: Ablation) -> Document:
     """
     over = "seeds" if len(ablation.seeds) > 1 else "folds"
     quoted = ablation.kind if any(ablation.kind in r.row.paper for r in ablation.rows) else "dfew"
-    paper_group = f"the paper, {quoted.upper()}"
+    paper_group = f"the paper, {DATASETS[quoted]}"
     protocols = ablation.protocols
     columns = [Column("row", "text")]
     columns += [column for name in protocols for column in mean_columns(name)]

@@ -12,6 +12,10 @@ MODULES = {"interfit": "InterFIT", "msta": "MSTA", "biehpro": "BiEhPro"}
 """Setting and name of each module that a grid switches on and off."""
 
 
+DATASETS = {"dfew": "DFEW", "ferv39k": "FERV39k", "mafw": "MAFW"}
+"""How the paper spells the kinds of datasets that it has figures of."""
+
+
 @dataclass(frozen=True)
 class Row:
     """One row of a table: a variant of our method, or another method.

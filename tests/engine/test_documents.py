@@ -140,6 +140,17 @@ def test_a_table_has_the_papers_figures_the_gain_and_the_difference(ablation):
     assert _cells(differences, "text", "last epoch")["WAR"] == pytest.approx(0.7 - 0.7258)
 
 
+@pytest.mark.parametrize(
+    ("kind", "group", "war"), [("ferv39k", "FERV39k", 0.5183), ("mafw", "MAFW", 0.5438)]
+)
+def test_table_1_quotes_the_figures_of_its_own_dataset(kind, group, war, ablation):
+    pairs = zip(table_rows(1), ablation.rows, strict=True)
+    rows = [RowResult(row, row.name, each.summaries) for row, each in pairs]
+    document = ablation_document("Table 1", Ablation(rows, (1, 2), (0,), kind, {}, [], None))
+    assert _cells(document.tables[0], "ours", f"the paper, {group}")["WAR"] == pytest.approx(war)
+    assert document.tables[2].notes == []
+
+
 def test_on_other_data_the_differences_say_that_it_is_other_data(ablation):
     own = Ablation(ablation.rows, (1, 2), (0,), "folder", {}, [], None)
     document = ablation_document("Table 3", own)
