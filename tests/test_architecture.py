@@ -43,6 +43,7 @@ TORCH_FREE = (
     "dfercli.data.sampling",
     "dfercli.data.spec",
     "dfercli.data.tree",
+    "dfercli.data.typed_lists",
     "dfercli.demo",
     "dfercli.doctor",
     "dfercli.doctor.dataset",

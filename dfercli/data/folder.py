@@ -8,6 +8,7 @@ import pandas as pd
 
 from dfercli.data.folds import NUM_FOLDS, assign_folds
 from dfercli.data.spec import Choices, Listing, Source, check_inside_root, order_classes
+from dfercli.data.typed_lists import normalise_words, read_list
 from dfercli.errors import DataError
 
 LABELS_FILE = "labels.csv"
@@ -118,11 +119,6 @@ def _check_spelling(words: Iterable[str], what: str, where: Path) -> None:
             raise DataError(f"{where}: {what} {first!r} and {word!r} are one word; spell it alike")
 
 
-def _normalise(words: pd.Series) -> pd.Series:
-    """Give words without outer and double spaces, and with one code for each letter."""
-    return words.str.normalize("NFC").str.split().str.join(" ")
-
-
 def _find_spelling(root: Path, path: str) -> str:
     """Give a path as the disk has it: macOS and others keep accents as letters of their own."""
     forms = (path, *(unicodedata.normalize(form, path) for form in ("NFC", "NFD")))
@@ -134,14 +130,11 @@ def _find_spelling(root: Path, path: str) -> str:
 
 def _read_labels(path: Path) -> pd.DataFrame:
     """Read and check the list: path, label, and group where there is one, of each video."""
-    table = _parse_labels(path)
-    missing = [name for name in ("path", "label") if name not in table.columns]
-    if missing:
+    if not path.is_file():
         raise DataError(
-            f"{path} has no column {missing[0]!r}, its first line reads "
-            f"{','.join(table.columns)!r}; it needs path,label, with commas and in UTF-8"
+            f"no {path}; write one with the columns path,label and, to keep people apart, group"
         )
-    table = table[(table != "").any(axis=1)]  # spreadsheets leave lines of commas
+    table = read_list(path, ("path", "label"), "path,label,group", "path")
     if table.empty:
         raise DataError(f"{path} lists no video; add a line for each")
     for index, row in zip(table.index, table.itertuples(index=False), strict=True):
@@ -151,27 +144,6 @@ def _read_labels(path: Path) -> pd.DataFrame:
             raise DataError(f"{where}: no label for {row.path}; name its expression")
         if not getattr(row, "group", True):
             raise DataError(f"{where}: no group for {row.path}; name it, or drop the column")
-    words = {name: _normalise(table[name]) for name in ("label", "group") if name in table}
+    words = {name: normalise_words(table[name]) for name in ("label", "group") if name in table}
     paths = [_find_spelling(path.parent, text) for text in table["path"]]
     return table.assign(path=paths, **words).reset_index(drop=True)
-
-
-def _parse_labels(path: Path) -> pd.DataFrame:
-    """Read the list as text, without spaces around."""
-    if not path.is_file():
-        raise DataError(
-            f"no {path}; write one with the columns path,label and, to keep people apart, group"
-        )
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not in UTF-8; save it as CSV in UTF-8") from error
-    except pd.errors.EmptyDataError as error:
-        raise DataError(f"{path} is empty; it begins with path,label,group") from error
-    except pd.errors.ParserError as error:
-        reason = str(error).strip().splitlines()[0].rpartition("C error: ")[2]
-        raise DataError(f"cannot read {path}: {reason}; is a comma in a path? quote it") from error
-    if not isinstance(table.index, pd.RangeIndex):  # pandas names lines by what is left over
-        raise DataError(f"{path}: the lines have more fields than the header; name each column")
-    table.columns = [str(name).strip().lower() for name in table.columns]
-    return table.apply(lambda column: column.str.strip())

@@ -21,7 +21,6 @@ LABELS = {
 
 METRICS = {"war": "WAR", "uar": "UAR"}
 
-
 SHARES = (0.8, 1.0)
 """Shares of the clips that are decided where errors are told (our choice)."""
 
@@ -159,13 +158,12 @@ def _folds_table(results: Results) -> Table:
             values = *figures, at_95.low, at_95.high
             for row, value in zip(rows[-4:], values, strict=True):
                 row.append(value)
+    chosen = [UNTRAINED_NOTE] if results.untrained else protocol_notes(list(summaries))
     notes = [
-        *protocol_notes(list(summaries)),
+        *chosen,
         f"95 %: bootstrap over {_units(results)}, of the mean over folds: what other clips would "
         "change, not what another training would",
     ]
-    if results.untrained:
-        notes.insert(0, UNTRAINED_NOTE)
     mean = len(some.folds)
     title = f"{results.title}, each fold"
     return Table(title, columns, rows, notes, (mean,))

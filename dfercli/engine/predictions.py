@@ -22,12 +22,10 @@ from dfercli.engine.runlog import RunFolder, hash_file
 from dfercli.errors import DataError
 from dfercli.files import write_text
 from dfercli.metrics import confusion_matrix
+from dfercli.metrics.calibration import SUM_TOLERANCE
 
 NOT_CLASSES = ("clip_id", "label", "group", "fold")
 """Columns of a table of predictions that are no class; `fold` where those of several are one."""
-
-SUM_TOLERANCE = 1e-3
-"""How far a row of probabilities may be from 1: bf16 rounds them (our choice)."""
 
 
 @torch.inference_mode()

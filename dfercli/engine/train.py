@@ -16,11 +16,7 @@ from torch.utils.data import DataLoader
 
 from dfercli.config import UNTRAINED, RunConfig
 from dfercli.data.augment import Augmenter
-from dfercli.data.batches import (
-    EpochBatches,
-    build_train_loader,
-    even_chances,
-)
+from dfercli.data.batches import EpochBatches, build_train_loader, even_chances
 from dfercli.data.clips import build_dataset
 from dfercli.data.folds import open_manifest
 from dfercli.data.manifest import Manifest
@@ -33,9 +29,7 @@ from dfercli.engine.device import (
 from dfercli.engine.held import HeldClips, describe_data, load_held, score
 from dfercli.engine.loss import Mixup, build_loss
 from dfercli.engine.optimizer import build_optimizer, build_scheduler
-from dfercli.engine.predictions import (
-    find_missed,
-)
+from dfercli.engine.predictions import find_missed
 from dfercli.engine.progress import Progress
 from dfercli.engine.protocols import keep_epoch
 from dfercli.engine.resume import (

@@ -3,9 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
-import pandas as pd
-
 from dfercli.data.spec import Listing
+from dfercli.data.typed_lists import normalise_words, read_list
 from dfercli.errors import DataError
 
 GROUPS_FILE = "groups.csv"
@@ -50,8 +49,8 @@ def add_groups(listing: Listing, root: Path) -> Listing:
 
 def _read_groups(path: Path) -> dict[str, str]:
     """Read the group of each clip that is listed."""
-    table = _parse_groups(path)
-    table = table[(table != "").any(axis=1)]  # spreadsheets leave lines of commas
+    table = read_list(path, COLUMNS, ",".join(COLUMNS), "group")
+    table = table[[*COLUMNS]].apply(normalise_words)
     if table.empty:
         raise DataError(f"{path} lists no clip; add a line for each, or remove the file")
     repeated = table["clip_id"][table["clip_id"].duplicated()]
@@ -64,28 +63,3 @@ def _read_groups(path: Path) -> dict[str, str]:
             f"a clip that is not listed is a group of its own"
         )
     return dict(zip(table["clip_id"], table["group"], strict=True))
-
-
-def _parse_groups(path: Path) -> pd.DataFrame:
-    """Read the two columns as text, without outer and double spaces."""
-    needed = ",".join(COLUMNS)
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not in UTF-8; save it as CSV in UTF-8") from error
-    except pd.errors.EmptyDataError as error:
-        raise DataError(f"{path} is empty; it begins with {needed}") from error
-    except pd.errors.ParserError as error:
-        reason = str(error).strip().splitlines()[0].rpartition("C error: ")[2]
-        raise DataError(f"cannot read {path}: {reason}; is a comma in a group? quote it") from error
-    if not isinstance(table.index, pd.RangeIndex):  # pandas names lines by what is left over
-        raise DataError(f"{path}: the lines have more fields than the header; name each column")
-    table.columns = [str(name).strip().lower() for name in table.columns]
-    missing = [name for name in COLUMNS if name not in table.columns]
-    if missing:
-        raise DataError(
-            f"{path} has no column {missing[0]!r}, its first line reads "
-            f"{','.join(table.columns)!r}; it needs {needed}, with commas and in UTF-8"
-        )
-    # One code for each letter: macOS and others write accents as letters of their own.
-    return table[[*COLUMNS]].apply(lambda c: c.str.normalize("NFC").str.split().str.join(" "))

@@ -106,11 +106,6 @@ class ReportInput:
         """Folds that are shown."""
         return list(self.metrics)
 
-    @property
-    def untrained(self) -> bool:
-        """Whether the method has nothing to train, so that there are no epochs."""
-        return is_untrained(self.metrics)
-
 
 @dataclass(frozen=True)
 class Runs:
@@ -190,7 +185,7 @@ def read_input(
     typed += [again["command"] for entry in entries for again in entry.get("resumed", ())]
     return ReportInput(
         title=f"{runs.results.dataset}: {runs.results.name}",
-        provenance=_describe(runs, entries, is_untrained(metrics)),
+        provenance=_describe(runs, entries),
         results=runs.results,
         protocol=runs.protocol,
         metrics=metrics,
@@ -202,18 +197,14 @@ def read_input(
     )
 
 
-def is_untrained(metrics: Mapping[int, Sequence[Mapping[str, Any]]]) -> bool:
-    """Whether runs had nothing to train: by fold, one line without a loss."""
-    return any(line["loss"] is None for lines in metrics.values() for line in lines)
-
-
-def _describe(runs: Runs, entries: Sequence[Mapping[str, Any]], untrained: bool) -> dict[str, str]:
+def _describe(runs: Runs, entries: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """Say what the page was made of."""
     versions = dict.fromkeys(
         ", ".join(f"{name} {number}" for name, number in entry["versions"].items())
         for entry in entries
     )
-    shown = "none: nothing was trained" if untrained else protocol_notes([runs.protocol])[0]
+    named = protocol_notes([runs.protocol])[0]
+    shown = "none: nothing was trained" if runs.results.untrained else named
     return {
         **runs.results.provenance,
         "epoch shown": shown,

@@ -3,7 +3,7 @@
 import numpy as np
 
 from dfercli.engine.compare import Confidence, calibrate, measure_confidence
-from dfercli.engine.documents import LABELS, protocol_notes, results_document
+from dfercli.engine.documents import LABELS, UNTRAINED_NOTE, results_document
 from dfercli.report.figures import (
     confusion_matrix_figure,
     curves_figure,
@@ -14,11 +14,6 @@ from dfercli.report.figures import (
 from dfercli.report.inputs import ReportInput
 from dfercli.report.page import Command, Grid, Part, Picture, Section, Text
 from dfercli.tables import Table, format_cell
-
-UNTRAINED = (
-    "Nothing was trained: there are no epochs to choose from, and the columns of all of them are "
-    "of the same model."
-)
 
 CHOICES = {
     "best": "The epoch shown is that of each fold's highest WAR on the test fold: it flatters.",
@@ -35,16 +30,14 @@ def results_section(given: ReportInput) -> Section:
     words = (
         "WAR is the share of clips that are named rightly, UAR the mean of the classes' recalls."
     )
-    if given.untrained:
-        parts.append(Text(UNTRAINED, note=True))
-        left_out = protocol_notes(list(given.results.predictions))
-    else:
+    if not given.results.untrained:
         words += f" All pictures below are of the {LABELS[given.protocol]}."
-        left_out = []
     for table in results_document(given.results).tables:
         parts.append(_grid(table))
-        notes = [note for note in table.notes if note not in left_out]
-        parts += [Text(f"{note[0].upper()}{note[1:]}.") for note in notes]
+        parts += [
+            Text(f"{note[0].upper()}{note[1:]}.", note=note == UNTRAINED_NOTE)
+            for note in table.notes
+        ]
     parts.append(Text(words))
     return Section("Results", parts)
 
@@ -79,7 +72,7 @@ def classes_section(given: ReportInput) -> Section:
 
 def training_section(given: ReportInput) -> Section:
     """Draw the curves of all folds."""
-    if given.untrained:
+    if given.results.untrained:
         return Section("Training", [Text("This method has nothing to train.", note=True)])
     ends = [lines[-1] for lines in given.metrics.values()]
     loss, war = (float(np.mean([line[key] for line in ends])) for key in ("loss", "war"))
