@@ -1,0 +1,36 @@
+"""From a video to a time line of expressions: faces, windows over time, probabilities.
+
+The names below are loaded on first use, so that importing this package does not import torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dfercli.predict.prediction import SeenFace, TrackSummary, VideoPrediction, Window
+    from dfercli.predict.predictor import PredictSettings, Predictor, VideoReading
+
+_HOMES = {
+    "PredictSettings": "predictor",
+    "Predictor": "predictor",
+    "SeenFace": "prediction",
+    "TrackSummary": "prediction",
+    "VideoPrediction": "prediction",
+    "VideoReading": "predictor",
+    "Window": "prediction",
+}
+__all__ = [
+    "PredictSettings",
+    "Predictor",
+    "SeenFace",
+    "TrackSummary",
+    "VideoPrediction",
+    "VideoReading",
+    "Window",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'dfercli.predict' has no attribute {name!r}")
+    return getattr(import_module(f"dfercli.predict.{_HOMES[name]}"), name)
