@@ -71,6 +71,7 @@ TORCH_FREE = (
     "dfercli.models.descriptors",
     "dfercli.predict",
     "dfercli.predict.document",
+    "dfercli.predict.hashes",
     "dfercli.predict.inputs",
     "dfercli.predict.journal",
     "dfercli.predict.naming",
