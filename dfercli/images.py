@@ -33,12 +33,17 @@ def read_image(path: Path) -> np.ndarray:
     """
     fault = find_fault(path)  # OpenCV decodes half a JPEG, and paints the rest grey
     try:
-        image_bgr = None if fault else cv2.imread(str(path), cv2.IMREAD_COLOR)
+        image_bgr = None if fault else _decode(path)
     except cv2.error:  # more pixels than it wants to hold
         image_bgr = None
     if image_bgr is None:
         raise VideoError(f"cannot read {path}: {fault or 'no image'}")
     return cv2.cvtColor(image_bgr, cv2.COLOR_BGR2RGB)
+
+
+def _decode(path: Path) -> np.ndarray | None:
+    """Decode an image file to BGR. By its bytes: OpenCV crashes on names that are no UTF-8."""
+    return cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
 
 
 def find_fault(path: Path) -> str | None:

@@ -1,10 +1,12 @@
-"""Frames with their timestamps: the only file that opens video containers.
+"""Frames with their timestamps: the only file that opens video containers, streams and cameras.
 
 Everything here is RGB, uint8, HWC. BGR, which OpenCV decodes to, does not leave this file.
 """
 
+import tempfile
+import time
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,13 +15,21 @@ import cv2
 import numpy as np
 
 from dfercli.errors import DataError, VideoError
-from dfercli.images import list_frames, read_image
+from dfercli.images import IMAGE_SUFFIXES, list_frames, read_image
+
+Source = Path | str | int
+"""What frames come from: a path of a video file, an image or a folder of frames; the address of a
+stream; the number of a camera."""
 
 FALLBACK_FPS = 25.0
 """Frames a second assumed when a container names none (our choice: the PAL rate)."""
 
 SHORTEST_STEP_S = 0.001
 """Time from frame to frame where a container's own times stand still (our choice)."""
+
+
+STREAM_WAIT_MS = 10_000
+"""Longest wait for a stream to open, and for its next frame (our choice)."""
 
 
 @dataclass(frozen=True)
@@ -37,22 +47,26 @@ class Frame:
     image_rgb: np.ndarray
 
 
-def read_frames(path: Path, max_fps: float | None = None) -> Iterator[Frame]:
+def read_frames(source: Source, max_fps: float | None = None) -> Iterator[Frame]:
     """Decode a video frame by frame, so that memory does not grow with its length.
 
+    Frames come upright, as the container says how they were filmed. Frames that are not given are
+    not converted.
+
     Args:
-        path: A video file, or a folder of all its frames, which are taken to be `FALLBACK_FPS` a
-            second.
+        source: A video file; an image, which is a video of one frame; a folder of all frames of a
+            video, which are taken to be `FALLBACK_FPS` a second; a stream's address; a camera's
+            number. Times of cameras are those of this machine's clock.
         max_fps: Give at most this many frames a second, evenly spread; None gives all.
 
     Raises:
-        VideoError: The file is missing or empty, no frame of it can be decoded, or the folder has
-            no images or one that cannot be read.
+        VideoError: The file is missing or empty, no frame of it can be decoded, the folder has no
+            images or one that cannot be read, or the stream or the camera does not answer.
     """
     step_s = 1.0 / max_fps if max_fps else 0.0
     due_s = 0.0
     any_decoded = False
-    with closing(_open_folder(path) if path.is_dir() else _open_file(path)) as moments:
+    with closing(_open(source)) as moments:
         for index, (time_s, decode) in enumerate(moments):
             if time_s < due_s - 1e-6:
                 continue
@@ -62,7 +76,13 @@ def read_frames(path: Path, max_fps: float | None = None) -> Iterator[Frame]:
                 yield Frame(index, time_s, image_rgb)
                 due_s = max(due_s + step_s, time_s if step_s else 0.0)
     if not any_decoded:
-        raise VideoError(f"cannot read {path}: no frame can be decoded; is it a video, and whole?")
+        hint = "is it a video, and whole?" if isinstance(source, Path) else "does it send any?"
+        raise VideoError(f"cannot read {source}: no frame can be decoded; {hint}")
+
+
+def is_live(source: Source) -> bool:
+    """Whether a source cannot be read a second time: a stream or a camera."""
+    return not isinstance(source, Path)
 
 
 def count_declared(path: Path) -> int:
@@ -73,16 +93,45 @@ def count_declared(path: Path) -> int:
     """
     if path.is_dir():
         return len(_list_images(path))
-    capture = cv2.VideoCapture(str(path))
-    try:
-        count = capture.get(cv2.CAP_PROP_FRAME_COUNT)
-    finally:
-        capture.release()
-    return int(count) if count > 0 else 0
+    return int(_ask(path, cv2.CAP_PROP_FRAME_COUNT)[0])
+
+
+def declared_duration_s(path: Path) -> float:
+    """Give the length that a container promises, for progress; 0 where nothing is known."""
+    if path.is_dir():
+        return len(_list_images(path)) / FALLBACK_FPS
+    count, fps = _ask(path, cv2.CAP_PROP_FRAME_COUNT, cv2.CAP_PROP_FPS)
+    return count / fps if fps else 0.0
+
+
+def _ask(path: Path, *properties: int) -> list[float]:
+    """Read numbers from a container's header; 0 for what it does not tell."""
+    with _plain_name(path) as name:
+        capture = cv2.VideoCapture(name, cv2.CAP_FFMPEG)
+        try:
+            told = [capture.get(each) for each in properties]
+        finally:
+            capture.release()
+    return [value if 0 < value < float("inf") else 0.0 for value in told]
 
 
 Moment = tuple[float, Callable[[], np.ndarray | None]]
 """Time of a frame in seconds, and what decodes it: (H, W, 3) uint8 RGB, None where it cannot."""
+
+
+def _open(source: Source) -> Generator[Moment, None, None]:
+    if not isinstance(source, Path):
+        return _open_live(source)
+    if source.is_dir():
+        return _open_folder(source)
+    return _open_image(source) if source.suffix.lower() in IMAGE_SUFFIXES else _open_file(source)
+
+
+def _open_image(path: Path) -> Generator[Moment, None, None]:
+    """Take an image for a video of one frame."""
+    if not path.is_file():
+        raise VideoError(f"no image at {path}; check the path")
+    yield 0.0, partial(read_image, path)
 
 
 def _open_folder(folder: Path) -> Generator[Moment, None, None]:
@@ -106,12 +155,59 @@ def _open_file(path: Path) -> Generator[Moment, None, None]:
     """Go through a video file; a frame that is not asked for is not converted."""
     if not path.is_file():
         raise VideoError(f"no video at {path}; check the path")
-    capture = cv2.VideoCapture(str(path))
+    with _plain_name(path) as name:
+        capture = cv2.VideoCapture(name, cv2.CAP_FFMPEG)
+        try:
+            for time_s in _grab_times(capture):
+                yield time_s, partial(_retrieve, capture)
+        finally:
+            capture.release()
+
+
+@contextmanager
+def _plain_name(path: Path) -> Iterator[str]:
+    """Give a name that FFmpeg takes for a file's: absolute, so that `http:` is no protocol.
+
+    OpenCV crashes on names that are no UTF-8; such a file gets another name while it is read.
+    """
+    name = str(path.absolute())
     try:
-        for time_s in _grab_times(capture):
-            yield time_s, partial(_retrieve, capture)
+        name.encode()
+    except UnicodeEncodeError:
+        with tempfile.TemporaryDirectory() as folder:
+            link = Path(folder, f"video{path.suffix}" if path.suffix.isascii() else "video")
+            link.symlink_to(path.absolute())
+            yield str(link)
+    else:
+        yield name
+
+
+def _open_live(source: str | int) -> Generator[Moment, None, None]:
+    """Go through what a stream or a camera sends, from the moment it answers."""
+    if isinstance(source, int):
+        capture = cv2.VideoCapture(source)
+        times_s = _tell_times(capture)
+    else:
+        waits = (cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, cv2.CAP_PROP_READ_TIMEOUT_MSEC)
+        settings = [number for wait in waits for number in (wait, STREAM_WAIT_MS)]
+        capture = cv2.VideoCapture(source, cv2.CAP_FFMPEG, settings)
+        times_s = _grab_times(capture)
+    try:
+        if not capture.isOpened():
+            what = f"camera {source}" if isinstance(source, int) else f"stream {source}"
+            raise VideoError(f"{what} does not answer; is it there, and not in use?")
+        start_s = None
+        for time_s in times_s:
+            start_s = time_s if start_s is None else start_s
+            yield time_s - start_s, partial(_retrieve, capture)
     finally:
         capture.release()
+
+
+def _tell_times(capture: cv2.VideoCapture) -> Iterator[float]:
+    """Go from frame to frame as they come, and give the clock's time of each."""
+    while capture.grab():
+        yield time.monotonic()
 
 
 def _retrieve(capture: cv2.VideoCapture) -> np.ndarray | None:

@@ -83,8 +83,8 @@ def test_a_container_without_a_rate_is_read_at_the_assumed_one(video, monkeypatc
     class Rateless:
         """OpenCV's class, which cannot be subclassed, but for the rate."""
 
-        def __init__(self, path):
-            self._capture = opencv(path)
+        def __init__(self, path, backend):
+            self._capture = opencv(path, backend)
             self.grab, self.retrieve = self._capture.grab, self._capture.retrieve
             self.release = self._capture.release
 
@@ -142,7 +142,7 @@ def test_where_nothing_is_promised_the_count_is_zero(tmp_path, content):
 @pytest.mark.parametrize("promised", [-9.2e18, -1.0, 0.0, float("nan")])
 def test_a_nonsensical_promise_is_none(video, monkeypatch, promised):
     class Promises:
-        def __init__(self, path):
+        def __init__(self, path, backend):
             self.release = lambda: None
 
         def get(self, prop):
@@ -252,5 +252,5 @@ class _Capture:
 def test_times_are_the_containers_where_it_names_them(tmp_path, monkeypatch, named_s, expected_s):
     path = tmp_path / "video.mp4"
     path.touch()
-    monkeypatch.setattr(cv2, "VideoCapture", lambda name: _Capture(named_s))
+    monkeypatch.setattr(cv2, "VideoCapture", lambda name, backend: _Capture(named_s))
     assert [frame.time_s for frame in read_frames(path)] == pytest.approx(expected_s)

@@ -49,6 +49,10 @@ from dfercli.presets import describe_recipe
 LOGGED = ("loss", "lr", "war", "uar", "val_war", "val_uar")
 """Metrics of an epoch that trackers are told."""
 
+FILM_FPS = 25.0
+"""Frames a second of the films that the official datasets were cut out of (our choice: between the
+24 of cinema and the 30 of some television)."""
+
 
 def train_fold(
     config: RunConfig,
@@ -182,9 +186,17 @@ def _build_model(config: RunConfig, manifest: Manifest) -> ExpressionModel:
         "data_fingerprint": manifest.fingerprint,
         "deviations": list(manifest.deviations),
         "recipe": describe_recipe(config),
+        "clip_s": _measure_clips(manifest),
     }
     model.backbone.drop_path = config.train.drop_path
     return model
+
+
+def _measure_clips(manifest: Manifest) -> float | None:
+    """Give the median length of the clips in seconds; None for one's own, of whatever rate."""
+    if manifest.kind == "folder":
+        return None
+    return round(float(manifest.rows["n_frames"].median()) / FILM_FPS, 2)
 
 
 def _prepare(

@@ -43,3 +43,12 @@ def box_iou(a: np.ndarray, b: np.ndarray) -> float:
     shared = max(0.0, right - left) * max(0.0, bottom - top)
     areas = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (a, b))
     return float(shared / (areas - shared)) if areas > shared else 0.0
+
+
+def blend_faces(first: Face, last: Face, share: float) -> Face:
+    """Give the face at a share in [0, 1] of the way from one to another."""
+    return Face(
+        box_xyxy=(1 - share) * first.box_xyxy + share * last.box_xyxy,
+        landmarks_xy=(1 - share) * first.landmarks_xy + share * last.landmarks_xy,
+        score=(1 - share) * first.score + share * last.score,
+    )

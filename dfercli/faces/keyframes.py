@@ -20,17 +20,23 @@ ROUNDING_S = 1e-6
 
 
 def search_frames(
-    frames: Iterable[Frame], detector: Detector, carry_s: float
+    frames: Iterable[Frame], detector: Detector, carry_s: float, everyone: bool = False
 ) -> Iterator[tuple[Frame, list[Face] | None]]:
     """Give each frame with its faces, or with None where it was not searched.
 
     The frames between two key frames are searched, one by one, only where the largest face of one
     is not in the other. The first frame is a key frame, and so is the last.
+
+    Args:
+        frames: In order of time.
+        detector: Finds faces in single frames.
+        carry_s: Longest time between key frames.
+        everyone: Look for all faces of a key frame in the other, not only for the largest.
     """
     before: list[Face] = []
     for *between, key in part_at_keys(frames, carry_s):
         after = detector.detect(key.image_rgb)
-        steady = _is_steady(before, after)
+        steady = _is_steady(before, after, None if everyone else 1)
         for frame in between:
             yield frame, None if steady else detector.detect(frame.image_rgb)
         yield key, after
@@ -55,10 +61,10 @@ def part_at_keys(frames: Iterable[Frame], carry_s: float) -> Iterator[list[Frame
         yield stretch
 
 
-def _is_steady(before: Sequence[Face], after: Sequence[Face]) -> bool:
-    """Whether the largest face of each key frame is in the other too, or both have none."""
+def _is_steady(before: Sequence[Face], after: Sequence[Face], count: int | None) -> bool:
+    """Whether the `count` largest faces of each key frame are in the other too; None asks all."""
     return all(
-        any(box_iou(largest.box_xyxy, face.box_xyxy) >= SAME_IOU for face in there)
+        any(box_iou(large.box_xyxy, face.box_xyxy) >= SAME_IOU for face in there)
         for here, there in ((before, after), (after, before))
-        for largest in sorted(here, key=lambda face: -face.area)[:1]
+        for large in sorted(here, key=lambda face: -face.area)[:count]
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from dfercli.faces.align import TEMPLATE, crop_face, similarity_transform
-from dfercli.faces.base import Detector, Face, box_iou
+from dfercli.faces.base import Detector, Face, blend_faces, box_iou
 from dfercli.faces.keyframes import KEY_STEP_S, ROUNDING_S, search_frames
 from dfercli.video import Frame, read_frames
 
@@ -204,7 +204,7 @@ def fill_gaps(
         for index in range(start + 1, end):
             if index in times_s:
                 share = (times_s[index] - times_s[start]) / gap_s
-                filled[index] = _blend(first, last, share)
+                filled[index] = blend_faces(first, last, share)
     return filled
 
 
@@ -212,15 +212,6 @@ def _is_cutaway(start: int, end: int, found: Sequence[Collection[int]]) -> bool:
     """Whether a face is between two frames that is in neither of them."""
     strangers = (frames for frames in found if start not in frames and end not in frames)
     return any(index in frames for frames in strangers for index in range(start + 1, end))
-
-
-def _blend(first: Face, last: Face, share: float) -> Face:
-    """Give the face at a share in [0, 1] of the way from one to another."""
-    return Face(
-        box_xyxy=(1 - share) * first.box_xyxy + share * last.box_xyxy,
-        landmarks_xy=(1 - share) * first.landmarks_xy + share * last.landmarks_xy,
-        score=(1 - share) * first.score + share * last.score,
-    )
 
 
 def measure_jitter(
@@ -237,7 +228,7 @@ def measure_jitter(
         if before in found and here in found and after in found:
             share = (times_s[here] - times_s[before]) / (times_s[after] - times_s[before])
             landmarks_xy = found[here].landmarks_xy
-            line_xy = _blend(found[before], found[after], share).landmarks_xy
+            line_xy = blend_faces(found[before], found[after], share).landmarks_xy
             scale = np.hypot(*similarity_transform(landmarks_xy, TEMPLATE)[:, 0])
             distances.append(scale * np.linalg.norm(landmarks_xy - line_xy, axis=1).mean())
     return float(np.median(distances)) if distances else 0.0

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dfercli.predict.prediction import SeenFace, TrackSummary, VideoPrediction, Window
-    from dfercli.predict.predictor import PredictSettings, Predictor, VideoReading
+    from dfercli.predict.predictor import Predictor, PredictSettings
+    from dfercli.predict.reading import VideoReading
 
 _HOMES = {
     "PredictSettings": "predictor",
@@ -16,7 +17,7 @@ _HOMES = {
     "SeenFace": "prediction",
     "TrackSummary": "prediction",
     "VideoPrediction": "prediction",
-    "VideoReading": "predictor",
+    "VideoReading": "reading",
     "Window": "prediction",
 }
 __all__ = [

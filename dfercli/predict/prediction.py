@@ -122,9 +122,7 @@ class VideoPrediction:
         of: dict[int, list[Window]] = {}
         for window in self.windows:
             of.setdefault(window.track, []).append(window)
-        return tuple(
-            _sum_up(number, of[number], len(self.class_names)) for number in sorted(of)
-        )
+        return tuple(_sum_up(number, of[number], len(self.class_names)) for number in sorted(of))
 
     def is_uncertain(self, window: Window) -> bool | None:
         """Whether a window's expression is uncertain; None where that is not known."""

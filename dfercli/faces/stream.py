@@ -1,0 +1,130 @@
+"""All faces through a video as it comes: linked from frame to frame, carried over short gaps."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import count, groupby
+from operator import itemgetter
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from dfercli.faces.base import Detector, Face, blend_faces, box_iou
+from dfercli.faces.keyframes import ROUNDING_S, search_frames
+from dfercli.faces.shots import number_shots
+from dfercli.faces.track import MAX_GAP_S, MIN_IOU, SHORT_GAP_S
+from dfercli.video import Frame
+
+MAX_SHIFT = 0.5
+"""Mean distance of the landmarks, in sides of the box, up to which two faces whose boxes hardly
+overlap are one that moved (our choice)."""
+
+MAX_GROWTH = 2.0
+"""Ratio of the boxes' areas up to which they can be (our choice)."""
+
+
+@dataclass(frozen=True)
+class SeenFrame:
+    """A frame and all faces in it.
+
+    Attributes:
+        frame: The frame.
+        faces: Each face by the number of its track; those not detected are interpolated.
+    """
+
+    frame: Frame
+    faces: dict[int, Face] = field(default_factory=dict)
+
+
+@dataclass
+class _Trail:
+    """A face that may still be there.
+
+    Attributes:
+        number: Of its track.
+        face: Where it was detected last.
+        time_s: When.
+    """
+
+    number: int
+    face: Face
+    time_s: float
+
+
+def follow_faces(
+    frames: Iterable[Frame], detector: Detector, carry_s: float
+) -> Iterator[SeenFrame]:
+    """Give each frame with the faces in it, each under the number of its track.
+
+    A track is one face for as long as it is followed: over frames by the overlap of boxes and the
+    distance of landmarks, over at most `MAX_GAP_S` without it, never over a cut. Numbers count
+    from 0 and are not used again. Frames are held for at most `SHORT_GAP_S` and the time between
+    two key frames, so that memory does not grow.
+
+    Args:
+        frames: In order of time.
+        detector: Finds faces in single frames.
+        carry_s: Longest time between two frames that are searched; between them a face is searched
+            only where it, or another, has moved away, and carried elsewhere.
+    """
+    numbers = count()
+    for _, shot in groupby(number_shots(frames), key=itemgetter(0)):
+        searched = search_frames((frame for _, frame in shot), detector, carry_s, everyone=True)
+        yield from _follow_shot(searched, numbers)
+
+
+def _follow_shot(
+    searched: Iterable[tuple[Frame, list[Face] | None]], numbers: Iterator[int]
+) -> Iterator[SeenFrame]:
+    """Follow the faces of one shot."""
+    trails: list[_Trail] = []
+    held: deque[SeenFrame] = deque()
+    for frame, faces in searched:
+        held.append(SeenFrame(frame))
+        if faces is None:
+            continue
+        now_s = frame.time_s
+        trails = [trail for trail in trails if now_s - trail.time_s <= MAX_GAP_S + ROUNDING_S]
+        for trail, face in link_faces(trails, faces):
+            if trail is None:
+                trail = _Trail(next(numbers), face, now_s)
+                trails.append(trail)
+            elif now_s - trail.time_s <= SHORT_GAP_S + ROUNDING_S:
+                _carry(trail, face, now_s, held)
+            trail.face, trail.time_s = face, now_s
+            held[-1].faces[trail.number] = face
+        missed = [trail.time_s for trail in trails if now_s - SHORT_GAP_S <= trail.time_s < now_s]
+        settled_s = min(missed, default=now_s)
+        while held and held[0].frame.time_s <= settled_s:
+            yield held.popleft()
+    yield from held
+
+
+def _carry(trail: _Trail, face: Face, now_s: float, held: Iterable[SeenFrame]) -> None:
+    """Interpolate a face in the held frames between its last detection and this one."""
+    for seen in held:
+        if trail.time_s < seen.frame.time_s < now_s:
+            share = (seen.frame.time_s - trail.time_s) / (now_s - trail.time_s)
+            seen.faces[trail.number] = blend_faces(trail.face, face, share)
+
+
+def link_faces(trails: Sequence[_Trail], faces: Sequence[Face]) -> list[tuple[_Trail | None, Face]]:
+    """Give each face with the trail that it goes on, None for a new one: the best pairs of all."""
+    if not trails or not faces:
+        return [(None, face) for face in faces]
+    nearness = np.array([[measure_nearness(t.face, face) for face in faces] for t in trails])
+    pairs = zip(*linear_sum_assignment(nearness, maximize=True), strict=True)
+    found = {column: trails[row] for row, column in pairs if nearness[row, column] > 0}
+    return [(found.get(column), face) for column, face in enumerate(faces)]
+
+
+def measure_nearness(before: Face, after: Face) -> float:
+    """Give how likely two faces are one that moved: from 0, not at all, to 2, at the same place."""
+    overlap = box_iou(before.box_xyxy, after.box_xyxy)
+    small, large = sorted((before.area, after.area))
+    if not small:
+        return 0.0
+    distances = np.linalg.norm(after.landmarks_xy - before.landmarks_xy, axis=1)
+    shift = float(distances.mean() / np.sqrt(large))
+    moved = shift <= MAX_SHIFT and large <= MAX_GROWTH * small
+    return overlap + max(0.0, 1 - shift) if overlap >= MIN_IOU or moved else 0.0

@@ -1,0 +1,247 @@
+"""A model, pointed at videos: faces are followed as the video comes, and each window is named."""
+
+import math
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from dfercli.config import ModelConfig
+from dfercli.data.sampling import sample_test
+from dfercli.data.spec import BASIC_EXPRESSIONS
+from dfercli.data.transforms import normalise
+from dfercli.engine.checkpoint import load_checkpoint
+from dfercli.engine.device import resolve_device, resolve_precision
+from dfercli.errors import CheckpointError, ConfigError, require_known
+from dfercli.faces import load_detector
+from dfercli.faces.align import TEMPLATE_VERSION
+from dfercli.faces.base import Detector
+from dfercli.models.base import ExpressionModel, build_model
+from dfercli.predict.prediction import VideoPrediction
+from dfercli.predict.reading import SEARCH_FPS, VideoReading
+from dfercli.video import Source
+
+WINDOW_S = 2.0
+"""Length of a window where the checkpoint does not tell how long the clips are that it was trained
+on (our choice)."""
+
+WINDOW_RANGE_S = (1.0, 4.0)
+"""Shortest and longest window that follows from the training clips (our choice)."""
+
+FACES = ("all", "largest")
+
+MAX_BATCH = 8
+"""Clips that the model reads at a time (our choice): a crowd does not fill the memory."""
+
+AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class PredictSettings:
+    """How a video is read.
+
+    Attributes:
+        window_s: Seconds of a window, whose frames are one clip; None: as the training clips.
+        stride_s: Seconds from the start of one window to that of the next; None: as the window.
+        faces: `all`, or `largest`: in each window the face that is largest and longest in it.
+    """
+
+    window_s: float | None = None
+    stride_s: float | None = None
+    faces: str = "all"
+
+
+class Predictor:
+    """Names the expressions of the faces in videos.
+
+    Args:
+        model: A trained model, in evaluation mode, on its device.
+        detector: Finds faces; the one that the model's training faces were cropped with.
+        crop_size: Side of the crops in pixels, as in training.
+        detector_name: Its public name, for the record.
+        precision: `fp32`, `bf16` or `fp16`.
+    """
+
+    def __init__(
+        self,
+        model: ExpressionModel,
+        detector: Detector,
+        crop_size: int,
+        detector_name: str = "",
+        precision: str = "fp32",
+    ) -> None:
+        self._model = model
+        self.detector = detector
+        self.crop_size = crop_size
+        self.detector_name = detector_name
+        self.precision = precision
+        self._device = next(model.parameters()).device
+        self.class_names = tuple(model.class_names)
+        calibration = model.settings.get("calibration") or {}
+        self._temperature: float | None = calibration.get("temperature")
+
+    @classmethod
+    def from_checkpoint(
+        cls,
+        where: str | Path,
+        detector: str | None = None,
+        device: str = "auto",
+        precision: str = "auto",
+    ) -> "Predictor":
+        """Make a predictor that crops faces as the checkpoint's training data were cropped.
+
+        Args:
+            where: A checkpoint's or a run's folder, or a model's name on the Hub.
+            detector: Another detector; needed where the dataset's own crops were trained on.
+            device: `auto`, `cpu`, `cuda` or `mps`.
+            precision: `auto`, `fp32`, `bf16` or `fp16`.
+
+        Raises:
+            CheckpointError: There is no such checkpoint, or its way of cropping is not ours.
+            DetectorError: The detector cannot be set up here.
+            ConfigError: This machine has no such device, or not this precision.
+        """
+        device = resolve_device(device)
+        precision = resolve_precision(precision, device)
+        model = load_checkpoint(str(where))
+        crop = model.settings["crop"] or {}
+        if crop.get("version", TEMPLATE_VERSION) != TEMPLATE_VERSION:
+            raise CheckpointError(
+                f"{where} reads faces cropped by template {crop['version']}; this dfer crops by "
+                f"{TEMPLATE_VERSION}; use the dfer it was trained with"
+            )
+        detector = detector or crop.get("detector")
+        if detector is None:
+            raise CheckpointError(
+                f"{where} was trained on its dataset's own crops; choose how to crop videos: "
+                f"--detector face-alignment|mtcnn"
+            )
+        size = crop["size"] if "detector" in crop else model.backbone.image_size
+        return cls(model.to(device), load_detector(detector), size, detector, precision)
+
+    @classmethod
+    def zero_shot(
+        cls, detector: str | None = None, device: str = "auto", precision: str = "auto"
+    ) -> "Predictor":
+        """Make a predictor of CLIP as it is: weak, since it was never trained on expressions.
+
+        Args:
+            detector: By default `mtcnn`, which has its weights with it.
+            device: `auto`, `cpu`, `cuda` or `mps`.
+            precision: `auto`, `fp32`, `bf16` or `fp16`.
+
+        Raises:
+            WeightsError: CLIP's weights cannot be had.
+            ConfigError: This machine has no such device, or not this precision.
+        """
+        device = resolve_device(device)
+        precision = resolve_precision(precision, device)
+        detector = detector or "mtcnn"
+        faces = load_detector(detector)
+        model = build_model(ModelConfig(method="zero-shot"), BASIC_EXPRESSIONS).eval()
+        return cls(model.to(device), faces, model.backbone.image_size, detector, precision)
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether a temperature, fitted on clips held out of training, goes with the model."""
+        return self._temperature is not None
+
+    @property
+    def image_size(self) -> int:
+        """Side in pixels of the frames that the model reads."""
+        size: int = self._model.backbone.image_size
+        return size
+
+    def resolve(self, settings: PredictSettings) -> PredictSettings:
+        """Fill in what is left to the checkpoint.
+
+        Raises:
+            ConfigError: A length is not positive, the window shorter than a searched frame, or
+                `faces` none of `FACES`.
+        """
+        window_s, stride_s = self._find_lengths(settings)
+        return replace(settings, window_s=window_s, stride_s=stride_s)
+
+    def _find_lengths(self, settings: PredictSettings) -> tuple[float, float]:
+        require_known("choice of faces", settings.faces, FACES)
+        window_s = self._usual_window_s() if settings.window_s is None else settings.window_s
+        stride_s = window_s if settings.stride_s is None else settings.stride_s
+        least_s = 1 / SEARCH_FPS
+        if not (least_s <= window_s < math.inf and least_s <= stride_s < math.inf):
+            raise ConfigError(
+                f"window {window_s} s, stride {stride_s} s: both must be at least {least_s} s, "
+                f"the time between two frames that are searched"
+            )
+        return window_s, stride_s
+
+    def _usual_window_s(self) -> float:
+        """Give the length of the training clips, in half seconds."""
+        clip_s = (self._model.settings.get("trained") or {}).get("clip_s")
+        if clip_s is None:
+            return WINDOW_S
+        shortest_s, longest_s = WINDOW_RANGE_S
+        return min(longest_s, max(shortest_s, round(2 * clip_s) / 2))
+
+    def open(
+        self, video: Source, settings: PredictSettings | None = None, keep_paths: bool = False
+    ) -> VideoReading:
+        """Begin to read a video; iterate over what is returned for the windows as they end.
+
+        Args:
+            video: A path of a video, an image or a folder of frames; the address of a stream; the
+                number of a camera.
+            settings: How it is read.
+            keep_paths: Keep where each face was in each frame: memory grows with the video.
+
+        Raises:
+            ConfigError: The settings cannot be used.
+        """
+        window_s, stride_s = self._find_lengths(settings or PredictSettings())
+        faces = (settings or PredictSettings()).faces
+        return VideoReading(self, video, window_s, stride_s, faces, keep_paths)
+
+    def predict(self, video: str | Path | int, **settings: Any) -> VideoPrediction:
+        """Name the expressions in each window of a video.
+
+        Memory does not grow with the video but by its windows. One shorter than a window is one.
+
+        Args:
+            video: As for `open`; a text without `://` is a path.
+            settings: Of `PredictSettings`.
+
+        Raises:
+            VideoError: The video cannot be read.
+            ConfigError: The settings cannot be used.
+        """
+        is_path = isinstance(video, str) and "://" not in video
+        reading = self.open(Path(video) if is_path else video, PredictSettings(**settings))
+        for _ in reading:
+            pass
+        return reading.finish()
+
+    @torch.inference_mode()
+    def name_expressions(self, clips: list[list[np.ndarray]]) -> np.ndarray:
+        """Give the probabilities (N, K) of N clips, sampled as in tests.
+
+        Args:
+            clips: For each the frames that show its face, (3, S, S) uint8, any number but 0.
+        """
+        found = [
+            self._name_batch(clips[first : first + MAX_BATCH])
+            for first in range(0, len(clips), MAX_BATCH)
+        ]
+        return np.concatenate(found)
+
+    def _name_batch(self, clips: list[list[np.ndarray]]) -> np.ndarray:
+        num_frames = self._model.config.num_frames
+        frames = np.stack(
+            [np.stack([clip[i] for i in sample_test(len(clip), num_frames)]) for clip in clips]
+        )  # (N, T, 3, S, S)
+        dtype = AUTOCAST.get(self.precision)
+        with torch.autocast(self._device.type, dtype) if dtype else nullcontext():
+            logits = self._model(normalise(torch.from_numpy(frames).to(self._device)))
+        probs: np.ndarray = (logits.float() / (self._temperature or 1.0)).softmax(-1).cpu().numpy()
+        return probs

@@ -1,0 +1,278 @@
+"""One pass through a video: faces as they are followed, windows as they end."""
+
+import math
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+
+from dfercli.data.transforms import fit_frame
+from dfercli.faces.align import crop_face
+from dfercli.faces.base import Detector, Face
+from dfercli.faces.stream import SeenFrame, follow_faces
+from dfercli.predict.prediction import SeenFace, VideoPrediction, Window
+from dfercli.video import Source, read_frames
+
+SEARCH_FPS = 8.0
+"""Frames a second that are taken (our choice): 16 a window of two seconds, twice what the model
+reads."""
+
+CARRY_S = 0.3
+"""Longest time between frames that are searched, where no face moves away (our choice): every
+second one that is taken."""
+
+MIN_COVERAGE = 0.25
+"""Share of a window's frames that must show a face for it to be named (our choice)."""
+
+MIN_REST = 0.25
+"""Share of the stride, or of a window that is shorter, that must be left of a video for one more
+window (our choice)."""
+
+MAX_STEP_S = 1.0
+"""Longest time that a frame counts as shown where its end is not known (our choice): times of
+damaged files jump by hours."""
+
+MAX_KEPT = 40
+"""Windows of a video whose face is kept to be shown (our choice): 6 MB at 224 px."""
+
+
+class ClipReader(Protocol):
+    """What a video is read with: the part of `Predictor` that is needed here."""
+
+    class_names: tuple[str, ...]
+    detector: Detector
+    crop_size: int
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether its probabilities are."""
+        ...
+
+    @property
+    def image_size(self) -> int:
+        """Side in pixels of the frames that the model reads."""
+        ...
+
+    def name_expressions(self, clips: list[list[np.ndarray]]) -> np.ndarray:
+        """Give the probabilities (N, K) of N clips."""
+        ...
+
+
+@dataclass(frozen=True)
+class _Crop:
+    """A face, cut out.
+
+    Attributes:
+        time_s: Time of its frame.
+        face: Where it is in it.
+        image_rgb: (crop size, crop size, 3) uint8.
+    """
+
+    time_s: float
+    face: Face
+    image_rgb: np.ndarray
+
+
+class VideoReading:
+    """One pass through a video. Iterate over it once, then ask for the whole with `finish`.
+
+    Args:
+        reader: Crops and names faces.
+        video: What is read.
+        window_s: Length of a window.
+        stride_s: From start to start.
+        faces: `all` or `largest`.
+        keep_paths: Keep where each face was in each frame.
+    """
+
+    def __init__(
+        self,
+        reader: ClipReader,
+        video: Source,
+        window_s: float,
+        stride_s: float,
+        faces: str = "all",
+        keep_paths: bool = False,
+    ) -> None:
+        self._reader = reader
+        self._video = video
+        self._window_s, self._stride_s = window_s, stride_s
+        self._only_largest = faces == "largest"
+        self._paths: dict[int, list[SeenFace]] | None = {} if keep_paths else None
+        self._times_s: deque[float] = deque()
+        self._crops: dict[int, deque[_Crop]] = {}
+        self._numbers: dict[int, int] = {}
+        self._windows: list[Window] = []
+        self._next = 0
+        self._keep_every, self._num_shown = 1, 0
+        self._size = (0, 0)
+        self._first_s: float | None = None
+        self._steps_s = 0.0
+        self._num_frames = self._num_with_face = 0
+        self.position_s = 0.0
+        """Time of the frame that was read last."""
+
+    def __iter__(self) -> Iterator[Window]:
+        """Give each window of each face as it ends.
+
+        Raises:
+            VideoError: The video cannot be read.
+        """
+        frames = read_frames(self._video, SEARCH_FPS)
+        for seen in follow_faces(frames, self._reader.detector, CARRY_S):
+            yield from self._end_windows(seen.frame.time_s)
+            self._take(seen)
+        yield from self._end_video()
+
+    def finish(self) -> VideoPrediction:
+        """Give all that was seen so far."""
+        told = {number: tuple(path) for number, path in self._told_paths()}
+        return VideoPrediction(
+            video=str(self._video),
+            class_names=self._reader.class_names,
+            calibrated=self._reader.calibrated,
+            size=self._size,
+            duration_s=self._duration_s,
+            num_frames=self._num_frames,
+            coverage=self._num_with_face / max(1, self._num_frames),
+            windows=tuple(self._windows),
+            paths=told,
+        )
+
+    @property
+    def _duration_s(self) -> float:
+        """Time from the first frame to the end of the last; 0 for a single one."""
+        if self._first_s is None or self._num_frames < 2:
+            return 0.0
+        return self.position_s - self._first_s + self._steps_s / (self._num_frames - 1)
+
+    def _told_paths(self) -> Iterable[tuple[int, list[SeenFace]]]:
+        paths = self._paths or {}
+        return ((self._numbers[t], path) for t, path in paths.items() if t in self._numbers)
+
+    def _take(self, seen: SeenFrame) -> None:
+        """Cut the faces out of a frame, and let it go."""
+        frame = seen.frame
+        if self._first_s is None:
+            self._first_s = self.position_s = frame.time_s
+            self._size = (frame.image_rgb.shape[1], frame.image_rgb.shape[0])
+        self._steps_s += min(frame.time_s - self.position_s, MAX_STEP_S)
+        self.position_s = frame.time_s
+        self._num_frames += 1
+        self._num_with_face += bool(seen.faces)
+        self._times_s.append(frame.time_s)
+        for track, face in seen.faces.items():
+            image_rgb = crop_face(frame.image_rgb, face.landmarks_xy, self._reader.crop_size)
+            crops = self._crops.setdefault(track, deque())
+            crops.append(_Crop(frame.time_s, face, image_rgb))
+            if self._paths is not None:
+                path = self._paths.setdefault(track, [])
+                path.append(SeenFace(frame.time_s, face.box_xyxy.astype(np.float32)))
+
+    def _end_windows(self, now_s: float) -> Iterator[Window]:
+        """Name the windows that end before a moment."""
+        while self._next * self._stride_s + self._window_s <= now_s:
+            start_s = self._next * self._stride_s
+            yield from self._name(start_s, start_s + self._window_s)
+            self._next += 1
+            self._forget(self._next * self._stride_s)
+            if not self._times_s:  # a jump in time: none of the windows in it shows anything
+                ended = (now_s - self._window_s) / self._stride_s
+                self._next = max(self._next, math.floor(ended) + 1)
+
+    def _end_video(self) -> Iterator[Window]:
+        """Name the windows that the end of the video cuts off."""
+        duration_s = self._duration_s
+        for index in range(self._next, count_windows(duration_s, self._window_s, self._stride_s)):
+            start_s = index * self._stride_s
+            self._forget(start_s)
+            yield from self._name(start_s, start_s + self._window_s, duration_s)
+
+    def _forget(self, before_s: float) -> None:
+        """Let go of what no window needs any more."""
+        while self._times_s and self._times_s[0] < before_s:
+            self._times_s.popleft()
+        for track, crops in list(self._crops.items()):
+            while crops and crops[0].time_s < before_s:
+                crops.popleft()
+            if not crops:
+                del self._crops[track]
+
+    def _name(self, start_s: float, end_s: float, duration_s: float = math.inf) -> list[Window]:
+        """Give the windows of one stretch, of each face that is, or was, told of."""
+        num_frames = sum(start_s <= time_s < end_s for time_s in self._times_s)
+        within = {
+            track: [crop for crop in crops if start_s <= crop.time_s < end_s]
+            for track, crops in self._crops.items()
+        }
+        within = {track: crops for track, crops in within.items() if crops}
+        enough = [t for t, crops in within.items() if len(crops) >= MIN_COVERAGE * num_frames]
+        if self._only_largest and enough:
+            enough = [max(enough, key=lambda t: sum(crop.face.area for crop in within[t]))]
+            within = {track: within[track] for track in enough}
+        probs = self._read(within, enough)
+        for track in enough:
+            self._numbers.setdefault(track, len(self._numbers) + 1)
+        windows = [
+            self._make_window(track, crops, start_s, min(end_s, duration_s), num_frames, probs)
+            for track, crops in within.items()
+            if track in self._numbers
+        ]
+        windows.sort(key=lambda window: window.track)
+        self._keep(windows)
+        return windows
+
+    def _read(self, within: dict[int, list[_Crop]], enough: list[int]) -> dict[int, np.ndarray]:
+        """Give the probabilities (K,) of each face that was seen enough."""
+        size = self._reader.image_size
+        clips = [[fit_frame(crop.image_rgb, size) for crop in within[track]] for track in enough]
+        return dict(zip(enough, self._reader.name_expressions(clips), strict=True)) if clips else {}
+
+    def _make_window(
+        self,
+        track: int,
+        crops: list[_Crop],
+        start_s: float,
+        end_s: float,
+        num_frames: int,
+        probs: dict[int, np.ndarray],
+    ) -> Window:
+        middle = crops[len(crops) // 2]
+        return Window(
+            track=self._numbers[track],
+            start_s=start_s,
+            end_s=end_s,
+            coverage=len(crops) / num_frames,
+            box_xyxy=middle.face.box_xyxy,
+            probs=probs.get(track),
+            face_rgb=middle.image_rgb,
+        )
+
+    def _keep(self, windows: list[Window]) -> None:
+        """Keep windows, and the faces of few of them, evenly over the video."""
+        self._windows += [self._thin(window) for window in windows]
+        self._num_shown += sum(w.face_rgb is not None for w in self._windows[-len(windows) :])
+        if self._num_shown > MAX_KEPT and windows:
+            self._keep_every *= 2
+            self._windows = [self._thin(window) for window in self._windows]
+            self._num_shown = sum(window.face_rgb is not None for window in self._windows)
+
+    def _thin(self, window: Window) -> Window:
+        """Give a window without its face, unless it is one of those that keep it."""
+        index = round(window.start_s / self._stride_s)
+        return window if index % self._keep_every == 0 else replace(window, face_rgb=None)
+
+
+def count_windows(duration_s: float, window_s: float, stride_s: float) -> int:
+    """Give how many windows a video has; the last one may end after it.
+
+    Args:
+        duration_s: Of the video.
+        window_s: Length of a window.
+        stride_s: From start to start.
+    """
+    shorter_s, longer_s = sorted((window_s, stride_s))
+    uncovered_s = duration_s - longer_s - MIN_REST * shorter_s
+    return 1 + max(0, math.ceil(uncovered_s / stride_s))
