@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import IO, Protocol
 
@@ -77,7 +78,7 @@ class VideoWriter:
         image_rgb = _make_even(image_rgb)
         if self._encoder is None:
             self._shape = image_rgb.shape
-            make = _Ffmpeg if _has_ffmpeg() else _OpenCV
+            make = _Ffmpeg if shutil.which("ffmpeg") else _OpenCV
             self._encoder = make(self._path, (self._shape[1], self._shape[0]), self._fps)
         if image_rgb.shape != self._shape:
             raise VideoError(f"a video has one size: {image_rgb.shape} came after {self._shape}")
@@ -89,10 +90,6 @@ class VideoWriter:
         if self._encoder is None:
             raise VideoError("no frames were given")
         self._encoder.finish()
-
-    def _abandon(self) -> None:
-        if self._encoder is not None:
-            self._encoder.abandon()
 
 
 @contextmanager
@@ -121,7 +118,8 @@ def open_writer(path: Path, fps: float, sound_of: Path | None = None) -> Iterato
         except VideoError as error:
             raise VideoError(f"cannot write {path}: {error}") from error
         finally:
-            writer._abandon()
+            if writer._encoder is not None:
+                writer._encoder.abandon()
         whole = folder / "whole.mp4"
         if sound_of is not None:
             writer.why_silent = _add_sound(picture, sound_of, whole)
@@ -169,7 +167,14 @@ class _Ffmpeg:
         self._process = subprocess.Popen(
             [
                 *("ffmpeg", "-v", "error", "-y", "-f", "rawvideo", "-pix_fmt", "rgb24"),
-                *("-s", f"{size[0]}x{size[1]}", "-r", f"{fps:.6f}", "-i", "pipe:0"),
+                *(
+                    "-s",
+                    f"{size[0]}x{size[1]}",
+                    "-r",
+                    str(Fraction(fps).limit_denominator(1001)),
+                    "-i",
+                    "pipe:0",
+                ),
                 *(*_video_codec(), "-pix_fmt", "yuv420p", "-movflags", "+faststart"),
                 _name(path),
             ],
@@ -232,7 +237,7 @@ def _add_sound(picture: Path, source: Path, whole: Path) -> str | None:
     """Write the picture with the first sound of a video; say why not where that cannot be."""
     if source.is_dir():
         return NO_SOUND
-    if not _has_ffmpeg():
+    if not shutil.which("ffmpeg"):
         return NO_FFMPEG
     codec, delay_s = _probe_sound(source)
     if codec == "":
@@ -257,7 +262,7 @@ def _probe_sound(source: Path) -> tuple[str | None, float]:
 
     The codec is "" where there is no sound, and None where that is not known.
     """
-    if shutil.which("ffprobe") is None:
+    if not shutil.which("ffprobe"):
         return None, 0.0
     entries = "stream=codec_type,codec_name,start_time:format=start_time"
     done = _run("ffprobe", "-v", "error", "-of", "json", "-show_entries", entries, _name(source))
@@ -270,10 +275,6 @@ def _probe_sound(source: Path) -> tuple[str | None, float]:
         return None, 0.0
     delay_s = max(0.0, starts[0] - starts[-1])
     return (sounds[0].get("codec_name") if sounds else ""), delay_s
-
-
-def _has_ffmpeg() -> bool:
-    return shutil.which("ffmpeg") is not None
 
 
 def _video_codec() -> Sequence[str]:

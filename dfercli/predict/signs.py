@@ -103,9 +103,9 @@ def split_time(windows: Iterable[Window]) -> list[Stretch]:
     ordered = list(windows)
     middles = [window.middle_s for window in ordered]
     borders = [float("-inf"), *((a + b) / 2 for a, b in pairwise(middles)), float("inf")]
-    return [
+    return [  # no window has one stretch too many
         Stretch(max(left, window.start_s), min(right, window.end_s), window)
-        for (left, right), window in zip(pairwise(borders), ordered, strict=True)
+        for window, (left, right) in zip(ordered, pairwise(borders), strict=False)
     ]
 
 
