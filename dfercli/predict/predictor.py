@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from dfercli.config import ModelConfig
 from dfercli.data.sampling import sample_test
@@ -37,6 +38,8 @@ MAX_BATCH = 8
 """Clips that the model reads at a time (our choice): a crowd does not fill the memory."""
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+ROUNDED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.MultiheadAttention, nn.LSTM)
+"""Modules whose weights autocast rounds at each call."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +123,8 @@ class Predictor:
                 f"--detector face-alignment|mtcnn"
             )
         size = crop["size"] if "detector" in crop else model.backbone.image_size
-        return cls(model.to(device), load_detector(detector), size, detector, precision)
+        detect = load_detector(detector)
+        return cls(_make_ready(model, device, precision), detect, size, detector, precision)
 
     @classmethod
     def zero_shot(
@@ -140,9 +144,10 @@ class Predictor:
         device = resolve_device(device)
         precision = resolve_precision(precision, device)
         detector = detector or "mtcnn"
-        faces = load_detector(detector)
+        detect = load_detector(detector)
         model = build_model(ModelConfig(method="zero-shot"), BASIC_EXPRESSIONS).eval()
-        return cls(model.to(device), faces, model.backbone.image_size, detector, precision)
+        size = model.backbone.image_size
+        return cls(_make_ready(model, device, precision), detect, size, detector, precision)
 
     @property
     def calibrated(self) -> bool:
@@ -245,3 +250,17 @@ class Predictor:
             logits = self._model(normalise(torch.from_numpy(frames).to(self._device)))
         probs: np.ndarray = (logits.float() / (self._temperature or 1.0)).softmax(-1).cpu().numpy()
         return probs
+
+
+def _make_ready(model: ExpressionModel, device: str, precision: str) -> ExpressionModel:
+    """Bring a model to its device; on a CPU round once what autocast would round at each call.
+
+    What comes out is the same to the bit, with half the memory and less time a call.
+    """
+    dtype = AUTOCAST.get(precision)
+    if device == "cpu" and dtype is not None:
+        for module in model.modules():
+            if isinstance(module, ROUNDED):
+                for parameter in module.parameters(recurse=False):
+                    parameter.data = parameter.data.to(dtype)
+    return model.to(device)
