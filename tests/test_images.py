@@ -3,6 +3,7 @@
 import errno
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
