@@ -113,6 +113,16 @@ def test_stopped_anywhere_and_called_again_is_the_same_as_never_stopped(out, cut
     assert Path(out).read_bytes() == Path("whole", out).read_bytes()
 
 
+def test_nothing_behind_a_damaged_line_is_trusted():
+    _run("x.jsonl")
+    whole = Path("x.jsonl").read_bytes()
+    lines = whole.splitlines(keepends=True)
+    lines[7] = lines[7].replace(b'"coverage"', b'\0\0coverage"')  # a window of the second video
+    Path("x.jsonl").write_bytes(b"".join(lines))
+    assert _run("x.jsonl")[0] == {"a.mp4"}
+    assert Path("x.jsonl").read_bytes() == whole
+
+
 @pytest.mark.parametrize(
     "changes",
     [
