@@ -33,7 +33,8 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without all letters is no error
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # its decoders' own lines on stderr
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # its decoders' own lines on stderr,
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # and its own; errors are told by us
     try:
         app()
     except DferError as error:
