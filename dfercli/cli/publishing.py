@@ -69,6 +69,6 @@ def push(
     if dry_run:
         print(publication.card)
     for file, size in publication.sizes.items():
-        opt.note(f"{file}: {size / 1e6:,.3f} MB")
+        print(f"{file}: {size:,} bytes")
     if not dry_run:
         print(f"published: {upload(publication, private)}")

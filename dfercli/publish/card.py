@@ -1,19 +1,17 @@
 """The model card: what a published model is, what it scored and how that was measured."""
 
-from collections.abc import Mapping
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
-from dfercli.config import RANDOM_WEIGHTS, UNTRAINED, from_dict
-from dfercli.config import RunConfig as Config
+from dfercli.config import RANDOM_WEIGHTS, UNTRAINED
 from dfercli.data import DATASETS, load_dataset
 from dfercli.engine.compare import calibrate
 from dfercli.engine.documents import LABELS, METRICS, UNTRAINED_NOTE, protocol_notes
 from dfercli.engine.evaluate import Results
 from dfercli.engine.predictions import read_tested
-from dfercli.engine.protocols import protocols_of
 from dfercli.engine.provenance import UNKNOWN, describe_crop, describe_data, describe_runs
-from dfercli.engine.runlog import RunFolder
+from dfercli.engine.runlog import RunFolder, list_deviations
 from dfercli.errors import CheckpointError
 from dfercli.models.base import ExpressionModel
 from dfercli.publish.source import Source
@@ -36,14 +34,10 @@ tags:
 NOTICE = "Not for diagnosis: a named expression is not a felt emotion."
 
 LICENCE_TEXT = (
-    "The code of dfer is MIT. The weights derive from the videos that they were trained on and "
-    "from CLIP's weights; dfer grants nothing over those, so their licences tell what may be done "
-    "with these weights. DFEW, FERV39k and MAFW are for research alone."
+    "The code of dfer is MIT. The weights derive from the videos that they were trained on, and "
+    "from the pretrained weights that they started from, if any: the licences of those tell what "
+    "may be done with these. That the Hub says `other` means: ask them."
 )
-
-SAME = ("dataset", "fold", "seed", "data_fingerprint")
-"""Entries by which a checkpoint and its run are known to belong together."""
-
 
 def write_card(model: ExpressionModel, source: Source, repo_id: str) -> str:
     """Write a model card, in Markdown under the Hub's YAML.
@@ -60,7 +54,9 @@ def write_card(model: ExpressionModel, source: Source, repo_id: str) -> str:
         CheckpointError: The run is not finished, or another one's checkpoint lies in it.
         DataError: The run's predictions are missing, damaged, or not its own.
     """
-    results = None if source.run is None or source.folder is None else read_run(source, model)
+    results = None
+    if source.run is not None and source.folder is not None:
+        results = read_run(source.run, source.folder, model)
     parts = [
         f"{FRONT}\n# {repo_id}",
         f"Names the expression in a short video of a face: {', '.join(model.class_names)}.",
@@ -74,48 +70,53 @@ def write_card(model: ExpressionModel, source: Source, repo_id: str) -> str:
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
-def read_run(source: Source, model: ExpressionModel) -> Results:
-    """Read what the run of a checkpoint found out about this very epoch.
+def read_run(run: RunFolder, folder: Path, model: ExpressionModel) -> Results:
+    """Read what a run found out about the very epoch of one of its checkpoints.
+
+    Args:
+        run: The run.
+        folder: Of the checkpoint, whose name tells which epoch.
+        model: The checkpoint, loaded.
 
     Raises:
         CheckpointError: As `write_card`.
         DataError: As `write_card`.
     """
-    run, folder = source.run, source.folder
-    assert run is not None and folder is not None  # callers ask for runs alone
     if not run.finished:
         raise CheckpointError(
             f"the run in {run.path} is not finished, so its figures are not; train it to its end"
         )
-    entries = run.read()
-    config = from_dict(Config, entries["config"])
-    _check_same(source, model, _expect(config, entries))
-    which = folder.name
-    held_out = which in protocols_of(config.train.val_fraction) and config.train.val_fraction > 0
+    _check_same(run, folder, model)
+    which, config = folder.name, run.read_config()
+    held_out = {}
+    if config.train.val_fraction > 0:
+        held_out = {which: {config.fold: read_tested(run, which, held_out=True)}}
     return Results(
         config.variant,
         config.data.dataset,
         {which: {config.fold: read_tested(run, which)}},
-        {which: {config.fold: read_tested(run, which, True)}} if held_out else {},
+        held_out,
         describe_runs([run]) | {"versions": _versions(run)},
-        list(entries.get("deviations", ())),
+        list_deviations([run]),
         {config.fold: run},
     )
 
 
-def _expect(config: Config, entries: Mapping[str, Any]) -> dict[str, Any]:
-    """Give what a run's checkpoints say of their training, of the entries in `SAME`."""
-    values = config.data.dataset, config.fold, config.seed, entries["data_fingerprint"]
-    return dict(zip(SAME, values, strict=True))
-
-
-def _check_same(source: Source, model: ExpressionModel, expected: Mapping[str, Any]) -> None:
+def _check_same(run: RunFolder, folder: Path, model: ExpressionModel) -> None:
+    """Refuse a checkpoint that another run left, by what both say of the training."""
+    entries, config = run.read(), run.read_config()
+    said = {
+        "dataset": config.data.dataset,
+        "fold": config.fold,
+        "seed": config.seed,
+        "data_fingerprint": entries["data_fingerprint"],
+    }
     trained = model.settings.get("trained") or {}
-    other = [name for name in SAME if trained.get(name) != expected[name]]
-    if other:
+    other = [name for name, value in said.items() if trained.get(name) != value]
+    if other or model.config != config.model:
         raise CheckpointError(
-            f"{source.folder} is not its run's checkpoint: another {', '.join(other)}; put the "
-            f"run's own back, or publish it from a folder outside of the run"
+            f"{folder} is not its run's checkpoint, it has another {', '.join(other or ['model'])};"
+            f" put the run's own back, or publish it from a folder outside of the run"
         )
 
 
@@ -183,8 +184,8 @@ def _figures(results: Results, model: ExpressionModel) -> str:
     notes = [UNTRAINED_NOTE] if results.untrained else protocol_notes([which])
     notes += [
         "WAR: share of clips named rightly; UAR: mean of the classes' recalls",
-        "95 %: bootstrap over the test clips: what other clips would change, not what another "
-        "training would",
+        f"95 %: bootstrap over the test {_units(results)}: what others would change, not what "
+        "another training would",
     ]
     title = f"Test fold {fold} of {results.dataset}, {summary.num_clips.sum():,} clips"
     if not results.untrained:
@@ -198,6 +199,12 @@ def _figures(results: Results, model: ExpressionModel) -> str:
     provenance = Provenance({**results.provenance, "calibration": _calibration(model, results)})
     document = Document([Table(title, columns, rows, notes), classes], provenance)
     return f"## Results\n\n{render(document, 'markdown')}"
+
+
+def _units(results: Results) -> str:
+    """Say what the bootstrap draws."""
+    (which,) = results.predictions
+    return "groups of clips" if "group" in results.pool(which).columns else "clips"
 
 
 def _calibration(model: ExpressionModel, results: Results | None = None) -> str:
@@ -214,12 +221,11 @@ def _calibration(model: ExpressionModel, results: Results | None = None) -> str:
 
 
 def _limits(model: ExpressionModel, results: Results | None) -> list[str]:
-    trained = model.settings.get("trained") or {}
-    dataset = trained.get("dataset", UNKNOWN)
+    dataset = (model.settings.get("trained") or {}).get("dataset", UNKNOWN)
     lines = [
         NOTICE,
-        f"It knows the faces, cameras and ways of showing an expression of its training data "
-        f"alone (`{dataset}`); on others it is less accurate, by an unknown amount.",
+        "It knows the faces, cameras and ways of showing an expression of its training data alone "
+        f"(dataset: {dataset}); how accurate it is on others was not measured.",
         "Biases by age, sex, skin colour or culture were not measured.",
     ]
     if results is not None:
