@@ -39,6 +39,7 @@ LICENCE_TEXT = (
     "may be done with these. That the Hub says `other` means: ask them."
 )
 
+
 def write_card(model: ExpressionModel, source: Source, repo_id: str) -> str:
     """Write a model card, in Markdown under the Hub's YAML.
 

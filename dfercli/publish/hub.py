@@ -18,9 +18,9 @@ CARD_FILE = "README.md"
 """Where the Hub looks for a model card."""
 
 ANSWERS = {
-    401: "it does not accept the token; make one that may write, then `hf auth login`",
+    401: "the Hub does not accept the token; make one that may write, then `hf auth login`",
     403: "its owner does not let you write; are you a member, and may the token write?",
-    404: "it has no such organisation, or hides it from you; check the name",
+    404: "the Hub has no such organisation, or hides it from you; check the name",
 }
 """What to do about the Hub's commonest refusals, by HTTP status."""
 
@@ -84,12 +84,7 @@ def push(publication: Publication, private: bool = False) -> str:
         raise PublishError("not logged in to the Hub; make a token there, then `hf auth login`")
     try:
         api = HfApi(library_name="dfer")
-        api.create_repo(repo_id, exist_ok=True, **({"private": True} if private else {}))
-        if private and not api.repo_info(repo_id).private:
-            raise PublishError(
-                f"{repo_id} is on the Hub already, and public: nothing was uploaded; make it "
-                f"private there, or leave out --private"
-            )
+        _make_repository(api, repo_id, private)
         additions = [
             CommitOperationAdd(CONFIG_FILE, publication.folder / CONFIG_FILE),
             CommitOperationAdd(WEIGHTS_FILE, publication.folder / WEIGHTS_FILE),
@@ -98,7 +93,20 @@ def push(publication: Publication, private: bool = False) -> str:
         return api.create_commit(repo_id, additions, commit_message="A model of dfer").commit_url
     # Files are sent by other libraries, which raise RuntimeError.
     except (HTTPError, OSError, RuntimeError) as error:
-        raise PublishError(f"{repo_id} is not on the Hub: {_explain(error)}") from error
+        raise PublishError(f"nothing was uploaded to {repo_id}: {_explain(error)}") from error
+
+
+def _make_repository(api: HfApi, repo_id: str, private: bool) -> None:
+    """Make sure that there is a repository, and that it is as private as was asked for."""
+    if not private:
+        api.create_repo(repo_id, exist_ok=True)
+        return
+    api.create_repo(repo_id, private=True, exist_ok=True)
+    if not api.repo_info(repo_id).private:
+        raise PublishError(
+            f"{repo_id} is on the Hub already, and public: nothing was uploaded; make it private "
+            f"there, or leave out --private"
+        )
 
 
 def _check_name(repo_id: str) -> None:
@@ -112,9 +120,11 @@ def _check_name(repo_id: str) -> None:
 
 
 def _explain(error: Exception) -> str:
-    """Say in one line why the Hub did not take a model."""
+    """Say why the Hub did not take a model, and what to do."""
     if isinstance(error, HfHubHTTPError):
         status = error.response.status_code
         said = error.server_message or str(error).partition("\n")[0]
-        return ANSWERS.get(status, f"it answers {status}: {' '.join(said.split())}")
-    return f"it cannot be reached ({type(error).__name__}); is there a network? try again"
+        return ANSWERS.get(status, f"the Hub answers {status}: {' '.join(said.split())}")
+    if isinstance(error, RuntimeError):
+        return f"{' '.join(str(error).split())}; try again"
+    return f"the Hub cannot be reached ({type(error).__name__}); is there a network? try again"

@@ -56,8 +56,8 @@ that hold nearly all weights. Its integer convolution is slower, and the patches
 NOTICE = "not for diagnosis: a named expression is not a felt emotion"
 
 LICENCE = (
-    "dfer is MIT; the weights derive from the data they were trained on and from CLIP's weights, "
-    f"whose licences apply; {NOTICE}"
+    "dfer is MIT; the weights derive from their training data and from the pretrained weights "
+    f"that they started from, if any, whose licences apply; {NOTICE}"
 )
 
 

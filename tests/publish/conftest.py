@@ -150,7 +150,8 @@ class _Handler(BaseHTTPRequestHandler):
             return self._send(200, self.hub.files[name])
         return self._send(404, b"{}")
 
-    do_HEAD = do_GET
+    def do_HEAD(self) -> None:
+        self.do_GET()
 
     def _send(self, status: int, content: bytes) -> None:
         self.send_response(status)

@@ -52,10 +52,16 @@ def test_private_makes_a_private_one_and_refuses_a_public_one(hub, make_run):
 @pytest.mark.parametrize(
     ("status", "said"),
     [
-        (401, r"org/name is not on the Hub: it does not accept the token; .*`hf auth login`"),
-        (403, r"org/name is not on the Hub: its owner does not let you write; are you a member"),
-        (404, r"org/name is not on the Hub: it has no such organisation, or hides it"),
-        (500, r"org/name is not on the Hub: it answers 500: no"),
+        (
+            401,
+            r"nothing was uploaded to org/name: the Hub does not accept the token; .*`hf auth login`",
+        ),
+        (
+            403,
+            r"nothing was uploaded to org/name: its owner does not let you write; are you a member",
+        ),
+        (404, r"nothing was uploaded to org/name: the Hub has no such organisation, or hides it"),
+        (500, r"nothing was uploaded to org/name: the Hub answers 500: no"),
     ],
 )
 def test_a_refusal_is_one_line(status, said, hub, make_run):
@@ -64,6 +70,17 @@ def test_a_refusal_is_one_line(status, said, hub, make_run):
         push(prepare(str(make_run().path), "org/name"))
     assert len(str(caught.value).splitlines()) == 1
     assert hub.files == {}
+
+
+def test_a_broken_upload_is_one_line(hub, make_run, monkeypatch):
+    def fail(*args, **kwargs):
+        raise RuntimeError("Error while uploading\n'model.safetensors'")
+
+    monkeypatch.setattr("dfercli.publish.hub.HfApi.create_commit", fail)
+    said = r"nothing was uploaded to org/name: Error while uploading 'model.safetensors'; try again"
+    with pytest.raises(PublishError, match=said):
+        push(prepare(str(make_run().path), "org/name"))
+    assert hub.commits == 0
 
 
 def test_who_is_not_logged_in_is_told_how(hub, make_run, monkeypatch):
@@ -75,7 +92,9 @@ def test_who_is_not_logged_in_is_told_how(hub, make_run, monkeypatch):
 
 @pytest.mark.usefixtures("no_network")
 def test_without_a_network_it_is_one_line_too(make_run):
-    with pytest.raises(PublishError, match=r"org/name is not on the Hub: it cannot be reached \("):
+    with pytest.raises(
+        PublishError, match=r"nothing was uploaded to org/name: the Hub cannot be reached \("
+    ):
         push(prepare(str(make_run().path), "org/name"))
 
 
