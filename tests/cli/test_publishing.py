@@ -18,9 +18,10 @@ def model(dfer, make_model):
 
 
 @pytest.mark.usefixtures("model")
-def test_export_tells_what_it_wrote_and_nothing_else(dfer):
+def test_export_tells_what_it_wrote_and_nothing_else(dfer, caplog):
     done = dfer("export model --onnx model.onnx")
     assert (done.code, done.err) == (0, "")
+    assert [each.message for each in caplog.records if each.levelname == "WARNING"] == []
     megabytes = Path("model.onnx").stat().st_size / 1e6
     lines = done.out.splitlines()
     assert lines[0] == f"written: model.onnx, {megabytes:,.1f} MB, ONNX opset 20"
