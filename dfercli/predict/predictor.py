@@ -227,8 +227,9 @@ class Predictor:
             VideoError: The video cannot be read.
             ConfigError: The settings cannot be used.
         """
-        is_path = isinstance(video, str) and "://" not in video
-        reading = self.open(Path(video) if is_path else video, PredictSettings(**settings))
+        is_path = "://" not in video
+        source = Path(video) if isinstance(video, str) and is_path else video
+        reading = self.open(source, PredictSettings(**settings))
         for _ in reading:
             pass
         return reading.finish()
