@@ -227,8 +227,7 @@ class Predictor:
             VideoError: The video cannot be read.
             ConfigError: The settings cannot be used.
         """
-        is_path = "://" not in video
-        source = Path(video) if isinstance(video, str) and is_path else video
+        source = Path(video) if isinstance(video, str) and "://" not in video else video
         reading = self.open(source, PredictSettings(**settings))
         for _ in reading:
             pass
