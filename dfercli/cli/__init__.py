@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from dfercli import __version__
-from dfercli.cli import data, reports, runs, videos
+from dfercli.cli import data, publishing, reports, runs, videos
 from dfercli.cli import options as opt
 from dfercli.errors import DferError
 
@@ -33,8 +33,8 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without all letters is no error
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # its decoders' own lines on stderr
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")  # and its own: we say it in one line
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # its decoders' own lines on stderr,
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # and its own; errors are told by us
     try:
         app()
     except DferError as error:
@@ -77,6 +77,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "ablate": runs.ablate,
     "report": reports.report,
     "predict": videos.predict,
+    "export": publishing.export,
+    "push": publishing.push,
 }
 """Command by name, in the order of use."""
 

@@ -261,6 +261,15 @@ def _check_how_to_run(options: RunOptions) -> None:
         )
 
 
+def wait_without_spinning() -> None:
+    """Let threads of torch sleep while they wait, where the user has not chosen; before it loads.
+
+    Beside any other work on the machine, threads that spin take the time from those they wait for:
+    a window then took fifteen times as long (docs/performance.md).
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
 def note(text: str) -> None:
     """Print a remark where it does not mix with results, once however many processes there are."""
     if is_main_process():

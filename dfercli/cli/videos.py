@@ -22,6 +22,12 @@ ZERO_SHOT = "zero-shot"
 """Names CLIP's own weights where a checkpoint has its name."""
 
 
+WEAKNESS = (
+    ", CLIP as it is, never trained on expressions: the paper has 20.07 % WAR with it on DFEW"
+)
+"""Source: Table 5."""
+
+
 def predict(
     videos: Annotated[
         list[str],
@@ -81,6 +87,7 @@ def predict(
 
     Exit code 3: no face in some video; 4: some could not be read.
     """
+    opt.wait_without_spinning()
     from dfercli.predict.inputs import find_inputs
 
     inputs = find_inputs(videos, _read_names() if "-" in videos else ())
@@ -97,7 +104,7 @@ def predict(
         from dfercli.predict import Predictor, PredictSettings
 
         where = ZERO_SHOT if zero_shot else checkpoint or _find_newest(runs)
-        opt.note(f"checkpoint: {where}")
+        opt.note(f"checkpoint: {where}{WEAKNESS if zero_shot else ''}")
         build = Predictor.zero_shot if zero_shot else partial(Predictor.from_checkpoint, where)
         make = partial(build, detector=detector, device=device, precision=precision)
         settings = PredictSettings(window_s, stride_s, faces)

@@ -16,7 +16,7 @@ from dfercli.data.spec import BASIC_EXPRESSIONS
 from dfercli.data.transforms import normalise
 from dfercli.engine.checkpoint import load_checkpoint
 from dfercli.engine.device import resolve_device, resolve_precision
-from dfercli.errors import CheckpointError, ConfigError, require_known
+from dfercli.errors import CheckpointError, ConfigError, WeightsError, require_known
 from dfercli.faces import load_detector
 from dfercli.faces.align import TEMPLATE_VERSION
 from dfercli.faces.base import Detector
@@ -145,7 +145,13 @@ class Predictor:
         precision = resolve_precision(precision, device)
         detector = detector or "mtcnn"
         detect = load_detector(detector)
-        model = build_model(ModelConfig(method="zero-shot"), BASIC_EXPRESSIONS).eval()
+        try:
+            model = build_model(ModelConfig(method="zero-shot"), BASIC_EXPRESSIONS).eval()
+        except WeightsError as error:
+            raise WeightsError(
+                "CLIP's weights are neither cached nor to be fetched (no network?); call it once "
+                "with network, or name a trained model with --checkpoint"
+            ) from error
         size = model.backbone.image_size
         return cls(_make_ready(model, device, precision), detect, size, detector, precision)
 
@@ -221,8 +227,8 @@ class Predictor:
             VideoError: The video cannot be read.
             ConfigError: The settings cannot be used.
         """
-        is_path = isinstance(video, str) and "://" not in video
-        reading = self.open(Path(video) if is_path else video, PredictSettings(**settings))
+        source = Path(video) if isinstance(video, str) and "://" not in video else video
+        reading = self.open(source, PredictSettings(**settings))
         for _ in reading:
             pass
         return reading.finish()

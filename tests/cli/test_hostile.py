@@ -60,7 +60,7 @@ def test_a_folder_of_hostile_inputs_is_read_to_its_end(dfer, stdin):
     listed = [dead, "foo://bar", "gone.mp4", "h/good.mp4"]
     expected |= dict.fromkeys(listed[:-1], "unreadable")
     stdin("\n\n  \r\n".join(listed).encode() + b"\n")
-    done = dfer(f"predict h - --checkpoint model --out x.json")
+    done = dfer("predict h - --checkpoint model --out x.json")
     assert done.code == 4
     assert "Traceback" not in done.out + done.err
     found = _statuses("x.json")

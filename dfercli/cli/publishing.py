@@ -1,0 +1,74 @@
+"""The commands that give a trained model to others."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dfercli.cli import options as opt
+
+Checkpoint = Annotated[
+    str,
+    typer.Argument(help="Folder of a checkpoint or of a run (its best epoch), or Hub name."),
+]
+
+
+def export(
+    checkpoint: Checkpoint,
+    onnx: Annotated[Path, typer.Option(help="The file to write, such as model.onnx.")],
+    int8: Annotated[
+        bool,
+        typer.Option(
+            "--int8", help="Write large weights as 8-bit integers: smaller, slightly less exact."
+        ),
+    ] = False,
+) -> None:
+    """Write a checkpoint as one ONNX file, and check that it gives what the checkpoint gives."""
+    from dfercli.publish.onnx_file import MAX_DIFFERENCE, OPSET, export_onnx
+
+    file = export_onnx(checkpoint, onnx, int8)
+    print(f"written: {file.path}, {file.size / 1e6:,.1f} MB, ONNX opset {OPSET}")
+    for name, form in file.inputs.items():
+        print(f"input {name}: {form}")
+    for name, form in file.outputs.items():
+        print(f"output {name}: {form}")
+    found, loss = file.parity, file.loss
+    print(
+        f"single precision against PyTorch, {found.num_clips} drawn clips: largest difference of "
+        f"a probability {found.largest:.1e} (bound {MAX_DIFFERENCE:g})"
+    )
+    if loss is None:
+        return
+    print(
+        f"int8 against PyTorch, the same clips: largest difference {loss.largest:.1e}, mean "
+        f"{loss.mean:.1e}, the same top class in {loss.num_same} of {loss.num_clips}"
+    )
+    if loss.num_same < loss.num_clips:
+        changed = loss.num_clips - loss.num_same
+        opt.note(
+            f"warning: int8 names {changed} of {loss.num_clips} drawn clips otherwise; test it on "
+            f"clips of your own, or leave out --int8"
+        )
+
+
+def push(
+    checkpoint: Annotated[
+        str, typer.Argument(help="Folder of a checkpoint or of a run (its best epoch).")
+    ],
+    name: Annotated[str, typer.Argument(help="Its name on the Hub, such as organisation/name.")],
+    private: Annotated[bool, typer.Option("--private", help="Show it to its owner alone.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the model card, and upload nothing.")
+    ] = False,
+) -> None:
+    """Publish a checkpoint on the Hugging Face Hub, with a model card made from its run."""
+    from dfercli.publish.hub import prepare
+    from dfercli.publish.hub import push as upload
+
+    publication = prepare(checkpoint, name)
+    if dry_run:
+        print(publication.card)
+    for file, size in publication.sizes.items():
+        print(f"{file}: {size:,} bytes")
+    if not dry_run:
+        print(f"published: {upload(publication, private)}")

@@ -1,0 +1,241 @@
+"""The model card: what a published model is, what it scored and how that was measured."""
+
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from dfercli.config import RANDOM_WEIGHTS, UNTRAINED
+from dfercli.data import DATASETS, load_dataset
+from dfercli.engine.compare import calibrate
+from dfercli.engine.documents import LABELS, METRICS, UNTRAINED_NOTE, protocol_notes
+from dfercli.engine.evaluate import Results
+from dfercli.engine.predictions import read_tested
+from dfercli.engine.provenance import UNKNOWN, describe_crop, describe_data, describe_runs
+from dfercli.engine.runlog import RunFolder, list_deviations
+from dfercli.errors import CheckpointError
+from dfercli.models.base import ExpressionModel
+from dfercli.publish.source import Source
+from dfercli.tables import Column, Document, Provenance, Table, render
+
+FRONT = """\
+---
+library_name: dfer
+pipeline_tag: video-classification
+license: other
+license_name: that-of-the-training-data
+tags:
+- dynamic-facial-expression-recognition
+- facial-expression-recognition
+- clip
+---
+"""
+"""What the Hub reads. No licence of its list fits: see `LICENCE_TEXT`."""
+
+NOTICE = "Not for diagnosis: a named expression is not a felt emotion."
+
+LICENCE_TEXT = (
+    "The code of dfer is MIT. The weights derive from the videos that they were trained on, and "
+    "from the pretrained weights that they started from, if any: the licences of those tell what "
+    "may be done with these. That the Hub says `other` means: ask them."
+)
+
+
+def write_card(model: ExpressionModel, source: Source, repo_id: str) -> str:
+    """Write a model card, in Markdown under the Hub's YAML.
+
+    All figures are computed from the run's predictions. A checkpoint that lies in no run gets
+    none.
+
+    Args:
+        model: The checkpoint, loaded.
+        source: Where it lies.
+        repo_id: Its name on the Hub.
+
+    Raises:
+        CheckpointError: The run is not finished, or another one's checkpoint lies in it.
+        DataError: The run's predictions are missing, damaged, or not its own.
+    """
+    results = None
+    if source.run is not None and source.folder is not None:
+        results = read_run(source.run, source.folder, model)
+    parts = [
+        f"{FRONT}\n# {repo_id}",
+        f"Names the expression in a short video of a face: {', '.join(model.class_names)}.",
+        f"**{NOTICE}**",
+        _usage(model, repo_id),
+        _without_run(model) if results is None else _figures(results, model),
+        "## Limits\n\n" + "\n".join(f"- {line}" for line in _limits(model, results)),
+        f"## Licence\n\n{LICENCE_TEXT}",
+        f"Written by dfer {version('dfer')} from the checkpoint `{source.name}`.",
+    ]
+    return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def read_run(run: RunFolder, folder: Path, model: ExpressionModel) -> Results:
+    """Read what a run found out about the very epoch of one of its checkpoints.
+
+    Args:
+        run: The run.
+        folder: Of the checkpoint, whose name tells which epoch.
+        model: The checkpoint, loaded.
+
+    Raises:
+        CheckpointError: As `write_card`.
+        DataError: As `write_card`.
+    """
+    if not run.finished:
+        raise CheckpointError(
+            f"the run in {run.path} is not finished, so its figures are not; train it to its end"
+        )
+    _check_same(run, folder, model)
+    which, config = folder.name, run.read_config()
+    held_out = {}
+    if config.train.val_fraction > 0:
+        held_out = {which: {config.fold: read_tested(run, which, held_out=True)}}
+    return Results(
+        config.variant,
+        config.data.dataset,
+        {which: {config.fold: read_tested(run, which)}},
+        held_out,
+        describe_runs([run]) | {"versions": _versions(run)},
+        list_deviations([run]),
+        {config.fold: run},
+    )
+
+
+def _check_same(run: RunFolder, folder: Path, model: ExpressionModel) -> None:
+    """Refuse a checkpoint that another run left, by what both say of the training."""
+    entries, config = run.read(), run.read_config()
+    said = {
+        "dataset": config.data.dataset,
+        "fold": config.fold,
+        "seed": config.seed,
+        "data_fingerprint": entries["data_fingerprint"],
+    }
+    trained = model.settings.get("trained") or {}
+    other = [name for name, value in said.items() if trained.get(name) != value]
+    if other or model.config != config.model:
+        raise CheckpointError(
+            f"{folder} is not its run's checkpoint, it has another {', '.join(other or ['model'])};"
+            f" put the run's own back, or publish it from a folder outside of the run"
+        )
+
+
+def _versions(run: RunFolder) -> str:
+    versions = run.read().get("versions", {})
+    return ", ".join(f"{name} {number}" for name, number in versions.items()) or UNKNOWN
+
+
+def _usage(model: ExpressionModel, repo_id: str) -> str:
+    crop = model.settings.get("crop") or {}
+    typed = called = ""
+    if "detector" not in crop:  # trained on its dataset's own crops: one has to be chosen
+        typed, called = " --detector face-alignment", ', detector="face-alignment"'
+    return f"""\
+## Use
+
+With dfer installed:
+
+```
+dfer predict video.mp4 --checkpoint {repo_id}{typed}
+```
+
+```python
+from dfercli import Predictor
+
+prediction = Predictor.from_checkpoint("{repo_id}"{called}).predict("video.mp4")
+print(prediction.to_frame())  # a row a window: times, expression, a probability a class
+```
+
+It reads {model.config.num_frames} frames of {model.backbone.image_size} px of an aligned face."""
+
+
+def _without_run(model: ExpressionModel) -> str:
+    """Say that there are no figures, and what the checkpoint tells of its training."""
+    trained = model.settings.get("trained") or {}
+    lines = {
+        "dataset": trained.get("dataset", UNKNOWN),
+        "fold left out": trained.get("fold", UNKNOWN),
+        "seed": trained.get("seed", UNKNOWN),
+        "data": describe_data(trained["deviations"]) if "deviations" in trained else UNKNOWN,
+        "recipe": trained.get("recipe", UNKNOWN),
+        "crops": describe_crop(model.settings.get("crop")),
+        "calibration": _calibration(model),
+    }
+    listed = "\n".join(f"- **{name}**: {value}" for name, value in lines.items())
+    return f"""\
+## Results
+
+No run came with this checkpoint, so no figures are given here. The checkpoint itself tells:
+
+{listed}"""
+
+
+def _figures(results: Results, model: ExpressionModel) -> str:
+    """Give the figures of the run's fold, and what they are figures of."""
+    (which,) = results.predictions
+    summary, intervals = results.summaries[which], results.intervals[which]
+    (fold,) = summary.folds
+    columns = [Column("figure", "text"), Column("value", "percent")]
+    columns += [Column("from", "percent", "95 %"), Column("to", "percent", "95 %")]
+    rows: list[list[Any]] = []
+    for metric, title in METRICS.items():
+        at_95 = getattr(intervals, metric)
+        rows.append([title, getattr(summary, f"mean_{metric}"), at_95.low, at_95.high])
+    notes = [UNTRAINED_NOTE] if results.untrained else protocol_notes([which])
+    notes += [
+        "WAR: share of clips named rightly; UAR: mean of the classes' recalls",
+        f"95 %: bootstrap over the test {_units(results)}: what others would change, not what "
+        "another training would",
+    ]
+    title = f"Test fold {fold} of {results.dataset}, {summary.num_clips.sum():,} clips"
+    if not results.untrained:
+        title += f", {LABELS[which]}"
+    counts = summary.matrix.sum(axis=1)
+    classes = Table(
+        "each class",
+        [Column("class", "text"), Column("clips", "count"), Column("recall", "percent")],
+        list(zip(results.class_names, counts, summary.mean_recalls, strict=True)),
+    )
+    provenance = Provenance({**results.provenance, "calibration": _calibration(model, results)})
+    document = Document([Table(title, columns, rows, notes), classes], provenance)
+    return f"## Results\n\n{render(document, 'markdown')}"
+
+
+def _units(results: Results) -> str:
+    """Say what the bootstrap draws."""
+    (which,) = results.predictions
+    return "groups of clips" if "group" in results.pool(which).columns else "clips"
+
+
+def _calibration(model: ExpressionModel, results: Results | None = None) -> str:
+    """Say whether probabilities are calibrated, and what that changes on the test fold."""
+    given = model.settings.get("calibration")
+    if not given:
+        return "none, no clips were held out: probabilities are those of a plain softmax"
+    text = f"temperature {given['temperature']:.3g}, of {given['clips']:,} held-out clips"
+    if results is None or not results.held_out:
+        return text
+    (which,) = results.held_out
+    found = calibrate(results, which)
+    return f"{text}; ECE {found.before.ece:.1%} before it, {found.after.ece:.1%} after"
+
+
+def _limits(model: ExpressionModel, results: Results | None) -> list[str]:
+    dataset = (model.settings.get("trained") or {}).get("dataset", UNKNOWN)
+    lines = [
+        NOTICE,
+        "It knows the faces, cameras and ways of showing an expression of its training data alone "
+        f"(dataset: {dataset}); how accurate it is on others was not measured.",
+        "Biases by age, sex, skin colour or culture were not measured.",
+    ]
+    if results is not None:
+        lines.append("The figures are of a single fold and a single training.")
+        kind = next(iter(results.runs.values())).read_config().data.kind
+        if kind in DATASETS and load_dataset(kind).OFFICIAL is not None:
+            lines.append(f"Faces in {dataset} are mostly acted, for films and television.")
+    if model.config.method in UNTRAINED:
+        lines.append("Nothing was trained: it is CLIP with a prompt for each class.")
+    elif model.config.weights == RANDOM_WEIGHTS:
+        lines.append("Its backbone started from random weights, not from CLIP's.")
+    return lines

@@ -1,0 +1,130 @@
+"""A checkpoint on the Hugging Face Hub, with its model card."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from huggingface_hub import CommitOperationAdd, HfApi, get_token
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError
+from huggingface_hub.utils import validate_repo_id
+
+from dfercli.engine.checkpoint import load_checkpoint
+from dfercli.errors import CheckpointError, ConfigError
+from dfercli.models.base import CONFIG_FILE, WEIGHTS_FILE
+from dfercli.publish import PublishError
+from dfercli.publish.card import write_card
+from dfercli.publish.source import find_source
+
+CARD_FILE = "README.md"
+"""Where the Hub looks for a model card."""
+
+ANSWERS = {
+    401: "the Hub does not accept the token; make one that may write, then `hf auth login`",
+    403: "its owner does not let you write; are you a member, and may the token write?",
+    404: "the Hub has no such organisation, or hides it from you; check the name",
+}
+"""What to do about the Hub's commonest refusals, by HTTP status."""
+
+
+@dataclass(frozen=True)
+class Publication:
+    """What is to be put on the Hub.
+
+    Attributes:
+        repo_id: `organisation/name`.
+        card: The model card.
+        folder: The checkpoint's.
+    """
+
+    repo_id: str
+    card: str
+    folder: Path
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Bytes of each file, by its name on the Hub."""
+        files = {name: (self.folder / name).stat().st_size for name in (CONFIG_FILE, WEIGHTS_FILE)}
+        return files | {CARD_FILE: len(self.card.encode())}
+
+
+def prepare(where: str, repo_id: str) -> Publication:
+    """Load a checkpoint, so that no broken one is published, and write its card.
+
+    Args:
+        where: A checkpoint's folder, or a run's (its best epoch is taken).
+        repo_id: `organisation/name`, or a user's.
+
+    Raises:
+        ConfigError: The Hub takes no such name.
+        CheckpointError: There is no such checkpoint here, it is incomplete, or not its run's.
+        DataError: The run's predictions are missing, damaged, or not its own.
+    """
+    _check_name(repo_id)
+    source = find_source(where)
+    if source.folder is None:
+        raise CheckpointError(f"no folder {where}; name that of a checkpoint or of a run")
+    model = load_checkpoint(str(source.folder))
+    return Publication(repo_id, write_card(model, source, repo_id), source.folder)
+
+
+def push(publication: Publication, private: bool = False) -> str:
+    """Put a model on the Hub, in one commit, and make its repository if there is none.
+
+    Args:
+        publication: Of `prepare`.
+        private: Show it to its owner alone; a repository that is public already is refused.
+
+    Returns:
+        The address of the commit, as the Hub gives it.
+
+    Raises:
+        PublishError: Nobody is logged in, the Hub refuses, or it cannot be reached.
+    """
+    repo_id = publication.repo_id
+    if get_token() is None:
+        raise PublishError("not logged in to the Hub; make a token there, then `hf auth login`")
+    try:
+        api = HfApi(library_name="dfer")
+        _make_repository(api, repo_id, private)
+        additions = [
+            CommitOperationAdd(CONFIG_FILE, publication.folder / CONFIG_FILE),
+            CommitOperationAdd(WEIGHTS_FILE, publication.folder / WEIGHTS_FILE),
+            CommitOperationAdd(CARD_FILE, publication.card.encode()),
+        ]
+        return api.create_commit(repo_id, additions, commit_message="A model of dfer").commit_url
+    # Files are sent by other libraries, which raise RuntimeError.
+    except (HTTPError, OSError, RuntimeError) as error:
+        raise PublishError(f"nothing was uploaded to {repo_id}: {_explain(error)}") from error
+
+
+def _make_repository(api: HfApi, repo_id: str, private: bool) -> None:
+    """Make sure that there is a repository, and that it is as private as was asked for."""
+    if not private:
+        api.create_repo(repo_id, exist_ok=True)
+        return
+    api.create_repo(repo_id, private=True, exist_ok=True)
+    if not api.repo_info(repo_id).private:
+        raise PublishError(
+            f"{repo_id} is on the Hub already, and public: nothing was uploaded; make it private "
+            f"there, or leave out --private"
+        )
+
+
+def _check_name(repo_id: str) -> None:
+    try:
+        validate_repo_id(repo_id)
+    except HFValidationError as error:
+        reason = str(error).partition("\n")[0]
+        raise ConfigError(f"the Hub takes no model named {repo_id!r}: {reason}") from error
+    if "/" not in repo_id:
+        raise ConfigError(f"{repo_id!r} has no owner; name it like organisation/{repo_id}")
+
+
+def _explain(error: Exception) -> str:
+    """Say why the Hub did not take a model, and what to do."""
+    if isinstance(error, HfHubHTTPError):
+        status = error.response.status_code
+        said = error.server_message or str(error).partition("\n")[0]
+        return ANSWERS.get(status, f"the Hub answers {status}: {' '.join(said.split())}")
+    if isinstance(error, RuntimeError):
+        return f"{' '.join(str(error).split())}; try again"
+    return f"the Hub cannot be reached ({type(error).__name__}); is there a network? try again"

@@ -1,0 +1,279 @@
+"""A checkpoint as one ONNX file, which needs no dfer to be used."""
+
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dfercli.data.transforms import normalise
+from dfercli.engine.checkpoint import load_checkpoint
+from dfercli.errors import ConfigError
+from dfercli.faces.align import TEMPLATE, TEMPLATE_VERSION, CropRecipe
+from dfercli.files import replacing
+from dfercli.models.base import ExpressionModel
+from dfercli.publish import PublishError
+from dfercli.publish.parity import (
+    Difference,
+    compare_probs,
+    draw_clips,
+    predict_by_onnx,
+    predict_by_torch,
+)
+from dfercli.publish.source import find_source
+
+PACKAGES = ("onnx", "onnxruntime", "onnxscript")
+"""What the extra `onnx` installs."""
+
+OPSET = 20
+"""Version of ONNX's operators: the default of PyTorch's exporter (2.14), which has all of ours
+without converting from another version. It is the first with Gelu, and ONNX Runtime has it since
+1.17 (2024)."""
+
+MAX_DIFFERENCE = 1e-3
+"""How far a probability may be from PyTorch's (our choice): single precision summed in another
+order stays a thousand times below, and what is rounded to 0.1 % is the same."""
+
+MAX_BYTES = 2**31 - 1
+"""Of one ONNX file. Source: protobuf, which ONNX is written in."""
+
+GRAPH_BYTES = 2**24
+"""Room that is left in it for all but the weights (our choice); ViT-B/32's takes 3.6 MB."""
+
+INT8_OPERATORS = ("MatMul", "LSTM")
+"""Operators whose weights become int8 (our choice): those of ONNX Runtime's dynamic quantisation
+that hold nearly all weights. Its integer convolution is slower, and the patches' is small."""
+
+NOTICE = "not for diagnosis: a named expression is not a felt emotion"
+
+LICENCE = (
+    "dfer is MIT; the weights derive from their training data and from the pretrained weights "
+    f"that they started from, if any, whose licences apply; {NOTICE}"
+)
+
+
+@dataclass(frozen=True)
+class OnnxFile:
+    """An ONNX file that was written and compared with its checkpoint.
+
+    Attributes:
+        path: The file.
+        size: In bytes.
+        inputs: Type and shape by name.
+        outputs: Type and shape by name.
+        parity: How far the model in single precision is from PyTorch.
+        loss: How far the int8 model is from PyTorch; None where the file is in single precision.
+    """
+
+    path: Path
+    size: int
+    inputs: dict[str, str]
+    outputs: dict[str, str]
+    parity: Difference
+    loss: Difference | None
+
+
+class FacesToProbs(nn.Module):
+    """All between the crops of faces and the probabilities.
+
+    Args:
+        model: A trained model.
+        temperature: What the logits are divided by before the softmax.
+    """
+
+    def __init__(self, model: ExpressionModel, temperature: float) -> None:
+        super().__init__()
+        self.model = model
+        self.temperature = temperature
+
+    def forward(self, faces: Tensor) -> tuple[Tensor, Tensor]:
+        """Map faces (B, T, S, S, 3), uint8 RGB, to logits and probabilities, (B, K) each."""
+        logits = self.model(normalise(faces.permute(0, 1, 4, 2, 3)))
+        return logits, (logits / self.temperature).softmax(dim=-1)
+
+
+def export_onnx(where: str, path: Path, int8: bool = False) -> OnnxFile:
+    """Write a checkpoint as an ONNX file, and compare what both give on twenty drawn clips.
+
+    Args:
+        where: A checkpoint's or a run's folder, or a model's name on the Hub.
+        path: The file; it comes into being whole, or not at all.
+        int8: Write large weights as 8-bit integers: a smaller file, of slightly other values.
+
+    Raises:
+        ConfigError: The extra `onnx` is not installed, or the path is a folder's.
+        CheckpointError: There is no such checkpoint, or it is incomplete.
+        PublishError: The model is too large for one file, cannot be exported, or its ONNX form
+            gives other probabilities.
+    """
+    _check_installed()
+    if path.is_dir():
+        raise ConfigError(f"--onnx {path} is a folder; name a file in it")
+    model = load_checkpoint(where)
+    _check_size(where, model)
+    temperature = temperature_of(model)
+    clips = draw_clips(model.config.num_frames, model.backbone.image_size)
+    expected = predict_by_torch(model, clips, temperature)
+    with replacing(path) as partial:
+        _write(FacesToProbs(model, temperature).eval(), clips[:2], partial, where)
+        parity = _check_parity(where, partial, clips, expected)
+        loss = None
+        if int8:
+            _quantise(partial)
+            loss = compare_probs(predict_by_onnx(partial, clips), expected)
+    return OnnxFile(path, path.stat().st_size, *_describe(path), parity, loss)
+
+
+def temperature_of(model: ExpressionModel) -> float:
+    """Give the temperature that a model's held-out clips were calibrated by; 1 without any."""
+    calibration = model.settings.get("calibration") or {}
+    return float(calibration.get("temperature", 1.0))
+
+
+def describe_model(model: ExpressionModel, where: str) -> dict[str, str]:
+    """Give the entries of the file's `metadata_props`.
+
+    `class_names` and `crop` are JSON. The template's five points are shares of the crop's side:
+    the eyes, the nose, the mouth's corners, the image's left first. A crop of null is the
+    dataset's own.
+    """
+    crop = model.settings.get("crop")
+    ours = {"template": CropRecipe.template, "version": TEMPLATE_VERSION}
+    if crop and ours.items() <= crop.items():
+        crop = {**crop, "points": TEMPLATE.tolist()}
+    return {
+        "class_names": json.dumps(model.class_names, ensure_ascii=False),
+        "num_frames": str(model.config.num_frames),
+        "image_size": str(model.backbone.image_size),
+        "crop": json.dumps(crop, ensure_ascii=False),
+        "calibration_temperature": repr(temperature_of(model)),
+        "checkpoint": find_source(where).name,
+        "dfer_version": version("dfer"),
+        "licence": LICENCE,
+    }
+
+
+def _check_installed() -> None:
+    missing = [name for name in PACKAGES if find_spec(name) is None]
+    if missing:
+        raise ConfigError(f"ONNX needs {', '.join(missing)}: pip install 'dfer[onnx]'")
+
+
+def _check_size(where: str, model: ExpressionModel) -> None:
+    weights = [*model.parameters(), *model.buffers()]
+    size = sum(each.nbytes for each in weights)
+    if size > MAX_BYTES - GRAPH_BYTES:
+        raise PublishError(
+            f"{where} has {size / 1e9:.2f} GB of weights, and one ONNX file holds "
+            f"{MAX_BYTES / 1e9:.2f} GB; train a smaller backbone, or leave InterFIT out"
+        )
+
+
+def _check_parity(where: str, path: Path, clips: np.ndarray, expected: np.ndarray) -> Difference:
+    found = compare_probs(predict_by_onnx(path, clips), expected)
+    if not found.largest <= MAX_DIFFERENCE:  # nan is no parity either
+        raise PublishError(
+            f"the ONNX form of {where} gives a probability that is {found.largest:.2g} from "
+            f"PyTorch's, the bound is {MAX_DIFFERENCE:g}: nothing was written; try other versions "
+            f"of {', '.join(PACKAGES)}"
+        )
+    return found
+
+
+def _write(model: FacesToProbs, faces: np.ndarray, path: Path, where: str) -> None:
+    """Export a model; `faces` (2, T, S, S, 3) tell the shapes, of which the batch is free.
+
+    It is traced with `strict=True`: that follows `len(tensor)`, which else fixes the batch.
+    """
+    try:
+        with _quietly(), torch.no_grad():
+            program = torch.export.export(
+                model,
+                (torch.from_numpy(faces),),
+                dynamic_shapes={"faces": {0: torch.export.Dim("batch")}},
+                strict=True,
+            )
+            converted = torch.onnx.export(
+                program,
+                dynamo=True,
+                verbose=False,
+                input_names=["faces"],
+                output_names=["logits", "probs"],
+                dynamic_shapes={"faces": {0: "batch"}},
+                opset_version=OPSET,
+            )
+    except RuntimeError as error:  # of all that torch.export and torch.onnx raise
+        reason = str(error).strip().partition("\n")[0]
+        raise PublishError(
+            f"PyTorch {torch.__version__} cannot export {where} to ONNX ({reason}); try another"
+        ) from error
+    assert converted is not None  # with dynamo=True it never is
+    converted.model.metadata_props.update(describe_model(model.model, where))
+    converted.save(path, external_data=False)
+
+
+def _quantise(path: Path) -> None:
+    """Replace a file by one with int8 weights.
+
+    Weights are unsigned, with a scale a channel (our choice): of ONNX Runtime's ways the one of the
+    least mean difference on the demo's model, 0.0009 where signed weights have 0.0023. Signed ones
+    also overflow on processors without VNNI.
+    """
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    with _quietly(), TemporaryDirectory(prefix=".int8-", dir=path.parent) as folder:
+        plain, small = Path(folder, "plain.onnx"), Path(folder, "int8.onnx")
+        # Weights that are computed from others become plain ones, or they would stay float.
+        quant_pre_process(path, plain, skip_symbolic_shape=True)
+        quantize_dynamic(
+            plain,
+            small,
+            list(INT8_OPERATORS),
+            per_channel=True,
+            weight_type=QuantType.QUInt8,
+        )
+        small.replace(path)
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without log lines of the exporter and the quantiser.
+
+    They tell how constants are folded and which passes one might add; the user can change none of
+    it, and what comes out is compared with PyTorch.
+    """
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def _describe(path: Path) -> tuple[dict[str, str], dict[str, str]]:
+    """Give type and shape of inputs and outputs by name, of the file itself."""
+    import onnx
+
+    graph = onnx.load(path, load_external_data=False).graph
+    return _describe_values(graph.input), _describe_values(graph.output)
+
+
+def _describe_values(values: Any) -> dict[str, str]:
+    import onnx
+
+    found = {}
+    for value in values:
+        tensor = value.type.tensor_type
+        kind = onnx.TensorProto.DataType.Name(tensor.elem_type).lower()
+        shape = ", ".join(dim.dim_param or str(dim.dim_value) for dim in tensor.shape.dim)
+        found[value.name] = f"{kind} ({shape})"
+    return found
