@@ -14,10 +14,9 @@ from dfercli.predict.document import (
     describe_failure,
     describe_video,
     describe_window,
-    plain_text,
 )
 from dfercli.predict.hashes import hash_content
-from dfercli.predict.inputs import Input, printable
+from dfercli.predict.inputs import Input, hide_password, printable
 from dfercli.predict.prediction import VideoPrediction, Window
 from dfercli.predict.predictor import Predictor, PredictSettings
 from dfercli.predict.reading import VideoReading
@@ -145,7 +144,8 @@ def _end(
     each: Input, prediction: VideoPrediction, after: AfterVideo | None, interrupted: bool
 ) -> VideoEnded:
     sha256 = hash_content(each.path) if each.path is not None else None
-    record = {**describe_video(prediction, sha256), "video": plain_text(each.name)}
+    prediction = replace(prediction, video=hide_password(each.name))
+    record = describe_video(prediction, sha256)
     remark = None
     if after is not None and record["status"] == OK:
         try:

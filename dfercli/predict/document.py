@@ -21,6 +21,7 @@ import numpy as np
 from dfercli import __version__
 from dfercli.errors import ConfigError, VideoError
 from dfercli.files import replacing
+from dfercli.predict.inputs import hide_password
 from dfercli.predict.prediction import COLUMNS, TrackSummary, VideoPrediction, Window
 
 SCHEMA_VERSION = 2
@@ -93,14 +94,14 @@ def plain_text(text: str) -> str:
     r"""Give a text that UTF-8 can hold: the bytes of a name that are none become `\xff` and so on.
 
     That is for reading; a name that holds these four letters itself looks the same. Which file it
-    was is told by its hash.
+    was is told by its hash. Passwords of streams are hidden.
     """
 
     def escape(found: re.Match[str]) -> str:
         code = ord(found[0])
         return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x}"
 
-    return re.sub(r"[\ud800-\udfff]", escape, text)
+    return re.sub(r"[\ud800-\udfff]", escape, hide_password(text))
 
 
 def describe_window(window: Window, class_names: tuple[str, ...], calibrated: bool) -> Record:

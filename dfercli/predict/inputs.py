@@ -91,9 +91,14 @@ def printable(name: object) -> str:
     r"""Give a name for one line of a terminal: what would break it is escaped, as `\n` or `\xff`.
 
     Undecodable bytes, control characters and those that turn the direction of writing are; letters
-    and emoji of any script are not.
+    and emoji of any script are not. Passwords of streams are hidden.
     """
-    return "".join(_escape(letter) for letter in str(name))
+    return "".join(_escape(letter) for letter in hide_password(str(name)))
+
+
+def hide_password(text: str) -> str:
+    """Give a text in which addresses do not tell who may read them: `rtsp://***@host`."""
+    return re.sub(r"(?<=://)[^/\s]+@", "***@", text)
 
 
 def _escape(letter: str) -> str:

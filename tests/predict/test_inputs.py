@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from dfercli.errors import ConfigError
+from dfercli.predict.document import plain_text
 from dfercli.predict.inputs import Input, find_inputs, printable, split_lines
 from dfercli.predict.naming import name_outputs
 
@@ -180,6 +181,13 @@ def test_names_are_found_whatever_they_hold_and_printed_on_one_line(name, shown)
     assert _names(f"v/{name}") == [f"v/{name}"]
     assert printable(name) == shown
     printable(name).encode("utf-8")
+
+
+def test_passwords_are_not_shown():
+    said = "stream rtsp://me:p@ss@host/a does not answer"
+    assert printable(said) == "stream rtsp://***@host/a does not answer"
+    assert printable("rtsp://host/a@b") == "rtsp://host/a@b"
+    assert plain_text("http://me@host:8/a b") == "http://***@host:8/a b"
 
 
 def _outputs(*names, kind="file", suffix=".png"):
