@@ -34,7 +34,7 @@ demo: demo-data ## The whole way on drawn faces: videos, crops, training, tables
 	$(DFER) train --folds 1-5 $(DEMO_RECIPE)
 	$(DFER) eval full --dataset demo
 	$(DFER) predict $(DEMO)/unseen/journey.mp4 --checkpoint runs/demo/full/fold1 \
-		--plot $(DEMO_PICTURE)
+		--stride-s 1 --plot $(DEMO_PICTURE)
 
 demo-data: $(READY)
 	$(DFER) demo $(DEMO)
@@ -62,10 +62,11 @@ fix: $(READY) ## Mend what can be mended automatically
 docs: $(READY) ## Write docs/commands.md anew from the commands' own help
 	$(BIN)/python docs/write_commands.py
 
-bench: demo-data ## Time cropping, loading, training, manifests and the doctor on this machine
+bench: demo-data ## Time cropping, loading, training, predicting, manifests and the doctor
 	$(BIN)/python benchmarks/crop.py $(BENCH_VIDEO)
 	$(BIN)/python benchmarks/loader.py
 	$(BIN)/python benchmarks/train.py
+	$(BIN)/python benchmarks/predict.py $(BENCH_VIDEO)
 	$(BIN)/python benchmarks/manifest.py
 	$(BIN)/python benchmarks/doctor.py
 
