@@ -49,7 +49,7 @@ class Bars:
         done = threading.Event()
         with tqdm(
             total=round(length_s, 1) or None,
-            desc=printable(each.name)[-SHOWN_LETTERS:],
+            desc=_shorten(printable(each.name)),
             unit="s",
             leave=False,
             disable=None,
@@ -64,6 +64,10 @@ class Bars:
                 done.set()
                 if not bar.disable:
                     follow.join()
+
+
+def _shorten(name: str) -> str:
+    return name if len(name) <= SHOWN_LETTERS else f"…{name[1 - SHOWN_LETTERS :]}"
 
 
 def _follow(bar: "tqdm[Any]", readings: list[VideoReading], done: threading.Event) -> None:
