@@ -10,7 +10,6 @@ from dfercli.predict.signs import (
     class_letters,
     fade,
     ink_on,
-    printable,
     split_time,
 )
 
@@ -72,7 +71,3 @@ def test_time_is_shared_out_among_the_windows(spans, stretches):
     found = split_time(windows)
     assert [(each.start_s, each.end_s) for each in found] == stretches
     assert [each.window for each in found] == windows
-
-
-def test_what_no_terminal_shows_is_replaced():
-    assert printable("a\n\x1b\udcffž 中") == "a���ž 中"

@@ -90,11 +90,6 @@ def class_letters(class_names: Sequence[str]) -> tuple[str, ...]:
     return tuple(given)
 
 
-def printable(text: str) -> str:
-    """Replace what no font and no terminal has a letter for, such as bytes that are no UTF-8."""
-    return "".join(letter if letter.isprintable() else "�" for letter in text)
-
-
 def split_time(windows: Iterable[Window]) -> list[Stretch]:
     """Share out the time among the windows of one face: to each what is nearest to its middle.
 
