@@ -173,7 +173,7 @@ def test_no_name_is_read_as_markup_or_moves_the_cursor(terminal, show):
     plain = re.sub(r"\x1b\[[\d;]*m", "", said)
     assert plain.count("[b] ") >= 2
     assert "[red]x[/red]" in plain
-    assert "�[31mz" in plain
-    assert "a�b" in plain
-    assert "[i]�[2J�.mp4" in plain
+    assert r"\x1b[31mz" in plain
+    assert r"a\nb" in plain
+    assert r"[i]\x1b[2J\xff.mp4" in plain
     plain.encode()
