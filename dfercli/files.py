@@ -63,8 +63,8 @@ def replacing_files(folder: Path) -> Iterator[Path]:
 
 def _shorten(name: str) -> str:
     """Give a name that leaves room for more letters: file systems take 255 bytes."""
-    digest = hashlib.sha256(name.encode()).hexdigest()
-    return name if len(name.encode()) <= LONG_NAME else digest
+    digest = hashlib.sha256(os.fsencode(name)).hexdigest()
+    return name if len(os.fsencode(name)) <= LONG_NAME else digest
 
 
 def write_text(path: Path, text: str) -> None:

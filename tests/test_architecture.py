@@ -86,6 +86,7 @@ TORCH_FREE = (
     "dfercli.tables.machine",
     "dfercli.tables.markdown",
     "dfercli.video",
+    "dfercli.video_writer",
     *DATASETS.values(),
 )
 

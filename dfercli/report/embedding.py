@@ -8,7 +8,8 @@ from matplotlib.lines import Line2D
 from sklearn.manifold import TSNE
 
 from dfercli.errors import DataError
-from dfercli.report.style import CLASS_COLORS, MARKERS, WIDTH_IN, make_figure, shorten, styled
+from dfercli.predict.signs import CLASS_COLORS
+from dfercli.report.style import MARKERS, WIDTH_IN, make_figure, shorten, styled
 
 PANEL_IN = 2.4
 """Side of a model's panel: two of them fit a phone (our choice)."""

@@ -24,21 +24,6 @@ PIXELS_A_POINT = 3
 SERIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#000000")
 """Colours of lines and bars. Source: Okabe and Ito, 2008; less their yellows, pale on white."""
 
-CLASS_COLORS = (
-    "#CC6677",
-    "#332288",
-    "#DDAA33",
-    "#117733",
-    "#88CCEE",
-    "#882255",
-    "#44AA99",
-    "#999933",
-    "#AA4499",
-    "#777777",
-    "#000000",
-)
-"""A colour a class. Source: Tol's muted scheme, safe for the colour-blind; a darker sand."""
-
 MARKERS = "osD^vPX<>*p"
 """A form a class, so that colour is not all that tells them apart."""
 

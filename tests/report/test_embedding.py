@@ -5,7 +5,8 @@ import pytest
 
 from dfercli.errors import DataError
 from dfercli.report.embedding import embed_in_plane, tsne_figure
-from dfercli.report.style import CLASS_COLORS, MARKERS
+from dfercli.predict.signs import CLASS_COLORS
+from dfercli.report.style import MARKERS
 
 
 def _clusters(num_classes, per_class=6):

@@ -1,0 +1,114 @@
+"""How a class is shown wherever one looks at a prediction: the same colour and letter everywhere.
+
+Here too what is true of a moment: of windows that overlap, the one that speaks then.
+"""
+
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from string import ascii_uppercase, digits
+
+from dfercli.predict.prediction import Window
+
+CLASS_COLORS = (
+    "#CC6677",
+    "#332288",
+    "#DDAA33",
+    "#117733",
+    "#88CCEE",
+    "#882255",
+    "#44AA99",
+    "#999933",
+    "#AA4499",
+    "#777777",
+    "#000000",
+)
+"""A colour a class. Source: Tol's muted scheme, safe for the colour-blind; a darker sand."""
+
+PALER = 0.55
+"""Strength of a colour that comes again, after all were used (our choice)."""
+
+PALE = 0.35
+"""Strength of a class's colour where the expression is uncertain (our choice)."""
+
+DARK = 140
+"""Luminance of 255 under which letters on a colour are white (our choice)."""
+
+Color = tuple[int, int, int]
+"""Red, green and blue of 255."""
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """A time of which one window tells.
+
+    Attributes:
+        start_s: Its begin.
+        end_s: Its end; the begin of the next, or earlier.
+        window: The window whose middle is nearest then.
+    """
+
+    start_s: float
+    end_s: float
+    window: Window
+
+
+def class_color(index: int) -> Color:
+    """Give the colour of a class, by its place among the classes."""
+    rounds, place = divmod(index, len(CLASS_COLORS))
+    text = CLASS_COLORS[place]
+    color = int(text[1:3], 16), int(text[3:5], 16), int(text[5:7], 16)
+    return fade(color, PALER**rounds)
+
+
+def fade(color: Color, strength: float) -> Color:
+    """Mix a colour with white: all of it at a strength of 1, none at 0."""
+    red, green, blue = (round(255 - (255 - value) * strength) for value in color)
+    return red, green, blue
+
+
+def ink_on(color: Color) -> Color:
+    """Give the colour of letters that are read on this one: black or white."""
+    red, green, blue = color
+    luminance = 0.299 * red + 0.587 * green + 0.114 * blue  # Source: ITU-R BT.601
+    return (255, 255, 255) if luminance < DARK else (0, 0, 0)
+
+
+def class_letters(class_names: Sequence[str]) -> tuple[str, ...]:
+    """Give each class a capital letter of its own, where there is one the first of its name.
+
+    A later class takes another letter of its name, then any other letter or digit; `#` is left
+    where these are used up.
+    """
+    given: list[str] = []
+    for name in class_names:
+        wanted = [*map(str.upper, name), *ascii_uppercase, *digits]
+        free = (sign for sign in wanted if _is_narrow_letter(sign) and sign not in given)
+        given.append(next(free, "#"))
+    return tuple(given)
+
+
+def printable(text: str) -> str:
+    """Replace what no font and no terminal has a letter for, such as bytes that are no UTF-8."""
+    return "".join(letter if letter.isprintable() else "�" for letter in text)
+
+
+def split_time(windows: Iterable[Window]) -> list[Stretch]:
+    """Share out the time among the windows of one face: to each what is nearest to its middle.
+
+    Args:
+        windows: Of one track, in order of time; they may overlap, and leave gaps.
+    """
+    ordered = list(windows)
+    middles = [window.middle_s for window in ordered]
+    borders = [float("-inf"), *((a + b) / 2 for a, b in pairwise(middles)), float("inf")]
+    return [  # no window has one stretch too many
+        Stretch(max(left, window.start_s), min(right, window.end_s), window)
+        for window, (left, right) in zip(ordered, pairwise(borders), strict=False)
+    ]
+
+
+def _is_narrow_letter(sign: str) -> bool:
+    """Tell whether a letter takes one column of a terminal."""
+    return len(sign) == 1 and sign.isalnum() and unicodedata.east_asian_width(sign) not in "WF"

@@ -1,0 +1,242 @@
+"""Annotated videos: boxes where the faces are, at their times, in frames of every size."""
+
+import json
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+
+from dfercli.errors import ConfigError, VideoError
+from dfercli.predict.prediction import SeenFace, VideoPrediction, Window
+from dfercli.predict.signs import class_color
+from dfercli.report import annotate_video, check_annotated
+from dfercli.report.annotate import _Cast, _pace
+from dfercli.report.overlay import GREY, WHITE, Overlay, ShownFace
+from dfercli.video import Frame, read_frames, write_video
+from dfercli.video_writer import NO_FFMPEG, NO_SOUND
+
+NAMES = ("happiness", "sadness", "fear")
+FPS = 20.0
+needs_ffmpeg = pytest.mark.skipif(not shutil.which("ffmpeg"), reason="makes its video by ffmpeg")
+
+
+def _window(track, start_s, top=0, share=0.9, length_s=2.0):
+    probs = np.full(len(NAMES), (1 - share) / (len(NAMES) - 1))
+    probs[top] = share
+    return Window(track, start_s, start_s + length_s, 1.0, np.zeros(4), probs)
+
+
+def _path(*moments):
+    """Places of a face: a time, and the box's left side and width."""
+    return tuple(SeenFace(t, np.array([x, 30, x + w, 30 + w], float)) for t, x, w in moments)
+
+
+def _prediction(windows=(), paths=None, calibrated=True):
+    return VideoPrediction(
+        "v.mp4", NAMES, calibrated, (160, 120), 2, 16, 1, tuple(windows), paths or {}
+    )
+
+
+@pytest.fixture
+def video(tmp_path):
+    """Two seconds of 160x120, brighter from frame to frame."""
+    path = tmp_path / "v.mp4"
+    frames = (np.full((120, 160, 3), 20 + 4 * index, np.uint8) for index in range(40))
+    write_video(path, frames, FPS)
+    return path
+
+
+def _brightness(path):
+    """Time and brightness of each frame, in a corner that nothing covers."""
+    return [(frame.time_s, frame.image_rgb[100:118, :20].mean()) for frame in read_frames(path)]
+
+
+def test_each_frame_comes_again_with_its_box(video, tmp_path):
+    paths = {1: _path((0.0, 40, 40), (0.5, 90, 40))}
+    told = []
+    made = annotate_video(
+        _prediction([_window(1, 0.0)], paths), video, tmp_path / "out.mp4", on_frame=told.append
+    )
+    frames = list(read_frames(tmp_path / "out.mp4"))
+    assert (made.path, made.num_frames, len(frames)) == (tmp_path / "out.mp4", 40, 40)
+    assert made.why_silent == (NO_SOUND if shutil.which("ffmpeg") else NO_FFMPEG)
+    assert told == pytest.approx([index / FPS for index in range(40)], abs=0.001)
+    assert [light for _, light in _brightness(made.path)] == pytest.approx(
+        [20 + 4 * index for index in range(40)], abs=6
+    )
+    # At 0.25 s it is in the middle of both places, at 1 s it is gone.
+    lines = []
+    for frame in frames[5], frames[20]:
+        row = frame.image_rgb[50:60, :150, 0].mean(axis=0)
+        lines.append(np.flatnonzero(row > row[0] + 40))
+    assert (lines[0].min(), lines[0].max()) == (pytest.approx(63, abs=2), pytest.approx(106, abs=2))
+    assert len(lines[1]) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.mp4", "v.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("time_s", "left"),
+    [(0.0, 0), (0.1, 10), (0.5, 50), (0.55, 50), (0.7, None), (1.45, 100), (1.5, 100), (1.6, None)],
+)
+def test_a_box_moves_between_places_and_is_not_there_in_a_gap(time_s, left):
+    cast = _Cast(_prediction(paths={1: _path((0.0, 0, 20), (0.5, 50, 20), (1.5, 100, 20))}))
+    faces = cast.faces_at(time_s)
+    assert [face.box_xyxy[0] for face in faces] == ([] if left is None else [pytest.approx(left)])
+
+
+def test_of_windows_that_overlap_the_nearest_speaks():
+    windows = [_window(1, 0.0, 0), _window(1, 1.0, 1, share=0.4), _window(1, 5.0, 2)]
+    cast = _Cast(_prediction(windows, {1: _path(*((t / 4, 0, 20) for t in range(40)))}))
+
+    def told(time_s):
+        (face,) = cast.faces_at(time_s)
+        return (face.window and face.window.top, face.uncertain)
+
+    assert [told(t) for t in (0.1, 1.4, 1.6, 2.9, 4.0, 5.1)] == [
+        *[(0, False), (0, False), (1, True), (1, True), (None, False), (2, False)]
+    ]
+
+
+def test_the_bars_stay_with_a_face_until_another_is_much_larger():
+    cast = _Cast(_prediction())
+
+    def choose(**widths):
+        boxes = {int(name[1:]): np.array([0, 0, w, w], float) for name, w in widths.items()}
+        face = cast.choose([ShownFace(n, box, None, False) for n, box in boxes.items()])
+        return face and face.track
+
+    assert choose(f1=50, f2=49) == 1
+    assert choose(f1=50, f2=55) == 1
+    assert choose(f1=50, f2=70) == 2
+    assert choose(f1=50) == 1
+    assert choose() is None
+
+
+@pytest.mark.parametrize(
+    ("times_s", "shown"),
+    [
+        ([0.0, 0.1, 0.2], [1, 1, 1]),
+        ([0.0, 0.3, 0.4], [3, 1, 1]),
+        ([0.0, 0.02, 0.1, 0.12, 0.2], [0, 1, 0, 1, 1]),
+        ([0.0], [1]),
+        ([], []),
+    ],
+)
+def test_frames_are_repeated_or_left_out_to_stand_at_their_times(times_s, shown):
+    frames = [Frame(i, t, np.zeros((2, 2, 3), np.uint8)) for i, t in enumerate(times_s)]
+    assert [times for _, times in _pace(frames, 10.0)] == shown
+
+
+@needs_ffmpeg
+def test_a_varying_rate_keeps_its_times_and_sound(video, tmp_path):
+    source = tmp_path / "vary.mkv"
+    command = ["ffmpeg", "-v", "error", "-i", str(video), "-f", "lavfi", "-i", "sine=d=2"]
+    command += ["-vf", "select='lt(n,12)+not(mod(n,7))'", "-vsync", "vfr", "-c:v", "mpeg4"]
+    subprocess.run([*command, "-q:v", "2", str(source)], check=True)
+    before = _brightness(source)
+    assert len(before) < 20
+    made = annotate_video(_prediction(), source, tmp_path / "out.mp4")
+    after = _brightness(made.path)
+    assert made.why_silent is None
+    for time_s, light in after:
+        expected = [each for at_s, each in before if at_s <= time_s + 0.01][-1]
+        assert light == pytest.approx(expected, abs=6)
+    command = ["ffprobe", "-v", "error", "-of", "json", "-show_streams", str(made.path)]
+    found = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)["streams"]
+    durations = {each["codec_type"]: float(each["duration"]) for each in found}
+    assert durations == pytest.approx({"video": before[-1][0] + 0.05, "audio": 2.0}, abs=0.06)
+
+
+@needs_ffmpeg
+def test_a_rotated_video_is_upright(video, tmp_path):
+    source = tmp_path / "turned.mp4"
+    turn = ["-metadata:s:v", "rotate=90", "-c", "copy"]
+    subprocess.run(["ffmpeg", "-v", "error", "-i", str(video), *turn, str(source)], check=True)
+    upright = next(read_frames(source)).image_rgb
+    if upright.shape[0] < upright.shape[1]:
+        pytest.skip("this ffmpeg writes no rotation by that option")
+    made = annotate_video(_prediction(), source, tmp_path / "out.mp4")
+    height, width = next(read_frames(made.path)).image_rgb.shape[:2]
+    assert height > 160  # the bars stand below
+    assert width < height
+
+
+@pytest.mark.parametrize("size", [(16, 16), (160, 120), (161, 121), (120, 200), (1280, 720)])
+@pytest.mark.parametrize("count", [1, 3, 11, 30])
+def test_any_size_and_number_of_classes_is_drawn_beside_the_frame(size, count):
+    overlay = Overlay(size, [f"cläss [b] {index}" for index in range(count)])
+    faces = [
+        ShownFace(1, np.array([-5.0, -5, 8, 8]), _window(1, 0), False),
+        ShownFace(2, np.array([size[0] - 9.0, size[1] - 9, size[0] + 9, size[1] + 9]), None, False),
+        ShownFace(3, np.array([900.0, 900, 2000, 2000]), None, False),
+    ]
+    image_rgb = np.full((size[1], size[0], 3), 90, np.uint8)
+    empty = overlay.draw(image_rgb, [], None)
+    assert empty.shape == (overlay.size[1], overlay.size[0], 3)
+    assert overlay.size[0] % 2 == overlay.size[1] % 2 == 0
+    assert (empty[: size[1], : size[0]] == 90).all()
+    assert (image_rgb == 90).all()
+    if count == len(NAMES):
+        drawn = overlay.draw(image_rgb, faces, faces[0])
+        assert (drawn[: size[1], : size[0]] != 90).any()
+        assert (drawn != empty)[:, size[0] :].any() or size[0] < size[1]
+
+
+def _has(image_rgb, color):
+    return bool((image_rgb == np.array(color)).all(axis=2).any())
+
+
+def test_uncertain_and_silent_faces_are_grey_and_the_others_have_their_class_s_colour():
+    overlay = Overlay((160, 120), NAMES)
+    image_rgb = np.full((120, 160, 3), 90, np.uint8)
+    box = np.array([40.0, 40, 90, 90])
+
+    def draw(window, uncertain=False):
+        face = ShownFace(1, box, window, uncertain)
+        canvas = overlay.draw(image_rgb, [face], face)
+        return canvas[:120, :160], canvas[:, 160:]
+
+    sure, bars = draw(_window(1, 0, 1))
+    assert _has(sure, class_color(1))
+    assert _has(bars, class_color(1))
+    for window, uncertain in ((_window(1, 0, 1), True), (None, False)):
+        frame, bars = draw(window, uncertain)
+        assert _has(frame, GREY)
+        assert _has(frame, WHITE)
+        assert not _has(frame, class_color(1))
+        assert not _has(bars, class_color(1))
+
+
+def test_bars_are_as_long_as_the_probabilities():
+    overlay = Overlay((640, 360), NAMES)
+    face = ShownFace(1, np.array([40.0, 40, 90, 90]), _window(1, 0, 1, share=0.6), False)
+    canvas = overlay.draw(np.zeros((360, 640, 3), np.uint8), [], face)
+    lengths = [(canvas == class_color(index)).all(axis=2).sum(axis=1).max() for index in range(3)]
+    assert lengths == pytest.approx([0.2 * 60, 0.6 * 60, 0.2 * 60], abs=1)
+
+
+def test_what_cannot_be_done_is_refused_before_time_is_spent(video, tmp_path):
+    for out, said in (
+        ("out.avi", f"cannot write a video to {tmp_path / 'out.avi'}; name it with .mp4"),
+        ("v.mp4", f"{video} is the video itself; give the annotated one another name"),
+    ):
+        for refuse in (check_annotated, lambda o, v: annotate_video(_prediction(), v, o)):
+            with pytest.raises(ConfigError) as caught:
+                refuse(tmp_path / out, video)
+            assert str(caught.value) == said
+    with pytest.raises(ConfigError, match=r"the places of its faces were not kept$"):
+        annotate_video(_prediction([_window(1, 0)]), video, tmp_path / "out.mp4")
+    with pytest.raises(VideoError, match="no video at"):
+        annotate_video(_prediction(), tmp_path / "gone.mp4", tmp_path / "out.mp4")
+    assert [path.name for path in tmp_path.iterdir()] == ["v.mp4"]
+
+
+def test_after_ctrl_c_nothing_is_left(video, tmp_path):
+    def stop(time_s):
+        if time_s > 0.5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        annotate_video(_prediction(), video, tmp_path / "out.mp4", on_frame=stop)
+    assert [path.name for path in tmp_path.iterdir()] == ["v.mp4"]
