@@ -1,0 +1,90 @@
+"""Predictions that are worked out by hand, and a predictor that gives them."""
+
+import json
+import os
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from dfercli.errors import VideoError
+from dfercli.predict.document import Origin
+from dfercli.predict.prediction import VideoPrediction, Window
+
+CLASSES = ("happiness", "sadness", "anger")
+ORIGIN = Origin("runs/x/best", "a" * 64, 2.0, 2.0, "all", "mtcnn", "fp32", CLASSES, True)
+
+
+def make_window(track=1, start_s=0.0, probs=(0.7, 0.2, 0.1), coverage=1.0):
+    box = np.array([10.04, 20.0, 30.06, 40.0], np.float32)
+    given = None if probs is None else np.array(probs, np.float32)
+    return Window(track, start_s, start_s + 2.0, coverage, box, given, np.zeros((4, 4, 3), "u1"))
+
+
+def make_prediction(video="v.mp4", windows=None):
+    if windows is None:
+        windows = (
+            make_window(1, 0.0),
+            make_window(2, 0.0, (0.4, 0.35, 0.25), 1 / 3),
+            make_window(1, 2.0, (0.1, 0.6, 0.3)),
+            make_window(2, 2.0, None, 0.125),
+        )
+    return VideoPrediction(video, CLASSES, True, (64, 48), 4.00004, 32, 2 / 3, tuple(windows))
+
+
+class FakeReading:
+    """Reads a text file of JSON: `windows` to give, `raise` to stop with, `kill`, `sleep`."""
+
+    def __init__(self, video):
+        self.position_s = 0.0
+        self._video = str(video)
+        try:
+            self._told = json.loads(Path(str(video)).read_text(encoding="utf-8"))
+        except ValueError:
+            raise VideoError(f"cannot read {video}: no frame can be decoded") from None
+        self._windows = []
+
+    def __iter__(self):
+        for start_s in self._told.get("windows", [0.0, 2.0]):
+            self.position_s = start_s + 2.0
+            self._windows.append(make_window(1, start_s))
+            yield self._windows[-1]
+        if self._told.get("kill"):
+            os.kill(os.getpid(), 9)
+        time.sleep(self._told.get("sleep", 0))
+        kinds = {
+            "video": VideoError("cannot read it: broken off"),
+            "memory": MemoryError(),
+            "cv2": cv2.error("OpenCV\nsays"),
+            "os": OSError(5, "Input/output error"),
+            "runtime": RuntimeError("CUDA out of memory.\nTried to"),
+            "interrupt": KeyboardInterrupt(),
+        }
+        if self._told.get("raise"):
+            raise kinds[self._told["raise"]]
+
+    def finish(self):
+        return make_prediction(self._video, self._windows)
+
+
+class FakePredictor:
+    class_names = CLASSES
+    calibrated = True
+    detector_name = "mtcnn"
+    precision = "fp32"
+
+    def open(self, video, settings, keep_paths=False):
+        return FakeReading(video)
+
+
+def make_fake():
+    """Make a predictor; a function of a module, so that processes can call it."""
+    return FakePredictor()
+
+
+def write_fake(path, **told):
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(told), encoding="utf-8")
+    return path
