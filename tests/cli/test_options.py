@@ -22,7 +22,7 @@ from dfercli.errors import ConfigError, DataError, DferError
 
 ROOT = Path(__file__).parents[2]
 GROUP = typer.main.get_command(app)
-COMMANDS = ("demo", "preprocess", "doctor", "train", "eval", "ablate", "report", "predict")
+COMMANDS = ("demo", "preprocess", "doctor", "train", "eval", "ablate", "report", "predict", "app")
 CONFIGS = (ModelConfig, TrainConfig, AugmentConfig, ComputeConfig, RunOptions)
 NOT_TYPED = {"msta_pools"}
 """Settings that are no option: a table of numbers does not fit on a command line."""
