@@ -7,27 +7,12 @@ from rich.text import Text
 
 from dfercli.cli.screen import screen, show_table, start_table
 from dfercli.doctor.page import Diagnosis, Finding, State
-from dfercli.predict import VideoPrediction, Window
 
 MARKS: dict[State, str] = {
     "ok": "[green]ok[/]",
     "note": "[yellow]note[/]",
     "wrong": "[red]WRONG[/]",
 }
-
-
-def print_prediction(prediction: VideoPrediction) -> None:
-    """Print a video's time line, a line a window."""
-    table = start_table(["from s", "to s", "expression", "confidence", "next"], [])
-    for window in prediction.windows:
-        cells = _expression_cells(window, prediction.class_names)
-        table.add_row(f"{window.start_s:.1f}", f"{window.end_s:.1f}", *cells)
-    share = f"face in {prediction.coverage:.0%} of {prediction.num_frames} searched frames"
-    show_table(f"{prediction.video}: {share}", table)
-    mean = prediction.mean_probs
-    if mean is not None:
-        top = int(mean.argmax())
-        screen.print(f"overall: {prediction.class_names[top]} ({mean[top]:.0%} on average)")
 
 
 def print_diagnosis(diagnosis: Diagnosis) -> None:
@@ -49,13 +34,3 @@ def _findings_table(findings: Sequence[Finding]) -> Table:
     for finding in findings:
         table.add_row(MARKS[finding.state], finding.topic, Text(finding.text))
     return table
-
-
-def _expression_cells(window: Window, class_names: Sequence[str]) -> list[str]:
-    if window.probs is None:
-        return ["no face", "", ""]
-    ranked = window.probs.argsort()[::-1]
-    shares = [float(window.probs[index]) for index in ranked]
-    confidence = f"{shares[0]:4.0%} {'█' * round(10 * shares[0])}"
-    following = [f"{class_names[i]} {p:.0%}" for i, p in zip(ranked[1:2], shares[1:2], strict=True)]
-    return [class_names[ranked[0]], confidence, *(following or [""])]

@@ -32,8 +32,9 @@ PALER = 0.55
 PALE = 0.35
 """Strength of a class's colour where the expression is uncertain (our choice)."""
 
-DARK = 140
-"""Luminance of 255 under which letters on a colour are white (our choice)."""
+DARK = 115
+"""Luminance of 255 under which letters on a colour are white: so that the contrast is four or more
+on every colour (our choice)."""
 
 Color = tuple[int, int, int]
 """Red, green and blue of 255."""

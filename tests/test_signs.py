@@ -1,0 +1,78 @@
+"""What a class looks like: colours and letters that are told apart; and who speaks when."""
+
+import numpy as np
+import pytest
+
+from dfercli.predict.prediction import Window
+from dfercli.predict.signs import (
+    CLASS_COLORS,
+    class_color,
+    class_letters,
+    fade,
+    ink_on,
+    printable,
+    split_time,
+)
+
+ELEVEN = (
+    *("happiness", "sadness", "neutral", "anger", "surprise", "disgust", "fear"),
+    *("contempt", "anxiety", "helplessness", "disappointment"),
+)
+
+
+@pytest.mark.parametrize(
+    ("names", "letters"),
+    [
+        ((), ""),
+        (ELEVEN[:7], "HSNAUDF"),
+        (ELEVEN, "HSNAUDFCXEI"),
+        (("a", "a", "a"), "ABC"),
+        (("žal", "ßtraße", "中文", "[b]", ""), "ŽTABC"),
+        (("x",) * 36, "XABCDEFGHIJKLMNOPQRSTUVWYZ0123456789"),
+        (("x",) * 38, "XABCDEFGHIJKLMNOPQRSTUVWYZ0123456789##"),
+    ],
+)
+def test_each_class_has_a_letter_of_its_own(names, letters):
+    assert "".join(class_letters(names)) == letters
+
+
+def test_each_class_has_a_colour_of_its_own():
+    assert class_color(0) == (0xCC, 0x66, 0x77)
+    assert class_color(11) == fade(class_color(0), 0.55)
+    assert len({class_color(index) for index in range(33)}) == 33
+    assert len(CLASS_COLORS) == 11
+
+
+def test_letters_are_read_on_every_colour():
+    for index in range(33):
+        color, ink = class_color(index), ink_on(class_color(index))
+        lighter, darker = sorted((_luminance(color), _luminance(ink)), reverse=True)
+        assert (lighter + 0.05) / (darker + 0.05) >= 4
+
+
+def _luminance(color):
+    """Source: WCAG 2.1, relative luminance."""
+    parts = np.array(color) / 255
+    linear = np.where(parts <= 0.03928, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+@pytest.mark.parametrize(
+    ("spans", "stretches"),
+    [
+        ([], []),
+        ([(0, 2)], [(0, 2)]),
+        ([(0, 2), (1, 3), (2, 4)], [(0, 1.5), (1.5, 2.5), (2.5, 4)]),
+        ([(0, 2), (5, 7)], [(0, 2), (5, 7)]),
+        ([(0, 0)], [(0, 0)]),
+    ],
+)
+def test_time_is_shared_out_among_the_windows(spans, stretches):
+    windows = [Window(1, start, end, 1.0, np.zeros(4), None) for start, end in spans]
+    found = split_time(windows)
+    assert [(each.start_s, each.end_s) for each in found] == stretches
+    assert [each.window for each in found] == windows
+
+
+def test_what_no_terminal_shows_is_replaced():
+    assert printable("a\n\x1b\udcffž 中") == "a���ž 中"
