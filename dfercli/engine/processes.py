@@ -78,16 +78,17 @@ class _Running:
         return Failure(describe_exit(self.process.exitcode or 0))
 
 
-def describe_exit(code: int) -> str:
+def describe_exit(code: int, options: str = "--jobs or --batch-size") -> str:
     """Say how a process ended that left no answer.
 
     Args:
         code: Its exit code; a negative one is the signal that ended it.
+        options: What to lower where there was not enough memory.
     """
     if code >= 0:
         return f"its process ended with exit code {code}"
     killed = -code == signal.SIGKILL
-    advice = "; out of memory? lower --jobs or --batch-size" * killed
+    advice = f"; out of memory? lower {options}" * killed
     return f"its process was ended by {signal.Signals(-code).name}{advice}"
 
 
@@ -122,7 +123,7 @@ def run_processes(
                 ended = running.pop(slot)
                 yield ended.job, ended.result()
     finally:
-        _stop([each.process for each in running.values()])
+        stop_processes([each.process for each in running.values()])
 
 
 def _start(job: Job, work: Work, share: Share) -> _Running:
@@ -135,7 +136,8 @@ def _start(job: Job, work: Work, share: Share) -> _Running:
     return _Running(job, process, answer)
 
 
-def _stop(processes: Sequence[SpawnProcess]) -> None:
+def stop_processes(processes: Sequence[SpawnProcess]) -> None:
+    """End processes, and wait until they are gone."""
     for process in processes:
         process.terminate()
     for process in processes:
@@ -144,10 +146,11 @@ def _stop(processes: Sequence[SpawnProcess]) -> None:
         process.join()
 
 
-class _NoTerminal(io.TextIOWrapper):
+class NoTerminal(io.TextIOWrapper):
     """Writes to the terminal and denies it: progress is shown by the process that started this."""
 
     def isatty(self) -> bool:
+        """Deny it."""
         return False
 
 
@@ -155,16 +158,16 @@ def _do(job: Job, work: Work, share: Share, start_method: str, answer: Connectio
     """Do a job; the whole life of its process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is told to all; the parent ends us
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     set_start_method(start_method, force=True)  # so that clips are loaded as in the parent
     if share.device is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = share.device  # read when CUDA is first used
     torch.set_num_threads(share.threads)
-    sys.stderr = _NoTerminal(sys.stderr.buffer, line_buffering=True)
+    sys.stderr = NoTerminal(sys.stderr.buffer, line_buffering=True)
     answer.send(work(job))
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """Wait until the process that started this one is gone, however it went, and follow it."""
     parent = parent_process()
     assert parent is not None  # only started processes come here

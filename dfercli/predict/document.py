@@ -138,8 +138,8 @@ def describe_video(prediction: VideoPrediction, sha256: str | None) -> Record:
         "sha256": sha256,
         "status": OK if named else NO_FACE,
         "error": None,
-        "width": int(prediction.size[0]),
-        "height": int(prediction.size[1]),
+        "width": int(prediction.size[0]) or None,  # a stream that was ended before its first frame
+        "height": int(prediction.size[1]) or None,
         "duration_s": _round(prediction.duration_s, TIME_DECIMALS),
         "frames_searched": prediction.num_frames,
         "coverage": _round(prediction.coverage, COVERAGE_DECIMALS),

@@ -235,6 +235,8 @@ def _parse(line: bytes) -> Record | None:
 
 def _enter(lines: dict[str, _Lines], kind: str, video: str, place: tuple[int, int]) -> None:
     of = lines.setdefault(video, _Lines())
+    if of.closing is not None:  # it is read a second time
+        of = lines[video] = _Lines()
     if kind == "window":
         of.windows.append(place)
     else:

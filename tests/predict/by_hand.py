@@ -3,12 +3,13 @@
 import json
 import os
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from dfercli.errors import VideoError
+from dfercli.errors import DataError, DetectorError, VideoError
 from dfercli.predict.document import Origin
 from dfercli.predict.prediction import VideoPrediction, Window
 
@@ -34,13 +35,17 @@ def make_prediction(video="v.mp4", windows=None):
 
 
 class FakeReading:
-    """Reads a text file of JSON: `windows` to give, `raise` to stop with, `kill`, `sleep`."""
+    """Reads a text file of JSON: `windows` to give, `raise` to stop with, `kill`, `sleep`.
+
+    A stream `rtsp://PATH` is such a file too.
+    """
 
     def __init__(self, video):
         self.position_s = 0.0
         self._video = str(video)
         try:
-            self._told = json.loads(Path(str(video)).read_text(encoding="utf-8"))
+            path = Path(str(video).removeprefix("rtsp://"))
+            self._told = json.loads(path.read_text(encoding="utf-8"))
         except ValueError:
             raise VideoError(f"cannot read {video}: no frame can be decoded") from None
         self._windows = []
@@ -81,6 +86,32 @@ class FakePredictor:
 def make_fake():
     """Make a predictor; a function of a module, so that processes can call it."""
     return FakePredictor()
+
+
+def make_none():
+    """Find no detector."""
+    raise DetectorError("no detector here")
+
+
+def die():
+    """Be killed while the model is loaded."""
+    os.kill(os.getpid(), 9)
+
+
+@dataclass(frozen=True)
+class Notes:
+    """Writes a file a video, beside it."""
+
+    keep_paths: bool = False
+    suffix: str = ".note"
+
+    def __call__(self, each, prediction):
+        if self.suffix == "fail":
+            raise DataError("the disk is full")
+        Path(each.name + self.suffix).write_text(str(os.getpid()), encoding="utf-8")
+
+    def is_made(self, each):
+        return Path(each.name + self.suffix).exists()
 
 
 def write_fake(path, **told):

@@ -1,0 +1,178 @@
+"""One video of many: whatever goes wrong with it is its alone, and is told in one line."""
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+import cv2
+
+from dfercli.errors import DataError, DferError, VideoError
+from dfercli.predict.document import (
+    OK,
+    Record,
+    describe_failure,
+    describe_video,
+    describe_window,
+    plain_text,
+)
+from dfercli.predict.hashes import hash_content
+from dfercli.predict.inputs import Input, printable
+from dfercli.predict.prediction import VideoPrediction, Window
+from dfercli.predict.predictor import Predictor, PredictSettings
+from dfercli.predict.reading import VideoReading
+
+LONGEST_LINE = 300
+"""Letters of a foreign error that are told (our choice): torch explains itself at length."""
+
+
+class AfterVideo(Protocol):
+    """What is made of a prediction, such as a picture; can be sent to another process."""
+
+    keep_paths: bool
+    """Whether it needs the faces' places in each frame."""
+
+    def __call__(self, each: Input, prediction: VideoPrediction) -> None:
+        """Make it.
+
+        Raises:
+            DferError: It cannot be made.
+        """
+
+    def is_made(self, each: Input) -> bool:
+        """Whether it is there from an earlier call."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is done with each video.
+
+    Attributes:
+        make_predictor: Makes what reads it; called once a process, so it can be sent to others.
+        settings: How it is read.
+        after: What is made of its prediction.
+    """
+
+    make_predictor: Callable[[], Predictor]
+    settings: PredictSettings
+    after: AfterVideo | None = None
+
+
+@dataclass(frozen=True)
+class WindowEnded:
+    """A window, and how it is written."""
+
+    window: Window
+    record: Record
+
+    def without_pictures(self) -> "WindowEnded":
+        """Give what another process needs of it: no face."""
+        return replace(self, window=replace(self.window, face_rgb=None))
+
+
+@dataclass(frozen=True)
+class VideoEnded:
+    """A video that was read to its end, or why not.
+
+    Attributes:
+        record: Its closing line.
+        prediction: What was seen; None where it could not be read.
+        remark: Why what follows a prediction could not be made.
+        interrupted: Whether a stream was ended by Ctrl-C.
+    """
+
+    record: Record
+    prediction: VideoPrediction | None = None
+    remark: str | None = None
+    interrupted: bool = False
+
+    def without_pictures(self) -> "VideoEnded":
+        """Give what another process needs of it: neither faces nor paths."""
+        if self.prediction is None:
+            return self
+        windows = tuple(replace(window, face_rgb=None) for window in self.prediction.windows)
+        return replace(self, prediction=replace(self.prediction, windows=windows, paths={}))
+
+
+Event = tuple[Input, WindowEnded | VideoEnded]
+
+
+def attempt(
+    predictor: Predictor,
+    each: Input,
+    task: Task,
+    watch: Callable[[VideoReading], None] = lambda reading: None,
+) -> Generator[Event, None, bool]:
+    """Read a video, and give its windows as they end; then its end, whatever that was.
+
+    A stream that KeyboardInterrupt ends, also by `throw`, is finished as one that ended by itself.
+
+    Args:
+        predictor: What reads it.
+        each: The video.
+        task: What is done with it.
+        watch: Is given the reading when it begins, for progress.
+
+    Returns:
+        Whether a stream was interrupted.
+
+    Raises:
+        DferError: Nothing of this video's alone: the settings or the machine are wrong.
+    """
+    reading = None
+    interrupted = False
+    keep_paths = task.after is not None and task.after.keep_paths
+    try:
+        try:
+            reading = predictor.open(each.source, task.settings, keep_paths)
+            watch(reading)
+            for window in reading:
+                record = describe_window(window, predictor.class_names, predictor.calibrated)
+                yield each, WindowEnded(window, record)
+        except KeyboardInterrupt:
+            if not each.is_live or reading is None:
+                raise
+            interrupted = True
+        ended = _end(each, reading.finish(), task.after, interrupted)
+    except Exception as error:
+        ended = VideoEnded(describe_failure(each.name, explain(error)))
+    yield each, ended
+    return interrupted
+
+
+def _end(
+    each: Input, prediction: VideoPrediction, after: AfterVideo | None, interrupted: bool
+) -> VideoEnded:
+    sha256 = hash_content(each.path) if each.path is not None else None
+    record = {**describe_video(prediction, sha256), "video": plain_text(each.name)}
+    remark = None
+    if after is not None and record["status"] == OK:
+        try:
+            after(each, prediction)
+        except Exception as error:
+            remark = explain(error, also=(DferError,))
+    return VideoEnded(record, prediction, remark, interrupted)
+
+
+def explain(error: Exception, also: tuple[type[DferError], ...] = ()) -> str:
+    """Say in one line what is wrong with a video.
+
+    Args:
+        error: What was raised.
+        also: Errors of ours that are the video's alone, beside VideoError and DataError.
+
+    Raises:
+        DferError: The error, where it is not the video's alone.
+    """
+    if isinstance(error, (VideoError, DataError, *also)):
+        return printable(str(error).strip())
+    if isinstance(error, DferError):
+        raise error
+    if isinstance(error, MemoryError):
+        return "not enough memory for it"
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{Path(error.filename).name}: " if isinstance(error.filename, str) else ""
+        return printable(f"{where}{error.strerror.lower()}")
+    kind = "OpenCV" if isinstance(error, cv2.error) else type(error).__name__
+    said = printable(" ".join(str(error).split()))
+    return f"{kind}: {said}"[:LONGEST_LINE]

@@ -1,0 +1,269 @@
+"""Many videos, one after another or several at a time: none of them stops the others."""
+
+import sys
+import threading
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from tqdm import tqdm
+
+from dfercli.errors import EXIT_SKIPPED, ConfigError, NoFaceError, require_at_least
+from dfercli.predict.attempt import AfterVideo, Event, Task, VideoEnded, WindowEnded, attempt
+from dfercli.predict.document import NO_FACE, OK, describe_failure
+from dfercli.predict.inputs import Input, printable
+from dfercli.predict.journal import Journal
+from dfercli.predict.prediction import VideoPrediction, Window
+from dfercli.predict.predictor import Predictor, PredictSettings
+from dfercli.predict.reading import VideoReading
+from dfercli.predict.workers import run_in_processes
+from dfercli.video import declared_duration_s
+
+LOOK_S = 0.5
+"""Seconds between two looks at how far a video is (our choice)."""
+
+SHOWN_LETTERS = 30
+"""Letters of a name beside its bar, the last ones (our choice)."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one video.
+
+    Attributes:
+        input: The video.
+        status: `ok`, `no face` or `unreadable`.
+        error: Why it could not be read, in one line.
+        remark: Why what follows a prediction, such as a picture, could not be made.
+        kept: Whether an earlier call has finished it.
+        frames_searched: In it; None where it could not be read.
+    """
+
+    input: Input
+    status: str
+    error: str | None = None
+    remark: str | None = None
+    kept: bool = False
+    frames_searched: int | None = None
+
+    @property
+    def line(self) -> str | None:
+        """What is wrong, with its name, in one line; None where nothing is."""
+        said = self.error or self.remark
+        name = printable(self.input.name)
+        return said if said is None or name in said else f"{name}: {said}"
+
+
+@dataclass
+class BulkOutcome:
+    """What became of all videos, in the order in which they were asked for."""
+
+    outcomes: list[Outcome] = field(default_factory=list)
+
+    def count(self, status: str) -> int:
+        """Give how many have this status."""
+        return sum(each.status == status for each in self.outcomes)
+
+    @property
+    def faults(self) -> list[str]:
+        """What is wrong, a line a video."""
+        return [each.line for each in self.outcomes if each.line is not None]
+
+    @property
+    def exit_code(self) -> int:
+        """Give 0 where all were predicted, 4 where some could not be read, 3 for no face in some.
+
+        A picture that could not be made counts as a video that could not be read.
+        """
+        if self.faults:
+            return EXIT_SKIPPED
+        return NoFaceError.exit_code if self.count(NO_FACE) else 0
+
+
+def predict_all(
+    inputs: Sequence[Input],
+    make_predictor: Callable[[], Predictor],
+    settings: PredictSettings,
+    *,
+    jobs: int = 1,
+    journal: Journal | None = None,
+    on_window: Callable[[Input, Window], None] = lambda each, window: None,
+    on_video: Callable[[Outcome, VideoPrediction | None], None] = lambda outcome, prediction: None,
+    after_video: AfterVideo | None = None,
+) -> BulkOutcome:
+    """Read videos; one that cannot be read is recorded, and passed over.
+
+    A stream or camera that Ctrl-C ends is finished like one that ended by itself; anything else
+    that is left over then raises KeyboardInterrupt, and the journal keeps what is finished.
+
+    Args:
+        inputs: Of `find_inputs`.
+        make_predictor: Makes what reads them; for several jobs one that can be pickled, which is
+            called in each process.
+        settings: How they are read.
+        jobs: Processes; 1 reads in this one.
+        journal: Keeps what is finished; those that it has already are not read again.
+        on_window: Is told each window as it ends, in this process.
+        on_video: Is told each video as it ends, in this process. Of several jobs the predictions
+            have no faces to show; those that the journal has kept come without one.
+        after_video: Makes something of a prediction, in the process that has made it.
+
+    Raises:
+        ConfigError: There are more streams than jobs: the last would never be reached.
+        DferError: The settings or the machine are wrong; nothing is wrong with a video then.
+    """
+    check_jobs(inputs, jobs)
+    with _Bars(len(inputs)) as bars:
+        desk = _Desk(bars, journal, on_window, on_video)
+        todo = []
+        for each, known in _look_first(inputs, journal, after_video):
+            if known is None:
+                todo.append(each)
+            else:
+                desk.take(each, known, kept=each.error is None)
+        task = Task(make_predictor, settings, after_video)
+        with closing(_run(todo, task, jobs, bars)) as events:
+            event = next(events, None)
+            while event is not None:
+                try:
+                    desk.take(*event)
+                    event = next(events, None)
+                except KeyboardInterrupt as stop:
+                    event = _throw(events, stop)
+    return BulkOutcome([desk.ended[each.name] for each in inputs])
+
+
+@dataclass
+class _Desk:
+    """Where news of all videos arrive, in this process."""
+
+    bars: "_Bars"
+    journal: Journal | None
+    on_window: Callable[[Input, Window], None]
+    on_video: Callable[[Outcome, VideoPrediction | None], None]
+    ended: dict[str, Outcome] = field(default_factory=dict)
+
+    def take(self, each: Input, event: WindowEnded | VideoEnded, kept: bool = False) -> None:
+        if isinstance(event, WindowEnded):
+            if self.journal is not None:
+                self.journal.add_window(each.name, event.record)
+            with self.bars.aside():
+                self.on_window(each, event.window)
+            return
+        if self.journal is not None and not kept:
+            self.journal.add_video(event.record)
+        told = {name: event.record[name] for name in ("status", "error", "frames_searched")}
+        outcome = Outcome(each, remark=event.remark, kept=kept, **told)
+        self.ended[each.name] = outcome
+        with self.bars.aside():
+            self.on_video(outcome, event.prediction)
+        self.bars.step()
+
+
+def _throw(events: Generator[Event, None, None], stop: KeyboardInterrupt) -> Event | None:
+    """Tell what gives events of a Ctrl-C; gives the next of them, if it goes on."""
+    try:
+        return events.throw(stop)
+    except StopIteration:
+        return None
+
+
+def check_jobs(inputs: Sequence[Input], jobs: int) -> None:
+    """Refuse more streams and cameras than are read at a time.
+
+    Raises:
+        ConfigError: There are more, or no job at all.
+    """
+    require_at_least("jobs", jobs, 1)
+    live = sum(each.is_live and each.error is None for each in inputs)
+    if live > jobs:
+        raise ConfigError(
+            f"{live} streams at a time need a process each: --jobs {live}; or name fewer"
+        )
+
+
+def _look_first(
+    inputs: Sequence[Input], journal: Journal | None, after: AfterVideo | None
+) -> Iterator[tuple[Input, VideoEnded | None]]:
+    """Give each video, and its end where that is known without reading it."""
+    for each in inputs:
+        if each.error is not None:
+            yield each, VideoEnded(describe_failure(each.name, each.error))
+        elif journal is None or each.name not in journal.kept:
+            yield each, None
+        else:
+            ((record, _),) = journal.records([each.name])
+            made = after is None or record["status"] != OK or after.is_made(each)
+            yield each, VideoEnded(record) if made else None
+
+
+def _run(
+    todo: Sequence[Input], task: Task, jobs: int, bars: "_Bars"
+) -> Generator[Event, None, None]:
+    if not todo:
+        return
+    if jobs > 1 and len(todo) > 1:
+        yield from run_in_processes(todo, task, jobs)
+        return
+    predictor = task.make_predictor()
+    for number, each in enumerate(todo, 1):
+        with bars.within(each) as watch:
+            interrupted = yield from attempt(predictor, each, task, watch)
+        if interrupted and number < len(todo):
+            raise KeyboardInterrupt
+
+
+class _Bars:
+    """Progress: a bar of videos where there are several, and one of the seconds of a video."""
+
+    def __init__(self, total: int) -> None:
+        hidden = None if total > 1 else True
+        self._several = total > 1
+        self._videos = tqdm(total=total, desc="videos", unit="video", disable=hidden)
+
+    def __enter__(self) -> "_Bars":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._videos.close()
+
+    def step(self) -> None:
+        """Count a video."""
+        self._videos.update()
+
+    def aside(self) -> AbstractContextManager[None]:
+        """Clear the bars while something else is printed."""
+        return tqdm.external_write_mode(file=sys.stdout)
+
+    @contextmanager
+    def within(self, each: Input) -> Iterator[Callable[[VideoReading], None]]:
+        """Show how far a video is; gives what is to be told of its reading."""
+        length_s = declared_duration_s(each.path) if each.path is not None else 0.0
+        readings: list[VideoReading] = []
+        done = threading.Event()
+        with tqdm(
+            total=round(length_s, 1) or None,
+            desc=printable(each.name)[-SHOWN_LETTERS:],
+            unit="s",
+            leave=False,
+            disable=None,
+            position=1 if self._several else 0,
+        ) as bar:
+            follow = threading.Thread(target=_follow, args=(bar, readings, done), daemon=True)
+            if not bar.disable:
+                follow.start()
+            try:
+                yield readings.append
+            finally:
+                done.set()
+                if not bar.disable:
+                    follow.join()
+
+
+def _follow(bar: "tqdm[Any]", readings: list[VideoReading], done: threading.Event) -> None:
+    """Look at a reading now and then: no window may end for long where no face is."""
+    while not done.wait(LOOK_S):
+        for reading in readings:
+            bar.n = round(reading.position_s, 1)
+            bar.refresh()

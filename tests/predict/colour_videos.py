@@ -1,0 +1,78 @@
+"""Videos of plain colours with marks where faces are, and what finds and names them by hand."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+from torch import nn
+
+from dfercli.data.transforms import CLIP_MEAN, CLIP_STD
+from dfercli.faces.align import TEMPLATE
+from dfercli.faces.base import Face
+from dfercli.video import write_video
+
+FPS = 16.0
+SIDE = 64
+CLASSES = ("red", "green", "blue")
+RED, GREEN, BLUE, GREY = (230, 20, 20), (20, 200, 20), (20, 20, 230), (120, 120, 120)
+MARK = 16
+"""Side of the black corner of a tile that shows no face."""
+
+
+class ColourModel(nn.Module):
+    """Logits are ten times the mean of each channel in [0, 1]; keeps the clips it was given."""
+
+    class_names = CLASSES
+    config = SimpleNamespace(num_frames=4)
+    backbone = SimpleNamespace(image_size=24)
+
+    def __init__(self, **settings):
+        super().__init__()
+        self.unused = nn.Parameter(torch.zeros(1))
+        self.settings = settings
+        self.clips = []
+
+    def forward(self, clips):
+        pixels = clips * torch.tensor(CLIP_STD).view(3, 1, 1)
+        pixels = pixels + torch.tensor(CLIP_MEAN).view(3, 1, 1)
+        self.clips.append(pixels)
+        return 10 * pixels.mean(dim=(1, 3, 4))
+
+
+class TileDetector:
+    """Finds a face that fills each tile of 64 px, but where the tile's corner is black."""
+
+    def __init__(self):
+        self.seen = 0
+
+    def detect(self, image_rgb):
+        self.seen += 1
+        lefts = range(0, image_rgb.shape[1], SIDE)
+        shown = [left for left in lefts if image_rgb[4, left + 4].max() > 60]
+        return [
+            Face(
+                np.array([left, 0.0, left + SIDE, SIDE]),
+                TEMPLATE * SIDE + [left, 0.0],
+                0.9,
+            )
+            for left in shown
+        ]
+
+
+def draw(rgb, shown=True):
+    """Draw a tile of one colour, with a black corner if it shows no face."""
+    tile = np.full((SIDE, SIDE, 3), rgb, np.uint8)
+    if not shown:
+        tile[:MARK, :MARK] = 0
+    return tile
+
+
+def write_tiles(path, *tiles):
+    """Write a video of tiles side by side; each is a list of frames, all of one length."""
+    write_video(path, [np.concatenate(row, axis=1) for row in zip(*tiles, strict=True)], FPS)
+    return path
+
+
+def frames_of(*parts):
+    """Give the frames of a tile: colour, seconds and, if it is not, whether the face is shown."""
+    return [draw(rgb, *shown) for rgb, s, *shown in parts for _ in range(round(s * FPS))]
