@@ -25,9 +25,11 @@ MAX_LINES = 300
 TORCH_FREE = (
     "dfercli",
     "dfercli.cli",
+    "dfercli.cli.bulk",
     "dfercli.cli.data",
     "dfercli.cli.documents",
     "dfercli.cli.options",
+    "dfercli.cli.outputs",
     "dfercli.cli.reports",
     "dfercli.cli.runs",
     "dfercli.cli.screen",

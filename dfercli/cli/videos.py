@@ -1,52 +1,149 @@
-"""The command that names expressions in a video."""
+"""The command that names expressions in videos."""
 
-import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dfercli.cli import options as opt
-from dfercli.errors import NoFaceError
+from dfercli.cli.bulk import Call, View, report_missing
+from dfercli.cli.outputs import check_out, plan_pictures
+from dfercli.errors import CheckpointError, ConfigError, NoFaceError
+
+if TYPE_CHECKING:
+    from dfercli.predict.bulk import BulkOutcome
+
+ZERO_SHOT = "zero-shot"
+"""Names CLIP's own weights where a checkpoint has its name."""
 
 
 def predict(
-    video: Annotated[Path, typer.Argument(help="A video file.")],
+    videos: Annotated[
+        list[str],
+        typer.Argument(
+            help="Files, folders (searched for videos, or holding the frames of one), patterns, "
+            "addresses of streams, numbers of cameras, or - for names from standard input.",
+            show_default=False,
+        ),
+    ],
     checkpoint: Annotated[
         str | None,
         typer.Option(help="Folder or Hub name; by default the run finished last, its best epoch."),
     ] = None,
+    zero_shot: Annotated[
+        bool,
+        typer.Option("--zero-shot", help="CLIP's own weights: weak, never trained on expressions."),
+    ] = False,
     detector: Annotated[
         str | None,
         typer.Option(help="Face detector; by default that of the checkpoint."),
     ] = None,
-    window_s: Annotated[float, typer.Option(help="Length of a window in seconds.")] = 2.0,
-    stride_s: Annotated[float, typer.Option(help="Seconds from window to window.")] = 1.0,
+    window_s: Annotated[
+        float | None,
+        typer.Option(help="Seconds of a window; by default as the checkpoint's training clips."),
+    ] = None,
+    stride_s: Annotated[
+        float | None,
+        typer.Option(help="Seconds from window to window; by default as long as one."),
+    ] = None,
+    faces: Annotated[str, typer.Option(help="`all`, or in each window the `largest`.")] = "all",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write predictions here: .json, .jsonl (line by line), .csv or .parquet. Called "
+            "again, only what is not finished is read."
+        ),
+    ] = None,
+    annotate: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write the video with faces and expressions (.mp4); of several a folder."
+        ),
+    ] = None,
     plot: Annotated[
         Path | None,
-        typer.Option(help="Draw faces and time line here (.png, .pdf, .svg)."),
+        typer.Option(help="Draw faces and time line (.png, .pdf, .svg); of several a folder."),
     ] = None,
+    jobs: Annotated[
+        int, typer.Option(help="Videos at a time, each in a process of its own.", min=1)
+    ] = 1,
+    device: Annotated[str, typer.Option(help="`auto`, `cpu`, `cuda` or `mps`.")] = "auto",
+    precision: Annotated[str, typer.Option(help="`auto`, `fp32`, `bf16` or `fp16`.")] = "auto",
     runs: opt.Runs = opt.RUNS,
     as_json: opt.AsJson = False,
 ) -> None:
-    """Name the expressions of the main face in a video, over time."""
+    """Name the expressions of all faces in videos, over time.
+
+    Exit code 3: no face in some video; 4: some could not be read.
+    """
+    from dfercli.predict.inputs import find_inputs
+
+    inputs = find_inputs(videos, _read_names() if "-" in videos else ())
+    if not inputs:
+        raise ConfigError("no video is named; name files, folders, streams, or a camera's number")
+    if out is not None:
+        check_out(out, inputs)
+    after = plan_pictures(inputs, plot, annotate)
+    if zero_shot and checkpoint is not None:
+        raise ConfigError("--zero-shot is CLIP as it is; leave it out, or --checkpoint")
+    view = View(inputs, quiet=as_json)
+    began_s = time.monotonic()
+    if any(each.error is None for each in inputs) or out is not None or as_json:
+        from dfercli.predict import Predictor, PredictSettings
+
+        where = ZERO_SHOT if zero_shot else checkpoint or _find_newest(runs)
+        opt.note(f"checkpoint: {where}")
+        build = Predictor.zero_shot if zero_shot else partial(Predictor.from_checkpoint, where)
+        make = partial(build, detector=detector, device=device, precision=precision)
+        settings = PredictSettings(window_s, stride_s, faces)
+        call = Call(inputs, where, make, settings, jobs, out, as_json, after)
+        done = call.carry_out(view)
+    else:
+        done = report_missing(inputs, view)
+    view.close(done, time.monotonic() - began_s)
+    for said in (*(after.said if after else ()), *([f"written: {out}"] if out else ())):
+        opt.note(said)
+    _end(done, single=len(inputs) == 1)
+
+
+def _read_names() -> Sequence[str]:
+    """Read names from standard input, in whatever bytes they have."""
+    raw = getattr(sys.stdin, "buffer", None)
+    return [os.fsdecode(raw.read()) if raw is not None else sys.stdin.read()]
+
+
+def _find_newest(runs: Path) -> str:
+    """Give the best epoch of the run finished last.
+
+    Raises:
+        CheckpointError: There is none; it says what else there is.
+    """
     from dfercli.engine.runlog import find_newest_run
-    from dfercli.predict import Predictor
-    from dfercli.report import check_picture, plot_prediction
 
-    if plot:
-        check_picture(plot)
-    where = checkpoint or str(find_newest_run(runs).checkpoint("best"))
-    opt.note(f"checkpoint: {where}")
-    prediction = Predictor.from_checkpoint(where, detector).predict(video, window_s, stride_s)
-    if as_json:
-        print(json.dumps(prediction.to_dict() | {"checkpoint": where}, indent=2))
-    elif prediction.mean_probs is not None:
-        from dfercli.cli.tables import print_prediction
+    try:
+        return str(find_newest_run(runs).checkpoint("best"))
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"no finished run in {runs}: train one with `dfer train`, name one with --checkpoint "
+            f"(a folder, or a model on the Hugging Face Hub), or give --zero-shot for CLIP's own "
+            f"weights, which are weak: they were never trained on expressions"
+        ) from error
 
-        print_prediction(prediction)
-    if prediction.mean_probs is None:
-        raise NoFaceError(f"no face in {video}: {prediction.num_frames} frames were searched")
-    if plot:
-        plot_prediction(prediction, plot)
-        opt.note(f"picture: {plot}")
+
+def _end(done: "BulkOutcome", single: bool) -> None:
+    """End with the exit code of what happened; of one video with its one line."""
+    if single and done.exit_code == NoFaceError.exit_code:
+        from dfercli.predict.inputs import printable
+
+        outcome = done.outcomes[0]
+        raise NoFaceError(
+            f"no face in {printable(outcome.input.name)}: {outcome.frames_searched} frames were "
+            f"searched"
+        )
+    if done.exit_code:
+        raise typer.Exit(done.exit_code)

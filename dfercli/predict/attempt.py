@@ -29,8 +29,9 @@ LONGEST_LINE = 300
 class AfterVideo(Protocol):
     """What is made of a prediction, such as a picture; can be sent to another process."""
 
-    keep_paths: bool
-    """Whether it needs the faces' places in each frame."""
+    @property
+    def keep_paths(self) -> bool:
+        """Whether it needs the faces' places in each frame."""
 
     def __call__(self, each: Input, prediction: VideoPrediction) -> None:
         """Make it.

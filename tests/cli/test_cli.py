@@ -106,12 +106,16 @@ def _broken_video(project):
         (None, "demo grey.mp4", "grey.mp4"),
         (None, "preprocess --dataset folder", "where are the videos, and labels.csv? name their f"),
         (None, "preprocess --dataset mafw --size 0 --detector mtcnn", "crops of 0 px show no"),
-        (None, "predict grey.mp4", "no finished run in runs; train one with `dfer train`"),
-        (None, "predict gone.mp4 --checkpoint model", "no video at gone.mp4; check the path"),
         (
-            _broken_video,
-            "predict broken.mp4 --checkpoint model",
-            "cannot read broken.mp4: no frame can be decoded; is it a video, and whole?",
+            None,
+            "predict grey.mp4",
+            "no finished run in runs: train one with `dfer train`, name one with --checkpoint (a "
+            "folder, or a model on the Hugging Face Hub), or give --zero-shot",
+        ),
+        (
+            None,
+            "predict grey.mp4 --checkpoint model --zero-shot",
+            "--zero-shot is CLIP as it is; leave it out, or --checkpoint",
         ),
         (
             None,
@@ -121,7 +125,7 @@ def _broken_video(project):
         (
             None,
             "predict grey.mp4 --checkpoint model --window-s 0",
-            "window 0.0 s, stride 1.0 s: the window must be at least 0.125 s",
+            "window 0.0 s, stride 0.0 s: both must be at least 0.125 s",
         ),
         (
             None,
@@ -158,6 +162,23 @@ def test_weights_that_cannot_be_fetched_are_one_line(dfer, monkeypatch):
     _check_error(dfer("train --workers 0"), said)
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("gone.mp4", "gone.mp4: no such file or folder"),
+        (
+            "broken.mp4 --checkpoint model",
+            "cannot read broken.mp4: no frame can be decoded; is it a video, and whole?",
+        ),
+    ],
+)
+def test_a_video_that_cannot_be_read_is_one_line(line, said, project, dfer):
+    _broken_video(project)
+    done = dfer(f"predict {line}")
+    assert (done.code, done.out) == (4, "")
+    assert done.err.splitlines()[-1] == f"error: {said}"
+
+
 @pytest.mark.usefixtures("project")
 def test_a_video_without_a_face_has_its_own_exit_code(dfer):
     done = dfer("predict grey.mp4 --checkpoint model --plot line.png")
@@ -165,7 +186,7 @@ def test_a_video_without_a_face_has_its_own_exit_code(dfer):
     assert done.err.endswith("error: no face in grey.mp4: 16 frames were searched\n")
     told = dfer("predict grey.mp4 --checkpoint model --json")
     assert told.code == 3
-    assert json.loads(told.out)["status"] == "no face"
+    assert [video["status"] for video in json.loads(told.out)["videos"]] == ["no face"]
     assert not Path("line.png").exists()
 
 

@@ -122,10 +122,11 @@ def _check_prediction(dfer):
     done = dfer(f"predict {video} {model} --json --plot line.png")
     assert done.code == 0
     report = json.loads(done.out)
-    assert report["status"] == "ok"
-    assert report["checkpoint"] == "runs/demo/full/fold1"
-    (window,) = report["windows"]
-    probs = [window[name] for name in CLASSES]
+    assert report["checkpoint"]["name"] == "runs/demo/full/fold1"
+    (told,) = report["videos"]
+    assert told["status"] == "ok"
+    window, *_ = told["windows"]
+    probs = [window["probs"][name] for name in CLASSES]
     assert sum(probs) == pytest.approx(1.0, abs=1e-5)
     assert window["confidence"] == max(probs)
     assert read_image(Path("line.png")).shape == (624, 1440, 3)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from dfercli.errors import DataError
-from dfercli.report.embedding import embed_in_plane, tsne_figure
 from dfercli.predict.signs import CLASS_COLORS
+from dfercli.report.embedding import embed_in_plane, tsne_figure
 from dfercli.report.style import MARKERS
 
 

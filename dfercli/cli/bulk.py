@@ -1,0 +1,218 @@
+"""How a call of `predict` is carried out, and what it prints meanwhile."""
+
+import io
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dfercli.cli import options as opt
+from dfercli.cli.outputs import Pictures
+
+if TYPE_CHECKING:
+    from dfercli.predict import Predictor, PredictSettings, VideoPrediction, Window
+    from dfercli.predict.bulk import BulkOutcome, Outcome
+    from dfercli.predict.document import Origin
+    from dfercli.predict.inputs import Input
+    from dfercli.predict.journal import Journal
+
+SHOWN_FACES = 4
+"""Faces of a video that its line tells of (our choice)."""
+
+
+class View:
+    """What is printed: of one video its windows and a summary, of several a line each.
+
+    Args:
+        inputs: All videos.
+        quiet: Print what is wrong alone, on stderr; stdout is for the document.
+    """
+
+    def __init__(self, inputs: Sequence["Input"], quiet: bool) -> None:
+        self._single = len(inputs) == 1
+        self._quiet = quiet
+        self._class_names: tuple[str, ...] = ()
+        self._calibrated = False
+
+    def introduce(self, origin: "Origin") -> None:
+        """Learn what the windows will be of."""
+        self._class_names, self._calibrated = origin.class_names, origin.calibrated
+
+    def on_window(self, each: "Input", window: "Window") -> None:
+        """Print a window of a single video."""
+        if self._single and not self._quiet:
+            from dfercli.cli.timeline import print_window
+
+            print_window(window, self._class_names, self._calibrated)
+            sys.stdout.flush()
+
+    def on_video(self, outcome: "Outcome", prediction: "VideoPrediction | None") -> None:
+        """Print what a video came to."""
+        if outcome.line is not None:
+            opt.note(f"error: {outcome.line}")
+        if outcome.error is not None or self._quiet:
+            return
+        if self._single and prediction is not None:
+            if outcome.status == "ok":
+                from dfercli.cli.timeline import print_prediction
+
+                print_prediction(prediction)
+            return
+        print(describe_outcome(outcome, prediction), flush=True)
+
+    def close(self, done: "BulkOutcome", seconds: float) -> None:
+        """Print the summary of several videos."""
+        if self._single:
+            return
+        counts = [
+            (done.count("ok"), "predicted"),
+            (done.count("no face"), "without a face"),
+            (done.count("unreadable"), "not readable"),
+        ]
+        told = ", ".join(f"{count:,} {what}" for count, what in counts if count)
+        text = f"{len(done.outcomes):,} videos in {seconds:,.0f} s: {told}"
+        if self._quiet:
+            opt.note(text)
+        else:
+            print(text)
+
+
+def describe_outcome(outcome: "Outcome", prediction: "VideoPrediction | None") -> str:
+    """Give the line of one of several videos."""
+    from dfercli.predict.inputs import printable
+
+    name = printable(outcome.input.name)
+    if outcome.kept:
+        return f"{name}: {outcome.status}, finished before"
+    if outcome.status != "ok" or prediction is None:
+        return f"{name}: {outcome.status}, {outcome.frames_searched} frames were searched"
+    tracks = sorted(prediction.tracks, key=lambda track: -len(track.windows))
+    faces = [
+        f"{prediction.class_names[track.top]} {track.mean_probs[track.top]:.0%}"
+        for track in tracks[:SHOWN_FACES]
+    ]
+    more = [f"{len(tracks) - SHOWN_FACES} more"] if len(tracks) > SHOWN_FACES else []
+    count = f"{len(tracks)} face{'s' * (len(tracks) > 1)}"
+    return f"{name}: {prediction.duration_s:.1f} s, {count}: {', '.join([*faces, *more])}"
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call of `predict` with all its words understood.
+
+    Attributes:
+        inputs: The videos.
+        where: Name of the checkpoint.
+        make: Makes the predictor; can be sent to other processes.
+        settings: As typed.
+        jobs: Processes.
+        out: File of predictions.
+        as_json: Print the document.
+        pictures: What is drawn.
+    """
+
+    inputs: Sequence["Input"]
+    where: str
+    make: Callable[[], "Predictor"]
+    settings: "PredictSettings"
+    jobs: int
+    out: Path | None
+    as_json: bool
+    pictures: Pictures | None
+
+    def carry_out(self, view: View) -> "BulkOutcome":
+        """Predict, write and print."""
+        from dfercli.predict.bulk import check_jobs, predict_all
+
+        check_jobs(self.inputs, self.jobs)
+        predictor = self.make()
+        settings = predictor.resolve(self.settings)
+        origin = self._describe_origin(predictor, settings)
+        make = self.make if self.jobs > 1 else _Made(predictor)
+        del predictor  # of several jobs each has its own
+        view.introduce(origin)
+        with self._open_journal(origin) as journal:
+            done = predict_all(
+                self.inputs,
+                make,
+                settings,
+                jobs=self.jobs,
+                journal=journal,
+                on_window=view.on_window,
+                on_video=view.on_video,
+                after_video=self.pictures,
+            )
+            if journal is not None:
+                self._write(journal)
+        return done
+
+    def _describe_origin(self, predictor: "Predictor", settings: "PredictSettings") -> "Origin":
+        from dfercli.predict.document import Origin
+        from dfercli.predict.hashes import hash_checkpoint
+
+        assert settings.window_s is not None  # filled in by `resolve`
+        assert settings.stride_s is not None
+        return Origin(
+            checkpoint=self.where,
+            checkpoint_sha256=hash_checkpoint(self.where),
+            window_s=settings.window_s,
+            stride_s=settings.stride_s,
+            faces=settings.faces,
+            detector=predictor.detector_name,
+            precision=predictor.precision,
+            class_names=predictor.class_names,
+            calibrated=predictor.calibrated,
+        )
+
+    @contextmanager
+    def _open_journal(self, origin: "Origin") -> "Iterator[Journal | None]":
+        """Open the journal of --out; for --json alone one that is not kept."""
+        from dfercli.predict.journal import open_journal
+
+        if self.out is not None:
+            with open_journal(self.out, origin, self.inputs) as journal:
+                if journal.kept:
+                    opt.note(f"finished before, and not read again: {len(journal.kept):,}")
+                if journal.dropped:
+                    opt.note(f"changed since, or predicted otherwise: {journal.dropped:,}")
+                yield journal
+        elif self.as_json:
+            with (
+                tempfile.TemporaryDirectory() as folder,
+                open_journal(Path(folder, "x.json"), origin, self.inputs) as journal,
+            ):
+                yield journal
+        else:
+            yield None
+
+    def _write(self, journal: "Journal") -> None:
+        names = [each.name for each in self.inputs]
+        if self.out is not None:
+            journal.finish(names)
+        if self.as_json:
+            if isinstance(sys.stdout, io.TextIOWrapper):
+                sys.stdout.reconfigure(encoding="utf-8")
+            journal.write_json(sys.stdout, names)
+
+
+@dataclass(frozen=True)
+class _Made:
+    """Gives a predictor that is there already."""
+
+    predictor: "Predictor"
+
+    def __call__(self) -> "Predictor":
+        return self.predictor
+
+
+def report_missing(inputs: Sequence["Input"], view: View) -> "BulkOutcome":
+    """Tell of videos none of which can be read; no model is needed for that."""
+    from dfercli.predict.bulk import BulkOutcome, Outcome
+
+    outcomes = [Outcome(each, "unreadable", each.error) for each in inputs]
+    for outcome in outcomes:
+        view.on_video(outcome, None)
+    return BulkOutcome(outcomes)

@@ -1,0 +1,150 @@
+"""Where predictions go: checked before any work, made in the process that has a prediction."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dfercli.errors import ConfigError
+
+if TYPE_CHECKING:
+    from dfercli.predict import VideoPrediction
+    from dfercli.predict.inputs import Input
+
+OUT_SUFFIXES = (".json", ".jsonl", ".csv", ".parquet")
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """A picture and an annotated video of each prediction; can be sent to other processes.
+
+    Attributes:
+        plots: File of the picture by the name of the input.
+        annotated: File of the annotated video.
+        said: What is to be told of them; stays in the process that made them.
+    """
+
+    plots: dict[str, Path] = field(default_factory=dict)
+    annotated: dict[str, Path] = field(default_factory=dict)
+    said: list[str] = field(default_factory=list)
+
+    @property
+    def keep_paths(self) -> bool:
+        """Whether the faces' places in each frame are needed."""
+        return bool(self.annotated)
+
+    def __call__(self, each: "Input", prediction: "VideoPrediction") -> None:
+        """Make both of a video, as far as they are asked for."""
+        from dfercli.report import annotate_video, plot_prediction
+
+        if each.name in self.plots:
+            path = self.plots[each.name]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            plot_prediction(prediction, path)
+            self.said.append(f"picture: {path}")
+        if each.name in self.annotated and each.path is not None:
+            path = self.annotated[each.name]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            written = annotate_video(prediction, each.path, path)
+            silent = f" (without sound: {written.why_silent})" if written.why_silent else ""
+            self.said.append(f"annotated: {path}{silent}")
+
+    def is_made(self, each: "Input") -> bool:
+        """Whether both are there."""
+        wanted = (self.plots.get(each.name), self.annotated.get(each.name))
+        return all(path is None or path.is_file() for path in wanted)
+
+
+def plan_pictures(
+    inputs: Sequence["Input"], plot: Path | None, annotate: Path | None
+) -> Pictures | None:
+    """Name each video's picture and annotated video; None where none is asked for.
+
+    Raises:
+        ConfigError: A file is named for several videos, a folder cannot be written, the format is
+            unknown, or a stream is to be annotated.
+    """
+    if plot is None and annotate is None:
+        return None
+    from dfercli.report import check_annotated, check_picture
+
+    live = [each.name for each in inputs if each.is_live]
+    if annotate is not None and live:
+        raise ConfigError(
+            f"{live[0]} cannot be annotated: a stream or camera cannot be read a second time; "
+            f"record it, and annotate the file"
+        )
+    readable = [each for each in inputs if each.error is None]
+    single = inputs[0] if len(inputs) == 1 else None
+
+    def check_video(path: Path) -> None:
+        check_annotated(path, single.path if single and single.path else path)
+
+    return Pictures(
+        _name_files("--plot", plot, readable, ".png", check_picture if single else None),
+        _name_files("--annotate", annotate, readable, ".mp4", check_video if single else None),
+    )
+
+
+def _name_files(
+    option: str,
+    where: Path | None,
+    inputs: Sequence["Input"],
+    suffix: str,
+    check: Callable[[Path], None] | None,
+) -> dict[str, Path]:
+    """Name a file for each input: the one that is named, or below a folder.
+
+    Args:
+        option: For errors.
+        where: As typed.
+        inputs: That can be read.
+        suffix: Of files in a folder.
+        check: Checks the name of a single file; None where there are several.
+    """
+    from dfercli.predict.naming import name_outputs
+
+    if where is None:
+        return {}
+    check_writable(where)
+    if check is not None and where.suffix and not where.is_dir():
+        check(where)
+        return {each.name: where for each in inputs}
+    if where.is_file() or where.suffix.lower() == suffix:
+        raise ConfigError(
+            f"{option} {where} is one file, and there are several videos; name a folder"
+        )
+    return name_outputs(inputs, where, suffix)
+
+
+def check_out(out: Path, inputs: Sequence["Input"]) -> None:
+    """Refuse a file that predictions cannot be written to.
+
+    Raises:
+        ConfigError: Its suffix tells no format, its folder cannot be written, pyarrow is missing,
+            or it is one of the videos.
+    """
+    from dfercli.predict.document import check_parquet
+
+    if out.suffix.lower() not in OUT_SUFFIXES:
+        known = ", ".join(OUT_SUFFIXES)
+        raise ConfigError(f"--out {out} tells no format; name it with one of {known}")
+    check_writable(out)
+    if out.is_dir():
+        raise ConfigError(f"--out {out} is a folder; name a file in it")
+    if out.suffix.lower() == ".parquet":
+        check_parquet(out)
+    if any(os.path.realpath(each.name) == os.path.realpath(out) for each in inputs):
+        raise ConfigError(f"--out {out} is one of the videos; name another file")
+
+
+def check_writable(path: Path) -> None:
+    """Refuse a path below what is no folder, or not ours to write in.
+
+    Raises:
+        ConfigError: It is.
+    """
+    parent = next(folder for folder in path.absolute().parents if folder.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        raise ConfigError(f"cannot write {path}: {parent} is no folder that can be written to")
