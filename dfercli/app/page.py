@@ -13,11 +13,13 @@ from dfercli.app.examine import Examined, Examiner
 from dfercli.app.words import (
     INTRODUCTION,
     NO_DIAGNOSIS,
+    UNPLAYABLE,
     describe_model,
     name_model,
     say_done,
     say_error,
     show_faces,
+    show_picture,
 )
 from dfercli.errors import DferError
 from dfercli.predict import PredictSettings
@@ -61,6 +63,7 @@ class Page:
                     video = gr.Video(
                         label="Your video", sources=["upload", "webcam"], include_audio=True
                     )
+                    gr.HTML(f'<div class="dfer-small">{UNPLAYABLE}</div>')
                     with gr.Accordion("Settings", open=False):
                         lengths = self._add_lengths(usual)
                         faces = gr.Radio(
@@ -72,20 +75,19 @@ class Page:
                 with gr.Column():
                     self._status = gr.HTML(min_height=72, elem_id="dfer-status")
                     with gr.Column(visible=False) as self._beside:
-                        self._video = gr.Video(
-                            label="What was seen", interactive=False, buttons=["download"]
-                        )
+                        self._video = gr.Video(show_label=False, interactive=False, buttons=[])
             with gr.Column(visible=False) as self._below:
                 gr.Markdown("## Faces")
                 self._cards = gr.HTML(elem_id="dfer-faces")
                 gr.Markdown("## Over time")
-                self._picture = gr.Image(
-                    label="Time line", interactive=False, buttons=["download", "fullscreen"]
-                )
+                self._timeline = gr.HTML(elem_id="dfer-timeline")
+                gr.Markdown("## To keep")
                 with gr.Row():
-                    self._document = gr.DownloadButton("All as JSON")
-                    self._table = gr.DownloadButton("Windows as CSV")
-            with gr.Accordion("Which model names them, and what it cannot do", open=True):
+                    self._annotated = gr.DownloadButton("Video, MP4")
+                    self._picture = gr.DownloadButton("Time line, PNG")
+                    self._document = gr.DownloadButton("All numbers, JSON")
+                    self._table = gr.DownloadButton("Table of windows, CSV")
+            with gr.Accordion("About the model, and what it cannot do", open=True):
                 gr.HTML(describe_model(examiner.predictor, examiner.checkpoint))
                 gr.Markdown(
                     f"Videos go to the computer that runs this page and to no other; it deletes "
@@ -120,6 +122,8 @@ class Page:
             self._below,
             self._video,
             self._cards,
+            self._timeline,
+            self._annotated,
             self._picture,
             self._document,
             self._table,
@@ -166,6 +170,8 @@ class Page:
             self._below: gr.Column(visible=True),
             self._video: str(found.video),
             self._cards: show_faces(found.prediction),
+            self._timeline: show_picture(found.picture),
+            self._annotated: str(found.video),
             self._picture: str(found.picture),
             self._document: str(found.document),
             self._table: str(found.table),

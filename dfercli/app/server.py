@@ -68,7 +68,12 @@ class Server:
                 footer_links=[],
                 allowed_paths=[],
                 max_file_size=MAX_FILE_SIZE,
-                theme=gr.themes.Default(primary_hue="teal", secondary_hue="teal"),
+                theme=gr.themes.Default(
+                    primary_hue="teal",
+                    secondary_hue="teal",
+                    font=("system-ui", "sans-serif"),
+                    font_mono=("ui-monospace", "monospace"),
+                ),
                 css=STYLE,
             )
         except OSError as error:

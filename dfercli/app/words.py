@@ -30,7 +30,12 @@ INTRODUCTION = (
     "every few seconds, with how sure the model is."
 )
 
+UNPLAYABLE = (
+    "A video that this browser cannot play (“Video not playable”) can often be read all the same."
+)
+
 STYLE = """
+.html-container { padding: 0 !important; }
 .dfer-error { border-left: 4px solid #c0392b; padding: .6em .9em; border-radius: 4px;
   background: rgba(192, 57, 43, .1); overflow-wrap: anywhere; }
 .dfer-done { padding: .2em 0; overflow-wrap: anywhere; }
@@ -45,7 +50,10 @@ STYLE = """
 .dfer-card h3 { margin: 0 0 4px; font-size: 1.05em; }
 .dfer-chip { padding: 1px 9px; border-radius: 10px; font-weight: 600; white-space: nowrap; }
 .dfer-bar { display: flex; height: 14px; border-radius: 7px; overflow: hidden; margin: 8px 0; }
-.dfer-small { font-size: .92em; color: var(--body-text-color-subdued); }
+.dfer-small { font-size: .92em; opacity: .8; }
+.dfer-wide { overflow-x: auto; border: 1px solid var(--border-color-primary); border-radius: 8px;
+  background: white; padding: 8px; }
+.dfer-wide img { width: 100%; min-width: 760px; }
 .dfer-share { display: inline-flex; align-items: center; gap: 5px; margin-right: 12px; }
 .dfer-dot { width: 10px; height: 10px; border-radius: 50%; flex: none; }
 """
@@ -77,18 +85,18 @@ def show_faces(prediction: VideoPrediction) -> str:
 def _show_face(track: TrackSummary, prediction: VideoPrediction) -> str:
     named = [window for window in track.windows if window.probs is not None]
     confidence = np.mean([window.probs.max() for window in named if window.probs is not None])
-    lines = [
-        f"{track.start_s:.1f} to {track.end_s:.1f} s, seen in {track.coverage:.0%} of the frames",
-        f"mean confidence {confidence:.0%} over {_count(len(named), 'window')}",
-    ]
+    surely = f"mean confidence {confidence:.0%}"
     if prediction.calibrated:
         uncertain = np.mean([bool(prediction.is_uncertain(window)) for window in named])
-        lines.append(f"uncertain in {uncertain:.0%} of them")
+        surely += f", uncertain in {uncertain:.0%} of its windows"
+    where = (
+        f"{track.start_s:.1f} to {track.end_s:.1f} s, seen in {track.coverage:.0%} of the frames"
+    )
     return (
         f'<div class="dfer-card">{_show_picture(track)}<div>'
-        f"<h3>Face {track.track}: {_chip(track.top, prediction.class_names)}</h3>"
-        f'<div class="dfer-small">{"<br>".join(map(escape, lines))}</div>'
-        f"{_show_shares(track, prediction.class_names)}</div></div>"
+        f"<h3>Face {track.track}: on average {_chip(track.top, prediction.class_names)}</h3>"
+        f'<div class="dfer-small">{where}<br>{surely}</div>'
+        f"{_show_shares(track, len(named), prediction.class_names)}</div></div>"
     )
 
 
@@ -100,12 +108,23 @@ def _show_picture(track: TrackSummary) -> str:
     stream = io.BytesIO()
     face = Image.fromarray(kept[len(kept) // 2]).resize((FACE_SIDE, FACE_SIDE))
     face.save(stream, "JPEG", quality=90)
-    data = base64.b64encode(stream.getvalue()).decode("ascii")
-    return f'<img alt="Face {track.track}" src="data:image/jpeg;base64,{data}">'
+    return _img(f"Face {track.track}", "jpeg", stream.getvalue())
 
 
-def _show_shares(track: TrackSummary, class_names: tuple[str, ...]) -> str:
-    """Give a bar of how much of the time each class is on top, and its legend."""
+def show_picture(path: Path) -> str:
+    """Give a picture that scrolls sideways where it is wider than the screen."""
+    return (
+        f'<div class="dfer-wide">{_img("Time line of each face", "png", path.read_bytes())}</div>'
+    )
+
+
+def _img(alt: str, kind: str, content: bytes) -> str:
+    data = base64.b64encode(content).decode("ascii")
+    return f'<img alt="{alt}" src="data:image/{kind};base64,{data}">'
+
+
+def _show_shares(track: TrackSummary, number: int, class_names: tuple[str, ...]) -> str:
+    """Give a bar of the share of windows that each class is the top of, and its legend."""
     there = [index for index in np.argsort(-track.shares, kind="stable") if track.shares[index]]
     parts = "".join(
         f'<span style="flex: {track.shares[i]:.4f}; background: {_css(i)}"></span>' for i in there
@@ -115,7 +134,8 @@ def _show_shares(track: TrackSummary, class_names: tuple[str, ...]) -> str:
         f"{escape(printable(class_names[i]))} {track.shares[i]:.0%}</span>"
         for i in there
     )
-    return f'<div class="dfer-bar">{parts}</div><div>{legend}</div>'
+    of = f'<span class="dfer-share">Of {_count(number, "window")}:</span>'
+    return f'<div class="dfer-bar">{parts}</div><div>{of}{legend}</div>'
 
 
 def _chip(index: int, class_names: tuple[str, ...]) -> str:
@@ -147,12 +167,12 @@ def describe_model(predictor: Predictor, checkpoint: str | None) -> str:
     )
     if predictor.calibrated:
         lines.append(
-            "Its probabilities are calibrated on clips it had not seen; below 50 % an "
+            "Its probabilities are calibrated on clips it had not seen; below 50% an "
             "expression is called uncertain."
         )
     else:
         lines.append(
-            "Its probabilities are not calibrated: 90 % does not mean right 9 times of "
+            "Its probabilities are not calibrated: 90% does not mean right 9 times of "
             "10, and it is often surer than it should be."
         )
     return "".join(f"<p>{escape(printable(line))}</p>" for line in lines)

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from dfercli.cli import options as opt
+from dfercli.cli.videos import _find_newest as find_newest
 from dfercli.errors import ConfigError
 
 HOST, PORT = "127.0.0.1", 7860
@@ -57,9 +58,7 @@ def _find_checkpoint(checkpoint: str | None, zero_shot: bool, runs: Path) -> str
         if checkpoint:
             raise ConfigError("--zero-shot uses no checkpoint; leave out one of the two")
         return None
-    from dfercli.engine.runlog import find_newest_run
-
-    return checkpoint or str(find_newest_run(runs).checkpoint("best"))
+    return checkpoint or find_newest(runs)
 
 
 def _serve(
