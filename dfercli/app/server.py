@@ -1,5 +1,6 @@
 """The page on a port of this machine."""
 
+import logging
 import os
 import socket
 import threading
@@ -86,6 +87,9 @@ class Server:
     def close(self) -> None:
         """Stop what is being examined, and listen no more."""
         self._examiner.end()
+        # Open pages would listen for many seconds; that they are cut off is no news.
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+        self._blocks.server.force_exit = True
         self._blocks.close(verbose=False)
 
 
