@@ -1,4 +1,4 @@
-"""The page itself: where a video goes in, and what is shown of it. Only here is gradio known."""
+"""The page itself: where a video goes in, and what is shown of it."""
 
 import logging
 import math

@@ -56,7 +56,7 @@ def _find_checkpoint(checkpoint: str | None, zero_shot: bool, runs: Path) -> str
     """Give the checkpoint that was asked for, or the newest; None for CLIP as it is."""
     if zero_shot:
         if checkpoint:
-            raise ConfigError("--zero-shot uses no checkpoint; leave out one of the two")
+            raise ConfigError("--zero-shot is CLIP as it is; leave it out, or --checkpoint")
         return None
     return checkpoint or find_newest(runs)
 
