@@ -93,13 +93,20 @@ def write_image(path: Path, image_rgb: np.ndarray, quality: int = 95) -> None:
     Raises:
         DataError: The folder is missing or not writable, or the suffix names no image format.
     """
-    if not cv2.haveImageWriter(path.name):
+    ending = path.suffix.lower()
+    if not ending.isascii() or not cv2.haveImageWriter(f"image{ending}"):
         raise DataError(f"cannot write {path}: no image format of this suffix; use .jpg or .png")
     image_bgr = cv2.cvtColor(image_rgb, cv2.COLOR_RGB2BGR)
-    is_jpeg = path.suffix.lower() in (".jpg", ".jpeg")
+    is_jpeg = ending in (".jpg", ".jpeg")
     settings = [cv2.IMWRITE_JPEG_QUALITY, quality] if is_jpeg else []  # others complain about it
-    if not cv2.imwrite(str(path), image_bgr, settings):
-        raise DataError(f"cannot write {path}; is its folder there, and the disk not full?")
+    try:
+        encoded, data = cv2.imencode(ending, image_bgr, settings)
+        if encoded:
+            path.write_bytes(data.tobytes())
+            return
+    except OSError:
+        pass
+    raise DataError(f"cannot write {path}; is its folder there, and the disk not full?")
 
 
 def list_frames(folder: Path) -> list[Path]:

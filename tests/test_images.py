@@ -1,7 +1,9 @@
 """Images: what is written comes back, what is not whole is told from what is, and their order."""
 
+import errno
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -141,7 +143,10 @@ def test_an_absurd_image_has_no_size_and_is_not_read(tmp_path, name):
 
 
 def test_a_full_disk_is_no_fault_of_an_image(tmp_path, noise, monkeypatch):
-    monkeypatch.setattr("dfercli.images.cv2.imwrite", lambda path, image, settings: False)
+    def fail(path, data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", fail)
     with pytest.raises(DataError) as caught:
         write_image(tmp_path / "a.jpg", noise)
     assert str(caught.value) == (

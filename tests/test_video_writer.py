@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 
 import numpy as np
 import pytest
@@ -18,7 +19,15 @@ LOSS = 8
 
 HAS_FFMPEG = shutil.which("ffmpeg") is not None
 needs_ffmpeg = pytest.mark.skipif(not HAS_FFMPEG, reason="sound needs ffmpeg, which is optional")
-ODD_NAMES = ["two words.mp4", 'it\'s "so".mp4', "a\nb.mp4", "-i.mp4", "%d 100%.mp4", "b\udcff.mp4"]
+ODD_NAMES = [
+    "two words.mp4",
+    'it\'s "so".mp4',
+    "a\nb.mp4",
+    "-i.mp4",
+    "%d 100%.mp4",
+    "a:b.mp4",
+    "b\udcff.mp4",
+]
 
 
 @pytest.fixture(params=["ffmpeg", "opencv"])
@@ -138,8 +147,11 @@ def test_any_name_of_a_file_and_of_its_folder_will_do(encoder, name, tmp_path, m
 
 @needs_ffmpeg
 @pytest.mark.parametrize("name", ODD_NAMES)
-def test_sound_is_taken_of_any_name(name, sounding, tmp_path):
-    assert _write(tmp_path / "out.mp4", sound_of=sounding(name)).why_silent is None
+def test_sound_is_taken_of_any_name(name, sounding, tmp_path, monkeypatch):
+    source = sounding(name)
+    assert _write(tmp_path / "out.mp4", sound_of=source).why_silent is None
+    monkeypatch.chdir(source.parent)
+    assert _write(tmp_path / "out.mp4", sound_of=video_writer.Path(name)).why_silent is None
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
@@ -154,12 +166,32 @@ def test_after_an_error_nothing_is_left(encoder, error, tmp_path):
         assert writer._encoder._process.poll() is not None
 
 
-def test_an_ffmpeg_that_fails_is_one_line(tmp_path, monkeypatch):
-    fake = tmp_path / "bin" / "ffmpeg"
-    fake.parent.mkdir()
-    fake.write_text("#!/bin/sh\necho one >&2\necho No space left >&2\nexit 1\n")
-    fake.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{fake.parent}:/usr/bin:/bin")
+@pytest.fixture
+def fake_ffmpeg(tmp_path, monkeypatch):
+    """Install a shell script as ffmpeg."""
+
+    def install(script):
+        fake = tmp_path / "bin" / "ffmpeg"
+        fake.parent.mkdir()
+        fake.write_text(f"#!/bin/sh\n{script}\n")
+        fake.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{fake.parent}:/usr/bin:/bin")
+
+    return install
+
+
+def test_an_ffmpeg_that_hangs_is_ended(fake_ffmpeg, tmp_path):
+    fake_ffmpeg('case "$*" in *-encoders*) exit 0;; esac; exec sleep 60')
+    began_s = time.monotonic()
+    with pytest.raises(ValueError), open_writer(tmp_path / "out" / "v.mp4", 20.0) as writer:
+        writer.write(next(_frames(1)))
+        raise ValueError
+    assert time.monotonic() - began_s < 30
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_an_ffmpeg_that_fails_is_one_line(fake_ffmpeg, tmp_path):
+    fake_ffmpeg("echo one >&2; echo No space left >&2; exit 1")
     (tmp_path / "out").mkdir()
     with pytest.raises(VideoError) as caught:
         _write(tmp_path / "out" / "v.mp4", count=500, size=(256, 256))

@@ -34,6 +34,7 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without all letters is no error
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # its decoders' own lines on stderr
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")  # and its own: we say it in one line
     try:
         app()
     except DferError as error:

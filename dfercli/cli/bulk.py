@@ -88,7 +88,7 @@ def describe_outcome(outcome: "Outcome", prediction: "VideoPrediction | None") -
     if outcome.kept:
         return f"{name}: {outcome.status}, finished before"
     if outcome.status != "ok" or prediction is None:
-        return f"{name}: {outcome.status}, {outcome.frames_searched} frames were searched"
+        return f"{name}: {outcome.status}; frames searched: {outcome.frames_searched}"
     tracks = sorted(prediction.tracks, key=lambda track: -len(track.windows))
     faces = [
         f"{prediction.class_names[track.top]} {track.mean_probs[track.top]:.0%}"

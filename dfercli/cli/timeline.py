@@ -65,7 +65,9 @@ def print_window(window: Window, class_names: Sequence[str], calibrated: bool) -
         line.append(f"uncertain ({name} {_percent(share)})", "dim")
     else:
         line.append(f"{name:<{max(map(len, class_names))}} {_percent(share):>5}")
-        _append(line, f" {'█' * round(BAR * share):<{BAR}}", _style(class_color(int(first))))
+        color = class_color(int(first))
+        style = _style(color) if any(color) else ""  # black is not seen on most terminals
+        _append(line, f" {'█' * round(BAR * share):<{BAR}}", style)
         for second in others[:1]:
             following = f"{printable(class_names[second])} {_percent(window.probs[second])}"
             _append(line, f"  then {following}", "dim")
@@ -114,7 +116,7 @@ def _print_track(prediction: VideoPrediction, track: TrackSummary) -> None:
     doubtful = [prediction.is_uncertain(window) for window in track.windows]
     if any(doubtful):
         share = doubtful.count(True) / (len(doubtful) - doubtful.count(None))
-        head.append(f", uncertain {_percent(share)}", "not bold")
+        head.append(f", uncertain {_percent(share)} (small letters)", "not bold")
     screen.print(head)
     width = max(LEAST_LINE, screen.width)
     for line in (

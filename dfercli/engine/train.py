@@ -186,13 +186,13 @@ def _build_model(config: RunConfig, manifest: Manifest) -> ExpressionModel:
         "data_fingerprint": manifest.fingerprint,
         "deviations": list(manifest.deviations),
         "recipe": describe_recipe(config),
-        "clip_s": _measure_clips(manifest),
+        "clip_s": measure_clips(manifest),
     }
     model.backbone.drop_path = config.train.drop_path
     return model
 
 
-def _measure_clips(manifest: Manifest) -> float | None:
+def measure_clips(manifest: Manifest) -> float | None:
     """Give the median length of the clips in seconds; None for one's own, of whatever rate."""
     if manifest.kind == "folder":
         return None

@@ -1,7 +1,7 @@
 """Where one shot of a film ends and the next begins."""
 
-from collections import deque
 from collections.abc import Iterable, Iterator
+from itertools import product
 
 import cv2
 import numpy as np
@@ -9,26 +9,24 @@ import numpy as np
 from dfercli.video import Frame
 
 THUMBNAIL = (32, 18)
-"""Width and height of the pictures that are compared (our choice): motion hardly shows in them."""
+"""Width and height of the pictures that are compared (our choice): a face's motion hardly shows."""
+
+MAX_PAN = (8, 3)
+"""Pixels of them that a moving camera may shift a picture by between two frames, to the side and up
+or down (our choice): a quarter of its width."""
 
 CHANGED_LEVELS = 20
-"""Levels of 255 by which a pixel of them must change to count (our choice)."""
+"""Levels of 255 by which a pixel must change to count (our choice)."""
 
 MIN_CHANGED = 0.5
-"""Share of their pixels that a cut changes at least (our choice)."""
-
-MIN_RATIO = 2.5
-"""Times that a cut changes more than the frames before it did, as in a pan (our choice)."""
-
-MEMORY = 8
-"""Frames before that are compared with: a second of those that are searched (our choice)."""
+"""Share of the pixels that a cut changes, however the pictures are shifted (our choice)."""
 
 
 def number_shots(frames: Iterable[Frame]) -> Iterator[tuple[int, Frame]]:
     """Give each frame with the number of its shot, from 0.
 
-    A shot ends where most of the picture changes at once, and far more than just before. A flash
-    of light ends one too; a slow dissolve does not.
+    A shot ends where most of the picture changes from one frame to the next and no pan of the
+    camera explains it. A flash of light ends one too; a slow dissolve does not.
 
     Args:
         frames: In order of time.
@@ -36,21 +34,37 @@ def number_shots(frames: Iterable[Frame]) -> Iterator[tuple[int, Frame]]:
     shot = 0
     before: np.ndarray | None = None
     size: tuple[int, ...] = ()
-    changes: deque[float] = deque(maxlen=MEMORY)
     for frame in frames:
         thumbnail = cv2.resize(frame.image_rgb, THUMBNAIL, interpolation=cv2.INTER_AREA)
         here = thumbnail.astype(np.int16)
-        if before is not None:
-            changed = measure_change(before, here)
-            usual = float(np.median(changes)) if changes else 0.0
-            changes.append(changed)
-            if size != frame.image_rgb.shape or changed >= max(MIN_CHANGED, MIN_RATIO * usual):
-                shot += 1
-                changes.clear()
+        other_size = size != frame.image_rgb.shape
+        if before is not None and (other_size or measure_change(before, here) >= MIN_CHANGED):
+            shot += 1
         before, size = here, frame.image_rgb.shape
         yield shot, frame
 
 
 def measure_change(before: np.ndarray, after: np.ndarray) -> float:
-    """Give the share of pixels of two (H, W, 3) int16 pictures that differ visibly."""
+    """Give the share of pixels that differ visibly, at the shift where fewest do.
+
+    Args:
+        before: (H, W, 3) int16.
+        after: Of the same shape.
+    """
+    changed = _compare(before, after)
+    if changed < MIN_CHANGED:
+        return changed
+    height, width = before.shape[:2]
+    most_x, most_y = MAX_PAN
+    shifts = product(range(-most_x, most_x + 1), range(-most_y, most_y + 1))
+    return min(
+        _compare(
+            before[max(0, y) : height + min(0, y), max(0, x) : width + min(0, x)],
+            after[max(0, -y) : height + min(0, -y), max(0, -x) : width + min(0, -x)],
+        )
+        for x, y in shifts
+    )
+
+
+def _compare(before: np.ndarray, after: np.ndarray) -> float:
     return float((np.abs(after - before).max(axis=2) > CHANGED_LEVELS).mean())

@@ -1,30 +1,21 @@
 """Many videos, one after another or several at a time: none of them stops the others."""
 
-import sys
+import signal
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
-
-from tqdm import tqdm
+from types import FrameType
 
 from dfercli.errors import EXIT_SKIPPED, ConfigError, NoFaceError, require_at_least
 from dfercli.predict.attempt import AfterVideo, Event, Task, VideoEnded, WindowEnded, attempt
+from dfercli.predict.bars import Bars
 from dfercli.predict.document import NO_FACE, OK, describe_failure
 from dfercli.predict.inputs import Input, printable
 from dfercli.predict.journal import Journal
 from dfercli.predict.prediction import VideoPrediction, Window
 from dfercli.predict.predictor import Predictor, PredictSettings
-from dfercli.predict.reading import VideoReading
 from dfercli.predict.workers import run_in_processes
-from dfercli.video import declared_duration_s
-
-LOOK_S = 0.5
-"""Seconds between two looks at how far a video is (our choice)."""
-
-SHOWN_LETTERS = 30
-"""Letters of a name beside its bar, the last ones (our choice)."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +105,7 @@ def predict_all(
         DferError: The settings or the machine are wrong; nothing is wrong with a video then.
     """
     check_jobs(inputs, jobs)
-    with _Bars(len(inputs)) as bars:
+    with Bars(len(inputs)) as bars:
         desk = _Desk(bars, journal, on_window, on_video)
         todo = []
         for each, known in _look_first(inputs, journal, after_video):
@@ -127,7 +118,8 @@ def predict_all(
             event = next(events, None)
             while event is not None:
                 try:
-                    desk.take(*event)
+                    with _holding_ctrl_c():
+                        desk.take(*event)
                     event = next(events, None)
                 except KeyboardInterrupt as stop:
                     event = _throw(events, stop)
@@ -138,7 +130,7 @@ def predict_all(
 class _Desk:
     """Where news of all videos arrive, in this process."""
 
-    bars: "_Bars"
+    bars: Bars
     journal: Journal | None
     on_window: Callable[[Input, Window], None]
     on_video: Callable[[Outcome, VideoPrediction | None], None]
@@ -159,6 +151,33 @@ class _Desk:
         with self.bars.aside():
             self.on_video(outcome, event.prediction)
         self.bars.step()
+
+
+@contextmanager
+def _holding_ctrl_c() -> Iterator[None]:
+    """Let what begins come to its end before Ctrl-C counts, so that no line is written half.
+
+    A second Ctrl-C counts at once.
+    """
+    here = threading.current_thread() is threading.main_thread()  # only that one is told
+    if not here or not callable(signal.getsignal(signal.SIGINT)):  # nor where it is ignored
+        yield
+        return
+    pressed = False
+
+    def hold(number: int, frame: FrameType | None) -> None:
+        nonlocal pressed
+        if pressed:
+            raise KeyboardInterrupt
+        pressed = True
+
+    before = signal.signal(signal.SIGINT, hold)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if pressed:
+        raise KeyboardInterrupt
 
 
 def _throw(events: Generator[Event, None, None], stop: KeyboardInterrupt) -> Event | None:
@@ -198,9 +217,7 @@ def _look_first(
             yield each, VideoEnded(record) if made else None
 
 
-def _run(
-    todo: Sequence[Input], task: Task, jobs: int, bars: "_Bars"
-) -> Generator[Event, None, None]:
+def _run(todo: Sequence[Input], task: Task, jobs: int, bars: Bars) -> Generator[Event, None, None]:
     if not todo:
         return
     if jobs > 1 and len(todo) > 1:
@@ -212,58 +229,3 @@ def _run(
             interrupted = yield from attempt(predictor, each, task, watch)
         if interrupted and number < len(todo):
             raise KeyboardInterrupt
-
-
-class _Bars:
-    """Progress: a bar of videos where there are several, and one of the seconds of a video."""
-
-    def __init__(self, total: int) -> None:
-        hidden = None if total > 1 else True
-        self._several = total > 1
-        self._videos = tqdm(total=total, desc="videos", unit="video", disable=hidden)
-
-    def __enter__(self) -> "_Bars":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._videos.close()
-
-    def step(self) -> None:
-        """Count a video."""
-        self._videos.update()
-
-    def aside(self) -> AbstractContextManager[None]:
-        """Clear the bars while something else is printed."""
-        return tqdm.external_write_mode(file=sys.stdout)
-
-    @contextmanager
-    def within(self, each: Input) -> Iterator[Callable[[VideoReading], None]]:
-        """Show how far a video is; gives what is to be told of its reading."""
-        length_s = declared_duration_s(each.path) if each.path is not None else 0.0
-        readings: list[VideoReading] = []
-        done = threading.Event()
-        with tqdm(
-            total=round(length_s, 1) or None,
-            desc=printable(each.name)[-SHOWN_LETTERS:],
-            unit="s",
-            leave=False,
-            disable=None,
-            position=1 if self._several else 0,
-        ) as bar:
-            follow = threading.Thread(target=_follow, args=(bar, readings, done), daemon=True)
-            if not bar.disable:
-                follow.start()
-            try:
-                yield readings.append
-            finally:
-                done.set()
-                if not bar.disable:
-                    follow.join()
-
-
-def _follow(bar: "tqdm[Any]", readings: list[VideoReading], done: threading.Event) -> None:
-    """Look at a reading now and then: no window may end for long where no face is."""
-    while not done.wait(LOOK_S):
-        for reading in readings:
-            bar.n = round(reading.position_s, 1)
-            bar.refresh()

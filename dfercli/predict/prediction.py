@@ -118,7 +118,7 @@ class VideoPrediction:
 
     @cached_property
     def tracks(self) -> tuple[TrackSummary, ...]:
-        """Each face, by its number."""
+        """Each face with a named window, by its number."""
         of: dict[int, list[Window]] = {}
         for window in self.windows:
             of.setdefault(window.track, []).append(window)

@@ -90,7 +90,7 @@ def test_a_summary_has_the_time_line_of_each_face(show):
         "% of 64 searched frames",
         "",
         "face 1  0.0 – 8.0 s  happiness (41 % on ",
-        "average), uncertain 33 %",
+        "average), uncertain 33 % (small letters)",
         "H" * 10 + "S" * 10 + "·" * 10 + "u" * 10,
         "0 s       2         4         6",
         " H  happiness 33 %   S  sadness 33 %",
@@ -123,6 +123,15 @@ def test_colours_are_those_of_the_classes_and_only_on_a_terminal(show):
     said = show(timeline.print_prediction, _predict(FOUR), terminal=True)
     for top in (0, 1):
         assert "48;2;{};{};{}m".format(*class_color(top)) in said
+
+
+def test_the_bar_of_the_black_class_has_the_terminal_s_colour(show):
+    names = tuple(f"class{index}" for index in range(11))
+    for top, colored in ((9, True), (10, False)):
+        window = _window(0.0, top, names=names)
+        said = show(timeline.print_window, window, names, True, terminal=True, width=100)
+        assert ("38;2;" in said) == colored
+        assert "████████" in said
 
 
 def test_of_many_faces_the_most_present_are_shown_and_the_rest_counted(show):

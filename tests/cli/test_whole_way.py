@@ -129,9 +129,9 @@ def _check_prediction(dfer):
     probs = [window["probs"][name] for name in CLASSES]
     assert sum(probs) == pytest.approx(1.0, abs=1e-5)
     assert window["confidence"] == max(probs)
-    assert read_image(Path("line.png")).shape == (624, 1440, 3)
+    assert read_image(Path("line.png")).shape[1] > 1000
     assert "picture: line.png" in done.err
     printed = dfer(f"predict {video}")  # by the run that was finished last
     assert printed.code == 0
-    assert "overall: " in printed.out
+    assert " % on average)" in printed.out
     assert "checkpoint: runs/demo/interfit-msta-notext/fold1/best" in printed.err

@@ -205,7 +205,15 @@ def test_run_and_checkpoint_remember_that_their_data_was_partial(make_run, colou
         "data_fingerprint": manifest.fingerprint,
         "deviations": ["clip 3 is not there"],
         "recipe": describe_recipe(config),
+        "clip_s": None,
     }
+
+
+@pytest.mark.parametrize(("kind", "clip_s"), [("folder", None), ("dfew", 2.4)])
+def test_clips_cut_out_of_films_have_a_length(kind, clip_s, colours):
+    manifest = read_manifest(colours)
+    rows = manifest.rows.assign(n_frames=[10, 60, 300] * (len(manifest.rows) // 3))
+    assert train.measure_clips(replace(manifest, rows=rows, kind=kind)) == clip_s
 
 
 def test_nothing_is_trained_where_frames_are_missing(make_run, colours, tmp_path):

@@ -10,8 +10,12 @@ import cv2
 import numpy as np
 
 from dfercli.errors import DataError, DetectorError, VideoError
+from dfercli.predict.bulk import predict_all
 from dfercli.predict.document import Origin
+from dfercli.predict.inputs import find_inputs
+from dfercli.predict.journal import open_journal
 from dfercli.predict.prediction import VideoPrediction, Window
+from dfercli.predict.predictor import PredictSettings
 
 CLASSES = ("happiness", "sadness", "anger")
 ORIGIN = Origin("runs/x/best", "a" * 64, 2.0, 2.0, "all", "mtcnn", "fp32", CLASSES, True)
@@ -119,3 +123,19 @@ def write_fake(path, **told):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(told), encoding="utf-8")
     return path
+
+
+def run(inputs, make=make_fake, out=None, **options):
+    """Predict all, with a journal where a file is named, and write that."""
+    inputs = find_inputs(inputs)
+    if out is None:
+        return predict_all(inputs, make, PredictSettings(), **options)
+    with open_journal(Path(out), ORIGIN, inputs) as journal:
+        done = predict_all(inputs, make, PredictSettings(), journal=journal, **options)
+        journal.finish([each.name for each in inputs])
+        return done
+
+
+def closing_lines(path):
+    lines = [json.loads(line) for line in Path(path).read_bytes().splitlines()]
+    return [line for line in lines if line["type"] == "video"]

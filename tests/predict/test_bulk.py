@@ -1,11 +1,7 @@
 """Many videos: each has its outcome, none stops the others, in this process or in several."""
 
-import json
 import os
-import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import by_hand
@@ -13,31 +9,14 @@ import pytest
 import torch
 
 from dfercli.errors import ConfigError, DetectorError, DferError, JobsError
-from dfercli.predict.bulk import BulkOutcome, Outcome, predict_all
-from dfercli.predict.inputs import Input, find_inputs
-from dfercli.predict.journal import open_journal
-from dfercli.predict.predictor import PredictSettings
+from dfercli.predict.bulk import BulkOutcome, Outcome
+from dfercli.predict.inputs import Input
 
 
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([*sys.path]))
-
-
-def _run(inputs, make=by_hand.make_fake, out=None, **options):
-    inputs = find_inputs(inputs) if isinstance(inputs[0], str) else inputs
-    if out is None:
-        return predict_all(inputs, make, PredictSettings(), **options)
-    with open_journal(Path(out), by_hand.ORIGIN, inputs) as journal:
-        done = predict_all(inputs, make, PredictSettings(), journal=journal, **options)
-        journal.finish([each.name for each in inputs])
-        return done
-
-
-def _videos(path):
-    lines = [json.loads(line) for line in Path(path).read_bytes().splitlines()]
-    return [line for line in lines if line["type"] == "video"]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
 
 
 BROKEN = {
@@ -64,7 +43,7 @@ def some():
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_each_video_has_its_outcome_and_none_stops_the_others(some, jobs):
     seen, told = [], []
-    done = _run(
+    done = by_hand.run(
         some,
         jobs=jobs,
         out="x.jsonl",
@@ -75,8 +54,8 @@ def test_each_video_has_its_outcome_and_none_stops_the_others(some, jobs):
     names = [each.input.name for each in done.outcomes]
     broken = sorted(f"v/b-{name}.mp4" for name in BROKEN)
     assert names == ["v/a.mp4", *broken, "v/c.mp4", "v/d.mp4", "v/e.mp4", "gone.mp4"]
-    assert [video["video"] for video in _videos("x.jsonl")] == names
-    _run(some, out="here.jsonl")  # the file does not depend on the processes
+    assert [video["video"] for video in by_hand.closing_lines("x.jsonl")] == names
+    by_hand.run(some, out="here.jsonl")  # the file does not depend on the processes
     assert Path("x.jsonl").read_bytes() == Path("here.jsonl").read_bytes()
     assert sorted(path.name for path in Path("v").glob("*.note")) == ["a.mp4.note", "d.mp4.note"]
     assert (Path("v/a.mp4.note").read_text() == str(os.getpid())) == (jobs == 1)
@@ -109,10 +88,10 @@ def test_exit_codes():
 
 
 def test_a_second_call_reads_what_is_left(some):
-    _run(some, out="x.json")
+    by_hand.run(some, out="x.json")
     by_hand.write_fake("v/b-os.mp4")  # the disk is well again
     seen = []
-    done = _run(some, out="x.json", on_window=lambda each, window: seen.append(each.name))
+    done = by_hand.run(some, out="x.json", on_window=lambda each, window: seen.append(each.name))
     assert seen.count("v/b-os.mp4") == 2
     assert {"v/a.mp4", "v/c.mp4", "v/d.mp4"} & set(seen) == set()
     assert [each.input.name for each in done.outcomes if each.kept] == [
@@ -127,10 +106,10 @@ def test_a_second_call_reads_what_is_left(some):
 def test_what_follows_is_made_when_a_second_call_finds_it_missing():
     by_hand.write_fake("v/a.mp4")
     by_hand.write_fake("v/b.mp4")
-    first = _run(["v"], out="x.jsonl", after_video=by_hand.Notes())
+    first = by_hand.run(["v"], out="x.jsonl", after_video=by_hand.Notes())
     before = Path("x.jsonl").read_bytes()
     Path("v/a.mp4.note").unlink()
-    again = _run(["v"], out="x.jsonl", after_video=by_hand.Notes())
+    again = by_hand.run(["v"], out="x.jsonl", after_video=by_hand.Notes())
     assert Path("v/a.mp4.note").exists()
     assert [each.kept for each in again.outcomes] == [False, True]
     assert Path("x.jsonl").read_bytes() == before
@@ -139,10 +118,10 @@ def test_what_follows_is_made_when_a_second_call_finds_it_missing():
 
 def test_a_picture_that_cannot_be_made_is_said_and_the_prediction_kept():
     by_hand.write_fake("v/a.mp4")
-    done = _run(["v"], out="x.jsonl", after_video=by_hand.Notes(suffix="fail"))
+    done = by_hand.run(["v"], out="x.jsonl", after_video=by_hand.Notes(suffix="fail"))
     assert (done.outcomes[0].status, done.exit_code) == ("ok", 4)
     assert done.faults == ["v/a.mp4: the disk is full"]
-    assert _videos("x.jsonl")[0]["error"] is None
+    assert by_hand.closing_lines("x.jsonl")[0]["error"] is None
 
 
 def test_a_process_that_is_killed_loses_only_its_video():
@@ -151,7 +130,7 @@ def test_a_process_that_is_killed_loses_only_its_video():
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        done = _run(["v"], _Threads(1), jobs=2)
+        done = by_hand.run(["v"], _Threads(1), jobs=2)
     finally:
         torch.set_num_threads(before)
     assert [each.status for each in done.outcomes] == ["ok", "unreadable", "ok", "ok"]
@@ -175,56 +154,23 @@ def test_what_is_wrong_with_the_machine_is_no_videos_fault(jobs):
     by_hand.write_fake("v/a.mp4")
     by_hand.write_fake("v/b.mp4")
     with pytest.raises(DetectorError if jobs == 1 else DferError, match="no detector here"):
-        _run(["v"], by_hand.make_none, jobs=jobs)
+        by_hand.run(["v"], by_hand.make_none, jobs=jobs)
 
 
 def test_a_process_that_dies_while_it_loads_ends_all():
     by_hand.write_fake("v/a.mp4")
     by_hand.write_fake("v/b.mp4")
     with pytest.raises(JobsError, match="could not start: its process was ended by SIGKILL; out"):
-        _run(["v"], by_hand.die, jobs=2)
+        by_hand.run(["v"], by_hand.die, jobs=2)
 
 
 def test_streams_need_a_job_each():
     streams = ["rtsp://a", "rtsp://b", "foo://c"]
     with pytest.raises(ConfigError) as caught:
-        _run(streams)
+        by_hand.run(streams)
     assert str(caught.value) == ("2 streams at a time need a process each: --jobs 2; or name fewer")
     with pytest.raises(ConfigError, match="jobs is 0; it must be at least 1"):
-        _run(streams, jobs=0)
-
-
-def test_a_stream_that_is_interrupted_is_finished():
-    by_hand.write_fake("a", **{"raise": "interrupt"})
-    by_hand.write_fake("b.mp4")
-    done = _run(["b.mp4", "rtsp://a"], out="x.jsonl")
-    assert [each.status for each in done.outcomes] == ["ok", "ok"]
-    assert [video["sha256"] is None for video in _videos("x.jsonl")] == [False, True]
-    with pytest.raises(KeyboardInterrupt):  # something is left
-        _run(["rtsp://a", "b.mp4"], out="y.jsonl")
-    assert [video["video"] for video in _videos("y.jsonl")] == ["rtsp://a"]
-
-
-def test_a_stream_that_is_interrupted_while_a_window_is_printed_is_finished():
-    by_hand.write_fake("a")
-
-    def interrupt(each, window):
-        raise KeyboardInterrupt
-
-    done = _run(["rtsp://a"], out="x.json", on_window=interrupt)
-    assert done.exit_code == 0
-    (video,) = json.loads(Path("x.json").read_bytes())["videos"]
-    assert len(video["windows"]) == 1
-
-
-def test_a_file_that_is_interrupted_is_not():
-    by_hand.write_fake("v/a.mp4")
-    by_hand.write_fake("v/b.mp4", **{"raise": "interrupt"})
-    with pytest.raises(KeyboardInterrupt):
-        _run(["v"], out="x.csv")
-    assert not Path("x.csv").exists()
-    by_hand.write_fake("v/b.mp4")
-    assert [each.kept for each in _run(["v"], out="x.csv").outcomes] == [True, False]
+        by_hand.run(streams, jobs=0)
 
 
 def test_an_error_of_the_one_who_prints_is_no_videos_fault():
@@ -234,48 +180,4 @@ def test_an_error_of_the_one_who_prints_is_no_videos_fault():
         raise BrokenPipeError
 
     with pytest.raises(BrokenPipeError):
-        _run(["a.mp4"], on_window=closed)
-
-
-SCRIPT = """
-import sys
-from pathlib import Path
-import by_hand
-from dfercli.predict.bulk import predict_all
-from dfercli.predict.inputs import find_inputs
-from dfercli.predict.journal import open_journal
-from dfercli.predict.predictor import PredictSettings
-
-def say(each, window):
-    print(each.name, flush=True)
-
-if __name__ == "__main__":
-    inputs = find_inputs(sys.argv[1:])
-    try:
-        with open_journal(Path("x.jsonl"), by_hand.ORIGIN, inputs) as journal:
-            predict_all(inputs, by_hand.make_fake, PredictSettings(), jobs=2, journal=journal,
-                        on_window=say)
-            journal.finish([each.name for each in inputs])
-    except KeyboardInterrupt:
-        sys.exit(130)
-"""
-
-
-def test_ctrl_c_finishes_a_stream_and_breaks_a_file_off():
-    """Nobody is left over."""
-    by_hand.write_fake("a", sleep=60)
-    by_hand.write_fake("b", sleep=60)
-    Path("script.py").write_text(SCRIPT)
-    call = [sys.executable, "script.py", "rtsp://a", "b"]
-    with subprocess.Popen(call, stdout=subprocess.PIPE, text=True, start_new_session=True) as run:
-        said = [run.stdout.readline() for _ in range(4)]
-        assert sorted(said) == ["b\n", "b\n", "rtsp://a\n", "rtsp://a\n"]
-        began_s = time.monotonic()
-        run.send_signal(signal.SIGINT)
-        assert run.wait(30) == 130
-        assert time.monotonic() - began_s < 8
-        with pytest.raises(ProcessLookupError):
-            while time.monotonic() - began_s < 15:  # what watches over semaphores ends last
-                os.killpg(run.pid, 0)
-                time.sleep(0.1)
-    assert [video["video"] for video in _videos("x.jsonl")] == ["rtsp://a"]
+        by_hand.run(["a.mp4"], on_window=closed)

@@ -10,7 +10,7 @@ import pytest
 from dfercli.errors import ConfigError, VideoError
 from dfercli.predict.prediction import SeenFace, VideoPrediction, Window
 from dfercli.predict.signs import class_color
-from dfercli.report import annotate_video, check_annotated
+from dfercli.report import annotate, annotate_video, check_annotated
 from dfercli.report.annotate import _Cast, _pace
 from dfercli.report.overlay import GREY, WHITE, Overlay, ShownFace
 from dfercli.video import Frame, read_frames, write_video
@@ -128,6 +128,23 @@ def test_frames_are_repeated_or_left_out_to_stand_at_their_times(times_s, shown)
     assert [times for _, times in _pace(frames, 10.0)] == shown
 
 
+@pytest.mark.parametrize(
+    ("steps_s", "fps"),
+    [
+        ([1001 / 30000] * 80, 30000 / 1001),
+        ([1 / 12.5] * 80, 12.5),
+        ([0.04] * 20 + [0.2] * 30, 25.0),
+        ([0.001, 0.2] * 40, 60.0),
+        ([], 25.0),
+    ],
+)
+def test_the_rate_is_that_of_the_video_and_a_known_one_where_it_is_near(steps_s, fps, monkeypatch):
+    times_s = np.cumsum([0.0, *steps_s]).round(3)  # as Matroska keeps them
+    frames = [Frame(i, float(t), np.zeros((2, 2, 3), np.uint8)) for i, t in enumerate(times_s)]
+    monkeypatch.setattr(annotate, "read_frames", lambda path: iter(frames))
+    assert annotate._measure_fps("v.mkv") == pytest.approx(fps, rel=1e-6)
+
+
 @needs_ffmpeg
 def test_a_varying_rate_keeps_its_times_and_sound(video, tmp_path):
     source = tmp_path / "vary.mkv"
@@ -177,6 +194,8 @@ def test_any_size_and_number_of_classes_is_drawn_beside_the_frame(size, count):
     assert overlay.size[0] % 2 == overlay.size[1] % 2 == 0
     assert (empty[: size[1], : size[0]] == 90).all()
     assert (image_rgb == 90).all()
+    larger = np.full((2 * size[1], 2 * size[0], 3), 90, np.uint8)
+    assert (overlay.draw(larger, [], None) == empty).all()
     if count == len(NAMES):
         drawn = overlay.draw(image_rgb, faces, faces[0])
         assert (drawn[: size[1], : size[0]] != 90).any()

@@ -1,0 +1,74 @@
+"""Progress of many videos, and within one."""
+
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+from tqdm import tqdm
+
+from dfercli.predict.inputs import Input, printable
+from dfercli.predict.reading import VideoReading
+from dfercli.video import declared_duration_s
+
+LOOK_S = 0.5
+"""Seconds between two looks at how far a video is (our choice)."""
+
+SHOWN_LETTERS = 30
+"""Letters of a name beside its bar, the last ones (our choice)."""
+
+
+class Bars:
+    """Progress: a bar of videos where there are several, and one of the seconds of a video."""
+
+    def __init__(self, total: int) -> None:
+        hidden = None if total > 1 else True
+        self._several = total > 1
+        self._videos = tqdm(total=total, desc="videos", unit="video", disable=hidden)
+
+    def __enter__(self) -> "Bars":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._videos.close()
+
+    def step(self) -> None:
+        """Count a video."""
+        self._videos.update()
+
+    def aside(self) -> AbstractContextManager[None]:
+        """Clear the bars while something else is printed."""
+        return tqdm.external_write_mode(file=sys.stdout)
+
+    @contextmanager
+    def within(self, each: Input) -> Iterator[Callable[[VideoReading], None]]:
+        """Show how far a video is; gives what is to be told of its reading."""
+        length_s = declared_duration_s(each.path) if each.path is not None else 0.0
+        readings: list[VideoReading] = []
+        done = threading.Event()
+        with tqdm(
+            total=round(length_s, 1) or None,
+            desc=printable(each.name)[-SHOWN_LETTERS:],
+            unit="s",
+            leave=False,
+            disable=None,
+            position=1 if self._several else 0,
+        ) as bar:
+            follow = threading.Thread(target=_follow, args=(bar, readings, done), daemon=True)
+            if not bar.disable:
+                follow.start()
+            try:
+                yield readings.append
+            finally:
+                done.set()
+                if not bar.disable:
+                    follow.join()
+
+
+def _follow(bar: "tqdm[Any]", readings: list[VideoReading], done: threading.Event) -> None:
+    """Look at a reading now and then: no window may end for long where no face is."""
+    while not done.wait(LOOK_S):
+        for reading in readings:
+            bar.n = round(reading.position_s, 1)
+            bar.refresh()

@@ -1,0 +1,129 @@
+"""`dfer predict` with several videos: what is refused before any work, printed, and written."""
+
+import json
+import re
+from dataclasses import asdict
+from pathlib import Path
+
+import hostile
+import numpy as np
+import pandas as pd
+import pytest
+from jsonschema import Draft202012Validator
+
+from dfercli.config import ModelConfig
+from dfercli.engine.checkpoint import save_checkpoint
+from dfercli.faces.align import CropRecipe
+from dfercli.models.base import build_model
+from dfercli.predict.document import load_schema
+from dfercli.video import write_video
+
+
+@pytest.fixture
+def videos(dfer):
+    """A face, the same in another container, nobody, and what is no video; and a checkpoint."""
+    config = ModelConfig(backbone="demo-ViT-tiny", weights="random")
+    crop = asdict(CropRecipe("mtcnn", 48))
+    save_checkpoint(build_model(config, ("happiness", "sadness"), crop), Path("model"))
+    Path("v/n").mkdir(parents=True)
+    hostile.write(Path("v/a.mp4"), hostile.draw_faces(), "mp4v")
+    hostile.write(Path("v/n/a.avi"), hostile.draw_faces(4), "MJPG")
+    write_video(Path("v/grey.mp4"), [np.full((48, 64, 3), 128, np.uint8)] * 8, 12.5)
+    Path("v/text.mp4").write_text("no video")
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("v --out x.txt", "--out x.txt tells no format; name it with one of .json, .jsonl, .csv, "),
+        ("v --out v/text.mp4/x.csv", "cannot write v/text.mp4/x.csv: "),
+        ("v --plot v/text.mp4/plots", "cannot write v/text.mp4/plots: "),
+        ("v --plot x.png", "--plot x.png is one file, and there are several videos; name a folder"),
+        ("v --annotate x.mp4", "--annotate x.mp4 is one file, and there are several videos; name "),
+        ("v --annotate v", "v/a.mp4 is one of the videos, and would be replaced by what is made "),
+        ("v/a.mp4 --plot x.gif", "cannot draw x.gif; name it with one of .png, .pdf, .svg"),
+        ("v/a.mp4 --annotate x.avi", "cannot write a video to x.avi; name it with .mp4"),
+        ("v/a.mp4 --annotate v/a.mp4", "v/a.mp4 is the video itself; give the annotated one "),
+        ("0 --annotate x.mp4", "0 cannot be annotated: a stream or camera cannot be read a second"),
+        ("v rtsp://h/a --annotate x", "rtsp://h/a cannot be annotated: a stream or camera cannot"),
+        ("v --zero-shot --checkpoint model", "--zero-shot is CLIP as it is; leave it out, or --c"),
+    ],
+)
+@pytest.mark.usefixtures("videos")
+def test_what_cannot_be_written_is_refused_before_any_work(line, said, dfer):
+    before = sorted(Path().rglob("*"))
+    done = dfer(f"predict {line}")
+    assert (done.code, done.out) == (1, "")
+    assert done.err.startswith(f"error: {said}")
+    assert done.err.count("\n") == 1
+    assert sorted(Path().rglob("*")) == before
+
+
+@pytest.mark.usefixtures("videos")
+def test_two_streams_need_two_jobs(dfer):
+    done = dfer("predict rtsp://h/a rtsp://h/b --checkpoint model")
+    assert done.err.splitlines()[-1] == (
+        "error: 2 streams at a time need a process each: --jobs 2; or name fewer"
+    )
+
+
+@pytest.mark.usefixtures("videos")
+def test_several_videos_are_a_line_each_and_a_summary(dfer):
+    done = dfer("predict v --checkpoint model --out x.csv --plot plots --annotate annotated")
+    assert done.code == 4
+    first, grey, last, summary = done.out.splitlines()
+    assert first.startswith("v/a.mp4: 0.8 s, 1 face: ")
+    assert grey == "v/grey.mp4: no face; frames searched: 5"
+    assert last.startswith("v/n/a.avi: 0.8 s, 1 face: ")
+    assert summary.startswith("4 videos in ")
+    assert summary.endswith(" s: 2 predicted, 1 without a face, 1 not readable")
+    assert done.err.splitlines()[0] == "checkpoint: model"
+    (error,) = [line for line in done.err.splitlines() if line.startswith("error: ")]
+    assert error.startswith("error: cannot read v/text.mp4: ")
+    assert done.err.splitlines()[-1] == "written: x.csv"
+    pictures = sorted(p.as_posix() for f in ("plots", "annotated") for p in Path(f).rglob("*.*"))
+    assert pictures == ["annotated/a.mp4", "annotated/n/a.mp4", "plots/a.png", "plots/n/a.png"]
+    table = pd.read_csv("x.csv")
+    assert table["video"].tolist() == ["v/a.mp4", "v/n/a.avi"]
+    again = dfer("predict v --checkpoint model --out x.csv --plot plots --annotate annotated")
+    assert "finished before, and not read again: 3\n" in again.err
+    assert again.out.splitlines()[0] == "v/a.mp4: ok, finished before"
+    other = dfer("predict v --checkpoint model --out x.csv --window-s 0.5")
+    assert "changed since, or predicted otherwise: 3\n" in other.err
+    assert len(pd.read_csv("x.csv")) > len(table)
+
+
+@pytest.mark.usefixtures("videos")
+def test_the_document_is_printed_and_nothing_else(dfer):
+    done = dfer("predict v v/n/a.avi --checkpoint model --json --out x.json")
+    assert done.code == 4
+    document = json.loads(done.out)
+    Draft202012Validator(load_schema()).validate(document)
+    assert done.out == Path("x.json").read_text(encoding="utf-8")
+    assert [(v["video"], v["status"]) for v in document["videos"]] == [
+        ("v/a.mp4", "ok"),
+        ("v/grey.mp4", "no face"),
+        ("v/n/a.avi", "ok"),
+        ("v/text.mp4", "unreadable"),
+    ]
+    assert document["settings"]["window_s"] == 2.0
+    nobody = dfer("predict v/grey.mp4 v/a.mp4 --checkpoint model --json")
+    assert (nobody.code, len(json.loads(nobody.out)["videos"])) == (3, 2)
+
+
+@pytest.mark.usefixtures("videos")
+def test_one_video_is_printed_as_it_is_read(dfer):
+    done = dfer("predict v/a.mp4 --checkpoint model --plot x.png --out x.parquet")
+    assert done.code == 0
+    assert "face 1" in done.out
+    assert done.err.splitlines()[1:] == ["picture: x.png", "written: x.parquet"]
+    assert len(pd.read_parquet("x.parquet")) == 1
+    into = dfer("predict v/a.mp4 --checkpoint model --plot pictures")
+    assert into.err.splitlines()[1:] == ["picture: pictures/a.png"]
+
+
+def test_no_model_is_needed_to_say_that_nothing_is_there(dfer):
+    done = dfer("predict gone.mp4 foo://bar")
+    assert done.code == 4
+    assert re.fullmatch(r"2 videos in \d+ s: 2 not readable\n", done.out)
+    assert done.err.splitlines()[0] == "error: gone.mp4: no such file or folder"

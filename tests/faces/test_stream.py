@@ -1,0 +1,139 @@
+"""Faces followed as frames come: who is who, what is carried, and what is held."""
+
+import numpy as np
+import pytest
+
+from dfercli.faces.align import TEMPLATE
+from dfercli.faces.base import Face
+from dfercli.faces.stream import follow_faces, measure_nearness
+from dfercli.video import Frame
+
+STEP_S = 1 / 8
+SIDE = 100.0
+BLANK = np.full((180, 320, 3), 90, np.uint8)
+
+
+def _face(left, top=0.0, side=SIDE):
+    box = np.array([left, top, left + side, top + side])
+    return Face(box, TEMPLATE * side + [left, top], 0.9)
+
+
+class _Plan:
+    """Answers by the frame's index, which is written into its first pixel."""
+
+    def __init__(self, plan):
+        self._plan, self.asked = plan, []
+
+    def detect(self, image_rgb):
+        index = int(image_rgb[0, 0, 0])
+        self.asked.append(index)
+        return self._plan(index)
+
+
+def _frames(count, images=lambda index: BLANK):
+    for index in range(count):
+        image = images(index).copy()
+        image[0, 0] = index
+        yield Frame(index, index * STEP_S, image)
+
+
+def _follow(plan, count=16, carry_s=0.0, **images):
+    detector = _Plan(plan)
+    seen = list(follow_faces(_frames(count, **images), detector, carry_s))
+    assert [each.frame.index for each in seen] == list(range(count))
+    return [each.faces for each in seen], detector
+
+
+def test_two_faces_keep_their_numbers_whatever_order_they_are_found_in():
+    def plan(index):
+        pair = [_face(index), _face(200 - index)]
+        return pair[:: 1 if index % 2 else -1]
+
+    faces, _ = _follow(plan)
+    number = next(k for k, face in faces[0].items() if face.box_xyxy[0] == 0)
+    for index, found in enumerate(faces):
+        assert sorted(found) == [0, 1]
+        assert found[number].box_xyxy[0] == index
+        assert found[1 - number].box_xyxy[0] == 200 - index
+
+
+def test_the_best_pairs_of_all_are_linked_not_the_first_that_fits():
+    # The first face has moved to where it overlaps the second one's old place a little more.
+    before, after = [_face(0), _face(60)], [_face(40), _face(100)]
+    faces, _ = _follow(lambda index: before if index == 0 else after, count=2)
+    moved = {number: face.box_xyxy[0] for number, face in faces[1].items()}
+    was = {number: face.box_xyxy[0] for number, face in faces[0].items()}
+    assert {was[number]: moved[number] for number in was} == {0: 40, 60: 100}
+
+
+def test_a_fast_move_is_followed_by_the_landmarks():
+    step = 60.0  # boxes overlap by a quarter: too little alone
+    assert 0 < measure_nearness(_face(0), _face(48)) < 1
+    faces, _ = _follow(lambda index: [_face(48.0 * index)], count=5)
+    assert [list(found) for found in faces] == [[0]] * 5
+    jumps, _ = _follow(lambda index: [_face(step * index)], count=3)
+    assert [list(found) for found in jumps] == [[0], [1], [2]]
+
+
+def test_a_face_of_another_size_is_another_face():
+    assert measure_nearness(_face(0), _face(20, 20, side=40)) == 0.0
+    assert measure_nearness(_face(0), _face(5, 5, side=90)) > 1.0
+    assert measure_nearness(_face(0, side=0.0), _face(0, side=0.0)) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("missed", "numbers", "carried"),
+    [
+        (range(6, 8), {0}, True),
+        (range(6, 9), {0}, False),  # half a second: the same face, but nobody knows where
+        (range(6, 13), {0}, False),
+        (range(6, 14), {0, 1}, False),  # over a second: nobody knows whose
+    ],
+)
+def test_gaps(missed, numbers, carried):
+    faces, _ = _follow(lambda i: [] if i in missed else [_face(2.0 * i)], count=20)
+    assert {number for found in faces for number in found} == numbers
+    assert [0 in faces[index] for index in missed] == [carried] * len(missed)
+    if carried:
+        assert [faces[i][0].box_xyxy[0] for i in missed] == pytest.approx([2.0 * i for i in missed])
+
+
+def test_every_second_frame_is_searched_and_between_all_faces_are_carried():
+    plan = lambda index: [_face(2.0 * index), _face(200 - 2.0 * index)]  # noqa: E731
+    faces, detector = _follow(plan, carry_s=0.3)
+    assert detector.asked == [0, 2, 4, 6, 8, 10, 12, 14, 15]
+    for index, found in enumerate(faces):
+        assert sorted(f.box_xyxy[0] for f in found.values()) == [2.0 * index, 200 - 2.0 * index]
+
+
+def test_where_a_smaller_face_comes_every_frame_is_searched():
+    def plan(index):
+        return [_face(0)] + [_face(200, side=40)] * (index >= 7)
+
+    faces, detector = _follow(plan, carry_s=0.3)
+    assert detector.asked == [0, 2, 4, 6, 8, 7, 10, 12, 14, 15]
+    assert [len(found) for found in faces] == [1] * 7 + [2] * 9
+
+
+def test_a_cut_ends_all_tracks_and_nothing_is_carried_over_it():
+    images = {"images": lambda index: BLANK if index < 9 else 255 - BLANK}
+    faces, detector = _follow(lambda index: [_face(0)], carry_s=0.3, **images)
+    assert [list(found) for found in faces] == [[0]] * 9 + [[1]] * 7
+    assert {8, 9} <= set(detector.asked)
+
+
+def test_frames_are_held_no_longer_than_a_short_gap_and_a_step():
+    given, longest = 0, 0
+
+    def frames():
+        nonlocal given
+        for frame in _frames(200):
+            given = frame.index
+            yield frame
+
+    def plan(index):
+        return [_face(0)] if index % 9 < 4 else []  # lost every second
+
+    for seen in follow_faces(frames(), _Plan(plan), 0.3):
+        longest = max(longest, given - seen.frame.index)
+    assert longest <= 6
