@@ -28,9 +28,9 @@ from dfercli.predict.predictor import FACES
 MAX_FILE_SIZE = "500mb"
 """Largest video that is taken (our choice: an hour as phones film it at a low resolution)."""
 
-SWEEP_S, KEEP_S = 300, 3600
-"""Seconds from one look for old files to the next, and for which a video and what was made of it
-are kept (our choice: time enough to download it all)."""
+KEEP_S = 3600
+"""Seconds for which a video and what was made of it are kept (our choice: time enough to download
+it all)."""
 
 LENGTHS_S = (0.5, 10.0)
 """Shortest and longest window and stride that the page offers (our choice)."""
@@ -51,11 +51,8 @@ class Page:
         self._examiner = examiner
         self._model = name_model(examiner.checkpoint)
         usual = examiner.predictor.resolve(PredictSettings())
-        with gr.Blocks(
-            title="dfer: expressions in a video",
-            analytics_enabled=False,
-            delete_cache=(SWEEP_S, KEEP_S),
-        ) as self.blocks:
+        title = "dfer: expressions in a video"
+        with gr.Blocks(title=title, analytics_enabled=False) as self.blocks:
             gr.Markdown(f"# Expressions in a video\n\n{INTRODUCTION}")
             gr.HTML(f'<div class="dfer-notice">{NO_DIAGNOSIS}</div>')
             with gr.Row():
@@ -86,7 +83,7 @@ class Page:
                     self._annotated = gr.DownloadButton("Video, MP4")
                     self._picture = gr.DownloadButton("Time line, PNG")
                     self._document = gr.DownloadButton("All numbers, JSON")
-                    self._table = gr.DownloadButton("Table of windows, CSV")
+                    self._table = gr.DownloadButton("Windows, CSV")
             with gr.Accordion("About the model, and what it cannot do", open=True):
                 gr.HTML(describe_model(examiner.predictor, examiner.checkpoint))
                 gr.Markdown(
@@ -144,11 +141,12 @@ class Page:
             return
 
         def tell(doing: str, at_s: float, of_s: float) -> None:
-            share = min(1.0, at_s / of_s) if of_s else 0.0
-            progress(share, desc=f"{doing}: {describe_time(at_s, of_s)}")
+            share = min(1.0, at_s / of_s) if of_s else (int(at_s), None)  # as of a webcam
+            progress(share, desc=f"{doing}: {describe_time(at_s, of_s)}", unit="s of the video")
 
         settings = PredictSettings(window_s, stride_s, faces)
         try:
+            Path(video).touch()  # it may have waited for others; now it is kept anew
             with TemporaryDirectory(prefix="dfer-") as folder:
                 found = self._examiner.examine(Path(video), settings, Path(folder), tell)
                 yield self._show(found)  # gradio copies the files before it comes back

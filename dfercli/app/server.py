@@ -4,10 +4,20 @@ import logging
 import os
 import socket
 import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from dfercli.app.examine import Examiner
 from dfercli.app.words import STYLE
 from dfercli.errors import ConfigError
+
+SWEEP_S = 60
+"""Seconds from one look for old files to the next (our choice)."""
+
+UPLOADS = "GRADIO_TEMP_DIR"
+"""Environment variable that tells gradio where to keep files."""
 
 
 def check_address(host: str, port: int) -> None:
@@ -34,6 +44,9 @@ def check_address(host: str, port: int) -> None:
 class Server:
     """A page that is served by a thread of its own, until it is closed.
 
+    Its files have a folder of their own. Old ones are deleted here, since gradio's `delete_cache`
+    deletes uploads alone and forgets what a handler gave back; the rest goes with the server.
+
     Args:
         examiner: Does what the page's button does.
         host: Address that is listened at.
@@ -46,9 +59,12 @@ class Server:
     def __init__(self, examiner: Examiner, host: str, port: int) -> None:
         import gradio as gr
 
-        from dfercli.app.page import MAX_FILE_SIZE, Page
+        from dfercli.app.page import KEEP_S, MAX_FILE_SIZE, Page
 
         self._examiner = examiner
+        self._before = os.environ.get(UPLOADS)
+        self._folder = TemporaryDirectory(prefix="dfer-app-", dir=self._before)
+        os.environ[UPLOADS] = self._folder.name
         self._blocks = Page(examiner).blocks
         _reach_without_proxy("127.0.0.1", "localhost", host)
         try:
@@ -78,7 +94,10 @@ class Server:
                 css=STYLE,
             )
         except OSError as error:
+            self._delete_all()
             raise ConfigError(f"cannot listen at {host}, port {port}; give --port") from error
+        self._closed = threading.Event()
+        threading.Thread(target=self._sweep, args=[KEEP_S], daemon=True).start()
 
     def wait(self) -> None:
         """Wait for Ctrl-C."""
@@ -87,10 +106,31 @@ class Server:
     def close(self) -> None:
         """Stop what is being examined, and listen no more."""
         self._examiner.end()
+        self._closed.set()
         # Open pages would listen for many seconds; that they are cut off is no news.
         logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
         self._blocks.server.force_exit = True
         self._blocks.close(verbose=False)
+        self._delete_all()
+
+    def _sweep(self, keep_s: float) -> None:
+        while not self._closed.wait(SWEEP_S):
+            delete_old(Path(self._folder.name), keep_s)
+
+    def _delete_all(self) -> None:
+        self._folder.cleanup()
+        if self._before is None:
+            del os.environ[UPLOADS]
+        else:
+            os.environ[UPLOADS] = self._before
+
+
+def delete_old(folder: Path, keep_s: float) -> None:
+    """Delete the files below a folder that came, or were used, longer ago than this."""
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):
+            if path.is_file() and time.time() - path.stat().st_ctime > keep_s:
+                path.unlink()
 
 
 def _reach_without_proxy(*hosts: str) -> None:

@@ -1,11 +1,9 @@
 """The command that serves a page in the browser."""
 
 import ipaddress
-import os
 import signal
 from importlib.util import find_spec
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
@@ -46,9 +44,7 @@ def serve(
 
     check_address(host, port)
     where = _find_checkpoint(checkpoint, zero_shot, runs)
-    with TemporaryDirectory(prefix="dfer-app-", dir=os.environ.get("GRADIO_TEMP_DIR")) as uploads:
-        os.environ["GRADIO_TEMP_DIR"] = uploads  # gone with the server, whatever is in it
-        _serve(where, detector, device, precision, host, port)
+    _serve(where, detector, device, precision, host, port)
     opt.note("stopped")
 
 

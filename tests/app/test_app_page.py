@@ -2,14 +2,15 @@
 
 import socket
 import tempfile
+import time
 from pathlib import Path
 
 import httpx
 import pytest
 from gradio_client import Client, handle_file
 
-from dfercli.app.page import KEEP_S, Page, describe_time
-from dfercli.app.server import check_address
+from dfercli.app.page import Page, describe_time
+from dfercli.app.server import Server, check_address
 from dfercli.errors import ConfigError
 
 
@@ -73,8 +74,6 @@ def test_files_that_nobody_uploaded_are_not_read(served):
 
 
 def test_too_large_a_file_is_refused(examiner, free_port, footage, monkeypatch):
-    from dfercli.app.server import Server
-
     monkeypatch.setattr("dfercli.app.page.MAX_FILE_SIZE", "1kb")
     server = Server(examiner, "127.0.0.1", free_port)
     try:
@@ -85,7 +84,7 @@ def test_too_large_a_file_is_refused(examiner, free_port, footage, monkeypatch):
         server.close()
 
 
-def test_nothing_is_told_to_others_and_one_video_is_read_at_a_time(served):
+def test_nothing_is_told_to_others(served):
     config = httpx.get(f"{served}config").json()
     assert config["analytics_enabled"] is False
     assert config["run_history"] is False
@@ -93,11 +92,28 @@ def test_nothing_is_told_to_others_and_one_video_is_read_at_a_time(served):
     assert httpx.get(f"{served}monitoring").status_code == 403
 
 
-def test_uploads_are_kept_for_a_while_only(examiner):
-    blocks = Page(examiner).blocks
-    assert blocks.delete_cache[1] == KEEP_S
-    assert [fn.concurrency_limit for fn in blocks.fns.values()] == [1]
-    assert blocks.analytics_enabled is False
+def test_one_video_is_read_at_a_time(examiner):
+    functions = Page(examiner).blocks.fns.values()
+    assert [fn.concurrency_limit for fn in functions if fn.api_name == "examine"] == [1]
+
+
+def test_uploads_and_what_was_made_of_them_are_deleted(
+    examiner, free_port, footage, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    monkeypatch.setattr("dfercli.app.server.SWEEP_S", 0.2)
+    monkeypatch.setattr("dfercli.app.page.KEEP_S", 2)
+    server = Server(examiner, "127.0.0.1", free_port)
+    try:
+        client = Client(server.url, verbose=False, download_files=False)
+        client.predict(handle_file(str(footage / "face.mp4")), 1, 1, "all", api_name="/examine")
+        end_s = time.monotonic() + 10
+        assert len(list(tmp_path.rglob("face*"))) >= 4
+        while left := [path for path in tmp_path.rglob("*") if path.is_file()]:
+            assert time.monotonic() < end_s, left
+            time.sleep(0.2)
+    finally:
+        server.close()
 
 
 def test_a_port_that_is_taken_is_told_with_the_option():
