@@ -71,9 +71,7 @@ def _serve(
         predictor = Predictor.from_checkpoint(where, detector, device, precision)
     server = Server(Examiner(predictor, where), host, port)
     if not _is_loopback(host):
-        opt.note(
-            f"--host {host}: whoever reaches this machine can use the page, unasked and unseen"
-        )
+        opt.note(f"--host {host}: whoever reaches this machine can use the page; no password")
     print(f"open {server.url} in a browser; Ctrl-C ends it", flush=True)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
