@@ -24,6 +24,7 @@ PACKAGE = ROOT / "dfercli"
 MAX_LINES = 300
 TORCH_FREE = (
     "dfercli",
+    "dfercli.app",
     "dfercli.cli",
     "dfercli.cli.bulk",
     "dfercli.cli.data",
@@ -34,6 +35,7 @@ TORCH_FREE = (
     "dfercli.cli.reports",
     "dfercli.cli.runs",
     "dfercli.cli.screen",
+    "dfercli.cli.serving",
     "dfercli.cli.timeline",
     "dfercli.cli.typed",
     "dfercli.cli.videos",
@@ -137,7 +139,12 @@ def test_modules_that_need_no_torch_do_not_import_it():
 
 @pytest.mark.parametrize(
     ("package", "owner"),
-    [("open_clip", "models/pretrained.py"), ("typer", "cli/"), ("rich", "cli/")],
+    [
+        ("open_clip", "models/pretrained.py"),
+        ("typer", "cli/"),
+        ("rich", "cli/"),
+        ("gradio", "app/"),
+    ],
 )
 def test_only_its_owner_imports_a_package(package, owner):
     importing = re.compile(rf"^\s*(?:import|from) {package}\b", re.MULTILINE)

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from dfercli import __version__
-from dfercli.cli import data, publishing, reports, runs, videos
+from dfercli.cli import data, publishing, reports, runs, serving, videos
 from dfercli.cli import options as opt
 from dfercli.errors import DferError
 
@@ -77,6 +77,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "ablate": runs.ablate,
     "report": reports.report,
     "predict": videos.predict,
+    "app": serving.serve,
     "export": publishing.export,
     "push": publishing.push,
 }

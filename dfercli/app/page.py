@@ -1,0 +1,183 @@
+"""The page itself: where a video goes in, and what is shown of it."""
+
+import logging
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import gradio as gr
+
+from dfercli.app.examine import Examined, Examiner
+from dfercli.app.words import (
+    INTRODUCTION,
+    NO_DIAGNOSIS,
+    UNPLAYABLE,
+    describe_model,
+    name_model,
+    say_done,
+    say_error,
+    show_faces,
+    show_picture,
+)
+from dfercli.errors import DferError
+from dfercli.predict import PredictSettings
+from dfercli.predict.predictor import FACES
+
+MAX_FILE_SIZE = "500mb"
+"""Largest video that is taken (our choice: an hour as phones film it at a low resolution)."""
+
+KEEP_S = 3600
+"""Seconds for which a video and what was made of it are kept (our choice: time enough to download
+it all)."""
+
+LENGTHS_S = (0.5, 10.0)
+"""Shortest and longest window and stride that the page offers (our choice)."""
+
+PRESS = "Name the expressions"
+
+_FACES_SHOWN = {"all": "all", "largest": "only the largest"}
+
+
+class Page:
+    """A page for one model. `blocks` is what is served.
+
+    Args:
+        examiner: Does what the button does.
+    """
+
+    def __init__(self, examiner: Examiner) -> None:
+        self._examiner = examiner
+        self._model = name_model(examiner.checkpoint)
+        usual = examiner.predictor.resolve(PredictSettings())
+        title = "dfer: expressions in a video"
+        with gr.Blocks(title=title, analytics_enabled=False) as self.blocks:
+            gr.Markdown(f"# Expressions in a video\n\n{INTRODUCTION}")
+            gr.HTML(f'<div class="dfer-notice">{NO_DIAGNOSIS}</div>')
+            with gr.Row():
+                with gr.Column():
+                    video = gr.Video(
+                        label="Your video", sources=["upload", "webcam"], include_audio=True
+                    )
+                    gr.HTML(f'<div class="dfer-small">{UNPLAYABLE}</div>')
+                    with gr.Accordion("Settings", open=False):
+                        lengths = self._add_lengths(usual)
+                        faces = gr.Radio(
+                            [(_FACES_SHOWN[name], name) for name in FACES],
+                            value=usual.faces,
+                            label="Faces",
+                        )
+                    button = gr.Button(PRESS, variant="primary", elem_id="dfer-press")
+                with gr.Column():
+                    self._status = gr.HTML(min_height=72, elem_id="dfer-status")
+                    with gr.Column(visible=False) as self._beside:
+                        self._video = gr.Video(show_label=False, interactive=False, buttons=[])
+            with gr.Column(visible=False) as self._below:
+                gr.Markdown("## Faces")
+                self._cards = gr.HTML(elem_id="dfer-faces")
+                gr.Markdown("## Over time")
+                self._timeline = gr.HTML(elem_id="dfer-timeline")
+                gr.Markdown("## To keep")
+                with gr.Row():
+                    self._annotated = gr.DownloadButton("Video, MP4")
+                    self._picture = gr.DownloadButton("Time line, PNG")
+                    self._document = gr.DownloadButton("All numbers, JSON")
+                    self._table = gr.DownloadButton("Windows, CSV")
+            with gr.Accordion("About the model, and what it cannot do", open=True):
+                gr.HTML(describe_model(examiner.predictor, examiner.checkpoint))
+                gr.Markdown(
+                    f"Videos go to the computer that runs this page and to no other; it deletes "
+                    f"them, and what was made of them, after {KEEP_S // 60} minutes."
+                )
+            button.click(
+                self._answer,
+                [video, *lengths, faces],
+                self._outputs,
+                api_name="examine",
+                concurrency_limit=1,
+                show_progress_on=self._status,
+            )
+        self.blocks.queue(default_concurrency_limit=1)
+
+    def _add_lengths(self, usual: PredictSettings) -> list[gr.Slider]:
+        shortest_s, longest_s = LENGTHS_S
+        told = (
+            ("Window: an expression is named from so many seconds", usual.window_s),
+            ("Stride: seconds from one window to the next", usual.stride_s),
+        )
+        return [
+            gr.Slider(shortest_s, longest_s, value=seconds, step=0.5, label=label)
+            for label, seconds in told
+        ]
+
+    @property
+    def _outputs(self) -> list[Any]:
+        return [
+            self._status,
+            self._beside,
+            self._below,
+            self._video,
+            self._cards,
+            self._timeline,
+            self._annotated,
+            self._picture,
+            self._document,
+            self._table,
+        ]
+
+    def _answer(
+        self,
+        video: str | None,
+        window_s: float,
+        stride_s: float,
+        faces: str,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008 (gradio finds it by its default)
+    ) -> Iterator[dict[Any, Any]]:
+        """Examine a video. What goes wrong becomes a line on the page, and the server goes on."""
+        yield self._say("")
+        if video is None:
+            yield self._say(say_error("Choose a video first, or record one."))
+            return
+
+        def tell(doing: str, at_s: float, of_s: float) -> None:
+            share = min(1.0, at_s / of_s) if of_s else (int(at_s), None)  # as of a webcam
+            progress(share, desc=f"{doing}: {describe_time(at_s, of_s)}", unit="s of the video")
+
+        settings = PredictSettings(window_s, stride_s, faces)
+        try:
+            Path(video).touch()  # it may have waited for others; now it is kept anew
+            with TemporaryDirectory(prefix="dfer-") as folder:
+                found = self._examiner.examine(Path(video), settings, Path(folder), tell)
+                yield self._show(found)  # gradio copies the files before it comes back
+        except DferError as error:
+            yield self._say(say_error(error.line.replace(str(Path(video)), Path(video).name)))
+        except Exception as error:  # a fault of ours must not be an empty page
+            logging.getLogger(__name__).exception("while examining %s", Path(video).name)
+            line = f"dfer failed on this video ({type(error).__name__}); its terminal tells where"
+            yield self._say(say_error(line))
+
+    def _say(self, text: str) -> dict[Any, Any]:
+        hidden = gr.Column(visible=False)
+        return {self._status: text, self._beside: hidden, self._below: hidden}
+
+    def _show(self, found: Examined) -> dict[Any, Any]:
+        return {
+            self._status: say_done(found.prediction, self._model),
+            self._beside: gr.Column(visible=True),
+            self._below: gr.Column(visible=True),
+            self._video: str(found.video),
+            self._cards: show_faces(found.prediction),
+            self._timeline: show_picture(found.picture),
+            self._annotated: str(found.video),
+            self._picture: str(found.picture),
+            self._document: str(found.document),
+            self._table: str(found.table),
+        }
+
+
+def describe_time(at_s: float, of_s: float) -> str:
+    """Give a moment of a video, and its length where that is known."""
+    at_s = min(at_s, of_s) if of_s else at_s
+    whole = f" of {of_s:.1f}" if of_s and math.isfinite(of_s) else ""
+    return f"{at_s:.1f}{whole} s of the video"

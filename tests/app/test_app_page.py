@@ -1,0 +1,146 @@
+"""The page, asked as its own script asks it."""
+
+import socket
+import tempfile
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+from gradio_client import Client, handle_file
+
+from dfercli.app.page import Page, describe_time
+from dfercli.app.server import Server, check_address
+from dfercli.errors import ConfigError
+
+
+@pytest.fixture
+def ask(served, tmp_path):
+    """Give the page a video; gives what it says, and the files it offers."""
+    client = Client(served, verbose=False, download_files=str(tmp_path / "got"))
+
+    def examine(video, window_s=1.0, stride_s=1.0, faces="all"):
+        given = None if video is None else handle_file(str(video))
+        status, *shown = client.predict(given, window_s, stride_s, faces, api_name="/examine")
+        return status, [value for value in shown if value and value != {"__type__": "update"}]
+
+    return examine
+
+
+def test_a_video_is_answered_with_faces_and_files(ask, footage, tmp_path):
+    status, shown = ask(footage / "face.mp4")
+    assert "face.mp4: " in status
+    assert "1 face, named by " in status
+    texts = [value for value in shown if isinstance(value, str) and "<div" in value]
+    assert any("Face 1: on average" in text for text in texts)
+    assert {path.suffix for path in (tmp_path / "got").rglob("face*")} == {
+        ".mp4",
+        ".png",
+        ".json",
+        ".csv",
+    }
+    made = [path for path in Path(tempfile.gettempdir()).glob("dfer-*") if path.is_dir()]
+    assert [path for path in made if list(path.glob("face*"))] == []
+
+
+def test_what_goes_wrong_is_one_line_and_the_server_goes_on(ask, footage, examiner, monkeypatch):
+    for video, said in [
+        (None, "Choose a video first, or record one."),
+        (footage / "text.mp4", "Cannot read text.mp4: no frame can be decoded"),
+        (footage / "wall.mp4", "No face was found in wall.mp4 (16 frames were searched)"),
+    ]:
+        status, shown = ask(video)
+        assert said in status
+        assert 'role="alert"' in status
+        assert "/" not in status.replace("</div>", "")
+        assert "\n" not in status
+        assert shown == [{"props": {"__type__": "update"}, "__type__": "update"}] * 2  # unchanged
+    with monkeypatch.context() as patch:
+        patch.setattr(examiner, "_record", lambda *given: 1 / 0)
+        status, _ = ask(footage / "face.mp4")
+        assert "dfer failed on this video (ZeroDivisionError)" in status.replace("Dfer", "dfer")
+    assert "1 face" in ask(footage / "face.mp4", faces="largest")[0]
+
+
+def test_files_that_nobody_uploaded_are_not_read(served):
+    """As a page that was tampered with might ask for them."""
+    assert httpx.get(f"{served}gradio_api/file=/etc/hostname").status_code == 403
+    for path in ("/etc/hostname", __file__):
+        given = {"path": path, "meta": {"_type": "gradio.FileData"}}
+        asked = httpx.post(f"{served}gradio_api/call/examine", json={"data": [given, 1, 1, "all"]})
+        event = asked.json()["event_id"]
+        got = httpx.get(f"{served}gradio_api/call/examine/{event}", timeout=20).text
+        assert got == 'event: error\ndata: {"error": null}\n\n'
+
+
+def test_too_large_a_file_is_refused(examiner, free_port, footage, monkeypatch):
+    monkeypatch.setattr("dfercli.app.page.MAX_FILE_SIZE", "1kb")
+    server = Server(examiner, "127.0.0.1", free_port)
+    try:
+        content = (footage / "face.mp4").read_bytes()
+        sent = httpx.post(f"{server.url}gradio_api/upload", files={"files": ("a.mp4", content)})
+        assert sent.status_code == 413
+    finally:
+        server.close()
+
+
+def test_nothing_is_told_to_others(served):
+    config = httpx.get(f"{served}config").json()
+    assert config["analytics_enabled"] is False
+    assert config["run_history"] is False
+    assert config["footer_links"] == []
+    assert httpx.get(f"{served}monitoring").status_code == 403
+
+
+def test_one_video_is_read_at_a_time(examiner):
+    functions = Page(examiner).blocks.fns.values()
+    assert [fn.concurrency_limit for fn in functions if fn.api_name == "examine"] == [1]
+
+
+def test_uploads_and_what_was_made_of_them_are_deleted(
+    examiner, free_port, footage, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    monkeypatch.setattr("dfercli.app.server.SWEEP_S", 0.2)
+    monkeypatch.setattr("dfercli.app.page.KEEP_S", 2)
+    server = Server(examiner, "127.0.0.1", free_port)
+    try:
+        client = Client(server.url, verbose=False, download_files=False)
+        client.predict(handle_file(str(footage / "face.mp4")), 1, 1, "all", api_name="/examine")
+        end_s = time.monotonic() + 10
+        assert len(list(tmp_path.rglob("face*"))) >= 4
+        while left := [path for path in tmp_path.rglob("*") if path.is_file()]:
+            assert time.monotonic() < end_s, left
+            time.sleep(0.2)
+    finally:
+        server.close()
+
+
+def test_a_port_that_is_taken_is_told_with_the_option():
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(ConfigError) as caught:
+            check_address("127.0.0.1", port)
+    assert str(caught.value) == (
+        f"cannot listen at 127.0.0.1, port {port}: Address already in use; give another with --port"
+    )
+    check_address("127.0.0.1", port)
+
+
+def test_an_address_that_is_none_is_told():
+    with pytest.raises(ConfigError, match=r"no address 'no\.where'; give --host"):
+        check_address("no.where", 7860)
+
+
+@pytest.mark.parametrize(
+    ("at_s", "of_s", "said"),
+    [
+        (0.0, 2.5, "0.0 of 2.5 s of the video"),
+        (2.6, 2.5, "2.5 of 2.5 s of the video"),
+        (7.25, 0.0, "7.2 s of the video"),  # a webcam's file does not tell its length
+    ],
+)
+def test_moments_are_told_in_seconds(at_s, of_s, said):
+    assert describe_time(at_s, of_s) == said

@@ -1,0 +1,85 @@
+"""What the page says: of faces, of the model, and of what went wrong."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from dfercli.app.words import MAX_CARDS, describe_model, say_done, say_error, show_faces
+from dfercli.predict import Predictor, VideoPrediction, Window
+
+NAMES = ("happiness", "sadness", "<b>anger</b>")
+FACE = np.full((64, 64, 3), 90, np.uint8)
+
+
+def _window(track, start_s, probs):
+    probs = None if probs is None else np.array(probs)
+    return Window(track, start_s, start_s + 2, 0.5, np.zeros(4), probs, FACE)
+
+
+def _prediction(*windows, calibrated=True):
+    return VideoPrediction("v.mp4", NAMES, calibrated, (64, 64), 6.0, 48, 1.0, windows)
+
+
+WINDOWS = (
+    _window(1, 0, [0.9, 0.1, 0.0]),
+    _window(1, 2, None),
+    _window(1, 4, [0.8, 0.2, 0.0]),
+    _window(1, 6, [0.2, 0.4, 0.4]),
+)
+
+
+def test_a_face_has_its_expression_its_times_and_its_shares():
+    """Means of 0.9, 0.8, 0.2: happiness. Confidence (0.9 + 0.8 + 0.4) / 3 = 70%."""
+    shown = show_faces(_prediction(*WINDOWS))
+    assert "Face 1: on average <span" in shown
+    assert "0.0 to 8.0 s, seen in 50% of the frames" in shown
+    assert "mean confidence 70%, uncertain in 33% of its windows" in shown
+    assert "Of 3 windows:" in shown
+    assert "happiness 67%" in shown
+    assert "sadness 33%" in shown
+    assert "anger" not in shown
+    assert shown.count("data:image/jpeg;base64,") == 1
+
+
+def test_without_a_temperature_nothing_is_called_uncertain():
+    assert "uncertain" not in show_faces(_prediction(*WINDOWS, calibrated=False))
+
+
+def test_names_are_words_not_marks():
+    shown = show_faces(_prediction(_window(1, 0, [0.0, 0.0, 1.0])))
+    assert "&lt;b&gt;anger&lt;/b&gt; 100%" in shown
+    assert "<b>" not in shown
+    done = say_done(replace(_prediction(WINDOWS[0]), video="<i>.mp4"), "m & n")
+    assert "&lt;i&gt;.mp4: 6.0 s, 1 face, named by m &amp; n." in done
+    assert say_error("cannot <read>\udcff").endswith(">Cannot &lt;read&gt;�</div>")
+
+
+def test_a_crowd_is_cut_short():
+    crowd = [_window(track, 0, [1.0, 0.0, 0.0]) for track in range(1, MAX_CARDS + 4)]
+    shown = show_faces(_prediction(*crowd))
+    assert shown.count('class="dfer-card"') == MAX_CARDS
+    assert "3 more are in the JSON document and the table" in shown
+
+
+def test_the_model_says_what_it_was_trained_on(predictor, checkpoint):
+    said = describe_model(predictor, checkpoint)
+    assert f"Model: {checkpoint}, trained on the data set drawn without its fold 2." in said
+    assert "3 expressions" in said
+    assert "calibrated on clips it had not seen" in said
+    assert "<b>" not in said
+
+
+@pytest.fixture
+def plain(make_model):
+    class _Nobody:
+        def detect(self, image_rgb):
+            return []
+
+    return Predictor(make_model(), _Nobody(), crop_size=32)
+
+
+def test_clip_as_it_is_says_that_it_was_never_trained_on_expressions(plain):
+    said = describe_model(plain, None)
+    assert "never trained on expressions, so expect weak answers" in said
+    assert "not calibrated" in said
