@@ -130,17 +130,30 @@ def run_command(video: Path, checkpoint: Path, out: Path) -> dict[str, float]:
     command = [sys.executable, "-m", "dfercli", "predict", str(video)]
     command += ["--checkpoint", str(checkpoint), "--out", str(out)]
     started = time.perf_counter()
+    peak_kb, first_s = 0, 0.0
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         assert process.stdout is not None
-        process.stdout.readline()
-        first_s = time.perf_counter() - started
-        process.stdout.read()
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
+        for _ in process.stdout:
+            first_s = first_s or time.perf_counter() - started
+            peak_kb = read_peak_kb(process.pid) or peak_kb
+        peak_kb = read_peak_kb(process.pid) or peak_kb
     if process.returncode:
         raise SystemExit(f"{' '.join(command)}: exit code {process.returncode}")
     total_s = time.perf_counter() - started
-    return {"first_s": first_s, "total_s": total_s, "peak_mb": usage.ru_maxrss / MEGABYTE_KB}
+    return {"first_s": first_s, "total_s": total_s, "peak_mb": peak_kb / MEGABYTE_KB}
+
+
+def read_peak_kb(pid: int) -> int:
+    """Read the peak of a process's memory; 0 once it has ended.
+
+    What `wait4` gives counts the parent's, from before the program was started.
+    """
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0
+    lines = [line.split() for line in status.splitlines() if line.startswith("VmHWM:")]
+    return int(lines[0][1]) if lines else 0
 
 
 def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:

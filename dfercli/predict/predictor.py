@@ -261,7 +261,7 @@ class Predictor:
 def _make_ready(model: ExpressionModel, device: str, precision: str) -> ExpressionModel:
     """Bring a model to its device; on a CPU round once what autocast would round at each call.
 
-    What comes out is the same to the bit, with half the memory and less time a call.
+    What comes out is the same to the bit, in less time a call.
     """
     dtype = AUTOCAST.get(precision)
     if device == "cpu" and dtype is not None:

@@ -4,16 +4,19 @@ import math
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dfercli.data.transforms import fit_frame
 from dfercli.faces.align import crop_face
-from dfercli.faces.base import Detector, Face
+from dfercli.faces.base import Face
 from dfercli.faces.stream import SeenFrame, follow_faces
 from dfercli.predict.prediction import SeenFace, VideoPrediction, Window
-from dfercli.video import Source, read_frames
+from dfercli.video import Source, is_live, read_frames
+
+if TYPE_CHECKING:
+    from dfercli.predict.predictor import Predictor
 
 SEARCH_FPS = 8.0
 """Frames a second that are taken (our choice): 16 a window of two seconds, twice what the model
@@ -34,30 +37,12 @@ MAX_STEP_S = 1.0
 """Longest time that a frame counts as shown where its end is not known (our choice): times of
 damaged files jump by hours."""
 
+BATCH = 4
+"""Clips that wait to be read together (our choice): a fifth less time than one by one. The first of
+a video, and those of a stream, wait for none."""
+
 MAX_KEPT = 40
 """Windows of a video whose face is kept to be shown (our choice): 6 MB at 224 px."""
-
-
-class ClipReader(Protocol):
-    """What a video is read with: the part of `Predictor` that is needed here."""
-
-    class_names: tuple[str, ...]
-    detector: Detector
-    crop_size: int
-
-    @property
-    def calibrated(self) -> bool:
-        """Whether its probabilities are."""
-        ...
-
-    @property
-    def image_size(self) -> int:
-        """Side in pixels of the frames that the model reads."""
-        ...
-
-    def name_expressions(self, clips: list[list[np.ndarray]]) -> np.ndarray:
-        """Give the probabilities (N, K) of N clips."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -75,6 +60,19 @@ class _Crop:
     image_rgb: np.ndarray
 
 
+@dataclass(frozen=True)
+class _Stretch:
+    """A stretch of the video that has ended.
+
+    Attributes:
+        windows: Of each face in it, not named yet.
+        clips: Frames (3, S, S) that show a face, by its number, where they are enough.
+    """
+
+    windows: list[Window]
+    clips: dict[int, list[np.ndarray]]
+
+
 class VideoReading:
     """One pass through a video. Iterate over it once, then ask for the whole with `finish`.
 
@@ -89,7 +87,7 @@ class VideoReading:
 
     def __init__(
         self,
-        reader: ClipReader,
+        reader: "Predictor",
         video: Source,
         window_s: float,
         stride_s: float,
@@ -105,6 +103,7 @@ class VideoReading:
         self._crops: dict[int, deque[_Crop]] = {}
         self._numbers: dict[int, int] = {}
         self._windows: list[Window] = []
+        self._waiting: list[_Stretch] = []
         self._next = 0
         self._keep_every, self._num_shown = 1, 0
         self._size = (0, 0)
@@ -175,7 +174,8 @@ class VideoReading:
         """Name the windows that end before a moment."""
         while self._next * self._stride_s + self._window_s <= now_s:
             start_s = self._next * self._stride_s
-            yield from self._name(start_s, start_s + self._window_s)
+            self._end_stretch(start_s, start_s + self._window_s)
+            yield from self._name_waiting(enough=1 if self._is_eager else BATCH)
             self._next += 1
             self._forget(self._next * self._stride_s)
             if not self._times_s:  # a jump in time: none of the windows in it shows anything
@@ -188,7 +188,8 @@ class VideoReading:
         for index in range(self._next, count_windows(duration_s, self._window_s, self._stride_s)):
             start_s = index * self._stride_s
             self._forget(start_s)
-            yield from self._name(start_s, start_s + self._window_s, duration_s)
+            self._end_stretch(start_s, start_s + self._window_s, duration_s)
+        yield from self._name_waiting(enough=0)
 
     def _forget(self, before_s: float) -> None:
         """Let go of what no window needs any more."""
@@ -200,8 +201,13 @@ class VideoReading:
             if not crops:
                 del self._crops[track]
 
-    def _name(self, start_s: float, end_s: float, duration_s: float = math.inf) -> list[Window]:
-        """Give the windows of one stretch, of each face that is, or was, told of."""
+    @property
+    def _is_eager(self) -> bool:
+        """Whether the next window is to be named at once."""
+        return is_live(self._video) or not self._windows
+
+    def _end_stretch(self, start_s: float, end_s: float, duration_s: float = math.inf) -> None:
+        """Let the windows of one stretch wait: of each face that is, or was, told of."""
         num_frames = sum(start_s <= time_s < end_s for time_s in self._times_s)
         within = {
             track: [crop for crop in crops if start_s <= crop.time_s < end_s]
@@ -212,43 +218,32 @@ class VideoReading:
         if self._only_largest and enough:
             enough = [max(enough, key=lambda t: sum(crop.face.area for crop in within[t]))]
             within = {track: within[track] for track in enough}
-        probs = self._read(within, enough)
         for track in enough:
             self._numbers.setdefault(track, len(self._numbers) + 1)
         windows = [
-            self._make_window(track, crops, start_s, min(end_s, duration_s), num_frames, probs)
+            _make_window(self._numbers[track], crops, start_s, min(end_s, duration_s), num_frames)
             for track, crops in within.items()
             if track in self._numbers
         ]
-        windows.sort(key=lambda window: window.track)
-        self._keep(windows)
-        return windows
-
-    def _read(self, within: dict[int, list[_Crop]], enough: list[int]) -> dict[int, np.ndarray]:
-        """Give the probabilities (K,) of each face that was seen enough."""
         size = self._reader.image_size
-        clips = [[fit_frame(crop.image_rgb, size) for crop in within[track]] for track in enough]
-        return dict(zip(enough, self._reader.name_expressions(clips), strict=True)) if clips else {}
+        clips = {
+            self._numbers[track]: [fit_frame(crop.image_rgb, size) for crop in within[track]]
+            for track in enough
+        }
+        self._waiting.append(_Stretch(sorted(windows, key=lambda window: window.track), clips))
 
-    def _make_window(
-        self,
-        track: int,
-        crops: list[_Crop],
-        start_s: float,
-        end_s: float,
-        num_frames: int,
-        probs: dict[int, np.ndarray],
-    ) -> Window:
-        middle = crops[len(crops) // 2]
-        return Window(
-            track=self._numbers[track],
-            start_s=start_s,
-            end_s=end_s,
-            coverage=len(crops) / num_frames,
-            box_xyxy=middle.face.box_xyxy,
-            probs=probs.get(track),
-            face_rgb=middle.image_rgb,
-        )
+    def _name_waiting(self, enough: int) -> Iterator[Window]:
+        """Name what waits, if that is enough clips, and keep it."""
+        clips = [clip for stretch in self._waiting for clip in stretch.clips.values()]
+        if len(clips) < enough:
+            return
+        probs = iter(self._reader.name_expressions(clips) if clips else ())
+        for stretch in self._waiting:
+            named = dict(zip(stretch.clips, probs, strict=False))
+            windows = [replace(w, probs=named.get(w.track)) for w in stretch.windows]
+            self._keep(windows)
+            yield from windows
+        self._waiting.clear()
 
     def _keep(self, windows: list[Window]) -> None:
         """Keep windows, and the faces of few of them, evenly over the video."""
@@ -263,6 +258,21 @@ class VideoReading:
         """Give a window without its face, unless it is one of those that keep it."""
         index = round(window.start_s / self._stride_s)
         return window if index % self._keep_every == 0 else replace(window, face_rgb=None)
+
+
+def _make_window(
+    number: int, crops: list[_Crop], start_s: float, end_s: float, num_frames: int
+) -> Window:
+    middle = crops[len(crops) // 2]
+    return Window(
+        track=number,
+        start_s=start_s,
+        end_s=end_s,
+        coverage=len(crops) / num_frames,
+        box_xyxy=middle.face.box_xyxy,
+        probs=None,
+        face_rgb=middle.image_rgb,
+    )
 
 
 def count_windows(duration_s: float, window_s: float, stride_s: float) -> int:
