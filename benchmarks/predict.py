@@ -190,7 +190,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("video", type=Path)
     parser.add_argument("--checkpoint", type=Path, help="by default made, with random weights")
-    parser.add_argument("--seconds", type=float, default=60.0, help="length it is repeated to")
+    parser.add_argument("--seconds", type=float, default=120.0, help="length it is repeated to")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--long", type=float, default=0.0, help="minutes, to compare memory")
     parser.add_argument("--write", action="store_true", help="keep the figures in results/")
