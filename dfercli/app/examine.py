@@ -12,19 +12,17 @@ from dfercli.errors import DferError, NoFaceError
 from dfercli.faces.base import Detector, Face
 from dfercli.predict import Predictor, PredictSettings, VideoPrediction
 from dfercli.predict.document import (
-    Origin,
     Recorded,
+    describe_origin,
     describe_video,
     describe_window,
     write_csv,
     write_json_document,
 )
 from dfercli.predict.hashes import hash_checkpoint, hash_content
+from dfercli.predict.origin import Origin
 from dfercli.report import annotate_video, plot_prediction
 from dfercli.video import declared_duration_s
-
-ZERO_SHOT = "zero-shot"
-"""Stands for a checkpoint where there is none."""
 
 READING, DRAWING = "looking for faces", "drawing the video"
 
@@ -73,13 +71,11 @@ class Examiner:
 
     Args:
         predictor: Names the expressions.
-        checkpoint: As it was named; None for CLIP as it is.
     """
 
-    def __init__(self, predictor: Predictor, checkpoint: str | None) -> None:
+    def __init__(self, predictor: Predictor) -> None:
         self.predictor = predictor
-        self.checkpoint = checkpoint
-        self._sha256 = hash_checkpoint(checkpoint) if checkpoint else None
+        self._sha256 = hash_checkpoint(predictor.checkpoint)
         self._ended = Event()
 
     def end(self) -> None:
@@ -145,19 +141,7 @@ class Examiner:
 
     def _record(self, found: Examined, video: Path, settings: PredictSettings) -> None:
         """Write the document and the table, as `dfer predict --out` does."""
-        used = self.predictor.resolve(settings)
-        assert used.window_s is not None and used.stride_s is not None  # resolved
-        origin = Origin(
-            checkpoint=self.checkpoint or ZERO_SHOT,
-            checkpoint_sha256=self._sha256,
-            window_s=used.window_s,
-            stride_s=used.stride_s,
-            faces=used.faces,
-            detector=self.predictor.detector_name,
-            precision=self.predictor.precision,
-            class_names=self.predictor.class_names,
-            calibrated=self.predictor.calibrated,
-        ).to_dict()
+        origin = describe_origin(Origin.of(self.predictor, settings, self._sha256))
         seen = found.prediction
         windows = [describe_window(w, seen.class_names, seen.calibrated) for w in seen.windows]
         videos: list[Recorded] = [(describe_video(seen, hash_content(video)), windows)]

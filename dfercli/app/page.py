@@ -49,7 +49,7 @@ class Page:
 
     def __init__(self, examiner: Examiner) -> None:
         self._examiner = examiner
-        self._model = name_model(examiner.checkpoint)
+        self._model = name_model(examiner.predictor)
         usual = examiner.predictor.resolve(PredictSettings())
         title = "dfer: expressions in a video"
         with gr.Blocks(title=title, analytics_enabled=False) as self.blocks:
@@ -85,7 +85,7 @@ class Page:
                     self._document = gr.DownloadButton("All numbers, JSON")
                     self._table = gr.DownloadButton("Windows, CSV")
             with gr.Accordion("About the model, and what it cannot do", open=True):
-                gr.HTML(describe_model(examiner.predictor, examiner.checkpoint))
+                gr.HTML(describe_model(examiner.predictor))
                 gr.Markdown(
                     f"Videos go to the computer that runs this page and to no other; it deletes "
                     f"them, and what was made of them, after {KEEP_S // 60} minutes."

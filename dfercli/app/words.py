@@ -5,11 +5,8 @@ Colours of letters and lines are the page's own, so that it is read in the dark 
 
 import base64
 import io
-import json
-from collections.abc import Mapping
 from html import escape
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -154,14 +151,9 @@ def _count(number: int, what: str) -> str:
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
-def describe_model(predictor: Predictor, checkpoint: str | None) -> str:
-    """Give what is known of a model: where it comes from, what it learnt from, and its limits.
-
-    Args:
-        predictor: It, ready.
-        checkpoint: As it was named; None for CLIP as it is.
-    """
-    lines = [_tell_origin(checkpoint)]
+def describe_model(predictor: Predictor) -> str:
+    """Give what is known of a model: where it comes from, what it learnt from, and its limits."""
+    lines = [_tell_origin(predictor)]
     lines.append(
         f"It knows {_count(len(predictor.class_names), 'expression')} and gives each "
         f"face one of them, also where none fits: {', '.join(predictor.class_names)}."
@@ -179,34 +171,22 @@ def describe_model(predictor: Predictor, checkpoint: str | None) -> str:
     return "".join(f"<p>{escape(printable(line))}</p>" for line in lines)
 
 
-def name_model(checkpoint: str | None) -> str:
-    """Give the few words that a model is named by; None is CLIP as it is."""
-    return "CLIP, never trained on expressions" if checkpoint is None else checkpoint
+def name_model(predictor: Predictor) -> str:
+    """Give the few words that a model is named by."""
+    return predictor.checkpoint or "CLIP, never trained on expressions"
 
 
-def _tell_origin(checkpoint: str | None) -> str:
-    if checkpoint is None:
+def _tell_origin(predictor: Predictor) -> str:
+    name, trained = predictor.checkpoint, predictor.trained
+    if name is None:
         return (
             "Model: CLIP as it is (zero-shot). It was never trained on expressions, so expect "
             "weak answers."
         )
-    trained = _read_config(checkpoint).get("trained") or {}
     if "dataset" not in trained:
-        return f"Model: {checkpoint}. It does not say what it was trained on."
+        return f"Model: {name}. It does not say what it was trained on."
     return (
-        f"Model: {checkpoint}, trained on the data set {trained['dataset']} without its fold "
+        f"Model: {name}, trained on the data set {trained['dataset']} without its fold "
         f"{trained.get('fold')}. It knows no other faces: people, light and cameras unlike those "
         f"are named wrong more often."
     )
-
-
-def _read_config(checkpoint: str) -> Mapping[str, Any]:
-    """Read the configuration of a checkpoint that was loaded before."""
-    from huggingface_hub import try_to_load_from_cache
-
-    folders = [path for path in (Path(checkpoint, "best"), Path(checkpoint)) if path.is_dir()]
-    path = (
-        folders[0] / "config.json" if folders else try_to_load_from_cache(checkpoint, "config.json")
-    )
-    config: Mapping[str, Any] = json.loads(Path(str(path)).read_text(encoding="utf-8"))
-    return config

@@ -15,9 +15,9 @@ from dfercli.cli.outputs import Pictures
 if TYPE_CHECKING:
     from dfercli.predict import Predictor, PredictSettings, VideoPrediction, Window
     from dfercli.predict.bulk import BulkOutcome, Outcome
-    from dfercli.predict.document import Origin
     from dfercli.predict.inputs import Input
     from dfercli.predict.journal import Journal
+    from dfercli.predict.origin import Origin
 
 SHOWN_FACES = 4
 """Faces of a video that its line tells of (our choice)."""
@@ -105,7 +105,6 @@ class Call:
 
     Attributes:
         inputs: The videos.
-        where: Name of the checkpoint.
         make: Makes the predictor; can be sent to other processes.
         settings: As typed.
         jobs: Processes.
@@ -115,7 +114,6 @@ class Call:
     """
 
     inputs: Sequence["Input"]
-    where: str
     make: Callable[[], "Predictor"]
     settings: "PredictSettings"
     jobs: int
@@ -126,11 +124,13 @@ class Call:
     def carry_out(self, view: View) -> "BulkOutcome":
         """Predict, write and print."""
         from dfercli.predict.bulk import check_jobs, predict_all
+        from dfercli.predict.hashes import hash_checkpoint
+        from dfercli.predict.origin import Origin
 
         check_jobs(self.inputs, self.jobs)
         predictor = self.make()
         settings = predictor.resolve(self.settings)
-        origin = self._describe_origin(predictor, settings)
+        origin = Origin.of(predictor, settings, hash_checkpoint(predictor.checkpoint))
         make = self.make if self.jobs > 1 else _Made(predictor)
         del predictor  # of several jobs each has its own
         view.introduce(origin)
@@ -148,24 +148,6 @@ class Call:
             if journal is not None:
                 self._write(journal)
         return done
-
-    def _describe_origin(self, predictor: "Predictor", settings: "PredictSettings") -> "Origin":
-        from dfercli.predict.document import Origin
-        from dfercli.predict.hashes import hash_checkpoint
-
-        assert settings.window_s is not None  # filled in by `resolve`
-        assert settings.stride_s is not None
-        return Origin(
-            checkpoint=self.where,
-            checkpoint_sha256=hash_checkpoint(self.where),
-            window_s=settings.window_s,
-            stride_s=settings.stride_s,
-            faces=settings.faces,
-            detector=predictor.detector_name,
-            precision=predictor.precision,
-            class_names=predictor.class_names,
-            calibrated=predictor.calibrated,
-        )
 
     @contextmanager
     def _open_journal(self, origin: "Origin") -> "Iterator[Journal | None]":

@@ -4,28 +4,19 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dfercli.cli import checkpoints as model
 from dfercli.cli import options as opt
 from dfercli.cli.bulk import Call, View, report_missing
 from dfercli.cli.outputs import check_out, plan_pictures
-from dfercli.errors import CheckpointError, ConfigError, NoFaceError
+from dfercli.errors import ConfigError, NoFaceError
 
 if TYPE_CHECKING:
     from dfercli.predict.bulk import BulkOutcome
-
-ZERO_SHOT = "zero-shot"
-"""Names CLIP's own weights where a checkpoint has its name."""
-
-
-WEAKNESS = (
-    ", CLIP as it is, never trained on expressions: the paper has 20.07 % WAR with it on DFEW"
-)
-"""Source: Table 5."""
 
 
 def predict(
@@ -37,18 +28,9 @@ def predict(
             show_default=False,
         ),
     ],
-    checkpoint: Annotated[
-        str | None,
-        typer.Option(help="Folder or Hub name; by default the run finished last, its best epoch."),
-    ] = None,
-    zero_shot: Annotated[
-        bool,
-        typer.Option("--zero-shot", help="CLIP's own weights: weak, never trained on expressions."),
-    ] = False,
-    detector: Annotated[
-        str | None,
-        typer.Option(help="Face detector; by default that of the checkpoint."),
-    ] = None,
+    checkpoint: model.Checkpoint = None,
+    zero_shot: model.ZeroShot = False,
+    detector: model.Detector = None,
     window_s: Annotated[
         float | None,
         typer.Option(help="Seconds of a window; by default as the checkpoint's training clips."),
@@ -78,8 +60,8 @@ def predict(
     jobs: Annotated[
         int, typer.Option(help="Videos at a time, each in a process of its own.", min=1)
     ] = 1,
-    device: Annotated[str, typer.Option(help="`auto`, `cpu`, `cuda` or `mps`.")] = "auto",
-    precision: Annotated[str, typer.Option(help="`auto`, `fp32`, `bf16` or `fp16`.")] = "auto",
+    device: model.Device = "auto",
+    precision: model.Precision = "auto",
     runs: opt.Runs = opt.RUNS,
     as_json: opt.AsJson = False,
 ) -> None:
@@ -96,19 +78,15 @@ def predict(
     if out is not None:
         check_out(out, inputs)
     after = plan_pictures(inputs, plot, annotate)
-    if zero_shot and checkpoint is not None:
-        raise ConfigError("--zero-shot is CLIP as it is; leave it out, or --checkpoint")
+    model.check_choice(checkpoint, zero_shot)
     view = View(inputs, quiet=as_json)
     began_s = time.monotonic()
     if any(each.error is None for each in inputs) or out is not None or as_json:
-        from dfercli.predict import Predictor, PredictSettings
+        from dfercli.predict import PredictSettings
 
-        where = ZERO_SHOT if zero_shot else checkpoint or _find_newest(runs)
-        opt.note(f"checkpoint: {where}{WEAKNESS if zero_shot else ''}")
-        build = Predictor.zero_shot if zero_shot else partial(Predictor.from_checkpoint, where)
-        make = partial(build, detector=detector, device=device, precision=precision)
+        make = model.choose_predictor(checkpoint, zero_shot, runs, detector, device, precision)
         settings = PredictSettings(window_s, stride_s, faces)
-        call = Call(inputs, where, make, settings, jobs, out, as_json, after)
+        call = Call(inputs, make, settings, jobs, out, as_json, after)
         done = call.carry_out(view)
     else:
         done = report_missing(inputs, view)
@@ -122,24 +100,6 @@ def _read_names() -> Sequence[str]:
     """Read names from standard input, in whatever bytes they have."""
     raw = getattr(sys.stdin, "buffer", None)
     return [os.fsdecode(raw.read()) if raw is not None else sys.stdin.read()]
-
-
-def _find_newest(runs: Path) -> str:
-    """Give the best epoch of the run finished last.
-
-    Raises:
-        CheckpointError: There is none; it says what else there is.
-    """
-    from dfercli.engine.runlog import find_newest_run
-
-    try:
-        return str(find_newest_run(runs).checkpoint("best"))
-    except CheckpointError as error:
-        raise CheckpointError(
-            f"no finished run in {runs}: train one with `dfer train`, name one with --checkpoint "
-            f"(a folder, or a model on the Hugging Face Hub), or give --zero-shot for CLIP's own "
-            f"weights, which are weak: they were never trained on expressions"
-        ) from error
 
 
 def _end(done: "BulkOutcome", single: bool) -> None:

@@ -9,7 +9,6 @@ import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
 from importlib.resources import files
 from itertools import islice
 from pathlib import Path
@@ -18,10 +17,10 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from dfercli import __version__
 from dfercli.errors import ConfigError, VideoError
 from dfercli.files import replacing
 from dfercli.predict.inputs import hide_password
+from dfercli.predict.origin import Origin
 from dfercli.predict.prediction import COLUMNS, TrackSummary, VideoPrediction, Window
 
 SCHEMA_VERSION = 2
@@ -45,49 +44,19 @@ Recorded = tuple[Record, list[Record]]
 """A video without its windows, and they."""
 
 
-@dataclass(frozen=True)
-class Origin:
-    """What made the predictions of a document, the same for all its videos.
-
-    Attributes:
-        checkpoint: As it was named, or `zero-shot`.
-        checkpoint_sha256: See `hash_checkpoint`; None where there are no files.
-        window_s: Length of a window in seconds.
-        stride_s: Seconds from window to window.
-        faces: `all` or `largest`.
-        detector: Name of the face detector.
-        precision: As it was computed, such as `fp32`.
-        class_names: K classes.
-        calibrated: Whether the probabilities are.
-        dfer_version: Of this package.
-    """
-
-    checkpoint: str
-    checkpoint_sha256: str | None
-    window_s: float
-    stride_s: float
-    faces: str
-    detector: str
-    precision: str
-    class_names: tuple[str, ...]
-    calibrated: bool
-    dfer_version: str = __version__
-
-    def to_dict(self) -> Record:
-        """Give the head of a document."""
-        names = ("window_s", "stride_s", "faces", "detector", "precision")
-        values = asdict(self)
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "dfer_version": self.dfer_version,
-            "checkpoint": {
-                "name": plain_text(self.checkpoint),
-                "sha256": self.checkpoint_sha256,
-            },
-            "settings": {name: values[name] for name in names},
-            "class_names": list(self.class_names),
-            "calibrated": self.calibrated,
-        }
+def describe_origin(origin: Origin) -> Record:
+    """Give the head of a document."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "dfer_version": origin.dfer_version,
+        "checkpoint": {
+            "name": plain_text(origin.checkpoint),
+            "sha256": origin.checkpoint_sha256,
+        },
+        "settings": origin.settings,
+        "class_names": list(origin.class_names),
+        "calibrated": origin.calibrated,
+    }
 
 
 def plain_text(text: str) -> str:

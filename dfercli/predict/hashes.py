@@ -23,12 +23,15 @@ def hash_content(path: Path) -> str:
     return _hash_files(list_frames(path)) if path.is_dir() else _hash_file(path)
 
 
-def hash_checkpoint(where: str) -> str | None:
+def hash_checkpoint(where: str | None) -> str | None:
     """Give the SHA-256 over names and contents of a checkpoint's files; None where there are none.
 
     Args:
-        where: Its folder, a run's folder, or a model's name on the Hub that was loaded before.
+        where: Its folder, a run's folder, or a model's name on the Hub that was loaded before;
+            None of a model without one.
     """
+    if where is None:
+        return None
     folder = next((p for p in (Path(where, "best"), Path(where)) if p.is_dir()), None)
     names = [(folder / name) if folder else _find_cached(where, name) for name in CHECKPOINT_FILES]
     paths = [path for path in names if path is not None and path.is_file()]

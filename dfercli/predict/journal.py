@@ -21,15 +21,16 @@ from dfercli.files import replacing
 from dfercli.predict.document import (
     UNREADABLE,
     WRITERS,
-    Origin,
     Record,
     Recorded,
+    describe_origin,
     plain_text,
     to_line,
     write_document,
 )
 from dfercli.predict.hashes import hash_content
 from dfercli.predict.inputs import Input
+from dfercli.predict.origin import Origin
 
 LINES = ".jsonl"
 
@@ -178,7 +179,7 @@ def open_journal(out: Path, origin: Origin, inputs: Sequence[Input]) -> Iterator
     out.parent.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(out.with_name(f".{out.name}.lock"), timeout=0):
-            journal = Journal(out, origin.to_dict())
+            journal = Journal(out, describe_origin(origin))
             try:
                 journal.take_over(inputs)
                 yield journal

@@ -66,6 +66,7 @@ class Predictor:
         crop_size: Side of the crops in pixels, as in training.
         detector_name: Its public name, for the record.
         precision: `fp32`, `bf16` or `fp16`.
+        checkpoint: Name of the checkpoint, for the record; None without one.
     """
 
     def __init__(
@@ -75,12 +76,14 @@ class Predictor:
         crop_size: int,
         detector_name: str = "",
         precision: str = "fp32",
+        checkpoint: str | None = None,
     ) -> None:
         self._model = model
         self.detector = detector
         self.crop_size = crop_size
         self.detector_name = detector_name
         self.precision = precision
+        self.checkpoint = checkpoint
         self._device = next(model.parameters()).device
         self.class_names = tuple(model.class_names)
         calibration = model.settings.get("calibration") or {}
@@ -124,7 +127,8 @@ class Predictor:
             )
         size = crop["size"] if "detector" in crop else model.backbone.image_size
         detect = load_detector(detector)
-        return cls(_make_ready(model, device, precision), detect, size, detector, precision)
+        ready = _make_ready(model, device, precision)
+        return cls(ready, detect, size, detector, precision, str(where))
 
     @classmethod
     def zero_shot(
@@ -161,6 +165,11 @@ class Predictor:
         return self._temperature is not None
 
     @property
+    def trained(self) -> dict[str, Any]:
+        """What the model was trained on, such as `dataset` and `fold`; empty where it is silent."""
+        return dict(self._model.settings.get("trained") or {})
+
+    @property
     def image_size(self) -> int:
         """Side in pixels of the frames that the model reads."""
         size: int = self._model.backbone.image_size
@@ -190,7 +199,7 @@ class Predictor:
 
     def _usual_window_s(self) -> float:
         """Give the length of the training clips, in half seconds."""
-        clip_s = (self._model.settings.get("trained") or {}).get("clip_s")
+        clip_s = self.trained.get("clip_s")
         if clip_s is None:
             return WINDOW_S
         shortest_s, longest_s = WINDOW_RANGE_S

@@ -54,10 +54,10 @@ def predictor(checkpoint):
 
 
 @pytest.fixture
-def examiner(predictor, checkpoint):
+def examiner(predictor):
     from dfercli.app.examine import Examiner
 
-    return Examiner(predictor, checkpoint)
+    return Examiner(predictor)
 
 
 @pytest.fixture

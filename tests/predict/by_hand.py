@@ -11,9 +11,9 @@ import numpy as np
 
 from dfercli.errors import DataError, DetectorError, VideoError
 from dfercli.predict.bulk import predict_all
-from dfercli.predict.document import Origin
 from dfercli.predict.inputs import find_inputs
 from dfercli.predict.journal import open_journal
+from dfercli.predict.origin import Origin
 from dfercli.predict.prediction import VideoPrediction, Window
 from dfercli.predict.predictor import PredictSettings
 

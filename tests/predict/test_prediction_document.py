@@ -16,6 +16,7 @@ from jsonschema import Draft202012Validator
 from dfercli.errors import ConfigError, VideoError
 from dfercli.predict.document import (
     describe_failure,
+    describe_origin,
     describe_video,
     describe_window,
     load_schema,
@@ -27,7 +28,7 @@ from dfercli.predict.document import (
     write_parquet,
 )
 
-HEAD = by_hand.ORIGIN.to_dict()
+HEAD = describe_origin(by_hand.ORIGIN)
 
 
 def _recorded(prediction, sha256="b" * 64):

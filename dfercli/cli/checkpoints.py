@@ -1,0 +1,78 @@
+"""Which model reads videos: as it is named, the newest, or CLIP as it is."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dfercli.cli import options as opt
+from dfercli.errors import CheckpointError, ConfigError
+
+if TYPE_CHECKING:
+    from dfercli.predict import Predictor
+
+WEAKNESS = "CLIP as it is, never trained on expressions: the paper has 20.07 % WAR with it on DFEW"
+"""Source: Table 5."""
+
+Checkpoint = Annotated[
+    str | None,
+    typer.Option(help="Folder or Hub name; by default the run finished last, its best epoch."),
+]
+ZeroShot = Annotated[
+    bool,
+    typer.Option("--zero-shot", help="CLIP's own weights: weak, never trained on expressions."),
+]
+Detector = Annotated[
+    str | None, typer.Option(help="Face detector; by default that of the checkpoint.")
+]
+Device = Annotated[str, typer.Option(help="`auto`, `cpu`, `cuda` or `mps`.")]
+Precision = Annotated[str, typer.Option(help="`auto`, `fp32`, `bf16` or `fp16`.")]
+
+
+def check_choice(checkpoint: str | None, zero_shot: bool) -> None:
+    """Refuse two models at a time.
+
+    Raises:
+        ConfigError: Both are asked for.
+    """
+    if zero_shot and checkpoint is not None:
+        raise ConfigError("--zero-shot is CLIP as it is; leave it out, or --checkpoint")
+
+
+def choose_predictor(
+    checkpoint: str | None,
+    zero_shot: bool,
+    runs: Path,
+    detector: str | None,
+    device: str,
+    precision: str,
+) -> Callable[[], "Predictor"]:
+    """Say which model reads, and give what makes it; that can be sent to another process.
+
+    Raises:
+        CheckpointError: None is named, and no run is finished; it says what else there is.
+    """
+    from dfercli.predict import Predictor
+
+    if zero_shot:
+        opt.note(f"zero-shot: {WEAKNESS}")
+        return partial(Predictor.zero_shot, detector, device, precision)
+    where = checkpoint or _find_newest(runs)
+    opt.note(f"checkpoint: {where}")
+    return partial(Predictor.from_checkpoint, where, detector, device, precision)
+
+
+def _find_newest(runs: Path) -> str:
+    """Give the best epoch of the run finished last."""
+    from dfercli.engine.runlog import find_newest_run
+
+    try:
+        return str(find_newest_run(runs).checkpoint("best"))
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"no finished run in {runs}: train one with `dfer train`, name one with --checkpoint "
+            f"(a folder, or a model on the Hugging Face Hub), or give --zero-shot for CLIP's own "
+            f"weights, which are weak: they were never trained on expressions"
+        ) from error
