@@ -1,5 +1,6 @@
 """The commands that make and look at data, as they are typed: what they print, and exit codes."""
 
+import errno
 import json
 import re
 import shutil
@@ -145,11 +146,15 @@ def test_a_dry_run_does_without_a_detector(dfer, mafw, monkeypatch):
     assert look_at(Path()) == before
 
 
+def full_disk(path, data):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
 def test_a_full_disk_ends_the_call(dfer, mafw, monkeypatch):
     crop_in_a_thread(monkeypatch)
     command = "preprocess --dataset mafw --detector mtcnn --size 32"
     with monkeypatch.context() as patch:
-        patch.setattr("dfercli.images.cv2.imwrite", lambda *image: False)
+        patch.setattr(Path, "write_bytes", full_disk)
         done = dfer(command)
     assert (done.code, done.out) == (1, "")
     *taken, line = done.err.splitlines()

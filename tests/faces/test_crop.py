@@ -1,5 +1,6 @@
 """The crops of one video: numbered, and whole or not there."""
 
+import errno
 import json
 import shutil
 from dataclasses import asdict
@@ -159,7 +160,11 @@ def test_a_detector_that_stumbles_over_a_video_is_an_error_of_one_line(video, fo
 def test_a_full_disk_is_no_fault_of_the_video_and_leaves_the_old_crops(video, folder, monkeypatch):
     crop(video, folder)
     before = _files(folder.parent)
-    monkeypatch.setattr("dfercli.images.cv2.imwrite", lambda path, image, settings: False)
+
+    def full_disk(path, data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full_disk)
     with pytest.raises(DataError, match=r"^cannot write .*000001\.jpg; is its folder there, and"):
         crop(video, folder)
     assert _files(folder.parent) == before
