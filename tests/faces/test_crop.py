@@ -4,6 +4,7 @@ import errno
 import json
 import shutil
 from dataclasses import asdict
+from pathlib import Path
 
 import cv2
 import pytest
