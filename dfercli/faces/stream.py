@@ -85,7 +85,7 @@ def _follow_shot(
             continue
         now_s = frame.time_s
         trails = [trail for trail in trails if now_s - trail.time_s <= MAX_GAP_S + ROUNDING_S]
-        for trail, face in link_faces(trails, faces):
+        for trail, face in pair_faces(trails, faces):
             if trail is None:
                 trail = _Trail(next(numbers), face, now_s)
                 trails.append(trail)
@@ -108,7 +108,7 @@ def _carry(trail: _Trail, face: Face, now_s: float, held: Iterable[SeenFrame]) -
             seen.faces[trail.number] = blend_faces(trail.face, face, share)
 
 
-def link_faces(trails: Sequence[_Trail], faces: Sequence[Face]) -> list[tuple[_Trail | None, Face]]:
+def pair_faces(trails: Sequence[_Trail], faces: Sequence[Face]) -> list[tuple[_Trail | None, Face]]:
     """Give each face with the trail that it goes on, None for a new one: the best pairs of all."""
     if not trails or not faces:
         return [(None, face) for face in faces]

@@ -18,9 +18,6 @@ MIN_IOU = 0.3
 MAX_GAP_S = 1.0
 """Longest time without a detection after which a track goes on (our choice)."""
 
-MIN_REJOINED = 3
-"""Faces that a track must have to take over from another (our choice)."""
-
 SHORT_GAP_S = 2 * KEY_STEP_S
 """Longest time between two detections that is filled, where faces are carried (our choice: a face
 may be missed in one key frame)."""
@@ -95,14 +92,6 @@ class FollowedFace:
         return self.num_frames - len(self.faces)
 
     @property
-    def duration_s(self) -> float:
-        """Time from the first frame to the end of the last."""
-        if self.num_frames < 2:
-            return 0.0
-        shown_s = self.times_s[-1] - self.times_s[0]
-        return shown_s * self.num_frames / (self.num_frames - 1)
-
-    @property
     def coverage(self) -> float:
         """Share of the frames that have the face."""
         return len(self.faces) / self.num_frames if self.num_frames else 0.0
@@ -121,13 +110,7 @@ class FaceCrop:
     image_rgb: np.ndarray
 
 
-def follow_main_face(
-    path: Path,
-    detector: Detector,
-    max_fps: float | None = None,
-    rejoin: bool = False,
-    carry_s: float = 0.0,
-) -> FollowedFace:
+def follow_main_face(path: Path, detector: Detector, carry_s: float = 0.0) -> FollowedFace:
     """Search a video for the one face that is largest and longest in it.
 
     Frames are not kept, so that memory does not grow with the video but by landmarks.
@@ -135,9 +118,6 @@ def follow_main_face(
     Args:
         path: A video file, or a folder of frames.
         detector: Finds faces in single frames.
-        max_fps: Frames taken a second; None takes all.
-        rejoin: Where the face is lost, as at a cut, take up the largest of the others, so that
-            each moment has its main face. It may be another person's.
         carry_s: Longest time between key frames, up to `SHORT_GAP_S`. Between them frames are
             searched only where the face changes; elsewhere it is carried, and so it is over short
             gaps. 0 searches every frame and carries nothing.
@@ -148,7 +128,7 @@ def follow_main_face(
     tracks: list[Track] = []
     times_s: dict[int, float] = {}
     searched = []
-    for frame, faces in search_frames(read_frames(path, max_fps), detector, carry_s):
+    for frame, faces in search_frames(read_frames(path), detector, carry_s):
         times_s[frame.index] = frame.time_s
         if faces is not None:
             searched.append(frame.index)
@@ -158,24 +138,22 @@ def follow_main_face(
         for track in tracks:
             track.carried = fill_gaps(track.faces, times_s, found)
     ranked = sorted(tracks, key=lambda track: -track.presence)
-    chosen = join_tracks(ranked) if rejoin else ranked[:1]
-    return _sum_up(chosen, _measure_rival(ranked), searched, times_s)
+    return _sum_up(ranked, searched, times_s)
 
 
 def _sum_up(
-    chosen: Sequence[Track], rival: float, searched: Sequence[int], times_s: Mapping[int, float]
+    ranked: Sequence[Track], searched: Sequence[int], times_s: Mapping[int, float]
 ) -> FollowedFace:
-    """Make one face of the chosen tracks."""
-    found = {index: face for track in chosen for index, face in track.faces.items()}
-    carried = {index: face for track in chosen for index, face in track.carried.items()}
+    """Describe the first of the tracks."""
+    main = ranked[0] if ranked else Track()
     return FollowedFace(
-        faces=dict(sorted({**carried, **found}.items())),
+        faces=dict(sorted({**main.carried, **main.faces}.items())),
         times_s=tuple(times_s.values()),
         num_searched=len(searched),
-        interpolated=len(carried.keys() & set(searched)),
-        score=float(np.median([face.score for face in found.values()])) if found else 0.0,
-        jitter=measure_jitter(found, searched, times_s),
-        rival=rival,
+        interpolated=len(main.carried.keys() & set(searched)),
+        score=float(np.median([face.score for face in main.faces.values()])) if ranked else 0.0,
+        jitter=measure_jitter(main.faces, searched, times_s),
+        rival=_measure_rival(ranked),
     )
 
 
@@ -243,19 +221,6 @@ def _measure_rival(ranked: Sequence[Track]) -> float:
     return max((other.presence for other in shared), default=0.0) / main.presence
 
 
-def join_tracks(ranked: Iterable[Track]) -> list[Track]:
-    """Choose tracks that are never in view together, the first first; give them in order of time.
-
-    Tracks of under `MIN_REJOINED` faces are left out: they are often no faces at all.
-    """
-    joined: list[Track] = []
-    for track in ranked:
-        apart = all(track.end < other.start or track.start > other.end for other in joined)
-        if not joined or (apart and len(track.faces) + len(track.carried) >= MIN_REJOINED):
-            joined.append(track)
-    return sorted(joined, key=lambda track: track.start)
-
-
 def link_faces(tracks: list[Track], frame: Frame, faces: Iterable[Face]) -> None:
     """Add a frame's faces to the tracks they overlap most, and begin tracks with the others."""
     free = [track for track in tracks if frame.time_s - track.last_time_s <= MAX_GAP_S]
@@ -270,18 +235,15 @@ def link_faces(tracks: list[Track], frame: Frame, faces: Iterable[Face]) -> None
         track.last_time_s = frame.time_s
 
 
-def crop_followed_face(
-    path: Path, followed: FollowedFace, size: int, max_fps: float | None = None
-) -> Iterator[FaceCrop]:
+def crop_followed_face(path: Path, followed: FollowedFace, size: int) -> Iterator[FaceCrop]:
     """Read a video again and cut out the face that was followed, in the frames that show it.
 
     Args:
         path: The video that was searched.
-        followed: What `follow_main_face` gave, with the same `max_fps`.
+        followed: What `follow_main_face` gave.
         size: Side of the crops in pixels.
-        max_fps: Frames read a second; None reads all.
     """
-    for frame in read_frames(path, max_fps):
+    for frame in read_frames(path):
         face = followed.faces.get(frame.index)
         if face is not None:
             crop = crop_face(frame.image_rgb, face.landmarks_xy, size)

@@ -80,11 +80,11 @@ class _Plan:
 def follow(monkeypatch):
     """Follow, with faces carried, through frames of these times; without a file."""
 
-    def follow(plan, times_s, rejoin=False):
+    def follow(plan, times_s):
         frames = (Frame(i, t, np.full((1, 1, 3), i, np.uint8)) for i, t in enumerate(times_s))
-        monkeypatch.setattr("dfercli.faces.track.read_frames", lambda path, max_fps: frames)
+        monkeypatch.setattr("dfercli.faces.track.read_frames", lambda path: frames)
         detector = _Plan(plan)
-        followed = follow_main_face("video", detector, rejoin=rejoin, carry_s=KEY_STEP_S)
+        followed = follow_main_face("video", detector, carry_s=KEY_STEP_S)
         assert followed.num_searched == len(detector.searched)
         assert followed.times_s == tuple(times_s)
         return followed, detector.searched
@@ -167,8 +167,6 @@ def test_a_cut_between_key_frames_is_found_to_the_frame(follow, cut):
     assert _lefts(follow(plan, _at(16))[0]) == (
         dict.fromkeys(range(cut), 0.0) if cut > 7 else dict.fromkeys(range(cut, 16), 400.0)
     )
-    both, _ = follow(plan, _at(16), rejoin=True)
-    assert _lefts(both) == {i: 0.0 if i < cut else 400.0 for i in range(16)}
 
 
 @pytest.mark.parametrize("num_frames", [12, 13, 14, 15, 16])

@@ -7,10 +7,8 @@ from dfercli.errors import VideoError
 from dfercli.faces.align import TEMPLATE
 from dfercli.faces.base import Face
 from dfercli.faces.track import (
-    FollowedFace,
     crop_followed_face,
     follow_main_face,
-    join_tracks,
     link_faces,
 )
 from dfercli.video import Frame, write_video
@@ -55,20 +53,6 @@ def test_two_faces_that_cross_keep_their_tracks():
     right, left = _link(*frames)
     assert _xs(right) == {i: 15.0 * i for i in range(21)}
     assert _xs(left) == {i: 300.0 - 15 * i for i in range(21)}
-
-
-def test_tracks_that_are_never_in_view_together_are_joined_largest_first():
-    cut = 20  # the scene changes: another place, another track
-    frames = [[_face(0), _face(500, side=40)] for _ in range(cut)]
-    frames += [[_face(900, side=80)] for _ in range(cut)] + [[_face(0, 900)]] * 2
-    tracks = _link(*frames)
-    ranked = sorted(tracks, key=lambda track: -track.presence)
-    joined = join_tracks(ranked)
-    assert [_xs(track) for track in joined] == [  # without the last two: too short for a face
-        dict.fromkeys(range(cut), 0.0),
-        dict.fromkeys(range(cut, 2 * cut), 900.0),
-    ]
-    assert join_tracks([]) == []
 
 
 def test_the_order_of_detections_does_not_matter():
@@ -164,17 +148,6 @@ def test_a_video_without_a_face(video):
     assert list(crop_followed_face(video, followed, size=64)) == []
 
 
-@pytest.mark.parametrize(
-    ("times_s", "duration_s"),
-    [((), 0.0), ((0.0,), 0.0), ((0.0, 0.1), 0.2), ((1.0, 1.5, 2.0), 1.5)],
-)
-def test_a_search_lasts_to_the_end_of_its_last_frame(times_s, duration_s):
-    followed = FollowedFace({}, times_s)
-    assert followed.coverage == 0.0
-    assert followed.num_frames == len(times_s)
-    assert followed.duration_s == pytest.approx(duration_s)
-
-
 def test_crops_come_from_the_frames_that_show_the_face(video):
     faces = [[_face(10, side=50)] if i in (2, 3, 7) else [] for i in range(20)]
     crops = list(crop_followed_face(video, follow_main_face(video, _Script(faces)), size=64))
@@ -182,14 +155,6 @@ def test_crops_come_from_the_frames_that_show_the_face(video):
     for crop, index in zip(crops, (2, 3, 7), strict=True):
         assert crop.image_rgb.shape == (64, 64, 3)
         assert np.abs(crop.image_rgb.astype(int) - 10 * index).max() <= 6
-
-
-def test_a_thinned_search_and_its_crops_agree(video):
-    followed = follow_main_face(video, _Script([[_face(10, side=50)]] * 10), max_fps=5)
-    assert sorted(followed.faces) == list(range(0, 20, 2))
-    assert followed.coverage == 1.0
-    crops = crop_followed_face(video, followed, size=32, max_fps=5)
-    assert [crop.time_s for crop in crops] == pytest.approx([i / FPS for i in range(0, 20, 2)])
 
 
 def test_a_video_that_cannot_be_read_is_an_error(tmp_path):
