@@ -24,10 +24,10 @@ from typing import Any
 
 from machine import MACHINE, RESULTS, describe_machine
 
+from dfercli.bulk.document import describe_video, describe_window, to_line
 from dfercli.data.spec import BASIC_EXPRESSIONS
 from dfercli.faces.align import TEMPLATE_VERSION
 from dfercli.predict import Predictor, reading
-from dfercli.predict.document import describe_video, describe_window, to_line
 from dfercli.video import Frame, Source, read_frames, write_video
 
 PARTS = ("decode", "detect", "model", "write", "rest")

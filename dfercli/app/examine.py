@@ -8,10 +8,7 @@ from threading import Event
 
 import numpy as np
 
-from dfercli.errors import DferError, NoFaceError
-from dfercli.faces.base import Detector, Face
-from dfercli.predict import Predictor, PredictSettings, VideoPrediction
-from dfercli.predict.document import (
+from dfercli.bulk.document import (
     Recorded,
     describe_origin,
     describe_video,
@@ -19,8 +16,11 @@ from dfercli.predict.document import (
     write_csv,
     write_json_document,
 )
-from dfercli.predict.hashes import hash_checkpoint, hash_content
-from dfercli.predict.origin import Origin
+from dfercli.bulk.hashes import hash_checkpoint, hash_content
+from dfercli.bulk.origin import Origin
+from dfercli.errors import DferError, NoFaceError
+from dfercli.faces.base import Detector, Face
+from dfercli.predict import Predictor, PredictSettings, VideoPrediction
 from dfercli.report import annotate_video, plot_prediction
 from dfercli.video import declared_duration_s
 

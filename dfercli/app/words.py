@@ -12,8 +12,7 @@ import numpy as np
 from PIL import Image
 
 from dfercli.predict import Predictor, TrackSummary, VideoPrediction
-from dfercli.predict.inputs import printable
-from dfercli.predict.signs import class_color, ink_on
+from dfercli.predict.signs import class_color, ink_on, printable
 
 MAX_CARDS = 12
 """Faces that are shown, in the order they come (our choice: a crowd does not fit a page)."""

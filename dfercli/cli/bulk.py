@@ -13,11 +13,11 @@ from dfercli.cli import options as opt
 from dfercli.cli.outputs import Pictures
 
 if TYPE_CHECKING:
+    from dfercli.bulk.inputs import Input
+    from dfercli.bulk.journal import Journal
+    from dfercli.bulk.origin import Origin
+    from dfercli.bulk.run import BulkOutcome, Outcome
     from dfercli.predict import Predictor, PredictSettings, VideoPrediction, Window
-    from dfercli.predict.bulk import BulkOutcome, Outcome
-    from dfercli.predict.inputs import Input
-    from dfercli.predict.journal import Journal
-    from dfercli.predict.origin import Origin
 
 SHOWN_FACES = 4
 """Faces of a video that its line tells of (our choice)."""
@@ -82,7 +82,7 @@ class View:
 
 def describe_outcome(outcome: "Outcome", prediction: "VideoPrediction | None") -> str:
     """Give the line of one of several videos."""
-    from dfercli.predict.inputs import printable
+    from dfercli.predict.signs import printable
 
     name = printable(outcome.input.name)
     if outcome.kept:
@@ -123,9 +123,9 @@ class Call:
 
     def carry_out(self, view: View) -> "BulkOutcome":
         """Predict, write and print."""
-        from dfercli.predict.bulk import check_jobs, predict_all
-        from dfercli.predict.hashes import hash_checkpoint
-        from dfercli.predict.origin import Origin
+        from dfercli.bulk.hashes import hash_checkpoint
+        from dfercli.bulk.origin import Origin
+        from dfercli.bulk.run import check_jobs, predict_all
 
         check_jobs(self.inputs, self.jobs)
         predictor = self.make()
@@ -152,7 +152,7 @@ class Call:
     @contextmanager
     def _open_journal(self, origin: "Origin") -> "Iterator[Journal | None]":
         """Open the journal of --out; for --json alone one that is not kept."""
-        from dfercli.predict.journal import open_journal
+        from dfercli.bulk.journal import open_journal
 
         if self.out is not None:
             with open_journal(self.out, origin, self.inputs) as journal:
@@ -192,7 +192,7 @@ class _Made:
 
 def report_missing(inputs: Sequence["Input"], view: View) -> "BulkOutcome":
     """Tell of videos none of which can be read; no model is needed for that."""
-    from dfercli.predict.bulk import BulkOutcome, Outcome
+    from dfercli.bulk.run import BulkOutcome, Outcome
 
     outcomes = [Outcome(each, "unreadable", each.error) for each in inputs]
     for outcome in outcomes:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from dfercli.errors import ConfigError
 
 if TYPE_CHECKING:
+    from dfercli.bulk.inputs import Input
     from dfercli.predict import VideoPrediction
-    from dfercli.predict.inputs import Input
 
 OUT_SUFFIXES = (".json", ".jsonl", ".csv", ".parquet")
 
@@ -103,7 +103,7 @@ def _name_files(
         suffix: Of files in a folder.
         check: Checks the name of a single file; None where there are several.
     """
-    from dfercli.predict.naming import name_outputs
+    from dfercli.bulk.naming import name_outputs
 
     if where is None:
         return {}
@@ -125,7 +125,7 @@ def check_out(out: Path, inputs: Sequence["Input"]) -> None:
         ConfigError: Its suffix tells no format, its folder cannot be written, pyarrow is missing,
             or it is one of the videos.
     """
-    from dfercli.predict.document import check_parquet
+    from dfercli.bulk.document import check_parquet
 
     if out.suffix.lower() not in OUT_SUFFIXES:
         known = ", ".join(OUT_SUFFIXES)

@@ -12,7 +12,6 @@ from rich.text import Text
 
 from dfercli.cli.screen import screen
 from dfercli.predict import TrackSummary, VideoPrediction, Window
-from dfercli.predict.inputs import printable
 from dfercli.predict.prediction import MIN_CONFIDENCE
 from dfercli.predict.signs import (
     PALE,
@@ -22,6 +21,7 @@ from dfercli.predict.signs import (
     class_letters,
     fade,
     ink_on,
+    printable,
     split_time,
 )
 

@@ -16,7 +16,7 @@ from dfercli.cli.outputs import check_out, plan_pictures
 from dfercli.errors import ConfigError, NoFaceError
 
 if TYPE_CHECKING:
-    from dfercli.predict.bulk import BulkOutcome
+    from dfercli.bulk.run import BulkOutcome
 
 
 def predict(
@@ -70,7 +70,7 @@ def predict(
     Exit code 3: no face in some video; 4: some could not be read.
     """
     opt.wait_without_spinning()
-    from dfercli.predict.inputs import find_inputs
+    from dfercli.bulk.inputs import find_inputs
 
     inputs = find_inputs(videos, _read_names() if "-" in videos else ())
     if not inputs:
@@ -105,7 +105,7 @@ def _read_names() -> Sequence[str]:
 def _end(done: "BulkOutcome", single: bool) -> None:
     """End with the exit code of what happened; of one video with its one line."""
     if single and done.exit_code == NoFaceError.exit_code:
-        from dfercli.predict.inputs import printable
+        from dfercli.predict.signs import printable
 
         outcome = done.outcomes[0]
         raise NoFaceError(

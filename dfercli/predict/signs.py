@@ -1,8 +1,10 @@
-"""How a class is shown wherever one looks at a prediction: the same colour and letter everywhere.
+"""How a prediction is shown wherever one looks at it: the same colour and letter of each class.
 
-Here too what is true of a moment: of windows that overlap, the one that speaks then.
+Here too what is true of a moment, of windows that overlap the one that speaks then; and names that
+are safe to be shown.
 """
 
+import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -88,6 +90,28 @@ def class_letters(class_names: Sequence[str]) -> tuple[str, ...]:
         free = (sign for sign in wanted if _is_narrow_letter(sign) and sign not in given)
         given.append(next(free, "#"))
     return tuple(given)
+
+
+def printable(name: object) -> str:
+    r"""Give a name for one line of a terminal: what would break it is escaped, as `\n` or `\xff`.
+
+    Undecodable bytes, control characters and those that turn the direction of writing are; letters
+    and emoji of any script are not. Passwords of streams are hidden.
+    """
+    return "".join(_escape(letter) for letter in hide_password(str(name)))
+
+
+def hide_password(text: str) -> str:
+    """Give a text in which addresses do not tell who may read them: `rtsp://***@host`."""
+    return re.sub(r"(?<=://)[^/\s]+@", "***@", text)
+
+
+def _escape(letter: str) -> str:
+    if letter.isprintable() or letter == "\u200d":  # the joiner within emoji
+        return letter
+    if "\udc80" <= letter <= "\udcff":  # a byte, as `surrogateescape` keeps it
+        return f"\\x{ord(letter) - 0xDC00:02x}"
+    return letter.encode("unicode_escape").decode("ascii")
 
 
 def split_time(windows: Iterable[Window]) -> list[Stretch]:

@@ -8,8 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from dfercli.predict import Window
-from dfercli.predict.inputs import printable
-from dfercli.predict.signs import class_color, fade, ink_on
+from dfercli.predict.signs import class_color, fade, ink_on, printable
 from dfercli.sheet import FONT
 
 LETTERS_A_SIDE = 30

@@ -15,7 +15,6 @@ from matplotlib.patches import Patch, Rectangle
 from dfercli.errors import ConfigError
 from dfercli.files import replacing
 from dfercli.predict import TrackSummary, VideoPrediction, Window
-from dfercli.predict.inputs import printable
 from dfercli.predict.signs import (
     PALE,
     Stretch,
@@ -23,6 +22,7 @@ from dfercli.predict.signs import (
     class_letters,
     fade,
     ink_on,
+    printable,
     split_time,
 )
 from dfercli.report.style import SETTINGS, styled

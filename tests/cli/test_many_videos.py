@@ -11,11 +11,11 @@ import pandas as pd
 import pytest
 from jsonschema import Draft202012Validator
 
+from dfercli.bulk.document import load_schema
 from dfercli.config import ModelConfig
 from dfercli.engine.checkpoint import save_checkpoint
 from dfercli.faces.align import CropRecipe
 from dfercli.models.base import build_model
-from dfercli.predict.document import load_schema
 from dfercli.video import write_video
 
 

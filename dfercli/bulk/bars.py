@@ -8,8 +8,9 @@ from typing import Any
 
 from tqdm import tqdm
 
-from dfercli.predict.inputs import Input, printable
+from dfercli.bulk.inputs import Input
 from dfercli.predict.reading import VideoReading
+from dfercli.predict.signs import printable
 from dfercli.video import declared_duration_s
 
 LOOK_S = 0.5

@@ -87,28 +87,6 @@ def split_lines(lines: Iterable[str]) -> list[str]:
     return [name for line in text.split("\n") if (name := line.removesuffix("\r")).strip()]
 
 
-def printable(name: object) -> str:
-    r"""Give a name for one line of a terminal: what would break it is escaped, as `\n` or `\xff`.
-
-    Undecodable bytes, control characters and those that turn the direction of writing are; letters
-    and emoji of any script are not. Passwords of streams are hidden.
-    """
-    return "".join(_escape(letter) for letter in hide_password(str(name)))
-
-
-def hide_password(text: str) -> str:
-    """Give a text in which addresses do not tell who may read them: `rtsp://***@host`."""
-    return re.sub(r"(?<=://)[^/\s]+@", "***@", text)
-
-
-def _escape(letter: str) -> str:
-    if letter.isprintable() or letter == "\u200d":  # the joiner within emoji
-        return letter
-    if "\udc80" <= letter <= "\udcff":  # a byte, as `surrogateescape` keeps it
-        return f"\\x{ord(letter) - 0xDC00:02x}"
-    return letter.encode("unicode_escape").decode("ascii")
-
-
 def natural_key(name: str) -> tuple[object, ...]:
     """Give what sorts names as people do: `clip2` before `clip10`, folder by folder."""
     parts = re.split(r"[/\\]", name)

@@ -8,9 +8,9 @@ import by_hand
 import pytest
 import torch
 
+from dfercli.bulk.inputs import Input
+from dfercli.bulk.run import BulkOutcome, Outcome
 from dfercli.errors import ConfigError, DetectorError, DferError, JobsError
-from dfercli.predict.bulk import BulkOutcome, Outcome
-from dfercli.predict.inputs import Input
 
 
 @pytest.fixture(autouse=True)

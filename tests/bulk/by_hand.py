@@ -9,11 +9,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from dfercli.bulk.inputs import find_inputs
+from dfercli.bulk.journal import open_journal
+from dfercli.bulk.origin import Origin
+from dfercli.bulk.run import predict_all
 from dfercli.errors import DataError, DetectorError, VideoError
-from dfercli.predict.bulk import predict_all
-from dfercli.predict.inputs import find_inputs
-from dfercli.predict.journal import open_journal
-from dfercli.predict.origin import Origin
 from dfercli.predict.prediction import VideoPrediction, Window
 from dfercli.predict.predictor import PredictSettings
 

@@ -7,15 +7,16 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
 
+from dfercli.bulk.attempt import AfterVideo, Event, Task, VideoEnded, WindowEnded, attempt
+from dfercli.bulk.bars import Bars
+from dfercli.bulk.document import NO_FACE, OK, describe_failure
+from dfercli.bulk.inputs import Input
+from dfercli.bulk.journal import Journal
+from dfercli.bulk.workers import run_in_processes
 from dfercli.errors import EXIT_SKIPPED, ConfigError, NoFaceError, require_at_least
-from dfercli.predict.attempt import AfterVideo, Event, Task, VideoEnded, WindowEnded, attempt
-from dfercli.predict.bars import Bars
-from dfercli.predict.document import NO_FACE, OK, describe_failure
-from dfercli.predict.inputs import Input, printable
-from dfercli.predict.journal import Journal
 from dfercli.predict.prediction import VideoPrediction, Window
 from dfercli.predict.predictor import Predictor, PredictSettings
-from dfercli.predict.workers import run_in_processes
+from dfercli.predict.signs import printable
 
 
 @dataclass(frozen=True)

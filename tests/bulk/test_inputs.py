@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from dfercli.bulk.document import plain_text
+from dfercli.bulk.inputs import Input, find_inputs, split_lines
+from dfercli.bulk.naming import name_outputs
 from dfercli.errors import ConfigError
-from dfercli.predict.document import plain_text
-from dfercli.predict.inputs import Input, find_inputs, printable, split_lines
-from dfercli.predict.naming import name_outputs
+from dfercli.predict.signs import printable
 
 
 @pytest.fixture(autouse=True)

@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from dfercli.bulk.inputs import Input
 from dfercli.errors import ConfigError
-from dfercli.predict.inputs import Input, printable
+from dfercli.predict.signs import printable
 
 LONGEST = 200
 """Bytes of a name, before its suffix, from which it is cut (our choice): systems take 255, and

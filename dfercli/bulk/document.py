@@ -17,11 +17,11 @@ from typing import Any, TextIO
 
 import numpy as np
 
+from dfercli.bulk.origin import Origin
 from dfercli.errors import ConfigError, VideoError
 from dfercli.files import replacing
-from dfercli.predict.inputs import hide_password
-from dfercli.predict.origin import Origin
 from dfercli.predict.prediction import COLUMNS, TrackSummary, VideoPrediction, Window
+from dfercli.predict.signs import hide_password
 
 SCHEMA_VERSION = 2
 """Version of the document; 1 was a document of one video and its main face."""
@@ -256,6 +256,6 @@ WRITERS = {".json": write_json_document, ".csv": write_csv, ".parquet": write_pa
 
 def load_schema() -> Mapping[str, Any]:
     """Give the JSON Schema of the document; that of a line is its `$defs/line`."""
-    text = files("dfercli.predict").joinpath("schema.json").read_text(encoding="utf-8")
+    text = files("dfercli.bulk").joinpath("schema.json").read_text(encoding="utf-8")
     schema: Mapping[str, Any] = json.loads(text)
     return schema

@@ -18,6 +18,9 @@ from typing import Any
 import cv2
 import torch
 
+from dfercli.bulk.attempt import Event, Task, VideoEnded, attempt, explain
+from dfercli.bulk.document import describe_failure
+from dfercli.bulk.inputs import Input
 from dfercli.engine.processes import (
     STOP_S,
     NoTerminal,
@@ -29,9 +32,6 @@ from dfercli.engine.processes import (
     visible_devices,
 )
 from dfercli.errors import DferError, JobsError
-from dfercli.predict.attempt import Event, Task, VideoEnded, attempt, explain
-from dfercli.predict.document import describe_failure
-from dfercli.predict.inputs import Input
 
 
 @dataclass(frozen=True)

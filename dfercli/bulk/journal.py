@@ -16,9 +16,7 @@ from typing import Any, BinaryIO, TextIO
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
-from dfercli.errors import ConfigError, DataError
-from dfercli.files import replacing
-from dfercli.predict.document import (
+from dfercli.bulk.document import (
     UNREADABLE,
     WRITERS,
     Record,
@@ -28,9 +26,11 @@ from dfercli.predict.document import (
     to_line,
     write_document,
 )
-from dfercli.predict.hashes import hash_content
-from dfercli.predict.inputs import Input
-from dfercli.predict.origin import Origin
+from dfercli.bulk.hashes import hash_content
+from dfercli.bulk.inputs import Input
+from dfercli.bulk.origin import Origin
+from dfercli.errors import ConfigError, DataError
+from dfercli.files import replacing
 
 LINES = ".jsonl"
 

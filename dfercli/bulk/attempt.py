@@ -7,19 +7,20 @@ from typing import Protocol
 
 import cv2
 
-from dfercli.errors import DataError, DferError, VideoError
-from dfercli.predict.document import (
+from dfercli.bulk.document import (
     OK,
     Record,
     describe_failure,
     describe_video,
     describe_window,
 )
-from dfercli.predict.hashes import hash_content
-from dfercli.predict.inputs import Input, hide_password, printable
+from dfercli.bulk.hashes import hash_content
+from dfercli.bulk.inputs import Input
+from dfercli.errors import DataError, DferError, VideoError
 from dfercli.predict.prediction import VideoPrediction, Window
 from dfercli.predict.predictor import Predictor, PredictSettings
 from dfercli.predict.reading import VideoReading
+from dfercli.predict.signs import hide_password, printable
 
 LONGEST_LINE = 300
 """Letters of a foreign error that are told (our choice): torch explains itself at length."""

@@ -13,8 +13,7 @@ import pandas as pd
 import pytest
 from jsonschema import Draft202012Validator
 
-from dfercli.errors import ConfigError, VideoError
-from dfercli.predict.document import (
+from dfercli.bulk.document import (
     describe_failure,
     describe_origin,
     describe_video,
@@ -27,6 +26,7 @@ from dfercli.predict.document import (
     write_json_document,
     write_parquet,
 )
+from dfercli.errors import ConfigError, VideoError
 
 HEAD = describe_origin(by_hand.ORIGIN)
 

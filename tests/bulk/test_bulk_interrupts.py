@@ -77,9 +77,9 @@ SCRIPT = """
 import sys
 from pathlib import Path
 import by_hand
-from dfercli.predict.bulk import predict_all
-from dfercli.predict.inputs import find_inputs
-from dfercli.predict.journal import open_journal
+from dfercli.bulk.run import predict_all
+from dfercli.bulk.inputs import find_inputs
+from dfercli.bulk.journal import open_journal
 from dfercli.predict.predictor import PredictSettings
 
 def say(each, window):

@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from dfercli.bulk.document import describe_failure, describe_video, describe_window
+from dfercli.bulk.hashes import hash_checkpoint, hash_content
+from dfercli.bulk.inputs import Input
+from dfercli.bulk.journal import journal_file, open_journal
 from dfercli.errors import ConfigError, DataError
 from dfercli.images import write_image
-from dfercli.predict.document import describe_failure, describe_video, describe_window
-from dfercli.predict.hashes import hash_checkpoint, hash_content
-from dfercli.predict.inputs import Input
-from dfercli.predict.journal import journal_file, open_journal
 
 NAMES = ("a.mp4", "b.mp4", "c.mp4")
 INPUTS = [Input(name) for name in NAMES]
