@@ -102,8 +102,20 @@ def printable(name: object) -> str:
 
 
 def hide_password(text: str) -> str:
-    """Give a text in which addresses do not tell who may read them: `rtsp://***@host`."""
-    return re.sub(r"(?<=://)[^/\s]+@", "***@", text)
+    """Give a text in which addresses do not tell who may read them: `rtsp://***@host`.
+
+    Nor do the values of their queries: `?user=***&password=***`; which of them is a secret, nobody
+    knows.
+    """
+    text = re.sub(r"(?<=://)[^/\s]+@", "***@", text)
+    return re.sub(r"(://[^?\s]*\?)(\S+)", lambda found: found[1] + _hide_values(found[2]), text)
+
+
+def _hide_values(query: str) -> str:
+    """Hide the values of a query; what ends a clause behind it is no part of it."""
+    whole = query.rstrip(":;,.)'\"")
+    hidden = "&".join(re.sub(r"(?<==).+|^[^=]+$", "***", part) for part in whole.split("&"))
+    return hidden + query[len(whole) :]
 
 
 def _escape(letter: str) -> str:

@@ -191,6 +191,21 @@ def test_passwords_are_not_shown():
     assert plain_text("http://me@host:8/a b") == "http://***@host:8/a b"
 
 
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("rtsp://cam/live?user=admin&password=secret", "rtsp://cam/live?user=***&password=***"),
+        ("cannot read http://h/a?token=s: no answer", "cannot read http://h/a?token=***: no answer"),
+        ("http://h/a?s3cret", "http://h/a?***"),
+        ("rtsp://u:p?q@h/a?x=1=2&&y=", "rtsp://***@h/a?x=***&&y="),
+        ("what?a=b", "what?a=b"),
+    ],
+)
+def test_values_of_queries_are_not_shown(said, shown):
+    assert printable(said) == shown
+    assert printable(shown) == shown
+
+
 def _outputs(*names, kind="file", suffix=".png"):
     made = name_outputs([Input(name, kind) for name in names], Path("out"), suffix)
     return [path.as_posix() for path in made.values()]
