@@ -1,6 +1,7 @@
 """A video with what was seen in it: the box of each face, its expression, and bars over time."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
@@ -44,7 +45,10 @@ def check_annotated(out: Path, video: Path) -> None:
     """
     if out.suffix.lower() != ".mp4":
         raise ConfigError(f"cannot write a video to {out}; name it with .mp4")
-    if out.exists() and out.samefile(video):
+    is_same = False
+    with suppress(OSError, ValueError):  # one of them is not there
+        is_same = out.samefile(video)
+    if is_same:
         raise ConfigError(f"{out} is the video itself; give the annotated one another name")
 
 

@@ -195,7 +195,7 @@ def test_passwords_are_not_shown():
     ("said", "shown"),
     [
         ("rtsp://cam/live?user=admin&password=secret", "rtsp://cam/live?user=***&password=***"),
-        ("cannot read http://h/a?token=s: no answer", "cannot read http://h/a?token=***: no answer"),
+        ("cannot read http://h/a?t=s: no answer", "cannot read http://h/a?t=***: no answer"),
         ("http://h/a?s3cret", "http://h/a?***"),
         ("rtsp://u:p?q@h/a?x=1=2&&y=", "rtsp://***@h/a?x=***&&y="),
         ("what?a=b", "what?a=b"),

@@ -60,6 +60,14 @@ def test_what_cannot_be_written_is_refused_before_any_work(line, said, dfer):
 
 
 @pytest.mark.usefixtures("videos")
+def test_a_missing_video_is_that_whatever_is_to_be_made_of_it(dfer):
+    for missing in ("gone.mp4", "x" * 300):
+        done = dfer(f"predict {missing} --checkpoint model --annotate v/a.mp4")
+        assert done.code == 4
+        assert "is the video itself" not in done.err
+
+
+@pytest.mark.usefixtures("videos")
 def test_two_streams_need_two_jobs(dfer):
     done = dfer("predict rtsp://h/a rtsp://h/b --checkpoint model")
     assert done.err.splitlines()[-1] == (
