@@ -26,6 +26,7 @@ from dfercli.engine.processes import (
     NoTerminal,
     Share,
     describe_exit,
+    end_at_once,
     end_with_parent,
     share_machine,
     stop_processes,
@@ -193,6 +194,7 @@ class _Pool:
 def _work(task: Task, share: Share, pipe: Connection) -> None:
     """Read one video after another; the whole life of a process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is told to all; the parent ends us
+    signal.signal(signal.SIGTERM, end_at_once)
     threading.Thread(target=end_with_parent, daemon=True).start()
     if share.device is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = share.device  # read when CUDA is first used

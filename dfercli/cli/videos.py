@@ -82,12 +82,14 @@ def predict(
     view = View(inputs, quiet=as_json)
     began_s = time.monotonic()
     if any(each.error is None for each in inputs) or out is not None or as_json:
+        from dfercli.engine.jobs import ending_on_sigterm
         from dfercli.predict import PredictSettings
 
         make = model.choose_predictor(checkpoint, zero_shot, runs, detector, device, precision)
         settings = PredictSettings(window_s, stride_s, faces)
         call = Call(inputs, make, settings, jobs, out, as_json, after)
-        done = call.carry_out(view)
+        with ending_on_sigterm():
+            done = call.carry_out(view)
     else:
         done = report_missing(inputs, view)
     view.close(done, time.monotonic() - began_s)

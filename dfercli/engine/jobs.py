@@ -234,7 +234,7 @@ def _run(todo: Sequence[Job], count: int, cluster: str | None, alone: bool) -> I
 
     files = [job.run.metrics_file for job in todo]
     epochs = sum(job.config.train.epochs for job in todo)
-    with _ending_on_sigterm(), following(files, epochs, todo[0].overwrite) as tick:
+    with ending_on_sigterm(), following(files, epochs, todo[0].overwrite) as tick:
         if cluster is not None:
             yield from run_on_cluster(todo, cluster, attempt, tick)
         else:
@@ -284,7 +284,7 @@ def attempt(job: Job, progress: Progress | None = None) -> Failure | None:
 
 
 @contextmanager
-def _ending_on_sigterm() -> Iterator[None]:
+def ending_on_sigterm() -> Iterator[None]:
     """Let SIGTERM end this process by an exception, so that what it started is ended too."""
     if threading.current_thread() is not threading.main_thread():  # only that one is told
         yield

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from multiprocessing import get_context, get_start_method, parent_process, set_start_method
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
+from types import FrameType
 
 import torch
 
@@ -85,6 +86,8 @@ def describe_exit(code: int, options: str = "--jobs or --batch-size") -> str:
         code: Its exit code; a negative one is the signal that ended it.
         options: What to lower where there was not enough memory.
     """
+    if code == TERMINATED:  # it has taken the signal, and cleaned up
+        code = -signal.SIGTERM
     if code >= 0:
         return f"its process ended with exit code {code}"
     killed = -code == signal.SIGKILL
@@ -157,7 +160,7 @@ class NoTerminal(io.TextIOWrapper):
 def _do(job: Job, work: Work, share: Share, start_method: str, answer: Connection) -> None:
     """Do a job; the whole life of its process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is told to all; the parent ends us
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
+    signal.signal(signal.SIGTERM, end_at_once)
     threading.Thread(target=end_with_parent, daemon=True).start()
     set_start_method(start_method, force=True)  # so that clips are loaded as in the parent
     if share.device is not None:
@@ -165,6 +168,12 @@ def _do(job: Job, work: Work, share: Share, start_method: str, answer: Connectio
     torch.set_num_threads(share.threads)
     sys.stderr = NoTerminal(sys.stderr.buffer, line_buffering=True)
     answer.send(work(job))
+
+
+def end_at_once(number: int, frame: FrameType | None) -> None:
+    """End this process by an exception, so that nothing half is left; takes SIGTERM, once."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(TERMINATED)
 
 
 def end_with_parent() -> None:

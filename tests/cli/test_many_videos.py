@@ -2,6 +2,10 @@
 
 import json
 import re
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import asdict
 from pathlib import Path
 
@@ -135,3 +139,26 @@ def test_no_model_is_needed_to_say_that_nothing_is_there(dfer):
     assert done.code == 4
     assert re.fullmatch(r"2 videos in \d+ s: 2 not readable\n", done.out)
     assert done.err.splitlines()[0] == "error: gone.mp4: no such file or folder"
+
+
+@pytest.mark.parametrize(
+    ("number", "jobs", "code"),
+    [(signal.SIGINT, 2, 130), (signal.SIGTERM, 1, 143), (signal.SIGTERM, 2, 143)],
+)
+@pytest.mark.usefixtures("videos")
+def test_a_call_that_is_ended_leaves_nothing_half(number, jobs, code):
+    for name in "xy":
+        Path("w").mkdir(exist_ok=True)
+        hostile.write(Path(f"w/{name}.avi"), hostile.draw_faces() * 200, "MJPG", fps=500)
+    call = f"-m dfercli predict w --checkpoint model --annotate out --jobs {jobs}".split()
+    with subprocess.Popen([sys.executable, *call], start_new_session=True) as run:
+        until_s = time.monotonic() + 60
+        while len(list(Path("out").glob(".dfer-*/picture.mp4"))) < jobs:
+            assert run.poll() is None and time.monotonic() < until_s
+            time.sleep(0.05)
+        run.send_signal(number)
+        assert run.wait(30) == code
+    until_s = time.monotonic() + 10
+    while list(Path("out").iterdir()) and time.monotonic() < until_s:
+        time.sleep(0.1)  # processes whose parent is gone end a little later
+    assert list(Path("out").iterdir()) == []

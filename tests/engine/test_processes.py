@@ -189,6 +189,7 @@ def test_devices_have_the_names_by_which_they_were_chosen(count, named, devices)
         (0, "its process ended with exit code 0"),
         (7, "its process ended with exit code 7"),
         (-11, "its process was ended by SIGSEGV"),
+        (143, "its process was ended by SIGTERM"),
     ],
 )
 def test_an_exit_without_an_answer_is_described(code, said):
