@@ -20,7 +20,7 @@ from dfercli.errors import DataError, DferError, VideoError
 from dfercli.predict.prediction import VideoPrediction, Window
 from dfercli.predict.predictor import Predictor, PredictSettings
 from dfercli.predict.reading import VideoReading
-from dfercli.predict.signs import hide_password, printable
+from dfercli.predict.signs import printable
 
 LONGEST_LINE = 300
 """Letters of a foreign error that are told (our choice): torch explains itself at length."""
@@ -136,7 +136,7 @@ def attempt(
             interrupted = True
         ended = _end(each, reading.finish(), task.after, interrupted)
     except Exception as error:
-        ended = VideoEnded(describe_failure(each.name, explain(error)))
+        ended = VideoEnded(describe_failure(each.title, explain(error)))
     yield each, ended
     return interrupted
 
@@ -145,7 +145,7 @@ def _end(
     each: Input, prediction: VideoPrediction, after: AfterVideo | None, interrupted: bool
 ) -> VideoEnded:
     sha256 = hash_content(each.path) if each.path is not None else None
-    prediction = replace(prediction, video=hide_password(each.name))
+    prediction = replace(prediction, video=each.title)
     record = describe_video(prediction, sha256)
     remark = None
     if after is not None and record["status"] == OK:

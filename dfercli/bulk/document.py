@@ -62,8 +62,8 @@ def describe_origin(origin: Origin) -> Record:
 def plain_text(text: str) -> str:
     r"""Give a text that UTF-8 can hold: the bytes of a name that are none become `\xff` and so on.
 
-    That is for reading; a name that holds these four letters itself looks the same. Which file it
-    was is told by its hash. Passwords of streams are hidden.
+    That is for reading; a name that holds these four letters itself looks the same, and so do
+    streams whose passwords differ, which are hidden: see `Input.title`.
     """
 
     def escape(found: re.Match[str]) -> str:

@@ -6,9 +6,10 @@ What cannot be read is kept in its place with a text that says why, so that the 
 import re
 import stat
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from dfercli.bulk.document import plain_text
 from dfercli.images import IMAGE_SUFFIXES
 
 _SUFFIXES = (
@@ -34,11 +35,19 @@ class Input:
         name: Its path as it was typed or found, an address, or a camera's number.
         kind: `file` (a video or an image), `frames` (a folder of them), `stream` or `camera`.
         error: Why it cannot be read, in one line, where that is known before; else None.
+        number: Which it is of those whose names are written alike, see `title`; from 1.
     """
 
     name: str
     kind: str = "file"
     error: str | None = None
+    number: int = 1
+
+    @property
+    def title(self) -> str:
+        """Its name as it is written: in UTF-8, without a password, with its number from 2 on."""
+        text = plain_text(self.name)
+        return text if self.number == 1 else f"{text} ({self.number})"
 
     @property
     def source(self) -> Path | str | int:
@@ -69,14 +78,26 @@ def find_inputs(typed: Sequence[str], lines: Iterable[str] = ()) -> list[Input]:
 
     Returns:
         In the order of the words, what a folder or pattern gives in the natural order of names.
-        What is missing, empty or no file has an `error`.
+        What is missing, empty or no file has an `error`. No two have one `title`.
     """
     words = [w for word in typed for w in (split_lines(lines) if word == "-" else (word,))]
     found: dict[tuple[str, str], Input] = {}
     for word in words:
         for each in _find(word):
             found.setdefault(_identity(each), each)
-    return list(found.values())
+    return _number(found.values())
+
+
+def _number(inputs: Iterable[Input]) -> list[Input]:
+    """Tell apart those whose names are written alike: streams with other passwords, odd bytes."""
+    titles: set[str] = set()
+    numbered = []
+    for each in inputs:
+        while each.title in titles:
+            each = replace(each, number=each.number + 1)
+        titles.add(each.title)
+        numbered.append(each)
+    return numbered
 
 
 def split_lines(lines: Iterable[str]) -> list[str]:

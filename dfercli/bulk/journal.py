@@ -22,7 +22,6 @@ from dfercli.bulk.document import (
     Record,
     Recorded,
     describe_origin,
-    plain_text,
     to_line,
     write_document,
 )
@@ -54,7 +53,7 @@ class Journal:
 
     Attributes:
         out: The file that is asked for.
-        kept: Names of the videos that an earlier call has finished, as they were typed or found.
+        kept: Titles of the videos that an earlier call has finished.
         dropped: How many it has finished with other settings, or with another content.
     """
 
@@ -71,10 +70,10 @@ class Journal:
         """Append the line of a window that has ended.
 
         Args:
-            video: Name of the video.
+            video: Title of the video.
             window: Of `describe_window`.
         """
-        self._append("window", {"video": plain_text(video), **window})
+        self._append("window", {"video": video, **window})
 
     def add_video(self, record: Record) -> None:
         """Append the closing line of a video, and see it on the disk."""
@@ -82,7 +81,7 @@ class Journal:
         assert self._stream is not None  # opened by `_append`
         os.fsync(self._stream.fileno())
 
-    def records(self, names: Sequence[str]) -> Iterator[Recorded]:
+    def records(self, titles: Sequence[str]) -> Iterator[Recorded]:
         """Give the finished ones among videos, in this order, with their windows in order of time.
 
         Windows of a face that was not named in the end are left out, and those of a video that
@@ -91,21 +90,21 @@ class Journal:
         if not self._lines:
             return
         with self._path.open("rb") as stream:
-            for name in names:
-                lines = self._lines.get(plain_text(name), _Lines())
+            for title in titles:
+                lines = self._lines.get(title, _Lines())
                 if lines.closing is not None:
                     yield _read_video(stream, lines)
 
-    def write_json(self, stream: TextIO, names: Sequence[str]) -> None:
+    def write_json(self, stream: TextIO, titles: Sequence[str]) -> None:
         """Write the document of these videos into an open file."""
-        write_document(stream, self._origin, self.records(names))
+        write_document(stream, self._origin, self.records(titles))
 
-    def finish(self, names: Sequence[str]) -> None:
+    def finish(self, titles: Sequence[str]) -> None:
         """Write the file that is asked for, of these videos and in this order."""
         if self.out == self._path:
-            self._rewrite(self.records(names))
+            self._rewrite(self.records(titles))
         else:
-            WRITERS[self.out.suffix.lower()](self.out, self._origin, self.records(names))
+            WRITERS[self.out.suffix.lower()](self.out, self._origin, self.records(titles))
 
     def take_over(self, inputs: Sequence[Input]) -> None:
         """Keep what an earlier call has finished of these videos, and drop all else.
@@ -116,17 +115,17 @@ class Journal:
         head, lines = _scan(self._path)
         same = head is not None and _drop_name(head) == _drop_name(self._origin)
         closed = {name for name, each in lines.items() if each.closing is not None}
-        before = [each for each in inputs if plain_text(each.name) in closed]
+        before = [each for each in inputs if each.title in closed]
         self._lines = lines
         for each in tqdm(before, "looking for what is finished", unit="video", disable=None):
-            ((record, _),) = self.records([each.name])
+            ((record, _),) = self.records([each.title])
             if record["status"] == UNREADABLE:
                 continue  # it is tried again
             if same and _is_same(each, record["sha256"]):
-                self.kept.add(each.name)
+                self.kept.add(each.title)
             else:
                 self.dropped += 1
-        kept = [each.name for each in inputs if each.name in self.kept]
+        kept = [each.title for each in inputs if each.title in self.kept]
         self._rewrite(self.records(kept))
 
     def close(self) -> None:

@@ -43,7 +43,7 @@ class Outcome:
     def line(self) -> str | None:
         """What is wrong, with its name, in one line; None where nothing is."""
         said = self.error or self.remark
-        name = printable(self.input.name)
+        name = printable(self.input.title)
         return said if said is None or name in said else f"{name}: {said}"
 
 
@@ -140,7 +140,7 @@ class _Desk:
     def take(self, each: Input, event: WindowEnded | VideoEnded, kept: bool = False) -> None:
         if isinstance(event, WindowEnded):
             if self.journal is not None:
-                self.journal.add_window(each.name, event.record)
+                self.journal.add_window(each.title, event.record)
             with self.bars.aside():
                 self.on_window(each, event.window)
             return
@@ -209,11 +209,11 @@ def _look_first(
     """Give each video, and its end where that is known without reading it."""
     for each in inputs:
         if each.error is not None:
-            yield each, VideoEnded(describe_failure(each.name, each.error))
-        elif journal is None or each.name not in journal.kept:
+            yield each, VideoEnded(describe_failure(each.title, each.error))
+        elif journal is None or each.title not in journal.kept:
             yield each, None
         else:
-            ((record, _),) = journal.records([each.name])
+            ((record, _),) = journal.records([each.title])
             made = after is None or record["status"] != OK or after.is_made(each)
             yield each, VideoEnded(record) if made else None
 

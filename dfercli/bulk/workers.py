@@ -172,7 +172,7 @@ class _Pool:
             raise JobsError(f"a process that reads videos could not start: {said}")
         if self._waiting:
             self.workers.append(self._start(worker.share))
-        return worker.each, VideoEnded(describe_failure(worker.each.name, said))
+        return worker.each, VideoEnded(describe_failure(worker.each.title, said))
 
     def interrupt(self) -> bool:
         """End streams well and all else at once; gives whether there was anything else."""

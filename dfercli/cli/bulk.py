@@ -84,7 +84,7 @@ def describe_outcome(outcome: "Outcome", prediction: "VideoPrediction | None") -
     """Give the line of one of several videos."""
     from dfercli.predict.signs import printable
 
-    name = printable(outcome.input.name)
+    name = printable(outcome.input.title)
     if outcome.kept:
         return f"{name}: {outcome.status}, finished before"
     if outcome.status != "ok" or prediction is None:
@@ -171,13 +171,13 @@ class Call:
             yield None
 
     def _write(self, journal: "Journal") -> None:
-        names = [each.name for each in self.inputs]
+        titles = [each.title for each in self.inputs]
         if self.out is not None:
-            journal.finish(names)
+            journal.finish(titles)
         if self.as_json:
             if isinstance(sys.stdout, io.TextIOWrapper):
                 sys.stdout.reconfigure(encoding="utf-8")
-            journal.write_json(sys.stdout, names)
+            journal.write_json(sys.stdout, titles)
 
 
 @dataclass(frozen=True)

@@ -111,7 +111,7 @@ def _end(done: "BulkOutcome", single: bool) -> None:
 
         outcome = done.outcomes[0]
         raise NoFaceError(
-            f"no face in {printable(outcome.input.name)}: {outcome.frames_searched} frames were "
+            f"no face in {printable(outcome.input.title)}: {outcome.frames_searched} frames were "
             f"searched"
         )
     if done.exit_code:

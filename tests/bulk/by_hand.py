@@ -132,7 +132,7 @@ def run(inputs, make=make_fake, out=None, **options):
         return predict_all(inputs, make, PredictSettings(), **options)
     with open_journal(Path(out), ORIGIN, inputs) as journal:
         done = predict_all(inputs, make, PredictSettings(), journal=journal, **options)
-        journal.finish([each.name for each in inputs])
+        journal.finish([each.title for each in inputs])
         return done
 
 

@@ -1,5 +1,6 @@
 """Many videos: each has its outcome, none stops the others, in this process or in several."""
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -76,6 +77,21 @@ def test_each_video_has_its_outcome_and_none_stops_the_others(some, jobs):
     assert seen.count("v/d.mp4") == 3
     assert sorted(name for name, _ in told) == sorted(names)
     assert {name for name, prediction in told if prediction} == {"v/a.mp4", "v/c.mp4", "v/d.mp4"}
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_videos_whose_names_are_written_alike_are_kept_apart(jobs):
+    odd = os.fsdecode(b"v/a\xff.mp4")
+    by_hand.write_fake(odd, windows=[0.0])
+    by_hand.write_fake("v/a\\xff.mp4", windows=[0.0, 2.0, 4.0])
+    for kept in (False, True):
+        done = by_hand.run([odd, "v/a\\xff.mp4"], out="x.json", jobs=jobs)
+        assert [each.kept for each in done.outcomes] == [kept] * 2
+        videos = json.loads(Path("x.json").read_bytes())["videos"]
+        assert [(video["video"], len(video["windows"])) for video in videos] == [
+            ("v/a\\xff.mp4", 1),
+            ("v/a\\xff.mp4 (2)", 3),
+        ]
 
 
 def test_exit_codes():

@@ -206,6 +206,21 @@ def test_values_of_queries_are_not_shown(said, shown):
     assert printable(shown) == shown
 
 
+def test_names_that_are_written_alike_get_numbers():
+    odd, plain = os.fsdecode(b"a\xff.mp4"), "a\\xff.mp4"
+    _touch(odd, plain, "a\\xff.mp4 (2)")
+    found = find_inputs([odd, plain, "a\\xff.mp4 (2)", "http://a:1@h/c", "http://b:2@h/c", "0"])
+    assert [each.title for each in found] == [
+        "a\\xff.mp4",
+        "a\\xff.mp4 (2)",
+        "a\\xff.mp4 (2) (2)",
+        "http://***@h/c",
+        "http://***@h/c (2)",
+        "0",
+    ]
+    assert [each.name for each in found][:2] == [odd, plain]
+
+
 def _outputs(*names, kind="file", suffix=".png"):
     made = name_outputs([Input(name, kind) for name in names], Path("out"), suffix)
     return [path.as_posix() for path in made.values()]
