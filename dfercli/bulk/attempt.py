@@ -33,8 +33,8 @@ class AfterVideo(Protocol):
     def keep_paths(self) -> bool:
         """Whether it needs the faces' places in each frame."""
 
-    def __call__(self, each: Input, prediction: VideoPrediction) -> None:
-        """Make it.
+    def __call__(self, each: Input, prediction: VideoPrediction) -> tuple[str, ...]:
+        """Make it; gives what is to be told of it, a line each.
 
         Raises:
             DferError: It cannot be made.
@@ -79,12 +79,14 @@ class VideoEnded:
         record: Its closing line.
         prediction: What was seen; None where it could not be read.
         remark: Why what follows a prediction could not be made.
+        said: What is to be told of what was made.
         interrupted: Whether a stream was ended by Ctrl-C.
     """
 
     record: Record
     prediction: VideoPrediction | None = None
     remark: str | None = None
+    said: tuple[str, ...] = ()
     interrupted: bool = False
 
     def without_pictures(self) -> "VideoEnded":
@@ -147,13 +149,13 @@ def _end(
     sha256 = hash_content(each.path) if each.path is not None else None
     prediction = replace(prediction, video=each.title)
     record = describe_video(prediction, sha256)
-    remark = None
+    remark, said = None, ()
     if after is not None and record["status"] == OK:
         try:
-            after(each, prediction)
+            said = after(each, prediction)
         except Exception as error:
             remark = explain(error, also=(DferError,))
-    return VideoEnded(record, prediction, remark, interrupted)
+    return VideoEnded(record, prediction, remark, said, interrupted)
 
 
 def explain(error: Exception, also: tuple[type[DferError], ...] = ()) -> str:

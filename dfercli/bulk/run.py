@@ -28,6 +28,7 @@ class Outcome:
         status: `ok`, `no face` or `unreadable`.
         error: Why it could not be read, in one line.
         remark: Why what follows a prediction, such as a picture, could not be made.
+        said: What is to be told of what was made of it.
         kept: Whether an earlier call has finished it.
         frames_searched: In it; None where it could not be read.
     """
@@ -36,6 +37,7 @@ class Outcome:
     status: str
     error: str | None = None
     remark: str | None = None
+    said: tuple[str, ...] = ()
     kept: bool = False
     frames_searched: int | None = None
 
@@ -147,7 +149,7 @@ class _Desk:
         if self.journal is not None and not kept:
             self.journal.add_video(event.record)
         told = {name: event.record[name] for name in ("status", "error", "frames_searched")}
-        outcome = Outcome(each, remark=event.remark, kept=kept, **told)
+        outcome = Outcome(each, remark=event.remark, said=event.said, kept=kept, **told)
         self.ended[each.name] = outcome
         with self.bars.aside():
             self.on_video(outcome, event.prediction)

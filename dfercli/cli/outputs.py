@@ -22,33 +22,33 @@ class Pictures:
     Attributes:
         plots: File of the picture by the name of the input.
         annotated: File of the annotated video.
-        said: What is to be told of them; stays in the process that made them.
     """
 
     plots: dict[str, Path] = field(default_factory=dict)
     annotated: dict[str, Path] = field(default_factory=dict)
-    said: list[str] = field(default_factory=list)
 
     @property
     def keep_paths(self) -> bool:
         """Whether the faces' places in each frame are needed."""
         return bool(self.annotated)
 
-    def __call__(self, each: "Input", prediction: "VideoPrediction") -> None:
+    def __call__(self, each: "Input", prediction: "VideoPrediction") -> tuple[str, ...]:
         """Make both of a video, as far as they are asked for."""
         from dfercli.report import annotate_video, plot_prediction
 
+        said = []
         if each.name in self.plots:
             path = self.plots[each.name]
             path.parent.mkdir(parents=True, exist_ok=True)
             plot_prediction(prediction, path)
-            self.said.append(f"picture: {path}")
+            said.append(f"picture: {path}")
         if each.name in self.annotated and each.path is not None:
             path = self.annotated[each.name]
             path.parent.mkdir(parents=True, exist_ok=True)
             written = annotate_video(prediction, each.path, path)
             silent = f" (without sound: {written.why_silent})" if written.why_silent else ""
-            self.said.append(f"annotated: {path}{silent}")
+            said.append(f"annotated: {path}{silent}")
+        return tuple(said)
 
     def is_made(self, each: "Input") -> bool:
         """Whether both are there."""

@@ -93,7 +93,8 @@ def predict(
     else:
         done = report_missing(inputs, view)
     view.close(done, time.monotonic() - began_s)
-    for said in (*(after.said if after else ()), *([f"written: {out}"] if out else ())):
+    told = [said for outcome in done.outcomes for said in outcome.said]
+    for said in (*told, *([f"written: {out}"] if out else ())):
         opt.note(said)
     _end(done, single=len(inputs) == 1)
 

@@ -113,6 +113,7 @@ class Notes:
         if self.suffix == "fail":
             raise DataError("the disk is full")
         Path(each.name + self.suffix).write_text(str(os.getpid()), encoding="utf-8")
+        return (f"made: {each.name}",)
 
     def is_made(self, each):
         return Path(each.name + self.suffix).exists()

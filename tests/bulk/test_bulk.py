@@ -53,6 +53,10 @@ def test_each_video_has_its_outcome_and_none_stops_the_others(some, jobs):
         after_video=by_hand.Notes(),
     )
     names = [each.input.name for each in done.outcomes]
+    assert [line for each in done.outcomes for line in each.said] == [
+        "made: v/a.mp4",
+        "made: v/d.mp4",
+    ]
     broken = sorted(f"v/b-{name}.mp4" for name in BROKEN)
     assert names == ["v/a.mp4", *broken, "v/c.mp4", "v/d.mp4", "v/e.mp4", "gone.mp4"]
     assert [video["video"] for video in by_hand.closing_lines("x.jsonl")] == names
