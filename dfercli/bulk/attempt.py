@@ -1,7 +1,7 @@
 """One video of many: whatever goes wrong with it is its alone, and is told in one line."""
 
-from collections.abc import Callable, Generator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -26,6 +26,19 @@ LONGEST_LINE = 300
 """Letters of a foreign error that are told (our choice): torch explains itself at length."""
 
 
+@dataclass(frozen=True)
+class Made:
+    """What was made of a prediction.
+
+    Attributes:
+        said: What is to be told of it, a line each.
+        pictures: SHA-256 of each file, by its name.
+    """
+
+    said: tuple[str, ...] = ()
+    pictures: Mapping[str, str] = field(default_factory=dict)
+
+
 class AfterVideo(Protocol):
     """What is made of a prediction, such as a picture; can be sent to another process."""
 
@@ -33,15 +46,20 @@ class AfterVideo(Protocol):
     def keep_paths(self) -> bool:
         """Whether it needs the faces' places in each frame."""
 
-    def __call__(self, each: Input, prediction: VideoPrediction) -> tuple[str, ...]:
-        """Make it; gives what is to be told of it, a line each.
+    def __call__(self, each: Input, prediction: VideoPrediction) -> Made:
+        """Make it.
 
         Raises:
             DferError: It cannot be made.
         """
 
-    def is_made(self, each: Input) -> bool:
-        """Whether it is there from an earlier call."""
+    def is_made(self, each: Input, pictures: Mapping[str, str]) -> bool:
+        """Whether all of it is there, as it was made of this prediction.
+
+        Args:
+            each: The video.
+            pictures: What an earlier call has made of the same prediction, see `Made`.
+        """
 
 
 @dataclass(frozen=True)
@@ -79,14 +97,14 @@ class VideoEnded:
         record: Its closing line.
         prediction: What was seen; None where it could not be read.
         remark: Why what follows a prediction could not be made.
-        said: What is to be told of what was made.
+        made: What follows a prediction.
         interrupted: Whether a stream was ended by Ctrl-C.
     """
 
     record: Record
     prediction: VideoPrediction | None = None
     remark: str | None = None
-    said: tuple[str, ...] = ()
+    made: Made = field(default_factory=Made)
     interrupted: bool = False
 
     def without_pictures(self) -> "VideoEnded":
@@ -149,13 +167,13 @@ def _end(
     sha256 = hash_content(each.path) if each.path is not None else None
     prediction = replace(prediction, video=each.title)
     record = describe_video(prediction, sha256)
-    remark, said = None, ()
+    remark, made = None, Made()
     if after is not None and record["status"] == OK:
         try:
-            said = after(each, prediction)
+            made = after(each, prediction)
         except Exception as error:
             remark = explain(error, also=(DferError,))
-    return VideoEnded(record, prediction, remark, said, interrupted)
+    return VideoEnded(record, prediction, remark, made, interrupted)
 
 
 def explain(error: Exception, also: tuple[type[DferError], ...] = ()) -> str:

@@ -2,16 +2,15 @@
 
 The journal is JSON Lines: the file of `--out x.jsonl` itself, or a hidden one beside `x.json`,
 `x.csv` or `x.parquet`, which are written from it, whole, when all videos are done. After Ctrl-C it
-keeps what is finished, and they are not written.
+keeps what is finished, and they are not written. Each call appends to it, behind a line of its
+settings; the lines of earlier calls, whatever made them, are dropped when one is finished.
 """
 
-import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO
+from typing import BinaryIO, TextIO
 
 from filelock import FileLock, Timeout
 from tqdm import tqdm
@@ -27,8 +26,9 @@ from dfercli.bulk.document import (
 )
 from dfercli.bulk.hashes import hash_content
 from dfercli.bulk.inputs import Input
+from dfercli.bulk.lines import Index, read_line, read_video, scan
 from dfercli.bulk.origin import Origin
-from dfercli.errors import ConfigError, DataError
+from dfercli.errors import DataError
 from dfercli.files import replacing
 
 LINES = ".jsonl"
@@ -40,14 +40,6 @@ def journal_file(out: Path) -> Path:
     return out if is_lines else out.with_name(f".{out.name}{LINES}")
 
 
-@dataclass
-class _Lines:
-    """Where the lines of one video are: first byte and length of each."""
-
-    windows: list[tuple[int, int]] = field(default_factory=list)
-    closing: tuple[int, int] | None = None
-
-
 class Journal:
     """The lines of finished videos, and of those that are being read; made by `open_journal`.
 
@@ -55,15 +47,17 @@ class Journal:
         out: The file that is asked for.
         kept: Titles of the videos that an earlier call has finished.
         dropped: How many it has finished with other settings, or with another content.
+        unasked: How many it has finished that are not asked for now; `finish` drops them.
     """
 
     def __init__(self, out: Path, origin: Record) -> None:
         self.out = out
         self.kept: set[str] = set()
         self.dropped = 0
+        self.unasked = 0
         self._origin = origin
         self._path = journal_file(out)
-        self._lines: dict[str, _Lines] = {}
+        self._index = Index()
         self._stream: BinaryIO | None = None
 
     def add_window(self, video: str, window: Record) -> None:
@@ -75,9 +69,14 @@ class Journal:
         """
         self._append("window", {"video": video, **window})
 
-    def add_video(self, record: Record) -> None:
-        """Append the closing line of a video, and see it on the disk."""
-        self._append("video", record)
+    def add_video(self, record: Record, pictures: Mapping[str, str] | None = None) -> None:
+        """Append the closing line of a video, and see it on the disk.
+
+        Args:
+            record: Of `describe_video` or `describe_failure`.
+            pictures: Hashes of what was made of it, by file.
+        """
+        self._append("video", {**record, "pictures": dict(pictures or {})})
         assert self._stream is not None  # opened by `_append`
         os.fsync(self._stream.fileno())
 
@@ -87,52 +86,68 @@ class Journal:
         Windows of a face that was not named in the end are left out, and those of a video that
         broke off.
         """
-        if not self._lines:
-            return
+        for record, windows in self._read(titles):
+            record.pop("pictures", None)
+            yield record, windows
+
+    def pictures(self, title: str) -> dict[str, str]:
+        """Give the hashes of what was made of a finished video, by file."""
         with self._path.open("rb") as stream:
-            for title in titles:
-                lines = self._lines.get(title, _Lines())
-                if lines.closing is not None:
-                    yield _read_video(stream, lines)
+            closing = read_line(stream, self._index.closed[title].closing)
+        return dict(closing.get("pictures", {}))
 
     def write_json(self, stream: TextIO, titles: Sequence[str]) -> None:
         """Write the document of these videos into an open file."""
         write_document(stream, self._origin, self.records(titles))
 
     def finish(self, titles: Sequence[str]) -> None:
-        """Write the file that is asked for, of these videos and in this order."""
-        if self.out == self._path:
-            self._rewrite(self.records(titles))
-        else:
+        """Write the file that is asked for, of these videos and in this order; drop all others."""
+        if self.out != self._path:
             WRITERS[self.out.suffix.lower()](self.out, self._origin, self.records(titles))
+        self._rewrite(titles)
 
     def take_over(self, inputs: Sequence[Input]) -> None:
-        """Keep what an earlier call has finished of these videos, and drop all else.
+        """Keep what an earlier call has finished of these videos; nothing is dropped from the disk.
 
         Raises:
             ConfigError: The file is there, and not ours.
         """
-        head, lines = _scan(self._path)
-        same = head is not None and _drop_name(head) == _drop_name(self._origin)
-        closed = {name for name, each in lines.items() if each.closing is not None}
-        before = [each for each in inputs if each.title in closed]
-        self._lines = lines
+        found = scan(self._path, self._origin)
+        statuses = {t: status for t, status in found.statuses.items() if status != UNREADABLE}
+        before = [each for each in inputs if each.title in statuses]
+        self._index = found.ours
         for each in tqdm(before, "looking for what is finished", unit="video", disable=None):
-            ((record, _),) = self.records([each.title])
-            if record["status"] == UNREADABLE:
-                continue  # it is tried again
-            if same and _is_same(each, record["sha256"]):
+            hashes = [record["sha256"] for record, _ in self._read([each.title])]
+            if hashes and _is_same(each, hashes[0]):
                 self.kept.add(each.title)
             else:
                 self.dropped += 1
-        kept = [each.title for each in inputs if each.title in self.kept]
-        self._rewrite(self.records(kept))
+        self.unasked = len(statuses.keys() - {each.title for each in inputs})
+        closed = self._index.closed
+        self._index.closed = {title: closed[title] for title in closed if title in self.kept}
+        self._begin(found.end)
 
     def close(self) -> None:
         """Close the file."""
         if self._stream is not None:
             self._stream.close()
             self._stream = None
+
+    def _begin(self, end: int) -> None:
+        """Cut off what is damaged, and say what makes the lines that follow."""
+        self._index.begin()
+        with self._path.open("ab") as stream:
+            stream.truncate(end)
+            stream.write(to_line("settings", self._origin).encode("utf-8"))
+
+    def _read(self, titles: Sequence[str]) -> Iterator[Recorded]:
+        """Give the finished ones among videos, their pictures too."""
+        finished = [title for title in titles if title in self._index.closed]
+        if not finished:
+            return
+        with self._path.open("rb") as stream:
+            for title in finished:
+                yield read_video(stream, self._index.closed[title])
 
     def _append(self, kind: str, record: Record) -> None:
         if self._stream is None:
@@ -141,22 +156,22 @@ class Journal:
         at = self._stream.tell()
         self._stream.write(line)
         self._stream.flush()
-        _enter(self._lines, kind, record["video"], (at, len(line)))
+        self._index.enter({"type": kind, **record}, (at, len(line)))
 
-    def _rewrite(self, videos: Iterator[Recorded]) -> None:
+    def _rewrite(self, titles: Sequence[str]) -> None:
         """Write the lines of these videos and no others, in this order."""
         self.close()
-        lines: dict[str, _Lines] = {}
+        index = Index()
         with replacing(self._path) as partial, partial.open("wb") as stream:
             stream.write(to_line("settings", self._origin).encode("utf-8"))
-            for record, windows in videos:
+            for record, windows in self._read(titles):
                 name = record["video"]
                 inner = [("window", {"video": name, **window}) for window in windows]
                 for kind, values in [*inner, ("video", record)]:
                     line = to_line(kind, values).encode("utf-8")
-                    _enter(lines, kind, name, (stream.tell(), len(line)))
+                    index.enter({"type": kind, **values}, (stream.tell(), len(line)))
                     stream.write(line)
-        self._lines = lines
+        self._index = index
 
 
 @contextmanager
@@ -196,67 +211,3 @@ def _is_same(each: Input, sha256: str | None) -> bool:
         return hash_content(each.path) == sha256
     except (OSError, DataError):
         return False
-
-
-def _drop_name(head: Record) -> Record:
-    """Give a head without the checkpoint's name where its content is known: that may be moved."""
-    checkpoint = head["checkpoint"]
-    return {**head, "checkpoint": checkpoint["sha256"] or checkpoint["name"]}
-
-
-def _scan(path: Path) -> tuple[Record | None, dict[str, _Lines]]:
-    """Read where the lines of each video are, up to the first that is cut off or damaged."""
-    lines: dict[str, _Lines] = {}
-    if not path.exists():
-        return None, lines
-    with path.open("rb") as stream:
-        first = stream.readline()
-        head = _parse(first)
-        if first and (head is None or head["type"] != "settings" or "checkpoint" not in head):
-            raise ConfigError(f"{path} was not written by dfer; name another file than it")
-        at = len(first)
-        for line in stream:
-            values = _parse(line)
-            if values is None:
-                break
-            _enter(lines, values["type"], str(values.get("video")), (at, len(line)))
-            at += len(line)
-    return head and _without(head, "type"), lines
-
-
-def _parse(line: bytes) -> Record | None:
-    """Give a line's values; None where it is cut off or none of ours."""
-    try:
-        values: Any = json.loads(line) if line.endswith(b"\n") else None
-    except ValueError:
-        return None
-    return values if isinstance(values, dict) and "type" in values else None
-
-
-def _enter(lines: dict[str, _Lines], kind: str, video: str, place: tuple[int, int]) -> None:
-    of = lines.setdefault(video, _Lines())
-    if of.closing is not None:  # it is read a second time
-        of = lines[video] = _Lines()
-    if kind == "window":
-        of.windows.append(place)
-    else:
-        of.closing = place
-
-
-def _read_video(stream: BinaryIO, lines: _Lines) -> Recorded:
-    assert lines.closing is not None  # asked by the caller
-    record = _without(_read_line(stream, lines.closing), "type")
-    told = {track["track"] for track in record["tracks"]}
-    windows = [_without(_read_line(stream, place), "type", "video") for place in lines.windows]
-    shown = [window for window in windows if window["track"] in told]
-    return record, sorted(shown, key=lambda window: (window["start_s"], window["track"]))
-
-
-def _read_line(stream: BinaryIO, place: tuple[int, int]) -> Record:
-    stream.seek(place[0])
-    values: Record = json.loads(stream.read(place[1]))
-    return values
-
-
-def _without(record: Record, *names: str) -> Record:
-    return {name: value for name, value in record.items() if name not in names}

@@ -147,9 +147,9 @@ class _Desk:
                 self.on_window(each, event.window)
             return
         if self.journal is not None and not kept:
-            self.journal.add_video(event.record)
+            self.journal.add_video(event.record, event.made.pictures)
         told = {name: event.record[name] for name in ("status", "error", "frames_searched")}
-        outcome = Outcome(each, remark=event.remark, said=event.said, kept=kept, **told)
+        outcome = Outcome(each, remark=event.remark, said=event.made.said, kept=kept, **told)
         self.ended[each.name] = outcome
         with self.bars.aside():
             self.on_video(outcome, event.prediction)
@@ -216,7 +216,9 @@ def _look_first(
             yield each, None
         else:
             ((record, _),) = journal.records([each.title])
-            made = after is None or record["status"] != OK or after.is_made(each)
+            made = after is None or record["status"] != OK
+            if after is not None and not made:
+                made = after.is_made(each, journal.pictures(each.title))
             yield each, VideoEnded(record) if made else None
 
 

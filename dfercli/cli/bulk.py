@@ -160,6 +160,11 @@ class Call:
                     opt.note(f"finished before, and not read again: {len(journal.kept):,}")
                 if journal.dropped:
                     opt.note(f"changed since, or predicted otherwise: {journal.dropped:,}")
+                if journal.unasked:
+                    opt.note(
+                        f"finished before, but not asked for now: {journal.unasked:,}; dropped "
+                        f"from {self.out} when this call is finished"
+                    )
                 yield journal
         elif self.as_json:
             with (

@@ -1,7 +1,7 @@
 """Where predictions go: checked before any work, made in the process that has a prediction."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from dfercli.errors import ConfigError
 
 if TYPE_CHECKING:
+    from dfercli.bulk.attempt import Made
     from dfercli.bulk.inputs import Input
     from dfercli.predict import VideoPrediction
 
@@ -32,8 +33,10 @@ class Pictures:
         """Whether the faces' places in each frame are needed."""
         return bool(self.annotated)
 
-    def __call__(self, each: "Input", prediction: "VideoPrediction") -> tuple[str, ...]:
+    def __call__(self, each: "Input", prediction: "VideoPrediction") -> "Made":
         """Make both of a video, as far as they are asked for."""
+        from dfercli.bulk.attempt import Made
+        from dfercli.bulk.hashes import hash_content
         from dfercli.report import annotate_video, plot_prediction
 
         said = []
@@ -48,12 +51,27 @@ class Pictures:
             written = annotate_video(prediction, each.path, path)
             silent = f" (without sound: {written.why_silent})" if written.why_silent else ""
             said.append(f"annotated: {path}{silent}")
-        return tuple(said)
+        return Made(tuple(said), {_key(path): hash_content(path) for path in self._wanted(each)})
 
-    def is_made(self, each: "Input") -> bool:
-        """Whether both are there."""
-        wanted = (self.plots.get(each.name), self.annotated.get(each.name))
-        return all(path is None or path.is_file() for path in wanted)
+    def is_made(self, each: "Input", pictures: Mapping[str, str]) -> bool:
+        """Whether both are there, to the byte as they were made of this prediction."""
+        from dfercli.bulk.hashes import hash_content
+
+        return all(
+            path.is_file() and pictures.get(_key(path)) == hash_content(path)
+            for path in self._wanted(each)
+        )
+
+    def _wanted(self, each: "Input") -> list[Path]:
+        found = (self.plots.get(each.name), self.annotated.get(each.name))
+        return [path for path in found if path is not None]
+
+
+def _key(path: Path) -> str:
+    """Give the name by which a journal knows a file."""
+    from dfercli.bulk.document import plain_text
+
+    return plain_text(str(path))
 
 
 def plan_pictures(

@@ -9,6 +9,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from dfercli.bulk.attempt import Made
+from dfercli.bulk.hashes import hash_content
 from dfercli.bulk.inputs import find_inputs
 from dfercli.bulk.journal import open_journal
 from dfercli.bulk.origin import Origin
@@ -112,11 +114,13 @@ class Notes:
     def __call__(self, each, prediction):
         if self.suffix == "fail":
             raise DataError("the disk is full")
-        Path(each.name + self.suffix).write_text(str(os.getpid()), encoding="utf-8")
-        return (f"made: {each.name}",)
+        Path(each.name + self.suffix).write_text(f"{os.getpid()}", encoding="utf-8")
+        note = Path(each.name + self.suffix)
+        return Made((f"made: {each.name}",), {str(note): hash_content(note)})
 
-    def is_made(self, each):
-        return Path(each.name + self.suffix).exists()
+    def is_made(self, each, pictures):
+        note = Path(each.name + self.suffix)
+        return note.exists() and pictures.get(str(note)) == hash_content(note)
 
 
 def write_fake(path, **told):
@@ -126,12 +130,12 @@ def write_fake(path, **told):
     return path
 
 
-def run(inputs, make=make_fake, out=None, **options):
+def run(inputs, make=make_fake, out=None, origin=ORIGIN, **options):
     """Predict all, with a journal where a file is named, and write that."""
     inputs = find_inputs(inputs)
     if out is None:
         return predict_all(inputs, make, PredictSettings(), **options)
-    with open_journal(Path(out), ORIGIN, inputs) as journal:
+    with open_journal(Path(out), origin, inputs) as journal:
         done = predict_all(inputs, make, PredictSettings(), journal=journal, **options)
         journal.finish([each.title for each in inputs])
         return done

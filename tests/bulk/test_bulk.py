@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import by_hand
@@ -61,7 +62,8 @@ def test_each_video_has_its_outcome_and_none_stops_the_others(some, jobs):
     assert names == ["v/a.mp4", *broken, "v/c.mp4", "v/d.mp4", "v/e.mp4", "gone.mp4"]
     assert [video["video"] for video in by_hand.closing_lines("x.jsonl")] == names
     by_hand.run(some, out="here.jsonl")  # the file does not depend on the processes
-    assert Path("x.jsonl").read_bytes() == Path("here.jsonl").read_bytes()
+    here, there = by_hand.closing_lines("here.jsonl"), by_hand.closing_lines("x.jsonl")
+    assert here == [line | {"pictures": {}} for line in there]
     assert sorted(path.name for path in Path("v").glob("*.note")) == ["a.mp4.note", "d.mp4.note"]
     assert (Path("v/a.mp4.note").read_text() == str(os.getpid())) == (jobs == 1)
     errors = {each.input.name: each.error for each in done.outcomes}
@@ -134,6 +136,30 @@ def test_what_follows_is_made_when_a_second_call_finds_it_missing():
     assert [each.kept for each in again.outcomes] == [False, True]
     assert Path("x.jsonl").read_bytes() == before
     assert (first.exit_code, again.exit_code) == (0, 0)
+
+
+def _notes_made_again(out="x.json", **options):
+    """Call with notes; gives which videos were read for it."""
+    done = by_hand.run(["v"], out=out, after_video=by_hand.Notes(), **options)
+    notes = [Path(each.input.name + ".note") for each in done.outcomes]
+    assert [note.read_text() for note in notes] == [str(os.getpid())] * len(notes)
+    return [each.input.name for each in done.outcomes if not each.kept]
+
+
+def test_what_was_made_of_something_else_is_made_again():
+    by_hand.write_fake("v/a.mp4")
+    by_hand.write_fake("v/b.mp4")
+    by_hand.run(["v"], out="x.json")
+    without = Path("x.json").read_bytes()
+    Path("v/a.mp4.note").write_text("somebody else's")
+    assert _notes_made_again() == ["v/a.mp4", "v/b.mp4"]
+    assert Path("x.json").read_bytes() == without
+    assert _notes_made_again() == []
+    Path("v/b.mp4.note").write_text("made of another checkpoint, by a call with another file")
+    assert _notes_made_again() == ["v/b.mp4"]
+    other = replace(by_hand.ORIGIN, checkpoint_sha256="c" * 64)
+    by_hand.run(["v"], out="x.json", origin=other)
+    assert _notes_made_again(origin=other) == ["v/a.mp4", "v/b.mp4"]
 
 
 def test_a_picture_that_cannot_be_made_is_said_and_the_prediction_kept():

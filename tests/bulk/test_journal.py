@@ -177,6 +177,37 @@ def test_windows_of_a_face_that_was_never_named_are_left_out():
     assert {window["track"] for window in windows} == {track["track"] for track in record["tracks"]}
 
 
+@pytest.mark.parametrize("out", ["x.jsonl", "x.csv"])
+def test_a_call_that_does_not_end_loses_nothing(out):
+    """Neither of videos that it does not ask for, nor where it asks for something else."""
+    _run(out)
+    whole = Path(out).read_bytes()
+    other = replace(by_hand.ORIGIN, window_s=3.0)
+    for inputs, origin, lost in (
+        ([Input("typo.mp4")], by_hand.ORIGIN, 3),
+        (INPUTS[:1], by_hand.ORIGIN, 2),
+        ([Input("typo.mp4")], other, 3),
+    ):
+        with open_journal(Path(out), origin, inputs) as journal:
+            assert journal.unasked == lost
+    with open_journal(Path(out), other, INPUTS) as journal:
+        assert (journal.unasked, journal.dropped) == (0, 3)
+        _predict(journal, "b.mp4")
+    assert _run(out) == (set(NAMES), 0)
+    assert Path(out).read_bytes() == whole
+    assert _run(out, names=[], inputs=INPUTS[:1])[0] == {"a.mp4"}
+    assert _run(out, names=[])[0] == {"a.mp4"}  # that call was finished
+
+
+def test_windows_of_a_call_that_broke_off_are_not_mixed_with_those_of_the_next():
+    _run("whole.jsonl")
+    with open_journal(Path("x.jsonl"), by_hand.ORIGIN, INPUTS) as journal:
+        window = describe_window(by_hand.make_window(), by_hand.CLASSES, True)
+        journal.add_window("a.mp4", window)
+    _run("x.jsonl")
+    assert Path("x.jsonl").read_bytes() == Path("whole.jsonl").read_bytes()
+
+
 def test_streams_are_never_finished():
     stream = Input("rtsp://h/a", "stream")
     with open_journal(Path("x.csv"), by_hand.ORIGIN, [stream]) as journal:
