@@ -4,27 +4,16 @@ What cannot be read is kept in its place with a text that says why, so that the 
 """
 
 import re
-import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dfercli.bulk.document import plain_text
-from dfercli.images import IMAGE_SUFFIXES
-
-_SUFFIXES = (
-    ".mp4 .m4v .mov .qt .avi .mkv .webm .mpg .mpeg .mpe .m1v .m2v .vob .ts .mts .m2ts .3gp .3g2 "
-    ".wmv .asf .flv .f4v .ogv .ogg .gif .mxf .dv .y4m .mjpeg .mjpg .divx .rm .rmvb"
-)
-VIDEO_SUFFIXES = frozenset(_SUFFIXES.split())
-"""What counts as a video in a folder that is searched. Source: FFmpeg's demuxers (`ffmpeg
--demuxers`), those that usually hold pictures; a file that is named itself may have any suffix."""
+from dfercli.bulk.folders import Folders, find_fault, look, order
 
 _SCHEMES = "rtsp rtsps rtmp rtmps rtp srt udp tcp http https mms mmsh hls"
 SCHEMES = frozenset(_SCHEMES.split())
 """Addresses of streams. Source: FFmpeg's protocols (`ffmpeg -protocols`), those of live video."""
-
-SPECIAL = ((stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket"))
 
 
 @dataclass(frozen=True)
@@ -67,7 +56,9 @@ class Input:
         return self.kind in ("stream", "camera")
 
 
-def find_inputs(typed: Sequence[str], lines: Iterable[str] = ()) -> list[Input]:
+def find_inputs(
+    typed: Sequence[str], lines: Iterable[str] = (), outputs: Sequence[Path] = ()
+) -> list[Input]:
     """Give the videos that words on the command line stand for, each once.
 
     Args:
@@ -75,6 +66,8 @@ def find_inputs(typed: Sequence[str], lines: Iterable[str] = ()) -> list[Input]:
             images, which are then the frames of one; a pattern such as `**/*.mp4`; the address of
             a stream; the number of a camera; or `-` for the words in `lines`.
         lines: Words, one a line, or ended by NUL where there is one; blank ones do not count.
+        outputs: Files and folders that are written: folders and patterns that begin above them
+            leave them out, so that the same call again finds the same videos.
 
     Returns:
         In the order of the words, what a folder or pattern gives in the natural order of names.
@@ -83,7 +76,7 @@ def find_inputs(typed: Sequence[str], lines: Iterable[str] = ()) -> list[Input]:
     words = [w for word in typed for w in (split_lines(lines) if word == "-" else (word,))]
     found: dict[tuple[str, str], Input] = {}
     for word in words:
-        for each in _find(word):
+        for each in _find(word, outputs):
             found.setdefault(_identity(each), each)
     return _number(found.values())
 
@@ -108,14 +101,6 @@ def split_lines(lines: Iterable[str]) -> list[str]:
     return [name for line in text.split("\n") if (name := line.removesuffix("\r")).strip()]
 
 
-def natural_key(name: str) -> tuple[object, ...]:
-    """Give what sorts names as people do: `clip2` before `clip10`, folder by folder."""
-    parts = re.split(r"[/\\]", name)
-    split = (re.split(r"([0-9]+)", part.casefold()) for part in parts)
-    keys = tuple(tuple(int(w) if i % 2 else w for i, w in enumerate(words)) for words in split)
-    return (keys, name)
-
-
 def _identity(found: Input) -> tuple[str, str]:
     if found.is_live:
         return (found.kind, found.name)
@@ -125,20 +110,20 @@ def _identity(found: Input) -> tuple[str, str]:
         return ("path", found.name)
 
 
-def _find(word: str) -> list[Input]:
+def _find(word: str, outputs: Sequence[Path]) -> list[Input]:
     """Give the videos of one word, or one `Input` that says why there is none."""
     if not word.strip():
         return [Input(word, error="an empty name")]
-    state = _look(Path(word))
+    state = look(Path(word))
     if not isinstance(state, str):
-        return _find_path(Path(word))
+        return _find_path(Path(word), Folders(Path(word), outputs))
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", word)
     if scheme:
         return [_find_stream(word, scheme[1].lower())]
     if re.fullmatch(r"[0-9]{1,3}", word):
         return [Input(str(int(word)), "camera")]
     if re.search(r"[*?[]", word):
-        return _find_pattern(word)
+        return _find_pattern(word, outputs)
     return [Input(word, error=state)]
 
 
@@ -150,37 +135,15 @@ def _find_stream(address: str, scheme: str) -> Input:
     return Input(address, "stream", said)
 
 
-def _look(path: Path) -> int | str:
-    """Give the mode of a file, or why there is none."""
-    try:
-        return path.stat().st_mode
-    except FileNotFoundError:
-        return "a link to what is not there" if path.is_symlink() else "no such file or folder"
-    except (OSError, ValueError) as error:  # a loop of links, a name that is too long, a NUL
-        return (getattr(error, "strerror", None) or str(error)).lower()
-
-
-def _find_path(path: Path) -> list[Input]:
+def _find_path(path: Path, folders: Folders) -> list[Input]:
     if not path.is_dir():
-        return [_check_file(path)]
-    return _search(path) or [
+        return [Input(str(path), error=find_fault(look(path)))]
+    return [Input(*found) for found in folders.search(path)] or [
         Input(str(path), "frames", "no video in this folder, nor below; nor images")
     ]
 
 
-def _check_file(path: Path) -> Input:
-    return Input(str(path), error=_find_fault(_look(path)))
-
-
-def _find_fault(mode: int | str) -> str | None:
-    """Say what keeps something from being a file: reading it might never end."""
-    if isinstance(mode, str) or stat.S_ISREG(mode):
-        return mode if isinstance(mode, str) else None
-    what = next((name for test, name in SPECIAL if test(mode)), "a device")
-    return f"{what}, no file; save the video as a file first"
-
-
-def _find_pattern(pattern: str) -> list[Input]:
+def _find_pattern(pattern: str, outputs: Sequence[Path]) -> list[Input]:
     """Give what matches, but for hidden names and, below `**`, what is behind links."""
     path = Path(pattern)
     parts = list(path.parts)
@@ -189,80 +152,16 @@ def _find_pattern(pattern: str) -> list[Input]:
     while rest and rest[-1] == "**":  # all that is below: the search of a folder does that
         rest.pop()
     try:
-        matches = sorted(base.glob("/".join(rest)) if rest else [base], key=_order)
+        matches = sorted(base.glob("/".join(rest)) if rest else [base], key=order)
     except (OSError, ValueError) as error:
         return [Input(pattern, error=f"no pattern of names: {error}")]
     hidden = any(part.startswith(".") for part in rest)
     shown = [p for p in matches if hidden or not _is_hidden(p.relative_to(base))]
-    found = [each for match in shown for each in _find_path(match)]
+    folders = Folders(base, outputs)
+    mine = [path for path in shown if not folders.is_output(path)]
+    found = [each for match in mine for each in _find_path(match, folders)]
     return found or [Input(pattern, error="nothing is named so")]
 
 
 def _is_hidden(path: Path) -> bool:
     return any(part.startswith(".") for part in path.parts)
-
-
-def _order(path: Path) -> tuple[object, ...]:
-    return natural_key(str(path))
-
-
-@dataclass(frozen=True)
-class _Listing:
-    """What a folder holds that counts: hidden names do not."""
-
-    folder: Path
-    videos: list[Path]
-    folders: list[Path]
-    has_images: bool
-    fault: str | None  # of its images, as frames of one video
-
-
-def _search(top: Path) -> list[Input]:
-    """Give the videos below a folder, and its folders of frames; each real folder is read once."""
-    found: list[Input] = []
-    listings = []
-    for listing in _walk(top):
-        if isinstance(listing, Input):
-            found.append(listing)
-        else:
-            listings.append(listing)
-            found += [_check_file(path) for path in listing.videos]
-    holding: set[Path] = set()  # folders with media in them, or below
-    for listing in sorted(listings, key=lambda each: len(each.folder.parts), reverse=True):
-        only_images = not listing.videos and holding.isdisjoint(listing.folders)
-        if only_images and listing.has_images:
-            found.append(Input(str(listing.folder), "frames", listing.fault))
-        if listing.has_images or not only_images:
-            holding.add(listing.folder)
-    return sorted(found, key=lambda each: natural_key(each.name))
-
-
-def _walk(top: Path) -> Iterator[_Listing | Input]:
-    """Read folder after folder, those behind links last, so that a name is the real one."""
-    waiting, links, seen = [top], list[Path](), set[tuple[int, int]]()
-    while waiting or links:
-        folder = waiting.pop() if waiting else links.pop(0)
-        try:
-            state = folder.stat()
-            if (state.st_dev, state.st_ino) in seen:
-                continue
-            seen.add((state.st_dev, state.st_ino))
-            listing = _list(folder)
-        except OSError as error:
-            said = (error.strerror or str(error)).lower()
-            yield Input(str(folder), "frames", f"this folder cannot be read: {said}")
-            continue
-        yield listing
-        links += [path for path in listing.folders if path.is_symlink()]
-        waiting += [path for path in reversed(listing.folders) if not path.is_symlink()]
-
-
-def _list(folder: Path) -> _Listing:
-    shown = [path for path in folder.iterdir() if not path.name.startswith(".")]
-    modes = {path: _look(path) for path in sorted(shown, key=_order)}
-    folders = [p for p, mode in modes.items() if isinstance(mode, int) and stat.S_ISDIR(mode)]
-    files = [path for path in modes if path not in set(folders)]
-    images = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
-    faults = (f"its {p.name} is {fault}" for p in images if (fault := _find_fault(modes[p])))
-    videos = [path for path in files if path.suffix.lower() in VIDEO_SUFFIXES]
-    return _Listing(folder, videos, folders, bool(images), next(faults, None))

@@ -240,7 +240,7 @@ def _make_special(to):
     bad = ("dangling.mp4", "circle.mp4", "null.mp4", "pipe.mp4", "socket.mp4")
     to.expected |= dict.fromkeys(bad, "unreadable")
     to.put_frames("frames-with-pipe", to.faces[:1], "unreadable")
-    os.mkfifo(folder / "frames-with-pipe" / "9.png")
+    os.mkfifo(folder / "frames-with-pipe" / "1.png")
     to.put("locked.mp4", to.mp4, "ok")
     (folder / "locked.mp4").chmod(0)
     if not os.access(folder / "locked.mp4", os.R_OK):  # nobody locks root out
@@ -249,11 +249,27 @@ def _make_special(to):
     to.put(".hidden.mp4", "hidden", "nothing")
 
 
+def _make_photos(to):
+    """Images that are no frames of one video: each is by itself."""
+    to.put_frames("photos", to.faces[:1], "ok")
+    (to.folder / "photos" / "0.png").rename(to.folder / "photos" / "anna.png")
+    to.put("photos/bob 2019.jpg", "text", "unreadable")
+    to.put("photos/IMG_2031.bmp", b"", "unreadable")
+    to.expected["photos/anna.png"] = to.expected.pop("photos")
+
+
 def make_hostile(folder, seed=0):
     """Make the inputs; gives what is expected of each, by its path in the folder."""
     folder.mkdir(parents=True)
     to = _Maker(folder, seed)
-    for make in (_make_names, _make_damaged, _make_sizes, _make_frauds, _make_special):
+    for make in (
+        _make_names,
+        _make_damaged,
+        _make_sizes,
+        _make_frauds,
+        _make_special,
+        _make_photos,
+    ):
         make(to)
     return {name: expected for name, expected in to.expected.items() if expected != "nothing"}
 
