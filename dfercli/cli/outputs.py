@@ -128,12 +128,31 @@ def _name_files(
     check_writable(where)
     if check is not None and where.suffix and not where.is_dir():
         check(where)
-        return {each.name: where for each in inputs}
+        return _check_places(option, where, inputs, {each.name: where for each in inputs})
     if where.is_file() or where.suffix.lower() == suffix:
         raise ConfigError(
             f"{option} {where} is one file, and there are several videos; name a folder"
         )
-    return name_outputs(inputs, where, suffix)
+    return _check_places(option, where, inputs, name_outputs(inputs, where, suffix))
+
+
+def _check_places(
+    option: str, where: Path, inputs: Sequence["Input"], files: dict[str, Path]
+) -> dict[str, Path]:
+    """Give the files back, unless one would be read as a frame or a photo next time."""
+    from dfercli.images import IMAGE_SUFFIXES
+
+    paths = [Path(each.name) for each in inputs if each.kind == "file"]
+    folders = [Path(each.name) for each in inputs if each.kind == "frames"]
+    if len(inputs) > 1:
+        folders += [path.parent for path in paths if path.suffix.lower() in IMAGE_SUFFIXES]
+    read = {os.path.realpath(folder) for folder in folders}
+    if not read.isdisjoint(os.path.realpath(file.parent) for file in files.values()):
+        raise ConfigError(
+            f"{option} {where} would put a file among images that are read, where the next call "
+            f"reads it too; name another folder"
+        )
+    return files
 
 
 def check_out(out: Path, inputs: Sequence["Input"]) -> None:

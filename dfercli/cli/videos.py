@@ -72,7 +72,8 @@ def predict(
     opt.wait_without_spinning()
     from dfercli.bulk.inputs import find_inputs
 
-    inputs = find_inputs(videos, _read_names() if "-" in videos else ())
+    outputs = [path for path in (out, annotate, plot) if path is not None]
+    inputs = find_inputs(videos, _read_names() if "-" in videos else (), outputs)
     if not inputs:
         raise ConfigError("no video is named; name files, folders, streams, or a camera's number")
     if out is not None:

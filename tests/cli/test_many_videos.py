@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from dfercli.bulk.document import load_schema
 from dfercli.config import ModelConfig
 from dfercli.engine.checkpoint import save_checkpoint
 from dfercli.faces.align import CropRecipe
+from dfercli.images import write_image
 from dfercli.models.base import build_model
 from dfercli.video import write_video
 
@@ -61,6 +63,49 @@ def test_what_cannot_be_written_is_refused_before_any_work(line, said, dfer):
     assert done.err.startswith(f"error: {said}")
     assert done.err.count("\n") == 1
     assert sorted(Path().rglob("*")) == before
+
+
+@pytest.mark.usefixtures("videos")
+def test_the_same_call_again_does_not_read_what_it_has_written(dfer):
+    shutil.copy("v/a.mp4", "b.mp4")
+    for typed in (".", "v b.mp4", "**/*.mp4"):
+        lines = []
+        for _ in range(2):
+            call = f"predict {typed} --checkpoint model --out r.csv"
+            done = dfer(f"{call} --annotate annotated --plot v/plots")
+            assert done.code == 4  # for v/text.mp4
+            lines.append({line.partition(":")[0] for line in done.out.splitlines()[:-1]})
+        assert lines[0] == lines[1]
+        assert "finished before, and not read again: " in done.err
+        shutil.rmtree("annotated")
+        shutil.rmtree("v/plots")
+    shutil.rmtree("v")
+    for _ in range(2):
+        done = dfer("predict . --checkpoint model --annotate c.mp4 --plot c.png")
+        assert (done.code, len(done.err.splitlines())) == (0, 3)
+        assert "picture: c.png\nannotated: c.mp4" in done.err
+    assert dfer("predict b.mp4 c.mp4 --checkpoint model --annotate .").code == 1
+
+
+@pytest.mark.usefixtures("videos")
+def test_pictures_do_not_get_among_images_that_are_read(dfer):
+    for name in ("f/1.png", "f/2.png", "p/anna.jpg", "p/bob.jpg"):
+        Path(name).parent.mkdir(exist_ok=True)
+        write_image(Path(name), hostile.draw_faces()[0])
+    for line in ("f --plot f/x.png", "f p --plot f", "p --plot p", "p --annotate p", "p --plot ."):
+        done = dfer(f"predict {line} --checkpoint model")
+        if line == "p --plot .":
+            assert (done.code, sorted(path.name for path in Path().glob("*.png"))) == (
+                0,
+                ["anna.png", "bob.png"],
+            )
+            continue
+        where = line.split()[-1]
+        assert (done.code, done.out) == (1, "")
+        assert done.err == (
+            f"error: {line.split()[-2]} {where} would put a file among images that are read, "
+            f"where the next call reads it too; name another folder\n"
+        )
 
 
 @pytest.mark.usefixtures("videos")
