@@ -221,6 +221,23 @@ def test_a_jump_in_time_costs_nothing(monkeypatch):
     assert prediction.duration_s == pytest.approx(1e9 + 2, abs=0.1)
 
 
+@pytest.mark.parametrize("first_s", [5.96, 6.1, 100.0])
+def test_windows_begin_with_the_first_frame_that_there_is(first_s, monkeypatch):
+    prediction = _read_frames(first_s + np.arange(22) / 8, monkeypatch)
+    assert [w.start_s for w in prediction.windows] == pytest.approx([first_s, first_s + 2])
+    assert prediction.windows[-1].end_s == pytest.approx(first_s + 2.75)
+    assert prediction.duration_s == pytest.approx(2.75)
+    (alone,) = _read_frames([first_s], monkeypatch).windows
+    assert (alone.start_s, alone.coverage) == (first_s, 1.0)
+
+
+def test_faces_are_kept_however_often_nobody_is_there(read):
+    there = frames_of(*[(RED, 2), (RED, 4, False)] * 6)
+    prediction = read(there, window_s=2.0)
+    assert len(prediction.tracks) == 6
+    assert all(w.face_rgb is not None for w in prediction.windows)
+
+
 def test_a_slow_video_has_the_length_of_its_frames(monkeypatch):
     assert _read_frames([0.0, 1.0, 2.0, 3.0], monkeypatch).duration_s == 4.0
 
