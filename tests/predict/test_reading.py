@@ -1,5 +1,7 @@
 """One pass through a video: windows and faces, with a detector and a model worked out by hand."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from colour_videos import (
@@ -157,6 +159,27 @@ def test_the_largest_face_alone(read):
     assert [w.start_s for w in prediction.windows] == [0, 1, 2, 3]
     assert [prediction.name(w) for w in prediction.windows] == ["red", "red", "red", "blue"]
     assert [w.track for w in prediction.windows] == [1, 1, 1, 2]
+
+
+def test_of_two_faces_the_one_that_is_longer_there_is_the_largest(read):
+    shortly, long = frames_of((RED, 0.5), (RED, 0.5, False)), frames_of((BLUE, 1))
+    for tiles in ((shortly, long), (long, shortly)):
+        prediction = read(*tiles, window_s=1.0, faces="largest")
+        assert _names(prediction) == ["blue"]
+
+
+@pytest.mark.parametrize(
+    ("video", "batches"), [(Path("a file"), [1, 4, 4, 1]), ("rtsp://live", [1] * 10)]
+)
+def test_windows_of_files_are_read_together_and_those_of_streams_at_once(
+    video, batches, monkeypatch
+):
+    image = frames_of((GREY, 1 / FPS))[0]
+    frames = [Frame(i, i / 8, image) for i in range(160)]
+    monkeypatch.setattr(reading_module, "read_frames", lambda video, fps: iter(frames))
+    predictor = _predictor()
+    assert len(list(predictor.open(video, PredictSettings(2.0)))) == 10
+    assert [len(clips) for clips in predictor._model.clips] == batches
 
 
 def test_a_short_gap_is_bridged_and_a_long_one_is_not(read):
