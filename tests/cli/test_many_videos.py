@@ -148,6 +148,10 @@ def test_several_videos_are_a_line_each_and_a_summary(dfer):
     other = dfer("predict v --checkpoint model --out x.csv --window-s 0.5")
     assert "changed since, or predicted otherwise: 3\n" in other.err
     assert len(pd.read_csv("x.csv")) > len(table)
+    before = Path("plots/a.png").read_bytes()
+    drawn = dfer("predict v --checkpoint model --out x.csv --window-s 0.5 --plot plots --jobs 2")
+    assert "picture: plots/a.png\npicture: plots/n/a.png\nwritten: x.csv\n" in drawn.err
+    assert Path("plots/a.png").read_bytes() != before
 
 
 @pytest.mark.usefixtures("videos")
