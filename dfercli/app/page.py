@@ -21,7 +21,8 @@ from dfercli.app.words import (
     show_faces,
     show_picture,
 )
-from dfercli.errors import DferError
+from dfercli.bulk.inputs import VIDEO_SUFFIXES
+from dfercli.errors import DferError, VideoError
 from dfercli.predict import PredictSettings
 from dfercli.predict.predictor import FACES
 
@@ -146,6 +147,7 @@ class Page:
 
         settings = PredictSettings(window_s, stride_s, faces)
         try:
+            _check_suffix(Path(video))
             Path(video).touch()  # it may have waited for others; now it is kept anew
             with TemporaryDirectory(prefix="dfer-") as folder:
                 found = self._examiner.examine(Path(video), settings, Path(folder), tell)
@@ -174,6 +176,12 @@ class Page:
             self._document: str(found.document),
             self._table: str(found.table),
         }
+
+
+def _check_suffix(video: Path) -> None:
+    if video.suffix.lower() not in VIDEO_SUFFIXES:
+        what = f"files that end in {video.suffix}" if video.suffix else "files of such a name"
+        raise VideoError(f"cannot read {video.name}: {what} are no videos")
 
 
 def describe_time(at_s: float, of_s: float) -> str:
