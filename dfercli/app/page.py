@@ -2,6 +2,7 @@
 
 import logging
 import math
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -142,13 +143,14 @@ class Page:
             return
 
         def tell(doing: str, at_s: float, of_s: float) -> None:
+            _keep(Path(video))
             share = min(1.0, at_s / of_s) if of_s else (int(at_s), None)  # as of a webcam
             progress(share, desc=f"{doing}: {describe_time(at_s, of_s)}", unit="s of the video")
 
         settings = PredictSettings(window_s, stride_s, faces)
         try:
             _check_suffix(Path(video))
-            Path(video).touch()  # it may have waited for others; now it is kept anew
+            _keep(Path(video))
             with TemporaryDirectory(prefix="dfer-") as folder:
                 found = self._examiner.examine(Path(video), settings, Path(folder), tell)
                 yield self._show(found)  # gradio copies the files before it comes back
@@ -182,6 +184,15 @@ def _check_suffix(video: Path) -> None:
     if video.suffix.lower() not in VIDEO_SUFFIXES:
         what = f"files that end in {video.suffix}" if video.suffix else "files of such a name"
         raise VideoError(f"cannot read {video.name}: {what} are no videos")
+
+
+def _keep(video: Path) -> None:
+    """Have an upload that is used, or is about to be, kept for `KEEP_S` from now."""
+    try:
+        os.utime(video)
+    except FileNotFoundError:
+        kept = f"videos are kept for {KEEP_S // 60} minutes"
+        raise VideoError(f"{video.name} has expired ({kept}); give it again") from None
 
 
 def describe_time(at_s: float, of_s: float) -> str:

@@ -118,6 +118,15 @@ def test_uploads_and_what_was_made_of_them_are_deleted(
         server.close()
 
 
+def test_an_upload_that_waited_too_long_is_told_and_not_made_anew(
+    ask, footage, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("dfercli.app.page._check_suffix", Path.unlink)  # as the sweep might
+    status, _ = ask(footage / "wall.mp4")
+    assert "Wall.mp4 has expired (videos are kept for 60 minutes); give it again" in status
+    assert list((tmp_path / "uploads").rglob("wall.mp4")) == []
+
+
 def test_a_port_that_is_taken_is_told_with_the_option():
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
