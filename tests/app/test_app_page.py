@@ -86,8 +86,10 @@ def test_too_large_a_file_is_refused(examiner, free_port, footage, monkeypatch):
         server.close()
 
 
-def test_nothing_is_told_to_others(served):
-    config = httpx.get(f"{served}config").json()
+def test_nothing_is_told_to_others(served, checkpoint):
+    page = httpx.get(f"{served}config")
+    assert checkpoint not in page.text
+    config = page.json()
     assert config["analytics_enabled"] is False
     assert config["run_history"] is False
     assert config["footer_links"] == []
