@@ -69,8 +69,12 @@ def say_done(prediction: VideoPrediction, model: str) -> str:
     """Give a line that tells that a video was read, and by what."""
     count = len(prediction.tracks)
     faces = "1 face" if count == 1 else f"{count} faces"
-    text = f"{prediction.video}: {prediction.duration_s:.1f} s, {faces}, named by {model}."
-    return f'<div class="dfer-done">{escape(printable(text))}</div>'
+    return say(f"{prediction.video}: {prediction.duration_s:.1f} s, {faces}, named by {model}.")
+
+
+def say(line: str) -> str:
+    """Give a line that tells how it went."""
+    return f'<div class="dfer-done">{escape(printable(line))}</div>'
 
 
 def show_faces(prediction: VideoPrediction) -> str:

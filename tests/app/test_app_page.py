@@ -75,6 +75,59 @@ def test_files_that_nobody_uploaded_are_not_read(served):
         assert got == 'event: error\ndata: {"error": null}\n\n'
 
 
+@pytest.fixture
+def slow(examiner, monkeypatch):
+    """An examiner that takes minutes for each video; and a set in which it is said to be at it."""
+    at_it, examine = set(), type(examiner).examine
+
+    def take_long(video, settings, folder, on_progress):
+        at_it.add(video.name)
+        try:
+            for second in range(6000):
+                on_progress("waiting", second / 10, 60.0)
+                time.sleep(0.05)
+        finally:
+            at_it.clear()
+        return examine(examiner, video, settings, folder, on_progress)
+
+    monkeypatch.setattr(examiner, "examine", take_long)
+    return at_it
+
+
+def _wait_until(holds, limit_s=20):
+    end_s = time.monotonic() + limit_s
+    while not holds():
+        assert time.monotonic() < end_s
+        time.sleep(0.05)
+
+
+def test_what_is_read_can_be_stopped_by_its_own_tab(slow, served, footage):
+    mine, other = (Client(served, verbose=False, download_files=False) for _ in range(2))
+    given = handle_file(str(footage / "wall.mp4"))
+    job = mine.submit(given, 1, 1, "all", api_name="/examine")
+    _wait_until(lambda: slow)
+    other.predict(api_name="/stop")
+    time.sleep(0.3)
+    assert slow
+    mine.predict(api_name="/stop")
+    status = job.result(timeout=20)[0]
+    assert "stopped at " in status
+    assert " of 60.0 s of the video, while waiting" in status
+    assert "alert" not in status
+    assert not slow
+    mine.predict(api_name="/stop")  # nothing is left to stop
+
+
+def test_a_closed_tab_ends_its_reading(slow, served, footage):
+    client = Client(served, verbose=False, download_files=False)
+    with httpx.stream("GET", f"{served}gradio_api/heartbeat/{client.session_hash}") as heart:
+        beats = heart.iter_lines()
+        next(beats)
+        client.submit(handle_file(str(footage / "wall.mp4")), 1, 1, "all", api_name="/examine")
+        _wait_until(lambda: slow)
+    _wait_until(lambda: not slow)
+
+
 def test_too_large_a_file_is_refused(examiner, free_port, footage, monkeypatch):
     monkeypatch.setattr("dfercli.app.page.MAX_FILE_SIZE", "1kb")
     server = Server(examiner, "127.0.0.1", free_port)
