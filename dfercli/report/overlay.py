@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from dfercli.predict import Window
-from dfercli.predict.signs import class_color, fade, ink_on, printable
+from dfercli.predict.signs import Color, class_color, fade, ink_on, printable
 from dfercli.sheet import FONT
 
 LETTERS_A_SIDE = 30
@@ -28,7 +28,6 @@ INK = (30, 30, 30)
 GREY = (150, 150, 150)
 WHITE = (255, 255, 255)
 
-Color = tuple[int, int, int]
 Size = tuple[int, int]
 
 
