@@ -5,7 +5,7 @@ Everything here is RGB, uint8, HWC. BGR, which OpenCV decodes to, does not leave
 
 import tempfile
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -260,28 +260,3 @@ def _grab_times(capture: cv2.VideoCapture) -> Iterator[float]:
         time_s = max(0.0, named_s) if rises else max(index * step_s, time_s + SHORTEST_STEP_S)
         yield time_s
         index += 1
-
-
-def write_video(path: Path, images_rgb: Iterable[np.ndarray], fps: float) -> None:
-    """Write frames of one size as an MPEG-4 file, replacing `path` only when it is whole.
-
-    MPEG-4 has even sides only: an odd one loses its last row or column.
-
-    Raises:
-        VideoError: OpenCV was built without an MPEG-4 encoder, or there is no frame.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.stem}.partial{path.suffix}")
-    writer: cv2.VideoWriter | None = None
-    for image_rgb in images_rgb:
-        if writer is None:
-            height, width = image_rgb.shape[:2]
-            codec = cv2.VideoWriter.fourcc(*"mp4v")
-            writer = cv2.VideoWriter(str(unfinished), codec, fps, (width, height))
-            if not writer.isOpened():
-                raise VideoError(f"cannot write {path}: OpenCV has no MPEG-4 encoder here")
-        writer.write(cv2.cvtColor(image_rgb, cv2.COLOR_RGB2BGR))
-    if writer is None:
-        raise VideoError(f"cannot write {path}: no frames were given")
-    writer.release()
-    unfinished.replace(path)

@@ -13,7 +13,8 @@ import pytest
 from dfercli import video as video_module
 from dfercli.errors import VideoError
 from dfercli.images import write_image
-from dfercli.video import count_declared, declared_duration_s, is_live, read_frames, write_video
+from dfercli.video import count_declared, declared_duration_s, is_live, read_frames
+from dfercli.video_writer import write_video
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ def footage(tmp_path_factory):
     `list.mp4` and `list.m3u8`, of which the last two name the first."""
     from dfercli.demo import FPS, draw_video
     from dfercli.drawing import make_person
-    from dfercli.video import write_video
+    from dfercli.video_writer import write_video
 
     folder = tmp_path_factory.mktemp("footage")
     frames = list(draw_video(make_person(0, 0), "happiness", np.random.default_rng(5)))

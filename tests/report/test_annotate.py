@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 from dfercli.errors import ConfigError, VideoError
+from dfercli.ffmpeg import NO_FFMPEG, NO_SOUND
 from dfercli.predict.prediction import SeenFace, VideoPrediction, Window
 from dfercli.predict.signs import class_color
 from dfercli.report import annotate, annotate_video, check_annotated
 from dfercli.report.annotate import _Cast, _pace
 from dfercli.report.overlay import GREY, WHITE, Overlay, ShownFace
-from dfercli.video import Frame, read_frames, write_video
-from dfercli.video_writer import NO_FFMPEG, NO_SOUND
+from dfercli.video import Frame, read_frames
+from dfercli.video_writer import write_video
 
 NAMES = ("happiness", "sadness", "fear")
 FPS = 20.0
