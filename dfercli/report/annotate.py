@@ -8,7 +8,7 @@ import numpy as np
 
 from dfercli.errors import ConfigError
 from dfercli.predict import SeenFace, VideoPrediction, Window
-from dfercli.predict.signs import split_time
+from dfercli.predict.signs import Stretch, drawn_stretches
 from dfercli.report.overlay import Overlay, ShownFace
 from dfercli.video import FALLBACK_FPS, Frame, read_frames
 from dfercli.video_writer import WrittenVideo, open_writer
@@ -99,7 +99,7 @@ class _Cast:
             windows.setdefault(window.track, []).append(window)
         self._is_uncertain = prediction.is_uncertain
         self._roles = {
-            track: _Role(path, windows.get(track, []))
+            track: _Role(path, drawn_stretches(prediction, windows.get(track, [])))
             for track, path in sorted(prediction.paths.items())
             if path
         }
@@ -115,7 +115,12 @@ class _Cast:
         return faces
 
     def choose(self, faces: Sequence[ShownFace]) -> ShownFace | None:
-        """Give the largest face, but the one chosen before while none is much larger."""
+        """Give the largest face, but the one chosen before while none is much larger.
+
+        Faces that are named at this moment go before those that are not.
+        """
+        most_told = max((face.told for face in faces), default=0)
+        faces = [face for face in faces if face.told == most_told]
         largest = max(faces, key=lambda face: face.area, default=None)
         before = next((face for face in faces if face.track == self._main), None)
         if largest is not None and before is not None and largest.area < LARGER * before.area:
@@ -127,10 +132,10 @@ class _Cast:
 class _Role:
     """One face: where it is, and which window speaks of it, at any time."""
 
-    def __init__(self, path: Sequence[SeenFace], windows: Sequence[Window]) -> None:
+    def __init__(self, path: Sequence[SeenFace], stretches: Sequence[Stretch]) -> None:
         self._times_s = np.array([seen.time_s for seen in path])
         self._boxes = np.array([seen.box_xyxy for seen in path], dtype=float)
-        self._stretches = split_time(windows)
+        self._stretches = stretches
         self._starts_s = np.array([stretch.start_s for stretch in self._stretches])
 
     def box_at(self, time_s: float) -> np.ndarray | None:

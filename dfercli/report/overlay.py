@@ -38,7 +38,7 @@ class ShownFace:
     Attributes:
         track: Its number.
         box_xyxy: (4,) in pixels of the frame.
-        window: What speaks of this moment; None where no window does.
+        window: What speaks of this moment; None where the face is not read then.
         uncertain: Whether its expression is.
     """
 
@@ -52,6 +52,11 @@ class ShownFace:
         """Of its box, in square pixels."""
         left, top, right, bottom = self.box_xyxy
         return float((right - left) * (bottom - top))
+
+    @property
+    def told(self) -> int:
+        """How much is told of it: 2 with probabilities, 1 of a window without, 0 without any."""
+        return 0 if self.window is None else 1 if self.window.probs is None else 2
 
 
 class Overlay:
@@ -181,7 +186,9 @@ class Overlay:
 def _headline(main: ShownFace | None) -> str:
     if main is None:
         return "no face"
-    if main.window is None or main.window.probs is None:
+    if main.window is None:
+        return f"face {main.track}: not read"
+    if main.window.probs is None:
         return f"face {main.track}: not seen enough"
     return f"face {main.track}" + (": uncertain" if main.uncertain else "")
 
