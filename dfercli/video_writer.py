@@ -49,11 +49,13 @@ class VideoWriter:
     Attributes:
         num_frames: Frames that were written.
         why_silent: Why there is no sound; None where there is. Known after the block.
+        left_out: Why the sound is to be left out; None, as it is unless it is set, takes it.
     """
 
     def __init__(self, path: Path, fps: float) -> None:
         self.num_frames = 0
         self.why_silent: str | None = NO_SOUND
+        self.left_out: str | None = None
         self._path, self._fps = path, fps
         self._shape: tuple[int, ...] = ()
         self._encoder: _Encoder | None = None
@@ -116,7 +118,7 @@ def open_writer(path: Path, fps: float, sound_of: Path | None = None) -> Iterato
                 writer._encoder.abandon()
         whole = folder / "whole.mp4"
         if sound_of is not None:
-            writer.why_silent = add_sound(picture, sound_of, whole)
+            writer.why_silent = writer.left_out or add_sound(picture, sound_of, whole)
         shutil.move(whole if whole.exists() else picture, partial)
 
 
