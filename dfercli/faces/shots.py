@@ -25,8 +25,8 @@ MIN_CHANGED = 0.5
 def number_shots(frames: Iterable[Frame]) -> Iterator[tuple[int, Frame]]:
     """Give each frame with the number of its shot, from 0.
 
-    A shot ends where most of the picture changes from one frame to the next and no pan of the
-    camera explains it. A flash of light ends one too; a slow dissolve does not.
+    A shot ends where most of the picture changes from one frame to the next, and neither a pan of
+    the camera nor more or less light explains it. A slow dissolve ends none.
 
     Args:
         frames: In order of time.
@@ -36,7 +36,7 @@ def number_shots(frames: Iterable[Frame]) -> Iterator[tuple[int, Frame]]:
     size: tuple[int, ...] = ()
     for frame in frames:
         thumbnail = cv2.resize(frame.image_rgb, THUMBNAIL, interpolation=cv2.INTER_AREA)
-        here = thumbnail.astype(np.int16)
+        here = thumbnail.astype(np.int16) - int(thumbnail.mean())
         other_size = size != frame.image_rgb.shape
         if before is not None and (other_size or measure_change(before, here) >= MIN_CHANGED):
             shot += 1
@@ -48,7 +48,7 @@ def measure_change(before: np.ndarray, after: np.ndarray) -> float:
     """Give the share of pixels that differ visibly, at the shift where fewest do.
 
     Args:
-        before: (H, W, 3) int16.
+        before: (H, W, 3) int16, less its mean.
         after: Of the same shape.
     """
     changed = _compare(before, after)

@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count, groupby
+from math import inf
 from operator import itemgetter
 
 import numpy as np
@@ -21,6 +22,11 @@ overlap are one that moved (our choice)."""
 
 MAX_GROWTH = 2.0
 """Ratio of the boxes' areas up to which they can be (our choice)."""
+
+
+MIN_IOU_AFTER_GAP = 0.5
+"""Overlap from which a face is the one that was lost for longer than `SHORT_GAP_S` (our choice): a
+wrong link is worse than a new number."""
 
 
 @dataclass(frozen=True)
@@ -79,13 +85,16 @@ def _follow_shot(
     """Follow the faces of one shot."""
     trails: list[_Trail] = []
     held: deque[SeenFrame] = deque()
+    before_s = -inf  # when a frame was searched last: in slow videos long ago
     for frame, faces in searched:
         held.append(SeenFrame(frame))
         if faces is None:
             continue
         now_s = frame.time_s
-        trails = [trail for trail in trails if now_s - trail.time_s <= MAX_GAP_S + ROUNDING_S]
-        for trail, face in pair_faces(trails, faces):
+        since_s = min(before_s, now_s - MAX_GAP_S - ROUNDING_S)
+        before_s = now_s
+        trails = [trail for trail in trails if trail.time_s >= since_s]
+        for trail, face in pair_faces(trails, faces, now_s):
             if trail is None:
                 trail = _Trail(next(numbers), face, now_s)
                 trails.append(trail)
@@ -108,18 +117,32 @@ def _carry(trail: _Trail, face: Face, now_s: float, held: Iterable[SeenFrame]) -
             seen.faces[trail.number] = blend_faces(trail.face, face, share)
 
 
-def pair_faces(trails: Sequence[_Trail], faces: Sequence[Face]) -> list[tuple[_Trail | None, Face]]:
+def pair_faces(
+    trails: Sequence[_Trail], faces: Sequence[Face], now_s: float
+) -> list[tuple[_Trail | None, Face]]:
     """Give each face with the trail that it goes on, None for a new one: the best pairs of all."""
     if not trails or not faces:
         return [(None, face) for face in faces]
-    nearness = np.array([[measure_nearness(t.face, face) for face in faces] for t in trails])
+    lost = [now_s - trail.time_s > SHORT_GAP_S + ROUNDING_S for trail in trails]
+    nearness = np.array(
+        [
+            [measure_nearness(trail.face, face, after_gap) for face in faces]
+            for trail, after_gap in zip(trails, lost, strict=True)
+        ]
+    )
     pairs = zip(*linear_sum_assignment(nearness, maximize=True), strict=True)
     found = {column: trails[row] for row, column in pairs if nearness[row, column] > 0}
     return [(found.get(column), face) for column, face in enumerate(faces)]
 
 
-def measure_nearness(before: Face, after: Face) -> float:
-    """Give how likely two faces are one that moved: from 0, not at all, to 2, at the same place."""
+def measure_nearness(before: Face, after: Face, after_gap: bool = False) -> float:
+    """Give how likely two faces are one that moved: from 0, not at all, to 2, at the same place.
+
+    Args:
+        before: Where it was.
+        after: Where one is now.
+        after_gap: Whether it was lost for longer than `SHORT_GAP_S`: anybody may stand there now.
+    """
     overlap = box_iou(before.box_xyxy, after.box_xyxy)
     small, large = sorted((before.area, after.area))
     if not small:
@@ -127,4 +150,5 @@ def measure_nearness(before: Face, after: Face) -> float:
     distances = np.linalg.norm(after.landmarks_xy - before.landmarks_xy, axis=1)
     shift = float(distances.mean() / np.sqrt(large))
     moved = shift <= MAX_SHIFT and large <= MAX_GROWTH * small
-    return overlap + max(0.0, 1 - shift) if overlap >= MIN_IOU or moved else 0.0
+    linked = overlap >= MIN_IOU_AFTER_GAP if after_gap else overlap >= MIN_IOU or moved
+    return overlap + max(0.0, 1 - shift) if linked else 0.0

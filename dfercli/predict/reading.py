@@ -172,24 +172,29 @@ class VideoReading:
 
     def _end_windows(self, now_s: float) -> Iterator[Window]:
         """Name the windows that end before a moment."""
-        while self._next * self._stride_s + self._window_s <= now_s:
-            start_s = self._next * self._stride_s
+        while self._first_s is not None and self._start_s(self._next) + self._window_s <= now_s:
+            start_s = self._start_s(self._next)
             self._end_stretch(start_s, start_s + self._window_s)
             yield from self._name_waiting(enough=1 if self._is_eager else BATCH)
             self._next += 1
-            self._forget(self._next * self._stride_s)
+            self._forget(self._start_s(self._next))
             if not self._times_s:  # a jump in time: none of the windows in it shows anything
-                ended = (now_s - self._window_s) / self._stride_s
+                ended = (now_s - self._first_s - self._window_s) / self._stride_s
                 self._next = max(self._next, math.floor(ended) + 1)
 
     def _end_video(self) -> Iterator[Window]:
         """Name the windows that the end of the video cuts off."""
         duration_s = self._duration_s
+        end_s = self._start_s(0) + duration_s
         for index in range(self._next, count_windows(duration_s, self._window_s, self._stride_s)):
-            start_s = index * self._stride_s
+            start_s = self._start_s(index)
             self._forget(start_s)
-            self._end_stretch(start_s, start_s + self._window_s, duration_s)
+            self._end_stretch(start_s, start_s + self._window_s, end_s)
         yield from self._name_waiting(enough=0)
+
+    def _start_s(self, index: int) -> float:
+        """Give the start of a window; the first begins with the first frame."""
+        return (self._first_s or 0.0) + index * self._stride_s
 
     def _forget(self, before_s: float) -> None:
         """Let go of what no window needs any more."""
@@ -206,7 +211,7 @@ class VideoReading:
         """Whether the next window is to be named at once."""
         return is_live(self._video) or not self._windows
 
-    def _end_stretch(self, start_s: float, end_s: float, duration_s: float = math.inf) -> None:
+    def _end_stretch(self, start_s: float, end_s: float, last_s: float = math.inf) -> None:
         """Let the windows of one stretch wait: of each face that is, or was, told of."""
         num_frames = sum(start_s <= time_s < end_s for time_s in self._times_s)
         within = {
@@ -221,7 +226,7 @@ class VideoReading:
         for track in enough:
             self._numbers.setdefault(track, len(self._numbers) + 1)
         windows = [
-            _make_window(self._numbers[track], crops, start_s, min(end_s, duration_s), num_frames)
+            _make_window(self._numbers[track], crops, start_s, min(end_s, last_s), num_frames)
             for track, crops in within.items()
             if track in self._numbers
         ]
@@ -247,16 +252,17 @@ class VideoReading:
 
     def _keep(self, windows: list[Window]) -> None:
         """Keep windows, and the faces of few of them, evenly over the video."""
-        self._windows += [self._thin(window) for window in windows]
-        self._num_shown += sum(w.face_rgb is not None for w in self._windows[-len(windows) :])
-        if self._num_shown > MAX_KEPT and windows:
+        thinned = [self._thin(window) for window in windows]
+        self._windows += thinned
+        self._num_shown += sum(window.face_rgb is not None for window in thinned)
+        if self._num_shown > MAX_KEPT:
             self._keep_every *= 2
             self._windows = [self._thin(window) for window in self._windows]
             self._num_shown = sum(window.face_rgb is not None for window in self._windows)
 
     def _thin(self, window: Window) -> Window:
         """Give a window without its face, unless it is one of those that keep it."""
-        index = round(window.start_s / self._stride_s)
+        index = round((window.start_s - self._start_s(0)) / self._stride_s)
         return window if index % self._keep_every == 0 else replace(window, face_rgb=None)
 
 

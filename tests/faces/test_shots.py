@@ -64,12 +64,19 @@ def test_a_slow_fade_is_no_cut():
     assert _cuts([(image * share).astype(np.uint8) for share in np.linspace(1, 0, 25)]) == []
 
 
+@pytest.mark.parametrize("step", [-60, -30, 30, 60])
+def test_more_or_less_light_is_no_cut(step):
+    image = np.clip(_picture("coffee"), 70, 180).astype(np.int16)
+    assert _cuts([image.astype(np.uint8)] * 4 + [(image + step).astype(np.uint8)] * 4) == []
+
+
 def test_another_size_is_another_shot():
     image = _picture("coffee")
     assert _cuts([image, image, image[:, :200], image[:, :200]]) == [2]
 
 
 def test_the_smallest_pictures_have_shots():
-    dot = np.zeros((1, 1, 3), np.uint8)
-    assert _cuts([dot, dot, dot + 200]) == [2]
+    dots = np.array([[[0, 0, 0], [200, 200, 200]]], np.uint8)
+    assert _cuts([dots, dots, dots[:, ::-1]]) == [2]
+    assert _cuts([dots[:, :1]] * 2) == []
     assert _cuts([]) == []

@@ -98,6 +98,24 @@ def test_gaps(missed, numbers, carried):
         assert [faces[i][0].box_xyxy[0] for i in missed] == pytest.approx([2.0 * i for i in missed])
 
 
+def test_after_a_long_gap_only_a_face_at_the_same_place_is_the_same():
+    def plan(shift):
+        return lambda index: [_face(0)] if index < 4 else [_face(shift)] if index > 9 else []
+
+    for shift, numbers in ((0, {0}), (20, {0}), (45, {0, 1})):
+        faces, _ = _follow(plan(shift))
+        assert {number for found in faces for number in found} == numbers
+    faces, _ = _follow(lambda index: [_face(45.0 * index)], count=4)  # without a gap
+    assert {number for found in faces for number in found} == {0}
+
+
+def test_a_face_in_each_frame_of_a_slow_video_is_one():
+    frames = [Frame(index, 1.5 * index, BLANK) for index in range(6)]
+    detector = _Plan(lambda index: [_face(0)])
+    seen = list(follow_faces(frames, detector, 0.3))
+    assert [list(each.faces) for each in seen] == [[0]] * 6
+
+
 def test_every_second_frame_is_searched_and_between_all_faces_are_carried():
     plan = lambda index: [_face(2.0 * index), _face(200 - 2.0 * index)]  # noqa: E731
     faces, detector = _follow(plan, carry_s=0.3)
@@ -116,7 +134,8 @@ def test_where_a_smaller_face_comes_every_frame_is_searched():
 
 
 def test_a_cut_ends_all_tracks_and_nothing_is_carried_over_it():
-    images = {"images": lambda index: BLANK if index < 9 else 255 - BLANK}
+    other = np.where(np.indices(BLANK.shape).sum(axis=0) % 160 < 80, 220, 10).astype(np.uint8)
+    images = {"images": lambda index: BLANK if index < 9 else other}
     faces, detector = _follow(lambda index: [_face(0)], carry_s=0.3, **images)
     assert [list(found) for found in faces] == [[0]] * 9 + [[1]] * 7
     assert {8, 9} <= set(detector.asked)

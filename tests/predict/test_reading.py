@@ -1,5 +1,7 @@
 """One pass through a video: windows and faces, with a detector and a model worked out by hand."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from colour_videos import (
@@ -159,6 +161,27 @@ def test_the_largest_face_alone(read):
     assert [w.track for w in prediction.windows] == [1, 1, 1, 2]
 
 
+def test_of_two_faces_the_one_that_is_longer_there_is_the_largest(read):
+    shortly, long = frames_of((RED, 0.5), (RED, 0.5, False)), frames_of((BLUE, 1))
+    for tiles in ((shortly, long), (long, shortly)):
+        prediction = read(*tiles, window_s=1.0, faces="largest")
+        assert _names(prediction) == ["blue"]
+
+
+@pytest.mark.parametrize(
+    ("video", "batches"), [(Path("a file"), [1, 4, 4, 1]), ("rtsp://live", [1] * 10)]
+)
+def test_windows_of_files_are_read_together_and_those_of_streams_at_once(
+    video, batches, monkeypatch
+):
+    image = frames_of((GREY, 1 / FPS))[0]
+    frames = [Frame(i, i / 8, image) for i in range(160)]
+    monkeypatch.setattr(reading_module, "read_frames", lambda video, fps: iter(frames))
+    predictor = _predictor()
+    assert len(list(predictor.open(video, PredictSettings(2.0)))) == 10
+    assert [len(clips) for clips in predictor._model.clips] == batches
+
+
 def test_a_short_gap_is_bridged_and_a_long_one_is_not(read):
     short = read(frames_of((RED, 1), (RED, 0.25, False), (RED, 0.75)), window_s=2.0)
     assert [w.track for w in short.windows] == [1]
@@ -219,6 +242,23 @@ def test_a_jump_in_time_costs_nothing(monkeypatch):
     prediction = _read_frames(times_s, monkeypatch)
     assert [w.start_s for w in prediction.windows] == [0.0, 1e9]
     assert prediction.duration_s == pytest.approx(1e9 + 2, abs=0.1)
+
+
+@pytest.mark.parametrize("first_s", [5.96, 6.1, 100.0])
+def test_windows_begin_with_the_first_frame_that_there_is(first_s, monkeypatch):
+    prediction = _read_frames(first_s + np.arange(22) / 8, monkeypatch)
+    assert [w.start_s for w in prediction.windows] == pytest.approx([first_s, first_s + 2])
+    assert prediction.windows[-1].end_s == pytest.approx(first_s + 2.75)
+    assert prediction.duration_s == pytest.approx(2.75)
+    (alone,) = _read_frames([first_s], monkeypatch).windows
+    assert (alone.start_s, alone.coverage) == (first_s, 1.0)
+
+
+def test_faces_are_kept_however_often_nobody_is_there(read):
+    there = frames_of(*[(RED, 2), (RED, 4, False)] * 6)
+    prediction = read(there, window_s=2.0)
+    assert len(prediction.tracks) == 6
+    assert all(w.face_rgb is not None for w in prediction.windows)
 
 
 def test_a_slow_video_has_the_length_of_its_frames(monkeypatch):
