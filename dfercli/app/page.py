@@ -18,9 +18,9 @@ from dfercli.app.words import (
     UNPLAYABLE,
     describe_model,
     name_model,
-    say,
     say_done,
     say_error,
+    say_stopped,
     show_faces,
     show_picture,
 )
@@ -166,7 +166,7 @@ class Page:
                 found = self._examiner.examine(Path(video), settings, Path(folder), tell)
                 yield self._show(found)  # gradio copies the files before it comes back
         except StoppedError as error:
-            yield self._say(say(error.line))
+            yield self._say(say_stopped(error.line))
         except DferError as error:
             yield self._say(say_error(error.line.replace(str(Path(video)), Path(video).name)))
         except Exception as error:  # a fault of ours must not be an empty page

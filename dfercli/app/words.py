@@ -61,18 +61,26 @@ STYLE = """
 
 def say_error(line: str) -> str:
     """Give a line that tells what went wrong."""
-    line = printable(line)
-    return f'<div class="dfer-error" role="alert">{escape(line[:1].upper() + line[1:])}</div>'
+    return f'<div class="dfer-error" role="alert">{escape(_begin(printable(line)))}</div>'
+
+
+def say_stopped(line: str) -> str:
+    """Give a line that tells where somebody stopped it."""
+    return _say(_begin(line))
+
+
+def _begin(line: str) -> str:
+    return line[:1].upper() + line[1:]
 
 
 def say_done(prediction: VideoPrediction, model: str) -> str:
     """Give a line that tells that a video was read, and by what."""
     count = len(prediction.tracks)
     faces = "1 face" if count == 1 else f"{count} faces"
-    return say(f"{prediction.video}: {prediction.duration_s:.1f} s, {faces}, named by {model}.")
+    return _say(f"{prediction.video}: {prediction.duration_s:.1f} s, {faces}, named by {model}.")
 
 
-def say(line: str) -> str:
+def _say(line: str) -> str:
     """Give a line that tells how it went."""
     return f'<div class="dfer-done">{escape(printable(line))}</div>'
 

@@ -111,7 +111,7 @@ def test_what_is_read_can_be_stopped_by_its_own_tab(slow, served, footage):
     assert slow
     mine.predict(api_name="/stop")
     status = job.result(timeout=20)[0]
-    assert "stopped at " in status
+    assert ">Stopped at " in status
     assert " of 60.0 s of the video, while waiting" in status
     assert "alert" not in status
     assert not slow
