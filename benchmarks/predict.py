@@ -28,7 +28,8 @@ from dfercli.bulk.document import describe_video, describe_window, to_line
 from dfercli.data.spec import BASIC_EXPRESSIONS
 from dfercli.faces.align import TEMPLATE_VERSION
 from dfercli.predict import Predictor, reading
-from dfercli.video import Frame, Source, read_frames, write_video
+from dfercli.video import Frame, Source, read_frames
+from dfercli.video_writer import write_video
 
 PARTS = ("decode", "detect", "model", "write", "rest")
 MEGABYTE_KB = 1024

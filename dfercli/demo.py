@@ -30,7 +30,7 @@ from dfercli.drawing import (
 )
 from dfercli.errors import DataError
 from dfercli.files import write_json, write_text
-from dfercli.video import write_video
+from dfercli.video_writer import write_video
 
 FPS = 12.5
 

@@ -5,7 +5,7 @@ Everything here is RGB, uint8, HWC. BGR, which OpenCV decodes to, does not leave
 
 import tempfile
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -27,6 +27,15 @@ FALLBACK_FPS = 25.0
 SHORTEST_STEP_S = 0.001
 """Time from frame to frame where a container's own times stand still (our choice)."""
 
+PLAYLISTS = (b"#extm3u", b"ffconcat", b"<mpd", b"<compositionplaylist", b"c=in ip", b"# vobsub")
+"""What the texts say, in small letters, that FFmpeg takes for videos and that name other files or
+addresses. Source: its `read_probe` functions in hls, concatdec, dashdec, imfdec, rtsp, mpeg."""
+
+ID3_HEADER = 10
+"""Bytes before an ID3 tag, and behind one that has a footer. Source: id3.org, id3v2.4.0, 3.1."""
+
+PROBED = 1 << 20
+"""Bytes that FFmpeg tells the kind of a file from. Source: `PROBE_BUF_MAX`."""
 
 STREAM_WAIT_MS = 10_000
 """Longest wait for a stream to open, and for its next frame (our choice)."""
@@ -106,6 +115,8 @@ def declared_duration_s(path: Path) -> float:
 
 def _ask(path: Path, *properties: int) -> list[float]:
     """Read numbers from a container's header; 0 for what it does not tell."""
+    if not path.is_file() or _is_playlist(path):
+        return [0.0 for _ in properties]
     with _plain_name(path) as name:
         capture = cv2.VideoCapture(name, cv2.CAP_FFMPEG)
         try:
@@ -155,6 +166,8 @@ def _open_file(path: Path) -> Generator[Moment, None, None]:
     """Go through a video file; a frame that is not asked for is not converted."""
     if not path.is_file():
         raise VideoError(f"no video at {path}; check the path")
+    if _is_playlist(path):
+        raise VideoError(f"cannot read {path}: a playlist, which names other files; give these")
     with _plain_name(path) as name:
         capture = cv2.VideoCapture(name, cv2.CAP_FFMPEG)
         try:
@@ -162,6 +175,27 @@ def _open_file(path: Path) -> Generator[Moment, None, None]:
                 yield time_s, partial(_retrieve, capture)
         finally:
             capture.release()
+
+
+def _is_playlist(path: Path) -> bool:
+    """Tell whether FFmpeg would read other files than this one.
+
+    No container begins with so much text that a mark stands in it before the first zero byte, but
+    what names others does, whatever its suffix. FFmpeg looks behind ID3 tags, and so do we.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(PROBED)
+            while head.startswith(b"ID3") and len(head) > ID3_HEADER:
+                seven_bits = head[6:ID3_HEADER]
+                size = sum((byte & 127) << 7 * place for place, byte in enumerate(seven_bits[::-1]))
+                footer = ID3_HEADER if head[5] & 16 else 0
+                file.seek(size + footer - len(head) + ID3_HEADER, 1)
+                head = file.read(PROBED)
+    except OSError:
+        return False  # nor can FFmpeg read it
+    text = head.partition(b"\0")[0].lower()
+    return any(mark in text for mark in PLAYLISTS)
 
 
 @contextmanager
@@ -226,28 +260,3 @@ def _grab_times(capture: cv2.VideoCapture) -> Iterator[float]:
         time_s = max(0.0, named_s) if rises else max(index * step_s, time_s + SHORTEST_STEP_S)
         yield time_s
         index += 1
-
-
-def write_video(path: Path, images_rgb: Iterable[np.ndarray], fps: float) -> None:
-    """Write frames of one size as an MPEG-4 file, replacing `path` only when it is whole.
-
-    MPEG-4 has even sides only: an odd one loses its last row or column.
-
-    Raises:
-        VideoError: OpenCV was built without an MPEG-4 encoder, or there is no frame.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.stem}.partial{path.suffix}")
-    writer: cv2.VideoWriter | None = None
-    for image_rgb in images_rgb:
-        if writer is None:
-            height, width = image_rgb.shape[:2]
-            codec = cv2.VideoWriter.fourcc(*"mp4v")
-            writer = cv2.VideoWriter(str(unfinished), codec, fps, (width, height))
-            if not writer.isOpened():
-                raise VideoError(f"cannot write {path}: OpenCV has no MPEG-4 encoder here")
-        writer.write(cv2.cvtColor(image_rgb, cv2.COLOR_RGB2BGR))
-    if writer is None:
-        raise VideoError(f"cannot write {path}: no frames were given")
-    writer.release()
-    unfinished.replace(path)

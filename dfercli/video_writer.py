@@ -3,12 +3,11 @@
 Frames are RGB, uint8, HWC. BGR, which OpenCV encodes, does not leave this file.
 """
 
-import json
 import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -19,6 +18,7 @@ import cv2
 import numpy as np
 
 from dfercli.errors import VideoError
+from dfercli.ffmpeg import NO_SOUND, add_sound, last_line, literal_name, run
 from dfercli.files import replacing
 
 H264 = ("-c:v", "libx264", "-preset", "veryfast", "-crf", "20")
@@ -26,12 +26,6 @@ H264 = ("-c:v", "libx264", "-preset", "veryfast", "-crf", "20")
 
 MPEG4 = ("-c:v", "mpeg4", "-q:v", "3")
 """For an ffmpeg without H.264, as some systems ship it: near the same quality (our choice)."""
-
-AAC = ("-c:a", "aac", "-b:a", "192k")
-"""Sound that every player knows, at a rate that is not heard (our choice)."""
-
-NO_FFMPEG = "ffmpeg is not installed"
-NO_SOUND = "the video has none"
 
 
 @dataclass(frozen=True)
@@ -55,11 +49,13 @@ class VideoWriter:
     Attributes:
         num_frames: Frames that were written.
         why_silent: Why there is no sound; None where there is. Known after the block.
+        left_out: Why the sound is to be left out; None, as it is unless it is set, takes it.
     """
 
     def __init__(self, path: Path, fps: float) -> None:
         self.num_frames = 0
         self.why_silent: str | None = NO_SOUND
+        self.left_out: str | None = None
         self._path, self._fps = path, fps
         self._shape: tuple[int, ...] = ()
         self._encoder: _Encoder | None = None
@@ -122,7 +118,7 @@ def open_writer(path: Path, fps: float, sound_of: Path | None = None) -> Iterato
                 writer._encoder.abandon()
         whole = folder / "whole.mp4"
         if sound_of is not None:
-            writer.why_silent = _add_sound(picture, sound_of, whole)
+            writer.why_silent = writer.left_out or add_sound(picture, sound_of, whole)
         shutil.move(whole if whole.exists() else picture, partial)
 
 
@@ -176,7 +172,7 @@ class _Ffmpeg:
                     "pipe:0",
                 ),
                 *(*_video_codec(), "-pix_fmt", "yuv420p", "-movflags", "+faststart"),
-                _name(path),
+                literal_name(path),
             ],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
@@ -211,7 +207,7 @@ class _Ffmpeg:
     def _failure(self) -> VideoError:
         self._process.wait()
         self._said.seek(0)
-        return VideoError(f"ffmpeg failed: {_last_line(self._said.read())}")
+        return VideoError(f"ffmpeg failed: {last_line(self._said.read())}")
 
 
 class _OpenCV:
@@ -233,66 +229,30 @@ class _OpenCV:
         self._writer.release()
 
 
-def _add_sound(picture: Path, source: Path, whole: Path) -> str | None:
-    """Write the picture with the first sound of a video; say why not where that cannot be."""
-    if source.is_dir():
-        return NO_SOUND
-    if not shutil.which("ffmpeg"):
-        return NO_FFMPEG
-    codec, delay_s = _probe_sound(source)
-    if codec == "":
-        return NO_SOUND
-    failure = ""
-    for encoder in [("-c:a", "copy"), AAC] if codec == "aac" else [AAC]:
-        done = _run(
-            *("ffmpeg", "-v", "error", "-nostdin", "-y"),
-            *("-itsoffset", f"{delay_s:.6f}", "-i", _name(picture), "-i", _name(source)),
-            *("-map", "0:v:0", "-map", "1:a:0", "-map_chapters", "-1", "-c:v", "copy", *encoder),
-            *("-movflags", "+faststart", _name(whole)),
-        )
-        if done.returncode == 0:
-            return None
-        whole.unlink(missing_ok=True)
-        failure = _last_line(done.stderr)
-    return f"ffmpeg could not take it over: {failure}"
-
-
-def _probe_sound(source: Path) -> tuple[str | None, float]:
-    """Give the codec of a video's first sound, and the seconds that its picture begins later.
-
-    The codec is "" where there is no sound, and None where that is not known.
-    """
-    if not shutil.which("ffprobe"):
-        return None, 0.0
-    entries = "stream=codec_type,codec_name,start_time:format=start_time"
-    done = _run("ffprobe", "-v", "error", "-of", "json", "-show_entries", entries, _name(source))
-    try:
-        found = json.loads(done.stdout)
-        sounds = [each for each in found["streams"] if each.get("codec_type") == "audio"]
-        pictures = [each for each in found["streams"] if each.get("codec_type") == "video"]
-        starts = [float(each.get("start_time", 0)) for each in (*pictures[:1], found["format"])]
-    except (ValueError, KeyError, AttributeError):
-        return None, 0.0
-    delay_s = max(0.0, starts[0] - starts[-1])
-    return (sounds[0].get("codec_name") if sounds else ""), delay_s
-
-
 def _video_codec() -> Sequence[str]:
-    return H264 if b"libx264" in _run("ffmpeg", "-v", "error", "-encoders").stdout else MPEG4
+    return H264 if b"libx264" in run("ffmpeg", "-v", "error", "-encoders").stdout else MPEG4
 
 
-def _run(*command: str) -> subprocess.CompletedProcess[bytes]:
-    """Run a program to its end, out of reach of Ctrl-C, which ends it through us."""
-    return subprocess.run(
-        command, stdin=subprocess.DEVNULL, capture_output=True, start_new_session=True, check=False
-    )
+def write_video(path: Path, images_rgb: Iterable[np.ndarray], fps: float) -> None:
+    """Write frames of one size by OpenCV, so that the file is the same with ffmpeg and without.
 
+    `path` is replaced only when it is whole. An odd side loses its last row or column: MPEG-4 has
+    even ones only.
 
-def _name(path: Path) -> str:
-    """Give a path as ffmpeg takes it literally, whatever letters it has."""
-    return f"file:{os.fspath(path)}"
-
-
-def _last_line(said: bytes) -> str:
-    lines = said.decode(errors="replace").strip().splitlines()
-    return lines[-1].strip() if lines else "it did not say why"
+    Raises:
+        VideoError: OpenCV was built without an MPEG-4 encoder, or there is no frame.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.stem}.partial{path.suffix}")
+    encoder: _OpenCV | None = None
+    for image_rgb in images_rgb:
+        if encoder is None:
+            try:
+                encoder = _OpenCV(unfinished, (image_rgb.shape[1], image_rgb.shape[0]), fps)
+            except VideoError as error:
+                raise VideoError(f"cannot write {path}: {error}") from error
+        encoder.write(image_rgb)
+    if encoder is None:
+        raise VideoError(f"cannot write {path}: no frames were given")
+    encoder.finish()
+    unfinished.replace(path)

@@ -73,6 +73,7 @@ TORCH_FREE = (
     "dfercli.faces.crop",
     "dfercli.faces.keyframes",
     "dfercli.faces.track",
+    "dfercli.ffmpeg",
     "dfercli.files",
     "dfercli.images",
     "dfercli.metrics",

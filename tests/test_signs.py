@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
-from dfercli.predict.prediction import Window
+from dfercli.predict.prediction import VideoPrediction, Window
 from dfercli.predict.signs import (
     CLASS_COLORS,
     class_color,
     class_letters,
+    drawn_stretches,
     fade,
     ink_on,
     split_time,
@@ -71,3 +72,23 @@ def test_time_is_shared_out_among_the_windows(spans, stretches):
     found = split_time(windows)
     assert [(each.start_s, each.end_s) for each in found] == stretches
     assert [each.window for each in found] == windows
+
+
+@pytest.mark.parametrize(
+    ("duration_s", "ends_s"),
+    [(4.0, [4.0, 2.0]), (4.4, [4.4, 2.0]), (4.5, [4.5, 2.0]), (4.6, [4.0, 2.0]), (3.0, [4.0, 2.0])],
+)
+def test_a_rest_without_a_window_is_drawn_with_the_last_one(duration_s, ends_s):
+    """Windows of two seconds; face 2 is in the first only."""
+    windows = [Window(n, s, s + 2.0, 1.0, np.zeros(4), None) for s, n in [(0, 1), (0, 2), (2, 1)]]
+    seen = VideoPrediction("v", ("a",), True, (8, 8), duration_s, 9, 1.0, tuple(windows))
+    of = [[each for each in windows if each.track == n] for n in (1, 2)]
+    assert [drawn_stretches(seen, each)[-1].end_s for each in of] == ends_s
+    assert drawn_stretches(seen, []) == []
+
+
+def test_a_still_is_drawn_for_a_moment():
+    still = Window(1, 0.0, 0.0, 1.0, np.zeros(4), None)
+    seen = VideoPrediction("v", ("a",), True, (8, 8), 0.0, 1, 1.0, (still,))
+    (stretch,) = drawn_stretches(seen, [still])
+    assert (stretch.start_s, stretch.end_s) == (0.0, seen.shown_s)

@@ -13,7 +13,8 @@ import pytest
 from dfercli import video as video_module
 from dfercli.errors import VideoError
 from dfercli.images import write_image
-from dfercli.video import count_declared, declared_duration_s, is_live, read_frames, write_video
+from dfercli.video import count_declared, declared_duration_s, is_live, read_frames
+from dfercli.video_writer import write_video
 
 
 @pytest.fixture
@@ -112,3 +113,47 @@ def test_a_missing_image_is_named(tmp_path):
     with pytest.raises(VideoError, match=r"no image at .*gone\.png; check the path"):
         list(read_frames(tmp_path / "gone.png"))
     assert not is_live(tmp_path / "gone.png")
+
+
+_HLS = "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{other}\n#EXT-X-ENDLIST\n"
+_DASH = '<?xml version="1.0"?>\n<MPD profiles="urn:mpeg:dash:profile:isoff-on-demand:2011"></MPD>'
+
+
+@pytest.fixture
+def other(video):
+    """A video that is not the one that is asked for."""
+    capture, path = next(read_frames(video)), video.with_name("other.ts")
+    size = capture.image_rgb.shape[1::-1]
+    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"mp4v"), 25.0, size)
+    for _ in range(10):
+        writer.write(capture.image_rgb)
+    writer.release()
+    assert len(list(read_frames(path))) == 10
+    return path
+
+
+@pytest.mark.parametrize("name", ["list.m3u8", "list.ts", "list.mp4", "list"])
+@pytest.mark.parametrize(
+    ("before", "text"),
+    [
+        (b"", _HLS),
+        (b"ID3\x03\0\0\0\0\0\x14" + bytes(20), _HLS),
+        (b"ID3\x04\0\x10\0\0\1\0" + bytes(128) + b"3DI" + bytes(7), _HLS),
+        (b"", "ffconcat version 1.0\nfile other.ts\n"),
+        (b"", _DASH),
+    ],
+    ids=["hls", "hls behind a tag", "hls behind a tag with a footer", "concat", "dash"],
+)
+def test_a_list_of_other_files_is_no_video(before, text, name, other):
+    """FFmpeg would read the files that it names, of which a server may have any."""
+    path = other.with_name(name)
+    path.write_bytes(before + text.format(other=other).encode())
+    with pytest.raises(VideoError, match=r"a playlist, which names other files; give these$"):
+        list(read_frames(path))
+    assert count_declared(path) == declared_duration_s(path) == 0
+
+
+def test_a_tag_before_a_video_does_not_make_it_a_list(other):
+    tagged = other.with_name("tagged.ts")
+    tagged.write_bytes(b"ID3\x03\0\0\0\0\0\x14" + bytes(20) + other.read_bytes())
+    assert len(list(read_frames(tagged))) == 10

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from dfercli.errors import VideoError
-from dfercli.video import FALLBACK_FPS, count_declared, read_frames, write_video
+from dfercli.video import FALLBACK_FPS, count_declared, read_frames
+from dfercli.video_writer import write_video
 
 LOSS = 6
 """Grey levels that MPEG-4 may be off by on a plain frame."""

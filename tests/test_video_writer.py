@@ -11,8 +11,9 @@ import pytest
 
 from dfercli import video_writer
 from dfercli.errors import VideoError
+from dfercli.ffmpeg import NO_FFMPEG, NO_SOUND
 from dfercli.video import read_frames
-from dfercli.video_writer import NO_FFMPEG, NO_SOUND, open_writer
+from dfercli.video_writer import open_writer
 
 LOSS = 8
 """Grey levels that H.264 or MPEG-4 may be off by on a plain frame."""
@@ -202,14 +203,14 @@ def test_an_ffmpeg_that_fails_is_one_line(fake_ffmpeg, tmp_path):
 
 @needs_ffmpeg
 def test_an_ffmpeg_without_h264_writes_mpeg4(tmp_path, monkeypatch):
-    whole = video_writer._run
+    whole = video_writer.run
 
     def run(*command):
         done = whole(*command)
         done.stdout = done.stdout.replace(b"libx264", b"")
         return done
 
-    monkeypatch.setattr(video_writer, "_run", run)
+    monkeypatch.setattr(video_writer, "run", run)
     _write(tmp_path / "out.mp4")
     assert _probe(tmp_path / "out.mp4")["video"]["codec_name"] == "mpeg4"
 

@@ -31,7 +31,7 @@ OnProgress = Callable[[str, float, float], object]
 
 
 class StoppedError(DferError):
-    """The server ends, or somebody has had enough, before the video does."""
+    """The server ends, or whoever gave the video stops it, before the video does."""
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,16 @@
 
 import logging
 import math
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Event
 from typing import Any
 
 import gradio as gr
 
-from dfercli.app.examine import Examined, Examiner
+from dfercli.app.examine import Examined, Examiner, StoppedError
 from dfercli.app.words import (
     INTRODUCTION,
     NO_DIAGNOSIS,
@@ -18,10 +20,12 @@ from dfercli.app.words import (
     name_model,
     say_done,
     say_error,
+    say_stopped,
     show_faces,
     show_picture,
 )
-from dfercli.errors import DferError
+from dfercli.bulk.inputs import VIDEO_SUFFIXES
+from dfercli.errors import DferError, VideoError
 from dfercli.predict import PredictSettings
 from dfercli.predict.predictor import FACES
 
@@ -35,7 +39,7 @@ it all)."""
 LENGTHS_S = (0.5, 10.0)
 """Shortest and longest window and stride that the page offers (our choice)."""
 
-PRESS = "Name the expressions"
+PRESS, STOP = "Name the expressions", "Stop"
 
 _FACES_SHOWN = {"all": "all", "largest": "only the largest"}
 
@@ -49,6 +53,7 @@ class Page:
 
     def __init__(self, examiner: Examiner) -> None:
         self._examiner = examiner
+        self._stops: dict[str | None, Event] = {}  # of each tab whose video is being read
         self._model = name_model(examiner.predictor)
         usual = examiner.predictor.resolve(PredictSettings())
         title = "dfer: expressions in a video"
@@ -69,6 +74,7 @@ class Page:
                             label="Faces",
                         )
                     button = gr.Button(PRESS, variant="primary", elem_id="dfer-press")
+                    self._stop = gr.Button(STOP, visible=False, elem_id="dfer-stop")
                 with gr.Column():
                     self._status = gr.HTML(min_height=72, elem_id="dfer-status")
                     with gr.Column(visible=False) as self._beside:
@@ -98,6 +104,8 @@ class Page:
                 concurrency_limit=1,
                 show_progress_on=self._status,
             )
+            self._stop.click(self._end, queue=False, api_name="stop")
+            self.blocks.unload(self._end)  # the tab was closed
         self.blocks.queue(default_concurrency_limit=1)
 
     def _add_lengths(self, usual: PredictSettings) -> list[gr.Slider]:
@@ -115,6 +123,7 @@ class Page:
     def _outputs(self) -> list[Any]:
         return [
             self._status,
+            self._stop,
             self._beside,
             self._below,
             self._video,
@@ -132,38 +141,55 @@ class Page:
         window_s: float,
         stride_s: float,
         faces: str,
+        request: gr.Request,
         progress: gr.Progress = gr.Progress(),  # noqa: B008 (gradio finds it by its default)
     ) -> Iterator[dict[Any, Any]]:
         """Examine a video. What goes wrong becomes a line on the page, and the server goes on."""
-        yield self._say("")
         if video is None:
             yield self._say(say_error("Choose a video first, or record one."))
             return
+        stop = self._stops[request.session_hash] = Event()
+        yield self._say("") | {self._stop: gr.Button(visible=True)}
 
         def tell(doing: str, at_s: float, of_s: float) -> None:
+            if stop.is_set():
+                raise StoppedError(f"stopped at {describe_time(at_s, of_s)}, while {doing}")
+            _keep(Path(video))
             share = min(1.0, at_s / of_s) if of_s else (int(at_s), None)  # as of a webcam
             progress(share, desc=f"{doing}: {describe_time(at_s, of_s)}", unit="s of the video")
 
         settings = PredictSettings(window_s, stride_s, faces)
         try:
-            Path(video).touch()  # it may have waited for others; now it is kept anew
+            _check_suffix(Path(video))
+            _keep(Path(video))
             with TemporaryDirectory(prefix="dfer-") as folder:
                 found = self._examiner.examine(Path(video), settings, Path(folder), tell)
                 yield self._show(found)  # gradio copies the files before it comes back
+        except StoppedError as error:
+            yield self._say(say_stopped(error.line))
         except DferError as error:
             yield self._say(say_error(error.line.replace(str(Path(video)), Path(video).name)))
         except Exception as error:  # a fault of ours must not be an empty page
             logging.getLogger(__name__).exception("while examining %s", Path(video).name)
             line = f"dfer failed on this video ({type(error).__name__}); its terminal tells where"
             yield self._say(say_error(line))
+        finally:
+            self._stops.pop(request.session_hash, None)
+
+    def _end(self, request: gr.Request) -> None:
+        """Stop what is read for the tab that asks, or is closed."""
+        if stop := self._stops.get(request.session_hash):
+            stop.set()
 
     def _say(self, text: str) -> dict[Any, Any]:
         hidden = gr.Column(visible=False)
-        return {self._status: text, self._beside: hidden, self._below: hidden}
+        stop = gr.Button(visible=False)
+        return {self._status: text, self._stop: stop, self._beside: hidden, self._below: hidden}
 
     def _show(self, found: Examined) -> dict[Any, Any]:
         return {
             self._status: say_done(found.prediction, self._model),
+            self._stop: gr.Button(visible=False),
             self._beside: gr.Column(visible=True),
             self._below: gr.Column(visible=True),
             self._video: str(found.video),
@@ -174,6 +200,21 @@ class Page:
             self._document: str(found.document),
             self._table: str(found.table),
         }
+
+
+def _check_suffix(video: Path) -> None:
+    if video.suffix.lower() not in VIDEO_SUFFIXES:
+        what = f"files that end in {video.suffix}" if video.suffix else "files of such a name"
+        raise VideoError(f"cannot read {video.name}: {what} are no videos")
+
+
+def _keep(video: Path) -> None:
+    """Have an upload that is used, or is about to be, kept for `KEEP_S` from now."""
+    try:
+        os.utime(video)
+    except FileNotFoundError:
+        kept = f"videos are kept for {KEEP_S // 60} minutes"
+        raise VideoError(f"{video.name} has expired ({kept}); give it again") from None
 
 
 def describe_time(at_s: float, of_s: float) -> str:

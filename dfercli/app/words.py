@@ -17,6 +17,9 @@ from dfercli.predict.signs import class_color, ink_on, printable
 MAX_CARDS = 12
 """Faces that are shown, in the order they come (our choice: a crowd does not fit a page)."""
 
+CHECKPOINT_PARTS = 3
+"""Folders that a checkpoint is named by (our choice), such as `demo/full/fold1`."""
+
 FACE_SIDE = 96
 """Side of a face in pixels (our choice)."""
 
@@ -58,16 +61,28 @@ STYLE = """
 
 def say_error(line: str) -> str:
     """Give a line that tells what went wrong."""
-    line = printable(line)
-    return f'<div class="dfer-error" role="alert">{escape(line[:1].upper() + line[1:])}</div>'
+    return f'<div class="dfer-error" role="alert">{escape(_begin(printable(line)))}</div>'
+
+
+def say_stopped(line: str) -> str:
+    """Give a line that tells where somebody stopped it."""
+    return _say(_begin(line))
+
+
+def _begin(line: str) -> str:
+    return line[:1].upper() + line[1:]
 
 
 def say_done(prediction: VideoPrediction, model: str) -> str:
     """Give a line that tells that a video was read, and by what."""
     count = len(prediction.tracks)
     faces = "1 face" if count == 1 else f"{count} faces"
-    text = f"{prediction.video}: {prediction.duration_s:.1f} s, {faces}, named by {model}."
-    return f'<div class="dfer-done">{escape(printable(text))}</div>'
+    return _say(f"{prediction.video}: {prediction.duration_s:.1f} s, {faces}, named by {model}.")
+
+
+def _say(line: str) -> str:
+    """Give a line that tells how it went."""
+    return f'<div class="dfer-done">{escape(printable(line))}</div>'
 
 
 def show_faces(prediction: VideoPrediction) -> str:
@@ -172,11 +187,19 @@ def describe_model(predictor: Predictor) -> str:
 
 def name_model(predictor: Predictor) -> str:
     """Give the few words that a model is named by."""
-    return predictor.checkpoint or "CLIP, never trained on expressions"
+    return _name_checkpoint(predictor) or "CLIP, never trained on expressions"
+
+
+def _name_checkpoint(predictor: Predictor) -> str | None:
+    """Give the end of a checkpoint's path: where the server keeps it is nobody's business."""
+    if predictor.checkpoint is None:
+        return None
+    path = Path(predictor.checkpoint)
+    return "/".join([part for part in path.parts if part != path.anchor][-CHECKPOINT_PARTS:])
 
 
 def _tell_origin(predictor: Predictor) -> str:
-    name, trained = predictor.checkpoint, predictor.trained
+    name, trained = _name_checkpoint(predictor), predictor.trained
     if name is None:
         return (
             "Model: CLIP as it is (zero-shot). It was never trained on expressions, so expect "

@@ -4,7 +4,6 @@ All names are printed as `Text`: what looks like rich's markup in them is not in
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -12,13 +11,13 @@ from rich.text import Text
 
 from dfercli.cli.screen import screen
 from dfercli.predict import TrackSummary, VideoPrediction, Window
-from dfercli.predict.prediction import MIN_CONFIDENCE
 from dfercli.predict.signs import (
     PALE,
     Color,
     Stretch,
     class_color,
     class_letters,
+    drawn_stretches,
     fade,
     ink_on,
     printable,
@@ -42,9 +41,6 @@ NICE_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600)
 
 UNSEEN = "·"
 
-SHORTEST_S = 1e-3
-"""Length that a still is given."""
-
 
 def print_window(window: Window, class_names: Sequence[str], calibrated: bool) -> None:
     """Print a window in a line, as soon as it ends.
@@ -61,7 +57,7 @@ def print_window(window: Window, class_names: Sequence[str], calibrated: bool) -
     first, *others = window.probs.argsort()[::-1]
     name, share = printable(class_names[first]), float(window.probs[first])
     line = Text(begin)
-    if calibrated and share < MIN_CONFIDENCE:
+    if window.is_uncertain(calibrated):
         line.append(f"uncertain ({name} {_percent(share)})", "dim")
     else:
         line.append(f"{name:<{max(map(len, class_names))}} {_percent(share):>5}")
@@ -121,7 +117,7 @@ def _print_track(prediction: VideoPrediction, track: TrackSummary) -> None:
     width = max(LEAST_LINE, screen.width)
     for line in (
         _draw_line(prediction, track, width),
-        Text(_draw_axis(_length_s(prediction), width), "dim"),
+        Text(_draw_axis(prediction.shown_s, width), "dim"),
         *_draw_legend(prediction, track, width),
     ):
         line.rstrip()
@@ -131,11 +127,8 @@ def _print_track(prediction: VideoPrediction, track: TrackSummary) -> None:
 def _draw_line(prediction: VideoPrediction, track: TrackSummary, width: int) -> Text:
     """Give a face's time line, a character a stretch of equal length."""
     letters = class_letters(prediction.class_names)
-    borders = np.linspace(0, _length_s(prediction), width + 1)
-    stretches = [
-        replace(each, end_s=max(each.end_s, each.start_s + SHORTEST_S))
-        for each in split_time(track.windows)
-    ]
+    borders = np.linspace(0, prediction.shown_s, width + 1)
+    stretches = drawn_stretches(prediction, track.windows)
     line, first = Text(), 0
     for start_s, end_s in pairwise(borders):
         while first < len(stretches) - 1 and stretches[first].end_s <= start_s:
@@ -202,11 +195,6 @@ def _draw_legend(prediction: VideoPrediction, track: TrackSummary, width: int) -
             lines.append(Text())
         lines[-1].append_text(part)
     return lines
-
-
-def _length_s(prediction: VideoPrediction) -> float:
-    ends = [window.end_s for window in prediction.windows]
-    return max(prediction.duration_s, *ends, SHORTEST_S)
 
 
 def _seen_s(track: TrackSummary) -> float:

@@ -12,6 +12,9 @@ MIN_CONFIDENCE = 0.5
 """Calibrated probability of the top class under which an expression is uncertain (our choice): the
 answer is then wrong more often than right."""
 
+STILL_S = 1e-3
+"""Length that a still, and its window, are given where they are drawn (our choice)."""
+
 
 @dataclass(frozen=True)
 class Window:
@@ -44,6 +47,16 @@ class Window:
     def top(self) -> int | None:
         """Index of the class of the greatest probability; None without any."""
         return None if self.probs is None else int(self.probs.argmax())
+
+    def is_uncertain(self, calibrated: bool) -> bool | None:
+        """Whether its expression is uncertain; None where that is not known.
+
+        Args:
+            calibrated: Whether its probabilities are.
+        """
+        if self.probs is None or not calibrated:
+            return None
+        return bool(self.probs.max() < MIN_CONFIDENCE)
 
 
 @dataclass(frozen=True)
@@ -116,6 +129,11 @@ class VideoPrediction:
     windows: tuple[Window, ...]
     paths: Mapping[int, tuple[SeenFace, ...]] = field(default_factory=dict)
 
+    @property
+    def shown_s(self) -> float:
+        """Length that is drawn: to the end of the video, or of its last window; never 0."""
+        return max(self.duration_s, *(window.end_s for window in self.windows), STILL_S)
+
     @cached_property
     def tracks(self) -> tuple[TrackSummary, ...]:
         """Each face with a named window, by its number."""
@@ -126,9 +144,7 @@ class VideoPrediction:
 
     def is_uncertain(self, window: Window) -> bool | None:
         """Whether a window's expression is uncertain; None where that is not known."""
-        if window.probs is None or not self.calibrated:
-            return None
-        return bool(window.probs.max() < MIN_CONFIDENCE)
+        return window.is_uncertain(self.calibrated)
 
     def name(self, window: Window) -> str | None:
         """Give the top class of a window; None where too few frames show the face."""

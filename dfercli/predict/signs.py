@@ -7,11 +7,11 @@ are safe to be shown.
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from string import ascii_uppercase, digits
 
-from dfercli.predict.prediction import Window
+from dfercli.predict.prediction import STILL_S, VideoPrediction, Window
 
 CLASS_COLORS = (
     "#CC6677",
@@ -37,6 +37,9 @@ PALE = 0.35
 DARK = 115
 """Luminance of 255 under which letters on a colour are white: so that the contrast is four or more
 on every colour (our choice)."""
+
+DRAWN_REST = 0.25
+"""Share of a window that is left at the end of a video at most, without a window of its own."""
 
 Color = tuple[int, int, int]
 """Red, green and blue of 255."""
@@ -139,6 +142,27 @@ def split_time(windows: Iterable[Window]) -> list[Stretch]:
         Stretch(max(left, window.start_s), min(right, window.end_s), window)
         for window, (left, right) in zip(ordered, pairwise(borders), strict=False)
     ]
+
+
+def drawn_stretches(prediction: VideoPrediction, windows: Iterable[Window]) -> list[Stretch]:
+    """Share out the time of one face as it is drawn: a still lasts, and no rest is left at the end.
+
+    A rest that was too short for a window of its own is told of by the last one.
+
+    Args:
+        prediction: Of the whole video.
+        windows: Of one track of it, in order of time.
+    """
+    stretches = [
+        replace(each, end_s=max(each.end_s, each.start_s + STILL_S)) for each in split_time(windows)
+    ]
+    if not stretches or stretches[-1].window.end_s < prediction.windows[-1].end_s:
+        return stretches
+    last = stretches[-1]
+    length_s = last.window.end_s - last.window.start_s
+    if 0 < prediction.duration_s - last.window.end_s <= DRAWN_REST * length_s:
+        stretches[-1] = replace(last, end_s=prediction.duration_s)
+    return stretches
 
 
 def _is_narrow_letter(sign: str) -> bool:

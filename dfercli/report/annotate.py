@@ -9,7 +9,7 @@ import numpy as np
 
 from dfercli.errors import ConfigError
 from dfercli.predict import SeenFace, VideoPrediction, Window
-from dfercli.predict.signs import split_time
+from dfercli.predict.signs import Stretch, drawn_stretches
 from dfercli.report.overlay import Overlay, ShownFace
 from dfercli.video import FALLBACK_FPS, Frame, read_frames
 from dfercli.video_writer import WrittenVideo, open_writer
@@ -29,6 +29,12 @@ MEASURED_FRAMES = 60
 
 STEADY_S = 0.002
 """Times from frame to frame that differ by less are one, rounded to milliseconds."""
+
+LONGEST_SHOWN_S = 10.0
+"""Longest time that one frame is shown (our choice: a slide that somebody talks about). Times of
+damaged files jump by hours, which would be written frame by frame."""
+
+OUT_OF_STEP = f"its times jump by more than {LONGEST_SHOWN_S:g} s, so it would not agree"
 
 MOST_FPS = 60.0
 """For a video whose rate varies (our choice: what screens show)."""
@@ -62,8 +68,10 @@ def annotate_video(
     """Write a video with its faces' boxes, expressions and probabilities, and its own sound.
 
     Boxes move evenly between the places in `prediction.paths`. The bars are those of the largest
-    face. The rate is constant, that of the video's first seconds; where its own varies, each frame
-    is repeated or left out so that it stands at its time, and the sound agrees.
+    face among those that are read at that moment. The rate is constant, that of the video's first
+    seconds; where its own varies, each frame is repeated or left out so that it stands at its time,
+    and the sound agrees. But no frame is shown for longer than `LONGEST_SHOWN_S`: where times jump
+    by more, all that follows comes earlier, and the sound is left out.
 
     Args:
         prediction: Of this video, with the paths of its faces.
@@ -82,7 +90,8 @@ def annotate_video(
     overlay: Overlay | None = None
     fps = _measure_fps(video)
     with open_writer(out, fps, sound_of=video) as writer:
-        for frame, times in _pace(read_frames(video), fps):
+        pace = _Pace(fps)
+        for frame, times in pace.show(read_frames(video)):
             if overlay is None:
                 height, width = frame.image_rgb.shape[:2]
                 overlay = Overlay((width, height), prediction.class_names)
@@ -91,6 +100,7 @@ def annotate_video(
                 writer.write(overlay.draw(frame.image_rgb, faces, cast.choose(faces)), times)
             if on_frame is not None:
                 on_frame(frame.time_s)
+        writer.left_out = OUT_OF_STEP if pace.left_out_s else None
     return WrittenVideo(out, writer.num_frames, writer.why_silent)
 
 
@@ -103,7 +113,7 @@ class _Cast:
             windows.setdefault(window.track, []).append(window)
         self._is_uncertain = prediction.is_uncertain
         self._roles = {
-            track: _Role(path, windows.get(track, []))
+            track: _Role(path, drawn_stretches(prediction, windows.get(track, [])))
             for track, path in sorted(prediction.paths.items())
             if path
         }
@@ -119,7 +129,12 @@ class _Cast:
         return faces
 
     def choose(self, faces: Sequence[ShownFace]) -> ShownFace | None:
-        """Give the largest face, but the one chosen before while none is much larger."""
+        """Give the largest face, but the one chosen before while none is much larger.
+
+        Faces that are named at this moment go before those that are not.
+        """
+        most_told = max((face.told for face in faces), default=0)
+        faces = [face for face in faces if face.told == most_told]
         largest = max(faces, key=lambda face: face.area, default=None)
         before = next((face for face in faces if face.track == self._main), None)
         if largest is not None and before is not None and largest.area < LARGER * before.area:
@@ -131,10 +146,10 @@ class _Cast:
 class _Role:
     """One face: where it is, and which window speaks of it, at any time."""
 
-    def __init__(self, path: Sequence[SeenFace], windows: Sequence[Window]) -> None:
+    def __init__(self, path: Sequence[SeenFace], stretches: Sequence[Stretch]) -> None:
         self._times_s = np.array([seen.time_s for seen in path])
         self._boxes = np.array([seen.box_xyxy for seen in path], dtype=float)
-        self._stretches = split_time(windows)
+        self._stretches = stretches
         self._starts_s = np.array([stretch.start_s for stretch in self._stretches])
 
     def box_at(self, time_s: float) -> np.ndarray | None:
@@ -173,14 +188,31 @@ def _measure_fps(video: Path) -> float:
     return nearest if abs(nearest - fps) < 0.002 * fps else fps
 
 
-def _pace(frames: Iterable[Frame], fps: float) -> Iterator[tuple[Frame, int]]:
-    """Give each frame, and how often it is shown at a constant rate to stand at its time."""
-    shown, frame = 0, None
-    for following in frames:
+class _Pace:
+    """Has frames stand at their times at a constant rate.
+
+    Attributes:
+        left_out_s: Seconds by which frames come earlier, since times jumped.
+    """
+
+    def __init__(self, fps: float) -> None:
+        self._fps = fps
+        self._shown = 0
+        self.left_out_s = 0.0
+
+    def show(self, frames: Iterable[Frame]) -> Iterator[tuple[Frame, int]]:
+        """Give each frame, and how often it is shown."""
+        frame, since_s = None, 0.0
+        for following in frames:
+            if frame is not None:
+                yield frame, self._repeat(since_s, following.time_s)
+                since_s = following.time_s
+            frame = following
         if frame is not None:
-            times = max(0, int(following.time_s * fps + 0.5) - shown)
-            yield frame, times
-            shown += times
-        frame = following
-    if frame is not None:
-        yield frame, max(1, int(frame.time_s * fps + 1.5) - shown)
+            yield frame, self._repeat(since_s, frame.time_s + 1 / self._fps) or 1
+
+    def _repeat(self, since_s: float, until_s: float) -> int:
+        self.left_out_s += max(0.0, until_s - since_s - LONGEST_SHOWN_S)
+        times = max(0, int((until_s - self.left_out_s) * self._fps + 0.5) - self._shown)
+        self._shown += times
+        return times

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from dfercli.predict import Window
-from dfercli.predict.signs import class_color, fade, ink_on, printable
+from dfercli.predict.signs import Color, class_color, fade, ink_on, printable
 from dfercli.sheet import FONT
 
 LETTERS_A_SIDE = 30
@@ -28,7 +28,6 @@ INK = (30, 30, 30)
 GREY = (150, 150, 150)
 WHITE = (255, 255, 255)
 
-Color = tuple[int, int, int]
 Size = tuple[int, int]
 
 
@@ -39,7 +38,7 @@ class ShownFace:
     Attributes:
         track: Its number.
         box_xyxy: (4,) in pixels of the frame.
-        window: What speaks of this moment; None where no window does.
+        window: What speaks of this moment; None where the face is not read then.
         uncertain: Whether its expression is.
     """
 
@@ -53,6 +52,11 @@ class ShownFace:
         """Of its box, in square pixels."""
         left, top, right, bottom = self.box_xyxy
         return float((right - left) * (bottom - top))
+
+    @property
+    def told(self) -> int:
+        """How much is told of it: 2 with probabilities, 1 of a window without, 0 without any."""
+        return 0 if self.window is None else 1 if self.window.probs is None else 2
 
 
 class Overlay:
@@ -182,7 +186,9 @@ class Overlay:
 def _headline(main: ShownFace | None) -> str:
     if main is None:
         return "no face"
-    if main.window is None or main.window.probs is None:
+    if main.window is None:
+        return f"face {main.track}: not read"
+    if main.window.probs is None:
         return f"face {main.track}: not seen enough"
     return f"face {main.track}" + (": uncertain" if main.uncertain else "")
 

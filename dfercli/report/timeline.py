@@ -20,10 +20,10 @@ from dfercli.predict.signs import (
     Stretch,
     class_color,
     class_letters,
+    drawn_stretches,
     fade,
     ink_on,
     printable,
-    split_time,
 )
 from dfercli.report.style import SETTINGS, styled
 
@@ -52,9 +52,6 @@ SIDE_IN = STRIP_IN / MAX_FACES
 
 LEGEND_IN = 0.21
 """Height of a class in the legend."""
-
-SHORTEST_S = 1e-3
-"""Length that a still is given."""
 
 
 def check_picture(path: Path) -> None:
@@ -188,7 +185,7 @@ def _draw_track(
     band = sheet.add_axes(LEFT_IN, top_in + FACE_IN + FALL_IN, STRIP_IN, BAND_IN)
     band.set(ylim=(0, 1), yticks=[])
     band.set_facecolor("#f6f6f6")
-    _draw_band(band, prediction, split_time(track.windows))
+    _draw_band(band, prediction, drawn_stretches(prediction, track.windows))
     _mark_time(band, prediction, last)
     name = _short(prediction.class_names[track.top])
     text = f"face {track.track}\n{name}\n{track.mean_probs.max():.0%} on average"
@@ -196,22 +193,17 @@ def _draw_track(
 
 
 def _mark_time(axes: Axes, prediction: VideoPrediction, last: bool) -> None:
-    axes.set_xlim(0, _length_s(prediction))
+    axes.set_xlim(0, prediction.shown_s)
     axes.tick_params(axis="x", labelbottom=last)
     if last:
         axes.set_xlabel("time in s")
-
-
-def _length_s(prediction: VideoPrediction) -> float:
-    ends = [window.end_s for window in prediction.windows]
-    return max(prediction.duration_s, *ends, SHORTEST_S)
 
 
 def _draw_band(axes: Axes, prediction: VideoPrediction, stretches: Sequence[Stretch]) -> None:
     letters = class_letters(prediction.class_names)
     sure: list[tuple[np.ndarray, Any]] = []
     uncertain: list[tuple[np.ndarray, Any]] = []
-    least_s = 0.03 * _length_s(prediction) * BAND_IN  # a letter's width
+    least_s = 0.03 * prediction.shown_s * BAND_IN  # a letter's width
     for stretch in stretches:
         window = stretch.window
         if window.probs is None or window.top is None:
@@ -219,11 +211,11 @@ def _draw_band(axes: Axes, prediction: VideoPrediction, stretches: Sequence[Stre
         doubtful = bool(prediction.is_uncertain(window))
         color = fade(class_color(window.top), PALE if doubtful else 1.0)
         height = float(window.probs[window.top])
-        end_s = max(stretch.end_s, stretch.start_s + SHORTEST_S)
-        corners = [(stretch.start_s, 0), (end_s, 0), (end_s, height), (stretch.start_s, height)]
+        start_s, end_s = stretch.start_s, stretch.end_s
+        corners = [(start_s, 0), (end_s, 0), (end_s, height), (start_s, height)]
         (uncertain if doubtful else sure).append((np.array(corners), _unit(color)))
-        if end_s - stretch.start_s > least_s and height > 0.3:
-            middle = (stretch.start_s + end_s) / 2, height / 2
+        if end_s - start_s > least_s and height > 0.3:
+            middle = (start_s + end_s) / 2, height / 2
             ink = _unit(ink_on(color))
             axes.text(*middle, letters[window.top], size=7, color=ink, ha="center", va="center")
     for blocks, hatch in ((sure, None), (uncertain, "////")):
@@ -241,7 +233,7 @@ def _draw_faces(axes: Axes, prediction: VideoPrediction, track: TrackSummary) ->
     axes.set(xlim=(0, STRIP_IN), ylim=(FACE_IN + FALL_IN, 0))
     axes.axis("off")
     shown = [each for each in track.windows if each.face_rgb is not None and each.top is not None]
-    scale = STRIP_IN / _length_s(prediction)
+    scale = STRIP_IN / prediction.shown_s
     span_in = (shown[-1].middle_s - shown[0].middle_s) * scale if shown else 0.0
     most = min(
         MAX_FACES, len(shown), 3 + int(span_in / SIDE_IN)

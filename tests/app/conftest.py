@@ -12,16 +12,19 @@ CLASSES = ("happiness", "sadness", "<b>anger</b>")
 
 @pytest.fixture(scope="session")
 def footage(tmp_path_factory):
-    """Three videos: `face.mp4` of a drawn person, `wall.mp4` of nobody, `text.mp4` of no video."""
+    """Videos: `face.mp4` of a drawn person, `wall.mp4` of nobody; and what is none: `text.mp4`,
+    `list.mp4` and `list.m3u8`, of which the last two name the first."""
     from dfercli.demo import FPS, draw_video
     from dfercli.drawing import make_person
-    from dfercli.video import write_video
+    from dfercli.video_writer import write_video
 
     folder = tmp_path_factory.mktemp("footage")
     frames = list(draw_video(make_person(0, 0), "happiness", np.random.default_rng(5)))
     write_video(folder / "face.mp4", [*frames, *frames[::-1]], FPS)
     write_video(folder / "wall.mp4", [np.full((120, 160, 3), 128, np.uint8)] * 25, 12.5)
     (folder / "text.mp4").write_text("no video")
+    for name in ("list.mp4", "list.m3u8"):
+        (folder / name).write_text(f"#EXTM3U\n#EXTINF:2,\n{folder / 'face.mp4'}\n#EXT-X-ENDLIST\n")
     return folder
 
 

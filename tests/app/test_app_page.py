@@ -47,6 +47,8 @@ def test_what_goes_wrong_is_one_line_and_the_server_goes_on(ask, footage, examin
     for video, said in [
         (None, "Choose a video first, or record one."),
         (footage / "text.mp4", "Cannot read text.mp4: no frame can be decoded"),
+        (footage / "list.m3u8", "Cannot read list.m3u8: files that end in .m3u8 are no videos"),
+        (footage / "list.mp4", "Cannot read list.mp4: a playlist, which names other files"),
         (footage / "wall.mp4", "No face was found in wall.mp4 (16 frames were searched)"),
     ]:
         status, shown = ask(video)
@@ -73,6 +75,59 @@ def test_files_that_nobody_uploaded_are_not_read(served):
         assert got == 'event: error\ndata: {"error": null}\n\n'
 
 
+@pytest.fixture
+def slow(examiner, monkeypatch):
+    """An examiner that takes minutes for each video; and a set in which it is said to be at it."""
+    at_it, examine = set(), type(examiner).examine
+
+    def take_long(video, settings, folder, on_progress):
+        at_it.add(video.name)
+        try:
+            for second in range(6000):
+                on_progress("waiting", second / 10, 60.0)
+                time.sleep(0.05)
+        finally:
+            at_it.clear()
+        return examine(examiner, video, settings, folder, on_progress)
+
+    monkeypatch.setattr(examiner, "examine", take_long)
+    return at_it
+
+
+def _wait_until(holds, limit_s=20):
+    end_s = time.monotonic() + limit_s
+    while not holds():
+        assert time.monotonic() < end_s
+        time.sleep(0.05)
+
+
+def test_what_is_read_can_be_stopped_by_its_own_tab(slow, served, footage):
+    mine, other = (Client(served, verbose=False, download_files=False) for _ in range(2))
+    given = handle_file(str(footage / "wall.mp4"))
+    job = mine.submit(given, 1, 1, "all", api_name="/examine")
+    _wait_until(lambda: slow)
+    other.predict(api_name="/stop")
+    time.sleep(0.3)
+    assert slow
+    mine.predict(api_name="/stop")
+    status = job.result(timeout=20)[0]
+    assert ">Stopped at " in status
+    assert " of 60.0 s of the video, while waiting" in status
+    assert "alert" not in status
+    assert not slow
+    mine.predict(api_name="/stop")  # nothing is left to stop
+
+
+def test_a_closed_tab_ends_its_reading(slow, served, footage):
+    client = Client(served, verbose=False, download_files=False)
+    with httpx.stream("GET", f"{served}gradio_api/heartbeat/{client.session_hash}") as heart:
+        beats = heart.iter_lines()
+        next(beats)
+        client.submit(handle_file(str(footage / "wall.mp4")), 1, 1, "all", api_name="/examine")
+        _wait_until(lambda: slow)
+    _wait_until(lambda: not slow)
+
+
 def test_too_large_a_file_is_refused(examiner, free_port, footage, monkeypatch):
     monkeypatch.setattr("dfercli.app.page.MAX_FILE_SIZE", "1kb")
     server = Server(examiner, "127.0.0.1", free_port)
@@ -84,8 +139,10 @@ def test_too_large_a_file_is_refused(examiner, free_port, footage, monkeypatch):
         server.close()
 
 
-def test_nothing_is_told_to_others(served):
-    config = httpx.get(f"{served}config").json()
+def test_nothing_is_told_to_others(served, checkpoint):
+    page = httpx.get(f"{served}config")
+    assert checkpoint not in page.text
+    config = page.json()
     assert config["analytics_enabled"] is False
     assert config["run_history"] is False
     assert config["footer_links"] == []
@@ -114,6 +171,15 @@ def test_uploads_and_what_was_made_of_them_are_deleted(
             time.sleep(0.2)
     finally:
         server.close()
+
+
+def test_an_upload_that_waited_too_long_is_told_and_not_made_anew(
+    ask, footage, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("dfercli.app.page._check_suffix", Path.unlink)  # as the sweep might
+    status, _ = ask(footage / "wall.mp4")
+    assert "Wall.mp4 has expired (videos are kept for 60 minutes); give it again" in status
+    assert list((tmp_path / "uploads").rglob("wall.mp4")) == []
 
 
 def test_a_port_that_is_taken_is_told_with_the_option():

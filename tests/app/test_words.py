@@ -1,11 +1,13 @@
 """What the page says: of faces, of the model, and of what went wrong."""
 
+from copy import copy
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from dfercli.app.words import MAX_CARDS, describe_model, say_done, say_error, show_faces
+from dfercli.app.words import MAX_CARDS, describe_model, name_model, say_done, say_error, show_faces
 from dfercli.predict import Predictor, VideoPrediction, Window
 
 NAMES = ("happiness", "sadness", "<b>anger</b>")
@@ -64,10 +66,28 @@ def test_a_crowd_is_cut_short():
 
 def test_the_model_says_what_it_was_trained_on(predictor, checkpoint):
     said = describe_model(predictor)
-    assert f"Model: {checkpoint}, trained on the data set drawn without its fold 2." in said
+    shown = "/".join(Path(checkpoint).parts[-3:])
+    assert f"Model: {shown}, trained on the data set drawn without its fold 2." in said
     assert "3 expressions" in said
     assert "calibrated on clips it had not seen" in said
     assert "<b>" not in said
+
+
+@pytest.mark.parametrize(
+    ("typed", "shown"),
+    [
+        ("/home/somebody/runs/demo/full/fold1", "demo/full/fold1"),
+        ("runs/demo/full/fold1/", "demo/full/fold1"),
+        ("/m/tiny", "m/tiny"),
+        ("somebody/model-on-the-hub", "somebody/model-on-the-hub"),
+    ],
+)
+def test_where_the_server_keeps_its_model_is_not_told(typed, shown, predictor):
+    other = copy(predictor)
+    other.checkpoint = typed
+    assert name_model(other) == shown
+    assert f"Model: {shown}, trained" in describe_model(other)
+    assert "somebody/runs" not in describe_model(other)
 
 
 @pytest.fixture

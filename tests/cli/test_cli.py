@@ -16,7 +16,7 @@ from dfercli.engine.checkpoint import save_checkpoint
 from dfercli.errors import ConfigError
 from dfercli.faces.align import CropRecipe
 from dfercli.models.base import build_model
-from dfercli.video import write_video
+from dfercli.video_writer import write_video
 
 CLASSES = ("happiness", "sadness")
 

@@ -22,7 +22,7 @@ from dfercli.engine.checkpoint import save_checkpoint
 from dfercli.faces.align import CropRecipe
 from dfercli.images import write_image
 from dfercli.models.base import build_model
-from dfercli.video import write_video
+from dfercli.video_writer import write_video
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from dfercli.data.manifest import read_manifest
 from dfercli.demo import draw_video
 from dfercli.drawing import make_person
 from dfercli.images import write_image
-from dfercli.video import write_video
+from dfercli.video_writer import write_video
 
 README = Path(__file__).parents[2] / "README.md"
 NUM_FRAMES = 4

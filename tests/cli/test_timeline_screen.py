@@ -177,3 +177,9 @@ def test_no_name_is_read_as_markup_or_moves_the_cursor(terminal, show):
     assert r"a\nb" in plain
     assert r"[i]\x1b[2J\xff.mp4" in plain
     plain.encode()
+
+
+def test_a_rest_too_short_for_a_window_is_told_of_by_the_last(show):
+    """8.0 s in windows, 8.4 s in all: without it the last four of 80 letters would be dots."""
+    seen = _predict([_window(start_s, 0) for start_s in (0.0, 2.0, 4.0, 6.0)], duration_s=8.4)
+    assert "H" * 80 in show(timeline.print_prediction, seen)

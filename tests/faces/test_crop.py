@@ -13,7 +13,7 @@ from crops import STEP, Everywhere, crop, make_frames, read
 from dfercli.errors import DataError, VideoError
 from dfercli.faces.crop import RECORD_FILE, CropRecord, crop_video
 from dfercli.images import list_frames, read_image, write_image
-from dfercli.video import write_video
+from dfercli.video_writer import write_video
 
 
 def _files(folder):

@@ -11,7 +11,8 @@ from dfercli.faces.track import (
     follow_main_face,
     link_faces,
 )
-from dfercli.video import Frame, write_video
+from dfercli.video import Frame
+from dfercli.video_writer import write_video
 
 FPS = 10.0
 NO_IMAGE = np.zeros((1, 1, 3), dtype=np.uint8)

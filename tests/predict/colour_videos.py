@@ -9,7 +9,7 @@ from torch import nn
 from dfercli.data.transforms import CLIP_MEAN, CLIP_STD
 from dfercli.faces.align import TEMPLATE
 from dfercli.faces.base import Face
-from dfercli.video import write_video
+from dfercli.video_writer import write_video
 
 FPS = 16.0
 SIDE = 64

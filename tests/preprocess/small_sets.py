@@ -21,7 +21,7 @@ from dfercli.data import dfew, ferv39k, mafw
 from dfercli.data.official import OfficialList, fingerprint
 from dfercli.faces.align import TEMPLATE
 from dfercli.faces.base import Face
-from dfercli.video import write_video
+from dfercli.video_writer import write_video
 
 CLIPS = {"dfew": DFEW_FEW, "ferv39k": FERV39K_FEW, "mafw": MAFW_FEW}
 FACES = {"dfew": "Clip/clip_224x224", "ferv39k": "2_ClipsforFaceCrop", "mafw": "data/frames"}

@@ -13,7 +13,7 @@ import pytest
 
 from dfercli.demo import draw_video
 from dfercli.drawing import make_person
-from dfercli.video import write_video
+from dfercli.video_writer import write_video
 
 pytestmark = pytest.mark.skipif(
     sys.platform == "win32", reason="Windows has no SIGKILL and no process groups"

@@ -14,7 +14,7 @@ from dfercli.faces.align import CropRecipe
 from dfercli.images import find_fault, list_frames
 from dfercli.preprocess import run
 from dfercli.preprocess.plan import plan_preprocess
-from dfercli.video import write_video
+from dfercli.video_writer import write_video
 
 RECIPE = CropRecipe("mtcnn", size=32)
 NUM_FRAMES = 20

@@ -19,7 +19,7 @@ from dfercli.images import list_frames, read_image, write_image
 from dfercli.preprocess.clips import ClipOutcome, adopt_clips, crop_clip, crop_clips
 from dfercli.preprocess.plan import plan_preprocess
 from dfercli.preprocess.run import preprocess
-from dfercli.video import write_video
+from dfercli.video_writer import write_video
 
 RECIPE = CropRecipe("mtcnn", size=32)
 NUM_FRAMES = 3

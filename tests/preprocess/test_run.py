@@ -25,7 +25,7 @@ from dfercli.files import write_json
 from dfercli.images import list_frames, read_image
 from dfercli.preprocess.plan import plan_preprocess
 from dfercli.preprocess.run import preprocess
-from dfercli.video import write_video
+from dfercli.video_writer import write_video
 
 RECIPE = CropRecipe("mtcnn", size=112)
 FACES = "faces-mtcnn-112"

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from dfercli.errors import ConfigError, VideoError
+from dfercli.ffmpeg import NO_FFMPEG, NO_SOUND
 from dfercli.predict.prediction import SeenFace, VideoPrediction, Window
-from dfercli.predict.signs import class_color
 from dfercli.report import annotate, annotate_video, check_annotated
-from dfercli.report.annotate import _Cast, _pace
-from dfercli.report.overlay import GREY, WHITE, Overlay, ShownFace
-from dfercli.video import Frame, read_frames, write_video
-from dfercli.video_writer import NO_FFMPEG, NO_SOUND
+from dfercli.report.annotate import _Cast, _Pace
+from dfercli.report.overlay import ShownFace
+from dfercli.video import Frame, read_frames
+from dfercli.video_writer import write_video
 
 NAMES = ("happiness", "sadness", "fear")
 FPS = 20.0
@@ -102,15 +102,35 @@ def test_the_bars_stay_with_a_face_until_another_is_much_larger():
     cast = _Cast(_prediction())
 
     def choose(**widths):
-        boxes = {int(name[1:]): np.array([0, 0, w, w], float) for name, w in widths.items()}
-        face = cast.choose([ShownFace(n, box, None, False) for n, box in boxes.items()])
-        return face and face.track
+        return _choose(cast, widths, dict.fromkeys(widths))
 
     assert choose(f1=50, f2=49) == 1
     assert choose(f1=50, f2=55) == 1
     assert choose(f1=50, f2=70) == 2
     assert choose(f1=50) == 1
     assert choose() is None
+
+
+def _choose(cast, widths, windows):
+    faces = [
+        ShownFace(int(name[1:]), np.array([0, 0, width, width], float), windows[name], False)
+        for name, width in widths.items()
+    ]
+    face = cast.choose(faces)
+    return face and face.track
+
+
+def test_the_bars_are_those_of_a_face_that_is_named_then():
+    cast = _Cast(_prediction())
+    named, silent = _window(1, 0), Window(1, 0, 2, 0.1, np.zeros(4), None)
+    widths = {"f1": 50, "f2": 90, "f3": 70}
+    for told, chosen in [
+        ({"f1": named, "f2": None, "f3": silent}, 1),
+        ({"f1": None, "f2": None, "f3": silent}, 3),
+        ({"f1": None, "f2": None, "f3": None}, 2),
+        ({"f1": named, "f2": named, "f3": silent}, 2),
+    ]:
+        assert _choose(cast, widths, told) == chosen
 
 
 @pytest.mark.parametrize(
@@ -125,7 +145,39 @@ def test_the_bars_stay_with_a_face_until_another_is_much_larger():
 )
 def test_frames_are_repeated_or_left_out_to_stand_at_their_times(times_s, shown):
     frames = [Frame(i, t, np.zeros((2, 2, 3), np.uint8)) for i, t in enumerate(times_s)]
-    assert [times for _, times in _pace(frames, 10.0)] == shown
+    pace = _Pace(10.0)
+    assert [times for _, times in pace.show(frames)] == shown
+    assert pace.left_out_s == 0
+
+
+@pytest.mark.parametrize(
+    ("times_s", "shown"),
+    [
+        ([0.0, 0.1, 10.1, 10.2], [1, 100, 1, 1]),
+        ([0.0, 0.1, 36000.0, 36000.1, 36000.4], [1, 100, 1, 3, 1]),
+        ([36000.0, 36000.1], [100, 1]),
+        ([0.0, 5000.0, 9000.0], [100, 100, 1]),
+        ([9000.0], [100]),
+    ],
+)
+def test_where_times_jump_a_frame_is_shown_for_ten_seconds_at_most(times_s, shown):
+    frames = [Frame(i, t, np.zeros((2, 2, 3), np.uint8)) for i, t in enumerate(times_s)]
+    pace = _Pace(10.0)
+    assert [times for _, times in pace.show(frames)] == shown
+    assert (pace.left_out_s > 0) == (times_s[-1] > 100)
+
+
+@needs_ffmpeg
+def test_where_times_jump_there_is_no_sound(video, tmp_path):
+    """A second, ten hours in which nothing is sent, and a second."""
+    source = tmp_path / "jump.mkv"
+    command = ["ffmpeg", "-v", "error", "-i", str(video), "-f", "lavfi", "-i", "sine=d=2"]
+    command += ["-vf", "setpts='if(lt(N,20),N,N+720000)/20/TB'", "-vsync", "vfr", "-c:v", "mpeg4"]
+    subprocess.run([*command, str(source)], check=True)
+    assert max(time_s for time_s, _ in _brightness(source)) > 36000
+    made = annotate_video(_prediction(), source, tmp_path / "out.mp4")
+    assert made.num_frames == 19 + 10 * FPS + 20
+    assert made.why_silent == "its times jump by more than 10 s, so it would not agree"
 
 
 @pytest.mark.parametrize(
@@ -177,62 +229,6 @@ def test_a_rotated_video_is_upright(video, tmp_path):
     height, width = next(read_frames(made.path)).image_rgb.shape[:2]
     assert height > 160  # the bars stand below
     assert width < height
-
-
-@pytest.mark.parametrize("size", [(16, 16), (160, 120), (161, 121), (120, 200), (1280, 720)])
-@pytest.mark.parametrize("count", [1, 3, 11, 30])
-def test_any_size_and_number_of_classes_is_drawn_beside_the_frame(size, count):
-    overlay = Overlay(size, [f"cläss [b] {index}" for index in range(count)])
-    faces = [
-        ShownFace(1, np.array([-5.0, -5, 8, 8]), _window(1, 0), False),
-        ShownFace(2, np.array([size[0] - 9.0, size[1] - 9, size[0] + 9, size[1] + 9]), None, False),
-        ShownFace(3, np.array([900.0, 900, 2000, 2000]), None, False),
-    ]
-    image_rgb = np.full((size[1], size[0], 3), 90, np.uint8)
-    empty = overlay.draw(image_rgb, [], None)
-    assert empty.shape == (overlay.size[1], overlay.size[0], 3)
-    assert overlay.size[0] % 2 == overlay.size[1] % 2 == 0
-    assert (empty[: size[1], : size[0]] == 90).all()
-    assert (image_rgb == 90).all()
-    larger = np.full((2 * size[1], 2 * size[0], 3), 90, np.uint8)
-    assert (overlay.draw(larger, [], None) == empty).all()
-    if count == len(NAMES):
-        drawn = overlay.draw(image_rgb, faces, faces[0])
-        assert (drawn[: size[1], : size[0]] != 90).any()
-        assert (drawn != empty)[:, size[0] :].any() or size[0] < size[1]
-
-
-def _has(image_rgb, color):
-    return bool((image_rgb == np.array(color)).all(axis=2).any())
-
-
-def test_uncertain_and_silent_faces_are_grey_and_the_others_have_their_class_s_colour():
-    overlay = Overlay((160, 120), NAMES)
-    image_rgb = np.full((120, 160, 3), 90, np.uint8)
-    box = np.array([40.0, 40, 90, 90])
-
-    def draw(window, uncertain=False):
-        face = ShownFace(1, box, window, uncertain)
-        canvas = overlay.draw(image_rgb, [face], face)
-        return canvas[:120, :160], canvas[:, 160:]
-
-    sure, bars = draw(_window(1, 0, 1))
-    assert _has(sure, class_color(1))
-    assert _has(bars, class_color(1))
-    for window, uncertain in ((_window(1, 0, 1), True), (None, False)):
-        frame, bars = draw(window, uncertain)
-        assert _has(frame, GREY)
-        assert _has(frame, WHITE)
-        assert not _has(frame, class_color(1))
-        assert not _has(bars, class_color(1))
-
-
-def test_bars_are_as_long_as_the_probabilities():
-    overlay = Overlay((640, 360), NAMES)
-    face = ShownFace(1, np.array([40.0, 40, 90, 90]), _window(1, 0, 1, share=0.6), False)
-    canvas = overlay.draw(np.zeros((360, 640, 3), np.uint8), [], face)
-    lengths = [(canvas == class_color(index)).all(axis=2).sum(axis=1).max() for index in range(3)]
-    assert lengths == pytest.approx([0.2 * 60, 0.6 * 60, 0.2 * 60], abs=1)
 
 
 def test_what_cannot_be_done_is_refused_before_time_is_spent(video, tmp_path):
