@@ -24,7 +24,7 @@ from dfercli.app.words import (
     show_faces,
     show_picture,
 )
-from dfercli.bulk.inputs import VIDEO_SUFFIXES
+from dfercli.bulk.folders import VIDEO_SUFFIXES
 from dfercli.errors import DferError, VideoError
 from dfercli.predict import PredictSettings
 from dfercli.predict.predictor import FACES
