@@ -72,7 +72,8 @@ def predict(
     opt.wait_without_spinning()
     from dfercli.bulk.inputs import find_inputs
 
-    outputs = [path for path in (out, annotate, plot) if path is not None]
+    # A file that is there may be somebody's own: it stays an input, and is not replaced.
+    outputs = [path for path in (out, annotate, plot) if path is not None and not path.is_file()]
     inputs = find_inputs(videos, _read_names() if "-" in videos else (), outputs)
     if not inputs:
         raise ConfigError("no video is named; name files, folders, streams, or a camera's number")

@@ -114,7 +114,7 @@ class VideoPrediction:
         size: Width and height of its frames.
         duration_s: From the first frame to the end of the last.
         num_frames: Frames that were searched for faces, or that carry a face between two such.
-        coverage: Share of them that show a face that is told of here.
+        coverage: Share of them that show any face, however shortly.
         windows: In order of time, then of tracks.
         paths: Each track's places, by its number, in order of time; empty where not asked for.
     """
