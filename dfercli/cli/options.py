@@ -265,7 +265,7 @@ def wait_without_spinning() -> None:
     """Let threads of torch sleep while they wait, where the user has not chosen; before it loads.
 
     Beside any other work on the machine, threads that spin take the time from those they wait for:
-    a window then took fifteen times as long (docs/performance.md).
+    a window then took ten times as long (docs/performance.md).
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 

@@ -38,8 +38,8 @@ MAX_STEP_S = 1.0
 damaged files jump by hours."""
 
 BATCH = 4
-"""Clips that wait to be read together (our choice): a fifth less time than one by one. The first of
-a video, and those of a stream, wait for none."""
+"""Clips that wait to be read together (our choice): a quarter less time than one by one. The first
+of a video, and those of a stream, wait for none."""
 
 MAX_KEPT = 40
 """Windows of a video whose face is kept to be shown (our choice): 6 MB at 224 px."""
