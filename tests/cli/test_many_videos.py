@@ -80,10 +80,14 @@ def test_the_same_call_again_does_not_read_what_it_has_written(dfer):
         shutil.rmtree("annotated")
         shutil.rmtree("v/plots")
     shutil.rmtree("v")
-    for _ in range(2):
-        done = dfer("predict . --checkpoint model --annotate c.mp4 --plot c.png")
-        assert (done.code, len(done.err.splitlines())) == (0, 3)
-        assert "picture: c.png\nannotated: c.mp4" in done.err
+    done = dfer("predict . --checkpoint model --annotate c.mp4 --plot c.png")
+    assert (done.code, len(done.err.splitlines())) == (0, 3)
+    assert "picture: c.png\nannotated: c.mp4" in done.err
+    before = Path("c.mp4").read_bytes()  # who has made it cannot be known
+    again = dfer("predict . --checkpoint model --annotate c.mp4")
+    assert again.code == 1
+    assert "--annotate c.mp4 is one file, and there are several videos" in again.err
+    assert Path("c.mp4").read_bytes() == before
     assert dfer("predict b.mp4 c.mp4 --checkpoint model --annotate .").code == 1
 
 
