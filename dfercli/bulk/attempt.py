@@ -1,5 +1,9 @@
-"""One video of many: whatever goes wrong with it is its alone, and is told in one line."""
+"""One video of many: whatever goes wrong with it is its alone, and is told in one line.
 
+Where it arose is logged as a debugging message; `dfer --debug` shows it.
+"""
+
+import logging
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,6 +25,8 @@ from dfercli.predict.prediction import VideoPrediction, Window
 from dfercli.predict.predictor import Predictor, PredictSettings
 from dfercli.predict.reading import VideoReading
 from dfercli.predict.signs import printable
+
+LOG = logging.getLogger(__name__)
 
 LONGEST_LINE = 300
 """Letters of a foreign error that are told (our choice): torch explains itself at length."""
@@ -156,6 +162,7 @@ def attempt(
             interrupted = True
         ended = _end(each, reading.finish(), task.after, interrupted)
     except Exception as error:
+        LOG.debug("%s cannot be read", each.title, exc_info=True)
         ended = VideoEnded(describe_failure(each.title, explain(error)))
     yield each, ended
     return interrupted
@@ -172,6 +179,7 @@ def _end(
         try:
             made = after(each, prediction)
         except Exception as error:
+            LOG.debug("nothing can be made of %s", each.title, exc_info=True)
             remark = explain(error, also=(DferError,))
     return VideoEnded(record, prediction, remark, made, interrupted)
 

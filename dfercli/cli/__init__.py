@@ -5,6 +5,7 @@ that `dfer --help` does not wait for torch.
 """
 
 import io
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -63,6 +64,9 @@ def settings(
 ) -> None:
     """Dynamic facial expression recognition: name the expression in a short video of a face."""
     _state["debug"] = debug
+    if debug:
+        logging.basicConfig()
+        logging.getLogger("dfercli").setLevel(logging.DEBUG)
     if version:
         print(__version__)
         raise typer.Exit

@@ -42,6 +42,14 @@ def some():
     return ["v", "gone.mp4"]
 
 
+def test_where_an_error_arose_is_logged_for_those_who_look(some, caplog):
+    with caplog.at_level("DEBUG", "dfercli"):
+        by_hand.run(some)
+    logged = {record.getMessage(): record.exc_info for record in caplog.records}
+    assert set(logged) >= {f"v/b-{name}.mp4 cannot be read" for name in BROKEN}
+    assert isinstance(logged["v/b-runtime.mp4 cannot be read"][1], RuntimeError)
+
+
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_each_video_has_its_outcome_and_none_stops_the_others(some, jobs):
     seen, told = [], []
