@@ -238,9 +238,9 @@ class VideoReading:
         self._waiting.append(_Stretch(sorted(windows, key=lambda window: window.track), clips))
 
     def _name_waiting(self, enough: int) -> Iterator[Window]:
-        """Name what waits, if that is enough clips, and keep it."""
+        """Name what waits, if that is enough clips, and keep it; without a clip nothing waits."""
         clips = [clip for stretch in self._waiting for clip in stretch.clips.values()]
-        if len(clips) < enough:
+        if clips and len(clips) < enough:
             return
         probs = iter(self._reader.name_expressions(clips) if clips else ())
         for stretch in self._waiting:

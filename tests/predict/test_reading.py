@@ -254,6 +254,21 @@ def test_windows_begin_with_the_first_frame_that_there_is(first_s, monkeypatch):
     assert (alone.start_s, alone.coverage) == (first_s, 1.0)
 
 
+def test_nothing_piles_up_where_nobody_is_for_long(monkeypatch):
+    nobody = frames_of((GREY, 1 / FPS, False))[0]
+    waiting = []
+
+    def frames(video, fps):
+        for i in range(8 * 300):
+            waiting.append(len(reading._waiting))
+            yield Frame(i, i / 8, nobody)
+
+    monkeypatch.setattr(reading_module, "read_frames", frames)
+    reading = VideoReading(_predictor(), "rtsp://made", 2.0, 2.0)
+    assert list(reading) == []
+    assert max(waiting) <= 1
+
+
 def test_faces_are_kept_however_often_nobody_is_there(read):
     there = frames_of(*[(RED, 2), (RED, 4, False)] * 6)
     prediction = read(there, window_s=2.0)
