@@ -20,7 +20,7 @@ from colour_videos import (
 from dfercli.errors import VideoError
 from dfercli.predict import Predictor, PredictSettings
 from dfercli.predict import reading as reading_module
-from dfercli.predict.reading import MAX_KEPT, SEARCH_FPS, VideoReading, count_windows
+from dfercli.predict.reading import SEARCH_FPS, VideoReading, count_windows
 from dfercli.video import Frame
 
 
@@ -254,21 +254,6 @@ def test_windows_begin_with_the_first_frame_that_there_is(first_s, monkeypatch):
     assert (alone.start_s, alone.coverage) == (first_s, 1.0)
 
 
-def test_nothing_piles_up_where_nobody_is_for_long(monkeypatch):
-    nobody = frames_of((GREY, 1 / FPS, False))[0]
-    waiting = []
-
-    def frames(video, fps):
-        for i in range(8 * 300):
-            waiting.append(len(reading._waiting))
-            yield Frame(i, i / 8, nobody)
-
-    monkeypatch.setattr(reading_module, "read_frames", frames)
-    reading = VideoReading(_predictor(), "rtsp://made", 2.0, 2.0)
-    assert list(reading) == []
-    assert max(waiting) <= 1
-
-
 def test_faces_are_kept_however_often_nobody_is_there(read):
     there = frames_of(*[(RED, 2), (RED, 4, False)] * 6)
     prediction = read(there, window_s=2.0)
@@ -278,28 +263,6 @@ def test_faces_are_kept_however_often_nobody_is_there(read):
 
 def test_a_slow_video_has_the_length_of_its_frames(monkeypatch):
     assert _read_frames([0.0, 1.0, 2.0, 3.0], monkeypatch).duration_s == 4.0
-
-
-def test_what_is_held_does_not_grow(monkeypatch):
-    times_s = np.arange(8 * 600) / 8
-    image = frames_of((GREY, 1 / FPS))[0]
-    largest = []
-    predictor = _predictor()
-
-    def frames(video, fps):
-        for i, time_s in enumerate(times_s):
-            held = sum(map(len, reading._crops.values())) + len(reading._times_s)
-            largest.append(held)
-            yield Frame(i, time_s, image)
-
-    monkeypatch.setattr(reading_module, "read_frames", frames)
-    reading = VideoReading(predictor, "made", 2.0, 1.0)
-    list(reading)
-    assert max(largest) <= 2 * 2 * (2 * SEARCH_FPS)
-    shown = [w for w in reading.finish().windows if w.face_rgb is not None]
-    assert MAX_KEPT / 4 < len(shown) <= MAX_KEPT
-    gaps = np.diff([w.start_s for w in shown])
-    assert gaps.min() == gaps.max()
 
 
 def test_a_video_that_cannot_be_read_is_an_error(tmp_path):
