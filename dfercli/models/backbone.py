@@ -1,5 +1,6 @@
 """CLIP's visual tower over the frames of clips."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -7,9 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dfercli.errors import WeightsError
-from dfercli.models.drop_path import drop_clips
-from dfercli.models.functional import QuickGELU, attention
-from dfercli.models.interfit import InterFIT
+from dfercli.models import functional
+from dfercli.models.drop_path import draw_factors, scale_clips
+from dfercli.models.functional import QuickGELU, attention, unfold_patches
 from dfercli.models.pretrained import OpenCLIPQuickGELU, VisionTransformer
 
 
@@ -39,6 +40,7 @@ class CLIPBackbone(nn.Module):
                 f"choose one of open_clip's ViT-* models"
             )
         self.visual = visual
+        self.run_block = run_block  # training on a GPU puts the compiled one in its place
         for block in visual.transformer.resblocks:
             if isinstance(block.mlp.gelu, OpenCLIPQuickGELU):
                 block.mlp.gelu = QuickGELU()
@@ -84,38 +86,77 @@ class CLIPBackbone(nn.Module):
             (N, P, D): the class token, then the patches.
         """
         visual = self.visual
-        patches = visual.conv1(frames).flatten(2).transpose(1, 2)  # (N, P - 1, D)
+        if functional.prefers_few_kernels(frames):
+            kernel = visual.conv1.weight  # (D, 3, s, s)
+            patches = F.linear(unfold_patches(frames, kernel.shape[-1]), kernel.flatten(1))
+        else:
+            patches = visual.conv1(frames).flatten(2).transpose(1, 2)  # (N, P - 1, D)
         class_token = visual.class_embedding.to(patches.dtype).expand(len(frames), 1, -1)
         tokens = torch.cat([class_token, patches], dim=1) + visual.positional_embedding
         return visual.ln_pre(tokens)
 
-    def forward(self, clips: Tensor, interfit: InterFIT | None = None) -> Tensor:
+    def forward(self, clips: Tensor, interfit: Iterable[nn.Module] | None = None) -> Tensor:
         """Embed each frame of each clip into the joint space.
 
         Args:
             clips: (B, T, 3, H, W), normalised with CLIP's mean and standard deviation.
-            interfit: Gives each frame one interaction token a block. It joins the keys and values
-                of the block's attention and is dropped before the MLP. Source: Eq. (3); that it
-                does not pass the MLP follows from the paper's FLOPs.
+            interfit: One interaction layer per block, which adds a token to each frame.
 
         Returns:
             (B, T, E), not normalised.
         """
         batch, num_frames = clips.shape[:2]
         tokens = self.embed_patches(clips.flatten(0, 1))  # (B * T, P, D)
-        for index, block in enumerate(self.visual.transformer.resblocks):
-            attended = tokens
-            if interfit is not None:
-                class_tokens = tokens[:, 0].unflatten(0, (batch, num_frames))  # (B, T, D)
-                interaction = interfit(index, class_tokens).flatten(0, 1)  # (B * T, D)
-                attended = torch.cat([tokens, interaction.unsqueeze(1)], dim=1)
-            rate = self.drop_path * index / max(1, self.num_layers - 1) if self.training else 0.0
-            branch = block.ls_1(_attend(block, tokens.shape[1], attended))
-            tokens = tokens + drop_clips(branch, batch, rate)
-            branch = block.ls_2(block.mlp(block.ln_2(tokens)))
-            tokens = tokens + drop_clips(branch, batch, rate)
+        blocks = self.visual.transformer.resblocks
+        layers = [None] * len(blocks) if interfit is None else interfit
+        factors = self._draw_factors(batch, clips.device)
+        for block, layer, kept in zip(blocks, layers, factors, strict=True):
+            tokens = self.run_block(block, layer, tokens, num_frames, kept)
         features = self.visual.ln_post(tokens[:, 0])  # (B * T, D)
         return (features @ self.visual.proj).unflatten(0, (batch, num_frames))
+
+    def _draw_factors(self, batch: int, device: torch.device) -> list[Tensor | None]:
+        """Draw the factors of each block's two branches, (2, B) per block, where some are off."""
+        if not self.training or self.drop_path == 0:
+            return [None] * self.num_layers
+        rates = [self.drop_path * i / max(1, self.num_layers - 1) for i in range(self.num_layers)]
+        return [
+            torch.stack([draw_factors(batch, rate, device) for _ in range(2)]) for rate in rates
+        ]
+
+
+def run_block(
+    block: Any,
+    layer: nn.Module | None,
+    tokens: Tensor,
+    num_frames: int,
+    factors: Tensor | None = None,
+) -> Tensor:
+    """Run one transformer block over the tokens of all frames.
+
+    Every block runs through this one function, so that compiling it once serves them all.
+
+    Args:
+        block: Of open_clip's tower.
+        layer: Makes one interaction token per frame. It joins the keys and values of the block's
+            attention and is dropped before the MLP. Source: Eq. (3); that it does not pass the MLP
+            follows from the paper's FLOPs. None leaves the frames alone.
+        tokens: (B * T, P, D).
+        num_frames: T.
+        factors: (2, B), of the attention's and the MLP's branch for each clip; None adds both.
+
+    Returns:
+        (B * T, P, D).
+    """
+    attended = tokens
+    if layer is not None:
+        class_tokens = tokens[:, 0].unflatten(0, (-1, num_frames))  # (B, T, D)
+        interaction = layer(class_tokens).flatten(0, 1)  # (B * T, D)
+        attended = torch.cat([tokens, interaction.unsqueeze(1)], dim=1)
+    branch = block.ls_1(_attend(block, tokens.shape[1], attended))
+    tokens = tokens + (branch if factors is None else scale_clips(branch, factors[0], num_frames))
+    branch = block.ls_2(block.mlp(block.ln_2(tokens)))
+    return tokens + (branch if factors is None else scale_clips(branch, factors[1], num_frames))
 
 
 def _attend(block: Any, num_queries: int, tokens: Tensor) -> Tensor:

@@ -4,19 +4,26 @@ import torch
 from torch import Tensor
 
 
-def drop_clips(branch: Tensor, num_clips: int, rate: float) -> Tensor:
-    """Skip a residual branch for some clips, with all their frames: stochastic depth.
+def draw_factors(num_clips: int, rate: float, device: torch.device) -> Tensor:
+    """Draw the factor of a residual branch for each clip: stochastic depth.
 
     Source: Huang et al., 2016, with the branches that are kept scaled up, so that their
     expectation stays and evaluation needs no factor.
 
     Args:
-        branch: (B * T, P, D), what the branch adds.
         num_clips: B.
-        rate: Probability that a clip skips it.
+        rate: Probability that a clip skips the branch; at 0 nothing is drawn.
+        device: Of the factors.
+
+    Returns:
+        (B,) float32: 0 where a clip skips the branch, 1 / (1 - rate) elsewhere.
     """
     if rate == 0:
-        return branch
-    kept = torch.rand(num_clips, device=branch.device) >= rate
-    factors = (kept / (1 - rate)).to(branch.dtype)
-    return branch * factors.repeat_interleave(len(branch) // num_clips)[:, None, None]
+        return torch.ones(num_clips, device=device)
+    return (torch.rand(num_clips, device=device) >= rate) / (1 - rate)
+
+
+def scale_clips(branch: Tensor, factors: Tensor, num_frames: int) -> Tensor:
+    """Scale what a branch adds, (B * T, P, D), by the factor (B,) of each clip."""
+    clips = branch.unflatten(0, (-1, num_frames))  # (B, T, P, D)
+    return (clips * factors.to(branch.dtype)[:, None, None, None]).flatten(0, 1)

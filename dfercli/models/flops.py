@@ -22,6 +22,7 @@ from dfercli.models.base import ExpressionModel, assemble
 from dfercli.models.biehpro import CrossAttention, PairedCrossAttention
 from dfercli.models.dfer_clip import TemporalAttention
 from dfercli.models.pretrained import build_untrained
+from dfercli.models.recurrent import BiLSTM
 from dfercli.models.text import PromptEncoder
 
 LEFT_OUT = (
@@ -96,7 +97,7 @@ def _layer_macs(module: nn.Module, inputs: torch.Tensor, output: Any) -> int:
         return output.numel() * module.in_features
     if isinstance(module, nn.Conv2d):
         return output.numel() * module.weight[0].numel()
-    if isinstance(module, nn.LSTM):
+    if isinstance(module, BiLSTM):
         gates = sum(w.numel() for name, w in module.named_parameters() if "weight" in name)
         return inputs[..., 0].numel() * gates
     if isinstance(module, CLIPBackbone):  # its projection is a matrix of CLIP's, not a layer

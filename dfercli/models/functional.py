@@ -1,4 +1,4 @@
-"""Two functions of CLIP's tower, computed the way that is quickest to train with."""
+"""Parts of CLIP's tower, computed the way that is quickest on the device at hand."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +11,17 @@ from torch.nn import functional as F
 
 QUICK = 1.702
 """Steepness of CLIP's activation. Source: Radford et al., 2021, their code."""
+
+
+
+def prefers_few_kernels(tensor: Tensor) -> bool:
+    """Return whether layers should run as few large products on a tensor's device.
+
+    On a GPU every kernel costs a launch, and small ones cost nothing else. On a CPU the library's
+    own layers are at least as quick, and results stay what they were bit for bit.
+    """
+    return tensor.is_cuda
+
 
 _kept: ContextVar[list[Tensor] | None] = ContextVar("kept", default=None)
 
@@ -56,6 +67,21 @@ def attention(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     if kept is not None:
         kept.append(weights)
     return weights @ values
+
+
+def unfold_patches(frames: Tensor, size: int) -> Tensor:
+    """Cut frames into patches, so that a patch convolution becomes one matrix product.
+
+    Args:
+        frames: (N, 3, H, W); H and W are multiples of `size`.
+        size: Side of a square patch in pixels.
+
+    Returns:
+        (N, P - 1, 3 * size * size): the patches row by row, each in the order of the
+        convolution's weight.
+    """
+    grid = frames.unflatten(3, (-1, size)).unflatten(2, (-1, size))  # (N, 3, rows, s, columns, s)
+    return grid.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
 
 
 class QuickGELU(nn.Module):

@@ -1,14 +1,18 @@
 """InterFIT: tokens that carry what happens in the other frames into each frame. Section 3.1."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
+
+from dfercli.models.recurrent import BiLSTM
 
 HEAD_WIDTH = 64
 """Width of an attention head: CLIP's own (our choice; the paper does not say)."""
 
 
 class InterFIT(nn.Module):
-    """One interaction layer a block of the backbone.
+    """One interaction layer for each block of the backbone, which calls it.
 
     Args:
         width: D, width of the backbone.
@@ -21,17 +25,9 @@ class InterFIT(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList(InteractionLayer(width, near_clip) for _ in range(num_layers))
 
-    def forward(self, index: int, class_tokens: Tensor) -> Tensor:
-        """Give the interaction tokens that join block `index`.
-
-        Args:
-            index: Block of the backbone, from 0.
-            class_tokens: (B, T, D), class tokens that enter this block.
-
-        Returns:
-            (B, T, D).
-        """
-        return self.layers[index](class_tokens)
+    def __iter__(self) -> Iterator[nn.Module]:
+        """Iterate over the layers, from the first block's to the last one's."""
+        return iter(self.layers)
 
 
 class InteractionLayer(nn.Module):
@@ -48,7 +44,7 @@ class InteractionLayer(nn.Module):
     def __init__(self, width: int, near_clip: bool) -> None:
         super().__init__()
         self.to_interaction = nn.Linear(width, width)
-        self.lstm = nn.LSTM(width, width, batch_first=True, bidirectional=True)
+        self.lstm = BiLSTM(width)
         self.reduce = nn.Linear(2 * width, width)
         self.norm = nn.LayerNorm(width)
         num_heads = max(1, width // HEAD_WIDTH)
@@ -62,7 +58,7 @@ class InteractionLayer(nn.Module):
     def forward(self, class_tokens: Tensor) -> Tensor:
         """Map (B, T, D) to (B, T, D)."""
         tokens = self.to_interaction(class_tokens)  # I, (B, T, D)
-        recurrent, _ = self.lstm(tokens)  # (B, T, 2D)
+        recurrent = self.lstm(tokens)  # (B, T, 2D)
         normed = self.norm(self.reduce(recurrent))  # (B, T, D)
         exchanged: Tensor
         exchanged, _ = self.attention(normed, normed, normed, need_weights=False)

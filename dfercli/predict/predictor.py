@@ -21,6 +21,7 @@ from dfercli.faces import load_detector
 from dfercli.faces.align import TEMPLATE_VERSION
 from dfercli.faces.base import Detector
 from dfercli.models.base import ExpressionModel, build_model
+from dfercli.models.recurrent import BiLSTM
 from dfercli.predict.prediction import VideoPrediction
 from dfercli.predict.reading import SEARCH_FPS, VideoReading
 from dfercli.video import Source
@@ -38,7 +39,7 @@ MAX_BATCH = 8
 """Clips that the model reads at a time (our choice): a crowd does not fill the memory."""
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
-ROUNDED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.MultiheadAttention, nn.LSTM)
+ROUNDED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.MultiheadAttention, BiLSTM)
 """Modules whose weights autocast rounds at each call."""
 
 

@@ -83,10 +83,12 @@ class _FixedTokens:
         self.tokens = tokens
         self.seen = []
 
-    def __call__(self, index, class_tokens):
-        assert index == len(self.seen)
+    def __iter__(self):
+        return iter([self._answer] * len(self.tokens))
+
+    def _answer(self, class_tokens):
         self.seen.append(class_tokens)
-        return self.tokens[index]
+        return self.tokens[len(self.seen) - 1]
 
 
 def _reference_frame(visual, frame, extra_tokens):

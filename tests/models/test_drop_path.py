@@ -5,14 +5,14 @@ import torch
 
 from dfercli.models import backbone as module
 from dfercli.models.backbone import CLIPBackbone
-from dfercli.models.drop_path import drop_clips
+from dfercli.models.drop_path import draw_factors, scale_clips
 from dfercli.models.pretrained import build_untrained
 
 
 def test_a_clip_skips_with_all_its_frames_and_the_others_are_scaled_up():
     torch.manual_seed(0)
     branch = torch.rand(4000 * 3, 2, 5) + 1  # B * T, P, D
-    out = drop_clips(branch, 4000, 0.25)
+    out = scale_clips(branch, draw_factors(4000, 0.25, branch.device), num_frames=3)
     factors = (out / branch).view(4000, -1)
     assert torch.allclose(factors, factors[:, :1].expand_as(factors))
     kept = factors[:, 0] > 0
@@ -24,22 +24,23 @@ def test_a_clip_skips_with_all_its_frames_and_the_others_are_scaled_up():
 
 def test_a_rate_of_zero_touches_and_draws_nothing():
     branch, state = torch.rand(6, 2, 5), torch.random.get_rng_state()
-    assert drop_clips(branch, 2, 0.0) is branch
+    assert torch.equal(scale_clips(branch, draw_factors(2, 0.0, branch.device), 3), branch)
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
 def test_the_type_stays():
-    assert drop_clips(torch.ones(4, 1, 2, dtype=torch.bfloat16), 2, 0.5).dtype == torch.bfloat16
+    branch = torch.ones(4, 1, 2, dtype=torch.bfloat16)
+    assert scale_clips(branch, draw_factors(2, 0.5, branch.device), 2).dtype == torch.bfloat16
 
 
 def test_the_rate_rises_in_a_line_from_block_to_block(monkeypatch):
     rates = []
 
-    def note(branch, num_clips, rate):
+    def note(num_clips, rate, device):
         rates.append((num_clips, rate))
-        return branch
+        return torch.ones(num_clips, device=device)
 
-    monkeypatch.setattr(module, "drop_clips", note)
+    monkeypatch.setattr(module, "draw_factors", note)
     backbone = CLIPBackbone(build_untrained("demo-ViT-tiny").visual).train()
     backbone.drop_path = 0.3
     size, layers = backbone.image_size, backbone.num_layers

@@ -1,0 +1,78 @@
+"""A bidirectional LSTM that a compiler can read and a CUDA graph can hold."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dfercli.models import functional
+
+NAMES = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
+"""Parameters of one direction, as `nn.LSTM` names them; the other's end in `_reverse`."""
+
+
+class BiLSTM(nn.Module):
+    """Bidirectional LSTM of one layer, with the parameters, names and start of `nn.LSTM`.
+
+    On a CPU it calls PyTorch's own kernel. On a GPU its steps are written out, both directions in
+    one batched product per step: cuDNN's kernel breaks the graph of `torch.compile`, and stores the
+    parameters as views of one buffer.
+
+    Args:
+        width: D, of the input and of the hidden state of each direction.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.width = width
+        bound = 1 / math.sqrt(width)
+        for suffix in ("", "_reverse"):
+            for name in NAMES:
+                shape = (4 * width, width) if "weight" in name else (4 * width,)
+                self.register_parameter(name + suffix, nn.Parameter(torch.empty(shape)))
+        for parameter in self.parameters():
+            nn.init.uniform_(parameter, -bound, bound)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Map (B, T, D) to the hidden states of both directions, (B, T, 2D)."""
+        if functional.prefers_few_kernels(inputs):
+            return self.run_steps(inputs)
+        states = inputs.new_zeros(2, len(inputs), self.width)  # of both directions
+        outputs: Tensor = torch.lstm(
+            inputs,
+            (states, states),
+            list(self.parameters()),
+            True,  # has biases
+            1,  # layers
+            0.0,  # dropout
+            self.training,
+            True,  # bidirectional
+            True,  # batch first
+        )[0]
+        return outputs
+
+    def run_steps(self, inputs: Tensor) -> Tensor:
+        """Compute `forward` step by step: T batched products and one for all inputs.
+
+        The cell's state is kept in single precision whatever the products' precision.
+        """
+        w_ih, w_hh, b_ih, b_hh = (
+            torch.stack([getattr(self, name), getattr(self, f"{name}_reverse")]) for name in NAMES
+        )  # (2, 4D, D) twice, (2, 4D) twice
+        projected = F.linear(inputs, w_ih.flatten(0, 1), (b_ih + b_hh).flatten())  # (B, T, 8D)
+        forward, backward = projected.chunk(2, dim=-1)
+        gates = torch.stack([forward, backward.flip(1)])  # (2, B, T, 4D)
+        recurrent = w_hh.transpose(1, 2)  # (2, D, 4D)
+        hidden = cell = None
+        states = []
+        for step in gates.unbind(2):  # (2, B, 4D)
+            if hidden is not None:
+                step = torch.baddbmm(step, hidden, recurrent)
+            enter, forget, candidate, leave = step.float().chunk(4, dim=-1)
+            entering = enter.sigmoid() * candidate.tanh()
+            cell = entering if cell is None else forget.sigmoid() * cell + entering
+            hidden = (leave.sigmoid() * cell.tanh()).to(step.dtype)  # (2, B, D)
+            states.append(hidden)
+        forward, backward = torch.stack(states, dim=2)  # (B, T, D) twice
+        return torch.cat([forward, backward.flip(1)], dim=-1)
