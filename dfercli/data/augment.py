@@ -6,6 +6,7 @@ devices there are, and after a restart.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +27,12 @@ LUMA = (299, 587, 114)
 
 CHROMA = np.array([[0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
 """The two axes of colour, I and Q of YIQ, each a row over R, G, B. Source: NTSC, 1953."""
+
+GREY = np.outer(np.ones(3), np.array(LUMA) / sum(LUMA))
+"""Matrix that takes the colour out of a pixel."""
+
+TURNED = np.linalg.solve([GREY[0], *CHROMA], [np.zeros(3), -CHROMA[1], CHROMA[0]])
+"""Matrix that turns a pixel's chroma by a quarter of the colour wheel, without its grey."""
 
 
 @dataclass(frozen=True)
@@ -88,17 +95,24 @@ class Augmenter:
     Args:
         config: The strengths; without any, clips are but normalised, bit for bit.
         seed: Of all that is random.
+        change: Changes a whole batch on a GPU; by default `change_batch`.
     """
 
-    def __init__(self, config: AugmentConfig, seed: int) -> None:
+    def __init__(
+        self,
+        config: AugmentConfig,
+        seed: int,
+        change: "ChangeBatch | None" = None,
+    ) -> None:
         self._config = config
         self._seed = seed
+        self._change_batch = change or change_batch
         self._stages = torch.empty(0)  # kept from batch to batch: a heap would be torn by it
 
     def __call__(self, clips: Tensor, views: Tensor, indices: Tensor) -> Tensor:
-        """Give clips as the model reads them in training, on the device that they are on.
+        """Return clips as the model reads them in training, on the device that they are on.
 
-        On the CPU, a clip comes out the same bit for bit whatever else is in the batch.
+        A clip comes out the same bit for bit whatever else is in the batch.
 
         Args:
             clips: (B, T, 3, H, W) uint8.
@@ -112,51 +126,152 @@ class Augmenter:
             draw_changes(self._config, np.random.default_rng([self._seed, view, index, STREAM]))
             for view, index in zip(views.tolist(), indices.tolist(), strict=True)
         ]
+        plan = plan_changes(draws, *clips.shape[-2:], clips.device)
+        if clips.device.type != "cpu":
+            return self._change_batch(clips, plan, pixel_statistics(clips.device))
         shape = (3, *clips.shape[1:])
-        if self._stages.shape != shape or self._stages.device != clips.device:
-            self._stages = torch.empty(shape, device=clips.device)
-        return change_clips(clips, draws, self._stages)
+        if self._stages.shape != shape:
+            self._stages = torch.empty(shape)
+        return change_clips(clips, plan, self._stages)
 
 
-def change_clips(clips: Tensor, draws: list[Changes], stages: Tensor) -> Tensor:
-    """Crop, flip, recolour and normalise each clip.
+@dataclass(frozen=True)
+class Neighbours:
+    """The two pixels along one side that each new pixel of B clips lies between, (B, S) each.
 
-    Constants of all clips are sent to the device at once; the pixels go through one clip at a time,
-    in memory that is there. That keeps them in a CPU's cache, and free of products of matrices
-    over the batch, whose rounding depends on what else is in it.
+    Attributes:
+        before: int64.
+        after: int64.
+        share: float32, weight of `after` in [0, 1).
+    """
+
+    before: Tensor
+    after: Tensor
+    share: Tensor
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The changes of B clips as tensors on their device.
+
+    Attributes:
+        rows: Where the new rows come from.
+        columns: Where the new columns come from.
+        colours: (B, 3, 4) float32, a matrix of `colour_matrix` per clip.
+    """
+
+    rows: Neighbours
+    columns: Neighbours
+    colours: Tensor
+
+
+ChangeBatch = Callable[[Tensor, Plan, tuple[Tensor, Tensor]], Tensor]
+"""`change_batch`, or a function that does the same."""
+
+
+def plan_changes(draws: list[Changes], height: int, width: int, device: torch.device) -> Plan:
+    """Return the changes of each of B clips of this size; nothing waits for the device."""
+    bounds = [crop_bounds(drawn, height, width) for drawn in draws]
+    upright = [(top, bottom, False) for top, bottom, _, _ in bounds]
+    across = [(*each[2:], drawn.flipped) for each, drawn in zip(bounds, draws, strict=True)]
+    matrices = np.stack([colour_matrix(drawn) for drawn in draws])
+    return Plan(
+        find_neighbours(upright, height, device),
+        find_neighbours(across, width, device),
+        send(matrices.astype(np.float32), device),
+    )
+
+
+def find_neighbours(
+    stretches: list[tuple[int, int, bool]], side: int, device: torch.device
+) -> Neighbours:
+    """Spread stretches (first, end, reversed) of a side over the whole of it."""
+    first, end, turned = np.array(stretches).T[:, :, None]
+    places = first + (np.arange(side) + 0.5) * (end - first) / side - 0.5
+    places = np.where(turned, places[:, ::-1], places).clip(first, end - 1)
+    before = np.floor(places).astype(np.int64)
+    after = np.minimum(before + 1, end - 1)
+    share = (places - before).astype(np.float32)
+    return Neighbours(send(before, device), send(after, device), send(share, device))
+
+
+def send(values: np.ndarray, device: torch.device) -> Tensor:
+    """Return an array as a tensor on a device, without waiting for what the device has to do."""
+    tensor = torch.from_numpy(values)
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
+def change_batch(clips: Tensor, plan: Plan, statistics: tuple[Tensor, Tensor]) -> Tensor:
+    """Crop, flip, recolour and normalise all clips at once: the way of a GPU.
+
+    It takes the same number of operations however many clips there are, each of them element by
+    element (or a sum of whole numbers), so that a clip does not depend on its batch.
 
     Args:
         clips: (B, T, 3, H, W) uint8.
-        draws: Changes of each of the B clips.
+        plan: Changes of each clip.
+        statistics: Of `pixel_statistics`, on the clips' device.
+
+    Returns:
+        (B, T, 3, H, W) float32, as the model reads them.
+    """
+    sums = clips.sum(dim=(1, 3, 4), dtype=torch.int64)  # (B, 3), exact
+    red, green, blue = (sums[:, i] * LUMA[i] for i in range(3))
+    mean = (red + green + blue) / (sum(LUMA) * clips[0, :, 0].numel())  # (B,)
+
+    def blend(pixels: Tensor, places: Neighbours, shape: tuple[int, ...], dim: int) -> Tensor:
+        before, after, share = (
+            values.view(shape) for values in (places.before, places.after, places.share)
+        )
+        first = pixels.gather(dim, before.expand(pixels.shape))
+        return first.lerp(pixels.gather(dim, after.expand(pixels.shape)), share)
+
+    pixels = blend(clips.float(), plan.rows, (-1, 1, 1, clips.shape[-2], 1), -2)
+    pixels = blend(pixels, plan.columns, (-1, 1, 1, 1, clips.shape[-1]), -1)
+    red, green, blue, grey = plan.colours[:, None, :, :, None, None].unbind(3)  # (B, 1, 3, 1, 1)
+    changed = pixels[:, :, 0:1] * red
+    changed = torch.addcmul(changed, pixels[:, :, 1:2], green)
+    changed = torch.addcmul(changed, pixels[:, :, 2:3], blue)
+    changed = (changed + grey * mean[:, None, None, None, None]).clamp(0, 255)
+    return normalise(changed, statistics)
+
+
+def change_clips(clips: Tensor, plan: Plan, stages: Tensor) -> Tensor:
+    """Do what `change_batch` does, one clip at a time, in memory that is there: the way of a CPU.
+
+    That keeps the pixels in a CPU's cache.
+
+    Args:
+        clips: (B, T, 3, H, W) uint8.
+        plan: Changes of each clip.
         stages: (3, T, 3, H, W) float32, overwritten: a clip on its way.
 
     Returns:
         (B, T, 3, H, W) float32, as the model reads them.
     """
-    height, width = clips.shape[-2:]
-    device = clips.device
-    bounds = [crop_bounds(drawn, height, width) for drawn in draws]
-    upright = [(top, bottom, False) for top, bottom, _, _ in bounds]
-    across = [(*each[2:], drawn.flipped) for each, drawn in zip(bounds, draws, strict=True)]
-    rows = _Neighbours.of(upright, height, device)
-    columns = _Neighbours.of(across, width, device)
-    matrices = np.stack([colour_matrix(drawn) for drawn in draws])
-    colours = torch.from_numpy(matrices.astype(np.float32)).to(device)  # (B, 3, 4)
-    weights, statistics = torch.tensor(LUMA, device=device), pixel_statistics(device)
-    changed = torch.empty(clips.shape, device=device)
+    weights, statistics = torch.tensor(LUMA), pixel_statistics(clips.device)
+    changed = torch.empty(clips.shape)
     whole, part, other = stages
     for index, clip in enumerate(clips):
         whole.copy_(clip)
         mean = _mean_grey(whole, weights)
-        rows.blend(whole, index, -2, out=part, other=other)
-        columns.blend(part, index, -1, out=whole, other=other)
-        _recolour(whole, mean, colours[index], out=changed[index])
+        before, after = plan.rows.before[index], plan.rows.after[index]
+        torch.index_select(whole, -2, before, out=part)
+        torch.index_select(whole, -2, after, out=other)
+        part.lerp_(other, plan.rows.share[index][:, None])
+        before, after = plan.columns.before[index], plan.columns.after[index]
+        torch.gather(part, -1, before.expand(part.shape), out=whole)  # the faster way along rows
+        torch.gather(part, -1, after.expand(part.shape), out=other)
+        whole.lerp_(other, plan.columns.share[index])
+        _recolour(whole, mean, plan.colours[index], out=changed[index])
         normalise(changed[index], statistics, out=changed[index])
     return changed
 
 
 def _mean_grey(clip: Tensor, weights: Tensor) -> Tensor:
-    """Give the mean over all frames; sums of whole numbers do not depend on their order."""
+    """Return the mean over all frames; sums of whole numbers do not depend on their order."""
     sums = clip.sum(dim=-1).long().sum(dim=(0, 2))  # a row's sum is exact in float32 too
     return (sums * weights).sum() / (sum(LUMA) * clip[:, 0].numel())
 
@@ -170,41 +285,6 @@ def crop_bounds(drawn: Changes, height: int, width: int) -> tuple[int, int, int,
     return top, top + rows, left, left + columns
 
 
-@dataclass(frozen=True)
-class _Neighbours:
-    """The two pixels along one side that each new pixel of B clips lies between, (B, S) each."""
-
-    before: Tensor
-    after: Tensor
-    share: Tensor
-    """Of the latter, in [0, 1)."""
-
-    @classmethod
-    def of(
-        cls, stretches: list[tuple[int, int, bool]], side: int, device: torch.device
-    ) -> "_Neighbours":
-        """Spread stretches (first, end, reversed) of a side over the whole of it."""
-        first, end, turned = np.array(stretches).T[:, :, None]
-        places = first + (np.arange(side) + 0.5) * (end - first) / side - 0.5
-        places = np.where(turned, places[:, ::-1], places).clip(first, end - 1)
-        before = np.floor(places).astype(np.int64)
-        after = np.minimum(before + 1, end - 1)
-        share = (places - before).astype(np.float32)
-        return cls(*(torch.from_numpy(values).to(device) for values in (before, after, share)))
-
-    def blend(self, clip: Tensor, index: int, dim: int, out: Tensor, other: Tensor) -> None:
-        """Interpolate the clip of this index along a dimension, into `out`; `other` is lost."""
-        before, after, share = self.before[index], self.after[index], self.share[index]
-        if dim == -2:
-            torch.index_select(clip, dim, before, out=out)
-            torch.index_select(clip, dim, after, out=other)
-            out.lerp_(other, share[:, None])
-        else:  # along the last one, gathering is the faster way
-            torch.gather(clip, dim, before.expand(clip.shape), out=out)
-            torch.gather(clip, dim, after.expand(clip.shape), out=other)
-            out.lerp_(other, share)
-
-
 def colour_matrix(drawn: Changes) -> np.ndarray:
     """Give the (3, 4) matrix of all changes of colour, over R, G, B and the clip's mean grey.
 
@@ -215,10 +295,7 @@ def colour_matrix(drawn: Changes) -> np.ndarray:
     """
     angle = 2 * math.pi * drawn.hue
     cosine, sine = drawn.saturation * math.cos(angle), drawn.saturation * math.sin(angle)
-    luma = np.array(LUMA) / sum(LUMA)
-    grey = np.outer(np.ones(3), luma)
-    turned = np.linalg.solve([luma, *CHROMA], [np.zeros(3), -CHROMA[1], CHROMA[0]])
-    colours = drawn.contrast * (grey + cosine * (np.eye(3) - grey) + sine * turned)
+    colours = drawn.contrast * (GREY + cosine * (np.eye(3) - GREY) + sine * TURNED)
     return drawn.brightness * np.column_stack([colours, np.full(3, 1 - drawn.contrast)])
 
 

@@ -1,5 +1,7 @@
 """What happens to the pixels of every clip, in training, in tests and in prediction alike."""
 
+from functools import cache
+
 import cv2
 import numpy as np
 import torch
@@ -31,9 +33,14 @@ def fit_frame(image_rgb: np.ndarray, size: int) -> np.ndarray:
     return np.stack(cv2.split(image_rgb))
 
 
+@cache
 def pixel_statistics(device: torch.device) -> tuple[Tensor, Tensor]:
-    """Give mean and standard deviation of the pixels that CLIP was trained on, (3, 1, 1) each."""
-    mean, std = torch.tensor([CLIP_MEAN, CLIP_STD], device=device)[:, :, None, None]
+    """Return mean and standard deviation of the pixels that CLIP was trained on, (3, 1, 1) each.
+
+    They are sent to a device once: each transfer would wait for all that the device has to do.
+    """
+    with torch.inference_mode(False):  # whoever asks first, training may use them too
+        mean, std = torch.tensor([CLIP_MEAN, CLIP_STD], device=device)[:, :, None, None]
     return mean, std
 
 

@@ -13,7 +13,6 @@ QUICK = 1.702
 """Steepness of CLIP's activation. Source: Radford et al., 2021, their code."""
 
 
-
 def prefers_few_kernels(tensor: Tensor) -> bool:
     """Return whether layers should run as few large products on a tensor's device.
 

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 from torchvision.transforms.v2 import functional as theirs
 
 from dfercli.config import AugmentConfig
@@ -12,10 +13,12 @@ from dfercli.data.augment import (
     CROP_RATIO,
     Augmenter,
     Changes,
+    change_batch,
     change_clips,
     colour_matrix,
     crop_bounds,
     draw_changes,
+    plan_changes,
 )
 from dfercli.data.transforms import normalise, pixel_statistics
 
@@ -45,8 +48,12 @@ def _draws(config, count=NUM_DRAWS):
 def _change(clips, **changes):
     """Clips that were changed, before they are normalised: to about 1e-5 of a grey level."""
     mean, std = pixel_statistics(clips.device)
-    stages = torch.empty(3, *clips.shape[1:])
-    return (change_clips(clips, [Changes(**changes)] * len(clips), stages) * std + mean) * 255
+    return (_change_by_clip(clips, [Changes(**changes)] * len(clips)) * std + mean) * 255
+
+
+def _change_by_clip(clips, draws):
+    plan = plan_changes(draws, *clips.shape[-2:], clips.device)
+    return change_clips(clips, plan, torch.empty(3, *clips.shape[1:]))
 
 
 def _assert_close(ours, expected, atol=1e-4):
@@ -97,6 +104,48 @@ def test_one_augmenter_takes_batches_of_any_shape(clips):
     assert augmenter(small, *_keys(0, torch.arange(4))).shape == small.shape
     assert torch.equal(augmenter(clips, *_keys(0, torch.arange(4))), kept)
     assert torch.equal(first, kept)  # what was given out is not written over
+
+
+def _change_at_once(clips, draws):
+    """What a GPU would run, here."""
+    plan = plan_changes(draws, *clips.shape[-2:], clips.device)
+    return change_batch(clips, plan, pixel_statistics(clips.device))
+
+
+@pytest.mark.parametrize("config", [AugmentConfig(), STRONG, OFF])
+def test_a_batch_at_once_equals_its_clips_one_by_one(clips, config):
+    draws = _draws(config, len(clips))
+    one_by_one = _change_by_clip(clips, draws)
+    together = _change_at_once(clips, draws)
+    assert torch.equal(together, one_by_one)
+    for place in range(len(clips)):
+        part = slice(place, place + 1)
+        assert torch.equal(_change_at_once(clips[part], draws[part])[0], together[place])
+
+
+class _CountOps(TorchDispatchMode):
+    """Counts the operations of PyTorch that run."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.count += 1
+        return function(*args, **(kwargs or {}))
+
+
+def test_a_batch_at_once_takes_as_many_operations_as_one_clip(clips):
+    counts = []
+    for batch in (1, 4):
+        draws = _draws(AugmentConfig(), batch)
+        plan = plan_changes(draws, *clips.shape[-2:], clips.device)
+        with _CountOps() as ops:
+            change_batch(clips[:batch], plan, pixel_statistics(clips.device))
+        counts.append(ops.count)
+    assert counts[0] == counts[1]
+    # Sums and grey 13, rows and columns 10 each with their views, colours 15, normalising 3.
+    assert counts[0] <= 64
 
 
 def test_changes_follow_from_seed_epoch_and_index_alone(clips):
