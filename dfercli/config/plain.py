@@ -21,6 +21,8 @@ def from_dict(cls: type[Config], values: Mapping[str, Any]) -> Config:
         ConfigError: A key that the configuration does not have, or a missing one.
     """
     hints = get_type_hints(cls)
+    retired = getattr(cls, "RETIRED", ())  # settings of earlier versions, which decide nothing now
+    values = {name: value for name, value in values.items() if name not in retired}
     unknown = sorted(set(values) - {f.name for f in fields(cls)})  # type: ignore[arg-type]
     if unknown:
         raise ConfigError(

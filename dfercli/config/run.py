@@ -1,6 +1,7 @@
 """One run: which data, how it is computed, and all the rest together."""
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from dfercli.config.model import ModelConfig
 from dfercli.config.train import AugmentConfig, TrainConfig
@@ -9,6 +10,7 @@ from dfercli.errors import ConfigError, require_at_least, require_known
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 MICRO_BATCHES = ("fixed", "auto")
+STEPS = ("auto", "eager", "captured", "compiled")
 TRACKERS = ("tensorboard", "wandb")
 FOLDS_BY = ("official", "group")
 PRESETS = ("paper", "strong")
@@ -52,15 +54,19 @@ class ComputeConfig:
             `fp32`, `bf16` or `fp16`. Weights and the optimizer stay in fp32.
         accumulate: Gradient accumulation: the parts that a device's share of a batch is taken in.
         batch: `fixed`, or `auto`: halve the parts until one fits in memory; the batch stays.
-        compile: Compile the model with torch.compile; the first steps take minutes.
+        steps: How forward and backward passes run: `eager`, kernel by kernel; `captured`, replayed
+            as one CUDA graph; `compiled` by torch.compile, and captured too on one CUDA device;
+            or `auto`: eager on a CPU, on CUDA captured, and compiled where the run is long.
         track: Log also to these, with commas between: `tensorboard`, `wandb` (extra `track`).
     """
+
+    RETIRED: ClassVar = ("compile",)
 
     device: str = "auto"
     precision: str = "auto"
     accumulate: int = 1
     batch: str = "fixed"
-    compile: bool = False
+    steps: str = "auto"
     track: str = ""
 
     def __post_init__(self) -> None:
@@ -68,6 +74,7 @@ class ComputeConfig:
         require_known("device", self.device, DEVICES)
         require_known("precision", self.precision, PRECISIONS)
         require_known("batch", self.batch, MICRO_BATCHES)
+        require_known("steps", self.steps, STEPS)
         for name in self.trackers:
             require_known("track", name, TRACKERS)
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from dfercli.config import AugmentConfig
+from dfercli.data.transfer import send
 from dfercli.data.transforms import normalise, pixel_statistics
 
 STREAM = 1
@@ -193,14 +194,6 @@ def find_neighbours(
     after = np.minimum(before + 1, end - 1)
     share = (places - before).astype(np.float32)
     return Neighbours(send(before, device), send(after, device), send(share, device))
-
-
-def send(values: np.ndarray, device: torch.device) -> Tensor:
-    """Return an array as a tensor on a device, without waiting for what the device has to do."""
-    tensor = torch.from_numpy(values)
-    if device.type != "cuda":
-        return tensor.to(device)
-    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 def change_batch(clips: Tensor, plan: Plan, statistics: tuple[Tensor, Tensor]) -> Tensor:

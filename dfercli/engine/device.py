@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.utils import DataLoaderConfiguration
 
 from dfercli.config import ComputeConfig, RunConfig, to_dict
 from dfercli.engine.differences import flatten
@@ -105,6 +106,7 @@ def make_accelerator(compute: ComputeConfig, logs: Path | None = None) -> Accele
         cpu=compute.device == "cpu",
         log_with=(compute.trackers or None) if logs else None,
         project_dir=logs,
+        dataloader_config=DataLoaderConfiguration(non_blocking=True),
     )
 
 

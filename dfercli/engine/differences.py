@@ -13,7 +13,8 @@ WITHOUT_EFFECT = (
     "compute.device",
     "compute.accumulate",
     "compute.batch",
-    "compute.compile",
+    "compute.compile",  # of earlier versions
+    "compute.steps",
     "compute.track",
 )
 """Settings that may differ between two calls of one run: they change its result by rounding, or by

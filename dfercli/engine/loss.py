@@ -1,7 +1,8 @@
 """What a step minimises: the loss, and the clips that are mixed before it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -9,10 +10,22 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dfercli.config import TrainConfig
+from dfercli.data.transfer import send
 from dfercli.models.dfer import contrastive_loss
 
-Loss = Callable[[Tensor, Tensor], Tensor]
-"""Gives the mean loss of logits (B, K) and labels: (B,) int64, or (B, K) shares of each class."""
+
+class Loss(Protocol):
+    """What is minimised."""
+
+    def __call__(self, logits: Tensor, labels: Tensor, reduction: str = "mean") -> Tensor:
+        """Return the loss of a batch.
+
+        Args:
+            logits: (B, K).
+            labels: (B,) int64, or (B, K) shares of each class.
+            reduction: `mean` over the clips, or `none`: (B,).
+        """
+
 
 MIXUP_STREAM = 5
 """Keeps mixup's draws apart from all others that begin with the seed and the epoch."""
@@ -32,9 +45,9 @@ def build_loss(config: TrainConfig, class_counts: Sequence[int], device: torch.d
     if config.balance == "prior":
         adjustment += log_prior(class_counts).to(device)
 
-    def loss(logits: Tensor, labels: Tensor) -> Tensor:
-        smoothing = config.label_smoothing
-        return F.cross_entropy(logits + adjustment, labels, label_smoothing=smoothing)
+    def loss(logits: Tensor, labels: Tensor, reduction: str = "mean") -> Tensor:
+        adjusted, smoothing = logits + adjustment, config.label_smoothing
+        return F.cross_entropy(adjusted, labels, reduction=reduction, label_smoothing=smoothing)
 
     return loss
 
@@ -86,6 +99,6 @@ class Mixup:
         """
         rng = np.random.default_rng([self.seed, epoch, step, self.rank, MIXUP_STREAM])
         own = float(rng.beta(self.strength, self.strength))
-        others = torch.from_numpy(rng.permutation(len(clips))).to(clips.device)
+        others = send(rng.permutation(len(clips)), clips.device)
         shares = F.one_hot(labels, self.num_classes).float()
         return clips.lerp(clips[others], 1 - own), shares.lerp(shares[others], 1 - own)

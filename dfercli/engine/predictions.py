@@ -50,12 +50,12 @@ def predict_clips(
     probs, indices = [], []
     for clips, _, index in loader:
         batch = accelerator.gather_for_metrics((model(normalise(clips)).softmax(dim=-1), index))
-        probs.append(batch[0].cpu())
-        indices.append(batch[1].cpu())
+        probs.append(batch[0])  # where they are: to fetch them would wait for the device
+        indices.append(batch[1])
     dataset = loader.dataset
     assert isinstance(dataset, ClipDataset)  # nothing else is loaded here
-    order = torch.cat(indices).argsort()
-    table = pd.DataFrame(torch.cat(probs)[order].numpy(), columns=list(class_names))
+    order = torch.cat(indices).cpu().argsort()
+    table = pd.DataFrame(torch.cat(probs).cpu()[order].numpy(), columns=list(class_names))
     if len(table) != len(dataset):
         raise DataError(f"{len(dataset)} clips went in, {len(table)} predictions came out")
     if dataset.groups is not None:

@@ -14,8 +14,10 @@ from typing import Any
 from torch import Tensor
 from tqdm import tqdm
 
+from dfercli.data.transfer import Glance
+
 REFRESH_S = 0.5
-"""Least time between two looks at the loss: a look waits for the device (our choice)."""
+"""Least time between two looks at the loss (our choice)."""
 
 
 class Progress:
@@ -33,6 +35,7 @@ class Progress:
         self._epochs = 0
         self._shown: dict[str, str] = {}
         self._looked = 0.0
+        self._glance = Glance()
 
     def __enter__(self) -> "Progress":
         return self
@@ -66,11 +69,13 @@ class Progress:
         self._show(epoch=f"{epoch + 1}/{self._epochs}")
 
     def step(self, clips: int, loss: Tensor, lr: float) -> None:
-        """Count the clips of a step; now and then look at its loss."""
+        """Count the clips of a step; now and then show its loss, without waiting for it."""
         self._bar.update(clips)
         if time.monotonic() - self._looked > REFRESH_S and not self._bar.disable:
             self._looked = time.monotonic()
-            self._show(loss=f"{loss.item():.3f}", lr=f"{lr:.1e}")
+            seen = self._glance.look(loss)
+            if seen is not None:
+                self._show(loss=f"{seen:.3f}", lr=f"{lr:.1e}")
 
     def end_epoch(self, line: Mapping[str, Any]) -> None:
         """Show the metrics of an epoch."""

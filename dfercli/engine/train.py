@@ -3,15 +3,12 @@
 import math
 import time
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import cast
 
-import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
-from torch import nn
 from torch.utils.data import DataLoader
 
 from dfercli.config import UNTRAINED, RunConfig
@@ -41,6 +38,7 @@ from dfercli.engine.resume import (
     training_alone,
 )
 from dfercli.engine.runlog import RunFolder, run_folder
+from dfercli.engine.steps import Steps, choose_way, fit_steps
 from dfercli.engine.trainer import Trainer
 from dfercli.errors import ConfigError
 from dfercli.models.base import ExpressionModel, build_model
@@ -111,7 +109,8 @@ def _train(
     if config.model.method in UNTRAINED:
         _test_untrained(config, run, manifest, model, accelerator, command)
         return
-    trainer, batches, train_loader, held = _prepare(config, manifest, model, accelerator)
+    prepared = _prepare(config, manifest, model, accelerator)
+    trainer, steps, batches = prepared.trainer, prepared.steps, prepared.batches
     metrics = load_state(run, trainer)
     accelerator.wait_for_everyone()  # all have read the folder before it changes
     if accelerator.is_main_process:
@@ -119,28 +118,32 @@ def _train(
         if metrics:
             run.go_on(len(metrics), command, device)
         else:
-            run.start(config, describe_data(config, manifest), command, device)
-    augmenter = Augmenter(config.augment, config.seed)
+            entries = describe_data(config, manifest) | {"steps": steps.way}
+            run.start(config, entries, command, device)
     clips, epochs = batches.length, config.train.epochs
     shown = accelerator.is_local_main_process
     own = nullcontext(progress) if progress else Progress(clips * epochs, shown)
     with own as bar, tracking(accelerator, config):
         bar.begin_run(config.title, epochs, len(metrics) * clips)
+        if steps.remark:
+            bar.note(f"{config.title}: {steps.remark}")
         for epoch in range(len(metrics), epochs):
             started = time.perf_counter()
             bar.begin_epoch(epoch)
             seed_epoch(config.seed, epoch, accelerator.process_index)
             batches.epoch = epoch
-            loss = trainer.train_epoch(train_loader, augmenter, bar.step)
+            loss = trainer.train_epoch(prepared.loader, prepared.augmenter, bar.step)
+            trained = time.perf_counter()
             if not math.isfinite(loss):
                 raise ConfigError(_describe_divergence(loss, epoch, config, run))
-            predictions = held.predict(trainer.prepared, accelerator, manifest.class_names)
+            predictions = prepared.held.predict(steps.tester, accelerator, manifest.class_names)
             line = {
                 "epoch": epoch + 1,
                 "loss": loss,
                 "lr": trainer.scheduler.get_last_lr()[0],
                 **score(predictions),
                 "seconds": round(time.perf_counter() - started, 2),
+                "clips_per_s": round(clips / (trained - started), 1),
             }
             metrics.append(line)
             bar.end_epoch(line)
@@ -199,10 +202,30 @@ def measure_clips(manifest: Manifest) -> float | None:
     return round(float(manifest.rows["n_frames"].median()) / FILM_FPS, 2)
 
 
+@dataclass(frozen=True)
+class _Prepared:
+    """What the epochs of a run need.
+
+    Attributes:
+        trainer: Takes the steps.
+        steps: How it takes them.
+        batches: Which clips make up the batches.
+        loader: Of the training clips.
+        augmenter: Changes them.
+        held: Those that are not learnt from.
+    """
+
+    trainer: Trainer
+    steps: Steps
+    batches: EpochBatches
+    loader: DataLoader
+    augmenter: Augmenter
+    held: HeldClips
+
+
 def _prepare(
     config: RunConfig, manifest: Manifest, model: ExpressionModel, accelerator: Accelerator
-) -> tuple[Trainer, EpochBatches, DataLoader, HeldClips]:
-    """Give the trainer, the batches, the training clips, and those that are not learnt from."""
+) -> _Prepared:
     train_set = build_dataset(manifest, "train", config, model.backbone.image_size)
     rank, processes = accelerator.process_index, accelerator.num_processes
     chances = even_chances(train_set.labels) if config.train.balance == "oversample" else None
@@ -213,18 +236,25 @@ def _prepare(
     scheduler = build_scheduler(optimizer, config.train, len(batches))
     share = math.ceil(config.train.batch_size / processes)
     micro_batch = math.ceil(share / config.compute.accumulate)
-    trainer = Trainer(model, prepared, optimizer, scheduler, accelerator, micro_batch)
     num_classes = len(manifest.class_names)
     counts = [train_set.labels.count(label) for label in range(num_classes)]
-    trainer.loss = build_loss(config.train, counts, accelerator.device)
+    loss = build_loss(config.train, counts, accelerator.device)
+    mixup = None
     if config.train.mixup > 0:
-        trainer.mixup = Mixup(config.train.mixup, num_classes, config.seed, rank)
-    if config.compute.compile:
-        trainer.prepared = cast(nn.Module, torch.compile(prepared))
+        mixup = Mixup(config.train.mixup, num_classes, config.seed, rank)
+    trainer = Trainer(model, prepared, optimizer, scheduler, accelerator, micro_batch, loss, mixup)
     if config.compute.batch == "auto":
         trainer.micro_batch = trainer.find_micro_batch()
-    held = load_held(config, manifest, model, accelerator, trainer.micro_batch)
-    return trainer, batches, build_train_loader(train_set, batches, config.data.workers), held
+    way = choose_way(config.compute, accelerator, len(batches) * config.train.epochs)
+    steps = fit_steps(trainer, way, share, config.compute)
+    return _Prepared(
+        trainer,
+        steps,
+        batches,
+        build_train_loader(train_set, batches, config.data.workers),
+        Augmenter(config.augment, config.seed, steps.change),
+        load_held(config, manifest, model, accelerator, trainer.micro_batch),
+    )
 
 
 def _describe_divergence(loss: float, epoch: int, config: RunConfig, run: RunFolder) -> str:

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +11,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from dfercli.data.batches import EpochBatches
+from dfercli.data.transfer import deliver
 from dfercli.data.transforms import normalise
+from dfercli.engine.gradients import EagerGradients, Gradients
 from dfercli.engine.loss import Loss, Mixup
 from dfercli.errors import ConfigError
 from dfercli.models.base import ExpressionModel
@@ -39,6 +40,7 @@ class Trainer:
         micro_batch: Clips that a device takes at once; more are accumulated.
         loss: What is minimised.
         mixup: Mixes the clips of a step; None takes them as they are.
+        gradients: How clips become gradients; by default kernel by kernel.
     """
 
     model: ExpressionModel
@@ -49,6 +51,13 @@ class Trainer:
     micro_batch: int
     loss: Loss = contrastive_loss
     mixup: Mixup | None = None
+    gradients: Gradients = None  # type: ignore[assignment]  # set below
+
+    def __post_init__(self) -> None:
+        if self.gradients is None:
+            self.gradients = EagerGradients(
+                self.prepared, self.optimizer, self.accelerator, self.loss
+            )
 
     def train_epoch(self, loader: DataLoader, augment: Augment, report: Report) -> float:
         """Take one pass over the training clips.
@@ -66,8 +75,7 @@ class Trainer:
         self.prepared.train()
         device = self.accelerator.device
         total = torch.zeros((), device=device)
-        for step, (clips, labels, keys) in enumerate(loader):
-            clips, labels = clips.to(device, non_blocking=True), labels.to(device)
+        for step, (clips, labels, keys) in enumerate(deliver(loader, device)):
             clips = augment(clips, *keys)
             if self.mixup is not None:
                 clips, labels = self.mixup(clips, labels, batches.epoch, step)
@@ -134,13 +142,11 @@ class Trainer:
         scale = self.accelerator.num_processes / batch * (share > 0)
         total, count = torch.zeros((), device=self.accelerator.device), 0
         for number, (clips, labels) in enumerate(parts, start=1):
-            with nullcontext() if number == len(parts) else self.accelerator.no_sync(self.prepared):
-                loss = self.loss(self.prepared(clips), labels)
-                self.accelerator.backward(loss * (scale * len(labels)))
-            total += loss.detach() * len(labels)
+            loss = self.gradients.add(clips, labels, scale, last=number == len(parts))
+            total += loss * len(labels)
             count += len(labels)
         self.optimizer.step()
-        self.optimizer.zero_grad()
+        self.gradients.clear()
         self.scheduler.step()  # also after a step that fp16 skips: the cosine ends where it should
         self.model.clamp_logit_scale()
         return total / count

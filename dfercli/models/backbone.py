@@ -27,6 +27,8 @@ class CLIPBackbone(nn.Module):
     """
 
     visual: Any
+    run_block: Any
+    """`run_block` below; training on a GPU puts a compiled one in its place."""
     drop_path: float = 0.0
     """Rate of stochastic depth while training: of the last block, falling in a line to 0 in the
     first. A setting of a training, so no part of a checkpoint."""
@@ -40,7 +42,7 @@ class CLIPBackbone(nn.Module):
                 f"choose one of open_clip's ViT-* models"
             )
         self.visual = visual
-        self.run_block = run_block  # training on a GPU puts the compiled one in its place
+        self.run_block = run_block
         for block in visual.transformer.resblocks:
             if isinstance(block.mlp.gelu, OpenCLIPQuickGELU):
                 block.mlp.gelu = QuickGELU()

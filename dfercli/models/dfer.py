@@ -104,11 +104,12 @@ def assemble(config: ModelConfig, class_names: Sequence[str], clip: Any) -> DFER
     return DFERModel(backbone, interfit, msta, biehpro, texts, scale, head, settings)
 
 
-def contrastive_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Give the mean loss of a batch, Eq. (12): cross-entropy of the scaled similarities.
+def contrastive_loss(logits: Tensor, labels: Tensor, reduction: str = "mean") -> Tensor:
+    """Return the loss of a batch, Eq. (12): cross-entropy of the scaled similarities.
 
     Args:
         logits: (B, K).
         labels: (B,) int64, or (B, K) shares of each class.
+        reduction: `mean` over the clips, or `none`: (B,).
     """
-    return F.cross_entropy(logits, labels)
+    return F.cross_entropy(logits, labels, reduction=reduction)

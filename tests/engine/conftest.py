@@ -92,7 +92,10 @@ def results_of() -> Callable[..., Any]:
     names = ("predictions_best.csv", "predictions_last.csv", "last/model.safetensors")
 
     def results(run: Any) -> Any:
-        metrics = [{k: v for k, v in line.items() if k != "seconds"} for line in run.read_metrics()]
+        metrics = [
+            {k: v for k, v in line.items() if k not in ("seconds", "clips_per_s")}
+            for line in run.read_metrics()
+        ]
         return metrics, [(run.path / name).read_bytes() for name in names]
 
     return results

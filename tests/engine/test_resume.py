@@ -57,7 +57,7 @@ def _outcome(folder):
         name = path.relative_to(folder).as_posix()
         if name == "metrics.jsonl":
             lines = [json.loads(line) for line in path.read_text().splitlines()]
-            outcome[name] = [line | {"seconds": 0} for line in lines]
+            outcome[name] = [line | {"seconds": 0, "clips_per_s": 0} for line in lines]
         elif name == "run.json":
             entries = json.loads(path.read_text())
             outcome[name] = {**entries, "resumed": None, "command": None, "commit": None}

@@ -167,7 +167,7 @@ def test_the_same_settings_go_on_wherever_the_data_lies(begin, make_run):
     moved = replace(
         config.data, manifest="elsewhere.csv", root="/elsewhere", workers=7, kind="dfew", cache="k"
     )
-    computed = replace(config.compute, device="cuda", accumulate=2, batch="auto", compile=True)
+    computed = replace(config.compute, device="cuda", accumulate=2, batch="auto", steps="compiled")
     run.check_same(replace(config, data=moved, compute=computed), DATA)
     run.check_same(replace(config, preset="strong"), DATA)  # of the same values
     RunFolder(run.path.with_name("fold9")).check_same(config, DATA)

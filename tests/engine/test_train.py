@@ -49,7 +49,10 @@ def _times(folder):
 
 def _results(run):
     """All that a run found out, without how long it took."""
-    metrics = [{k: v for k, v in line.items() if k != "seconds"} for line in run.read_metrics()]
+    metrics = [
+        {k: v for k, v in line.items() if k not in ("seconds", "clips_per_s")}
+        for line in run.read_metrics()
+    ]
     names = ("predictions_best.csv", "predictions_last.csv")
     return metrics, [(run.path / name).read_bytes() for name in names]
 
@@ -74,8 +77,9 @@ def test_metrics_are_a_line_an_epoch_and_follow_from_the_predictions(trained):
     metrics = trained.read_metrics()
     assert [line["epoch"] for line in metrics] == [1, 2, 3]
     for line in metrics:
-        assert list(line) == ["epoch", "loss", "lr", "war", "uar", "seconds"]
+        assert list(line) == ["epoch", "loss", "lr", "war", "uar", "seconds", "clips_per_s"]
         assert line["seconds"] > 0
+        assert line["clips_per_s"] > 0
     matrix = confusion_of(read_predictions(trained.predictions_file("last")))
     assert (metrics[-1]["war"], metrics[-1]["uar"]) == (war(matrix), uar(matrix))
     assert metrics[-1]["lr"] == pytest.approx(1e-5)
