@@ -104,7 +104,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "full": {},
 }
 
-AUGMENT = AugmentConfig(0.9, brightness=0.2, contrast=0.2, saturation=0.2, hue=0.02)
+AUGMENT = AugmentConfig(crop_scale=0.9, brightness=0.2, contrast=0.2, saturation=0.2, hue=0.02)
 
 
 class Artist:
@@ -214,12 +214,25 @@ def make_run(name: str, variant: str, folder: Path, weights: str, seed: int) -> 
     """Give the run of a variant on a dataset in `folder`."""
     probe = PROBES[name]
     return RunConfig(
-        DataConfig(name, str(folder / f"{name}.csv"), str(folder), 0, cache=str(folder / "cache")),
+        data=DataConfig(
+            dataset=name,
+            manifest=str(folder / f"{name}.csv"),
+            root=str(folder),
+            workers=0,
+            cache=str(folder / "cache"),
+        ),
         fold=1,
         model=ModelConfig(
             backbone=BACKBONE, weights=weights, num_frames=probe.num_frames, **VARIANTS[variant]
         ),
-        train=TrainConfig(probe.epochs, 1, 32, probe.lr, probe.lr / 100, new_layers_lr=10.0),
+        train=TrainConfig(
+            epochs=probe.epochs,
+            warmup_epochs=1,
+            batch_size=32,
+            lr=probe.lr,
+            min_lr=probe.lr / 100,
+            new_layers_lr=10.0,
+        ),
         augment=AUGMENT,
         compute=ComputeConfig(device="cpu", precision="fp32"),
         seed=seed,

@@ -113,7 +113,9 @@ class Bench:
     def __init__(self, manifest: Manifest, root: Path, cache: Path) -> None:
         self._manifest = manifest
         self._root = root
-        plain = RunConfig(DataConfig(manifest.dataset, "", str(root)), fold=1)
+        plain = RunConfig(
+            data=DataConfig(dataset=manifest.dataset, manifest="", root=str(root)), fold=1
+        )
         cached = replace(plain, data=replace(plain.data, cache=str(cache)))
         self._runs = {"images": plain, "cache": cached}
         self.augmenter = Augmenter(plain.augment, plain.seed)

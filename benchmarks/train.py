@@ -5,7 +5,7 @@ step in turns with it; and the device's own rate of matrix products, measured in
 reference is how research code does it: the same backbone through open_clip, the mean over frames,
 the text tower at every step, an optimizer that is not fused. Shares of the matrix rate are of true
 operations: multiply-adds of the forward pass counted by `dfer ablate --dry-run`, three times for a
-step. With --data, clips are loaded and changed as in training, from the cache or from images.
+step. With --manifest, clips are loaded and changed as in training, from the cache or from images.
 """
 
 import argparse
@@ -328,16 +328,24 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--machine", default=MACHINE)
     given = parser.parse_args()
-    data = DataConfig("made", "", "", given.workers)
+    data = DataConfig(dataset="made", manifest="", root="", workers=given.workers)
     if given.manifest:
         root = read_manifest(given.manifest).root
-        data = DataConfig("data", str(given.manifest), root, given.workers, cache=given.cache)
+        data = DataConfig(
+            dataset="data",
+            manifest=str(given.manifest),
+            root=root,
+            workers=given.workers,
+            cache=given.cache,
+        )
     config = RunConfig(
-        data,
-        1,
-        ModelConfig(given.backbone, "random"),
-        TrainConfig(batch_size=given.batch_size),
-        compute=ComputeConfig(given.device, given.precision, compile=given.compile),
+        data=data,
+        fold=1,
+        model=ModelConfig(backbone=given.backbone, weights="random"),
+        train=TrainConfig(batch_size=given.batch_size),
+        compute=ComputeConfig(
+            device=given.device, precision=given.precision, compile=given.compile
+        ),
     )
     results = measure(config, given.steps, given.repeats, given.manifest is not None)
     precision = resolve_compute(config.compute).precision

@@ -113,7 +113,7 @@ def describe_recipe(run: RunConfig) -> str:
     """
     if run.model.method in UNTRAINED:
         return f"nothing trained, prompt_template {run.model.prompt_template!r}"
-    of_preset = apply_preset(RunConfig(run.data, run.fold, preset=run.preset))
+    of_preset = apply_preset(RunConfig(data=run.data, fold=run.fold, preset=run.preset))
     of_method = apply_method(
         replace(of_preset, model=replace(of_preset.model, method=run.model.method))
     )

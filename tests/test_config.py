@@ -32,12 +32,12 @@ DATA = DataConfig(dataset="dfew", manifest="dfew.csv", root="/data/dfew", worker
         ComputeConfig(accumulate=4, precision="bf16", batch="auto"),
         RunConfig(data=DATA, fold=2),
         RunConfig(
-            DATA,
-            5,
-            ModelConfig(msta=False),
-            TrainConfig(batch_size=8),
-            AugmentConfig(hue=0.05),
-            ComputeConfig(device="cuda"),
+            data=DATA,
+            fold=5,
+            model=ModelConfig(msta=False),
+            train=TrainConfig(batch_size=8),
+            augment=AugmentConfig(hue=0.05),
+            compute=ComputeConfig(device="cuda"),
             seed=3,
             preset="strong",
         ),
@@ -214,3 +214,19 @@ def test_no_two_variants_share_a_name():
             for cross_attention in ("paired", "all")
         ]
     assert len({config.variant for config in configs}) == len(configs) == 4 * (2 + 3 * 5 * 2)
+
+
+@pytest.mark.parametrize(
+    ("config", "value"),
+    [
+        (ModelConfig, "dfer"),
+        (DataConfig, "dfew"),
+        (ComputeConfig, "cpu"),
+        (TrainConfig, 100),
+        (AugmentConfig, 0.8),
+        (RunConfig, DATA),
+    ],
+)
+def test_settings_are_given_by_name(config, value):
+    with pytest.raises(TypeError, match="takes 1 positional argument"):
+        config(value)

@@ -35,11 +35,18 @@ OTHER_VALUES = {"method": "coop", "num_blocks": 3, "cross_attention": "all"}
 
 
 def _run(preset, dataset="dfew", kind="", **settings):
-    return RunConfig(DataConfig(dataset, "", "", kind=kind), 1, preset=preset, **settings)
+    return RunConfig(
+        data=DataConfig(dataset=dataset, manifest="", root="", kind=kind),
+        fold=1,
+        preset=preset,
+        **settings,
+    )
 
 
 def test_the_paper_changes_nothing():
-    assert apply_preset(_run("paper")) == _run("paper") == RunConfig(_run("paper").data, 1)
+    assert (
+        apply_preset(_run("paper")) == _run("paper") == RunConfig(data=_run("paper").data, fold=1)
+    )
     assert set(CHANGES) == set(PRESETS)
 
 
@@ -142,7 +149,7 @@ def test_a_rate_that_was_typed_is_the_rate_of_all_parts():
         ({}, "paper"),
         ({"train": TrainConfig(epochs=20, lr=1e-4)}, "paper, changed: epochs 20, lr 0.0001"),
         (
-            {"train": TrainConfig(2, 1, 8, 1e-4, 1e-5)},
+            {"train": TrainConfig(epochs=2, warmup_epochs=1, batch_size=8, lr=1e-4, min_lr=1e-5)},
             "paper, changed: epochs 2, warmup_epochs 1, batch_size 8, lr 0.0001, min_lr 1e-05",
         ),
         (

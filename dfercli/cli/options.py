@@ -208,7 +208,15 @@ def find_data(
     root = root or find_root(path) or Path(manifest.root)
     note(f"dataset: {manifest.dataset} ({path}), data in {root}")
     kind = manifest.kind
-    return DataConfig(manifest.dataset, str(path), str(root), workers, kind, cache, folds_by)
+    return DataConfig(
+        dataset=manifest.dataset,
+        manifest=str(path),
+        root=str(root),
+        workers=workers,
+        kind=kind,
+        cache=cache,
+        folds_by=folds_by,
+    )
 
 
 def find_run(
@@ -231,7 +239,16 @@ def find_run(
     folds = parse_folds(options.folds) if options.folds else known
     if not folds:
         raise DataError(f"no clip of {data.manifest} has a test_fold to be tested in; give it one")
-    run = RunConfig(data, folds[0], model, recipe, augment, compute, options.seed, options.preset)
+    run = RunConfig(
+        data=data,
+        fold=folds[0],
+        model=model,
+        train=recipe,
+        augment=augment,
+        compute=compute,
+        seed=options.seed,
+        preset=options.preset,
+    )
     run = apply_preset(run, typed)
     note(f"backbone: {run.model.backbone}, weights: {run.model.weights}")
     note(f"recipe: {describe_recipe(run)}")

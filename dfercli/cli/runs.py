@@ -41,7 +41,7 @@ OF_CHECKPOINT = (
 )
 """Options of `eval` that say how a checkpoint is run."""
 
-NO_DATA = DataConfig("", "", "")
+NO_DATA = DataConfig(dataset="", manifest="", root="")
 """Stands where only costs are counted."""
 
 
@@ -191,7 +191,9 @@ def ablate(
         from dfercli.engine.ablate import cost_table
         from dfercli.engine.ablation_document import cost_document
 
-        asked = RunConfig(NO_DATA, 1, model, recipe, augment, preset=options.preset)
+        asked = RunConfig(
+            data=NO_DATA, fold=1, model=model, train=recipe, augment=augment, preset=options.preset
+        )
         base = apply_preset(asked, typed).model
         entries = cost_table(rows, base, BASIC_EXPRESSIONS)
         docs.show_document(cost_document(title, base, entries), table_format, out)

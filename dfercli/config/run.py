@@ -16,7 +16,7 @@ FOLDS_BY = ("official", "group")
 PRESETS = ("paper", "strong")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DataConfig:
     """Which data to use.
 
@@ -44,7 +44,7 @@ class DataConfig:
         require_at_least("workers", self.workers, 0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ComputeConfig:
     """How the same run is computed and watched: never its recipe, at most its rounding.
 
@@ -84,7 +84,7 @@ class ComputeConfig:
         return [name.strip() for name in self.track.split(",") if name.strip()]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """One training run: one model on one fold.
 

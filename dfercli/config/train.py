@@ -9,7 +9,7 @@ from dfercli.errors import ConfigError, require_at_least, require_known
 BALANCES = ("none", "oversample", "prior")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """How to train. Source: section 4.1; what the paper does not have is off.
 
@@ -70,7 +70,7 @@ class TrainConfig:
             raise ConfigError(f"{name} is {getattr(self, name)}; it must be {rule}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class AugmentConfig:
     """How training clips are changed; section 4.1 names the kinds, the strengths are our choice.
 

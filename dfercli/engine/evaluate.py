@@ -175,7 +175,7 @@ def evaluate_checkpoint(
     prepared = accelerator.prepare(model)
     tables = {}
     for fold in folds:
-        run = RunConfig(data, fold, model.config)
+        run = RunConfig(data=data, fold=fold, model=model.config)
         dataset = build_dataset(manifest, "test", run, model.backbone.image_size)
         loader = accelerator.prepare(build_test_loader(dataset, run.train.batch_size, data.workers))
         tables[fold] = predict_clips(prepared, loader, accelerator, manifest.class_names)

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import torch
 from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -101,7 +101,13 @@ class ExpressionModel(nn.Module, PyTorchModelHubMixin):
             self.logit_scale.clamp_(max=MAX_LOGIT_SCALE)
 
     def _save_pretrained(self, save_directory: Path) -> None:
-        super()._save_pretrained(save_directory)
+        """Write weights and settings; `save_pretrained` calls this.
+
+        The mixin's own method is replaced: `safetensors.torch.save_model` refuses views of a
+        larger buffer, which cuDNN makes of an LSTM's weights, and drops all but one name of tied
+        tensors, which loading then misses.
+        """
+        save_file(_separate_storages(self.state_dict()), save_directory / WEIGHTS_FILE)
         text = json.dumps(self.settings, indent=2, ensure_ascii=False)
         (save_directory / CONFIG_FILE).write_text(text + "\n", encoding="utf-8")
 
@@ -180,6 +186,23 @@ def first_settings(config: ModelConfig, class_names: Sequence[str]) -> dict[str,
 def write_prompts(config: ModelConfig, words: Sequence[str]) -> list[str]:
     """Fill a configuration's template with each class's name, or other words for it."""
     return [config.prompt_template.replace("{}", each) for each in words]
+
+
+def _separate_storages(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors on the CPU, contiguous, each the only user of its whole storage.
+
+    Only a tensor that is not already so is copied.
+    """
+    separated: dict[str, Tensor] = {}
+    storages = set()
+    for name, tensor in tensors.items():
+        tensor = tensor.detach().cpu().contiguous()
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() in storages or storage.nbytes() != tensor.nbytes:
+            tensor = tensor.clone()
+        storages.add(tensor.untyped_storage().data_ptr())
+        separated[name] = tensor
+    return separated
 
 
 def _read_settings(model_id: str, path: Path) -> dict[str, Any]:

@@ -24,7 +24,9 @@ from dfercli.data.transforms import normalise, pixel_statistics
 
 OFF = AugmentConfig(crop_scale=1.0, brightness=0.0, contrast=0.0, saturation=0.0, hue=0.0, flip=0.0)
 """Strengths that leave the clip as it is."""
-STRONG = AugmentConfig(0.3, 0.9, 0.9, 0.9, 0.5, 0.5)
+STRONG = AugmentConfig(
+    crop_scale=0.3, brightness=0.9, contrast=0.9, saturation=0.9, hue=0.5, flip=0.5
+)
 NUM_DRAWS = 400
 
 
@@ -172,7 +174,9 @@ def test_all_frames_of_a_clip_are_changed_alike_and_keep_their_picture(clips):
 
 
 def test_draws_keep_to_their_strengths_and_reach_them():
-    config = AugmentConfig(0.8, 0.4, 0.3, 0.2, 0.1, 0.5)
+    config = AugmentConfig(
+        crop_scale=0.8, brightness=0.4, contrast=0.3, saturation=0.2, hue=0.1, flip=0.5
+    )
     draws = _draws(config)
     for name in ("brightness", "contrast", "saturation"):
         strength = getattr(config, name)

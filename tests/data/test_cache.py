@@ -59,9 +59,9 @@ def make_dataset(manifest, root, tmp_path):
 
     def make(cached, split="train", fold=1):
         folder = str(tmp_path / "cache") if cached else None
-        data = DataConfig("mine", "mine.csv", str(root), cache=folder)
+        data = DataConfig(dataset="mine", manifest="mine.csv", root=str(root), cache=folder)
         return build_dataset(
-            manifest, split, RunConfig(data, fold, ModelConfig(num_frames=4)), SIZE
+            manifest, split, RunConfig(data=data, fold=fold, model=ModelConfig(num_frames=4)), SIZE
         )
 
     return make

@@ -162,8 +162,11 @@ def test_training_batches_are_the_same_with_any_number_of_workers(make_dataset):
 
 @pytest.mark.parametrize(("split", "clip_ids"), [("test", [2, 3]), ("train", [0, 1, 4])])
 def test_a_run_gets_its_side_of_its_fold(manifest, tmp_path, split, clip_ids):
-    model, data = ModelConfig(num_frames=4), DataConfig("mine", "mine.csv", str(tmp_path))
-    dataset = build_dataset(manifest, split, RunConfig(data, fold=2, model=model), size=12)
+    model, data = (
+        ModelConfig(num_frames=4),
+        DataConfig(dataset="mine", manifest="mine.csv", root=str(tmp_path)),
+    )
+    dataset = build_dataset(manifest, split, RunConfig(data=data, fold=2, model=model), size=12)
     assert dataset.clip_ids == [f"id {clip}" for clip in clip_ids]
     assert len(dataset) == len(clip_ids)
     assert dataset[0][0].shape == (4, 3, 12, 12)
@@ -171,7 +174,9 @@ def test_a_run_gets_its_side_of_its_fold(manifest, tmp_path, split, clip_ids):
 
 
 def test_a_run_s_seed_reaches_its_clips(manifest, tmp_path, make_dataset):
-    run = RunConfig(DataConfig("mine", "mine.csv", str(tmp_path)), fold=2, seed=3)
+    run = RunConfig(
+        data=DataConfig(dataset="mine", manifest="mine.csv", root=str(tmp_path)), fold=2, seed=3
+    )
     training = build_dataset(manifest, "train", run, SIZE)
     views = [training[epoch, 2][0] for epoch in range(5)]
     # Its third clip is the manifest's fifth: the same frames, drawn for another place.

@@ -91,7 +91,7 @@ def test_fewer_groups_than_folds_cannot_be_dealt():
 
 def test_the_data_says_which_folds_are_read(tmp_path):
     write_manifest(_manifest(_rows()), tmp_path / "own.csv")
-    data = DataConfig("own", str(tmp_path / "own.csv"), "data")
+    data = DataConfig(dataset="own", manifest=str(tmp_path / "own.csv"), root="data")
     read = read_manifest(tmp_path / "own.csv")
     assert open_manifest(data).fingerprint == read.fingerprint
     by_group = open_manifest(replace(data, folds_by="group"))
@@ -179,7 +179,11 @@ def test_too_few_clips_cannot_be_parted(fraction):
 
 def test_parts_of_a_run_are_all_clips_once():
     manifest = _manifest(_rows())
-    run = RunConfig(DataConfig("own", "own.csv", "data"), 1, train=TrainConfig(val_fraction=0.25))
+    run = RunConfig(
+        data=DataConfig(dataset="own", manifest="own.csv", root="data"),
+        fold=1,
+        train=TrainConfig(val_fraction=0.25),
+    )
     parts = {part: set(select_rows(manifest, part, run)["clip_id"]) for part in PARTS}
     assert {part: len(clips) for part, clips in parts.items()} == {
         "train": 45,

@@ -67,13 +67,18 @@ def make_run(colours: Path, tiny_name: str) -> Callable[..., Any]:
     ) -> RunConfig:
         tiny = {"backbone": tiny_name, "weights": "random", "num_frames": 4}
         return RunConfig(
-            DataConfig("colours", str(manifest), str(manifest.parent), workers),
-            fold,
-            ModelConfig(**tiny | (model or {})),
-            TrainConfig(**recipe | train),
-            AugmentConfig(**augment or {}),
-            ComputeConfig(**{"device": "cpu", "precision": "fp32"} | (compute or {})),
-            seed,
+            data=DataConfig(
+                dataset="colours",
+                manifest=str(manifest),
+                root=str(manifest.parent),
+                workers=workers,
+            ),
+            fold=fold,
+            model=ModelConfig(**tiny | (model or {})),
+            train=TrainConfig(**recipe | train),
+            augment=AugmentConfig(**augment or {}),
+            compute=ComputeConfig(**{"device": "cpu", "precision": "fp32"} | (compute or {})),
+            seed=seed,
         )
 
     return make

@@ -39,7 +39,7 @@ def test_a_device_that_is_not_there_is_refused():
 
 def test_runs_of_one_process_have_each_their_own_precision():
     for precision, expected in (("bf16", "bf16"), ("fp32", "no"), ("bf16", "bf16")):
-        compute = ComputeConfig("cpu", precision)
+        compute = ComputeConfig(device="cpu", precision=precision)
         assert make_accelerator(compute).mixed_precision == expected
 
 

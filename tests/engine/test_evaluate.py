@@ -174,7 +174,12 @@ def write_other(colours, tmp_path):
             dataset, rows, class_names, crop, str(colours.parent), deviations=deviations
         )
         write_manifest(other, tmp_path / "other.csv")
-        return DataConfig("other", str(tmp_path / "other.csv"), str(colours.parent), workers=0)
+        return DataConfig(
+            dataset="other",
+            manifest=str(tmp_path / "other.csv"),
+            root=str(colours.parent),
+            workers=0,
+        )
 
     return write
 

@@ -225,7 +225,10 @@ def test_a_full_disk_is_one_line_and_keeps_the_epoch_before(
     said = str(caught.value)
     assert said.startswith(f"cannot write a checkpoint into {run.path} (")
     assert "File too large" in said  # the limit's own name for it
-    assert said.endswith("); the finished epoch is kept, free some space and give the same command")
+    assert said.endswith(
+        "); the finished epoch is kept, free some space or raise the limit on file sizes and give "
+        "the same command"
+    )
     assert "\n" not in said
     after = _outcome(run.path)
     assert {name: after[name] for name in before} == before

@@ -42,9 +42,9 @@ def make_run(tmp_path: Path, tiny_name: str) -> Callable[..., Any]:
 
     def make(val_fraction: float = 0.0, crop: Any = CROP, **model: Any) -> Any:
         settings = {"backbone": tiny_name, "weights": "random", "num_frames": 4} | model
-        data = DataConfig("small", "small.csv", "data")
+        data = DataConfig(dataset="small", manifest="small.csv", root="data")
         train = TrainConfig(val_fraction=val_fraction)
-        config = RunConfig(data, 2, ModelConfig(**settings), train, seed=5)
+        config = RunConfig(data=data, fold=2, model=ModelConfig(**settings), train=train, seed=5)
         run = run_folder(tmp_path / "runs", config)
         tested, held_out = _table(TESTED, "clip"), _table(HELD_OUT, "held")
         said = {

@@ -71,7 +71,7 @@ def small_data(tmp_path_factory: pytest.TempPathFactory) -> Any:
     table = pd.DataFrame(rows, columns=["clip_id", "path", "n_frames", "label", "test_fold"])
     path = root / "small.csv"
     write_manifest(Manifest("small", table, CLASSES, None, str(root)), path)
-    return DataConfig("small", str(path), str(root), workers=0)
+    return DataConfig(dataset="small", manifest=str(path), root=str(root), workers=0)
 
 
 @pytest.fixture(scope="session")
@@ -126,7 +126,12 @@ def make_runs(small_data: Any, tiny_name: str) -> Callable[..., None]:
         model = ModelConfig(backbone=tiny_name, weights="random", num_frames=4)
         for changes in variants:
             for fold in folds:
-                finish(runs, RunConfig(small_data, fold, replace(model, **changes), **settings))
+                finish(
+                    runs,
+                    RunConfig(
+                        data=small_data, fold=fold, model=replace(model, **changes), **settings
+                    ),
+                )
         return runs
 
     return make

@@ -110,7 +110,7 @@ def test_the_command_makes_what_is_missing(find, table, changes, one_run, tmp_pa
     asked = _parse(missing.command)
     assert asked["table"] == table
     model = ModelConfig(cross_attention=asked["cross_attention"], num_frames=asked["num_frames"])
-    base = RunConfig(config.data, 1, model)
+    base = RunConfig(data=config.data, fold=1, model=model)
     for row in table_rows(table):
         made = run_folder(tmp_path / "runs", replace(base, model=row.apply(base.model)))
         if not made.path.exists():
