@@ -57,6 +57,8 @@ class ComputeConfig:
         steps: How forward and backward passes run: `eager`, kernel by kernel; `captured`, replayed
             as one CUDA graph; `compiled` by torch.compile, and captured too on one CUDA device;
             or `auto`: eager on a CPU, on CUDA captured, and compiled where the run is long.
+        save_every: Epochs between two saves that a run can go on from; 0: as often as saving takes
+            under a twentieth of the time. A run that is killed repeats the epochs since.
         track: Log also to these, with commas between: `tensorboard`, `wandb` (extra `track`).
     """
 
@@ -67,10 +69,12 @@ class ComputeConfig:
     accumulate: int = 1
     batch: str = "fixed"
     steps: str = "auto"
+    save_every: int = 0
     track: str = ""
 
     def __post_init__(self) -> None:
         require_at_least("accumulate", self.accumulate, 1)
+        require_at_least("save_every", self.save_every, 0)
         require_known("device", self.device, DEVICES)
         require_known("precision", self.precision, PRECISIONS)
         require_known("batch", self.batch, MICRO_BATCHES)

@@ -127,7 +127,8 @@ class Augmenter:
             draw_changes(self._config, np.random.default_rng([self._seed, view, index, STREAM]))
             for view, index in zip(views.tolist(), indices.tolist(), strict=True)
         ]
-        plan = plan_changes(draws, *clips.shape[-2:], clips.device)
+        height, width = clips.shape[-2:]
+        plan = plan_changes(draws, height, width, clips.device)
         if clips.device.type != "cpu":
             return self._change_batch(clips, plan, pixel_statistics(clips.device))
         shape = (3, *clips.shape[1:])

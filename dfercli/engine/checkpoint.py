@@ -1,26 +1,36 @@
 """Checkpoints: written whole, found again, and refused where they do not fit."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from dfercli.data.manifest import Manifest
 from dfercli.engine.runlog import RunFolder
 from dfercli.errors import CheckpointError
 from dfercli.files import replacing_files
-from dfercli.models.base import ExpressionModel
+from dfercli.models.base import ExpressionModel, write_weights
 
 
 def save_checkpoint(model: ExpressionModel, folder: Path) -> None:
-    """Write a model in the Hugging Face layout; there is always one to be read in the folder."""
+    """Write a model as it is; there is always a checkpoint to be read in the folder."""
+    write_checkpoint(model.state_dict(), model.settings, folder)
+
+
+def write_checkpoint(
+    weights: Mapping[str, Tensor], settings: Mapping[str, Any], folder: Path
+) -> None:
+    """Write a checkpoint; there is always one to be read in the folder.
+
+    Args:
+        weights: Of a model: its state dict.
+        settings: Of the model.
+        folder: Of the checkpoint.
+    """
     with replacing_files(folder) as partial:
-        write_model(model, partial)
-
-
-def write_model(model: ExpressionModel, folder: Path) -> None:
-    """Write a model's configuration and weights into a folder."""
-    model.save_pretrained(folder)
-    (folder / "README.md").unlink(missing_ok=True)  # an empty form; a card is made to publish
+        partial.mkdir()
+        write_weights(weights, settings, partial)
 
 
 def load_checkpoint(where: str) -> ExpressionModel:

@@ -15,6 +15,7 @@ WITHOUT_EFFECT = (
     "compute.batch",
     "compute.compile",  # of earlier versions
     "compute.steps",
+    "compute.save_every",
     "compute.track",
 )
 """Settings that may differ between two calls of one run: they change its result by rounding, or by

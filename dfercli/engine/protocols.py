@@ -1,12 +1,16 @@
 """Which epochs of a run are kept and reported: the protocols, each of which says what it is."""
 
+import math
+import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import pandas as pd
+from torch import Tensor
 
 from dfercli.data.folds import Part
-from dfercli.engine.checkpoint import save_checkpoint
+from dfercli.engine.checkpoint import write_checkpoint
 from dfercli.engine.curves import draw_curves
 from dfercli.engine.predictions import name_classes, probs_of, write_predictions
 from dfercli.engine.resume import drop_state, reporting_failed_save
@@ -24,6 +28,12 @@ PROTOCOLS: dict[Protocol, str] = {
 
 CHOSEN_BY: dict[Protocol, str] = {"best": "war", "val": "val_war"}
 """Metric that an epoch is chosen by: its first highest value."""
+
+SAVE_SHARE = 0.05
+"""Most of a run's time that saving may take: an epoch of ten seconds leaves 3 GB (our choice)."""
+
+SaveState = Callable[[Sequence[Mapping[str, Any]]], None]
+"""Writes what a run goes on from, given the metrics of all epochs so far."""
 
 
 def protocols_of(val_fraction: float) -> tuple[Protocol, ...]:
@@ -47,45 +57,117 @@ def chosen_now(metrics: Sequence[Mapping[str, Any]], last: bool) -> list[Protoco
     return [*found, "last"] if last else found
 
 
-def keep_epoch(
-    run: RunFolder,
-    model: ExpressionModel,
-    metrics: Sequence[Mapping[str, Any]],
-    predictions: Mapping[Part, pd.DataFrame],
-    save_state: Callable[[], None] | None,
-) -> None:
-    """Write what an epoch leaves: from then on it is finished, whatever happens next.
+@dataclass(frozen=True)
+class ChosenEpoch:
+    """What a protocol reports, as it was after its epoch.
+
+    Attributes:
+        weights: Of the model.
+        settings: Of the model, calibration included.
+        predictions: Of the `test` fold and, where there is one, of the `val` part.
+    """
+
+    weights: Mapping[str, Tensor]
+    settings: Mapping[str, Any]
+    predictions: Mapping[Part, pd.DataFrame]
+
+
+class EpochKeeper:
+    """Writes what epochs leave, so seldom that it costs little of the time.
+
+    The epochs that protocols choose between two saves wait in memory, and are written together
+    with the state that the run goes on from: what is on the disk is always of one moment.
 
     Args:
         run: The run.
-        model: As it is after the epoch.
-        metrics: A line for each epoch, this one's at the end.
-        predictions: Of the `test` fold and, where there is one, of the `val` part.
-        save_state: Writes what the run goes on from; None if it ends with this epoch.
-
-    Raises:
-        CheckpointError: It cannot be written; the epoch before is kept.
+        model: What is trained.
+        save_state: Writes what the run goes on from, given the metrics of all epochs so far.
+        every: Epochs from one save to the next; 0 saves as often as it costs at most `SAVE_SHARE`.
+        safe: Epochs that are on the disk already.
     """
-    with reporting_failed_save(run, len(metrics) - 1):
-        for protocol in chosen_now(metrics, last=save_state is None):
-            _keep(run, protocol, model, predictions)
-        if save_state is not None:
-            save_state()
-        run.write_metrics(metrics)
-    if save_state is None:
-        draw_curves(metrics, run.read_config().title, run.curves_file)
-        run.finish()
-        drop_state(run)
+
+    def __init__(
+        self,
+        run: RunFolder,
+        model: ExpressionModel,
+        save_state: SaveState,
+        every: int = 0,
+        safe: int = 0,
+    ) -> None:
+        self._run = run
+        self._model = model
+        self._save_state = save_state
+        self._every = every
+        self._safe = safe
+        self._waiting: dict[Protocol, ChosenEpoch] = {}
+        self._saved_at_s = -math.inf
+        self._cost_s = 0.0
+
+    def keep(
+        self,
+        metrics: Sequence[Mapping[str, Any]],
+        predictions: Mapping[Part, pd.DataFrame],
+        last: bool,
+    ) -> None:
+        """Keep the newest epoch.
+
+        Args:
+            metrics: One line per epoch, this one's at the end.
+            predictions: Of the `test` fold and, where there is one, of the `val` part.
+            last: Whether the run ends with it.
+
+        Raises:
+            CheckpointError: It cannot be written; what was saved before is kept.
+            UnexpectedError: Anything else went wrong meanwhile.
+        """
+        started_s = time.monotonic()
+        due = last or self._is_due(len(metrics), started_s)
+        for protocol in chosen_now(metrics, last):
+            settings = calibrate(self._model.settings, predictions)
+            weights = self._model.state_dict()
+            if not due:
+                weights = {name: w.detach().to("cpu", copy=True) for name, w in weights.items()}
+            self._waiting[protocol] = ChosenEpoch(weights, settings, predictions)
+        if not due:
+            self._run.write_metrics(metrics)
+            return
+        with reporting_failed_save(self._run, self._safe):
+            for protocol, epoch in self._waiting.items():
+                _write_epoch(self._run, protocol, epoch)
+            self._waiting.clear()
+            if not last:
+                self._save_state(metrics)
+            self._run.write_metrics(metrics)
+        self._safe = len(metrics)
+        self._saved_at_s = time.monotonic()
+        self._cost_s = self._saved_at_s - started_s
+        if last:
+            draw_curves(metrics, self._run.read_config().title, self._run.curves_file)
+            self._run.finish()
+            drop_state(self._run)
+
+    def _is_due(self, epochs: int, now_s: float) -> bool:
+        """Return whether to save now; the first epoch always is, which shows what it costs."""
+        if self._every:
+            return epochs - self._safe >= self._every
+        return now_s - self._saved_at_s >= self._cost_s * (1 / SAVE_SHARE - 1)
 
 
-def _keep(
-    run: RunFolder, which: str, model: ExpressionModel, predictions: Mapping[Part, pd.DataFrame]
-) -> None:
+def calibrate(
+    settings: Mapping[str, Any], predictions: Mapping[Part, pd.DataFrame]
+) -> dict[str, Any]:
+    """Return a model's settings with the temperature of an epoch, if clips were held out."""
     held_out = predictions.get("val")
+    if held_out is None:
+        return dict(settings)
+    labels, _ = name_classes(held_out)
+    temperature = fit_temperature(probs_of(held_out), labels)
+    return {**settings, "calibration": {"temperature": temperature, "clips": len(held_out)}}
+
+
+def _write_epoch(run: RunFolder, which: str, epoch: ChosenEpoch) -> None:
+    held_out = epoch.predictions.get("val")
     if held_out is not None:
-        labels, _ = name_classes(held_out)
-        temperature = fit_temperature(probs_of(held_out), labels)
-        model.settings["calibration"] = {"temperature": temperature, "clips": len(held_out)}
         write_predictions(held_out, run.validation_file(which))
-    save_checkpoint(model, run.checkpoint(which))
-    write_predictions(predictions["test"], run.predictions_file(which))
+    write_checkpoint(epoch.weights, epoch.settings, run.checkpoint(which))
+    write_predictions(epoch.predictions["test"], run.predictions_file(which))

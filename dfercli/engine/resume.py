@@ -19,12 +19,11 @@ from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from dfercli.engine.checkpoint import write_model
 from dfercli.engine.runlog import RunFolder
 from dfercli.engine.trainer import Trainer
 from dfercli.errors import CheckpointError, ConfigError, DferError, UnexpectedError
 from dfercli.files import replacing_files, write_json
-from dfercli.models.base import WEIGHTS_FILE
+from dfercli.models.base import WEIGHTS_FILE, write_weights
 from dfercli.system_errors import (
     advise,
     describe_system_error,
@@ -55,7 +54,8 @@ def save_state(run: RunFolder, trainer: Trainer, metrics: Sequence[Mapping[str, 
     folder = run.resume_folder / f"epoch{len(metrics)}"
     scaler = trainer.accelerator.scaler
     with replacing_files(folder) as partial:
-        write_model(trainer.model, partial)
+        partial.mkdir()
+        write_weights(trainer.model.state_dict(), trainer.model.settings, partial)
         state = {
             "optimizer": trainer.optimizer.state_dict(),
             "scheduler": trainer.scheduler.state_dict(),
@@ -115,7 +115,12 @@ def load_state(run: RunFolder, trainer: Trainer) -> list[dict[str, Any]]:
 def find_state(run: RunFolder) -> Path | None:
     """Give the folder of the last finished epoch's state, if the run has one."""
     found = run.resume_folder.glob("epoch*") if run.run_file.is_file() else ()
-    return max(found, key=lambda path: int(path.name.removeprefix("epoch")), default=None)
+    return max(found, key=count_epochs, default=None)
+
+
+def count_epochs(state: Path) -> int:
+    """Return how many epochs were finished when a state was saved."""
+    return int(state.name.removeprefix("epoch"))
 
 
 def drop_state(run: RunFolder) -> None:

@@ -6,7 +6,9 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 from torch.utils.data import DataLoader
@@ -15,7 +17,7 @@ from dfercli.config import UNTRAINED, RunConfig
 from dfercli.data.augment import Augmenter
 from dfercli.data.batches import EpochBatches, build_train_loader, even_chances
 from dfercli.data.clips import build_dataset
-from dfercli.data.folds import open_manifest
+from dfercli.data.folds import Part, open_manifest
 from dfercli.data.manifest import Manifest
 from dfercli.engine.device import (
     describe_device,
@@ -28,8 +30,9 @@ from dfercli.engine.loss import Mixup, build_loss
 from dfercli.engine.optimizer import build_optimizer, build_scheduler
 from dfercli.engine.predictions import find_missed
 from dfercli.engine.progress import Progress
-from dfercli.engine.protocols import keep_epoch
+from dfercli.engine.protocols import EpochKeeper
 from dfercli.engine.resume import (
+    count_epochs,
     drop_state,
     find_state,
     load_state,
@@ -110,7 +113,7 @@ def _train(
         _test_untrained(config, run, manifest, model, accelerator, command)
         return
     prepared = _prepare(config, manifest, model, accelerator)
-    trainer, steps, batches = prepared.trainer, prepared.steps, prepared.batches
+    trainer = prepared.trainer
     metrics = load_state(run, trainer)
     accelerator.wait_for_everyone()  # all have read the folder before it changes
     if accelerator.is_main_process:
@@ -118,42 +121,57 @@ def _train(
         if metrics:
             run.go_on(len(metrics), command, device)
         else:
-            entries = describe_data(config, manifest) | {"steps": steps.way}
+            entries = describe_data(config, manifest) | {"steps": prepared.steps.way}
             run.start(config, entries, command, device)
-    clips, epochs = batches.length, config.train.epochs
+    clips, epochs = prepared.batches.length, config.train.epochs
+    save = partial(save_state, run, trainer)
+    keeper = EpochKeeper(run, model, save, config.compute.save_every, safe=len(metrics))
     shown = accelerator.is_local_main_process
     own = nullcontext(progress) if progress else Progress(clips * epochs, shown)
     with own as bar, tracking(accelerator, config):
         bar.begin_run(config.title, epochs, len(metrics) * clips)
-        if steps.remark:
-            bar.note(f"{config.title}: {steps.remark}")
+        if prepared.steps.remark:
+            bar.note(f"{config.title}: {prepared.steps.remark}")
         for epoch in range(len(metrics), epochs):
-            started = time.perf_counter()
-            bar.begin_epoch(epoch)
-            seed_epoch(config.seed, epoch, accelerator.process_index)
-            batches.epoch = epoch
-            loss = trainer.train_epoch(prepared.loader, prepared.augmenter, bar.step)
-            trained = time.perf_counter()
-            if not math.isfinite(loss):
-                raise ConfigError(_describe_divergence(loss, epoch, config, run))
-            predictions = prepared.held.predict(steps.tester, accelerator, manifest.class_names)
-            line = {
-                "epoch": epoch + 1,
-                "loss": loss,
-                "lr": trainer.scheduler.get_last_lr()[0],
-                **score(predictions),
-                "seconds": round(time.perf_counter() - started, 2),
-                "clips_per_s": round(clips / (trained - started), 1),
-            }
+            line, predictions = _run_epoch(prepared, epoch, config, run, bar)
             metrics.append(line)
             bar.end_epoch(line)
             accelerator.log({name: line[name] for name in LOGGED if name in line}, step=epoch + 1)
             if accelerator.is_main_process:
-                save = partial(save_state, run, trainer, metrics) if epoch + 1 < epochs else None
-                keep_epoch(run, model, metrics, predictions, save)
+                keeper.keep(metrics, predictions, last=epoch + 1 == epochs)
         missed = find_missed(predictions["test"])
         if missed and accelerator.is_main_process:
             bar.note(f"{config.title}: never predicted: {', '.join(missed)}")
+
+
+def _run_epoch(
+    prepared: "_Prepared", epoch: int, config: RunConfig, run: RunFolder, bar: Progress
+) -> tuple[dict[str, Any], dict[Part, pd.DataFrame]]:
+    """Train and test one epoch, and return its line of the metrics and its predictions.
+
+    Raises:
+        ConfigError: The loss is not finite any more.
+    """
+    trainer, batches = prepared.trainer, prepared.batches
+    started_s = time.perf_counter()
+    bar.begin_epoch(epoch)
+    seed_epoch(config.seed, epoch, trainer.accelerator.process_index)
+    batches.epoch = epoch
+    loss = trainer.train_epoch(prepared.loader, prepared.augmenter, bar.step)
+    trained_s = time.perf_counter()
+    if not math.isfinite(loss):
+        raise ConfigError(_describe_divergence(loss, epoch, config, run))
+    class_names = trainer.model.class_names
+    predictions = prepared.held.predict(prepared.steps.tester, trainer.accelerator, class_names)
+    line = {
+        "epoch": epoch + 1,
+        "loss": loss,
+        "lr": trainer.scheduler.get_last_lr()[0],
+        **score(predictions),
+        "seconds": round(time.perf_counter() - started_s, 2),
+        "clips_per_s": round(batches.length / (trained_s - started_s), 1),
+    }
+    return line, predictions
 
 
 def _test_untrained(
@@ -174,7 +192,7 @@ def _test_untrained(
         run.start(config, describe_data(config, manifest), command, device)
         seconds = round(time.perf_counter() - started, 2)
         line = {"epoch": 0, "loss": None, "lr": 0.0, **score(predictions), "seconds": seconds}
-        keep_epoch(run, model, [line], predictions, save_state=None)
+        EpochKeeper(run, model, save_state=lambda _: None).keep([line], predictions, last=True)
 
 
 def _build_model(config: RunConfig, manifest: Manifest) -> ExpressionModel:
@@ -259,6 +277,6 @@ def _prepare(
 
 def _describe_divergence(loss: float, epoch: int, config: RunConfig, run: RunFolder) -> str:
     state = find_state(run)
-    kept = f"; the weights of epoch {epoch} are in {state}" if state else ""
+    kept = f"; the weights of epoch {count_epochs(state)} are in {state}" if state else ""
     text = f"{config.title}: the loss is {loss} in epoch {epoch + 1}; lower --lr, and give "
     return text + f"--overwrite{kept}"

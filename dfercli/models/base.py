@@ -101,15 +101,8 @@ class ExpressionModel(nn.Module, PyTorchModelHubMixin):
             self.logit_scale.clamp_(max=MAX_LOGIT_SCALE)
 
     def _save_pretrained(self, save_directory: Path) -> None:
-        """Write weights and settings; `save_pretrained` calls this.
-
-        The mixin's own method is replaced: `safetensors.torch.save_model` refuses views of a
-        larger buffer, which cuDNN makes of an LSTM's weights, and drops all but one name of tied
-        tensors, which loading then misses.
-        """
-        save_file(_separate_storages(self.state_dict()), save_directory / WEIGHTS_FILE)
-        text = json.dumps(self.settings, indent=2, ensure_ascii=False)
-        (save_directory / CONFIG_FILE).write_text(text + "\n", encoding="utf-8")
+        """Write weights and settings; `save_pretrained` calls this."""
+        write_weights(self.state_dict(), self.settings, save_directory)
 
     @classmethod
     def from_pretrained(
@@ -186,6 +179,23 @@ def first_settings(config: ModelConfig, class_names: Sequence[str]) -> dict[str,
 def write_prompts(config: ModelConfig, words: Sequence[str]) -> list[str]:
     """Fill a configuration's template with each class's name, or other words for it."""
     return [config.prompt_template.replace("{}", each) for each in words]
+
+
+def write_weights(weights: Mapping[str, Tensor], settings: Mapping[str, Any], folder: Path) -> None:
+    """Write a checkpoint in the Hugging Face layout into a folder.
+
+    `safetensors.torch.save_model`, which the mixin would call, refuses views of a larger buffer,
+    which cuDNN makes of an LSTM's weights, and drops all but one name of tied tensors, which
+    loading then misses.
+
+    Args:
+        weights: Of a model: its state dict.
+        settings: Of the model: the entries of `config.json`.
+        folder: Where the files go.
+    """
+    save_file(_separate_storages(weights), folder / WEIGHTS_FILE)
+    text = json.dumps(settings, indent=2, ensure_ascii=False)
+    (folder / CONFIG_FILE).write_text(text + "\n", encoding="utf-8")
 
 
 def _separate_storages(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

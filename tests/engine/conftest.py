@@ -77,7 +77,9 @@ def make_run(colours: Path, tiny_name: str) -> Callable[..., Any]:
             model=ModelConfig(**tiny | (model or {})),
             train=TrainConfig(**recipe | train),
             augment=AugmentConfig(**augment or {}),
-            compute=ComputeConfig(**{"device": "cpu", "precision": "fp32"} | (compute or {})),
+            compute=ComputeConfig(
+                **{"device": "cpu", "precision": "fp32", "save_every": 1} | (compute or {})
+            ),
             seed=seed,
         )
 

@@ -58,6 +58,7 @@ def test_a_run_writes_down_how_it_came_about(trained, make_run, colours):
         "grouped",
         "learnt",
         "tested",
+        "steps",
         "command",
         "device",
         "versions",

@@ -3,18 +3,18 @@
 import pytest
 import torch
 from safetensors.torch import load_file, save_model
-from torch import nn
 
 from dfercli.config import METHODS
 from dfercli.engine.checkpoint import load_checkpoint, save_checkpoint
 from dfercli.models import base
+from dfercli.models.recurrent import BiLSTM
 
 WEIGHTS = "model.safetensors"
 
 
 def flatten_lstms(model):
     """Make each LSTM's parameters views of one buffer, as cuDNN does on CUDA."""
-    lstms = [module for module in model.modules() if isinstance(module, nn.LSTM)]
+    lstms = [module for module in model.modules() if isinstance(module, BiLSTM)]
     for lstm in lstms:
         parameters = list(lstm.parameters())
         buffer = torch.cat([parameter.detach().flatten() for parameter in parameters])
