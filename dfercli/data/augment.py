@@ -233,9 +233,7 @@ def change_batch(clips: Tensor, plan: Plan, statistics: tuple[Tensor, Tensor]) -
 
 
 def change_clips(clips: Tensor, plan: Plan, stages: Tensor) -> Tensor:
-    """Do what `change_batch` does, one clip at a time, in memory that is there: the way of a CPU.
-
-    That keeps the pixels in a CPU's cache.
+    """Do what `change_batch` does, one clip at a time: on a CPU it stays in the cache.
 
     Args:
         clips: (B, T, 3, H, W) uint8.

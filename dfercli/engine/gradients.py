@@ -165,7 +165,7 @@ class FixedModel(nn.Module):
         if not capture:
             self._run()
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def _run(self) -> Tensor:
         logits: Tensor = self.model(self._clips)
         return logits

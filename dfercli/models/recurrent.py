@@ -64,15 +64,14 @@ class BiLSTM(nn.Module):
         forward, backward = projected.chunk(2, dim=-1)
         gates = torch.stack([forward, backward.flip(1)])  # (2, B, T, 4D)
         recurrent = w_hh.transpose(1, 2)  # (2, D, 4D)
-        hidden = cell = None
+        hidden = gates.new_zeros(2, len(inputs), self.width)
+        cell = hidden.float()
         states = []
         for step in gates.unbind(2):  # (2, B, 4D)
-            if hidden is not None:
-                step = torch.baddbmm(step, hidden, recurrent)
+            step = torch.baddbmm(step, hidden, recurrent)
             enter, forget, candidate, leave = step.float().chunk(4, dim=-1)
-            entering = enter.sigmoid() * candidate.tanh()
-            cell = entering if cell is None else forget.sigmoid() * cell + entering
-            hidden = (leave.sigmoid() * cell.tanh()).to(step.dtype)  # (2, B, D)
+            cell = forget.sigmoid() * cell + enter.sigmoid() * candidate.tanh()
+            hidden = (leave.sigmoid() * cell.tanh()).to(gates.dtype)  # (2, B, D)
             states.append(hidden)
         forward, backward = torch.stack(states, dim=2)  # (B, T, D) twice
         return torch.cat([forward, backward.flip(1)], dim=-1)
