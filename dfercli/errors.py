@@ -53,6 +53,10 @@ class JobsError(DferError):
     """Some of several runs that failed; the others are finished."""
 
 
+class UnexpectedError(DferError):
+    """A fault of dfer or of a library, not of the user or the machine; its cause has the trace."""
+
+
 class NoFaceError(DferError):
     """No face in the whole video. Has an exit code of its own, so that scripts can tell."""
 

@@ -102,6 +102,7 @@ TORCH_FREE = (
     "dfercli.report.style",
     "dfercli.report.timeline",
     "dfercli.sheet",
+    "dfercli.system_errors",
     "dfercli.tables",
     "dfercli.tables.document",
     "dfercli.tables.latex",

@@ -28,7 +28,7 @@ from dfercli.engine.optimizer import check_rates
 from dfercli.engine.progress import Progress, following
 from dfercli.engine.runlog import RunFolder, run_folder
 from dfercli.engine.train import train_fold
-from dfercli.errors import DataError, DferError, JobsError
+from dfercli.errors import DataError, DferError, JobsError, UnexpectedError
 from dfercli.models.pretrained import ensure_weights
 
 TERMINATED = 143
@@ -262,9 +262,8 @@ def _run_here(todo: Sequence[Job], alone: bool) -> Iterator[Ended]:
 
 def _count_clips(job: Job) -> int:
     """Count the training clips of all epochs."""
-    config = job.config
-    rows = select_rows(open_manifest(config.data), "train", config)
-    return len(rows) * config.train.epochs * (config.model.method not in UNTRAINED)
+    rows = select_rows(open_manifest(job.config.data), "train", job.config)
+    return len(rows) * job.config.train.epochs * (job.config.model.method not in UNTRAINED)
 
 
 def attempt(job: Job, progress: Progress | None = None) -> Failure | None:
@@ -272,7 +271,8 @@ def attempt(job: Job, progress: Progress | None = None) -> Failure | None:
     try:
         train_fold(job.config, job.runs, job.command, job.overwrite, progress)
     except DferError as error:
-        return Failure(error.line)
+        trace = traceback.format_exc() if isinstance(error, UnexpectedError) else ""
+        return Failure(error.line, trace)
     except OSError as error:
         return Failure(f"{error.filename or 'a file'}: {error.strerror or error}")
     except Exception as error:  # whatever it is, it is this job's alone

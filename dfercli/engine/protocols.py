@@ -9,7 +9,7 @@ from dfercli.data.folds import Part
 from dfercli.engine.checkpoint import save_checkpoint
 from dfercli.engine.curves import draw_curves
 from dfercli.engine.predictions import name_classes, probs_of, write_predictions
-from dfercli.engine.resume import drop_state, reporting_full_disk
+from dfercli.engine.resume import drop_state, reporting_failed_save
 from dfercli.engine.runlog import RunFolder
 from dfercli.metrics import fit_temperature
 from dfercli.models.base import ExpressionModel
@@ -66,7 +66,7 @@ def keep_epoch(
     Raises:
         CheckpointError: It cannot be written; the epoch before is kept.
     """
-    with reporting_full_disk(run, len(metrics) - 1):
+    with reporting_failed_save(run, len(metrics) - 1):
         for protocol in chosen_now(metrics, last=save_state is None):
             _keep(run, protocol, model, predictions)
         if save_state is not None:

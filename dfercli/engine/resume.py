@@ -6,7 +6,6 @@ the moment from which the epoch counts; only then the state before it is removed
 """
 
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,9 +22,15 @@ from safetensors.torch import load_file
 from dfercli.engine.checkpoint import write_model
 from dfercli.engine.runlog import RunFolder
 from dfercli.engine.trainer import Trainer
-from dfercli.errors import CheckpointError, ConfigError
+from dfercli.errors import CheckpointError, ConfigError, DferError, UnexpectedError
 from dfercli.files import replacing_files, write_json
 from dfercli.models.base import WEIGHTS_FILE
+from dfercli.system_errors import (
+    advise,
+    describe_system_error,
+    find_system_error,
+    first_line,
+)
 
 OPTIMIZER_FILE = "optimizer.pt"
 METRICS_FILE = "metrics.json"
@@ -89,7 +94,18 @@ def load_state(run: RunFolder, trainer: Trainer) -> list[dict[str, Any]]:
         trainer.scheduler.load_state_dict(state["scheduler"])
         if trainer.accelerator.scaler is not None:
             trainer.accelerator.scaler.load_state_dict(state["scaler"])
+    except torch.OutOfMemoryError as error:
+        raise CheckpointError(
+            f"not enough memory on {device} to go on from {folder}; free some and give the same "
+            f"command"
+        ) from error
     except (OSError, ValueError, KeyError, RuntimeError, EOFError, SafetensorError) as error:
+        cause = find_system_error(error)
+        if cause is not None and not isinstance(cause, FileNotFoundError):
+            raise CheckpointError(
+                f"cannot read {folder} ({describe_system_error(cause)}); {advise(cause)} and give "
+                f"the same command"
+            ) from error
         raise CheckpointError(
             f"cannot go on from {folder} ({first_line(error)}); remove it to begin the fold anew"
         ) from error
@@ -108,21 +124,33 @@ def drop_state(run: RunFolder) -> None:
 
 
 @contextmanager
-def reporting_full_disk(run: RunFolder, finished: int) -> Iterator[None]:
-    """Turn errors of writing into one line that says from where the run goes on.
+def reporting_failed_save(run: RunFolder, finished: int) -> Iterator[None]:
+    """Turn any error while an epoch is saved into one line: its cause, what is kept, what to do.
 
     Args:
         run: The run.
         finished: Epochs that are safe.
+
+    Raises:
+        CheckpointError: The system cannot write it, such as for want of space or permission.
+        UnexpectedError: Anything else went wrong.
     """
     try:
         yield
-    except (OSError, RuntimeError, SafetensorError) as error:
+    except DferError:
+        raise
+    except Exception as error:
         where = f"the {finished} finished epochs are" if finished != 1 else "the finished epoch is"
-        kept = f"{where} kept, " if finished else ""
-        raise CheckpointError(
-            f"cannot write a checkpoint into {run.path} ({first_line(error)}); {kept}free some "
-            f"space and give the same command"
+        kept = f"{where} kept" if finished else ""
+        cause = find_system_error(error)
+        if cause is not None:
+            raise CheckpointError(
+                f"cannot write a checkpoint into {run.path} ({describe_system_error(cause)}); "
+                f"{kept and f'{kept}, '}{advise(cause)} and give the same command"
+            ) from error
+        raise UnexpectedError(
+            f"unexpected {type(error).__name__} while writing a checkpoint into {run.path}: "
+            f"{first_line(error)}; {kept and f'{kept}; '}`dfer --debug` shows where it arose"
         ) from error
 
 
@@ -141,13 +169,3 @@ def training_alone(run: RunFolder) -> Iterator[None]:
         raise ConfigError(
             f"another dfer is training {run.path}; wait for it, or name another --runs folder"
         ) from error
-
-
-def first_line(error: BaseException) -> str:
-    """Give what an error says, or the system's error that it came from, in one line."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, OSError) and cause.errno is not None:
-            return os.strerror(cause.errno)
-        cause = cause.__context__
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

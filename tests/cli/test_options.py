@@ -242,6 +242,6 @@ def test_exit_codes_tell_no_face_from_every_other_error():
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
     ours = {kind.__name__: kind.exit_code for kind in kinds if issubclass(kind, DferError)}
     assert ours.pop("NoFaceError") == 3
-    assert len(ours) == 9
+    assert len(ours) == 10
     assert set(ours.values()) == {1}
     assert errors.EXIT_SKIPPED == 4

@@ -162,28 +162,6 @@ def test_all_that_a_strong_recipe_draws_is_drawn_again(balance, make_run, tmp_pa
     assert _outcome(run.path) == undisturbed
 
 
-def test_a_run_whose_parameters_share_storages_is_resumed(make_run, tmp_path, monkeypatch):
-    """As on CUDA, where cuDNN makes an LSTM's parameters views of one buffer."""
-    build_model = train.build_model
-
-    def build_flattened(*arguments):
-        model = build_model(*arguments)
-        for layer in model.interfit.layers:
-            parameters = list(layer.lstm.parameters())
-            buffer = torch.cat([parameter.detach().flatten() for parameter in parameters])
-            views = buffer.split([parameter.numel() for parameter in parameters])
-            for parameter, view in zip(parameters, views, strict=True):
-                parameter.data = view.view_as(parameter)
-        return model
-
-    monkeypatch.setattr(train, "build_model", build_flattened)
-    config = make_run(epochs=2)
-    undisturbed = _outcome(train_fold(config, tmp_path / "undisturbed").path)
-    run = _stop_after(monkeypatch, config, tmp_path, 1)
-    assert train_fold(config, tmp_path).read()["resumed"][0]["after_epoch"] == 1
-    assert _outcome(run.path) == undisturbed
-
-
 def test_other_settings_do_not_go_on(config, make_run, tmp_path, monkeypatch):
     run = _stop_after(monkeypatch, config, tmp_path, 1)
     with pytest.raises(ConfigError) as caught:
@@ -247,7 +225,10 @@ def test_a_full_disk_is_one_line_and_keeps_the_epoch_before(
     said = str(caught.value)
     assert said.startswith(f"cannot write a checkpoint into {run.path} (")
     assert "File too large" in said  # the limit's own name for it
-    assert said.endswith("); the finished epoch is kept, free some space and give the same command")
+    assert said.endswith(
+        "); the finished epoch is kept, free some space or raise the limit on file sizes and give "
+        "the same command"
+    )
     assert "\n" not in said
     after = _outcome(run.path)
     assert {name: after[name] for name in before} == before
