@@ -110,7 +110,7 @@ def is_cached(name: str, weights: str) -> bool:
     hub = str((open_clip.get_pretrained_cfg(name, weights) or {}).get("hf_hub", ""))
     try:
         folder = Path(snapshot_download(hub.rpartition("/")[0], local_files_only=True))
-    except (OSError, ValueError):  # not there; no name
+    except (OSError, ValueError, RuntimeError):  # not there; no name; no home folder
         return False
     return any(path.suffix in (".safetensors", ".bin") for path in folder.iterdir())
 

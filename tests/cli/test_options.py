@@ -14,7 +14,8 @@ import typer
 
 from dfercli import __version__, errors
 from dfercli.cli import app
-from dfercli.cli.options import RunOptions, find_data, find_root, parse_folds, usual_root
+from dfercli.cli.options import RunOptions, find_data, parse_folds
+from dfercli.cli.places import find_root, usual_root
 from dfercli.cli.runs import ABLATED
 from dfercli.config import AugmentConfig, ComputeConfig, ModelConfig, TrainConfig
 from dfercli.data.manifest import Manifest, write_manifest
