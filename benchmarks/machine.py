@@ -1,5 +1,6 @@
 """What benchmarks of several kinds say about the machine, and where they write their figures."""
 
+import argparse
 import os
 import platform
 from datetime import date
@@ -12,7 +13,13 @@ from dfercli.engine.device import name_gpu
 from dfercli.versions import find_commit, find_versions
 
 RESULTS = Path(__file__).with_name("results")
+CPU_INFO = Path("/proc/cpuinfo")
 MACHINE = f"{platform.machine()}-{os.cpu_count()}cpu"
+
+
+def add_output_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option that names the folder of the figures."""
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder to write the figures to")
 
 
 def describe_machine(*packages: str) -> dict[str, Any]:
@@ -30,7 +37,7 @@ def describe_machine(*packages: str) -> dict[str, Any]:
 def name_cpu() -> str:
     """Return the name of the processor, or of its architecture where nothing says more."""
     try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = CPU_INFO.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         lines = []
     models = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
