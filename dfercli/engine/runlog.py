@@ -12,6 +12,7 @@ from dfercli.config import RunConfig, from_dict, to_dict
 from dfercli.engine.differences import name_differences
 from dfercli.errors import CheckpointError, ConfigError
 from dfercli.files import write_json, write_text
+from dfercli.system_errors import explain_system_error
 from dfercli.versions import find_commit, find_versions
 
 PACKAGES = (
@@ -90,8 +91,12 @@ class RunFolder:
         """
         try:
             entries: dict[str, Any] = json.loads(self.run_file.read_text(encoding="utf-8"))
-        except OSError as error:
+        except (FileNotFoundError, NotADirectoryError) as error:
             raise CheckpointError(f"no run in {self.path}; train one with `dfer train`") from error
+        except OSError as error:
+            raise CheckpointError(
+                f"cannot read {self.run_file}: {explain_system_error(error)}"
+            ) from error
         except ValueError as error:
             raise CheckpointError(
                 f"{self.run_file} is damaged; remove {self.path} and train it again"
