@@ -29,7 +29,7 @@ import numpy as np
 import pandas as pd
 import torch
 from accelerate.utils import set_seed
-from machine import MACHINE, RESULTS, describe_machine
+from machine import MACHINE, add_output_option, describe_machine
 
 from dfercli.config import (
     AugmentConfig,
@@ -210,9 +210,12 @@ def make_dataset(
     return Manifest(name, table, PROBES[name].class_names, None, str(folder))
 
 
-def make_run(name: str, variant: str, folder: Path, weights: str, seed: int) -> RunConfig:
-    """Give the run of a variant on a dataset in `folder`."""
+def make_run(
+    name: str, variant: str, folder: Path, weights: str, seed: int, epochs: int | None = None
+) -> RunConfig:
+    """Return the run of a variant on a dataset in `folder`; `epochs` replaces the probe's."""
     probe = PROBES[name]
+    epochs = epochs or probe.epochs
     return RunConfig(
         data=DataConfig(
             dataset=name,
@@ -226,8 +229,8 @@ def make_run(name: str, variant: str, folder: Path, weights: str, seed: int) -> 
             backbone=BACKBONE, weights=weights, num_frames=probe.num_frames, **VARIANTS[variant]
         ),
         train=TrainConfig(
-            epochs=probe.epochs,
-            warmup_epochs=1,
+            epochs=epochs,
+            warmup_epochs=min(1, epochs - 1),
             batch_size=32,
             lr=probe.lr,
             min_lr=probe.lr / 100,
@@ -239,11 +242,11 @@ def make_run(name: str, variant: str, folder: Path, weights: str, seed: int) -> 
     )
 
 
-def teach_faces(folder: Path, seed: int) -> Path:
+def teach_faces(folder: Path, seed: int, epochs: int | None = None) -> Path:
     """Train the backbone on single faces, and give a file of weights as of a published CLIP."""
     path = folder / "faces.pt"
     if not path.exists():
-        config = make_run("faces", "frame mean", folder, "random", seed)
+        config = make_run("faces", "frame mean", folder, "random", seed, epochs)
         run = run_jobs([config], folder / "runs" / "random").jobs[0].run
         print(f"faces, single: WAR {100 * run.read_metrics()[-1]['war']:.1f}", flush=True)
         taught = DFERModel.from_pretrained(run.checkpoint("last"))
@@ -270,43 +273,64 @@ def measure(configs: Sequence[RunConfig], runs: Path, jobs: int) -> dict[str, An
 
 
 def main() -> None:
-    """Print a line a variant, and write all figures below `benchmarks/results`."""
+    """Print one line per variant, and write all figures down."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, default=Path("data/dynamics"), help="kept there")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=Path("data/dynamics"),
+        help="where pictures and runs are kept; name another folder for other persons or epochs",
+    )
+    parser.add_argument(
+        "--persons",
+        nargs=2,
+        type=int,
+        default=[TRAIN_PERSONS, TEST_PERSONS],
+        metavar=("TRAIN", "TEST"),
+        help="drawn for each dataset",
+    )
+    parser.add_argument("--epochs", type=int, help="of each run, instead of the dataset's own")
     parser.add_argument("--datasets", nargs="+", choices=PROBES, default=["order", "event"])
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="of the runs")
     parser.add_argument("--data-seed", type=int, default=0, help="of pictures and the backbone")
     parser.add_argument("--weights", choices=("faces", "random"), default="faces")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
     parser.add_argument("--machine", default=MACHINE)
+    add_output_option(parser)
     asked = parser.parse_args()
     torch.set_num_threads(1)  # more would only wait for each other in so small a model
     folder = asked.data / f"seed{asked.data_seed}"
     for name in ("faces", *asked.datasets):
         if not (folder / f"{name}.csv").exists():
-            made = make_dataset(name, folder, asked.data_seed, TRAIN_PERSONS, TEST_PERSONS)
+            made = make_dataset(name, folder, asked.data_seed, *asked.persons)
             write_manifest(made, folder / f"{name}.csv")
     taught = asked.weights == "faces"
-    weights = str(teach_faces(folder, asked.data_seed)) if taught else "random"
+    weights = "random"
+    if taught:
+        weights = str(teach_faces(folder, asked.data_seed, asked.epochs))
     results: dict[str, dict[str, Any]] = {name: {} for name in asked.datasets}
     print(f"{'dataset':9}{'variant':17}{'mean':>6}{'sd':>6}{'loss':>7}  WAR by seed")
-    for name, variant in product(asked.datasets, VARIANTS):
-        configs = [make_run(name, variant, folder, weights, seed) for seed in asked.seeds]
+    for name, variant in product(asked.datasets, asked.variants):
+        configs = [
+            make_run(name, variant, folder, weights, seed, asked.epochs) for seed in asked.seeds
+        ]
         found = measure(configs, folder / "runs" / asked.weights, asked.jobs)
         results[name][variant] = found
         wars = " ".join(f"{100 * war:5.1f}" for war in found["war"])
         figures = f"{100 * found['mean']:6.1f}{100 * found['sd']:6.1f}{mean(found['loss']):7.2f}"
         print(f"{name:9}{variant:17}{figures}  {wars}", flush=True)
     settings = {
-        **vars(asked) | {"data": "made"},
-        "persons": {"train": TRAIN_PERSONS, "test": TEST_PERSONS},
+        **{name: value for name, value in vars(asked).items() if name != "out"},
+        "data": "made",
+        "persons": dict(zip(("train", "test"), asked.persons, strict=True)),
         "probes": {name: asdict(PROBES[name]) for name in asked.datasets},
         "train": to_dict(configs[0].train) | {"epochs": "see probes"},
         "augment": to_dict(AUGMENT),
     }
     page = {"machine": describe_machine(*PACKAGES), "settings": settings, "results": results}
     ending = "" if taught else "-random"
-    write_json(RESULTS / f"dynamics-{asked.machine}{ending}.json", page)
+    write_json(asked.out / f"dynamics-{asked.machine}{ending}.json", page)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import tempfile
 import time
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import torch
-from machine import MACHINE, RESULTS, describe_machine
+from machine import MACHINE, add_output_option, describe_machine
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -193,11 +194,21 @@ def read_mb(process: int, name: str) -> int:
     return int(kilobytes) // 1024
 
 
-def measure(bench: Bench, repeats: int, epochs: int) -> dict[str, Any]:
-    """Measure all of it, and print it on the way."""
+def measure(
+    bench: Bench, repeats: int, epochs: int, counts: Sequence[int], watched: Sequence[str]
+) -> dict[str, Any]:
+    """Measure all of it, and print it on the way.
+
+    Args:
+        bench: The loaders.
+        repeats: Timed passes.
+        epochs: Epochs that memory is watched for.
+        counts: Numbers of workers to time loaders with.
+        watched: Loaders whose memory is watched, with as many workers as the last of `counts`.
+    """
     speeds = {}
     print(f"{'workers':8}{'loader':11}{'clips/s':>9}{'a worker':>10}{'ratio':>8}")
-    for workers in (1, 2):
+    for workers in counts:
         speeds[workers] = bench.time_passes(workers, repeats)
         for kind, speed in speeds[workers].items():
             ratio = speed / speeds[workers]["reference"]
@@ -209,15 +220,17 @@ def measure(bench: Bench, repeats: int, epochs: int) -> dict[str, Any]:
         print(f"changes of the batch, {'one core' if name == 'cpu' else name}: {speed:.1f} clips/s")
     on_one_core = {}
     for kind in KINDS[1:]:
-        both = 1 / (1 / speeds[1][kind] + 1 / changes["cpu"])
-        on_one_core[kind] = both / speeds[1]["reference"]
+        both = 1 / (1 / speeds[counts[0]][kind] + 1 / changes["cpu"])
+        on_one_core[kind] = both / speeds[counts[0]]["reference"]
         print(f"{kind}, with the changes on the same core: {on_one_core[kind]:.1f}x the reference")
     memory = {}
-    for kind in KINDS:
+    for kind in watched:
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as fresh:
-            memory[kind] = fresh.submit(bench.watch_memory, kind, 2, epochs).result()
+            memory[kind] = fresh.submit(bench.watch_memory, kind, counts[-1], epochs).result()
         for name, values in memory[kind].items():
-            print(f"{kind}: {name} MB by epoch, 2 workers: {', '.join(map(str, values))}")
+            print(
+                f"{kind}: {name} MB by epoch, {counts[-1]} workers: {', '.join(map(str, values))}"
+            )
     return {
         "clips_per_s": speeds,
         "ratio_to_reference": {
@@ -231,7 +244,7 @@ def measure(bench: Bench, repeats: int, epochs: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Print a line a loader, and write all figures below `benchmarks/results`."""
+    """Print one line per loader, and write all figures down."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--manifest", type=Path, help="real clips instead of made ones")
     parser.add_argument("--root", type=Path, help="of the manifest; by default as written in it")
@@ -239,7 +252,10 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=24, help="a clip")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=8, help="of watching the memory")
+    parser.add_argument("--workers", nargs="+", type=int, default=[1, 2], help="to compare")
+    parser.add_argument("--watch", nargs="*", choices=KINDS, default=KINDS, help="for their memory")
     parser.add_argument("--machine", default=MACHINE)
+    add_output_option(parser)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -251,11 +267,13 @@ def main() -> None:
             manifest = read_manifest(arguments.manifest)
             root = arguments.root or Path(manifest.root)
         bench = Bench(manifest, root, folder / "cache")
-        results = measure(bench, arguments.repeats, arguments.epochs)
+        results = measure(
+            bench, arguments.repeats, arguments.epochs, arguments.workers, arguments.watch
+        )
     data = f"{len(manifest.rows)} clips of {manifest.dataset}"
     settings = {"data": data, "size_px": SIZE, "num_frames": NUM_FRAMES, "batch_size": BATCH_SIZE}
     write_json(
-        RESULTS / f"loader-{arguments.machine}.json",
+        arguments.out / f"loader-{arguments.machine}.json",
         {"machine": describe_machine(*PACKAGES), "settings": settings, "results": results},
     )
 

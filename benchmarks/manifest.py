@@ -1,6 +1,6 @@
 """Time the reading of a manifest as long as FERV39k's: `python benchmarks/manifest.py`."""
 
-import sys
+import argparse
 import tempfile
 import time
 from pathlib import Path
@@ -33,7 +33,7 @@ def make_manifest(num_clips: int) -> Manifest:
     return Manifest("long", rows, BASIC_EXPRESSIONS, {"detector": "mtcnn", "size": 224}, "data")
 
 
-def main(num_clips: int) -> None:
+def measure(num_clips: int, repeats: int) -> None:
     """Print the seconds that reading with both sides of a fold, writing and the digits take."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "long.csv"
@@ -41,7 +41,7 @@ def main(num_clips: int) -> None:
         started = time.perf_counter()
         write_manifest(manifest, path)
         print(f"{num_clips} clips: written in {time.perf_counter() - started:.3f} s")
-        for _ in range(REPEATS):
+        for _ in range(repeats):
             started = time.perf_counter()
             read = read_manifest(path)
             sizes = [len(read.select(1, split)) for split in ("train", "test")]
@@ -54,5 +54,14 @@ def main(num_clips: int) -> None:
             )
 
 
+def main() -> None:
+    """Time it for as many clips as are asked for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--clips", type=int, default=NUM_CLIPS)
+    parser.add_argument("--repeats", type=int, default=REPEATS)
+    arguments = parser.parse_args()
+    measure(arguments.clips, arguments.repeats)
+
+
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else NUM_CLIPS)
+    main()

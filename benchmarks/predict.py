@@ -22,11 +22,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from machine import MACHINE, RESULTS, describe_machine
+from machine import MACHINE, add_output_option, describe_machine
 
 from dfercli.bulk.document import describe_video, describe_window, to_line
+from dfercli.config import ModelConfig
 from dfercli.data.spec import BASIC_EXPRESSIONS
 from dfercli.faces.align import TEMPLATE_VERSION
+from dfercli.files import write_text
 from dfercli.predict import Predictor, reading
 from dfercli.video import Frame, Source, read_frames
 from dfercli.video_writer import write_video
@@ -45,17 +47,17 @@ def repeat_video(video: Path, seconds: float, folder: Path) -> Path:
     return longer
 
 
-def make_checkpoint(folder: Path) -> Path:
-    """Save the paper's model with random weights."""
+def make_checkpoint(folder: Path, backbone: str) -> Path:
+    """Save the full model with random weights."""
     import torch
 
-    from dfercli.config import ModelConfig
     from dfercli.engine.checkpoint import save_checkpoint
     from dfercli.models.base import build_model
 
     torch.manual_seed(0)
     crop = {"detector": "mtcnn", "size": 224, "version": TEMPLATE_VERSION}
-    save_checkpoint(build_model(ModelConfig(weights="random"), BASIC_EXPRESSIONS, crop), folder)
+    config = ModelConfig(backbone=backbone, weights="random")
+    save_checkpoint(build_model(config, BASIC_EXPRESSIONS, crop), folder)
     return folder
 
 
@@ -159,7 +161,7 @@ def read_peak_kb(pid: int) -> int:
 
 def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Give all figures."""
-    checkpoint = arguments.checkpoint or make_checkpoint(folder / "checkpoint")
+    checkpoint = arguments.checkpoint or make_checkpoint(folder / "checkpoint", arguments.backbone)
     video = repeat_video(arguments.video, arguments.seconds, folder)
     rounds = [split_time(video, checkpoint, folder / "out.jsonl") for _ in range(arguments.repeats)]
     commands = [
@@ -168,7 +170,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     figures: dict[str, Any] = {
         "video": arguments.video.name,
         "seconds": arguments.seconds,
-        "checkpoint": str(arguments.checkpoint or "the paper's full model, random weights"),
+        "checkpoint": str(arguments.checkpoint or f"full model, {arguments.backbone}, random"),
         "in_process": rounds,
         "command": [{name: round(v, 2) for name, v in each.items()} for each in commands],
         "command_times_real_time": [
@@ -191,10 +193,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("video", type=Path)
     parser.add_argument("--checkpoint", type=Path, help="by default made, with random weights")
+    parser.add_argument("--backbone", default=ModelConfig.backbone, help="of the one that is made")
     parser.add_argument("--seconds", type=float, default=120.0, help="length it is repeated to")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--long", type=float, default=0.0, help="minutes, to compare memory")
-    parser.add_argument("--write", action="store_true", help="keep the figures in results/")
+    parser.add_argument("--write", action="store_true", help="keep the figures")
+    add_output_option(parser)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         figures = measure(arguments, Path(folder))
@@ -203,7 +207,7 @@ def main() -> None:
     text = json.dumps(figures, indent=2)
     print(text)
     if arguments.write:
-        (RESULTS / f"predict-{MACHINE}.json").write_text(text + "\n", encoding="utf-8")
+        write_text(arguments.out / f"predict-{MACHINE}.json", text + "\n")
 
 
 if __name__ == "__main__":

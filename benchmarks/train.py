@@ -13,7 +13,7 @@ import resource
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +23,7 @@ from typing import Any
 import open_clip
 import torch
 from accelerate import Accelerator
-from machine import MACHINE, RESULTS, describe_machine
+from machine import MACHINE, add_output_option, describe_machine
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
@@ -58,10 +58,17 @@ def wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
-    """Give the best rate of square matrix products, in operations a second."""
+def matrix_rate(device: torch.device, dtype: torch.dtype, sides: Sequence[int] = ()) -> float:
+    """Return the best rate of square matrix products, in operations per second.
+
+    Args:
+        device: Where they are computed.
+        dtype: Of the matrices.
+        sides: Their sizes; by default three that suit the kind of device.
+    """
     best = 0.0
-    for side in (1024, 2048, 4096) if device.type == "cpu" else (4096, 8192, 12288):
+    usual = (1024, 2048, 4096) if device.type == "cpu" else (4096, 8192, 12288)
+    for side in sides or usual:
         a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
         for _ in range(6):
             wait(device)
@@ -244,7 +251,9 @@ def count_reference_macs(reference: Reference, num_frames: int, batch_size: int)
     return counter.get_total_flops() / 2 / batch_size
 
 
-def measure(config: RunConfig, steps: int, repeats: int, loaded: bool) -> dict[str, Any]:
+def measure(
+    config: RunConfig, steps: int, repeats: int, loaded: bool, sides: Sequence[int] = ()
+) -> dict[str, Any]:
     """Measure the full model and the reference in turns, and print it on the way."""
     config = replace(config, compute=resolve_compute(config.compute))
     accelerator = make_accelerator(config.compute)
@@ -267,7 +276,7 @@ def measure(config: RunConfig, steps: int, repeats: int, loaded: bool) -> dict[s
         ),
     }
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-    peak = matrix_rate(device, dtype[config.compute.precision])
+    peak = matrix_rate(device, dtype[config.compute.precision], sides)
     print(f"matrix products: {peak / 1e9:.0f} GFLOP/s in {config.compute.precision}, {device}")
     speeds: dict[str, list[float]] = {name: [] for name in made}
     for repeat in range(repeats + 1):
@@ -275,7 +284,7 @@ def measure(config: RunConfig, steps: int, repeats: int, loaded: bool) -> dict[s
             speed = each.run()
             if repeat:  # the first pass sets up
                 speeds[name].append(speed)
-    peak = max(peak, matrix_rate(device, dtype[config.compute.precision]))
+    peak = max(peak, matrix_rate(device, dtype[config.compute.precision], sides))
     results: dict[str, Any] = {"matrix_gflops": peak / 1e9}
     for name, values in speeds.items():
         speed = median(values)
@@ -314,7 +323,7 @@ def peak_memory_mb(device: torch.device) -> float:
 
 
 def main() -> None:
-    """Print the figures, and write them below `benchmarks/results`."""
+    """Print the figures, and write them down."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", default="auto")
@@ -326,7 +335,9 @@ def main() -> None:
     parser.add_argument("--manifest", type=Path, help="also train on its clips, fold 1 left out")
     parser.add_argument("--cache", help="folder of decoded frames")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--sides", nargs="+", type=int, default=[], help="of the timed matrices")
     parser.add_argument("--machine", default=MACHINE)
+    add_output_option(parser)
     given = parser.parse_args()
     data = DataConfig(dataset="made", manifest="", root="", workers=given.workers)
     if given.manifest:
@@ -347,12 +358,14 @@ def main() -> None:
             device=given.device, precision=given.precision, compile=given.compile
         ),
     )
-    results = measure(config, given.steps, given.repeats, given.manifest is not None)
+    loaded = given.manifest is not None
+    results = measure(config, given.steps, given.repeats, loaded, given.sides)
     precision = resolve_compute(config.compute).precision
     name = f"train-{given.machine}-{precision}{'-compiled' * given.compile}.json"
     machine = describe_machine("torch", "accelerate", "open_clip_torch")
-    settings = {k: str(v) if isinstance(v, Path) else v for k, v in vars(given).items()}
-    write_json(RESULTS / name, {"machine": machine, "settings": settings, "results": results})
+    named = {name: value for name, value in vars(given).items() if name != "out"}
+    settings = {k: str(v) if isinstance(v, Path) else v for k, v in named.items()}
+    write_json(given.out / name, {"machine": machine, "settings": settings, "results": results})
 
 
 if __name__ == "__main__":

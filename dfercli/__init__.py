@@ -6,7 +6,8 @@
 
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from dfercli.versions import __version__
+
 __all__ = ["DFERModel", "Predictor", "__version__"]
 
 if TYPE_CHECKING:

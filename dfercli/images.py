@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from dfercli.errors import DataError, VideoError
+from dfercli.system_errors import describe_system_error, explain_system_error, find_system_error
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 ENDINGS = {
@@ -49,6 +50,8 @@ def _decode(path: Path) -> np.ndarray | None:
 def find_fault(path: Path) -> str | None:
     """Say what keeps an image file from being whole: `missing`, `empty`, `cut off`, `no image`.
 
+    Or `not to be read` and why, where the system refuses it.
+
     Costs a look at the file's end; only a file that ends oddly is decoded.
     """
     ending = ENDINGS.get(path.suffix.lower(), b"")
@@ -60,16 +63,19 @@ def find_fault(path: Path) -> str | None:
             stream.seek(max(0, size - len(ending)))
             if ending and stream.read() == ending:
                 return None
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return "missing"
+    except OSError as error:
+        return f"not to be read, {describe_system_error(error)}"
     try:  # bytes after the end are harmless, and some programs write them
         with Image.open(path) as image:
             image.load()
             is_png = image.format == "PNG"
     except UnidentifiedImageError:
         return "no image"
-    except BROKEN:
-        return "cut off"
+    except BROKEN as error:
+        broken = find_system_error(error)  # Pillow's own complaints have no number
+        return f"not to be read, {describe_system_error(broken)}" if broken else "cut off"
     # Pillow does not miss the end of a PNG whose pixels are there; OpenCV does.
     return "cut off" if is_png and ENDINGS[".png"] not in path.read_bytes() else None
 
@@ -84,6 +90,9 @@ def image_size(path: Path) -> tuple[int, int]:
         with Image.open(path) as image:
             return image.size
     except BROKEN as error:
+        cause = find_system_error(error)
+        if cause is not None and not isinstance(cause, FileNotFoundError):
+            raise VideoError(f"cannot read {path}: {explain_system_error(cause)}") from error
         raise VideoError(f"cannot read {path}: missing, or no image") from error
 
 
@@ -91,7 +100,7 @@ def write_image(path: Path, image_rgb: np.ndarray, quality: int = 95) -> None:
     """Encode a (H, W, 3) uint8 RGB image by the suffix of its path.
 
     Raises:
-        DataError: The folder is missing or not writable, or the suffix names no image format.
+        DataError: The file cannot be written, or the suffix names no image format.
     """
     ending = path.suffix.lower()
     if not ending.isascii() or not cv2.haveImageWriter(f"image{ending}"):
@@ -99,14 +108,13 @@ def write_image(path: Path, image_rgb: np.ndarray, quality: int = 95) -> None:
     image_bgr = cv2.cvtColor(image_rgb, cv2.COLOR_RGB2BGR)
     is_jpeg = ending in (".jpg", ".jpeg")
     settings = [cv2.IMWRITE_JPEG_QUALITY, quality] if is_jpeg else []  # others complain about it
+    encoded, data = cv2.imencode(ending, image_bgr, settings)
+    if not encoded:
+        raise DataError(f"cannot write {path}: OpenCV does not encode this image")
     try:
-        encoded, data = cv2.imencode(ending, image_bgr, settings)
-        if encoded:
-            path.write_bytes(data.tobytes())
-            return
-    except OSError:
-        pass
-    raise DataError(f"cannot write {path}; is its folder there, and the disk not full?")
+        path.write_bytes(data.tobytes())
+    except OSError as error:
+        raise DataError(f"cannot write {path}: {explain_system_error(error)}") from error
 
 
 def list_frames(folder: Path) -> list[Path]:

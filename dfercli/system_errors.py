@@ -23,6 +23,9 @@ ADVICE = {
 
 OTHER_ADVICE = "resolve this"
 
+LOCAL = ADVICE.keys() - {"ENOENT", "ENOTCONN"}
+"""Errors that no network causes, among those of fetching or sending a file."""
+
 IN_TEXT = re.compile(r"([^:(]*?)\s*\(os error (\d+)\)")
 """How libraries written in Rust, such as safetensors, quote an error of the system."""
 
@@ -49,12 +52,26 @@ def find_system_error(error: BaseException) -> OSError | None:
 
 def describe_system_error(error: OSError) -> str:
     """Return what the system says, such as "No space left on device"."""
-    return error.strerror or os.strerror(error.errno or 0)
+    said = os.strerror(error.errno) if error.errno else str(error)
+    return error.strerror or said or type(error).__name__
 
 
 def advise(error: OSError) -> str:
     """Return what to do about an error of the system, to be followed by "and try again"."""
     return ADVICE.get(errno.errorcode.get(error.errno or 0, ""), OTHER_ADVICE)
+
+
+def explain_system_error(error: OSError) -> str:
+    """Return what the system says and, where it is known, what to do about it."""
+    advice = advise(error)
+    return describe_system_error(error) + (f"; {advice}" if advice != OTHER_ADVICE else "")
+
+
+def find_local_error(error: BaseException) -> OSError | None:
+    """Return the error behind another that this machine is to blame for, not the network."""
+    cause = find_system_error(error)
+    name = errno.errorcode.get(cause.errno or 0) if cause is not None else None
+    return cause if name in LOCAL else None
 
 
 def first_line(error: BaseException) -> str:

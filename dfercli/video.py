@@ -16,6 +16,7 @@ import numpy as np
 
 from dfercli.errors import DataError, VideoError
 from dfercli.images import IMAGE_SUFFIXES, list_frames, read_image
+from dfercli.system_errors import explain_system_error
 
 Source = Path | str | int
 """What frames come from: a path of a video file, an image or a folder of frames; the address of a
@@ -192,8 +193,8 @@ def _is_playlist(path: Path) -> bool:
                 footer = ID3_HEADER if head[5] & 16 else 0
                 file.seek(size + footer - len(head) + ID3_HEADER, 1)
                 head = file.read(PROBED)
-    except OSError:
-        return False  # nor can FFmpeg read it
+    except OSError as error:
+        raise VideoError(f"cannot read {path}: {explain_system_error(error)}") from error
     text = head.partition(b"\0")[0].lower()
     return any(mark in text for mark in PLAYLISTS)
 

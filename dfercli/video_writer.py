@@ -247,9 +247,11 @@ def write_video(path: Path, images_rgb: Iterable[np.ndarray], fps: float) -> Non
     encoder: _OpenCV | None = None
     for image_rgb in images_rgb:
         if encoder is None:
+            unfinished.touch()  # OpenCV does not tell whether it lacks a codec or a permission
             try:
                 encoder = _OpenCV(unfinished, (image_rgb.shape[1], image_rgb.shape[0]), fps)
             except VideoError as error:
+                unfinished.unlink()
                 raise VideoError(f"cannot write {path}: {error}") from error
         encoder.write(image_rgb)
     if encoder is None:

@@ -150,7 +150,7 @@ def test_a_full_disk_is_no_fault_of_an_image(tmp_path, noise, monkeypatch):
     with pytest.raises(DataError) as caught:
         write_image(tmp_path / "a.jpg", noise)
     assert str(caught.value) == (
-        f"cannot write {tmp_path / 'a.jpg'}; is its folder there, and the disk not full?"
+        f"cannot write {tmp_path / 'a.jpg'}: No space left on device; free some space"
     )
 
 
@@ -163,7 +163,7 @@ def test_an_image_of_another_format_than_its_name_says_is_read(tmp_path, noise):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("no folder/a.jpg", "is its folder there, and the disk not full"),
+        ("no folder/a.jpg", "No such file or directory; check that the folder still exists"),
         ("a.foo", "no image format of this suffix; use .jpg or .png"),
         ("a", "no image format of this suffix"),
     ],

@@ -18,6 +18,7 @@ from dfercli.data.frames import FrameFolders, Sampling, list_clip
 from dfercli.data.manifest import Manifest
 from dfercli.errors import DataError
 from dfercli.files import replacing
+from dfercli.system_errors import describe_system_error, explain_system_error
 
 VERSION = 1
 """Of the file and of how frames are decoded to it; counts up when either changes."""
@@ -65,14 +66,16 @@ class FrameCache:
         this process.
 
         Raises:
-            DataError: The file is gone.
+            DataError: The file is gone, or cannot be read.
         """
         place = self._places[path]
         shape = (place.n_frames, 3, self._size, self._size)
         try:
             frames = np.memmap(self.file, np.uint8, "r", place.start * self.frame_bytes, shape)
-        except (OSError, ValueError) as error:
+        except (FileNotFoundError, ValueError) as error:
             raise DataError(f"{self.file} was removed or cut off; start again") from error
+        except OSError as error:
+            raise DataError(f"cannot read {self.file}: {explain_system_error(error)}") from error
         return np.asarray(frames[sample(place.n_frames)])
 
 
@@ -105,9 +108,14 @@ def open_cache(manifest: Manifest, root: Path, size: int, folder: Path) -> Frame
             if not _is_complete(cache.file, length):  # nobody built it while we waited
                 _build(cache.file, FrameFolders(root, size), places, length)
     except OSError as error:
+        at = Path(str(error.filename))
+        if at.is_relative_to(root) and not at.is_relative_to(folder):
+            raise DataError(
+                f"cannot read {error.filename}: {explain_system_error(error)}"
+            ) from error
         raise DataError(
-            f"cannot write {cache.file} ({error.strerror}); name another --cache-dir, or give "
-            f"--no-cache"
+            f"cannot write {cache.file} ({describe_system_error(error)}); name another "
+            f"--cache-dir, or give --no-cache"
         ) from error
     return cache
 
@@ -126,6 +134,8 @@ def fingerprint_frames(manifest: Manifest, root: Path) -> str:
     for path, place in _place_clips(manifest).items():
         try:
             changed_ns = (root / path).stat().st_mtime_ns
+        except PermissionError as error:
+            raise DataError(f"cannot read {root / path}: {explain_system_error(error)}") from error
         except OSError as error:
             raise DataError(
                 f"no folder {root / path}; is {root} the data's root? else preprocess again"

@@ -17,6 +17,7 @@ import pandas as pd
 from dfercli.data.spec import check_inside_root, describe_clips
 from dfercli.errors import DataError
 from dfercli.files import write_json, write_text
+from dfercli.system_errors import explain_system_error
 
 COLUMNS = ("clip_id", "path", "n_frames", "label", "test_fold")
 Split = Literal["train", "test"]
@@ -187,6 +188,8 @@ def _read_side_file(side: Path) -> dict[str, Any]:
             "deviations": tuple(entries.get("deviations", Manifest.deviations)),
             "left_out": dict(entries.get("left_out", {})),
         }
+    except PermissionError as error:
+        raise DataError(f"cannot read {side}: {explain_system_error(error)}") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"cannot use {side} ({error!r}); remove it and its CSV, and run `dfer preprocess`"

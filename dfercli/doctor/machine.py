@@ -1,9 +1,7 @@
 """A look at this machine: Python, device, cached weights, detectors, disk."""
 
 import os
-import platform
 import shutil
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +10,8 @@ from dfercli.config import ModelConfig
 from dfercli.doctor.page import Finding, State
 from dfercli.errors import DferError
 from dfercli.faces import DETECTORS, find_missing_weights, load_detector
+from dfercli.system_errors import describe_system_error, first_line
+from dfercli.versions import describe_versions, find_versions
 
 LOW_DISK_GB = 16.0
 """Free space under which a remark is made (our choice: the two checkpoints of five folds, and what
@@ -20,23 +20,41 @@ one of them goes on from while it is trained)."""
 
 def inspect_machine() -> list[Finding]:
     """Look at Python, packages, device, precision, cached weights, detectors and disk."""
+    versions = find_versions("dfer", "torch", "open_clip_torch", "opencv-python")
+    python = versions.pop("python")
+    return [
+        Finding("python", "ok", f"{python}; {describe_versions(versions)}"),
+        _inspect_device(),
+        _inspect_weights(),
+        *(_inspect_detector(name) for name in DETECTORS),
+        _inspect_disk(),
+    ]
+
+
+def _inspect_device() -> Finding:
     import torch
 
-    names = ("dfer", "torch", "open_clip_torch", "opencv-python")
-    packages = ", ".join(f"{name} {version(name)}" for name in names)
-    findings = [Finding("python", "ok", f"{platform.python_version()}; {packages}")]
-    if torch.cuda.is_available():
-        half = "fp16, bf16" if torch.cuda.is_bf16_supported() else "fp16"
-        findings.append(Finding("device", "ok", f"{torch.cuda.get_device_name()}; {half}"))
-    else:
+    from dfercli.engine.device import name_gpu
+
+    if not torch.cuda.is_available():
         threads = f"{torch.get_num_threads()} threads of {os.cpu_count()} cores"
         text = f"no GPU: CPU, {threads}; training at the paper's settings wants one"
-        findings.append(Finding("device", "note", text))
-    findings.append(_inspect_weights())
-    findings += [_inspect_detector(name) for name in DETECTORS]
-    free_gb = shutil.disk_usage(".").free / 1e9
+        return Finding("device", "note", text)
+    try:
+        half = "fp16, bf16" if torch.cuda.is_bf16_supported() else "fp16"
+    except Exception as error:  # the driver raises many kinds
+        return Finding("device", "wrong", f"{name_gpu()} does not work: {first_line(error)}")
+    return Finding("device", "ok", f"{name_gpu()}; {half}")
+
+
+def _inspect_disk() -> Finding:
+    try:
+        folder = Path.cwd()
+        free_gb = shutil.disk_usage(folder).free / 1e9
+    except OSError as error:
+        return Finding("disk", "wrong", f"no working folder: {describe_system_error(error)}")
     low: State = "note" if free_gb < LOW_DISK_GB else "ok"
-    return [*findings, Finding("disk", low, f"{free_gb:.0f} GB free in {Path.cwd()}")]
+    return Finding("disk", low, f"{free_gb:.0f} GB free in {folder}")
 
 
 def _inspect_weights() -> Finding:

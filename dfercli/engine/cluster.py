@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from dfercli.engine.jobs import TICK_S, Ended, Failure, Job, Work
 from dfercli.errors import ConfigError, DataError, DferError
+from dfercli.system_errors import explain_system_error, first_line
 
 RETRIES = 3
 """How often a job starts again whose process or machine is lost (our choice, as is Ray's)."""
@@ -85,6 +86,10 @@ class Place:
         here, shared = socket.gethostname(), "all machines need one file system for data and runs"
         try:
             os.chdir(self.folder)
+        except PermissionError as error:
+            raise DataError(
+                f"{here} cannot enter {self.folder}: {explain_system_error(error)}"
+            ) from error
         except OSError as error:
             raise DataError(f"{here} does not see the folder {self.folder}; {shared}") from error
         for path in (self.marker, Path(job.config.data.manifest)):
@@ -139,10 +144,13 @@ def _connected(address: str) -> Iterator[Any]:
     _knock(address)
     try:
         ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, RuntimeError) as error:
-        said = (str(error).strip() or type(error).__name__).splitlines()[0]
+    except ConnectionError as error:
         raise ConfigError(
-            f"no Ray cluster at {address!r} ({said}); start one: `ray start`"
+            f"no Ray cluster at {address!r} ({first_line(error)}); start one: `ray start`"
+        ) from error
+    except RuntimeError as error:  # such as a cluster of another version
+        raise ConfigError(
+            f"cannot connect to the Ray cluster at {address!r}: {first_line(error)}"
         ) from error
     try:
         yield ray
@@ -160,7 +168,10 @@ def _knock(address: str) -> None:
     try:
         socket.create_connection((host, int(port)), KNOCK_S).close()
     except (OSError, OverflowError) as error:
-        raise ConfigError(f"nobody answers at {address}; is it what `ray start` said?") from error
+        raise ConfigError(
+            f"cannot connect to {address} ({first_line(error)}); use the address that `ray start` "
+            f"printed"
+        ) from error
 
 
 @contextmanager

@@ -113,10 +113,18 @@ def make_accelerator(compute: ComputeConfig, logs: Path | None = None) -> Accele
 def describe_device(device: torch.device) -> str:
     """Name a device for the record."""
     if device.type == "cuda":
-        return str(torch.cuda.get_device_name(device))
+        return name_gpu(device)
     if device.type == "mps":
         return f"{platform.machine()} GPU through MPS"
     return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
+
+
+def name_gpu(device: torch.device | None = None) -> str:
+    """Return the name of a CUDA device, by default the current one; never an error."""
+    try:
+        return str(torch.cuda.get_device_name(device))
+    except Exception:  # of the driver, in many kinds; work on the device says more if it fails
+        return "CUDA GPU of unknown name"
 
 
 @contextmanager

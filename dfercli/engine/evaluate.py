@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -37,11 +36,11 @@ from dfercli.engine.runlog import (
     find_folds,
     find_newest_run,
     find_runs,
-    git_commit,
     list_deviations,
 )
 from dfercli.errors import CheckpointError
 from dfercli.metrics import FoldIntervals, FoldSummary, bootstrap_folds, summarise_folds
+from dfercli.versions import __version__, find_commit
 
 
 @dataclass(frozen=True)
@@ -194,7 +193,7 @@ def evaluate_checkpoint(
         "recipe": trained.get("recipe", UNKNOWN),
         "crops": describe_crop(manifest.crop),
         "precision": "fp32",
-        "dfer": describe_code(version("dfer"), git_commit()),
+        "dfer": describe_code(__version__, find_commit()),
     }
     deviations = list(manifest.deviations)
     return Results(where, data.dataset, {"checkpoint": tables}, {}, provenance, deviations)

@@ -23,6 +23,7 @@ from dfercli.errors import DataError
 from dfercli.files import write_text
 from dfercli.metrics import confusion_matrix
 from dfercli.metrics.calibration import SUM_TOLERANCE
+from dfercli.system_errors import explain_system_error
 
 NOT_CLASSES = ("clip_id", "label", "group", "fold")
 """Columns of a table of predictions that are no class; `fold` where those of several are one."""
@@ -123,8 +124,12 @@ def read_predictions(path: Path) -> pd.DataFrame:
     try:
         words = dict.fromkeys(NOT_CLASSES, str)
         table = pd.read_csv(path, dtype=words, keep_default_na=False, na_values={})
-    except (OSError, ValueError) as error:
+    except FileNotFoundError as error:
         raise DataError(f"no predictions in {path}; train the fold again") from error
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {explain_system_error(error)}") from error
+    except ValueError as error:
+        raise DataError(f"{path} is damaged: no table; train the fold again") from error
     if list(table.columns[:2]) != ["clip_id", "label"]:
         raise DataError(f"{path} does not begin with the columns clip_id,label")
     fault = _find_fault(table)

@@ -128,16 +128,10 @@ class EpochKeeper:
             if not due:
                 weights = {name: w.detach().to("cpu", copy=True) for name, w in weights.items()}
             self._waiting[protocol] = ChosenEpoch(weights, settings, predictions)
-        if not due:
-            self._run.write_metrics(metrics)
-            return
         with reporting_failed_save(self._run, self._safe):
-            for protocol, epoch in self._waiting.items():
-                _write_epoch(self._run, protocol, epoch)
-            self._waiting.clear()
-            if not last:
-                self._save_state(metrics)
-            self._run.write_metrics(metrics)
+            self._write(metrics, due, last)
+        if not due:
+            return
         self._safe = len(metrics)
         self._saved_at_s = time.monotonic()
         self._cost_s = self._saved_at_s - started_s
@@ -145,6 +139,15 @@ class EpochKeeper:
             draw_curves(metrics, self._run.read_config().title, self._run.curves_file)
             self._run.finish()
             drop_state(self._run)
+
+    def _write(self, metrics: Sequence[Mapping[str, Any]], due: bool, last: bool) -> None:
+        if due:
+            for protocol, epoch in self._waiting.items():
+                _write_epoch(self._run, protocol, epoch)
+            self._waiting.clear()
+            if not last:
+                self._save_state(metrics)
+        self._run.write_metrics(metrics)
 
     def _is_due(self, epochs: int, now_s: float) -> bool:
         """Return whether to save now; the first epoch always is, which shows what it costs."""

@@ -2,12 +2,9 @@
 
 import hashlib
 import json
-import platform
 import shutil
-import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +12,8 @@ from dfercli.config import RunConfig, from_dict, to_dict
 from dfercli.engine.differences import name_differences
 from dfercli.errors import CheckpointError, ConfigError
 from dfercli.files import write_json, write_text
+from dfercli.system_errors import explain_system_error
+from dfercli.versions import find_commit, find_versions
 
 PACKAGES = (
     "dfer",
@@ -92,8 +91,12 @@ class RunFolder:
         """
         try:
             entries: dict[str, Any] = json.loads(self.run_file.read_text(encoding="utf-8"))
-        except OSError as error:
+        except (FileNotFoundError, NotADirectoryError) as error:
             raise CheckpointError(f"no run in {self.path}; train one with `dfer train`") from error
+        except OSError as error:
+            raise CheckpointError(
+                f"cannot read {self.run_file}: {explain_system_error(error)}"
+            ) from error
         except ValueError as error:
             raise CheckpointError(
                 f"{self.run_file} is damaged; remove {self.path} and train it again"
@@ -134,8 +137,8 @@ class RunFolder:
                 **data,
                 "command": command,
                 "device": device,
-                "versions": _versions(),
-                "commit": git_commit(),
+                "versions": find_versions(*PACKAGES),
+                "commit": find_commit(),
                 "finished": False,
             },
         )
@@ -158,8 +161,8 @@ class RunFolder:
                 "after_epoch": epochs,
                 "command": command,
                 "device": device,
-                "versions": _versions(),
-                "commit": git_commit(),
+                "versions": find_versions(*PACKAGES),
+                "commit": find_commit(),
             },
         ]
         write_json(self.run_file, entries | {"resumed": resumed})
@@ -251,20 +254,3 @@ def list_deviations(runs: Iterable[RunFolder]) -> list[str]:
 def hash_file(path: Path) -> str:
     """Give the SHA-256 of a file, in hex digits."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _versions() -> dict[str, str]:
-    return {name: version(name) for name in PACKAGES} | {"python": platform.python_version()}
-
-
-def git_commit() -> str | None:
-    """Commit of the checkout that this package runs from; None where it was installed."""
-    checkout = Path(__file__).parents[2]
-    if not (checkout / ".git").exists():
-        return None
-    command = ["git", "-C", str(checkout), "describe", "--always", "--dirty"]
-    try:
-        answer = subprocess.run(command, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return answer.stdout.strip()

@@ -14,6 +14,7 @@ from face_alignment.detection.sfd.sfd_detector import models_urls as s3fd_urls
 
 from dfercli.errors import DetectorError
 from dfercli.faces.base import Face
+from dfercli.system_errors import explain_system_error, find_local_error, first_line
 
 FIVE_OF_68 = (slice(36, 42), slice(42, 48), slice(30, 31), slice(48, 49), slice(54, 55))
 """Which of the 68 points (iBUG order) average to the two eyes, the nose, the mouth's corners."""
@@ -45,7 +46,8 @@ def build_detector() -> FANDetector:
     """Make the detector on the GPU where there is one.
 
     Raises:
-        DetectorError: Its weights are damaged, or neither cached nor to be fetched.
+        DetectorError: Its weights are damaged, or neither cached nor to be fetched or kept; or it
+            cannot be set up for another reason.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -60,6 +62,14 @@ def build_detector() -> FANDetector:
                 f"the weights of face-alignment in {_cache()} are damaged; remove them there, and "
                 f"the next use fetches them again"
             ) from error
+        cause = find_local_error(error)
+        if cause is not None:
+            raise DetectorError(
+                f"cannot keep the weights of face-alignment in {_cache()}: "
+                f"{explain_system_error(cause)}"
+            ) from error
+        if not isinstance(error, OSError):
+            raise DetectorError(f"cannot set up face-alignment: {first_line(error)}") from error
         raise DetectorError(
             "the weights of face-alignment are neither cached nor to be fetched (no network?); "
             "run once with network, or use --detector mtcnn, which carries its own"

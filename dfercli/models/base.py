@@ -19,6 +19,7 @@ from dfercli.errors import CheckpointError
 from dfercli.models import load_method
 from dfercli.models.backbone import CLIPBackbone
 from dfercli.models.pretrained import build_untrained, load_pretrained
+from dfercli.system_errors import explain_system_error, find_local_error, first_line
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -235,7 +236,16 @@ def _fetch(model_id: str, name: str, options: dict[str, Any]) -> Path:
         return folder / name
     try:
         return Path(hf_hub_download(model_id, name, **options))
+    except RuntimeError as error:  # such as a user without a home folder to keep it in
+        raise CheckpointError(
+            f"cannot fetch {name} of {model_id!r}: {first_line(error)}"
+        ) from error
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        cause = find_local_error(error)
+        if cause is not None:
+            raise CheckpointError(
+                f"cannot fetch {name} of {model_id!r}: {explain_system_error(cause)}"
+            ) from error
         raise CheckpointError(
             f"no checkpoint {model_id!r}: neither a folder here nor a model on the Hub (network?)"
         ) from error

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from dfercli.config import CLIP_MEAN, RANDOM_WEIGHTS
 from dfercli.errors import UnknownNameError, WeightsError
+from dfercli.system_errors import explain_system_error, find_local_error
 
 open_clip.add_model_config(Path(__file__).parent / "backbones")
 
@@ -83,6 +84,11 @@ def load_pretrained(name: str, weights: str) -> open_clip.CLIP:
         if Path(weights).is_file():
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise WeightsError(f"cannot load {weights} into {name}: {reason}") from error
+        cause = find_local_error(error)
+        if cause is not None:
+            raise WeightsError(
+                f"cannot fetch weights {weights!r} of {name}: {explain_system_error(cause)}"
+            ) from error
         raise WeightsError(
             f"weights {weights!r} of {name} are neither cached nor to be fetched (no network?); "
             f"run once with network, or name a file or `random`: --weights FILE|random"
@@ -110,7 +116,7 @@ def is_cached(name: str, weights: str) -> bool:
     hub = str((open_clip.get_pretrained_cfg(name, weights) or {}).get("hf_hub", ""))
     try:
         folder = Path(snapshot_download(hub.rpartition("/")[0], local_files_only=True))
-    except (OSError, ValueError):  # not there; no name
+    except (OSError, ValueError, RuntimeError):  # not there; no name; no home folder
         return False
     return any(path.suffix in (".safetensors", ".bin") for path in folder.iterdir())
 

@@ -24,6 +24,7 @@ from dfercli.models.base import ExpressionModel, build_model
 from dfercli.models.recurrent import BiLSTM
 from dfercli.predict.prediction import VideoPrediction
 from dfercli.predict.reading import SEARCH_FPS, VideoReading
+from dfercli.system_errors import find_local_error
 from dfercli.video import Source
 
 WINDOW_S = 2.0
@@ -153,6 +154,8 @@ class Predictor:
         try:
             model = build_model(ModelConfig(method="zero-shot"), BASIC_EXPRESSIONS).eval()
         except WeightsError as error:
+            if find_local_error(error) is not None:
+                raise
             raise WeightsError(
                 "CLIP's weights are neither cached nor to be fetched (no network?); call it once "
                 "with network, or name a trained model with --checkpoint"

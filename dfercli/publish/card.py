@@ -1,6 +1,5 @@
 """The model card: what a published model is, what it scored and how that was measured."""
 
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from dfercli.errors import CheckpointError
 from dfercli.models.base import ExpressionModel
 from dfercli.publish.source import Source
 from dfercli.tables import Column, Document, Provenance, Table, render
+from dfercli.versions import __version__, describe_versions
 
 FRONT = """\
 ---
@@ -66,7 +66,7 @@ def write_card(model: ExpressionModel, source: Source, repo_id: str) -> str:
         _without_run(model) if results is None else _figures(results, model),
         "## Limits\n\n" + "\n".join(f"- {line}" for line in _limits(model, results)),
         f"## Licence\n\n{LICENCE_TEXT}",
-        f"Written by dfer {version('dfer')} from the checkpoint `{source.name}`.",
+        f"Written by dfer {__version__} from the checkpoint `{source.name}`.",
     ]
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
@@ -122,8 +122,7 @@ def _check_same(run: RunFolder, folder: Path, model: ExpressionModel) -> None:
 
 
 def _versions(run: RunFolder) -> str:
-    versions = run.read().get("versions", {})
-    return ", ".join(f"{name} {number}" for name, number in versions.items()) or UNKNOWN
+    return describe_versions(run.read().get("versions", {})) or UNKNOWN
 
 
 def _usage(model: ExpressionModel, repo_id: str) -> str:

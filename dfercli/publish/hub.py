@@ -13,6 +13,7 @@ from dfercli.models.base import CONFIG_FILE, WEIGHTS_FILE
 from dfercli.publish import PublishError
 from dfercli.publish.card import write_card
 from dfercli.publish.source import find_source
+from dfercli.system_errors import explain_system_error, find_local_error
 
 CARD_FILE = "README.md"
 """Where the Hub looks for a model card."""
@@ -125,6 +126,10 @@ def _explain(error: Exception) -> str:
         status = error.response.status_code
         said = error.server_message or str(error).partition("\n")[0]
         return ANSWERS.get(status, f"the Hub answers {status}: {' '.join(said.split())}")
+    cause = error if isinstance(error, FileNotFoundError) else find_local_error(error)
+    if cause is not None:
+        where = f"{cause.filename}: " if cause.filename else ""
+        return where + explain_system_error(cause)
     if isinstance(error, RuntimeError):
         return f"{' '.join(str(error).split())}; try again"
     return f"the Hub cannot be reached ({type(error).__name__}); is there a network? try again"

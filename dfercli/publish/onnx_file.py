@@ -5,7 +5,6 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -30,6 +29,7 @@ from dfercli.publish.parity import (
     predict_by_torch,
 )
 from dfercli.publish.source import find_source
+from dfercli.versions import __version__
 
 PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 """What the extra `onnx` installs."""
@@ -157,7 +157,7 @@ def describe_model(model: ExpressionModel, where: str) -> dict[str, str]:
         "crop": json.dumps(crop, ensure_ascii=False),
         "calibration_temperature": repr(temperature_of(model)),
         "checkpoint": find_source(where).name,
-        "dfer_version": version("dfer"),
+        "dfer_version": __version__,
         "licence": LICENCE,
     }
 

@@ -19,6 +19,7 @@ from dfercli.engine.explain import Explanation
 from dfercli.engine.runlog import RunFolder
 from dfercli.errors import require_known
 from dfercli.report.strips import ClipPicture
+from dfercli.versions import describe_versions
 
 
 @dataclass(frozen=True)
@@ -199,10 +200,7 @@ def read_input(
 
 def _describe(runs: Runs, entries: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """Say what the page was made of."""
-    versions = dict.fromkeys(
-        ", ".join(f"{name} {number}" for name, number in entry["versions"].items())
-        for entry in entries
-    )
+    versions = dict.fromkeys(describe_versions(entry["versions"]) for entry in entries)
     named = protocol_notes([runs.protocol])[0]
     shown = "none: nothing was trained" if runs.results.untrained else named
     return {

@@ -50,6 +50,19 @@ def test_a_folder_without_a_cache_is_an_error():
     assert str(caught.value) == "--cache-dir mine has no effect without --cache; give both"
 
 
+def test_without_a_home_folder_the_caches_have_to_be_named(monkeypatch):
+    def fail():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", fail)
+    assert find_cache(True, Path("mine")) == "mine"
+    with pytest.raises(ConfigError) as caught:
+        find_cache(True, None)
+    assert str(caught.value) == (
+        "no home folder to keep decoded frames in; name a folder: --cache-dir, or $DFER_CACHE"
+    )
+
+
 def _make_project():
     """Two folds of two clips each."""
     rows = []

@@ -159,7 +159,7 @@ def test_a_full_disk_ends_the_call(dfer, mafw, monkeypatch):
     assert (done.code, done.out) == (1, "")
     *taken, line = done.err.splitlines()
     assert [text.partition(":")[0] for text in taken] == ["lists", "clips"]
-    said = r"/000001\.jpg; is its folder there, and the disk not full\?"
+    said = r"/000001\.jpg: No space left on device; free some space"
     assert re.fullmatch(rf"error: cannot write data/mafw/faces-mtcnn-32/\S+{said}", line)
     assert not Path("data_manifests").exists()
     assert set(look_at(mafw / "faces-mtcnn-32")) == {".lock", "recipe.json"}

@@ -14,7 +14,8 @@ import typer
 
 from dfercli import __version__, errors
 from dfercli.cli import app
-from dfercli.cli.options import RunOptions, find_data, find_root, parse_folds, usual_root
+from dfercli.cli.options import RunOptions, find_data, parse_folds
+from dfercli.cli.places import find_root, usual_root
 from dfercli.cli.runs import ABLATED
 from dfercli.config import AugmentConfig, ComputeConfig, ModelConfig, TrainConfig
 from dfercli.data.manifest import Manifest, write_manifest
@@ -242,6 +243,6 @@ def test_exit_codes_tell_no_face_from_every_other_error():
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
     ours = {kind.__name__: kind.exit_code for kind in kinds if issubclass(kind, DferError)}
     assert ours.pop("NoFaceError") == 3
-    assert len(ours) == 9
+    assert len(ours) == 10
     assert set(ours.values()) == {1}
     assert errors.EXIT_SKIPPED == 4

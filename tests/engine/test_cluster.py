@@ -1,5 +1,7 @@
 """Jobs on a cluster of two machines, of which one is lost in the middle."""
 
+import errno
+import os
 import sys
 import threading
 import time
@@ -94,7 +96,11 @@ def test_a_cluster_without_cpus_is_refused():
     ("address", "said"),
     [
         ("localhost", "cannot read the address 'localhost'; give auto, or HOST:PORT"),
-        ("127.0.0.1:9", "nobody answers at 127.0.0.1:9; is it what `ray start` said?"),
+        (
+            "127.0.0.1:9",
+            f"cannot connect to 127.0.0.1:9 ({os.strerror(errno.ECONNREFUSED)}); "
+            "use the address that `ray start` printed",
+        ),
     ],
 )
 def test_a_cluster_that_is_not_there_is_one_line(address, said, make_job, tmp_path):
@@ -113,6 +119,18 @@ def test_what_ray_says_is_one_line(make_job, tmp_path, monkeypatch):
         run_jobs([make_job()], tmp_path, cluster="auto")
     assert str(caught.value) == (
         "no Ray cluster at 'auto' (Could not find any running instance); start one: `ray start`"
+    )
+
+
+def test_a_cluster_that_cannot_be_joined_is_not_called_missing(make_job, tmp_path, monkeypatch):
+    def differ(*args, **settings):
+        raise RuntimeError("Version mismatch: the cluster has Ray 2.9")
+
+    monkeypatch.setattr("ray.init", differ)
+    with pytest.raises(ConfigError) as caught:
+        run_jobs([make_job()], tmp_path, cluster="auto")
+    assert str(caught.value) == (
+        "cannot connect to the Ray cluster at 'auto': Version mismatch: the cluster has Ray 2.9"
     )
 
 

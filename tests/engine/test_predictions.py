@@ -107,8 +107,10 @@ def test_missing_or_broken_predictions_are_named(content, tmp_path):
         path.write_text(content)
     with pytest.raises(DataError) as caught:
         read_predictions(path)
+    assert ("no predictions" in str(caught.value)) == (content is None)
     assert str(caught.value) in (
         f"no predictions in {path}; train the fold again",
+        f"{path} is damaged: no table; train the fold again",
         f"{path} does not begin with the columns clip_id,label",
     )
 

@@ -4,7 +4,7 @@ import json
 import os
 import platform
 from dataclasses import replace
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
 import pytest
 import torch
@@ -77,6 +77,21 @@ def test_a_run_writes_down_how_it_came_about(trained, make_run, colours):
     assert entries["versions"]["python"] == platform.python_version()
     assert {"torchvision", "open_clip_torch", "numpy"} < entries["versions"].keys()
     assert entries["finished"] is True
+
+
+def test_a_run_records_what_is_not_installed_as_null(make_run, tmp_path, monkeypatch):
+    def missing(name):
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr("importlib.metadata.version", missing)
+    run = run_folder(tmp_path, make_run())
+    run.start(make_run(), {}, "dfer train", "a device")
+    run.go_on(1, "dfer train", "a device")
+    versions = run.read()["versions"]
+    assert versions == run.read()["resumed"][0]["versions"]
+    assert versions["dfer"] == __version__
+    assert versions["torch"] is None
+    assert versions["opencv-python"] is None
 
 
 def test_the_folder_says_dataset_variant_and_fold(tmp_path, make_run):

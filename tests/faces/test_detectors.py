@@ -1,6 +1,8 @@
 """Each detector behind its protocol: on a real portrait, on nothing, and when it cannot be made."""
 
+import errno
 import pickle
+from urllib.error import URLError
 
 import numpy as np
 import pytest
@@ -109,7 +111,29 @@ def test_fan_gives_each_face_its_own_points():
     assert (first.score, second.score) == (0.9, 0.6)
 
 
-@pytest.mark.parametrize("error", [OSError("no route to host"), RuntimeError("bad download")])
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            "cannot keep the weights of face-alignment in {cache}/checkpoints: No space left on "
+            "device; free some space",
+        ),
+        (RuntimeError("CUDA error: no kernel"), "cannot set up face-alignment: CUDA error: no ker"),
+    ],
+)
+def test_what_is_not_the_networks_fault_is_not_blamed_on_it(error, said, monkeypatch, tmp_path):
+    def fail(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr(fan.face_alignment, "FaceAlignment", fail)
+    monkeypatch.setattr(fan.torch.hub, "get_dir", lambda: str(tmp_path))
+    with pytest.raises(DetectorError) as caught:
+        load_detector("face-alignment")
+    assert str(caught.value).startswith(said.format(cache=tmp_path))
+
+
+@pytest.mark.parametrize("error", [OSError("no route to host"), URLError("no answer")])
 def test_fan_without_network_names_the_other_detector(error, monkeypatch):
     def fail(*args, **kwargs):
         raise error

@@ -1,5 +1,6 @@
 """What is pushed to the Hub is what comes back from it, and refusals are one line."""
 
+import errno
 import shutil
 
 import pytest
@@ -81,6 +82,25 @@ def test_a_broken_upload_is_one_line(hub, make_run, monkeypatch):
     monkeypatch.setattr("dfercli.publish.hub.HfApi.create_commit", fail)
     said = r"Error while uploading 'model.safetensors'; try again"
     with pytest.raises(PublishError, match=REFUSED + said):
+        push(prepare(str(make_run().path), "org/name"))
+    assert hub.commits == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (PermissionError(errno.EACCES, "Permission denied", "best/config.json"), "Permission d"),
+        (FileNotFoundError(errno.ENOENT, "No such file", "best/config.json"), "No such file; "),
+    ],
+)
+def test_a_file_that_cannot_be_sent_is_not_blamed_on_the_network(
+    error, said, hub, make_run, monkeypatch
+):
+    def fail(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr("dfercli.publish.hub.HfApi.create_commit", fail)
+    with pytest.raises(PublishError, match=f"{REFUSED}best/config.json: {said}"):
         push(prepare(str(make_run().path), "org/name"))
     assert hub.commits == 0
 
