@@ -25,6 +25,8 @@ from dfercli.config.run import (
     ComputeConfig,
     DataConfig,
     RunConfig,
+    is_numbered,
+    require_device,
 )
 from dfercli.config.train import BALANCES, AugmentConfig, TrainConfig
 
@@ -51,5 +53,7 @@ __all__ = [
     "RunConfig",
     "TrainConfig",
     "from_dict",
+    "is_numbered",
+    "require_device",
     "to_dict",
 ]

@@ -102,7 +102,7 @@ class Predictor:
         Args:
             where: A checkpoint's or a run's folder, or a model's name on the Hub.
             detector: Another detector; needed where the dataset's own crops were trained on.
-            device: `auto`, `cpu`, `cuda` or `mps`.
+            device: `auto`, `cpu`, `cuda`, `cuda:1` (any number) or `mps`.
             precision: `auto`, `fp32`, `bf16` or `fp16`.
 
         Raises:
@@ -138,7 +138,7 @@ class Predictor:
 
         Args:
             detector: By default `mtcnn`, which has its weights with it.
-            device: `auto`, `cpu`, `cuda` or `mps`.
+            device: `auto`, `cpu`, `cuda`, `cuda:1` (any number) or `mps`.
             precision: `auto`, `fp32`, `bf16` or `fp16`.
 
         Raises:
