@@ -126,7 +126,7 @@ class Predictor:
                 f"--detector face-alignment|mtcnn"
             )
         size = crop["size"] if "detector" in crop else model.backbone.image_size
-        detect = load_detector(detector)
+        detect = load_detector(detector, device)
         ready = _make_ready(model, device, precision)
         return cls(ready, detect, size, detector, precision, str(where))
 
@@ -148,7 +148,7 @@ class Predictor:
         device = resolve_device(device)
         precision = resolve_precision(precision, device)
         detector = detector or "mtcnn"
-        detect = load_detector(detector)
+        detect = load_detector(detector, device)
         try:
             model = build_model(ModelConfig(method="zero-shot"), BASIC_EXPRESSIONS).eval()
         except WeightsError as error:

@@ -109,6 +109,26 @@ def test_fan_gives_each_face_its_own_points():
     assert (first.score, second.score) == (0.9, 0.6)
 
 
+@pytest.mark.parametrize(
+    ("asked", "there", "device"),
+    [
+        ("auto", True, "cuda"),
+        ("auto", False, "cpu"),
+        ("cuda:1", True, "cuda:1"),
+        ("cpu", True, "cpu"),
+        ("mps", False, "cpu"),
+    ],
+)
+def test_fan_runs_on_the_gpu_that_is_named(asked, there, device, monkeypatch):
+    made = []
+    monkeypatch.setattr(fan.torch.cuda, "is_available", lambda: there)
+    monkeypatch.setattr(
+        fan.face_alignment, "FaceAlignment", lambda *a, device, **more: made.append(device)
+    )
+    load_detector("face-alignment", asked)
+    assert made == [device]
+
+
 @pytest.mark.parametrize("error", [OSError("no route to host"), RuntimeError("bad download")])
 def test_fan_without_network_names_the_other_detector(error, monkeypatch):
     def fail(*args, **kwargs):

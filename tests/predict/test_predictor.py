@@ -24,7 +24,7 @@ def _predictor(**settings):
 @pytest.fixture
 def checkpoint(make_config, tmp_path, monkeypatch):
     """Save a model that was trained on faces of some crop; detectors answer with their name."""
-    monkeypatch.setattr(predictor_module, "load_detector", lambda name: name)
+    monkeypatch.setattr(predictor_module, "load_detector", lambda name, device: name)
 
     def save(crop, **settings):
         model = build_model(make_config(), CLASSES, crop)
@@ -213,6 +213,6 @@ def test_faces_are_summed_up_over_their_named_windows(by_hand):
 
 def test_a_frame_in_three_lines(tmp_path, monkeypatch, checkpoint):
     path = write_tiles(tmp_path / "red.mp4", frames_of((RED, 2)))
-    monkeypatch.setattr(predictor_module, "load_detector", lambda name: TileDetector())
+    monkeypatch.setattr(predictor_module, "load_detector", lambda name, device: TileDetector())
     table = Predictor.from_checkpoint(checkpoint(CROP)).predict(path).to_frame()
     assert table["track"].tolist() == [1]
