@@ -27,6 +27,10 @@ class MTCNNDetector:
     def __init__(self) -> None:
         self._mtcnn = MTCNN()
 
+    def copy(self) -> "MTCNNDetector":
+        """Return another detector, for another thread."""
+        return MTCNNDetector()
+
     def detect(self, image_rgb: np.ndarray) -> list[Face]:
         """Give all faces of a (H, W, 3) uint8 image."""
         shorter = min(image_rgb.shape[:2])

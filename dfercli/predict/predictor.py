@@ -1,7 +1,7 @@
 """A model, pointed at videos: faces are followed as the video comes, and each window is named."""
 
 import math
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,14 @@ from dfercli.engine.checkpoint import load_checkpoint
 from dfercli.engine.device import resolve_device, resolve_precision
 from dfercli.errors import CheckpointError, ConfigError, WeightsError, require_known
 from dfercli.faces import load_detector
+from dfercli.faces.ahead import count_threads, searching_ahead
 from dfercli.faces.align import TEMPLATE_VERSION
 from dfercli.faces.base import Detector
 from dfercli.models.base import ExpressionModel, build_model
 from dfercli.predict.prediction import VideoPrediction
 from dfercli.predict.reading import SEARCH_FPS, VideoReading
 from dfercli.predict.rounding import AUTOCAST, round_weights
-from dfercli.video import Source
+from dfercli.video import Source, is_live
 
 WINDOW_S = 2.0
 """Length of a window where the checkpoint does not tell how long the clips are that it was trained
@@ -81,6 +82,7 @@ class Predictor:
         self.precision = precision
         self.checkpoint = checkpoint
         self._device = next(model.parameters()).device
+        self.search_threads = count_threads(self._device.type, torch.get_num_threads())
         self.class_names = tuple(model.class_names)
         calibration = model.settings.get("calibration") or {}
         self._temperature: float | None = calibration.get("temperature")
@@ -237,6 +239,13 @@ class Predictor:
         for _ in reading:
             pass
         return reading.finish()
+
+    def searching(self, video: Source) -> AbstractContextManager[Detector]:
+        """Return a context whose detector searches the frames of a video.
+
+        Files are searched ahead; streams and cameras are not, so that nothing is shown late.
+        """
+        return searching_ahead(self.detector, 1 if is_live(video) else self.search_threads)
 
     @torch.inference_mode()
     def name_expressions(self, clips: list[list[np.ndarray]]) -> np.ndarray:
