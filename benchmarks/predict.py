@@ -201,7 +201,8 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
             rounds.append(split_time(predictor, video, folder / "out.jsonl"))
     del predictor
     command = partial(run_command, checkpoint=checkpoint, out=folder / "out.json")
-    commands = [command(video, device=arguments.device) for _ in range(arguments.commands)]
+    count = arguments.repeats if arguments.commands is None else arguments.commands
+    commands = [command(video, device=arguments.device) for _ in range(count)]
     figures: dict[str, Any] = {
         "video": arguments.video.name,
         "seconds": arguments.seconds,
@@ -230,8 +231,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=120.0, help="length it is repeated to")
     parser.add_argument("--device", default="auto", help="as of `dfer predict`")
     parser.add_argument("--search-threads", type=int, nargs="+", help="to compare, in turns")
-    parser.add_argument("--repeats", type=int, default=3, help="inside one process")
-    parser.add_argument("--commands", type=int, default=3, help="from a cold start")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--commands", type=int, help="from a cold start; as many as repeats")
     parser.add_argument("--long", type=float, default=0.0, help="minutes, to compare memory")
     parser.add_argument("--write", action="store_true", help="keep the figures in results/")
     arguments = parser.parse_args()

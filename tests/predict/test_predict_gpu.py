@@ -1,7 +1,8 @@
 """Prediction on CUDA: the CPU's probabilities, at every precision, with faces searched in threads.
 
 What is compared with are the CPU's in fp32. The tolerances are of probabilities, and follow from
-the bits of a number that are left: 10 in cuDNN's convolutions (TF32) and in fp16, 7 in bf16.
+the bits of a number that are left, 10 in cuDNN's convolutions (TF32) and in fp16, 7 in bf16: about
+four times what fp16 and bf16 differ by on a CPU.
 """
 
 import os
@@ -38,7 +39,7 @@ from dfercli.video_writer import write_video
 
 pytestmark = pytest.mark.gpu
 
-TOLERANCES = {"fp32": 2e-3, "fp16": 5e-3, "bf16": 3e-2}
+TOLERANCES = {"fp32": 1e-3, "fp16": 2e-3, "bf16": 1.5e-2}
 CROP = {"detector": "mtcnn", "size": 48, "version": TEMPLATE_VERSION}
 LENGTHS = (1, 3, 8, 16, 5, 8, 8, 2, 9, 8, 7)
 """Frames of each clip, more clips than one batch."""
