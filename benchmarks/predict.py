@@ -1,7 +1,9 @@
 """Time `dfer predict`: `python benchmarks/predict.py VIDEO`.
 
 The video is repeated to a length where the start does not count. What decoding, detecting, the
-model and writing take is measured inside one process; the time to the first printed result, the
+model and writing take is measured inside one process: the time that each holds up what follows, so
+that detection in threads counts only where it is waited for (`detect_s_a_video_second` is what all
+threads take). The time to the first printed result, the
 whole time, and the peak of memory over a short and a long video are those of the command itself,
 started cold. By default the model is the paper's full one with random weights, which cost what
 trained ones do.
@@ -17,9 +19,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from machine import MACHINE, add_output_option, describe_machine
@@ -28,12 +32,16 @@ from dfercli.bulk.document import describe_video, describe_window, to_line
 from dfercli.config import ModelConfig
 from dfercli.data.spec import BASIC_EXPRESSIONS
 from dfercli.faces.align import TEMPLATE_VERSION
+from dfercli.faces.stream import follow_faces
 from dfercli.files import write_text
-from dfercli.predict import Predictor, reading
-from dfercli.video import Frame, Source, read_frames
+from dfercli.predict import Predictor, VideoPrediction, reading
+from dfercli.video import read_frames
 from dfercli.video_writer import write_video
 
 PARTS = ("decode", "detect", "model", "write", "rest")
+OTHERS = ("follow", "search")
+"""Measured, too: decoding and detecting together, and the detectors of all threads."""
+
 MEGABYTE_KB = 1024
 
 
@@ -65,7 +73,8 @@ class Stopwatch:
     """Seconds by the name of what took them."""
 
     def __init__(self) -> None:
-        self.spent: dict[str, float] = dict.fromkeys(PARTS, 0.0)
+        self.spent: dict[str, float] = dict.fromkeys((*PARTS, *OTHERS), 0.0)
+        self._lock = Lock()
 
     @contextmanager
     def timing(self, part: str) -> Iterator[None]:
@@ -74,7 +83,18 @@ class Stopwatch:
         try:
             yield
         finally:
-            self.spent[part] += time.perf_counter() - started
+            with self._lock:
+                self.spent[part] += time.perf_counter() - started
+
+    def draw(self, items: Iterable[Any], part: str) -> Iterator[Any]:
+        """Give items; what drawing each takes is added."""
+        drawn, end = iter(items), object()
+        while True:
+            with self.timing(part):
+                item = next(drawn, end)
+            if item is end:
+                return
+            yield item
 
     def wrap(self, plain: Callable[..., Any], part: str) -> Callable[..., Any]:
         """Give a function whose calls are timed."""
@@ -86,23 +106,44 @@ class Stopwatch:
         return timed
 
 
-def split_time(video: Path, checkpoint: Path, out: Path) -> dict[str, float]:
+@contextmanager
+def watching(predictor: Predictor, watch: Stopwatch) -> Iterator[None]:
+    """Time the parts of what a predictor does in the block."""
+    kind = type(predictor.detector)
+    name_expressions, detect = predictor.name_expressions, kind.detect
+    predictor.name_expressions = watch.wrap(name_expressions, "model")  # type: ignore[method-assign]
+    kind.detect = watch.wrap(detect, "search")  # type: ignore[method-assign]
+    reading.read_frames = lambda *source: watch.draw(read_frames(*source), "decode")
+    reading.follow_faces = lambda *frames: watch.draw(follow_faces(*frames), "follow")
+    try:
+        yield
+    finally:
+        predictor.name_expressions = name_expressions  # type: ignore[method-assign]
+        kind.detect = detect  # type: ignore[method-assign]
+        reading.read_frames, reading.follow_faces = read_frames, follow_faces
+
+
+def split_time(predictor: Predictor, video: Path, out: Path) -> dict[str, float]:
     """Give each part's share of the time, and how many times faster than the video all of it is."""
-    predictor = Predictor.from_checkpoint(checkpoint)
     watch = Stopwatch()
-    predictor.detector.detect = watch.wrap(predictor.detector.detect, "detect")  # type: ignore[method-assign]
-    predictor.name_expressions = watch.wrap(predictor.name_expressions, "model")  # type: ignore[method-assign]
+    with watching(predictor, watch):
+        prediction, total_s = read_video(predictor, video, out, watch)
+    watch.spent["detect"] = watch.spent["follow"] - watch.spent["decode"]
+    spent = {part: watch.spent[part] for part in PARTS[:-1]}
+    spent["rest"] = total_s - sum(spent.values())
+    return {
+        "search_threads": predictor.search_threads,
+        **{f"{part}_share": round(seconds / total_s, 4) for part, seconds in spent.items()},
+        "times_real_time": round(prediction.duration_s / total_s, 2),
+        "model_s_a_window": round(spent["model"] / len(prediction.windows), 4),
+        "detect_s_a_video_second": round(watch.spent["search"] / prediction.duration_s, 4),
+    }
 
-    def decode(source: Source, max_fps: float | None = None) -> Iterator[Frame]:
-        frames = read_frames(source, max_fps)
-        while True:
-            with watch.timing("decode"):
-                frame = next(frames, None)
-            if frame is None:
-                return
-            yield frame
 
-    reading.read_frames = decode
+def read_video(
+    predictor: Predictor, video: Path, out: Path, watch: Stopwatch
+) -> tuple[VideoPrediction, float]:
+    """Read a video and write what was seen, as the command does; gives that, and the seconds."""
     started = time.perf_counter()
     opened = predictor.open(video)
     with out.open("w", encoding="utf-8") as stream:
@@ -114,24 +155,15 @@ def split_time(video: Path, checkpoint: Path, out: Path) -> dict[str, float]:
         prediction = opened.finish()
         with watch.timing("write"):
             stream.write(to_line("video", describe_video(prediction, None)) + "\n")
-    total_s = time.perf_counter() - started
-    reading.read_frames = read_frames
-    spent = {part: watch.spent[part] for part in PARTS[:-1]}
-    spent["rest"] = total_s - sum(spent.values())
-    return {
-        **{f"{part}_share": round(seconds / total_s, 4) for part, seconds in spent.items()},
-        "times_real_time": round(prediction.duration_s / total_s, 2),
-        "model_s_a_window": round(spent["model"] / len(prediction.windows), 4),
-        "detect_s_a_video_second": round(spent["detect"] / prediction.duration_s, 4),
-    }
+    return prediction, time.perf_counter() - started
 
 
-def run_command(video: Path, checkpoint: Path, out: Path) -> dict[str, float]:
+def run_command(video: Path, checkpoint: Path, out: Path, device: str) -> dict[str, float]:
     """Run the command from cold; give seconds to its first line and to its end, and its peak."""
     out.unlink(missing_ok=True)
     out.with_name(f".{out.name}.jsonl").unlink(missing_ok=True)
     command = [sys.executable, "-m", "dfercli", "predict", str(video)]
-    command += ["--checkpoint", str(checkpoint), "--out", str(out)]
+    command += ["--checkpoint", str(checkpoint), "--out", str(out), "--device", device]
     started = time.perf_counter()
     peak_kb, first_s = 0, 0.0
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
@@ -163,13 +195,20 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Give all figures."""
     checkpoint = arguments.checkpoint or make_checkpoint(folder / "checkpoint", arguments.backbone)
     video = repeat_video(arguments.video, arguments.seconds, folder)
-    rounds = [split_time(video, checkpoint, folder / "out.jsonl") for _ in range(arguments.repeats)]
-    commands = [
-        run_command(video, checkpoint, folder / "out.json") for _ in range(arguments.repeats)
-    ]
+    predictor = Predictor.from_checkpoint(checkpoint, device=arguments.device)
+    rounds = []
+    for _ in range(arguments.repeats):  # what is compared takes turns
+        for threads in arguments.search_threads or [predictor.search_threads]:
+            predictor.search_threads = threads
+            rounds.append(split_time(predictor, video, folder / "out.jsonl"))
+    del predictor
+    command = partial(run_command, checkpoint=checkpoint, out=folder / "out.json")
+    count = arguments.repeats if arguments.commands is None else arguments.commands
+    commands = [command(video, device=arguments.device) for _ in range(count)]
     figures: dict[str, Any] = {
         "video": arguments.video.name,
         "seconds": arguments.seconds,
+        "run_on": arguments.device,
         "checkpoint": str(arguments.checkpoint or f"full model, {arguments.backbone}, random"),
         "in_process": rounds,
         "command": [{name: round(v, 2) for name, v in each.items()} for each in commands],
@@ -181,9 +220,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         peaks = {}
         for seconds in (20.0, 60.0 * arguments.long):
             longer = repeat_video(arguments.video, seconds, folder)
-            peaks[f"{seconds:.0f}s"] = round(
-                run_command(longer, checkpoint, folder / "out.json")["peak_mb"], 1
-            )
+            peaks[f"{seconds:.0f}s"] = round(command(longer, device=arguments.device)["peak_mb"], 1)
         figures["peak_mb"] = peaks
     return figures
 
@@ -195,7 +232,10 @@ def main() -> None:
     parser.add_argument("--checkpoint", type=Path, help="by default made, with random weights")
     parser.add_argument("--backbone", default=ModelConfig.backbone, help="of the one that is made")
     parser.add_argument("--seconds", type=float, default=120.0, help="length it is repeated to")
+    parser.add_argument("--device", default="auto", help="as of `dfer predict`")
+    parser.add_argument("--search-threads", type=int, nargs="+", help="to compare, in turns")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--commands", type=int, help="from a cold start; as many as repeats")
     parser.add_argument("--long", type=float, default=0.0, help="minutes, to compare memory")
     parser.add_argument("--write", action="store_true", help="keep the figures")
     add_output_option(parser)

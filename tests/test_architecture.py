@@ -69,6 +69,7 @@ TORCH_FREE = (
     "dfercli.engine.paper",
     "dfercli.errors",
     "dfercli.faces",
+    "dfercli.faces.ahead",
     "dfercli.faces.align",
     "dfercli.faces.base",
     "dfercli.faces.crop",

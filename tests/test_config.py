@@ -14,6 +14,7 @@ from dfercli.config import (
     RunConfig,
     TrainConfig,
     from_dict,
+    is_numbered,
     to_dict,
 )
 from dfercli.errors import ConfigError, DferError, require_at_least
@@ -158,7 +159,15 @@ def test_from_dict_names_what_is_wrong(cls, values, message):
             {"precision": "int8"},
             "no precision 'int8'; known: auto, fp32, bf16, fp16",
         ),
-        (ComputeConfig, {"device": "gpu"}, "no device 'gpu'; known: auto, cpu, cuda, mps"),
+        *(
+            (
+                ComputeConfig,
+                {"device": name},
+                f"no device {name!r}; known: auto, cpu, cuda, mps, or a GPU by number, such as "
+                f"cuda:1",
+            )
+            for name in ("gpu", "cuda:", "cuda:-1", "cuda:01", "cuda:1 ", "cuda:x", "cpu:0", "")
+        ),
         (ComputeConfig, {"track": "wandb, tb"}, "no track 'tb'; known: tensorboard, wandb"),
         (ComputeConfig, {"batch": "half"}, "no batch 'half'; known: fixed, auto"),
     ],
@@ -167,6 +176,12 @@ def test_values_that_cannot_be_used_are_refused(cls, settings, message):
     with pytest.raises(ConfigError) as caught:
         cls(**settings)
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("device", ["auto", "cpu", "cuda", "cuda:0", "cuda:15", "mps"])
+def test_devices_are_known_by_kind_and_by_number(device):
+    assert ComputeConfig(device=device).device == device
+    assert is_numbered(device) == (":" in device)
 
 
 def test_refusals_are_errors_for_users():

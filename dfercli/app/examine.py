@@ -1,12 +1,9 @@
 """What the page's button does: read a video, draw what was seen, write it down."""
 
 from collections.abc import Callable
-from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
-
-import numpy as np
 
 from dfercli.bulk.document import (
     Recorded,
@@ -19,7 +16,6 @@ from dfercli.bulk.document import (
 from dfercli.bulk.hashes import hash_checkpoint, hash_content
 from dfercli.bulk.origin import Origin
 from dfercli.errors import DferError, NoFaceError
-from dfercli.faces.base import Detector, Face
 from dfercli.predict import Predictor, PredictSettings, VideoPrediction
 from dfercli.report import annotate_video, plot_prediction
 from dfercli.video import declared_duration_s
@@ -51,19 +47,6 @@ class Examined:
     picture: Path
     document: Path
     table: Path
-
-
-@dataclass(frozen=True)
-class _WatchedDetector:
-    """Tells of each frame that is searched; windows alone come too seldom."""
-
-    detector: Detector
-    on_search: Callable[[], object]
-
-    def detect(self, image_rgb: np.ndarray) -> list[Face]:
-        """Find faces as the detector does."""
-        self.on_search()
-        return self.detector.detect(image_rgb)
 
 
 class Examiner:
@@ -123,11 +106,8 @@ class Examiner:
 
     def _read(self, video: Path, settings: PredictSettings, tell: OnProgress) -> VideoPrediction:
         declared_s = declared_duration_s(video)
-        predictor = copy(self.predictor)
-        predictor.detector = _WatchedDetector(
-            self.predictor.detector, lambda: tell(READING, reading.position_s, declared_s)
-        )
-        reading = predictor.open(video, settings, keep_paths=True)
+        reading = self.predictor.open(video, settings, keep_paths=True)
+        reading.on_frame = lambda at_s: tell(READING, at_s, declared_s)  # windows are too seldom
         for _ in reading:
             pass
         # Where the server keeps an upload is nobody's business: it is known by its own name.

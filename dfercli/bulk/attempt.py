@@ -76,11 +76,13 @@ class Task:
         make_predictor: Makes what reads it; called once a process, so it can be sent to others.
         settings: How it is read.
         after: What is made of its prediction.
+        device: What the predictors run on, as it was typed.
     """
 
     make_predictor: Callable[[], Predictor]
     settings: PredictSettings
     after: AfterVideo | None = None
+    device: str = "auto"
 
 
 @dataclass(frozen=True)

@@ -81,6 +81,7 @@ def predict_all(
     settings: PredictSettings,
     *,
     jobs: int = 1,
+    device: str = "auto",
     journal: Journal | None = None,
     on_window: Callable[[Input, Window], None] = lambda each, window: None,
     on_video: Callable[[Outcome, VideoPrediction | None], None] = lambda outcome, prediction: None,
@@ -97,6 +98,8 @@ def predict_all(
             called in each process.
         settings: How they are read.
         jobs: Processes; 1 reads in this one.
+        device: What the predictors run on, as it was typed. Several jobs take turns over all CUDA
+            devices, unless it is one by its number.
         journal: Keeps what is finished; those that it has already are not read again.
         on_window: Is told each window as it ends, in this process.
         on_video: Is told each video as it ends, in this process. Of several jobs the predictions
@@ -116,7 +119,7 @@ def predict_all(
                 todo.append(each)
             else:
                 desk.take(each, known, kept=each.error is None)
-        task = Task(make_predictor, settings, after_video)
+        task = Task(make_predictor, settings, after_video, device)
         with closing(_run(todo, task, jobs, bars)) as events:
             event = next(events, None)
             while event is not None:

@@ -28,9 +28,8 @@ from dfercli.engine.processes import (
     describe_exit,
     end_at_once,
     end_with_parent,
-    share_machine,
+    share_this_machine,
     stop_processes,
-    visible_devices,
 )
 from dfercli.errors import DferError, JobsError
 
@@ -107,8 +106,7 @@ class _Pool:
     def __init__(self, todo: Sequence[Input], task: Task, count: int) -> None:
         self._waiting = deque(todo)
         self._task = task
-        devices = visible_devices(torch.cuda.device_count(), os.environ.get("CUDA_VISIBLE_DEVICES"))
-        shares = share_machine(count, torch.get_num_threads(), devices)
+        shares = share_this_machine(count, task.device)
         self._events: deque[Event] = deque()
         self.workers: list[_Worker] = []
         for share in shares:

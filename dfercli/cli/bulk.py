@@ -108,6 +108,7 @@ class Call:
         make: Makes the predictor; can be sent to other processes.
         settings: As typed.
         jobs: Processes.
+        device: What the predictors run on, as it was typed.
         out: File of predictions.
         as_json: Print the document.
         pictures: What is drawn.
@@ -117,6 +118,7 @@ class Call:
     make: Callable[[], "Predictor"]
     settings: "PredictSettings"
     jobs: int
+    device: str
     out: Path | None
     as_json: bool
     pictures: Pictures | None
@@ -140,6 +142,7 @@ class Call:
                 make,
                 settings,
                 jobs=self.jobs,
+                device=self.device,
                 journal=journal,
                 on_window=view.on_window,
                 on_video=view.on_video,

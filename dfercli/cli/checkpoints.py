@@ -27,7 +27,9 @@ ZeroShot = Annotated[
 Detector = Annotated[
     str | None, typer.Option(help="Face detector; by default that of the checkpoint.")
 ]
-Device = Annotated[str, typer.Option(help="`auto`, `cpu`, `cuda` or `mps`.")]
+Device = Annotated[
+    str, typer.Option(help="`auto`, `cpu`, `cuda` (or a GPU by number: `cuda:1`) or `mps`.")
+]
 Precision = Annotated[str, typer.Option(help="`auto`, `fp32`, `bf16` or `fp16`.")]
 
 

@@ -25,6 +25,7 @@ from dfercli.config import (
     ModelConfig,
     RunConfig,
     TrainConfig,
+    is_numbered,
 )
 from dfercli.errors import ConfigError, DataError, require_at_least
 from dfercli.presets import apply_preset, describe_recipe
@@ -198,7 +199,7 @@ def find_run(
     """Give the run that was asked for, and the folds: as typed, or all that the manifest has."""
     from dfercli.data.folds import open_manifest
 
-    _check_how_to_run(options)
+    _check_how_to_run(options, compute.device)
     cache = find_cache(options.cache, options.cache_dir)
     data = find_data(
         options.dataset, options.root, options.manifests, options.workers, cache, options.folds_by
@@ -234,7 +235,7 @@ def how_to_run(options: RunOptions) -> dict[str, Any]:
     return {"overwrite": options.overwrite, "jobs": options.jobs, "cluster": options.cluster}
 
 
-def _check_how_to_run(options: RunOptions) -> None:
+def _check_how_to_run(options: RunOptions, device: str) -> None:
     require_at_least("jobs", options.jobs, 1)
     if options.jobs > 1 and options.cluster:
         raise ConfigError("--jobs is for one machine, a cluster fills its own; leave one out")
@@ -243,6 +244,12 @@ def _check_how_to_run(options: RunOptions) -> None:
         raise ConfigError(
             "processes that were launched together train one run at a time; leave out --jobs and "
             "--cluster, or call `dfer` without a launcher"
+        )
+    if is_numbered(device) and (together or options.cluster):
+        who = "a cluster" if options.cluster else "a launcher"
+        raise ConfigError(
+            f"--device {device} names one GPU, but {who} gives every process its own; leave out "
+            f"--device"
         )
 
 

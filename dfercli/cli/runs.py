@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dfercli.cli import checkpoints
 from dfercli.cli import documents as docs
 from dfercli.cli import options as opt
 from dfercli.cli.typed import find_variant, parse_folds
@@ -38,6 +39,7 @@ OF_CHECKPOINT = (
     "cache",
     "cache_dir",
     "allow_other_crop",
+    "device",
 )
 """Options of `eval` that say how a checkpoint is run."""
 
@@ -111,6 +113,7 @@ def evaluate(
     allow_other_crop: Annotated[
         bool, typer.Option("--allow-other-crop", help="Test on faces that were cropped otherwise.")
     ] = False,
+    device: checkpoints.Device = "auto",
     confusion: Annotated[
         bool, typer.Option("--confusion", help="Add the confusion matrix over all folds.")
     ] = False,
@@ -141,7 +144,7 @@ def evaluate(
 
         decoded = opt.find_cache(cache, cache_dir)
         data = opt.find_data(dataset, root, manifests, workers, decoded, folds_by)
-        results = evaluate_checkpoint(checkpoint, data, chosen, allow_other_crop)
+        results = evaluate_checkpoint(checkpoint, data, chosen, allow_other_crop, device)
         docs.show_document(results_document(results, confusion), table_format, out)
         return
     names: list[str | None] = [*run] if run else [None]

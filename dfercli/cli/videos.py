@@ -89,7 +89,7 @@ def predict(
 
         make = model.choose_predictor(checkpoint, zero_shot, runs, detector, device, precision)
         settings = PredictSettings(window_s, stride_s, faces)
-        call = Call(inputs, make, settings, jobs, out, as_json, after)
+        call = Call(inputs, make, settings, jobs, device, out, as_json, after)
         with ending_on_sigterm():
             done = call.carry_out(view)
     else:

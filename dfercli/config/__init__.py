@@ -26,6 +26,8 @@ from dfercli.config.run import (
     ComputeConfig,
     DataConfig,
     RunConfig,
+    is_numbered,
+    require_device,
 )
 from dfercli.config.train import BALANCES, AugmentConfig, TrainConfig
 
@@ -53,5 +55,7 @@ __all__ = [
     "RunConfig",
     "TrainConfig",
     "from_dict",
+    "is_numbered",
+    "require_device",
     "to_dict",
 ]

@@ -1,5 +1,6 @@
 """One run: which data, how it is computed, and all the rest together."""
 
+import re
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -8,12 +9,29 @@ from dfercli.config.train import AugmentConfig, TrainConfig
 from dfercli.errors import ConfigError, require_at_least, require_known
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
+NUMBERED_GPU = re.compile(r"cuda:(0|[1-9][0-9]*)")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 MICRO_BATCHES = ("fixed", "auto")
 STEPS = ("auto", "eager", "captured", "compiled")
 TRACKERS = ("tensorboard", "wandb")
 FOLDS_BY = ("official", "group")
 PRESETS = ("paper", "strong")
+
+
+def require_device(name: str) -> None:
+    """Check the name of a device, not whether this machine has it.
+
+    Raises:
+        ConfigError: No device has this name.
+    """
+    if name not in DEVICES and not is_numbered(name):
+        known = ", ".join(DEVICES)
+        raise ConfigError(f"no device {name!r}; known: {known}, or a GPU by number, such as cuda:1")
+
+
+def is_numbered(device: str) -> bool:
+    """Whether a device is one GPU by its number, such as `cuda:1`."""
+    return NUMBERED_GPU.fullmatch(device) is not None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +67,8 @@ class ComputeConfig:
     """How the same run is computed and watched: never its recipe, at most its rounding.
 
     Attributes:
-        device: `auto` (CUDA, else MPS, else the CPU), `cpu`, `cuda` or `mps`.
+        device: `auto` (CUDA, else MPS, else the CPU), `cpu`, `cuda` (or a GPU by number: `cuda:1`)
+            or `mps`.
         precision: Of matrix products: `auto` (bf16 where the device multiplies in it, else fp32),
             `fp32`, `bf16` or `fp16`. Weights and the optimizer stay in fp32.
         accumulate: Gradient accumulation: the parts that a device's share of a batch is taken in.
@@ -75,7 +94,7 @@ class ComputeConfig:
     def __post_init__(self) -> None:
         require_at_least("accumulate", self.accumulate, 1)
         require_at_least("save_every", self.save_every, 0)
-        require_known("device", self.device, DEVICES)
+        require_device(self.device)
         require_known("precision", self.precision, PRECISIONS)
         require_known("batch", self.batch, MICRO_BATCHES)
         require_known("steps", self.steps, STEPS)

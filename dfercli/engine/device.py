@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import DataLoaderConfiguration
 
-from dfercli.config import ComputeConfig, RunConfig, to_dict
+from dfercli.config import ComputeConfig, RunConfig, is_numbered, require_device, to_dict
 from dfercli.engine.differences import flatten
 from dfercli.errors import ConfigError
 
@@ -21,20 +21,34 @@ MIXED = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 
 
 def resolve_device(name: str) -> str:
-    """Give the kind of device that a run takes: `cpu`, `cuda` or `mps`.
+    """Return the device that a run takes: `cpu`, `cuda`, `cuda:1` (any number) or `mps`.
 
     Args:
         name: One of these, or `auto` for the first there is of CUDA, MPS and the CPU.
 
     Raises:
-        ConfigError: This machine has none of that kind.
+        ConfigError: This machine has no such device.
     """
+    require_device(name)
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
         return next((kind for kind, available in there.items() if available), "cpu")
-    if not there.get(name, True):
-        raise ConfigError(f"PyTorch finds no {name} device here; give --device auto, or cpu")
+    kind = name.partition(":")[0]
+    if not there.get(kind, True):
+        raise ConfigError(f"PyTorch finds no {kind} device here; give --device auto, or cpu")
+    if is_numbered(name):
+        _check_number(name)
     return name
+
+
+def _check_number(device: str) -> None:
+    count = torch.cuda.device_count()
+    if int(device.partition(":")[2]) >= count:
+        found = "1 CUDA device" if count == 1 else f"{count} CUDA devices"
+        known = ", ".join(f"cuda:{number}" for number in range(count))
+        raise ConfigError(
+            f"this machine has {found}; --device {device} does not exist; known: {known}"
+        )
 
 
 def resolve_precision(name: str, device: str) -> str:
@@ -42,7 +56,7 @@ def resolve_precision(name: str, device: str) -> str:
 
     Args:
         name: One of these, or `auto`.
-        device: `cpu`, `cuda` or `mps`.
+        device: As `resolve_device` returns it.
 
     Raises:
         ConfigError: fp16 on a CPU, where it is emulated: hundreds of times slower than fp32.
@@ -59,8 +73,9 @@ def multiplies_in_bf16(device: str) -> bool:
 
     On CPUs these are AMX and AVX-512's BF16. On MPS it was not measured: no.
     """
-    if device == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.startswith("cuda"):
+        with torch.cuda.device(device):
+            return torch.cuda.is_bf16_supported(including_emulation=False)
     if device == "cpu":
         return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return False
@@ -100,6 +115,8 @@ def make_accelerator(compute: ComputeConfig, logs: Path | None = None) -> Accele
         ConfigError: A tracker is not installed.
     """
     check_trackers(compute)
+    if is_numbered(compute.device):
+        torch.cuda.set_device(compute.device)  # accelerate takes the current one
     AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())
     return Accelerator(
         mixed_precision=MIXED[compute.precision],

@@ -150,6 +150,7 @@ def evaluate_checkpoint(
     data: DataConfig,
     folds: Sequence[int] | None = None,
     allow_other_crop: bool = False,
+    device: str = "auto",
 ) -> Results:
     """Run a checkpoint, in single precision, on test clips that it was not trained on.
 
@@ -159,18 +160,21 @@ def evaluate_checkpoint(
         folds: Folds to test on; None takes the one that the checkpoint was not trained on, or
             all of other data.
         allow_other_crop: Go on although the faces were cropped otherwise than in training.
+        device: As in `ComputeConfig`.
 
     Raises:
+        ConfigError: This machine has no such device.
         CheckpointError: There is no such checkpoint, it was trained on clips of one of the folds,
             or the data has other classes or crops.
         DataError: The data does not hold together.
     """
+    compute = resolve_compute(ComputeConfig(device=device, precision="fp32"))
     model = load_checkpoint(where)
     manifest = open_manifest(data)
     check_fits(model, manifest.class_names, manifest.crop, allow_other_crop)
     folds = unseen_folds(model, manifest, data.folds_by, folds)
     check_frames(manifest, Path(data.root))
-    accelerator = make_accelerator(resolve_compute(ComputeConfig(precision="fp32")))
+    accelerator = make_accelerator(compute)
     prepared = accelerator.prepare(model)
     tables = {}
     for fold in folds:

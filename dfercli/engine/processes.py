@@ -14,6 +14,7 @@ from types import FrameType
 
 import torch
 
+from dfercli.config import is_numbered
 from dfercli.engine.jobs import TERMINATED, TICK_S, Ended, Failure, Job, Work
 
 STOP_S = 10.0
@@ -43,6 +44,19 @@ def share_machine(count: int, threads: int, devices: Sequence[str]) -> list[Shar
     """
     each = max(1, threads // count)
     return [Share(each, devices[i % len(devices)] if devices else None) for i in range(count)]
+
+
+def share_this_machine(count: int, device: str) -> list[Share]:
+    """Divide this machine among jobs that run at a time.
+
+    Args:
+        count: Jobs at a time.
+        device: What each of them runs on. They take turns over all CUDA devices, unless it is one
+            by its number: then all run on that one.
+    """
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    devices = [] if is_numbered(device) else visible_devices(torch.cuda.device_count(), named)
+    return share_machine(count, torch.get_num_threads(), devices)
 
 
 def visible_devices(count: int, named: str | None) -> list[str]:
@@ -103,7 +117,7 @@ def run_processes(
     When the generator is closed or left by an exception, the processes are ended.
 
     Args:
-        jobs: The jobs.
+        jobs: The jobs, all for one device.
         count: How many run at a time.
         work: Does a job; a function of a module.
         tick: Called about once a second.
@@ -111,8 +125,7 @@ def run_processes(
     Yields:
         Each job as it ends.
     """
-    devices = visible_devices(torch.cuda.device_count(), os.environ.get("CUDA_VISIBLE_DEVICES"))
-    shares = share_machine(count, torch.get_num_threads(), devices)
+    shares = share_this_machine(count, jobs[0].config.compute.device)
     waiting = list(reversed(jobs))
     running: dict[int, _Running] = {}
     try:

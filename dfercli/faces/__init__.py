@@ -18,8 +18,13 @@ def find_missing_weights(name: str) -> list[str]:
     return missing
 
 
-def load_detector(name: str) -> Detector:
+def load_detector(name: str, device: str = "auto") -> Detector:
     """Make a detector by its public name.
+
+    Args:
+        name: Its name.
+        device: `cpu`, `cuda`, `cuda:1` (any number), `mps`, or `auto` for CUDA where it is there.
+            A detector takes the CPU instead of what it cannot run on.
 
     Raises:
         UnknownNameError: No detector has this name.
@@ -27,7 +32,7 @@ def load_detector(name: str) -> Detector:
     """
     if name not in DETECTORS:
         raise UnknownNameError("detector", name, DETECTORS)
-    detector: Detector = import_module(DETECTORS[name]).build_detector()
+    detector: Detector = import_module(DETECTORS[name]).build_detector(device)
     return detector
 
 

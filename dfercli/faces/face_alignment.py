@@ -42,14 +42,19 @@ class FANDetector:
         return [_to_face(box, points_68) for box, points_68 in zip(boxes, points, strict=True)]
 
 
-def build_detector() -> FANDetector:
-    """Make the detector on the GPU where there is one.
+def build_detector(device: str) -> FANDetector:
+    """Make the detector.
+
+    Args:
+        device: A CUDA device, `auto` for one where there is any; all else is the CPU.
 
     Raises:
         DetectorError: Its weights are damaged, or neither cached nor to be fetched or kept; or it
             cannot be set up for another reason.
     """
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = device if device.startswith("cuda") else "cpu"
     try:
         network = face_alignment.FaceAlignment(
             face_alignment.LandmarksType.TWO_D, device=device, compile=False

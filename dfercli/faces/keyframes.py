@@ -1,8 +1,12 @@
 """Detection in key frames, and between them only where the face changes."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from math import inf
 
+import numpy as np
+
+from dfercli.faces.ahead import DetectorPool, Search, look_ahead
 from dfercli.faces.base import Detector, Face, box_iou
 from dfercli.video import Frame
 
@@ -29,17 +33,38 @@ def search_frames(
 
     Args:
         frames: In order of time.
-        detector: Finds faces in single frames.
+        detector: Finds faces in single frames; a `DetectorPool` in several, ahead of what is asked.
         carry_s: Longest time between key frames.
         everyone: Look for all faces of a key frame in the other, not only for the largest.
     """
+    if isinstance(detector, DetectorPool):
+        start, ahead = detector.start, detector.ahead
+    else:
+        start, ahead = partial(partial, detector.detect), 0  # searches when it is asked
+    parts = part_at_keys(frames, carry_s)
+    at_keys = look_ahead(((part, start(part[-1].image_rgb)) for part in parts), ahead)
+    everywhere = look_ahead(_search_between(at_keys, start, None if everyone else 1), ahead)
+    for frame, search in everywhere:
+        yield frame, search() if search else None
+
+
+def _search_between(
+    at_keys: Iterable[tuple[list[Frame], Search]],
+    start: Callable[[np.ndarray], Search],
+    count: int | None,
+) -> Iterator[tuple[Frame, Search | None]]:
+    """Begin to search the frames between key frames where one of the `count` largest faces changes.
+
+    Yields:
+        Each frame and its search; None where it is not searched.
+    """
     before: list[Face] = []
-    for *between, key in part_at_keys(frames, carry_s):
-        after = detector.detect(key.image_rgb)
-        steady = _is_steady(before, after, None if everyone else 1)
+    for (*between, key), search in at_keys:
+        after = search()
+        steady = _is_steady(before, after, count)
         for frame in between:
-            yield frame, None if steady else detector.detect(frame.image_rgb)
-        yield key, after
+            yield frame, None if steady else start(frame.image_rgb)
+        yield key, partial(list, after)
         before = after
 
 

@@ -27,6 +27,10 @@ class MTCNNDetector:
     def __init__(self) -> None:
         self._mtcnn = MTCNN()
 
+    def copy(self) -> "MTCNNDetector":
+        """Return another detector, for another thread."""
+        return MTCNNDetector()
+
     def detect(self, image_rgb: np.ndarray) -> list[Face]:
         """Give all faces of a (H, W, 3) uint8 image."""
         shorter = min(image_rgb.shape[:2])
@@ -41,8 +45,8 @@ class MTCNNDetector:
         return [_to_face(found, scale) for found in self._mtcnn.detect_faces(image_rgb)]
 
 
-def build_detector() -> MTCNNDetector:
-    """Make the detector."""
+def build_detector(device: str) -> MTCNNDetector:
+    """Make the detector, which runs on the CPU whatever the device."""
     return MTCNNDetector()
 
 

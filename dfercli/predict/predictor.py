@@ -1,14 +1,13 @@
 """A model, pointed at videos: faces are followed as the video comes, and each window is named."""
 
 import math
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from dfercli.config import ModelConfig
 from dfercli.data.sampling import sample_test
@@ -18,14 +17,15 @@ from dfercli.engine.checkpoint import load_checkpoint
 from dfercli.engine.device import resolve_device, resolve_precision
 from dfercli.errors import CheckpointError, ConfigError, WeightsError, require_known
 from dfercli.faces import load_detector
+from dfercli.faces.ahead import count_threads, searching_ahead
 from dfercli.faces.align import TEMPLATE_VERSION
 from dfercli.faces.base import Detector
 from dfercli.models.base import ExpressionModel, build_model
-from dfercli.models.recurrent import BiLSTM
 from dfercli.predict.prediction import VideoPrediction
 from dfercli.predict.reading import SEARCH_FPS, VideoReading
+from dfercli.predict.rounding import AUTOCAST, round_weights
 from dfercli.system_errors import find_local_error
-from dfercli.video import Source
+from dfercli.video import Source, is_live
 
 WINDOW_S = 2.0
 """Length of a window where the checkpoint does not tell how long the clips are that it was trained
@@ -38,10 +38,6 @@ FACES = ("all", "largest")
 
 MAX_BATCH = 8
 """Clips that the model reads at a time (our choice): a crowd does not fill the memory."""
-
-AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
-ROUNDED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.MultiheadAttention, BiLSTM)
-"""Modules whose weights autocast rounds at each call."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +83,7 @@ class Predictor:
         self.precision = precision
         self.checkpoint = checkpoint
         self._device = next(model.parameters()).device
+        self.search_threads = count_threads(self._device.type, torch.get_num_threads())
         self.class_names = tuple(model.class_names)
         calibration = model.settings.get("calibration") or {}
         self._temperature: float | None = calibration.get("temperature")
@@ -104,7 +101,7 @@ class Predictor:
         Args:
             where: A checkpoint's or a run's folder, or a model's name on the Hub.
             detector: Another detector; needed where the dataset's own crops were trained on.
-            device: `auto`, `cpu`, `cuda` or `mps`.
+            device: `auto`, `cpu`, `cuda`, `cuda:1` (any number) or `mps`.
             precision: `auto`, `fp32`, `bf16` or `fp16`.
 
         Raises:
@@ -128,7 +125,7 @@ class Predictor:
                 f"--detector face-alignment|mtcnn"
             )
         size = crop["size"] if "detector" in crop else model.backbone.image_size
-        detect = load_detector(detector)
+        detect = load_detector(detector, device)
         ready = _make_ready(model, device, precision)
         return cls(ready, detect, size, detector, precision, str(where))
 
@@ -140,7 +137,7 @@ class Predictor:
 
         Args:
             detector: By default `mtcnn`, which has its weights with it.
-            device: `auto`, `cpu`, `cuda` or `mps`.
+            device: `auto`, `cpu`, `cuda`, `cuda:1` (any number) or `mps`.
             precision: `auto`, `fp32`, `bf16` or `fp16`.
 
         Raises:
@@ -150,7 +147,7 @@ class Predictor:
         device = resolve_device(device)
         precision = resolve_precision(precision, device)
         detector = detector or "mtcnn"
-        detect = load_detector(detector)
+        detect = load_detector(detector, device)
         try:
             model = build_model(ModelConfig(method="zero-shot"), BASIC_EXPRESSIONS).eval()
         except WeightsError as error:
@@ -246,6 +243,13 @@ class Predictor:
             pass
         return reading.finish()
 
+    def searching(self, video: Source) -> AbstractContextManager[Detector]:
+        """Return a context whose detector searches the frames of a video.
+
+        Files are searched ahead; streams and cameras are not, so that nothing is shown late.
+        """
+        return searching_ahead(self.detector, 1 if is_live(video) else self.search_threads)
+
     @torch.inference_mode()
     def name_expressions(self, clips: list[list[np.ndarray]]) -> np.ndarray:
         """Give the probabilities (N, K) of N clips, sampled as in tests.
@@ -266,20 +270,19 @@ class Predictor:
         )  # (N, T, 3, S, S)
         dtype = AUTOCAST.get(self.precision)
         with torch.autocast(self._device.type, dtype) if dtype else nullcontext():
-            logits = self._model(normalise(torch.from_numpy(frames).to(self._device)))
+            logits = self._model(normalise(self._send(frames)))
         probs: np.ndarray = (logits.float() / (self._temperature or 1.0)).softmax(-1).cpu().numpy()
         return probs
 
+    def _send(self, frames: np.ndarray) -> torch.Tensor:
+        """Copy frames to the device; to a GPU from pinned memory, without waiting for the copy."""
+        clips = torch.from_numpy(frames)
+        if self._device.type == "cuda":
+            clips = clips.pin_memory()
+        return clips.to(self._device, non_blocking=True)
+
 
 def _make_ready(model: ExpressionModel, device: str, precision: str) -> ExpressionModel:
-    """Bring a model to its device; on a CPU round once what autocast would round at each call.
-
-    What comes out is the same to the bit, in less time a call.
-    """
-    dtype = AUTOCAST.get(precision)
-    if device == "cpu" and dtype is not None:
-        for module in model.modules():
-            if isinstance(module, ROUNDED):
-                for parameter in module.parameters(recurse=False):
-                    parameter.data = parameter.data.to(dtype)
+    """Bring a model to its device, with weights that are rounded once."""
+    round_weights(model, torch.device(device).type, precision)
     return model.to(device)

@@ -2,7 +2,7 @@
 
 import math
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -112,6 +112,8 @@ class VideoReading:
         self._num_frames = self._num_with_face = 0
         self.position_s = 0.0
         """Time of the frame that was read last."""
+        self.on_frame: Callable[[float], object] = lambda time_s: None
+        """Is told the time of each frame that is read; may raise, which ends the reading."""
 
     def __iter__(self) -> Iterator[Window]:
         """Give each window of each face as it ends.
@@ -120,9 +122,10 @@ class VideoReading:
             VideoError: The video cannot be read.
         """
         frames = read_frames(self._video, SEARCH_FPS)
-        for seen in follow_faces(frames, self._reader.detector, CARRY_S):
-            yield from self._end_windows(seen.frame.time_s)
-            self._take(seen)
+        with self._reader.searching(self._video) as detector:
+            for seen in follow_faces(frames, detector, CARRY_S):
+                yield from self._end_windows(seen.frame.time_s)
+                self._take(seen)
         yield from self._end_video()
 
     def finish(self) -> VideoPrediction:
@@ -159,6 +162,7 @@ class VideoReading:
             self._size = (frame.image_rgb.shape[1], frame.image_rgb.shape[0])
         self._steps_s += min(frame.time_s - self.position_s, MAX_STEP_S)
         self.position_s = frame.time_s
+        self.on_frame(frame.time_s)
         self._num_frames += 1
         self._num_with_face += bool(seen.faces)
         self._times_s.append(frame.time_s)

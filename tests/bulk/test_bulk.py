@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import by_hand
@@ -189,6 +189,28 @@ def test_a_process_that_is_killed_loses_only_its_video():
         torch.set_num_threads(before)
     assert [each.status for each in done.outcomes] == ["unreadable", "unreadable", "ok"]
     assert done.outcomes[1].error == "its process was ended by SIGKILL; out of memory? lower --jobs"
+
+
+def test_jobs_all_see_the_one_gpu_that_is_named(monkeypatch):
+    """A process that sees only its share of the GPUs would know none by the number typed."""
+    for name in "ab":
+        by_hand.write_fake(f"v/{name}.mp4")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    for device, seen in (("cuda:1", {"3,5"}), ("cuda", {"3", "5"})):
+        done = by_hand.run(["v"], _VisibleDevices(seen), jobs=2, device=device)
+        assert [each.status for each in done.outcomes] == ["ok", "ok"]
+
+
+@dataclass(frozen=True)
+class _VisibleDevices:
+    """Makes a predictor where CUDA_VISIBLE_DEVICES is one of these."""
+
+    expected: set[str]
+
+    def __call__(self):
+        assert os.environ["CUDA_VISIBLE_DEVICES"] in self.expected
+        return by_hand.make_fake()
 
 
 class _Threads:

@@ -63,6 +63,7 @@ def test_a_file_gets_the_format_of_its_suffix(suffix, dfer):
         ("train --model zero-shot --lr 1", "zero-shot trains nothing: --lr has no effect, leave"),
         ("ablate --grid ,", "a grid of nothing; name some of interfit, msta, biehpro"),
         ("eval runs/tiny/full/fold1", "runs/tiny/full/fold1 is a single fold; give runs/tiny/full"),
+        ("eval --device cpu", "finished runs are read, not run: --device goes with --check"),
         ("eval --folds-by group", "finished runs are read, not run: --folds-by goes with --check"),
         ("eval a b --confusion", "--confusion is of a single run; name one, without --against"),
         ("train --model clip", "no model 'clip'; known: dfer, zero-shot, coop, cocoop, dfer-clip"),

@@ -1,13 +1,22 @@
 """Devices, precisions, and parts of a batch that fit in memory."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
+from accelerate import PartialState
 from accelerate.utils.memory import should_reduce_batch_size
 
 from dfercli.config import ComputeConfig
 from dfercli.engine import device
 from dfercli.engine.checkpoint import load_checkpoint
-from dfercli.engine.device import make_accelerator, resolve_compute, resolve_precision
+from dfercli.engine.device import (
+    describe_device,
+    make_accelerator,
+    resolve_compute,
+    resolve_device,
+    resolve_precision,
+)
 from dfercli.engine.train import train_fold
 from dfercli.engine.trainer import Trainer
 from dfercli.errors import ConfigError
@@ -35,6 +44,102 @@ def test_a_device_that_is_not_there_is_refused():
     with pytest.raises(ConfigError) as caught:
         resolve_compute(ComputeConfig(device="cuda"))
     assert str(caught.value) == "PyTorch finds no cuda device here; give --device auto, or cpu"
+
+
+@pytest.fixture
+def gpus(monkeypatch):
+    """Make PyTorch find some CUDA devices; gives what is asked of them, in order."""
+    asked = []
+
+    def find(count):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+        monkeypatch.setattr(torch.cuda, "set_device", lambda gpu: asked.append(("set", gpu)))
+        return asked
+
+    return find
+
+
+@pytest.mark.parametrize(
+    ("count", "name", "device"),
+    [(1, "auto", "cuda"), (2, "cuda", "cuda"), (1, "cuda:0", "cuda:0"), (12, "cuda:11", "cuda:11")],
+)
+def test_a_gpu_may_be_named_by_number(count, name, device, gpus):
+    gpus(count)
+    assert resolve_device(name) == device
+
+
+@pytest.mark.parametrize(
+    ("count", "name", "said"),
+    [
+        (0, "cuda:0", "PyTorch finds no cuda device here; give --device auto, or cpu"),
+        (
+            1,
+            "cuda:1",
+            "this machine has 1 CUDA device; --device cuda:1 does not exist; known: cuda:0",
+        ),
+        (
+            2,
+            "cuda:300",
+            "this machine has 2 CUDA devices; --device cuda:300 does not exist; known: cuda:0, "
+            "cuda:1",
+        ),
+        (
+            2,
+            "cuda:x",
+            "no device 'cuda:x'; known: auto, cpu, cuda, mps, or a GPU by number, such as cuda:1",
+        ),
+    ],
+)
+def test_a_gpu_that_is_not_there_is_one_line(count, name, said, gpus):
+    gpus(count)
+    with pytest.raises(ConfigError) as caught:
+        resolve_device(name)
+    assert str(caught.value) == said
+
+
+def test_each_gpu_is_asked_for_its_own_precision(gpus, monkeypatch):
+    current = []
+    monkeypatch.setattr(torch.cuda, "device", lambda gpu: nullcontext(current.append(gpu)))
+    answers = {"cuda": True, "cuda:1": False}
+    monkeypatch.setattr(
+        torch.cuda, "is_bf16_supported", lambda including_emulation: answers[current[-1]]
+    )
+    gpus(2)
+    assert resolve_compute(ComputeConfig(device="cuda")).precision == "bf16"
+    resolved = resolve_compute(ComputeConfig(device="cuda:1"))
+    assert (resolved.device, resolved.precision) == ("cuda:1", "fp32")
+    assert resolve_precision("fp16", "cuda:1") == "fp16"
+
+
+def test_a_gpu_by_number_is_current_before_accelerate_takes_one(gpus, monkeypatch):
+    asked = gpus(2)
+
+    def accelerate(**settings):
+        asked.append(("accelerate", settings["cpu"]))
+
+    monkeypatch.setattr(device, "Accelerator", accelerate)
+    for name in ("cuda:1", "cuda", "cpu"):
+        make_accelerator(ComputeConfig(device=name, precision="fp32"))
+    assert asked == [
+        ("set", "cuda:1"),
+        ("accelerate", False),
+        ("accelerate", False),
+        ("accelerate", True),
+    ]
+
+
+def test_accelerate_takes_the_current_gpu_by_naming_none(gpus):
+    """What the test before relies on: `cuda` without a number is PyTorch's current device."""
+    gpus(2)
+    state = PartialState.__new__(PartialState)
+    assert state.default_device == torch.device("cuda")
+
+
+def test_a_gpu_is_described_by_its_own_name(monkeypatch):
+    names = {torch.device("cuda:0"): "A", torch.device("cuda:1"): "B"}
+    monkeypatch.setattr(torch.cuda, "get_device_name", names.get)
+    assert [describe_device(torch.device("cuda", index)) for index in (0, 1)] == ["A", "B"]
 
 
 def test_runs_of_one_process_have_each_their_own_precision():

@@ -21,6 +21,7 @@ from dfercli.engine.processes import (
     describe_exit,
     run_processes,
     share_machine,
+    share_this_machine,
     visible_devices,
 )
 
@@ -167,6 +168,18 @@ def _sizes_change(files):
 )
 def test_a_machine_is_shared(count, threads, devices, shares):
     assert share_machine(count, threads, devices) == shares
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize(
+    ("device", "devices"),
+    [("auto", ["3", "5"]), ("cuda", ["3", "5"]), ("cuda:1", [None, None])],
+)
+def test_jobs_take_turns_over_all_gpus_or_share_the_one_that_is_named(device, devices, monkeypatch):
+    torch.set_num_threads(4)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    assert share_this_machine(2, device) == [Share(2, name) for name in devices]
 
 
 @pytest.mark.parametrize(

@@ -133,6 +133,26 @@ def test_what_is_not_the_networks_fault_is_not_blamed_on_it(error, said, monkeyp
     assert str(caught.value).startswith(said.format(cache=tmp_path))
 
 
+@pytest.mark.parametrize(
+    ("asked", "there", "device"),
+    [
+        ("auto", True, "cuda"),
+        ("auto", False, "cpu"),
+        ("cuda:1", True, "cuda:1"),
+        ("cpu", True, "cpu"),
+        ("mps", False, "cpu"),
+    ],
+)
+def test_fan_runs_on_the_gpu_that_is_named(asked, there, device, monkeypatch):
+    made = []
+    monkeypatch.setattr(fan.torch.cuda, "is_available", lambda: there)
+    monkeypatch.setattr(
+        fan.face_alignment, "FaceAlignment", lambda *a, device, **more: made.append(device)
+    )
+    load_detector("face-alignment", asked)
+    assert made == [device]
+
+
 @pytest.mark.parametrize("error", [OSError("no route to host"), URLError("no answer")])
 def test_fan_without_network_names_the_other_detector(error, monkeypatch):
     def fail(*args, **kwargs):

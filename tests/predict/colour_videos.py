@@ -59,6 +59,13 @@ class TileDetector:
         ]
 
 
+class CopyableTiles(TileDetector):
+    """A detector of tiles of which every thread can have its own."""
+
+    def copy(self):
+        return CopyableTiles()
+
+
 def draw(rgb, shown=True):
     """Draw a tile of one colour, with a black corner if it shows no face."""
     tile = np.full((SIDE, SIDE, 3), rgb, np.uint8)

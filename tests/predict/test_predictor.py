@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from colour_videos import BLUE, CLASSES, RED, ColourModel, TileDetector, frames_of, write_tiles
+from torch import nn
 
 from dfercli.data.spec import BASIC_EXPRESSIONS
 from dfercli.engine.checkpoint import save_checkpoint
@@ -13,6 +14,7 @@ from dfercli.images import write_image
 from dfercli.models.base import build_model
 from dfercli.predict import Predictor, PredictSettings, VideoPrediction, Window
 from dfercli.predict import predictor as predictor_module
+from dfercli.predict.rounding import AUTOCAST, round_weights
 
 CROP = {"detector": "mtcnn", "size": 48, "version": TEMPLATE_VERSION}
 
@@ -24,7 +26,7 @@ def _predictor(**settings):
 @pytest.fixture
 def checkpoint(make_config, tmp_path, monkeypatch):
     """Save a model that was trained on faces of some crop; detectors answer with their name."""
-    monkeypatch.setattr(predictor_module, "load_detector", lambda name: name)
+    monkeypatch.setattr(predictor_module, "load_detector", lambda name, device: name)
 
     def save(crop, **settings):
         model = build_model(make_config(), CLASSES, crop)
@@ -86,6 +88,20 @@ def test_weights_that_are_rounded_once_give_the_same_bits(checkpoint, make_model
     plain.precision = "bf16"  # autocast rounds at each call
     assert (rounded.name_expressions(clips) == plain.name_expressions(clips)).all()
     assert np.abs(rounded.name_expressions(clips) - full).max() < 0.02
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16", "fp32"])
+@pytest.mark.parametrize(("kind", "lstm"), [("cpu", True), ("cuda", False), ("mps", None)])
+def test_what_is_rounded_once_depends_on_the_kind_of_device(kind, lstm, precision):
+    parts = {"linear": nn.Linear(2, 2), "lstm": nn.LSTM(2, 2), "norm": nn.LayerNorm(2)}
+    round_weights(nn.ModuleDict(parts), kind, precision)
+    dtype = AUTOCAST.get(precision, torch.float32)
+    rounded = {name: {p.dtype for p in part.parameters()} for name, part in parts.items()}
+    assert rounded == {
+        "linear": {torch.float32 if lstm is None else dtype},
+        "lstm": {dtype if lstm else torch.float32},
+        "norm": {torch.float32},
+    }
 
 
 def test_more_clips_than_a_batch_are_read_in_turn(monkeypatch):
@@ -213,6 +229,6 @@ def test_faces_are_summed_up_over_their_named_windows(by_hand):
 
 def test_a_frame_in_three_lines(tmp_path, monkeypatch, checkpoint):
     path = write_tiles(tmp_path / "red.mp4", frames_of((RED, 2)))
-    monkeypatch.setattr(predictor_module, "load_detector", lambda name: TileDetector())
+    monkeypatch.setattr(predictor_module, "load_detector", lambda name, device: TileDetector())
     table = Predictor.from_checkpoint(checkpoint(CROP)).predict(path).to_frame()
     assert table["track"].tolist() == [1]
