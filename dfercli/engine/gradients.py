@@ -5,7 +5,7 @@ what they compute, so there the forward and backward pass is captured once, at a
 clips, and replayed. The optimizer stays outside: its few launches overlap with the replay.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from typing import Protocol
 
@@ -67,6 +67,8 @@ class EagerGradients:
         with nullcontext() if last else self._accelerator.no_sync(self._model):
             loss = self._loss(self._model(clips), labels)
             self._accelerator.backward(loss * (scale * len(labels)))
+        if not last:
+            separate_gradients(self._model.parameters())
         return loss.detach()
 
     def clear(self) -> None:
@@ -138,7 +140,10 @@ class FixedGradients:
         if self._replay is not None:
             return self._replay()[:count].mean()
         with nullcontext() if last else self._accelerator.no_sync(self._model):
-            return self._run()[:count].mean()
+            losses = self._run()[:count]
+        if not last:
+            separate_gradients(self._parameters)
+        return losses.mean()
 
     def clear(self) -> None:
         """See `Gradients`."""
@@ -174,6 +179,21 @@ class FixedModel(nn.Module):
         """Return the logits (B, K) of up to N clips (B, T, 3, H, W), normalised."""
         self._clips[: len(clips)].copy_(clips)
         return self._pass()[: len(clips)].clone()
+
+
+def separate_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Give each gradient its own memory, so that another part of a step can be added to it.
+
+    Autograd lets parameters that are only added up share one gradient, such as the two biases of
+    an LSTM's gates; what is added to it in place would count once for each of them.
+    """
+    storages = set()
+    for parameter in parameters:
+        if parameter.grad is not None:
+            storage = parameter.grad.untyped_storage().data_ptr()
+            if storage in storages:
+                parameter.grad = parameter.grad.clone()
+            storages.add(storage)
 
 
 def devices_of(clips: Tensor) -> list[int]:

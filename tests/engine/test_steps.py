@@ -18,6 +18,7 @@ from dfercli.engine.steps import choose_way, fit_steps
 from dfercli.engine.train import train_fold
 from dfercli.engine.trainer import Trainer
 from dfercli.errors import ConfigError
+from dfercli.models import functional
 from dfercli.models.backbone import run_block
 
 CPU = torch.device("cpu")
@@ -97,6 +98,34 @@ def test_parts_add_up(make_trainer, make_clips):
     whole.clear()
     for part in (slice(0, 2), slice(2, 4)):
         parts.add(clips[part], labels[part], 0.25, last=part.stop == 4)
+    for ours, theirs in zip(_gradient(trainer.model), expected, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("fixed", [False, True], ids=["eager", "fixed"])
+def test_parts_add_up_as_a_gpu_computes_them(fixed, make_trainer, make_clips, monkeypatch):
+    """There, the two biases of an LSTM's gates get one and the same gradient."""
+    monkeypatch.setattr(functional, "prefers_few_kernels", lambda tensor: True)
+    trainer, clips, labels = make_trainer(micro_batch=1), make_clips(3, 4), torch.arange(3)
+    trainer.model.train()
+    for layer in trainer.model.interfit:  # which starts at 0, so that nothing reaches the LSTM
+        torch.nn.init.normal_(layer.attention.out_proj.weight)
+    parts = trainer.gradients
+    parts.add(clips, labels, 1 / 3, last=True)
+    expected = _gradient(trainer.model)
+    parts.clear()
+    if fixed:
+        parts = FixedGradients(
+            trainer.model,
+            trainer.accelerator,
+            trainer.loss,
+            torch.zeros(1, *clips.shape[1:]),
+            torch.zeros(1, dtype=torch.long),
+            accumulate=True,
+            capture=False,
+        )
+    for index in range(3):
+        parts.add(clips[index : index + 1], labels[index : index + 1], 1 / 3, last=index == 2)
     for ours, theirs in zip(_gradient(trainer.model), expected, strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
 
