@@ -5,6 +5,7 @@ what they compute, so there the forward and backward pass is captured once, at a
 clips, and replayed. The optimizer stays outside: its few launches overlap with the replay.
 """
 
+import gc
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from typing import Protocol
@@ -13,6 +14,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from dfercli.data.transfer import side_stream
 from dfercli.engine.loss import Loss
 
 WARM_UP_PASSES = 3
@@ -210,7 +212,7 @@ def capture_graph(
 
     Args:
         run: Reads and writes tensors that stay where they are, and returns one.
-        device: Of all of them.
+        device: Of all of them, with its number.
         reset: Called before each pass.
 
     Returns:
@@ -219,22 +221,36 @@ def capture_graph(
     Raises:
         RuntimeError: The function cannot be captured.
     """
-    stream = torch.cuda.Stream(device)
+    stream = side_stream(device.index, "capture")
     stream.wait_stream(torch.cuda.current_stream(device))
-    with torch.random.fork_rng([device.index or 0]):  # CUDA's current device has no index
+    failures: list[Exception] = []
+    with torch.random.fork_rng([device.index]):
         with torch.cuda.stream(stream):
             for _ in range(WARM_UP_PASSES):
                 reset()
                 run()
             reset()
         torch.cuda.current_stream(device).wait_stream(stream)
+        gc.collect()  # so that no graph of an earlier run is destroyed during the capture
         graph = torch.cuda.CUDAGraph()
-        # Other threads, such as the one that pins memory, may use the device meanwhile.
-        with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
-            result = run()
+        try:
+            # Other threads, such as the one that pins memory, may use the device meanwhile.
+            with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+                result = _note_failure(run, failures)
+        except Exception as error:
+            # The end of a failed capture fails as well, and does not say why.
+            raise (failures or [error])[0] from None
 
     def replay() -> Tensor:
         graph.replay()
         return result
 
     return replay
+
+
+def _note_failure(run: Callable[[], Tensor], failures: list[Exception]) -> Tensor:
+    try:
+        return run()
+    except Exception as error:
+        failures.append(error)
+        raise

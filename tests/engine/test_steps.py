@@ -5,38 +5,18 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from accelerate import Accelerator
 
-from dfercli.config import ComputeConfig, TrainConfig
+from dfercli.config import ComputeConfig
 from dfercli.data.augment import change_batch
 from dfercli.data.transfer import Glance, deliver, send
 from dfercli.engine import gradients, steps
 from dfercli.engine.gradients import EagerGradients, FixedGradients, FixedModel
-from dfercli.engine.loss import build_loss
-from dfercli.engine.optimizer import build_optimizer, build_scheduler
 from dfercli.engine.steps import choose_way, fit_steps
 from dfercli.engine.train import train_fold
-from dfercli.engine.trainer import Trainer
 from dfercli.errors import ConfigError
-from dfercli.models import functional
 from dfercli.models.backbone import run_block
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture
-def make_trainer(make_model):
-    """A trainer of the tiny full model on the CPU, not yet told how to take its steps."""
-
-    def make(micro_batch=4, **recipe):
-        model = make_model(num_frames=4)
-        config = TrainConfig(**recipe)
-        optimizer = build_optimizer(model, config)
-        scheduler = build_scheduler(optimizer, config, 10)
-        loss = build_loss(config, [5, 3, 2, 1, 1], CPU)
-        return Trainer(model, model, optimizer, scheduler, Accelerator(cpu=True), micro_batch, loss)
-
-    return make
 
 
 def _gradient(model):
@@ -98,34 +78,6 @@ def test_parts_add_up(make_trainer, make_clips):
     whole.clear()
     for part in (slice(0, 2), slice(2, 4)):
         parts.add(clips[part], labels[part], 0.25, last=part.stop == 4)
-    for ours, theirs in zip(_gradient(trainer.model), expected, strict=True):
-        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
-
-
-@pytest.mark.parametrize("fixed", [False, True], ids=["eager", "fixed"])
-def test_parts_add_up_as_a_gpu_computes_them(fixed, make_trainer, make_clips, monkeypatch):
-    """There, the two biases of an LSTM's gates get one and the same gradient."""
-    monkeypatch.setattr(functional, "prefers_few_kernels", lambda tensor: True)
-    trainer, clips, labels = make_trainer(micro_batch=1), make_clips(3, 4), torch.arange(3)
-    trainer.model.train()
-    for layer in trainer.model.interfit:  # which starts at 0, so that nothing reaches the LSTM
-        torch.nn.init.normal_(layer.attention.out_proj.weight)
-    parts = trainer.gradients
-    parts.add(clips, labels, 1 / 3, last=True)
-    expected = _gradient(trainer.model)
-    parts.clear()
-    if fixed:
-        parts = FixedGradients(
-            trainer.model,
-            trainer.accelerator,
-            trainer.loss,
-            torch.zeros(1, *clips.shape[1:]),
-            torch.zeros(1, dtype=torch.long),
-            accumulate=True,
-            capture=False,
-        )
-    for index in range(3):
-        parts.add(clips[index : index + 1], labels[index : index + 1], 1 / 3, last=index == 2)
     for ours, theirs in zip(_gradient(trainer.model), expected, strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
 
