@@ -25,6 +25,8 @@ RUNS = {
     "doctor": "--clips 4 --frames 2",
     "dynamics": "--data {work} --datasets order --variants full --persons 2 1 --epochs 1 --seeds 0 "
     "--machine m --out {out}",
+    "gpu": f"{TINY} --device cpu --precision fp32 --way eager --sizes 2 --steps 1 --sides 64 "
+    "--clips 4 --rows 6 --workers 0 --video {video} --machine m --out {out}",
     "loader": "--clips 3 --frames 2 --repeats 1 --epochs 1 --workers 1 --watch cache --machine m "
     "--out {out}",
     "machine": "",
@@ -37,6 +39,7 @@ RUNS = {
 
 FIGURES = {
     "dynamics": ("dynamics-m.json", {"machine", "settings", "results"}),
+    "gpu": ("gpu-m.json", {"machine", "results"}),
     "loader": ("loader-m.json", {"machine", "settings", "results"}),
     "predict": ("predict-*.json", {"machine", "seconds", "in_process", "command"}),
     "train": ("train-m-fp32.json", {"machine", "settings", "results"}),
