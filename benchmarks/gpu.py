@@ -84,6 +84,7 @@ def measure_steps(
     run: RunConfig, accelerator: Accelerator, way: str, peak: float, steps: int
 ) -> dict[str, Any]:
     """Time the steps of a model of ours."""
+    accelerator.free_memory()  # it keeps what it has prepared
     torch.manual_seed(0)
     model = build_model(run.model, BASIC_EXPRESSIONS)
     made = Steps(run, accelerator, model, build_optimizer(model, run.train), steps, way)
@@ -97,6 +98,7 @@ def measure_reference(
     run: RunConfig, accelerator: Accelerator, peak: float, steps: int
 ) -> dict[str, Any]:
     """Time the steps of the reference."""
+    accelerator.free_memory()
     reference = Reference(run.model.backbone, list(BASIC_EXPRESSIONS))
     reference.clamp_logit_scale = lambda: None  # type: ignore[assignment]
     macs = count_reference_macs(reference, run.model.num_frames, run.train.batch_size)
@@ -196,6 +198,9 @@ def print_table(rows: dict[str, dict[str, Any]]) -> None:
             cells[2] = f"{row['share_of_matrix_rate']:.1%}"
         per_step = row.get("per_step", {})
         launches = ", ".join(f"{count:g} {kind}" for kind, count in per_step.items())
+        if "in_process" in row:
+            speeds = [f"{each['times_real_time']:.1f}" for each in row["in_process"]]
+            launches = f"{', '.join(speeds)} times real time"
         said = launches or row.get("failed", row.get("left out", ""))
         print(f"{name:34}" + "".join(f"{cell!s:>11}" for cell in cells) + f"   {said[:90]}")
 
