@@ -11,11 +11,11 @@ from torch import nn
 from dfercli.config import ComputeConfig
 from dfercli.data.augment import ChangeBatch, change_batch
 from dfercli.engine.gradients import EagerGradients, FixedGradients, FixedModel
-from dfercli.engine.resume import first_line
 from dfercli.engine.trainer import Trainer
 from dfercli.errors import ConfigError
 from dfercli.models.backbone import run_block
 from dfercli.models.base import ExpressionModel
+from dfercli.system_errors import first_line
 
 COMPILE_FROM_STEPS = 2000
 """Steps of a run from which compiling pays by itself: it takes about half a minute, and is expected

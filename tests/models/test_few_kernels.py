@@ -3,7 +3,6 @@
 import pytest
 import torch
 from torch.nn import functional as F
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from dfercli.config import METHODS, ModelConfig
 from dfercli.models import functional
@@ -124,24 +123,14 @@ def test_all_blocks_share_what_one_compiled(make, few_kernels):
     assert graphs.count == 1
 
 
-class _CountOps(TorchDispatchMode):
-    """Counts the operations of PyTorch that run."""
-
-    def __init__(self):
-        super().__init__()
-        self.count = 0
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        self.count += 1
-        return function(*args, **(kwargs or {}))
-
-
 @pytest.mark.parametrize("settings", VARIANTS, ids=_name)
-def test_a_pass_takes_as_many_operations_however_many_clips_there_are(settings, make, few_kernels):
+def test_a_pass_takes_as_many_operations_however_many_clips_there_are(
+    settings, make, few_kernels, count_ops
+):
     counts = []
     for batch in (2, 4):
         model, clips = make(batch=batch, **settings)
-        with _CountOps() as ops:
+        with count_ops() as ops:
             loss = model(clips).square().sum()
             if loss.requires_grad:
                 loss.backward()
