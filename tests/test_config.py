@@ -50,7 +50,24 @@ def test_a_trip_through_json_changes_nothing(config):
 
 
 def test_missing_settings_take_their_defaults():
-    assert from_dict(ModelConfig, {"num_blocks": 3}) == ModelConfig(num_blocks=3)
+    stored = {"num_blocks": 3, "msta_fc": "positions"}
+    assert from_dict(ModelConfig, stored) == ModelConfig(num_blocks=3)
+
+
+@pytest.mark.parametrize(
+    ("stored", "mixed"),
+    [
+        ({}, "channels"),
+        ({"num_blocks": 3}, "channels"),
+        ({"msta_fc": "positions"}, "positions"),
+        ({"msta": False}, "positions"),  # no effect there: the same model as one that says so
+        ({"method": "coop"}, "positions"),  # refuses settings that are not its own
+    ],
+)
+def test_models_stored_before_msta_fc_was_a_setting_mixed_channels(stored, mixed):
+    assert from_dict(ModelConfig, stored).msta_fc == mixed
+    run = from_dict(RunConfig, {"data": to_dict(DATA), "fold": 1, "model": stored})
+    assert run.model.msta_fc == mixed
 
 
 def test_the_papers_recipe_is_the_default():
@@ -92,6 +109,11 @@ def test_from_dict_names_what_is_wrong(cls, values, message):
             ModelConfig,
             {"cross_attention": "both"},
             "no cross_attention 'both'; known: paired, all",
+        ),
+        (
+            ModelConfig,
+            {"msta_fc": "frames"},
+            "no msta_fc 'frames'; known: positions, channels",
         ),
         (
             ModelConfig,
@@ -185,6 +207,8 @@ def test_refusals_are_errors_for_users():
         ({"interfit": False}, "msta-biehpro"),
         ({"biehpro": False, "text": False}, "interfit-msta-notext"),
         ({"num_blocks": 4}, "full-m4"),
+        ({"msta_fc": "channels"}, "full-channels"),
+        ({"msta_fc": "channels", "msta": False, "biehpro": False}, "interfit"),
         ({"visual_prompt": False}, "full-tp"),
         ({"text_prompt": False, "cross_attention": "all"}, "full-vp-all"),
     ],

@@ -17,10 +17,16 @@ def to_dict(config: Any) -> dict[str, Any]:
 def from_dict(cls: type[Config], values: Mapping[str, Any]) -> Config:
     """Build a configuration from `to_dict`'s output, or from the same after a trip through JSON.
 
+    Missing settings take their defaults, unless the class has a method `complete` that knows what
+    they were before they could be set.
+
     Raises:
         ConfigError: A key that the configuration does not have, or a missing one.
     """
     hints = get_type_hints(cls)
+    complete = getattr(cls, "complete", None)
+    if complete is not None:
+        values = complete(values)
     unknown = sorted(set(values) - {f.name for f in fields(cls)})  # type: ignore[arg-type]
     if unknown:
         raise ConfigError(
