@@ -21,20 +21,16 @@ def _reference(msta, frames, fc):
                 first = position * stride
                 pooled[i, position, channel] = max(frames[first : first + kernel, channel])  # (4)
     fused = pooled.sum(dim=0)  # (2, E)
-    scores = torch.zeros(num_scales, length, WIDTH)
-    for i, layer in enumerate(msta.fc_scale):  # (5)
-        if fc == "positions":
-            for channel in range(WIDTH):
-                scores[i, :, channel] = layer.weight @ fused[:, channel] + layer.bias
-        else:
-            for position in range(length):
-                scores[i, position] = layer.weight @ fused[position] + layer.bias
+    if fc == "positions":  # (5), each channel by itself
+        scores = [layer.weight @ fused + layer.bias[:, None] for layer in msta.fc_scale]
+    else:  # each position by itself
+        scores = [fused @ layer.weight.T + layer.bias for layer in msta.fc_scale]
     weighted = torch.zeros(length, WIDTH)
     for position in range(length):
         for channel in range(WIDTH):
-            total = sum(math.exp(scores[i, position, channel]) for i in range(num_scales))
+            total = sum(math.exp(score[position, channel]) for score in scores)
             for i in range(num_scales):
-                weight = math.exp(scores[i, position, channel]) / total  # (6)
+                weight = math.exp(scores[i][position, channel]) / total  # (6)
                 weighted[position, channel] += weight * pooled[i, position, channel]  # (7)
     return msta.fc_video.weight @ torch.cat(list(weighted)) + msta.fc_video.bias  # (8)
 
