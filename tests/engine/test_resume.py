@@ -270,9 +270,7 @@ def test_a_killed_process_leaves_what_the_next_goes_on_from(make_run, tiny_name,
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
-def test_a_strong_recipe_that_is_killed_between_epochs_ends_the_same(
-    make_run, tiny_name, tmp_path
-):
+def test_a_strong_recipe_that_is_killed_between_epochs_ends_the_same(make_run, tiny_name, tmp_path):
     config = make_run(epochs=6, workers=2, balance="prior", **STRONG)
     (expected, _) = train_folds(config, [1, 2], tmp_path / "undisturbed").values()
     command = _make_command(config, tiny_name, tmp_path)
