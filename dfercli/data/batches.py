@@ -104,6 +104,10 @@ def build_train_loader(dataset: ClipDataset, batches: EpochBatches, workers: int
     return DataLoader(
         dataset,
         batch_sampler=batches,
+        # Without one of its own the loader draws a seed for its workers from the global generator,
+        # which was seeded for what the model drops: in each pass, or in the first one only, as
+        # there are workers or not.
+        generator=torch.Generator(),
         **_loading(workers),
     )
 

@@ -16,11 +16,11 @@ from dfercli.metrics import (
     apply_temperature,
     area_under_risk_coverage,
     brier_score,
+    compare_models,
     expected_calibration_error,
     fit_temperature,
     mcnemar,
     negative_log_likelihood,
-    paired_bootstrap,
     reliability_bins,
     risk_coverage,
 )
@@ -31,7 +31,8 @@ def compare(ours: Results, theirs: Results, protocol: str) -> dict[str, Any]:
 
     Returns:
         `war` and `uar`, ours minus theirs; `war_interval`, `uar_interval` at 95 %, `war_p`,
-        `uar_p` of the paired bootstrap; `only_a`, `only_b`, `mcnemar_p` of McNemar's test.
+        `uar_p`, how these were found (`method`: `bootstrap`, or `t` over few groups) and over how
+        many groups or clips (`units`); `only_a`, `only_b`, `mcnemar_p` of McNemar's test.
 
     Raises:
         DataError: They have other classes, or did not test the same clips.
@@ -53,7 +54,7 @@ def compare(ours: Results, theirs: Results, protocol: str) -> dict[str, Any]:
     groups = np.array(name_groups(a.reset_index())) if "group" in a.columns else None
     folds = a["fold"].to_numpy(), b["fold"].to_numpy()
     num_classes = len(ours.class_names)
-    found = paired_bootstrap(labels, predicted_a, predicted_b, *folds, num_classes, groups)
+    found = compare_models(labels, predicted_a, predicted_b, *folds, num_classes, groups)
     test = mcnemar(predicted_a == labels, predicted_b == labels)
     return {
         "war": found.war,
@@ -62,6 +63,8 @@ def compare(ours: Results, theirs: Results, protocol: str) -> dict[str, Any]:
         "uar": found.uar,
         "uar_interval": [found.uar_interval.low, found.uar_interval.high],
         "uar_p": found.uar_p,
+        "method": found.method,
+        "units": found.units,
         "only_a": test.only_a,
         "only_b": test.only_b,
         "mcnemar_p": test.p_value,

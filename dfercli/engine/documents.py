@@ -8,7 +8,7 @@ from dfercli.engine.evaluate import Results
 from dfercli.engine.protocols import PROTOCOLS
 from dfercli.engine.provenance import UNKNOWN, join
 from dfercli.errors import DataError
-from dfercli.metrics import FoldSummary
+from dfercli.metrics import ENOUGH_GROUPS, FoldSummary
 from dfercli.tables import Column, Document, Provenance, Table
 
 LABELS = {
@@ -123,8 +123,9 @@ def comparison_document(ours: Results, theirs: Results) -> Document:
             )
         tests.append([LABELS[name], found["only_a"], found["only_b"], found["mcnemar_p"]])
         data[name] = found
+    methods = {describe_method(found["method"], found["units"], ours) for found in data.values()}
     notes = [
-        f"95 % and p: paired bootstrap over {_units(ours)}, the mean over folds each time",
+        *(f"95 % and p: paired, {method}, of the mean over folds" for method in methods),
         SELECTION_NOTE,
         *protocol_notes(list(data)),
     ]
@@ -161,12 +162,17 @@ def _folds_table(results: Results) -> Table:
     chosen = [UNTRAINED_NOTE] if results.untrained else protocol_notes(list(summaries))
     notes = [
         *chosen,
-        f"95 %: bootstrap over {_units(results)}, of the mean over folds: what other clips would "
+        f"95 %: {_describe_intervals(results)}, of the mean over folds: what other clips would "
         "change, not what another training would",
     ]
     mean = len(some.folds)
     title = f"{results.title}, each fold"
     return Table(title, columns, rows, notes, (mean,))
+
+
+def _describe_intervals(results: Results) -> str:
+    some = next(iter(results.intervals.values()))
+    return describe_method(some.method, some.units, results)
 
 
 def _classes_table(results: Results) -> Table:
@@ -236,9 +242,21 @@ def protocol_notes(names: Sequence[str]) -> list[str]:
     return [f"{LABELS[name]}: {known[name]}" for name in names if name in known]
 
 
-def _units(results: Results) -> str:
+def describe_method(method: str, units: int, results: Results) -> str:
+    """Say how an interval was found, and over how many groups or clips.
+
+    Args:
+        method: `bootstrap`, or `t`.
+        units: How many there are.
+        results: Of the model, whose clips are in groups or not.
+    """
     some = next(iter(next(iter(results.predictions.values())).values()))
-    return "groups of clips" if "group" in some.columns else "clips"
+    grouped = "group" in some.columns
+    over = f"{units:,} {'groups of clips' if grouped else 'clips'}"
+    if method == "bootstrap":
+        return f"bootstrap over {over}"
+    kind = "groups" if grouped else "clips"
+    return f"Student's t over {over} (a fold has fewer than {ENOUGH_GROUPS} {kind} to draw from)"
 
 
 def _side_by_side(every: Sequence[Results]) -> Provenance:

@@ -39,7 +39,7 @@ from dfercli.engine.runlog import (
     list_deviations,
 )
 from dfercli.errors import CheckpointError
-from dfercli.metrics import FoldIntervals, FoldSummary, bootstrap_folds, summarise_folds
+from dfercli.metrics import FoldIntervals, FoldSummary, estimate_folds, summarise_folds
 from dfercli.versions import __version__, find_commit
 
 
@@ -90,9 +90,9 @@ class Results:
 
     @cached_property
     def intervals(self) -> dict[str, FoldIntervals]:
-        """By protocol, where the means over folds lie at 95 %, by a bootstrap over the clips.
+        """By protocol, where the means over folds lie at 95 %: by a bootstrap, or Student's t.
 
-        Whole groups are drawn where the data has groups: clips of one person are alike.
+        Over whole groups where the data has groups: clips of one person are alike.
         """
         return {name: _resample(self.pool(name)) for name in self.predictions}
 
@@ -230,4 +230,4 @@ def _resample(pooled: pd.DataFrame) -> FoldIntervals:
     labels, predicted = name_classes(pooled)
     groups = np.array(name_groups(pooled)) if "group" in pooled.columns else None
     num_classes = len(classes_of(pooled))
-    return bootstrap_folds(labels, predicted, pooled["fold"].to_numpy(), num_classes, groups)
+    return estimate_folds(labels, predicted, pooled["fold"].to_numpy(), num_classes, groups)

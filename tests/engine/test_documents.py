@@ -32,8 +32,8 @@ def _table(prefix, rights, wrongs):
     return table.join(pd.DataFrame(probs, columns=CLASSES))
 
 
-def _results(name="full", wrongs=(2, 4), held_out=False):
-    tables = {fold: _table(f"{fold}-", 8 - n, n) for fold, n in enumerate(wrongs, start=1)}
+def _results(name="full", wrongs=(2, 4), held_out=False, count=8):
+    tables = {fold: _table(f"{fold}-", count - n, n) for fold, n in enumerate(wrongs, start=1)}
     held = {fold: _table(f"v{fold}-", 3, 1) for fold in tables}
     provenance = {"dataset": "own", "seeds": "0"}
     names = ("best", "val", "last") if held_out else ("best", "last")
@@ -63,7 +63,24 @@ def test_folds_their_mean_and_how_far_it_can_be_trusted():
     low, high = (_cells(table, row, "last epoch")["WAR"] for row in ("95 % from", "to"))
     assert 0.3 < low < 5 / 8 < high < 0.95
     assert any(note.startswith("best epoch: ") and "flatters" in note for note in table.notes)
-    assert any("bootstrap over clips" in note for note in table.notes)
+    few = "Student's t over 16 clips (a fold has fewer than 20 clips to draw from)"
+    assert any(f"95 %: {few}, of the mean over folds" in note for note in table.notes)
+
+
+def test_the_note_says_how_many_groups_there_were():
+    few, many = (_results(wrongs=(count // 4, count // 2), count=count) for count in (8, 40))
+    for results in (few, many):
+        for protocol, tables in results.predictions.items():
+            results.predictions[protocol] = {
+                fold: table.assign(group=[f"p{fold}-{i // 2}" for i in range(len(table))])
+                for fold, table in tables.items()
+            }
+    said = "Student's t over 8 groups of clips (a fold has fewer than 20 groups to draw from)"
+    assert any(f"95 %: {said}" in note for note in results_document(few).tables[0].notes)
+    said = "95 %: bootstrap over 40 groups of clips, of the mean over folds"
+    assert any(said in note for note in results_document(many).tables[0].notes)
+    notes = comparison_document(many, many).tables[0].notes
+    assert "95 % and p: paired, bootstrap over 40 groups of clips, of the mean over folds" in notes
 
 
 def test_each_class_has_its_clips_recall_and_f1():

@@ -22,6 +22,9 @@ from dfercli.engine.runlog import RunFolder
 from dfercli.engine.train import train_fold
 from dfercli.errors import CheckpointError, ConfigError
 
+STRONG = {"layer_decay": 0.75, "label_smoothing": 0.1, "mixup": 0.8, "drop_path": 0.5}
+"""What `--preset strong` adds to the recipe and draws from, with more dropped than there."""
+
 NUM_KILLS = int(os.environ.get("DFER_TEST_KILLS", "2"))
 
 TRAIN = """
@@ -152,14 +155,24 @@ def _stop_after(monkeypatch, config, runs, epochs):
     return RunFolder(runs / "colours" / "full" / "fold1")
 
 
+@pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("balance", ["prior", "oversample"])
-def test_all_that_a_strong_recipe_draws_is_drawn_again(balance, make_run, tmp_path, monkeypatch):
-    settings = {"layer_decay": 0.75, "label_smoothing": 0.1, "mixup": 0.8, "drop_path": 0.5}
-    config = make_run(epochs=2, balance=balance, **settings)
+def test_all_that_a_strong_recipe_draws_is_drawn_again(
+    balance, workers, make_run, tmp_path, monkeypatch
+):
+    config = make_run(epochs=2, balance=balance, workers=workers, **STRONG)
     undisturbed = _outcome(train_fold(config, tmp_path / "undisturbed").path)
     run = _stop_after(monkeypatch, config, tmp_path, 1)
     assert train_fold(config, tmp_path).read()["resumed"][0]["after_epoch"] == 1
     assert _outcome(run.path) == undisturbed
+
+
+def test_a_strong_recipe_is_the_same_however_many_workers_load(make_run, results_of, tmp_path):
+    few, many = (
+        train_fold(make_run(balance="prior", workers=workers, **STRONG), tmp_path / str(workers))
+        for workers in (0, 2)
+    )
+    assert results_of(few) == results_of(many)
 
 
 def test_other_settings_do_not_go_on(config, make_run, tmp_path, monkeypatch):
@@ -237,14 +250,9 @@ def test_a_full_disk_is_one_line_and_keeps_the_epoch_before(
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
 def test_a_killed_process_leaves_what_the_next_goes_on_from(make_run, tiny_name, tmp_path):
-    config = make_run(epochs=2 + 2 * NUM_KILLS, workers=1)
+    config = make_run(epochs=2 + 2 * NUM_KILLS, workers=2, balance="prior", **STRONG)
     expected = train_folds(config, [1, 2], tmp_path / "undisturbed")
-    backbone = tmp_path / f"{tiny_name}.json"
-    import open_clip
-
-    backbone.write_text(json.dumps(open_clip.get_model_config(tiny_name)))
-    arguments = [str(backbone), json.dumps(to_dict(config)), str(tmp_path / "killed")]
-    command = [sys.executable, "-c", TRAIN, *arguments]
+    command = _make_command(config, tiny_name, tmp_path)
     folders = [tmp_path / "killed" / "colours" / "full" / f"fold{fold}" for fold in (1, 2)]
     rng = random.Random(0)
     for _ in range(NUM_KILLS):
@@ -262,6 +270,40 @@ def test_a_killed_process_leaves_what_the_next_goes_on_from(make_run, tiny_name,
         weights = load_checkpoint(str(folder / "last")).state_dict()
         for name, tensor in load_checkpoint(str(run.path / "last")).state_dict().items():
             assert torch.equal(tensor, weights[name]), name
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+def test_a_strong_recipe_that_is_killed_between_epochs_ends_the_same(make_run, tiny_name, tmp_path):
+    config = make_run(epochs=6, workers=2, balance="prior", **STRONG)
+    (expected, _) = train_folds(config, [1, 2], tmp_path / "undisturbed").values()
+    command = _make_command(config, tiny_name, tmp_path)
+    run = RunFolder(tmp_path / "killed" / "colours" / "full" / "fold1")
+    for finished in (1, 3):
+        process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL)
+        while process.poll() is None and _count_epochs(run) < finished:
+            time.sleep(0.005)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        assert not run.finished
+    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+    first, second = (each["after_epoch"] for each in run.read()["resumed"])
+    assert 1 <= first < second < 6
+    assert _outcome(run.path) == _outcome(expected.path)
+
+
+def _count_epochs(run):
+    """Count the finished epochs of a run that another process may just be writing."""
+    return len(run.read_metrics()) if run.metrics_file.exists() else 0
+
+
+def _make_command(config, tiny_name, folder):
+    """Return a command that trains folds 1 and 2 in `folder`/killed, in a process of its own."""
+    import open_clip
+
+    backbone = folder / f"{tiny_name}.json"
+    backbone.write_text(json.dumps(open_clip.get_model_config(tiny_name)))
+    arguments = [str(backbone), json.dumps(to_dict(config)), str(folder / "killed")]
+    return [sys.executable, "-c", TRAIN, *arguments]
 
 
 def _wait_for_work(process, runs):

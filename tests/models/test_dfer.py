@@ -28,6 +28,7 @@ VARIANTS = [
     {"num_blocks": 3},
     {"near_clip_init": False},
     {"msta_pools": ((3, 3), (5, 3), (7, 1))},
+    {"msta_fc": "channels"},
     {"num_frames": 4},
     {"num_frames": 5},
     {"num_frames": 16},
@@ -241,6 +242,18 @@ def _rewrite(folder, change):
     settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     change(settings)
     (folder / "config.json").write_text(json.dumps(settings), encoding="utf-8")
+
+
+def test_a_checkpoint_of_before_msta_fc_predicts_as_it_did(make_model, make_clips, tmp_path):
+    model = make_model(msta_fc="channels").eval()
+    model.save_pretrained(tmp_path)
+    _rewrite(tmp_path, lambda settings: settings["model"].pop("msta_fc"))
+    loaded = DFERModel.from_pretrained(tmp_path)
+    assert loaded.config == model.config
+    with torch.no_grad():
+        assert torch.equal(loaded(make_clips()), model(make_clips()))
+    loaded.save_pretrained(tmp_path / "again")
+    assert DFERModel.from_pretrained(tmp_path / "again").config.msta_fc == "channels"
 
 
 DAMAGES = {

@@ -23,7 +23,8 @@ def test_figures_are_those_of_the_predictions(make_run):
     assert "| UAR | 58.33 |" in card
     rows = ["| happiness | 4 | 75.00 |", "| sadness | 2 | 0.00 |", "| anger | 2 | 100.00 |"]
     assert "\n".join(rows) in card
-    assert "bootstrap over the test groups of clips" in card
+    few = "Student's t over 8 groups of clips (a fold has fewer than 20 groups to draw from)"
+    assert f"95 %: {few}: what others would change" in card
 
 
 @pytest.mark.parametrize("which", PROTOCOLS)
