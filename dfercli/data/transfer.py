@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterable, Iterator
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,20 @@ from torch import Tensor
 AHEAD = 2
 """Steps that may wait on a GPU at a time, which bounds the memory of what they read (our choice).
 """
+
+
+@cache
+def side_stream(index: int, purpose: str) -> torch.cuda.Stream:
+    """Return the CUDA stream of a device that serves a purpose, always the same one.
+
+    PyTorch keeps freed memory, and a workspace for matrix products, for each stream that was ever
+    used: a new stream per epoch or capture would let them add up.
+
+    Args:
+        index: Number of the CUDA device.
+        purpose: A name.
+    """
+    return torch.cuda.Stream(torch.device("cuda", index))
 
 
 def send(values: np.ndarray, device: torch.device) -> Tensor:
@@ -34,18 +49,21 @@ def deliver(loader: Iterable[Any], device: torch.device) -> Iterator[tuple[Tenso
         for clips, labels, keys in loader:
             yield clips.to(device), labels.to(device), keys
         return
-    copying, computing = torch.cuda.Stream(device), torch.cuda.current_stream(device)
-    launched: deque[torch.cuda.Event] = deque()
-    for clips, labels, keys in loader:
-        with torch.cuda.stream(copying):
-            clips, labels = (each.to(device, non_blocking=True) for each in (clips, labels))
-        computing.wait_stream(copying)
-        for each in (clips, labels):
-            each.record_stream(computing)
-        yield clips, labels, keys
-        launched.append(computing.record_event())
-        if len(launched) > AHEAD:
-            launched.popleft().synchronize()
+    computing = torch.cuda.current_stream(device)
+    copying = side_stream(computing.device.index, "copy")
+    # Batches are held until their steps are done: their memory belongs to the copying stream.
+    launched: deque[tuple[torch.cuda.Event, Tensor, Tensor]] = deque()
+    try:
+        for clips, labels, keys in loader:
+            with torch.cuda.stream(copying):
+                clips, labels = (each.to(device, non_blocking=True) for each in (clips, labels))
+            computing.wait_stream(copying)
+            yield clips, labels, keys
+            launched.append((computing.record_event(), clips, labels))
+            if len(launched) > AHEAD:
+                launched.popleft()[0].synchronize()
+    finally:
+        copying.wait_stream(computing)
 
 
 class Glance:
@@ -72,7 +90,7 @@ class Glance:
             if not event.query():
                 return None
             arrived = number.item()
-        event = torch.cuda.Event()
-        self._arriving = value.detach().to("cpu", non_blocking=True), event
-        event.record()
+        number = value.detach().to("cpu", non_blocking=True)
+        event = torch.cuda.current_stream(value.device).record_event()
+        self._arriving = number, event
         return arrived

@@ -5,7 +5,8 @@ what they compute, so there the forward and backward pass is captured once, at a
 clips, and replayed. The optimizer stays outside: its few launches overlap with the replay.
 """
 
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from typing import Protocol
 
@@ -13,6 +14,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from dfercli.data.transfer import side_stream
 from dfercli.engine.loss import Loss
 
 WARM_UP_PASSES = 3
@@ -67,6 +69,8 @@ class EagerGradients:
         with nullcontext() if last else self._accelerator.no_sync(self._model):
             loss = self._loss(self._model(clips), labels)
             self._accelerator.backward(loss * (scale * len(labels)))
+        if not last:
+            separate_gradients(self._model.parameters())
         return loss.detach()
 
     def clear(self) -> None:
@@ -138,7 +142,10 @@ class FixedGradients:
         if self._replay is not None:
             return self._replay()[:count].mean()
         with nullcontext() if last else self._accelerator.no_sync(self._model):
-            return self._run()[:count].mean()
+            losses = self._run()[:count]
+        if not last:
+            separate_gradients(self._parameters)
+        return losses.mean()
 
     def clear(self) -> None:
         """See `Gradients`."""
@@ -176,6 +183,21 @@ class FixedModel(nn.Module):
         return self._pass()[: len(clips)].clone()
 
 
+def separate_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Give each gradient its own memory, so that another part of a step can be added to it.
+
+    Autograd lets parameters that are only added up share one gradient, such as the two biases of
+    an LSTM's gates; what is added to it in place would count once for each of them.
+    """
+    storages = set()
+    for parameter in parameters:
+        if parameter.grad is not None:
+            storage = parameter.grad.untyped_storage().data_ptr()
+            if storage in storages:
+                parameter.grad = parameter.grad.clone()
+            storages.add(storage)
+
+
 def devices_of(clips: Tensor) -> list[int]:
     """Return the number of the CUDA device that clips are on, if they are on one."""
     return [clips.get_device()] if clips.is_cuda else []
@@ -190,7 +212,7 @@ def capture_graph(
 
     Args:
         run: Reads and writes tensors that stay where they are, and returns one.
-        device: Of all of them.
+        device: Of all of them, with its number.
         reset: Called before each pass.
 
     Returns:
@@ -199,22 +221,36 @@ def capture_graph(
     Raises:
         RuntimeError: The function cannot be captured.
     """
-    stream = torch.cuda.Stream(device)
+    stream = side_stream(device.index, "capture")
     stream.wait_stream(torch.cuda.current_stream(device))
-    with torch.random.fork_rng([device.index or 0]):  # CUDA's current device has no index
+    failures: list[Exception] = []
+    with torch.random.fork_rng([device.index]):
         with torch.cuda.stream(stream):
             for _ in range(WARM_UP_PASSES):
                 reset()
                 run()
             reset()
         torch.cuda.current_stream(device).wait_stream(stream)
+        gc.collect()  # so that no graph of an earlier run is destroyed during the capture
         graph = torch.cuda.CUDAGraph()
-        # Other threads, such as the one that pins memory, may use the device meanwhile.
-        with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
-            result = run()
+        try:
+            # Other threads, such as the one that pins memory, may use the device meanwhile.
+            with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+                result = _note_failure(run, failures)
+        except Exception as error:
+            # The end of a failed capture fails as well, and does not say why.
+            raise (failures or [error])[0] from None
 
     def replay() -> Tensor:
         graph.replay()
         return result
 
     return replay
+
+
+def _note_failure(run: Callable[[], Tensor], failures: list[Exception]) -> Tensor:
+    try:
+        return run()
+    except Exception as error:
+        failures.append(error)
+        raise

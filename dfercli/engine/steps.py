@@ -6,10 +6,12 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from torch import nn
+from accelerate.utils.memory import clear_device_cache
+from torch import Tensor, nn
 
 from dfercli.config import ComputeConfig
-from dfercli.data.augment import ChangeBatch, change_batch
+from dfercli.data.augment import ChangeBatch, Changes, change_batch, plan_changes
+from dfercli.data.transforms import pixel_statistics
 from dfercli.engine.gradients import EagerGradients, FixedGradients, FixedModel
 from dfercli.engine.trainer import Trainer
 from dfercli.errors import ConfigError
@@ -96,6 +98,7 @@ def fit_steps(trainer: Trainer, way: str, share: int, compute: ComputeConfig) ->
                     f"--batch auto"
                 ) from error
             trainer.micro_batch = math.ceil(trainer.micro_batch / 2)
+        clear_device_cache(garbage_collection=True)  # the error has held what did not fit
 
 
 def prepare_steps(trainer: Trainer, way: str, accumulate: bool, insist: bool) -> Steps:
@@ -114,22 +117,40 @@ def prepare_steps(trainer: Trainer, way: str, accumulate: bool, insist: bool) ->
     remarks: list[str] = []
     while way != "eager":
         try:
-            return _take_way(trainer, way, accumulate, "; ".join(remarks))
-        except torch.OutOfMemoryError:
-            _leave_uncompiled(trainer.model)
-            raise
+            # What the optimizer will hold must fit as well.
+            with trainer.reserving_moments():
+                return _take_way(trainer, way, accumulate, "; ".join(remarks))
         except Exception as error:  # of compilers and drivers, which raise all kinds
-            _leave_uncompiled(trainer.model)
+            _take_eager_way(trainer)
+            if _ran_out_of_memory(error):
+                raise torch.OutOfMemoryError(first_line(error)) from error
             slower = SLOWER[way] if can_capture(trainer.accelerator) else "eager"
             why = f"{way} steps do not work here ({first_line(error)})"
             if insist:
                 raise ConfigError(f"{why}; leave --steps out, or give --steps {slower}") from error
             remarks.append(f"{why}; taking {slower} steps, which are slower")
             way = slower
+        clear_device_cache(garbage_collection=True)  # the error has held what the way has built
+    _take_eager_way(trainer)
+    return Steps("eager", trainer.prepared, remark="; ".join(remarks))
+
+
+def _take_eager_way(trainer: Trainer) -> None:
+    """Take steps kernel by kernel, and let go of all that another way may have left."""
+    _leave_uncompiled(trainer.model)
     trainer.gradients = EagerGradients(
         trainer.prepared, trainer.optimizer, trainer.accelerator, trainer.loss
     )
-    return Steps("eager", trainer.prepared, remark="; ".join(remarks))
+    trainer.gradients.clear()  # a graph that was captured and never replayed leaves noise in them
+
+
+def _ran_out_of_memory(error: BaseException | None) -> bool:
+    """Return whether an error, or one that it came of, says that memory is full."""
+    if error is None:
+        return False
+    # A driver that has no room for a graph raises no OutOfMemoryError.
+    full = isinstance(error, torch.OutOfMemoryError) or "CUDA error: out of memory" in str(error)
+    return full or _ran_out_of_memory(error.__cause__ or error.__context__)
 
 
 def _take_way(trainer: Trainer, way: str, accumulate: bool, remark: str) -> Steps:
@@ -137,9 +158,11 @@ def _take_way(trainer: Trainer, way: str, accumulate: bool, remark: str) -> Step
     change: ChangeBatch = change_batch
     if way == "compiled":
         _compile(model)
-        change = torch.compile(change_batch, fullgraph=True, dynamic=False)
     side = model.backbone.image_size
     clips = torch.zeros(size, model.config.num_frames, 3, side, side, device=device)
+    if way == "compiled" and device.type != "cpu":  # a CPU changes clip by clip
+        change = torch.compile(change_batch, fullgraph=True, dynamic=False)
+        _try_change(change, clips)
     labels = torch.zeros(size, dtype=torch.long, device=device)
     if trainer.mixup is not None:
         labels = torch.zeros(size, trainer.mixup.num_classes, device=device)
@@ -149,6 +172,12 @@ def _take_way(trainer: Trainer, way: str, accumulate: bool, remark: str) -> Step
     )
     tester = FixedModel(trainer.prepared, torch.zeros_like(clips), capture)
     return Steps(way, tester, change, remark)
+
+
+def _try_change(change: ChangeBatch, clips: Tensor) -> None:
+    """Change clips once, so that what cannot be compiled here fails here."""
+    plan = plan_changes([Changes()] * len(clips), *clips.shape[-2:], clips.device)
+    change(clips.to(torch.uint8), plan, pixel_statistics(clips.device))
 
 
 def _compile(model: ExpressionModel) -> None:

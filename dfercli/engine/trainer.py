@@ -1,7 +1,8 @@
 """One epoch of training: batches in parts that fit, and the same step however it is divided."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -105,18 +106,16 @@ class Trainer:
         return bool(self.accelerator.gather(fits).min())
 
     def _try(self, size: int) -> bool:
-        """Try them here, beside what the optimizer will hold: two numbers a weight."""
+        """Try them here, beside what the optimizer will hold."""
         device, side = self.accelerator.device, self.model.backbone.image_size
         shape = (size, self.model.config.num_frames, 3, side, side)
         self.model.train()
         try:
-            learning = [p for p in self.model.parameters() if p.requires_grad]
-            held = [torch.empty_like(p) for p in learning for _ in range(2)]
-            clips = torch.zeros(shape, dtype=torch.uint8, device=device)
-            logits = self.model(normalise(clips))  # by itself: processes need not keep step
-            loss = self.loss(logits, torch.zeros(size, dtype=torch.long, device=device))
-            self.accelerator.backward(loss * 0)
-            del held
+            with self.reserving_moments():
+                clips = torch.zeros(shape, dtype=torch.uint8, device=device)
+                logits = self.model(normalise(clips))  # by itself: processes need not keep step
+                loss = self.loss(logits, torch.zeros(size, dtype=torch.long, device=device))
+                self.accelerator.backward(loss * 0)
         except RuntimeError as error:
             if not should_reduce_batch_size(error):
                 raise
@@ -125,6 +124,17 @@ class Trainer:
             self.optimizer.zero_grad()
             clear_device_cache(garbage_collection=True)
         return True
+
+    @contextmanager
+    def reserving_moments(self) -> Iterator[None]:
+        """Hold as much memory as the optimizer will from its first step on: two numbers a weight.
+
+        A CPU's memory is not taken before it is written to.
+        """
+        learning = [p for p in self.model.parameters() if p.requires_grad]
+        moments = [torch.empty_like(p) for p in learning for _ in range(2)]
+        yield
+        del moments
 
     def _take_step(self, parts: Sequence[tuple[Tensor, Tensor]], share: int, batch: int) -> Tensor:
         """Take one step of the optimizer on the mean loss over a batch.

@@ -137,3 +137,25 @@ def own_run(trained: Any, tmp_path: Path) -> Any:
     path = tmp_path / "runs" / trained.path.relative_to(trained.path.parents[2])
     shutil.copytree(trained.path, path)
     return RunFolder(path)
+
+
+@pytest.fixture
+def make_trainer(make_model: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a trainer of the tiny full model on the CPU, not yet told how to take its steps."""
+    import torch
+    from accelerate import Accelerator
+
+    from dfercli.config import TrainConfig
+    from dfercli.engine.loss import build_loss
+    from dfercli.engine.optimizer import build_optimizer, build_scheduler
+    from dfercli.engine.trainer import Trainer
+
+    def make(micro_batch: int = 4, **recipe: Any) -> Trainer:
+        model = make_model(num_frames=4)
+        config = TrainConfig(**recipe)
+        optimizer = build_optimizer(model, config)
+        scheduler = build_scheduler(optimizer, config, 10)
+        loss = build_loss(config, [5, 3, 2, 1, 1], torch.device("cpu"))
+        return Trainer(model, model, optimizer, scheduler, Accelerator(cpu=True), micro_batch, loss)
+
+    return make

@@ -5,37 +5,18 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from accelerate import Accelerator
 
-from dfercli.config import ComputeConfig, TrainConfig
+from dfercli.config import ComputeConfig
 from dfercli.data.augment import change_batch
 from dfercli.data.transfer import Glance, deliver, send
 from dfercli.engine import gradients, steps
 from dfercli.engine.gradients import EagerGradients, FixedGradients, FixedModel
-from dfercli.engine.loss import build_loss
-from dfercli.engine.optimizer import build_optimizer, build_scheduler
 from dfercli.engine.steps import choose_way, fit_steps
 from dfercli.engine.train import train_fold
-from dfercli.engine.trainer import Trainer
 from dfercli.errors import ConfigError
 from dfercli.models.backbone import run_block
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture
-def make_trainer(make_model):
-    """A trainer of the tiny full model on the CPU, not yet told how to take its steps."""
-
-    def make(micro_batch=4, **recipe):
-        model = make_model(num_frames=4)
-        config = TrainConfig(**recipe)
-        optimizer = build_optimizer(model, config)
-        scheduler = build_scheduler(optimizer, config, 10)
-        loss = build_loss(config, [5, 3, 2, 1, 1], CPU)
-        return Trainer(model, model, optimizer, scheduler, Accelerator(cpu=True), micro_batch, loss)
-
-    return make
 
 
 def _gradient(model):
