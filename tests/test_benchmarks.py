@@ -27,7 +27,7 @@ RUNS = {
     "--machine m --out {out}",
     "gpu": f"{TINY} --device cpu --precision fp32 --way eager --sizes 2 --steps 1 --sides 64 "
     "--clips 4 --rows 6 --workers 0 --video {video} --machine m --out {out}",
-    "intervals": "--sets 2 --out {out}",
+    "intervals": "--sets 8 --out {out}",
     "loader": "--clips 3 --frames 2 --repeats 1 --epochs 1 --workers 1 --watch cache --machine m "
     "--out {out}",
     "machine": "",
