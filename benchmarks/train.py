@@ -45,6 +45,7 @@ from dfercli.data.spec import BASIC_EXPRESSIONS
 from dfercli.engine.device import make_accelerator, resolve_compute
 from dfercli.engine.gradients import EagerGradients, Gradients
 from dfercli.engine.optimizer import build_optimizer, build_scheduler
+from dfercli.engine.steps import Steps as TakenSteps
 from dfercli.engine.steps import fit_steps
 from dfercli.engine.trainer import Trainer
 from dfercli.files import write_json
@@ -247,9 +248,11 @@ class Steps:
         prepared, optimizer = accelerator.prepare(model, optimizer)
         scheduler = build_scheduler(optimizer, config.train, 1)
         self.trainer = Trainer(model, prepared, optimizer, scheduler, accelerator, size)
-        compute = replace(config.compute, steps=way)
         started = time.perf_counter()
-        self.taken = fit_steps(self.trainer, way, size, compute)
+        self.taken = TakenSteps(way, prepared)
+        if way != "eager":
+            compute = replace(config.compute, steps=way)
+            self.taken = fit_steps(self.trainer, way, size, compute)
         self.setup_s = time.perf_counter() - started
         self.loader: Any = MadeClips(config, self.side, self.device, steps)
         self.augment: Any = lambda clips, views, indices: clips

@@ -176,7 +176,8 @@ def _take_way(trainer: Trainer, way: str, accumulate: bool, remark: str) -> Step
 
 def _try_change(change: ChangeBatch, clips: Tensor) -> None:
     """Change clips once, so that what cannot be compiled here fails here."""
-    plan = plan_changes([Changes()] * len(clips), *clips.shape[-2:], clips.device)
+    height, width = clips.shape[-2:]
+    plan = plan_changes([Changes()] * len(clips), height, width, clips.device)
     change(clips.to(torch.uint8), plan, pixel_statistics(clips.device))
 
 

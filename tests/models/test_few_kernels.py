@@ -80,6 +80,17 @@ def test_a_variant_gives_the_same_logits_and_gradients(settings, make, few_kerne
 
 
 @pytest.mark.parametrize("settings", VARIANTS, ids=_name)
+def test_no_two_parameters_share_a_gradient(settings, make, few_kernels):
+    """What changes gradients in place, as loss scaling does, would change a shared one twice."""
+    model, clips = make(**settings)
+    loss = model(clips).square().sum()
+    if loss.requires_grad:
+        loss.backward()
+    grads = [p.grad.data_ptr() for p in model.parameters() if p.grad is not None]
+    assert len(set(grads)) == len(grads)
+
+
+@pytest.mark.parametrize("settings", VARIANTS, ids=_name)
 def test_a_variant_is_one_graph_without_a_break(settings, make, few_kernels):
     model, clips = make(**settings)
     torch.compiler.reset()
