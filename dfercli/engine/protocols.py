@@ -11,7 +11,7 @@ from dfercli.engine.curves import draw_curves
 from dfercli.engine.predictions import name_classes, probs_of, write_predictions
 from dfercli.engine.resume import drop_state, reporting_full_disk
 from dfercli.engine.runlog import RunFolder
-from dfercli.metrics import fit_temperature
+from dfercli.metrics import TemperatureFit, fit_calibration
 from dfercli.models.base import ExpressionModel
 
 Protocol = Literal["best", "val", "last"]
@@ -66,9 +66,10 @@ def keep_epoch(
     Raises:
         CheckpointError: It cannot be written; the epoch before is kept.
     """
+    balance = run.read_config().train.balance
     with reporting_full_disk(run, len(metrics) - 1):
         for protocol in chosen_now(metrics, last=save_state is None):
-            _keep(run, protocol, model, predictions)
+            _keep(run, protocol, model, predictions, balance)
         if save_state is not None:
             save_state()
         run.write_metrics(metrics)
@@ -78,14 +79,33 @@ def keep_epoch(
         drop_state(run)
 
 
+def fit_held_out(held_out: pd.DataFrame, balance: str) -> TemperatureFit:
+    """Fit a temperature to predictions of held-out clips, or say why none is fitted.
+
+    Args:
+        held_out: Table of predictions.
+        balance: Of the training.
+    """
+    labels, _ = name_classes(held_out)
+    return fit_calibration(probs_of(held_out), labels, balance)
+
+
 def _keep(
-    run: RunFolder, which: str, model: ExpressionModel, predictions: Mapping[Part, pd.DataFrame]
+    run: RunFolder,
+    which: str,
+    model: ExpressionModel,
+    predictions: Mapping[Part, pd.DataFrame],
+    balance: str,
 ) -> None:
     held_out = predictions.get("val")
     if held_out is not None:
-        labels, _ = name_classes(held_out)
-        temperature = fit_temperature(probs_of(held_out), labels)
-        model.settings["calibration"] = {"temperature": temperature, "clips": len(held_out)}
+        found = fit_held_out(held_out, balance)
+        calibration: dict[str, Any] = {"clips": found.clips}
+        if found.temperature is None:
+            calibration["refused"] = found.remark
+        else:
+            calibration["temperature"] = found.temperature
+        model.settings["calibration"] = calibration
         write_predictions(held_out, run.validation_file(which))
     save_checkpoint(model, run.checkpoint(which))
     write_predictions(predictions["test"], run.predictions_file(which))

@@ -2,12 +2,14 @@
 
 import math
 import time
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import cast
 
+import pandas as pd
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
@@ -18,7 +20,7 @@ from dfercli.config import UNTRAINED, RunConfig
 from dfercli.data.augment import Augmenter
 from dfercli.data.batches import EpochBatches, build_train_loader, even_chances
 from dfercli.data.clips import build_dataset
-from dfercli.data.folds import open_manifest
+from dfercli.data.folds import Part, open_manifest
 from dfercli.data.manifest import Manifest
 from dfercli.engine.device import (
     describe_device,
@@ -31,7 +33,7 @@ from dfercli.engine.loss import Mixup, build_loss
 from dfercli.engine.optimizer import build_optimizer, build_scheduler
 from dfercli.engine.predictions import find_missed
 from dfercli.engine.progress import Progress
-from dfercli.engine.protocols import keep_epoch
+from dfercli.engine.protocols import fit_held_out, keep_epoch
 from dfercli.engine.resume import (
     drop_state,
     find_state,
@@ -148,9 +150,21 @@ def _train(
             if accelerator.is_main_process:
                 save = partial(save_state, run, trainer, metrics) if epoch + 1 < epochs else None
                 keep_epoch(run, model, metrics, predictions, save)
-        missed = find_missed(predictions["test"])
-        if missed and accelerator.is_main_process:
-            bar.note(f"{config.title}: never predicted: {', '.join(missed)}")
+        if accelerator.is_main_process:
+            _note_remarks(bar, predictions, config)
+
+
+def _note_remarks(
+    bar: Progress, predictions: Mapping[Part, pd.DataFrame], config: RunConfig
+) -> None:
+    """Say what is odd about the last epoch's predictions: classes never predicted, calibration."""
+    missed = find_missed(predictions["test"])
+    if missed:
+        bar.note(f"{config.title}: never predicted: {', '.join(missed)}")
+    if "val" in predictions:
+        remark = fit_held_out(predictions["val"], config.train.balance).remark
+        if remark:
+            bar.note(f"{config.title}: {remark}")
 
 
 def _test_untrained(
