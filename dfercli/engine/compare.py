@@ -1,6 +1,6 @@
 """How far figures can be trusted: two variants on the same clips, and a model's own confidence."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -10,6 +10,7 @@ import numpy as np
 from dfercli.data.folds import name_groups
 from dfercli.engine.evaluate import Results
 from dfercli.engine.predictions import name_classes, probs_of
+from dfercli.engine.protocols import fit_held_out
 from dfercli.errors import DataError
 from dfercli.metrics import (
     ReliabilityBins,
@@ -18,7 +19,6 @@ from dfercli.metrics import (
     brier_score,
     compare_models,
     expected_calibration_error,
-    fit_temperature,
     mcnemar,
     negative_log_likelihood,
     reliability_bins,
@@ -125,19 +125,21 @@ class Calibration:
     """A model's confidence before and after temperature scaling.
 
     Attributes:
-        temperatures: By fold, fitted on its held-out clips.
+        temperatures: By fold, fitted on its held-out clips; those of folds that are not refused.
+        remarks: Why a temperature is refused or to be doubted, once each.
         before: As predicted.
-        after: At these temperatures.
+        after: At these temperatures; None where that of some fold is refused.
     """
 
     temperatures: Mapping[int, float]
+    remarks: Sequence[str]
     before: Confidence
-    after: Confidence
+    after: Confidence | None
 
     @property
-    def mean_temperature(self) -> float:
-        """Mean over folds."""
-        return float(np.mean(list(self.temperatures.values())))
+    def mean_temperature(self) -> float | None:
+        """Mean over folds; None where that of some fold is refused."""
+        return None if self.after is None else float(np.mean(list(self.temperatures.values())))
 
 
 def calibrate(results: Results, protocol: str) -> Calibration:
@@ -148,18 +150,23 @@ def calibrate(results: Results, protocol: str) -> Calibration:
     """
     if not results.held_out:
         raise DataError(f"{results.name} held no clips out to calibrate by; train: --val-fraction")
-    temperatures, before, after, labels = {}, [], [], []
+    temperatures, remarks, before, after, labels = {}, [], [], [], []
     for fold, table in results.predictions[protocol].items():
-        held_out = results.held_out[protocol][fold]
-        temperatures[fold] = fit_temperature(probs_of(held_out), name_classes(held_out)[0])
+        run = results.runs.get(fold)
+        balance = run.read_config().train.balance if run else "none"
+        found = fit_held_out(results.held_out[protocol][fold], balance)
+        remarks += [found.remark] * (found.remark != "")
         before.append(probs_of(table))
-        after.append(apply_temperature(before[-1], temperatures[fold]))
         labels.append(name_classes(table)[0])
-    every = np.concatenate(labels)
+        if found.temperature is not None:
+            temperatures[fold] = found.temperature
+            after.append(apply_temperature(before[-1], found.temperature))
+    every, whole = np.concatenate(labels), len(after) == len(before)
     return Calibration(
         temperatures,
+        list(dict.fromkeys(remarks)),
         Confidence(np.concatenate(before), every),
-        Confidence(np.concatenate(after), every),
+        Confidence(np.concatenate(after), every) if whole else None,
     )
 
 

@@ -73,6 +73,11 @@ class Results:
         return any(run.read_config().model.method in UNTRAINED for run in self.runs.values())
 
     @property
+    def epochs(self) -> frozenset[int]:
+        """Numbers of epochs that its runs were trained for; none for a checkpoint."""
+        return frozenset(run.read_config().train.epochs for run in self.runs.values())
+
+    @property
     def title(self) -> str:
         """What it is called in a title."""
         return f"{self.dataset}/{self.name}" if self.runs else f"{self.name} on {self.dataset}"

@@ -3,7 +3,7 @@
 `scores`: WAR, UAR and what they are made of, of one confusion matrix. `folds`: the same over the
 folds of a dataset. `resampling`: how far such a figure, or the difference of two, can be trusted,
 by a bootstrap. `student`: the same where there are few groups, and which of the two it is.
-`calibration`: whether a model is as sure as it is right.
+`calibration`: whether a model is as sure as it is right. `temperature`: when that may be mended.
 """
 
 from dfercli.metrics.calibration import (
@@ -37,6 +37,7 @@ from dfercli.metrics.scores import (
     war,
 )
 from dfercli.metrics.student import ENOUGH_GROUPS, compare_models, estimate_folds
+from dfercli.metrics.temperature import TemperatureFit, fit_calibration
 
 __all__ = [
     "ENOUGH_GROUPS",
@@ -46,6 +47,7 @@ __all__ = [
     "Interval",
     "McNemar",
     "ReliabilityBins",
+    "TemperatureFit",
     "apply_temperature",
     "area_under_risk_coverage",
     "bootstrap_folds",
@@ -54,6 +56,7 @@ __all__ = [
     "confusion_matrix",
     "estimate_folds",
     "expected_calibration_error",
+    "fit_calibration",
     "fit_temperature",
     "macro_f1",
     "mcnemar",

@@ -212,11 +212,15 @@ def _calibration(model: ExpressionModel, results: Results | None = None) -> str:
     given = model.settings.get("calibration")
     if not given:
         return "none, no clips were held out: probabilities are those of a plain softmax"
+    if "temperature" not in given:
+        return f"none, {given['refused']}"
     text = f"temperature {given['temperature']:.3g}, of {given['clips']:,} held-out clips"
     if results is None or not results.held_out:
         return text
     (which,) = results.held_out
     found = calibrate(results, which)
+    if found.after is None:
+        return f"{text}; today it would be refused: {'; '.join(found.remarks)}"
     return f"{text}; ECE {found.before.ece:.1%} before it, {found.after.ece:.1%} after"
 
 

@@ -244,18 +244,6 @@ def _rewrite(folder, change):
     (folder / "config.json").write_text(json.dumps(settings), encoding="utf-8")
 
 
-def test_a_checkpoint_of_before_msta_fc_predicts_as_it_did(make_model, make_clips, tmp_path):
-    model = make_model(msta_fc="channels").eval()
-    model.save_pretrained(tmp_path)
-    _rewrite(tmp_path, lambda settings: settings["model"].pop("msta_fc"))
-    loaded = DFERModel.from_pretrained(tmp_path)
-    assert loaded.config == model.config
-    with torch.no_grad():
-        assert torch.equal(loaded(make_clips()), model(make_clips()))
-    loaded.save_pretrained(tmp_path / "again")
-    assert DFERModel.from_pretrained(tmp_path / "again").config.msta_fc == "channels"
-
-
 DAMAGES = {
     "no config": (lambda f: (f / "config.json").unlink(), "no config.json in .*; is it a check"),
     "no weights": (lambda f: (f / "model.safetensors").unlink(), "no model.safetensors in .*best"),
