@@ -242,17 +242,17 @@ def write_video(path: Path, images_rgb: Iterable[np.ndarray], fps: float) -> Non
     Raises:
         VideoError: OpenCV was built without an MPEG-4 encoder, or there is no frame.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.stem}.partial{path.suffix}")
-    encoder: _OpenCV | None = None
-    for image_rgb in images_rgb:
+    with replacing(path) as partial, _scratch(path.parent) as folder:
+        encoder: _OpenCV | None = None
+        for image_rgb in images_rgb:
+            if encoder is None:
+                size = (image_rgb.shape[1], image_rgb.shape[0])
+                try:
+                    encoder = _OpenCV(folder / f"video{path.suffix}", size, fps)
+                except VideoError as error:
+                    raise VideoError(f"cannot write {path}: {error}") from error
+            encoder.write(image_rgb)
         if encoder is None:
-            try:
-                encoder = _OpenCV(unfinished, (image_rgb.shape[1], image_rgb.shape[0]), fps)
-            except VideoError as error:
-                raise VideoError(f"cannot write {path}: {error}") from error
-        encoder.write(image_rgb)
-    if encoder is None:
-        raise VideoError(f"cannot write {path}: no frames were given")
-    encoder.finish()
-    unfinished.replace(path)
+            raise VideoError(f"cannot write {path}: no frames were given")
+        encoder.finish()
+        shutil.move(folder / f"video{path.suffix}", partial)

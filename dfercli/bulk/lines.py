@@ -1,6 +1,7 @@
 """The lines of a journal on disk: where those of each finished video are, and what made them."""
 
 import json
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -77,8 +78,10 @@ def scan(path: Path, origin: Record) -> Scan:
         ConfigError: The file is there, and not ours.
     """
     found = Scan()
-    if not path.exists():
+    if not os.path.lexists(path):
         return found
+    if not path.is_file():
+        raise ConfigError(f"{path} was not written by dfer; name another file than it")
     is_ours = False
     with path.open("rb") as stream:
         for line in stream:

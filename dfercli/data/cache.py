@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock
 from tqdm import tqdm
 
 from dfercli.data.frames import FrameFolders, Sampling, list_clip
 from dfercli.data.manifest import Manifest
 from dfercli.errors import DataError
-from dfercli.files import replacing
+from dfercli.files import locking, replacing
 
 VERSION = 1
 """Of the file and of how frames are decoded to it; counts up when either changes."""
@@ -101,7 +100,7 @@ def open_cache(manifest: Manifest, root: Path, size: int, folder: Path) -> Frame
         return cache
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / f".{fingerprint}-{size}.lock"):
+        with locking(folder / f".{fingerprint}-{size}.lock", wait_s=-1):
             if not _is_complete(cache.file, length):  # nobody built it while we waited
                 _build(cache.file, FrameFolders(root, size), places, length)
     except OSError as error:

@@ -66,7 +66,7 @@ def _name_clip(root: Path, path: str) -> str:
         is_folder = (root / path).is_dir()
     except OSError:  # no path at all: too long
         is_folder = False
-    return str(pure if is_folder else pure.with_suffix(""))
+    return str(pure) if is_folder else str(pure).removesuffix(pure.suffix)
 
 
 def _deal(

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from dfercli.data.manifest import Manifest
-from dfercli.engine.runlog import RunFolder
+from dfercli.engine.runlog import CHECKPOINT, RunFolder
 from dfercli.errors import CheckpointError
 from dfercli.files import replacing_files
 from dfercli.models.base import ExpressionModel
@@ -13,7 +13,7 @@ from dfercli.models.base import ExpressionModel
 
 def save_checkpoint(model: ExpressionModel, folder: Path) -> None:
     """Write a model in the Hugging Face layout; there is always one to be read in the folder."""
-    with replacing_files(folder) as partial:
+    with replacing_files(folder, CHECKPOINT) as partial:
         write_model(model, partial)
 
 

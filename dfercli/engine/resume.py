@@ -7,28 +7,31 @@ the moment from which the epoch counts; only then the state before it is removed
 
 import json
 import os
-import shutil
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from accelerate.utils import set_seed
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from dfercli.engine.checkpoint import write_model
-from dfercli.engine.runlog import RunFolder
+from dfercli.engine.runlog import STATE, RunFolder
 from dfercli.engine.trainer import Trainer
 from dfercli.errors import CheckpointError, ConfigError
-from dfercli.files import replacing_files, write_json
+from dfercli.files import locking, replacing_files, write_json
 from dfercli.models.base import WEIGHTS_FILE
 
 OPTIMIZER_FILE = "optimizer.pt"
 METRICS_FILE = "metrics.json"
+
+STATE_FOLDER = r"epoch[0-9]+|\.epoch[0-9]+\.partial"
+"""Names of the folders of states, and of those that were being written when dfer was killed."""
 
 
 def seed_epoch(seed: int, epoch: int, rank: int) -> None:
@@ -49,7 +52,7 @@ def save_state(run: RunFolder, trainer: Trainer, metrics: Sequence[Mapping[str, 
     """
     folder = run.resume_folder / f"epoch{len(metrics)}"
     scaler = trainer.accelerator.scaler
-    with replacing_files(folder) as partial:
+    with replacing_files(folder, STATE) as partial:
         write_model(trainer.model, partial)
         state = {
             "optimizer": trainer.optimizer.state_dict(),
@@ -59,9 +62,7 @@ def save_state(run: RunFolder, trainer: Trainer, metrics: Sequence[Mapping[str, 
         with (partial / OPTIMIZER_FILE).open("wb") as stream:
             torch.save(state, stream)
         write_json(partial / METRICS_FILE, metrics)
-    for path in run.resume_folder.iterdir():
-        if path != folder:
-            shutil.rmtree(path, ignore_errors=True)
+    _drop_states(run, but=folder)
 
 
 def load_state(run: RunFolder, trainer: Trainer) -> list[dict[str, Any]]:
@@ -99,12 +100,22 @@ def load_state(run: RunFolder, trainer: Trainer) -> list[dict[str, Any]]:
 def find_state(run: RunFolder) -> Path | None:
     """Give the folder of the last finished epoch's state, if the run has one."""
     found = run.resume_folder.glob("epoch*") if run.run_file.is_file() else ()
-    return max(found, key=lambda path: int(path.name.removeprefix("epoch")), default=None)
+    ours = [path for path in found if re.fullmatch("epoch[0-9]+", path.name) and path.is_dir()]
+    return max(ours, key=lambda path: int(path.name.removeprefix("epoch")), default=None)
 
 
 def drop_state(run: RunFolder) -> None:
     """Remove the state of a run that is finished."""
-    shutil.rmtree(run.resume_folder, ignore_errors=True)
+    _drop_states(run)
+    with suppress(OSError):  # there is none, or somebody keeps something in it
+        run.resume_folder.rmdir()
+
+
+def _drop_states(run: RunFolder, but: Path | None = None) -> None:
+    """Remove the states in a run's folder, and what is left of them, but for one."""
+    for path in run.resume_folder.glob("*epoch*"):
+        if path != but and re.fullmatch(STATE_FOLDER, path.name):
+            STATE.drop(path)
 
 
 @contextmanager
@@ -135,7 +146,7 @@ def training_alone(run: RunFolder) -> Iterator[None]:
     """
     run.path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(run.lock_file, timeout=0):
+        with locking(run.lock_file):
             yield
     except Timeout as error:
         raise ConfigError(

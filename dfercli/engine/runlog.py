@@ -3,7 +3,6 @@
 import hashlib
 import json
 import platform
-import shutil
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from dfercli.config import RunConfig, from_dict, to_dict
 from dfercli.engine.differences import name_differences
 from dfercli.errors import CheckpointError, ConfigError
 from dfercli.files import write_json, write_text
+from dfercli.owned import FolderKind
 
 PACKAGES = (
     "dfer",
@@ -24,6 +24,21 @@ PACKAGES = (
     "accelerate",
     "numpy",
     "opencv-python",
+)
+
+_CHECKPOINT_FILES = r"config\.json|model\.safetensors"
+_STATE_FILES = rf"{_CHECKPOINT_FILES}|optimizer\.pt|metrics\.json"
+_TRACKER_FILES = r"wandb/.*|(.*/)?(events\.out\.tfevents[^/]*|hparams\.yml)"
+
+CHECKPOINT = FolderKind("a checkpoint", rf"{_CHECKPOINT_FILES}|README\.md")
+STATE = FolderKind("the state after an epoch", rf"{_STATE_FILES}|README\.md")
+RUN = FolderKind(
+    "a run",
+    r"run\.json|metrics\.jsonl|curves\.png|(predictions|validation)_(best|last|val)\.csv"
+    rf"|(best|last|val)/({_CHECKPOINT_FILES})|resume/epoch[0-9]+/({_STATE_FILES})"
+    rf"|logs/({_TRACKER_FILES})",
+    "run.json",
+    ("config",),
 )
 
 
@@ -109,13 +124,27 @@ class RunFolder:
         """Whether the run was trained to its end."""
         return self.run_file.is_file() and bool(self.read().get("finished"))
 
+    def check_own(self) -> None:
+        """Refuse a folder without a run that holds something that dfer did not write.
+
+        Raises:
+            DataError: It does: it would be in the way of a new run.
+        """
+        if not self.run_file.is_file():
+            RUN.check(self.path)
+
     def discard(self) -> None:
-        """Remove the run, so that there is no moment with half of it."""
+        """Remove the run, so that there is no moment with half of it.
+
+        Raises:
+            DataError: The folder holds something that dfer did not write; nothing was removed.
+        """
         old = self.path.with_name(f".{self.path.name}.old")
-        shutil.rmtree(old, ignore_errors=True)
+        RUN.check(self.path)
+        RUN.remove(old)
         if self.path.is_dir():
             self.path.rename(old)
-            shutil.rmtree(old, ignore_errors=True)
+            RUN.drop(old)
 
     def start(self, config: RunConfig, data: Mapping[str, Any], command: str, device: str) -> None:
         """Begin a run from its first epoch; what was there is removed.

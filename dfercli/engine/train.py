@@ -84,6 +84,7 @@ def train_fold(
     accelerator = make_accelerator(config.compute, run.logs_folder)
     with training_alone(run) if accelerator.is_main_process else nullcontext():
         if overwrite or not run.finished:
+            run.check_own()
             _train(config, run, accelerator, command, overwrite, progress)
         elif accelerator.is_main_process:
             drop_state(run)  # a process was killed as it was about to do so

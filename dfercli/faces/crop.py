@@ -1,6 +1,7 @@
 """The crops of one video on disk, and the record beside them of how they came about."""
 
 import json
+import re
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -10,11 +11,16 @@ from dfercli.errors import VideoError
 from dfercli.faces.base import Detector
 from dfercli.faces.keyframes import KEY_STEP_S
 from dfercli.faces.track import FollowedFace, crop_followed_face, follow_main_face
-from dfercli.files import replacing, write_json
+from dfercli.files import replacing_folder, write_json
 from dfercli.images import find_fault, write_image
+from dfercli.owned import FolderKind
 from dfercli.video import count_declared
 
 RECORD_FILE = "crop.json"
+
+CROPS = FolderKind(
+    "face crops", rf"[0-9]{{6,}}\.jpg|{re.escape(RECORD_FILE)}", RECORD_FILE, ("n_frames",)
+)
 
 
 @dataclass(frozen=True)
@@ -63,12 +69,14 @@ def crop_video(root: Path, source: str, folder: Path, size: int, detector: Detec
 
     Raises:
         VideoError: The video cannot be read, or the detector stumbles over it.
+        DataError: `folder` holds something that dfer did not write.
     """
     video = root / source
+    CROPS.check(folder)  # before the work
     try:
         followed = follow_main_face(video, detector, carry_s=KEY_STEP_S)
         record = _make_record(video, source, followed)
-        with replacing(folder) as partial:
+        with replacing_folder(folder, CROPS) as partial:
             partial.mkdir(parents=True)
             if followed.faces:
                 _write_crops(video, followed, size, partial)
