@@ -144,7 +144,7 @@ def check_recorded_file(path: Path, keys: Iterable[str]) -> None:
 
 def _is_record(path: Path, keys: Iterable[str]) -> bool:
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
     except (OSError, ValueError):
         return False
     return isinstance(values, dict) and set(keys) <= values.keys()

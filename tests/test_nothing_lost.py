@@ -4,10 +4,7 @@ Names, links and layouts are drawn; a call may do its work or refuse it, but in 
 """
 
 import csv
-import os
-import re
 import tempfile
-from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from unittest.mock import patch
@@ -17,6 +14,7 @@ from bulk import by_hand
 from engine.conftest import colours, make_run  # noqa: F401 (fixtures)
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from places import a_place, find_files, nothing_is_lost, put, write_thesis
 from preprocess.small_sets import BRIGHT, BrightFaces, paint_video
 
 from dfercli.bulk.inputs import find_inputs
@@ -28,7 +26,6 @@ from dfercli.data.spec import Choices
 from dfercli.errors import DferError
 from dfercli.faces.align import CropRecipe
 from dfercli.files import write_json, write_text
-from dfercli.owned import check_name
 from dfercli.predict.predictor import PredictSettings
 from dfercli.preprocess import clips
 from dfercli.preprocess.plan import plan_preprocess
@@ -38,7 +35,6 @@ from dfercli.report.page import Picture, Section, check_page, write_page, write_
 RECIPE = CropRecipe("mtcnn", 32)
 FACES = "data/faces-mtcnn-32"
 RUN = "runs/colours/zero-shot/fold1"
-THESIS = "Somebody's own words."
 
 NASTY = ("...mp4", "..mp4", ".mp4", "a/..mp4", "a/...mp4", ".lock.mp4", "recipe.json.mp4")
 NASTY += (".dfer.mp4", "con.mp4", "LPT1.x.mp4", "a .mp4", "a..mp4", "b\\c.mp4", f"{'n' * 250}.mp4")
@@ -55,67 +51,6 @@ def layouts(*places):
     """Draw what lies at some of these places: a file, a folder of somebody's, or a link to one."""
     kinds = st.sampled_from(("file", "folder", "link", "link to a file", "loop"))
     return st.dictionaries(st.sampled_from(places), kinds, min_size=1, max_size=4)
-
-
-@contextmanager
-def a_place(layout):
-    """Lay out a folder and work in it; afterwards look for all that was in it."""
-    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        before = Path.cwd()
-        os.chdir(folder)
-        stack.callback(os.chdir, before)
-        write_thesis(Path("elsewhere/thesis.txt"))
-        write_thesis(Path("elsewhere/a/000001.txt"))
-        write_thesis(Path("elsewhere/config.json"))
-        for place, kind in sorted(layout.items()):
-            put(Path(place), kind)
-        yield Path(folder)
-
-
-def write_thesis(path):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(THESIS, encoding="utf-8")
-
-
-def put(path, kind):
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if os.path.lexists(path):
-            return
-        if kind == "file":
-            write_thesis(path)
-        elif kind == "folder":
-            write_thesis(path / "below" / "thesis.txt")
-        else:
-            target = {"link": "elsewhere", "link to a file": "elsewhere/thesis.txt"}
-            path.symlink_to(Path(target[kind]).absolute() if kind in target else path.absolute())
-    except (FileExistsError, NotADirectoryError, OSError):  # two drawn places exclude each other
-        return
-
-
-def find_files(folder):
-    """Return the bytes of each file below a folder, real and behind links, by its path."""
-    found = {}
-    for parent, folders, names in os.walk(folder, followlinks=False):
-        for name in (*names, *(name for name in folders if Path(parent, name).is_symlink())):
-            path = Path(parent, name)
-            if not re.fullmatch(r"\..+\.partial", name):  # what is named so is dfer's
-                found[path] = path.readlink() if path.is_symlink() else path.read_bytes()
-    return found
-
-
-@contextmanager
-def nothing_is_lost(folder):
-    """Do something; what was there before must be there with the same bytes."""
-    before = find_files(folder)
-    try:
-        yield
-    except DferError as error:
-        assert "\n" not in str(error)
-    after = find_files(folder)
-    for path, content in before.items():
-        assert path in after, f"{path} is gone"
-        assert after[path] == content, f"{path} was changed"
 
 
 def crop_here(sources, root, faces, recipe, jobs):
@@ -314,17 +249,6 @@ def test_a_name_that_no_folder_may_have_is_refused_before_anything_is_written(
         preprocess(plan_preprocess("folder", Path("data"), Path("own.csv"), RECIPE, Choices()))
     assert "\n" not in str(caught.value)
     assert find_files(tmp_path) == before
-
-
-@pytest.mark.parametrize("name", ["", ".", "..", "a/../b", "/a", "a//b", "C:/a", "nul", "a" * 256])
-def test_names_that_are_not_safe_are_refused(name):
-    with pytest.raises(DferError, match=r"^clip: "):
-        check_name(name, "clip")
-
-
-@pytest.mark.parametrize("name", ["a", "p0/surprise", "Überraschung 1", "顔", "a.b", "cons", "a b"])
-def test_usual_names_are_safe(name):
-    check_name(name, "clip")
 
 
 def test_a_link_to_a_folder_of_ours_on_another_disk_goes_on_working(

@@ -195,6 +195,8 @@ def read_manifest(path: Path, unfinished: bool = False) -> Manifest:
 def _read_side_file(side: Path, unfinished: bool) -> dict[str, Any]:
     """Give the fields of a manifest that all its lines share; older files lack some."""
     try:
+        if not side.is_file():
+            raise FileNotFoundError(side.name)
         entries = json.loads(side.read_text(encoding="utf-8"))
         shared = {
             "dataset": str(entries["dataset"]),
