@@ -2,16 +2,30 @@
 
 import logging
 import os
+import shutil
 import socket
 import threading
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import gettempdir, mkdtemp
+from typing import TYPE_CHECKING
+
+from filelock import Timeout
 
 from dfercli.app.examine import Examiner
 from dfercli.app.words import STYLE
-from dfercli.errors import ConfigError
+from dfercli.errors import ConfigError, DataError
+from dfercli.files import locking
+
+if TYPE_CHECKING:
+    from dfercli.app.guard import Limits
+
+PREFIX, LOCK_FILE = "dfer-app-", ".lock"
+"""How folders of pages are named, and the file in them that is held while the page is there."""
+
+USER = "dfer"
+"""Whose password it is that opens the page."""
 
 SWEEP_S = 60
 """Seconds from one look for old files to the next (our choice)."""
@@ -51,21 +65,40 @@ class Server:
         examiner: Does what the page's button does.
         host: Address that is listened at.
         port: Its port.
+        password: Opens the page, to a user named `dfer`; None opens it to all who reach it.
+        limits: What visitors may take up.
 
     Raises:
         ConfigError: Nothing can be served there.
     """
 
-    def __init__(self, examiner: Examiner, host: str, port: int) -> None:
-        import gradio as gr
-
-        from dfercli.app.page import KEEP_S, MAX_FILE_SIZE, Page
-
+    def __init__(
+        self,
+        examiner: Examiner,
+        host: str,
+        port: int,
+        password: str | None = None,
+        limits: "Limits | None" = None,
+    ) -> None:
         self._examiner = examiner
         self._before = os.environ.get(UPLOADS)
-        self._folder = TemporaryDirectory(prefix="dfer-app-", dir=self._before)
-        os.environ[UPLOADS] = self._folder.name
-        self._blocks = Page(examiner).blocks
+        delete_left_over(Path(self._before or gettempdir()))
+        self._folder = Path(mkdtemp(prefix=PREFIX, dir=self._before))  # for its owner alone
+        self._files = self._folder / "files"
+        self._files.mkdir()
+        self._stack = ExitStack()
+        self._stack.enter_context(locking(self._folder / LOCK_FILE))
+        os.environ[UPLOADS] = str(self._files)  # gradio reads it as it is imported
+
+        import gradio as gr
+        from starlette.middleware import Middleware
+
+        from dfercli.app.guard import Guard, Limits
+        from dfercli.app.page import Page
+
+        limits = limits or Limits()
+        self._blocks = Page(examiner, limits, self._folder).blocks
+        guard = Middleware(Guard, host=host, folder=self._folder, limits=limits)
         _reach_without_proxy("127.0.0.1", "localhost", host)
         try:
             # All that is off here is on by default, or can be turned on from the environment.
@@ -84,7 +117,9 @@ class Server:
                 enable_monitoring=False,
                 footer_links=[],
                 allowed_paths=[],
-                max_file_size=MAX_FILE_SIZE,
+                max_file_size=limits.file_bytes,
+                app_kwargs={"middleware": [guard]},
+                auth=None if password is None else (USER, password),
                 theme=gr.themes.Default(
                     primary_hue="teal",
                     secondary_hue="teal",
@@ -97,7 +132,7 @@ class Server:
             self._delete_all()
             raise ConfigError(f"cannot listen at {host}, port {port}; give --port") from error
         self._closed = threading.Event()
-        threading.Thread(target=self._sweep, args=[KEEP_S], daemon=True).start()
+        threading.Thread(target=self._sweep, args=[limits.keep_s], daemon=True).start()
 
     def wait(self) -> None:
         """Wait for Ctrl-C."""
@@ -115,14 +150,26 @@ class Server:
 
     def _sweep(self, keep_s: float) -> None:
         while not self._closed.wait(SWEEP_S):
-            delete_old(Path(self._folder.name), keep_s)
+            delete_old(self._files, keep_s)
 
     def _delete_all(self) -> None:
-        self._folder.cleanup()
+        self._stack.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
         if self._before is None:
             del os.environ[UPLOADS]
         else:
             os.environ[UPLOADS] = self._before
+
+
+def delete_left_over(parent: Path) -> None:
+    """Delete the folders of pages that were killed: nobody holds their locks any more."""
+    for folder in parent.glob(f"{PREFIX}*"):
+        with suppress(OSError, Timeout, DataError):
+            lock = folder / LOCK_FILE
+            if folder.is_symlink() or not lock.exists() or not os.access(folder, os.W_OK):
+                continue
+            with locking(lock):
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def delete_old(folder: Path, keep_s: float) -> None:

@@ -99,7 +99,7 @@ def open_cache(manifest: Manifest, root: Path, size: int, folder: Path) -> Frame
     if _is_complete(cache.file, length):
         return cache
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # faces are their owner's alone
         with locking(folder / f".{fingerprint}-{size}.lock", wait_s=-1):
             if not _is_complete(cache.file, length):  # nobody built it while we waited
                 _build(cache.file, FrameFolders(root, size), places, length)

@@ -81,7 +81,7 @@ def crop_clips(
         DetectorError: A process died.
     """
     check_faces_folder(faces)
-    faces.mkdir(parents=True, exist_ok=True)
+    faces.mkdir(mode=0o700, parents=True, exist_ok=True)  # faces are their owner's alone
     try:
         with locking(faces / LOCK_FILE):
             write_json(faces / RECIPE_FILE, asdict(recipe))
