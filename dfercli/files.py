@@ -3,15 +3,20 @@
 import hashlib
 import json
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from dfercli.errors import DataError
 from dfercli.owned import FolderKind
+
+SCRATCH_LOCK = ".dfer-lock"
+"""File in a folder that goes with its process, which holds it."""
 
 LONG_NAME = 200
 """Bytes from which a temporary name does not repeat the name (our choice)."""
@@ -115,6 +120,30 @@ def locking(path: Path, wait_s: float = 0.0) -> Iterator[None]:
         raise DataError(f"{path} is no lock file of dfer's; move it elsewhere")
     with FileLock(path, timeout=wait_s):
         yield
+
+
+@contextmanager
+def scratch_folder(prefix: str, parent: Path | None) -> Iterator[Path]:
+    """Give a folder for its owner alone that goes when the block ends.
+
+    Those that a killed process has left beside it go too: nobody holds their locks any more.
+
+    Args:
+        prefix: How its name begins.
+        parent: Where it lies; None for the system's own folder.
+    """
+    where = Path(tempfile.gettempdir()) if parent is None else parent
+    for left in where.glob(f"{prefix}*/{SCRATCH_LOCK}"):
+        with suppress(OSError, Timeout, DataError):
+            if not left.parent.is_symlink() and os.access(left.parent, os.W_OK):
+                with locking(left):
+                    shutil.rmtree(left.parent, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=where))
+    try:
+        with locking(folder / SCRATCH_LOCK):
+            yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _make_parents(path: Path) -> None:

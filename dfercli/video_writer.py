@@ -19,7 +19,7 @@ import numpy as np
 
 from dfercli.errors import VideoError
 from dfercli.ffmpeg import NO_SOUND, add_sound, last_line, literal_name, run
-from dfercli.files import replacing
+from dfercli.files import replacing, scratch_folder
 
 H264 = ("-c:v", "libx264", "-preset", "veryfast", "-crf", "20")
 """Hardly to be told from the source, at a size and a speed that suit (our choice)."""
@@ -130,8 +130,8 @@ def _scratch(parent: Path) -> Iterator[Path]:
         beside: Path | None = parent
     except UnicodeEncodeError:
         beside = None
-    with tempfile.TemporaryDirectory(prefix=".dfer-", dir=beside) as name:
-        yield Path(name)
+    with scratch_folder(".dfer-", beside) as folder:
+        yield folder
 
 
 def _make_even(image_rgb: np.ndarray) -> np.ndarray:

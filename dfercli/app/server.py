@@ -2,27 +2,23 @@
 
 import logging
 import os
-import shutil
 import socket
 import threading
 import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from tempfile import gettempdir, mkdtemp
 from typing import TYPE_CHECKING
-
-from filelock import Timeout
 
 from dfercli.app.examine import Examiner
 from dfercli.app.words import STYLE
-from dfercli.errors import ConfigError, DataError
-from dfercli.files import locking
+from dfercli.errors import ConfigError
+from dfercli.files import scratch_folder
 
 if TYPE_CHECKING:
     from dfercli.app.guard import Limits
 
-PREFIX, LOCK_FILE = "dfer-app-", ".lock"
-"""How folders of pages are named, and the file in them that is held while the page is there."""
+PREFIX = "dfer-app-"
+"""How the folder of a page is named."""
 
 USER = "dfer"
 """Whose password it is that opens the page."""
@@ -82,12 +78,11 @@ class Server:
     ) -> None:
         self._examiner = examiner
         self._before = os.environ.get(UPLOADS)
-        delete_left_over(Path(self._before or gettempdir()))
-        self._folder = Path(mkdtemp(prefix=PREFIX, dir=self._before))  # for its owner alone
+        self._stack = ExitStack()
+        parent = Path(self._before) if self._before else None
+        self._folder = self._stack.enter_context(scratch_folder(PREFIX, parent))
         self._files = self._folder / "files"
         self._files.mkdir()
-        self._stack = ExitStack()
-        self._stack.enter_context(locking(self._folder / LOCK_FILE))
         os.environ[UPLOADS] = str(self._files)  # gradio reads it as it is imported
 
         import gradio as gr
@@ -154,22 +149,10 @@ class Server:
 
     def _delete_all(self) -> None:
         self._stack.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
         if self._before is None:
             del os.environ[UPLOADS]
         else:
             os.environ[UPLOADS] = self._before
-
-
-def delete_left_over(parent: Path) -> None:
-    """Delete the folders of pages that were killed: nobody holds their locks any more."""
-    for folder in parent.glob(f"{PREFIX}*"):
-        with suppress(OSError, Timeout, DataError):
-            lock = folder / LOCK_FILE
-            if folder.is_symlink() or not lock.exists() or not os.access(folder, os.W_OK):
-                continue
-            with locking(lock):
-                shutil.rmtree(folder, ignore_errors=True)
 
 
 def delete_old(folder: Path, keep_s: float) -> None:

@@ -86,6 +86,11 @@ def scan(path: Path, origin: Record) -> Scan:
     with path.open("rb") as stream:
         for line in stream:
             values = _parse(line)
+            if found.end == 0 and not line.strip(b"\0\n"):
+                raise ConfigError(
+                    f"{path} is damaged: it holds nothing but zeros, as after a power failure; "
+                    f"remove it, and all videos are predicted again"
+                )
             if found.end == 0 and (values is None or "checkpoint" not in values):
                 raise ConfigError(f"{path} was not written by dfer; name another file than it")
             if values is None:

@@ -235,6 +235,7 @@ def find_run(
     run = apply_preset(run, typed)
     note(f"backbone: {run.model.backbone}, weights: {run.model.weights}")
     note(f"recipe: {describe_recipe(run)}")
+    note_processes()
     return run, folds
 
 
@@ -247,6 +248,13 @@ def find_typed(context: typer.Context) -> set[str]:
 def how_to_run(options: RunOptions) -> dict[str, Any]:
     """Give what tells how runs are trained, and changes no result."""
     return {"overwrite": options.overwrite, "jobs": options.jobs, "cluster": options.cluster}
+
+
+def note_processes() -> None:
+    """Say how many processes a launcher started: `accelerate launch --cpu` starts one, silently."""
+    together = int(os.environ.get("WORLD_SIZE", "1"))
+    if together > 1 or "ACCELERATE_MIXED_PRECISION" in os.environ:
+        note(f"processes that train together: {together}")
 
 
 def _check_how_to_run(options: RunOptions) -> None:

@@ -16,9 +16,6 @@ if TYPE_CHECKING:
 HOST, PORT = "127.0.0.1", 7860
 """Address of this machine that no other can reach, and gradio's usual port."""
 
-ENDING = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
-"""Signals that end the page as Ctrl-C does: of a service's manager, and of a closed terminal."""
-
 JOB_SECONDS = 900
 """Longest time that a video may take (our choice)."""
 
@@ -68,13 +65,13 @@ def _serve(
     from dfercli.app.examine import Examiner
     from dfercli.app.guard import Limits, is_loopback
     from dfercli.app.server import Server
+    from dfercli.engine.ending import take_ending_signals
 
     server = Server(Examiner(predictor), host, port, password, Limits(job_s=job_seconds))
     if not is_loopback(host) and password is None:
         opt.note(f"--host {host}: whoever reaches this machine can use the page; set --password")
     print(f"open {server.url} in a browser; Ctrl-C ends it", flush=True)
-    for name in ENDING:
-        signal.signal(name, signal.default_int_handler)
+    take_ending_signals(signal.default_int_handler)
     try:
         server.wait()
     except KeyboardInterrupt:

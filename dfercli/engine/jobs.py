@@ -23,6 +23,7 @@ from dfercli.data.clips import check_frames
 from dfercli.data.folds import open_manifest, select_rows
 from dfercli.data.manifest import Manifest
 from dfercli.engine.device import check_trackers, resolve_compute, resolve_device
+from dfercli.engine.ending import take_ending_signals
 from dfercli.engine.held import describe_data
 from dfercli.engine.optimizer import check_rates
 from dfercli.engine.progress import Progress, following
@@ -285,16 +286,17 @@ def attempt(job: Job, progress: Progress | None = None) -> Failure | None:
 
 @contextmanager
 def ending_on_sigterm() -> Iterator[None]:
-    """Let SIGTERM end this process by an exception, so that what it started is ended too."""
+    """Let SIGTERM and SIGHUP end this process by an exception, so that what it started is too."""
     if threading.current_thread() is not threading.main_thread():  # only that one is told
         yield
         return
 
     def leave(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(TERMINATED)
+        raise SystemExit(128 + number)
 
-    before = signal.signal(signal.SIGTERM, leave)
+    before = take_ending_signals(leave)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -11,6 +11,7 @@ from dfercli.engine.curves import draw_curves
 from dfercli.engine.predictions import name_classes, probs_of, write_predictions
 from dfercli.engine.resume import drop_state, reporting_full_disk
 from dfercli.engine.runlog import RunFolder
+from dfercli.errors import CheckpointError
 from dfercli.metrics import fit_temperature
 from dfercli.models.base import ExpressionModel
 
@@ -66,6 +67,11 @@ def keep_epoch(
     Raises:
         CheckpointError: It cannot be written; the epoch before is kept.
     """
+    if not run.run_file.is_file():
+        raise CheckpointError(
+            f"{run.path} was moved or removed while it was trained; put it back, and give the same "
+            f"command: it goes on after epoch {len(metrics) - 1}"
+        )
     with reporting_full_disk(run, len(metrics) - 1):
         for protocol in chosen_now(metrics, last=save_state is None):
             _keep(run, protocol, model, predictions)

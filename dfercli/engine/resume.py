@@ -5,6 +5,7 @@ the optimizer and the rate are the whole state. It is written as a new folder wh
 the moment from which the epoch counts; only then the state before it is removed.
 """
 
+import errno
 import json
 import os
 import re
@@ -81,10 +82,9 @@ def load_state(run: RunFolder, trainer: Trainer) -> list[dict[str, Any]]:
     folder = find_state(run)
     if folder is None:
         return []
-    device = trainer.accelerator.device
     try:
         metrics: list[dict[str, Any]] = json.loads((folder / METRICS_FILE).read_text("utf-8"))
-        state = torch.load(folder / OPTIMIZER_FILE, map_location=device, weights_only=True)
+        state = torch.load(folder / OPTIMIZER_FILE, map_location="cpu", weights_only=True)
         trainer.model.load_state_dict(load_file(folder / WEIGHTS_FILE))
         trainer.optimizer.load_state_dict(state["optimizer"])
         trainer.scheduler.load_state_dict(state["scheduler"])
@@ -132,8 +132,8 @@ def reporting_full_disk(run: RunFolder, finished: int) -> Iterator[None]:
         where = f"the {finished} finished epochs are" if finished != 1 else "the finished epoch is"
         kept = f"{where} kept, " if finished else ""
         raise CheckpointError(
-            f"cannot write a checkpoint into {run.path} ({first_line(error)}); {kept}free some "
-            f"space and give the same command"
+            f"cannot write a checkpoint into {run.path} ({first_line(error)}); {kept}"
+            f"{_what_helps(error)} and give the same command"
         ) from error
 
 
@@ -152,6 +152,15 @@ def training_alone(run: RunFolder) -> Iterator[None]:
         raise ConfigError(
             f"another dfer is training {run.path}; wait for it, or name another --runs folder"
         ) from error
+
+
+def _what_helps(error: BaseException) -> str:
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in (errno.EIO, errno.EROFS, errno.EACCES):
+            return "check the disk and its permissions"
+        cause = cause.__context__
+    return "free some space"
 
 
 def first_line(error: BaseException) -> str:

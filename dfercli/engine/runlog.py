@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import logging
 import platform
+import re
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +17,11 @@ from dfercli.engine.differences import name_differences
 from dfercli.errors import CheckpointError, ConfigError
 from dfercli.files import write_json, write_text
 from dfercli.owned import FolderKind
+
+LOG = logging.getLogger(__name__)
+
+_PASSED_OVER: set[Path] = set()
+"""Damaged runs of which a note was given: commands look at all runs several times."""
 
 PACKAGES = (
     "dfer",
@@ -106,7 +113,9 @@ class RunFolder:
             CheckpointError: There is none, or it is damaged.
         """
         try:
-            entries: dict[str, Any] = json.loads(self.run_file.read_text(encoding="utf-8"))
+            entries = json.loads(self.run_file.read_text(encoding="utf-8"))
+            if not isinstance(entries, dict) or not isinstance(entries.get("config"), dict):
+                raise ValueError("not the record of a run")
         except OSError as error:
             raise CheckpointError(f"no run in {self.path}; train one with `dfer train`") from error
         except ValueError as error:
@@ -146,7 +155,14 @@ class RunFolder:
             self.path.rename(old)
             RUN.drop(old)
 
-    def start(self, config: RunConfig, data: Mapping[str, Any], command: str, device: str) -> None:
+    def start(
+        self,
+        config: RunConfig,
+        data: Mapping[str, Any],
+        command: str,
+        device: str,
+        processes: int = 1,
+    ) -> None:
         """Begin a run from its first epoch; what was there is removed.
 
         Args:
@@ -154,6 +170,7 @@ class RunFolder:
             data: What it says of its data, such as `data_fingerprint`.
             command: What was typed.
             device: What it is trained on, in words.
+            processes: How many train it together.
         """
         self.discard()
         write_json(
@@ -163,6 +180,7 @@ class RunFolder:
                 **data,
                 "command": command,
                 "device": device,
+                "processes": processes,
                 "versions": _versions(),
                 "commit": git_commit(),
                 "finished": False,
@@ -231,9 +249,24 @@ def run_folder(runs: Path, config: RunConfig) -> RunFolder:
 
 def find_runs(runs: Path, dataset: str = "*", variant: str = "*") -> list[RunFolder]:
     """Give the finished runs of a dataset and a variant, or of all."""
-    found = [RunFolder(path.parent) for path in runs.glob(f"{dataset}/{variant}/fold*/run.json")]
-    # A copy that somebody set aside, such as `fold1-old`, is no fold.
-    return [r for r in found if r.path.name[len("fold") :].isdecimal() and r.finished]
+    found = [
+        RunFolder(path.parent)
+        for path in runs.glob(f"{dataset}/{variant}/fold*/run.json")
+        # A copy that somebody set aside, such as `fold1-old`, is no fold.
+        if re.fullmatch("fold[0-9]{1,3}", path.parent.name) and path.is_file()
+    ]
+    return [run for run in found if _is_finished(run)]
+
+
+def _is_finished(run: RunFolder) -> bool:
+    """Tell whether a run is finished; one that is damaged is passed over, with a note."""
+    try:
+        return run.finished
+    except CheckpointError as error:
+        if run.path not in _PASSED_OVER:
+            _PASSED_OVER.add(run.path)
+            LOG.warning("passed over: %s", error)
+        return False
 
 
 def find_newest_run(runs: Path, dataset: str = "*", variant: str = "*") -> RunFolder:

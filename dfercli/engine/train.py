@@ -120,7 +120,8 @@ def _train(
         if metrics:
             run.go_on(len(metrics), command, device)
         else:
-            run.start(config, describe_data(config, manifest), command, device)
+            processes = accelerator.num_processes
+            run.start(config, describe_data(config, manifest), command, device, processes)
     augmenter = Augmenter(config.augment, config.seed)
     clips, epochs = batches.length, config.train.epochs
     shown = accelerator.is_local_main_process
