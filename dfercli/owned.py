@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shutil
+import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -243,6 +244,11 @@ def check_plain_name(name: str, what: str) -> None:
     check_name(name, what)
 
 
+def has_controls(text: str) -> bool:
+    """Tell whether a text has characters that a terminal would obey."""
+    return any(unicodedata.category(letter) == "Cc" for letter in text)
+
+
 def _find_fault(part: str) -> str | None:
     """Return what is wrong with one part of a name."""
     if not part:
@@ -251,7 +257,7 @@ def _find_fault(part: str) -> str | None:
         return "has a part that begins with a dot"
     if part.endswith((".", " ")):
         return "has a part that ends with a dot or a space"
-    if "\\" in part or (not part.isprintable() and any(ord(letter) < 32 for letter in part)):
+    if "\\" in part or has_controls(part):
         return "has a backslash or a control character"
     if RESERVED.fullmatch(part):
         return "is reserved on Windows"

@@ -18,6 +18,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from dfercli.bulk.origin import Origin
+from dfercli.cells import escape_cell
 from dfercli.errors import ConfigError, VideoError
 from dfercli.files import replacing
 from dfercli.predict.prediction import COLUMNS, TrackSummary, VideoPrediction, Window
@@ -210,7 +211,9 @@ def write_csv(path: Path, origin: Record, videos: Iterable[Recorded]) -> None:
     with replacing(path) as partial, partial.open("w", encoding="utf-8", newline="") as stream:
         table = csv.DictWriter(stream, table_columns(origin), lineterminator="\n")
         table.writeheader()
-        table.writerows(table_rows(origin, videos))
+        for row in table_rows(origin, videos):
+            texts = {name: escape_cell(v) for name, v in row.items() if isinstance(v, str)}
+            table.writerow(row | texts)
 
 
 def write_parquet(path: Path, origin: Record, videos: Iterable[Recorded]) -> None:

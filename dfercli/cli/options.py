@@ -16,6 +16,7 @@ from typing import Annotated, Any
 
 import typer
 
+from dfercli.cells import escape_letter
 from dfercli.cli.typed import parse_folds
 from dfercli.config import (
     AugmentConfig,
@@ -281,7 +282,8 @@ def wait_without_spinning() -> None:
 def note(text: str) -> None:
     """Print a remark where it does not mix with results, once however many processes there are."""
     if is_main_process():
-        print(text, file=sys.stderr)
+        lines = ("".join(map(escape_letter, line)) for line in text.split("\n"))
+        print("\n".join(lines), file=sys.stderr)
 
 
 def is_main_process() -> bool:

@@ -17,7 +17,7 @@ import pandas as pd
 from dfercli.data.spec import MAX_FOLD, check_inside_root, describe_clips
 from dfercli.errors import DataError
 from dfercli.files import write_json, write_text
-from dfercli.owned import check_plain_name, check_recorded_file
+from dfercli.owned import check_plain_name, check_recorded_file, has_controls
 
 COLUMNS = ("clip_id", "path", "n_frames", "label", "test_fold")
 Split = Literal["train", "test"]
@@ -221,6 +221,8 @@ def _read_side_file(side: Path, unfinished: bool) -> dict[str, Any]:
 def _read_texts(values: Any) -> tuple[str, ...]:
     if not isinstance(values, list | tuple) or not all(isinstance(text, str) for text in values):
         raise TypeError(f"{values!r} is no list of texts")
+    if any(has_controls(text) for text in values):
+        raise ValueError("a text in it has a control character")
     return tuple(values)
 
 

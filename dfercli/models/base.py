@@ -19,6 +19,7 @@ from dfercli.errors import CheckpointError
 from dfercli.models import load_method
 from dfercli.models.backbone import CLIPBackbone
 from dfercli.models.pretrained import build_untrained, load_pretrained
+from dfercli.models.settings import find_settings_fault
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -190,6 +191,8 @@ def _read_settings(model_id: str, path: Path) -> dict[str, Any]:
     ours = isinstance(settings, dict) and isinstance(settings.get("model"), dict)
     if not ours or not isinstance(settings.get("class_names"), list):
         raise CheckpointError(f"{model_id} was not written by dfer: no model in {CONFIG_FILE}")
+    if fault := find_settings_fault(settings):
+        raise CheckpointError(f"{CONFIG_FILE} of {model_id} is damaged: {fault}; copy it again")
     return settings
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from dfercli.cells import escape_cell
 from dfercli.data.inspect import SHORT_CLIP
 from dfercli.errors import DataError
 from dfercli.faces.crop import CropRecord
@@ -96,8 +97,12 @@ def _row(outcome: ClipOutcome, reason: str) -> dict[str, object]:
     record = outcome.record
     figures = {} if record is None else {name: getattr(record, name) for name in FIGURES}
     status = "kept" if outcome.n_frames else outcome.status  # alike, done now or reused
-    row = {"clip_id": outcome.clip_id, "status": status, "n_frames": outcome.n_frames}
-    return row | {name: figures.get(name, "") for name in FIGURES} | {"reason": reason}
+    row: dict[str, object] = {
+        "clip_id": escape_cell(outcome.clip_id),
+        "status": status,
+        "n_frames": outcome.n_frames,
+    }
+    return row | {name: figures.get(name, "") for name in FIGURES} | {"reason": escape_cell(reason)}
 
 
 def draw_worst(outcomes: Sequence[ClipOutcome], faces: Path, path: Path) -> Path | None:

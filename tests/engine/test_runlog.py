@@ -60,6 +60,7 @@ def test_a_run_writes_down_how_it_came_about(trained, make_run, colours):
         "tested",
         "command",
         "device",
+        "processes",
         "versions",
         "commit",
         "finished",
