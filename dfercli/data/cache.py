@@ -4,8 +4,10 @@ The file is shared by all folds and runs that read the same frames in the same s
 """
 
 import hashlib
+import json
 import os
 import shutil
+import zlib
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +18,13 @@ from tqdm import tqdm
 from dfercli.data.frames import FrameFolders, Sampling, list_clip
 from dfercli.data.manifest import Manifest
 from dfercli.errors import DataError
-from dfercli.files import locking, replacing
+from dfercli.files import locking, replacing, write_json
 
 VERSION = 1
 """Of the file and of how frames are decoded to it; counts up when either changes."""
+
+ANY = -1
+"""Stands for the checksum of a clip that has none."""
 
 SPARE_BYTES = 1 << 30
 """Free space that a new cache leaves on the disk (our choice)."""
@@ -51,6 +56,8 @@ class FrameCache:
         self.file = file
         self._places = places
         self._size = size
+        self._sums: dict[str, int] | None = None
+        self._checked: set[str] = set()
 
     @property
     def frame_bytes(self) -> int:
@@ -64,7 +71,7 @@ class FrameCache:
         this process.
 
         Raises:
-            DataError: The file is gone.
+            DataError: The file is gone, or the clip's part of it is damaged.
         """
         place = self._places[path]
         shape = (place.n_frames, 3, self._size, self._size)
@@ -72,7 +79,20 @@ class FrameCache:
             frames = np.memmap(self.file, np.uint8, "r", place.start * self.frame_bytes, shape)
         except (OSError, ValueError) as error:
             raise DataError(f"{self.file} was removed or cut off; start again") from error
+        if path not in self._checked:
+            self._check(path, frames)
         return np.asarray(frames[sample(place.n_frames)])
+
+    def _check(self, path: str, frames: np.ndarray) -> None:
+        """Hold the frames of a clip against their checksum, once in each process."""
+        if self._sums is None:
+            self._sums = _read_sums(self.file)
+        if self._sums.get(path, ANY) not in (ANY, zlib.crc32(frames.data)):
+            raise DataError(
+                f"{self.file} is damaged: the frames of {path} are not as they were decoded; "
+                f"remove it, and it is made again"
+            )
+        self._checked.add(path)
 
 
 def open_cache(manifest: Manifest, root: Path, size: int, folder: Path) -> FrameCache:
@@ -157,21 +177,42 @@ def _build(file: Path, source: FrameFolders, places: dict[str, ClipPlace], lengt
     with replacing(file) as partial:
         with partial.open("wb") as stream:
             stream.truncate(length)
-        clips = list(places.items())
+        clips, sums = list(places.items()), {}
         with ThreadPoolExecutor(os.cpu_count()) as pool:  # OpenCV decodes without Python's lock
             try:
-                futures = [pool.submit(_write_clip, partial, source, *clip) for clip in clips]
+                futures = {pool.submit(_write_clip, partial, source, *clip): clip for clip in clips}
                 with tqdm(total=len(clips), desc="cache", unit="clip", disable=None) as bar:
                     for future in as_completed(futures):
-                        future.result()
+                        sums[futures[future][0]] = future.result()
                         bar.update()
             finally:
                 pool.shutdown(cancel_futures=True)
+        write_json(_sums_file(file), sums)
 
 
-def _write_clip(file: Path, source: FrameFolders, path: str, place: ClipPlace) -> None:
+def _sums_file(file: Path) -> Path:
+    return file.with_suffix(".json")
+
+
+def _read_sums(file: Path) -> dict[str, int]:
+    """Read the checksum of each clip; earlier versions wrote none."""
+    try:
+        sums: dict[str, int] = json.loads(_sums_file(file).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise DataError(f"{_sums_file(file)} is damaged; remove it and {file}") from error
+    return sums
+
+
+def _write_clip(file: Path, source: FrameFolders, path: str, place: ClipPlace) -> int:
+    """Write the frames of one clip; returns their checksum."""
+    checksum = 0
     paths = list_clip(source.root / path, place.n_frames)
     with file.open("r+b") as stream:
         stream.seek(place.start * 3 * source.size**2)
         for frame in source.decode(paths):
-            stream.write(frame.tobytes())
+            content = frame.tobytes()
+            stream.write(content)
+            checksum = zlib.crc32(content, checksum)
+    return checksum

@@ -8,7 +8,8 @@ from dfercli.data.manifest import Manifest
 from dfercli.engine.runlog import CHECKPOINT, RunFolder
 from dfercli.errors import CheckpointError
 from dfercli.files import replacing_files
-from dfercli.models.base import ExpressionModel
+from dfercli.models.base import CONFIG_FILE, WEIGHTS_FILE, ExpressionModel
+from dfercli.models.seal import seal
 
 
 def save_checkpoint(model: ExpressionModel, folder: Path) -> None:
@@ -21,6 +22,7 @@ def write_model(model: ExpressionModel, folder: Path) -> None:
     """Write a model's configuration and weights into a folder."""
     model.save_pretrained(folder)
     (folder / "README.md").unlink(missing_ok=True)  # an empty form; a card is made to publish
+    seal(folder / CONFIG_FILE, folder / WEIGHTS_FILE)
 
 
 def load_checkpoint(where: str) -> ExpressionModel:

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -22,14 +23,23 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from dfercli.engine.checkpoint import write_model
-from dfercli.engine.runlog import STATE, RunFolder
+from dfercli.engine.runlog import STATE, RunFolder, hash_file
 from dfercli.engine.trainer import Trainer
 from dfercli.errors import CheckpointError, ConfigError
 from dfercli.files import locking, replacing_files, write_json
-from dfercli.models.base import WEIGHTS_FILE
+from dfercli.models.base import CONFIG_FILE, WEIGHTS_FILE
 
 OPTIMIZER_FILE = "optimizer.pt"
 METRICS_FILE = "metrics.json"
+SEALS_FILE = "seals.json"
+SEALED = (CONFIG_FILE, WEIGHTS_FILE, OPTIMIZER_FILE, METRICS_FILE)
+"""Files of a state of which it keeps the hash."""
+
+UNREADABLE = (
+    *(OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, RuntimeError),
+    *(SafetensorError, UnpicklingError),
+)
+"""What reading a damaged state raises: files, JSON, torch's archives, entries of other kinds."""
 
 STATE_FOLDER = r"epoch[0-9]+|\.epoch[0-9]+\.partial"
 """Names of the folders of states, and of those that were being written when dfer was killed."""
@@ -63,6 +73,7 @@ def save_state(run: RunFolder, trainer: Trainer, metrics: Sequence[Mapping[str, 
         with (partial / OPTIMIZER_FILE).open("wb") as stream:
             torch.save(state, stream)
         write_json(partial / METRICS_FILE, metrics)
+        write_json(partial / SEALS_FILE, {name: hash_file(partial / name) for name in SEALED})
     _drop_states(run, but=folder)
 
 
@@ -83,6 +94,7 @@ def load_state(run: RunFolder, trainer: Trainer) -> list[dict[str, Any]]:
     if folder is None:
         return []
     try:
+        _check_seals(folder)
         metrics: list[dict[str, Any]] = json.loads((folder / METRICS_FILE).read_text("utf-8"))
         state = torch.load(folder / OPTIMIZER_FILE, map_location="cpu", weights_only=True)
         trainer.model.load_state_dict(load_file(folder / WEIGHTS_FILE))
@@ -90,11 +102,20 @@ def load_state(run: RunFolder, trainer: Trainer) -> list[dict[str, Any]]:
         trainer.scheduler.load_state_dict(state["scheduler"])
         if trainer.accelerator.scaler is not None:
             trainer.accelerator.scaler.load_state_dict(state["scaler"])
-    except (OSError, ValueError, KeyError, RuntimeError, EOFError, SafetensorError) as error:
+    except UNREADABLE as error:
         raise CheckpointError(
             f"cannot go on from {folder} ({first_line(error)}); remove it to begin the fold anew"
         ) from error
     return metrics
+
+
+def _check_seals(folder: Path) -> None:
+    """Refuse a state of which a file is not as it was written; earlier versions sealed none."""
+    if not (folder / SEALS_FILE).is_file():
+        return
+    for name, seal in json.loads((folder / SEALS_FILE).read_text("utf-8")).items():
+        if name in SEALED and hash_file(folder / name) != seal:
+            raise ValueError(f"{name} is damaged")
 
 
 def find_state(run: RunFolder) -> Path | None:

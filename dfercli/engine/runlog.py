@@ -34,7 +34,7 @@ PACKAGES = (
 )
 
 _CHECKPOINT_FILES = r"config\.json|model\.safetensors"
-_STATE_FILES = rf"{_CHECKPOINT_FILES}|optimizer\.pt|metrics\.json"
+_STATE_FILES = rf"{_CHECKPOINT_FILES}|optimizer\.pt|metrics\.json|seals\.json"
 _TRACKER_FILES = r"wandb/.*|(.*/)?(events\.out\.tfevents[^/]*|hparams\.yml)"
 
 CHECKPOINT = FolderKind("a checkpoint", rf"{_CHECKPOINT_FILES}|README\.md")
@@ -192,8 +192,18 @@ class RunFolder:
         write_text(self.metrics_file, "".join(json.dumps(line) + "\n" for line in lines))
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """Give the lines of the metrics, one an epoch."""
+        """Give the lines of the metrics, one an epoch.
+
+        Raises:
+            CheckpointError: They are not as they were when the run was finished.
+        """
         text = self.metrics_file.read_text(encoding="utf-8")
+        seal = self.read().get("sealed", {}).get(self.metrics_file.name)
+        if seal not in (None, hash_file(self.metrics_file)):
+            raise CheckpointError(
+                f"{self.metrics_file} is damaged: not as it was when the run was finished; put it "
+                f"back, or train the fold again with --overwrite"
+            )
         return [json.loads(line) for line in text.splitlines()]
 
     def go_on(self, epochs: int, command: str, device: str) -> None:
@@ -212,8 +222,9 @@ class RunFolder:
         write_json(self.run_file, entries | {"resumed": resumed})
 
     def finish(self) -> None:
-        """Mark the run as trained to its end, and seal its predictions."""
+        """Mark the run as trained to its end, and seal its predictions and metrics."""
         files = sorted([*self.path.glob("predictions_*.csv"), *self.path.glob("validation_*.csv")])
+        files += [self.metrics_file] if self.metrics_file.is_file() else []
         sealed = {path.name: hash_file(path) for path in files}
         write_json(self.run_file, self.read() | {"sealed": sealed, "finished": True})
 
@@ -312,7 +323,11 @@ def list_deviations(runs: Iterable[RunFolder]) -> list[str]:
 
 def hash_file(path: Path) -> str:
     """Give the SHA-256 of a file, in hex digits."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = hashlib.sha256()
+    with path.open("rb", buffering=0) as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _versions() -> dict[str, str]:

@@ -19,6 +19,7 @@ from dfercli.errors import CheckpointError
 from dfercli.models import load_method
 from dfercli.models.backbone import CLIPBackbone
 from dfercli.models.pretrained import build_untrained, load_pretrained
+from dfercli.models.seal import SEAL, make_seal
 from dfercli.models.settings import find_settings_fault
 
 CONFIG_FILE = "config.json"
@@ -132,7 +133,6 @@ class ExpressionModel(nn.Module, PyTorchModelHubMixin):
         config = from_dict(ModelConfig, settings["model"])
         with torch.device("meta"):  # shapes alone: the file has all values
             model = assemble(config, settings["class_names"], build_untrained(config.backbone))
-        model.settings = settings
         weights = _fetch(model_id, WEIGHTS_FILE, hub_options)
         try:
             model.load_state_dict(load_file(weights), assign=True)
@@ -144,6 +144,12 @@ class ExpressionModel(nn.Module, PyTorchModelHubMixin):
             raise CheckpointError(
                 f"{model_id}: {WEIGHTS_FILE} does not fit {CONFIG_FILE}; was one replaced?"
             ) from error
+        if settings.get(SEAL, "") not in ("", make_seal(settings, weights)):
+            raise CheckpointError(
+                f"{model_id} is damaged: {CONFIG_FILE} or {WEIGHTS_FILE} is not as it was written; "
+                f"copy it again, or train it again"
+            )
+        model.settings = {name: value for name, value in settings.items() if name != SEAL}
         return model.to(map_location).eval()
 
 

@@ -12,6 +12,7 @@ from dfercli.engine.checkpoint import load_checkpoint
 from dfercli.engine.provenance import name_weights
 from dfercli.errors import CheckpointError, ConfigError
 from dfercli.models.base import CONFIG_FILE, WEIGHTS_FILE
+from dfercli.models.seal import SEAL, make_seal
 from dfercli.publish import PublishError
 from dfercli.publish.card import write_card
 from dfercli.publish.source import find_source
@@ -106,6 +107,7 @@ def _read_config(folder: Path) -> bytes:
     if name_weights(weights) == weights:
         return content
     settings["model"]["weights"] = name_weights(weights)
+    settings[SEAL] = make_seal(settings, folder / WEIGHTS_FILE)
     return (json.dumps(settings, indent=2, ensure_ascii=False) + "\n").encode()
 
 
