@@ -15,12 +15,13 @@ from bulk import by_hand
 from dfercli.bulk.attempt import Task, attempt
 from dfercli.bulk.inputs import Input
 from dfercli.bulk.journal import open_journal
-from dfercli.engine import runlog
+from dfercli.engine import finished
 from dfercli.engine.ending import take_ending_signals
+from dfercli.engine.finished import find_newest_run, find_runs
 from dfercli.engine.jobs import ending_on_sigterm
 from dfercli.engine.protocols import keep_epoch
 from dfercli.engine.resume import find_state, reporting_full_disk
-from dfercli.engine.runlog import RunFolder, find_newest_run, find_runs
+from dfercli.engine.runlog import RunFolder
 from dfercli.errors import CheckpointError, ConfigError
 from dfercli.faces.crop import RECORD_FILE, crop_video, read_record
 from dfercli.files import scratch_folder, write_json
@@ -37,11 +38,11 @@ def _write_run(folder, content):
 
 @pytest.fixture(autouse=True)
 def _forget_notes():
-    runlog._PASSED_OVER.clear()
+    finished._PASSED_OVER.clear()
 
 
 @pytest.mark.parametrize("content", DAMAGED)
-def test_a_damaged_run_is_passed_over_with_a_note(tmp_path, caplog, content):
+def test_a_damaged_run_is_passed_over_with_a_note(tmp_path, capsys, content):
     whole = json.dumps({"config": {}, "finished": True}).encode()
     _write_run(tmp_path / "demo" / "full" / "fold1", whole)
     _write_run(tmp_path / "demo" / "msta" / "fold1", content)
@@ -50,7 +51,7 @@ def test_a_damaged_run_is_passed_over_with_a_note(tmp_path, caplog, content):
     for _ in range(2):
         assert find_newest_run(tmp_path).path == tmp_path / "demo" / "full" / "fold1"
     assert len(find_runs(tmp_path)) == 1
-    (note,) = caplog.messages
+    (note,) = capsys.readouterr().err.splitlines()
     assert note.startswith(f"passed over: {tmp_path / 'demo' / 'msta' / 'fold1' / 'run.json'} is ")
     with pytest.raises(CheckpointError, match="is damaged; remove"):
         RunFolder(tmp_path / "demo" / "msta" / "fold1").read()

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from dfercli.data.manifest import Manifest
-from dfercli.engine.runlog import CHECKPOINT, RunFolder
+from dfercli.engine.kinds import CHECKPOINT
+from dfercli.engine.runlog import RunFolder
 from dfercli.errors import CheckpointError
 from dfercli.files import replacing_files
 from dfercli.models.base import CONFIG_FILE, WEIGHTS_FILE, ExpressionModel

@@ -20,3 +20,8 @@ def take_ending_signals(handler: Handler) -> dict[int, Any]:
     numbers = [getattr(signal, name) for name in ENDING if hasattr(signal, name)]
     taken = [n for n in numbers if signal.getsignal(n) is not signal.SIG_IGN]
     return {number: signal.signal(number, handler) for number in taken}
+
+
+def leave(number: int, frame: FrameType | None) -> None:
+    """End this process by an exception, with the exit code that shells have for a signal."""
+    raise SystemExit(128 + number)

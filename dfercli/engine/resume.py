@@ -23,7 +23,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from dfercli.engine.checkpoint import write_model
-from dfercli.engine.runlog import STATE, RunFolder, hash_file
+from dfercli.engine.kinds import STATE
+from dfercli.engine.runlog import RunFolder, hash_file
 from dfercli.engine.trainer import Trainer
 from dfercli.errors import CheckpointError, ConfigError
 from dfercli.files import locking, replacing_files, write_json

@@ -2,9 +2,7 @@
 
 import hashlib
 import json
-import logging
 import platform
-import re
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,14 +12,9 @@ from typing import Any
 
 from dfercli.config import RunConfig, from_dict, to_dict
 from dfercli.engine.differences import name_differences
+from dfercli.engine.kinds import RUN
 from dfercli.errors import CheckpointError, ConfigError
 from dfercli.files import write_json, write_text
-from dfercli.owned import FolderKind
-
-LOG = logging.getLogger(__name__)
-
-_PASSED_OVER: set[Path] = set()
-"""Damaged runs of which a note was given: commands look at all runs several times."""
 
 PACKAGES = (
     "dfer",
@@ -31,21 +24,6 @@ PACKAGES = (
     "accelerate",
     "numpy",
     "opencv-python",
-)
-
-_CHECKPOINT_FILES = r"config\.json|model\.safetensors"
-_STATE_FILES = rf"{_CHECKPOINT_FILES}|optimizer\.pt|metrics\.json|seals\.json"
-_TRACKER_FILES = r"wandb/.*|(.*/)?(events\.out\.tfevents[^/]*|hparams\.yml)"
-
-CHECKPOINT = FolderKind("a checkpoint", rf"{_CHECKPOINT_FILES}|README\.md")
-STATE = FolderKind("the state after an epoch", rf"{_STATE_FILES}|README\.md")
-RUN = FolderKind(
-    "a run",
-    r"run\.json|metrics\.jsonl|curves\.png|(predictions|validation)_(best|last|val)\.csv"
-    rf"|(best|last|val)/({_CHECKPOINT_FILES})|resume/epoch[0-9]+/({_STATE_FILES})"
-    rf"|logs/({_TRACKER_FILES})",
-    "run.json",
-    ("config",),
 )
 
 
@@ -256,48 +234,6 @@ class RunFolder:
 def run_folder(runs: Path, config: RunConfig) -> RunFolder:
     """Give the folder of a run below the folder of all runs."""
     return RunFolder(runs / config.data.dataset / config.variant / f"fold{config.fold}")
-
-
-def find_runs(runs: Path, dataset: str = "*", variant: str = "*") -> list[RunFolder]:
-    """Give the finished runs of a dataset and a variant, or of all."""
-    found = [
-        RunFolder(path.parent)
-        for path in runs.glob(f"{dataset}/{variant}/fold*/run.json")
-        # A copy that somebody set aside, such as `fold1-old`, is no fold.
-        if re.fullmatch("fold[0-9]{1,3}", path.parent.name) and path.is_file()
-    ]
-    return [run for run in found if _is_finished(run)]
-
-
-def _is_finished(run: RunFolder) -> bool:
-    """Tell whether a run is finished; one that is damaged is passed over, with a note."""
-    try:
-        return run.finished
-    except CheckpointError as error:
-        if run.path not in _PASSED_OVER:
-            _PASSED_OVER.add(run.path)
-            LOG.warning("passed over: %s", error)
-        return False
-
-
-def find_newest_run(runs: Path, dataset: str = "*", variant: str = "*") -> RunFolder:
-    """Give the run that was finished last.
-
-    Raises:
-        CheckpointError: None is finished.
-    """
-    finished = find_runs(runs, dataset, variant)
-    if not finished:
-        where = runs / dataset / variant if (dataset, variant) != ("*", "*") else runs
-        raise CheckpointError(f"no finished run in {where}; train one with `dfer train`")
-    return max(finished, key=lambda run: run.run_file.stat().st_mtime)
-
-
-def find_folds(variant_folder: Path) -> dict[int, RunFolder]:
-    """Give the finished runs of one variant by fold, in order."""
-    dataset, variant = variant_folder.parent.name, variant_folder.name
-    finished = find_runs(variant_folder.parent.parent, dataset, variant)
-    return {run.fold: run for run in sorted(finished, key=lambda run: run.fold)}
 
 
 def check_alike(runs: Mapping[int, RunFolder]) -> None:
