@@ -7,10 +7,12 @@ from typing import Any
 from torch import Tensor
 
 from dfercli.data.manifest import Manifest
+from dfercli.engine.kinds import CHECKPOINT
 from dfercli.engine.runlog import RunFolder
 from dfercli.errors import CheckpointError
 from dfercli.files import replacing_files
-from dfercli.models.base import ExpressionModel, write_weights
+from dfercli.models.base import CONFIG_FILE, WEIGHTS_FILE, ExpressionModel, write_weights
+from dfercli.models.seal import seal
 
 
 def save_checkpoint(model: ExpressionModel, folder: Path) -> None:
@@ -28,9 +30,15 @@ def write_checkpoint(
         settings: Of the model.
         folder: Of the checkpoint.
     """
-    with replacing_files(folder) as partial:
-        partial.mkdir()
-        write_weights(weights, settings, partial)
+    with replacing_files(folder, CHECKPOINT) as partial:
+        write_sealed(weights, settings, partial)
+
+
+def write_sealed(weights: Mapping[str, Tensor], settings: Mapping[str, Any], folder: Path) -> None:
+    """Write weights and settings into a new folder, and seal them."""
+    folder.mkdir()
+    write_weights(weights, settings, folder)
+    seal(folder / CONFIG_FILE, folder / WEIGHTS_FILE)
 
 
 def load_checkpoint(where: str) -> ExpressionModel:

@@ -14,6 +14,7 @@ from dfercli.data.clips import build_dataset, check_frames
 from dfercli.data.folds import name_groups, open_manifest
 from dfercli.engine.checkpoint import check_fits, load_checkpoint, unseen_folds
 from dfercli.engine.device import make_accelerator, resolve_compute
+from dfercli.engine.finished import find_folds, find_newest_run, find_runs
 from dfercli.engine.predictions import (
     classes_of,
     confusion_of,
@@ -30,14 +31,7 @@ from dfercli.engine.provenance import (
     describe_dealing,
     describe_runs,
 )
-from dfercli.engine.runlog import (
-    RunFolder,
-    check_alike,
-    find_folds,
-    find_newest_run,
-    find_runs,
-    list_deviations,
-)
+from dfercli.engine.runlog import RunFolder, check_alike, list_deviations
 from dfercli.errors import CheckpointError
 from dfercli.metrics import FoldIntervals, FoldSummary, estimate_folds, summarise_folds
 from dfercli.versions import __version__, find_commit

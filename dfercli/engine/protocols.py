@@ -15,6 +15,7 @@ from dfercli.engine.curves import draw_curves
 from dfercli.engine.predictions import name_classes, probs_of, write_predictions
 from dfercli.engine.resume import drop_state, reporting_failed_save
 from dfercli.engine.runlog import RunFolder
+from dfercli.errors import CheckpointError
 from dfercli.metrics import TemperatureFit, fit_calibration
 from dfercli.models.base import ExpressionModel
 
@@ -123,6 +124,11 @@ class EpochKeeper:
             CheckpointError: It cannot be written; what was saved before is kept.
             UnexpectedError: Anything else went wrong meanwhile.
         """
+        if not self._run.run_file.is_file():
+            raise CheckpointError(
+                f"{self._run.path} was moved or removed while it was trained; put it back and give "
+                f"the same command: it goes on after epoch {self._safe}"
+            )
         started_s = time.monotonic()
         due = last or self._is_due(len(metrics), started_s)
         for protocol in chosen_now(metrics, last):

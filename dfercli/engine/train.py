@@ -86,6 +86,7 @@ def train_fold(
     accelerator = make_accelerator(config.compute, run.logs_folder)
     with training_alone(run) if accelerator.is_main_process else nullcontext():
         if overwrite or not run.finished:
+            run.check_own()
             _train(config, run, accelerator, command, overwrite, progress)
         elif accelerator.is_main_process:
             drop_state(run)  # a process was killed as it was about to do so
@@ -123,7 +124,7 @@ def _train(
             run.go_on(len(metrics), command, device)
         else:
             entries = describe_data(config, manifest) | {"steps": prepared.steps.way}
-            run.start(config, entries, command, device)
+            run.start(config, entries, command, device, accelerator.num_processes)
     clips, epochs = prepared.batches.length, config.train.epochs
     save = partial(save_state, run, trainer)
     every, balance = config.compute.save_every, config.train.balance

@@ -12,9 +12,9 @@ from dfercli.data.manifest import read_manifest, write_manifest
 from dfercli.data.spec import BASIC_EXPRESSIONS
 from dfercli.engine.ablate import cost_table, run_table
 from dfercli.engine.ablation_document import cost_document
+from dfercli.engine.finished import find_runs
 from dfercli.engine.paper import TABLES, grid_rows, table_rows
 from dfercli.engine.predictions import confusion_of, read_predictions
-from dfercli.engine.runlog import find_runs
 from dfercli.engine.train import train_fold
 from dfercli.errors import ConfigError, UnknownNameError
 from dfercli.metrics import uar, war

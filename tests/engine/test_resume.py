@@ -211,7 +211,7 @@ def test_overwriting_leaves_no_moment_with_half_a_run(own_run, make_run, monkeyp
         raise _StoppedError
 
     monkeypatch.setattr(train, "build_model", stop)
-    monkeypatch.setattr("dfercli.engine.runlog.shutil.rmtree", lambda *_, **__: None)
+    monkeypatch.setattr("dfercli.owned.shutil.rmtree", lambda *_, **__: None)
     with pytest.raises(_StoppedError):
         train_fold(make_run(), own_run.path.parents[2], overwrite=True)
     assert not own_run.path.exists()  # so that it does not pass for what was asked for

@@ -13,14 +13,8 @@ from dfercli import __version__
 from dfercli.config import AugmentConfig, to_dict
 from dfercli.data.manifest import read_manifest
 from dfercli.engine.device import describe_device
-from dfercli.engine.runlog import (
-    RunFolder,
-    find_folds,
-    find_newest_run,
-    find_runs,
-    list_deviations,
-    run_folder,
-)
+from dfercli.engine.finished import find_folds, find_newest_run, find_runs
+from dfercli.engine.runlog import RunFolder, list_deviations, run_folder
 from dfercli.errors import CheckpointError, ConfigError
 
 FINGERPRINT = "0123456789ab"
@@ -61,6 +55,7 @@ def test_a_run_writes_down_how_it_came_about(trained, make_run, colours):
         "steps",
         "command",
         "device",
+        "processes",
         "versions",
         "commit",
         "finished",
