@@ -17,7 +17,7 @@ TABLE ?= 2
 DEMO_PICTURE := runs/demo/journey.png
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-data ablation test check fix lint type docs bench probe clean
+.PHONY: help setup demo demo-data ablation test test-gpu check fix lint type docs bench probe clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -45,6 +45,9 @@ ablation: demo-data ## A table of the paper on the demo data, over all folds; TA
 
 test: $(READY) ## Run the tests
 	$(BIN)/python -m pytest -n 2
+
+test-gpu: $(READY) ## Run the tests that need a CUDA device
+	$(BIN)/python -m pytest -m gpu tests
 
 lint: $(READY) ## Check style and formatting
 	$(BIN)/ruff check .

@@ -104,10 +104,6 @@ def build_train_loader(dataset: ClipDataset, batches: EpochBatches, workers: int
     return DataLoader(
         dataset,
         batch_sampler=batches,
-        # Without one of its own the loader draws a seed for its workers from the global generator,
-        # which was seeded for what the model drops: in each pass, or in the first one only, as
-        # there are workers or not.
-        generator=torch.Generator(),
         **_loading(workers),
     )
 
@@ -128,8 +124,13 @@ def build_test_loader(dataset: ClipDataset, batch_size: int, workers: int) -> Da
 
 
 def _loading(workers: int) -> dict[str, Any]:
-    """Give how a DataLoader works, whichever clips it loads."""
+    """Give how a DataLoader works, whichever clips it loads.
+
+    It draws a seed for its workers in the first epoch that it sees: from a generator of its own, so
+    that what a model draws does not depend on the workers, or on which epoch a run went on from.
+    """
     return {
+        "generator": torch.Generator(),
         "num_workers": workers,
         "persistent_workers": workers > 0,
         "pin_memory": torch.cuda.is_available(),

@@ -16,14 +16,17 @@ from dfercli.models.seal import seal
 
 
 def save_checkpoint(model: ExpressionModel, folder: Path) -> None:
-    """Write a model as it is; there is always a checkpoint to be read in the folder."""
+    """Write a model as it is; there is always a checkpoint in the folder."""
     write_checkpoint(model.state_dict(), model.settings, folder)
 
 
 def write_checkpoint(
     weights: Mapping[str, Tensor], settings: Mapping[str, Any], folder: Path
 ) -> None:
-    """Write a checkpoint; there is always one to be read in the folder.
+    """Write a checkpoint; there is always one in the folder.
+
+    Its two files are replaced one after the other: a process that is killed between these moments
+    leaves two that do not belong together, which their seal refuses until the epoch is done again.
 
     Args:
         weights: Of a model: its state dict.

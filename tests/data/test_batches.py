@@ -4,8 +4,15 @@ from collections import Counter
 from itertools import chain, zip_longest
 
 import pytest
+import torch
 
-from dfercli.data.batches import VIEWS_APART, EpochBatches, even_chances
+from dfercli.data.batches import (
+    VIEWS_APART,
+    EpochBatches,
+    build_test_loader,
+    build_train_loader,
+    even_chances,
+)
 
 
 def test_an_epoch_takes_every_clip_once_in_an_order_of_its_own():
@@ -74,3 +81,27 @@ def test_processes_share_what_one_would_draw_of_rare_classes():
     first, second = (list(EpochBatches(100, 8, 0, rank, 2, chances)) for rank in range(2))
     for batch, *shares in zip(alone, first, second, strict=True):
         assert sorted(batch) == sorted(chain(*shares))
+
+
+class _Numbers(torch.utils.data.Dataset):
+    """Stands for a dataset of six clips, whichever keys it is read by."""
+
+    def __len__(self):
+        return 6
+
+    def __getitem__(self, key):
+        return torch.zeros(())
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_loading_draws_nothing_that_a_model_may_draw(workers):
+    """Persistent workers are seeded once, so an epoch that a run goes on from would be different."""
+    state = torch.get_rng_state()
+    batches = EpochBatches(6, 4, seed=0)
+    for loader in (
+        build_train_loader(_Numbers(), batches, workers),
+        build_test_loader(_Numbers(), 4, workers),
+    ):
+        for _ in range(2):
+            assert sum(len(batch) for batch in loader) == 6
+    assert torch.equal(torch.get_rng_state(), state)

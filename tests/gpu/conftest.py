@@ -1,0 +1,62 @@
+"""Runs of colours on a GPU, and their steps before the first one is taken.
+
+`pytest -m gpu` needs a CUDA device and nothing else: no weights, no footage, no installed package.
+"""
+
+import gc
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from engine.conftest import colours, make_run  # noqa: F401
+
+DEVICE = "cuda"
+
+
+@pytest.fixture(autouse=True)
+def _free_memory() -> Iterator[None]:
+    """Let go of each test's models and graphs: they lie in cycles."""
+    yield
+    import torch
+
+    gc.collect()
+    torch.cuda.empty_cache()
+
+
+@pytest.fixture
+def make_gpu_run(make_run: Callable[..., Any]) -> Callable[..., Any]:  # noqa: F811
+    """Make a RunConfig that takes its steps in a way on the GPU."""
+
+    def make(way: str = "captured", precision: str = "fp32", **settings: Any) -> Any:
+        compute = {"device": DEVICE, "precision": precision, "steps": way}
+        return make_run(**settings | {"compute": compute | settings.get("compute", {})})
+
+    return make
+
+
+@pytest.fixture
+def prepare(make_gpu_run: Callable[..., Any]) -> Callable[..., Any]:
+    """Prepare a run as `train_fold` does before its first epoch."""
+    import torch
+    from accelerate.utils import set_seed
+
+    from dfercli.data.folds import open_manifest
+    from dfercli.engine import train
+    from dfercli.engine.device import make_accelerator, resolve_compute
+
+    def prepare(way: str = "captured", precision: str = "fp32", **settings: Any) -> Any:
+        config = make_gpu_run(way, precision, **settings)
+        accelerator = make_accelerator(resolve_compute(config.compute))
+        if accelerator.scaler is not None:  # small enough that no gradient overflows in fp16
+            state = accelerator.scaler.state_dict()
+            accelerator.scaler.load_state_dict(state | {"scale": 256.0})
+        set_seed(config.seed)
+        manifest = open_manifest(config.data)
+        model = train._build_model(config, manifest)
+        generator = torch.Generator().manual_seed(5)
+        for layer in model.interfit or ():  # which starts at 0, so that no LSTM would learn
+            weight = layer.attention.out_proj.weight.data
+            weight.copy_(0.1 * torch.randn(weight.shape, generator=generator))
+        return train._prepare(config, manifest, model, accelerator)
+
+    return prepare
