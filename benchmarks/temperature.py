@@ -14,7 +14,7 @@ import argparse
 from typing import Any
 
 import numpy as np
-from machine import RESULTS
+from machine import add_output_option
 
 from dfercli.files import write_json
 from dfercli.metrics import fit_calibration, fit_temperature
@@ -72,6 +72,7 @@ def main() -> None:
     """Print a line for each number of clips, and write the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=400, help="simulated runs")
+    add_output_option(parser)
     asked = parser.parse_args()
     print(
         "epochs signal  clips  likeliest   dfer: median (95 %)     refused   0.7 to 1.4, or refused"
@@ -91,7 +92,7 @@ def main() -> None:
                     flush=True,
                 )
     values = [{k: None if v != v else v for k, v in each.items()} for each in results]
-    write_json(RESULTS / "temperature.json", {"runs": asked.runs, "results": values})
+    write_json(asked.out / "temperature.json", {"runs": asked.runs, "results": values})
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ RUNS = {
     "machine": "",
     "manifest": "--clips 50 --repeats 1",
     "predict": f"{{video}} {TINY} --seconds 1 --repeats 1 --write --out {{out}}",
+    "temperature": "--runs 2 --out {out}",
     "train": f"{TINY} --device cpu --precision fp32 --steps 1 --repeats 1 --batch-size 2 "
     "--sides 64 --manifest {manifest} --cache {work} --workers 0 --machine m --out {out}",
 }
@@ -44,6 +45,7 @@ FIGURES = {
     "intervals": ("intervals.json", {"sets", "results"}),
     "loader": ("loader-m.json", {"machine", "settings", "results"}),
     "predict": ("predict-*.json", {"machine", "seconds", "in_process", "command"}),
+    "temperature": ("temperature.json", {"runs", "results"}),
     "train": ("train-m-fp32.json", {"machine", "settings", "results"}),
 }
 """File and some entries of what a script writes; the others only print."""

@@ -19,8 +19,8 @@ from dfercli.engine import finished
 from dfercli.engine.ending import take_ending_signals
 from dfercli.engine.finished import find_newest_run, find_runs
 from dfercli.engine.jobs import ending_on_sigterm
-from dfercli.engine.protocols import keep_epoch
-from dfercli.engine.resume import find_state, reporting_full_disk
+from dfercli.engine.protocols import EpochKeeper
+from dfercli.engine.resume import find_state, reporting_failed_save
 from dfercli.engine.runlog import RunFolder
 from dfercli.errors import CheckpointError, ConfigError
 from dfercli.faces.crop import RECORD_FILE, crop_video, read_record
@@ -177,10 +177,11 @@ def test_what_a_killed_process_left_goes_at_the_next_start_and_nothing_else(tmp_
 
 
 def test_a_run_that_is_moved_while_it_is_trained_is_noticed(tmp_path):
+    keeper = EpochKeeper(RunFolder(tmp_path / "fold1"), None, lambda _: None, safe=1)
     with pytest.raises(CheckpointError) as caught:
-        keep_epoch(RunFolder(tmp_path / "fold1"), None, [{"epoch": 1}, {"epoch": 2}], {}, None)
+        keeper.keep([{"epoch": 1}, {"epoch": 2}], {}, last=True)
     assert str(caught.value) == (
-        f"{tmp_path / 'fold1'} was moved or removed while it was trained; put it back, and give "
+        f"{tmp_path / 'fold1'} was moved or removed while it was trained; put it back and give "
         f"the same command: it goes on after epoch 1"
     )
     assert list(tmp_path.iterdir()) == []
@@ -188,10 +189,13 @@ def test_a_run_that_is_moved_while_it_is_trained_is_noticed(tmp_path):
 
 @pytest.mark.parametrize(
     ("number", "said"),
-    [(28, "free some space and give"), (5, "check the disk and its permissions and give")],
+    [
+        (28, "free some space and give"),
+        (5, "check the disk, which fails to read or write and give"),
+    ],
 )
 def test_a_broken_disk_is_not_told_to_free_space(tmp_path, number, said):
-    with pytest.raises(CheckpointError, match=said), reporting_full_disk(RunFolder(tmp_path), 2):
+    with pytest.raises(CheckpointError, match=said), reporting_failed_save(RunFolder(tmp_path), 2):
         raise OSError(number, "")
 
 

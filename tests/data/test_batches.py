@@ -95,7 +95,7 @@ class _Numbers(torch.utils.data.Dataset):
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_loading_draws_nothing_that_a_model_may_draw(workers):
-    """Persistent workers are seeded once, so an epoch that a run goes on from would be different."""
+    """Persistent workers are seeded once: an epoch that a run goes on from would be different."""
     state = torch.get_rng_state()
     batches = EpochBatches(6, 4, seed=0)
     for loader in (

@@ -39,8 +39,8 @@ LAUNCHES = ("cudaLaunchKernel", "cudaLaunchKernelExC", "cuLaunchKernel", "cuLaun
 
 MOST_LAUNCHES = {"captured": 60, "compiled": 40}
 """Kernels per step outside the graph: 26 of the augmentation (a few where it is compiled), 8 of
-mixup, 8 that add up the loss, 6 of AdamW (111 tensors in two groups, 36 per kernel), 2 that seed the
-graph, 1 that clamps the temperature. The passes in the graph would launch a thousand."""
+mixup, 8 that add up the loss, 6 of AdamW (111 tensors in two groups, 36 per kernel), 2 that seed
+the graph, 1 that clamps the temperature. The passes in the graph would launch a thousand."""
 
 
 @pytest.fixture

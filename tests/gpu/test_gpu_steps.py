@@ -1,8 +1,9 @@
 """Steps on a GPU: the same loss and gradient in every way, whatever the batch and the precision.
 
 A gradient is compared as one vector, by the norm of the difference over the norm. With the kernels
-of a GPU emulated on a CPU, it differs by 6e-7 in fp32 and by 0.02 in bf16, whose numbers have 7 bits
-after the first; those of fp16 have 10. A clip that is missing or counts twice is worth 0.3 or more.
+of a GPU emulated on a CPU, it differs by 6e-7 in fp32 and by 0.02 in bf16, whose numbers have 7
+bits after the first; those of fp16 have 10. A clip that is missing or counts twice is worth 0.3 or
+more.
 """
 
 import gc
