@@ -64,6 +64,19 @@ def test_over_channels_two_cells_would_not_be_the_papers(settings, printed):
     assert f"{cost.paper_macs / 1e9:.2f}" != f"{printed:.2f}"
 
 
+def _weights_of_bi_lstm(hidden, layers):
+    with torch.device("meta"):
+        lstm = torch.nn.LSTM(768, hidden, layers, bidirectional=True)
+    return sum(w.numel() for name, w in lstm.named_parameters() if "weight" in name)
+
+
+def test_the_flops_leave_two_bi_lstms_open():
+    # docs/method.md says so: three layers of D/2 each way, and no linear layer after them.
+    assert TOKEN + LSTM + REDUCE == 8 * 12 * 19 * 768**2
+    assert 768**2 + _weights_of_bi_lstm(384, 3) == 19 * 768**2
+    assert 768**2 + _weights_of_bi_lstm(384, 1) == 7 * 768**2  # 24.03 G: not the paper's 24.65
+
+
 ATTENTION = 8 * 12 * 50 * 4 * 768 * 768 + 8 * 12 * 2 * 50 * 50 * 768
 """Of the backbone's blocks: input and output projections, then QK and AV."""
 
