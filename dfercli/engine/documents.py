@@ -171,11 +171,12 @@ def _calibration_table(results: Results) -> Table:
         cells = [found.mean_temperature, before.ece, before.nll, *calibrated]
         rows.append([LABELS[name], *cells, *map(before.risk_at, SHARES)])
         remarks |= {f"{LABELS[name]}: {remark}": None for remark in found.remarks}
+        if name == "val" and after is not None:
+            remarks[VAL_BIAS_NOTE] = None
     notes = [
         *remarks,
         "temperature: of each fold's held-out clips (Guo et al., 2017), with a prior at 1, mean "
         "over folds",
-        VAL_BIAS_NOTE,
         "error of a share: of the clips that it is surest of, the others left undecided",
     ]
     return Table("how sure it is", columns, rows, notes)
