@@ -150,7 +150,7 @@ def _make_parents(path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
-        raise DataError(f"cannot make {path.parent}: a file or a link is in the way") from error
+        raise DataError(f"{path.parent}: a file or a link is in the way; move it") from error
 
 
 def _shorten(name: str) -> str:

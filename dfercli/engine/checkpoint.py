@@ -14,7 +14,11 @@ from dfercli.models.seal import seal
 
 
 def save_checkpoint(model: ExpressionModel, folder: Path) -> None:
-    """Write a model in the Hugging Face layout; there is always one to be read in the folder."""
+    """Write a model in the Hugging Face layout; there is always one in the folder.
+
+    Its two files are replaced one after the other: a process that is killed between these moments
+    leaves two that do not belong together, which their seal refuses until the epoch is done again.
+    """
     with replacing_files(folder, CHECKPOINT) as partial:
         write_model(model, partial)
 
