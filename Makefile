@@ -73,7 +73,7 @@ bench: demo-data ## Time cropping, loading, training, predicting, manifests and 
 	$(BIN)/python benchmarks/manifest.py
 	$(BIN)/python benchmarks/doctor.py
 
-probe: $(READY) ## Train the modules on made data that only time tells apart: ten to twenty minutes
+probe: $(READY) ## Train the modules on made data that only time tells apart: about an hour
 	$(BIN)/python benchmarks/dynamics.py --jobs 2
 
 clean: ## Remove the demo's data and runs

@@ -11,7 +11,7 @@ import multiprocessing
 import os
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import torch
+import torchvision
 from machine import MACHINE, add_output_option, describe_machine
 from PIL import Image
 from torch import Tensor
@@ -185,6 +186,53 @@ class Bench:
                 memory["private"].append(sum(read_mb(each, "RssAnon") for each in processes))
                 memory["peak"].append(sum(read_mb(each, "VmHWM") for each in processes))
         return memory
+
+
+def time_on_device(manifest: Path, device: torch.device, batch_size: int) -> dict[str, Any]:
+    """Time two other ways to feed a GPU, which training does not take.
+
+    Frames that are kept decoded on the GPU (a set of DFEW's size needs more memory than a GPU has),
+    and JPEG files that the GPU decodes, read by this process alone.
+
+    Returns:
+        Clips per second of each way, and of the bytes that are decoded alone, from memory.
+    """
+    rows = read_manifest(manifest)
+    root, paths = Path(rows.root), rows.rows["path"].unique()
+    files = [list_frames(root / path)[:NUM_FRAMES] for path in paths[:batch_size]]
+    encoded = [torchvision.io.read_file(str(file)) for clip in files for file in clip]
+    pixels = torch.zeros(
+        len(files) * 8, NUM_FRAMES, 3, SIZE, SIZE, dtype=torch.uint8, device=device
+    )
+    places = torch.randint(len(pixels), (batch_size,), device=device)
+    count = len(files)
+
+    def read_and_decode() -> None:
+        read = [torchvision.io.read_file(str(file)) for clip in files for file in clip]
+        decode_on(device, read)
+
+    def rate(function: Callable[[], Any], clips: int) -> float:
+        spent = []
+        for _ in range(5):
+            started = time.perf_counter()
+            function()
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            spent.append(time.perf_counter() - started)
+        return clips / min(spent)
+
+    return {
+        "kept_on_device": rate(lambda: pixels[places], batch_size),
+        "decoded_on_device": rate(lambda: decode_on(device, encoded), count),
+        "read_and_decoded_on_device": rate(read_and_decode, count),
+    }
+
+
+def decode_on(device: torch.device, encoded: list[Tensor]) -> Any:
+    """Decode JPEG files on a device."""
+    if device.type == "cuda":
+        return torchvision.io.decode_jpeg(encoded, device=device)
+    return [torchvision.io.decode_jpeg(each) for each in encoded]
 
 
 def read_mb(process: int, name: str) -> int:

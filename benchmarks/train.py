@@ -26,16 +26,27 @@ from accelerate import Accelerator
 from machine import MACHINE, add_output_option, describe_machine
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from dfercli.config import ComputeConfig, DataConfig, ModelConfig, RunConfig, TrainConfig
+from dfercli.config import (
+    STEPS,
+    ComputeConfig,
+    DataConfig,
+    ModelConfig,
+    RunConfig,
+    TrainConfig,
+)
 from dfercli.data.augment import Augmenter
 from dfercli.data.batches import EpochBatches, build_train_loader
 from dfercli.data.clips import build_dataset
 from dfercli.data.manifest import read_manifest
 from dfercli.data.spec import BASIC_EXPRESSIONS
 from dfercli.engine.device import make_accelerator, resolve_compute
+from dfercli.engine.gradients import EagerGradients, Gradients
 from dfercli.engine.optimizer import build_optimizer, build_scheduler
+from dfercli.engine.steps import Steps as TakenSteps
+from dfercli.engine.steps import fit_steps
 from dfercli.engine.trainer import Trainer
 from dfercli.files import write_json
 from dfercli.models.base import build_model
@@ -150,6 +161,31 @@ class Clock:
         return run
 
 
+def count_launches(run: Callable[[], Any], steps: int) -> dict[str, float]:
+    """Return what one step asks of a GPU: kernels that are launched, graphs, copies and waits.
+
+    Args:
+        run: Takes the steps.
+        steps: How many.
+    """
+    names = {
+        "kernels": (
+            "cudaLaunchKernel",
+            "cudaLaunchKernelExC",
+            "cuLaunchKernel",
+            "cuLaunchKernelEx",
+        ),
+        "graphs": ("cudaGraphLaunch",),
+        "copies": ("cudaMemcpyAsync", "cudaMemsetAsync"),
+        "waits": ("cudaStreamSynchronize", "cudaDeviceSynchronize", "cudaMemcpy"),
+    }
+    activities = [ProfilerActivity.CPU, ProfilerActivity.CUDA]
+    with profile(activities=activities) as profiled:
+        run()
+    counts = {event.key: event.count for event in profiled.key_averages()}
+    return {kind: sum(counts.get(n, 0) for n in named) / steps for kind, named in names.items()}
+
+
 class TimedModel(nn.Module):
     """A model whose forward pass is counted."""
 
@@ -157,6 +193,14 @@ class TimedModel(nn.Module):
         super().__init__()
         self.model = model
         self.forward = clock.timed("forward", model)
+
+
+class TimedGradients:
+    """Gradients whose passes, forward and backward in one, are counted."""
+
+    def __init__(self, gradients: Gradients, clock: Clock) -> None:
+        self.add = clock.timed("forward and backward", gradients.add)
+        self.clear = gradients.clear
 
 
 class TimedLoader:
@@ -177,14 +221,15 @@ class TimedLoader:
 
 
 class Steps:
-    """Training steps as `dfer train` takes them.
+    """Training steps as `dfer train` takes them, on clips that are made.
 
     Args:
         config: The run.
         accelerator: Of its device and precision.
-        model: What is trained; the full model, or the reference.
+        model: What is trained; a model of ours, or the reference.
         optimizer: Its optimizer.
-        steps: Steps of an epoch of clips that are made; None loads the run's data.
+        steps: Of a pass.
+        way: How they are taken: `eager`, `captured` or `compiled`.
     """
 
     def __init__(
@@ -193,28 +238,35 @@ class Steps:
         accelerator: Accelerator,
         model: Any,
         optimizer: torch.optim.Optimizer,
-        steps: int | None,
+        steps: int,
+        way: str = "eager",
     ) -> None:
-        self.device, size = accelerator.device, config.train.batch_size
-        side: int = open_clip.get_model_config(config.model.backbone)["vision_cfg"]["image_size"]
+        self.device, self.steps, size = accelerator.device, steps, config.train.batch_size
+        self.side: int = open_clip.get_model_config(config.model.backbone)["vision_cfg"][
+            "image_size"
+        ]
         prepared, optimizer = accelerator.prepare(model, optimizer)
-        if config.compute.compile:
-            prepared = torch.compile(prepared)
         scheduler = build_scheduler(optimizer, config.train, 1)
         self.trainer = Trainer(model, prepared, optimizer, scheduler, accelerator, size)
-        self.loader: Any
+        started = time.perf_counter()
+        self.taken = TakenSteps(way, prepared)
+        if way != "eager":
+            compute = replace(config.compute, steps=way)
+            self.taken = fit_steps(self.trainer, way, size, compute)
+        self.setup_s = time.perf_counter() - started
+        self.loader: Any = MadeClips(config, self.side, self.device, steps)
         self.augment: Any = lambda clips, views, indices: clips
-        if steps is not None:
-            self.loader = MadeClips(config, side, self.device, steps)
-            return
+
+    def load(self, config: RunConfig) -> None:
+        """Take the clips of the run's data from now on, as training loads and changes them."""
         manifest = read_manifest(Path(config.data.manifest))
-        dataset = build_dataset(manifest, "train", config, side)
-        batches = EpochBatches(len(dataset), size, config.seed)
+        dataset = build_dataset(manifest, "train", config, self.side)
+        batches = EpochBatches(len(dataset), config.train.batch_size, config.seed)
         self.loader = build_train_loader(dataset, batches, config.data.workers)
-        self.augment = Augmenter(config.augment, config.seed)
+        self.augment = Augmenter(config.augment, config.seed, self.taken.change)
 
     def run(self) -> float:
-        """Run an epoch, and give its clips a second."""
+        """Run a pass, and return its clips per second."""
         batches = self.loader.batch_sampler
         wait(self.device)
         started = time.perf_counter()
@@ -223,19 +275,43 @@ class Steps:
         batches.epoch += 1
         return batches.length / (time.perf_counter() - started)
 
+    @torch.inference_mode()
+    def test(self) -> float:
+        """Run a pass without learning, and return its clips per second."""
+        clips = torch.cat([clips for clips, _, _ in self.loader][:1])
+        model = self.taken.tester.eval()
+        wait(self.device)
+        started = time.perf_counter()
+        for _ in range(self.steps):
+            model(clips)
+        wait(self.device)
+        return self.steps * len(clips) / (time.perf_counter() - started)
+
     def profile(self) -> dict[str, float]:
-        """Give each part's share of the time; waiting at each end makes all a little slower."""
+        """Return each part's share of the time; waiting at each end makes all a little slower."""
         clock, trainer = Clock(self.device), self.trainer
-        accelerator, optimizer = trainer.accelerator, trainer.optimizer
-        prepared, backward, step = trainer.prepared, accelerator.backward, optimizer.step
-        loader, augment = self.loader, self.augment
-        trainer.prepared = TimedModel(prepared, clock)
-        accelerator.backward = clock.timed("backward", backward)
+        accelerator, optimizer, gradients = (
+            trainer.accelerator,
+            trainer.optimizer,
+            trainer.gradients,
+        )
+        backward, step, loader, augment = (
+            accelerator.backward,
+            optimizer.step,
+            self.loader,
+            self.augment,
+        )
+        if self.taken.way == "eager":
+            timed = TimedModel(trainer.prepared, clock)
+            trainer.gradients = EagerGradients(timed, optimizer, accelerator, trainer.loss)
+            accelerator.backward = clock.timed("backward", backward)
+        else:
+            trainer.gradients = TimedGradients(gradients, clock)
         optimizer.step = clock.timed("optimizer", step)  # type: ignore[method-assign]
         self.loader, self.augment = TimedLoader(loader, clock), clock.timed("changes", augment)
         with clock.part("all"):
             self.run()
-        trainer.prepared, accelerator.backward = prepared, backward
+        trainer.gradients, accelerator.backward = gradients, backward
         optimizer.step = step  # type: ignore[method-assign]
         self.loader, self.augment = loader, augment
         whole = clock.seconds.pop("all")
@@ -252,7 +328,7 @@ def count_reference_macs(reference: Reference, num_frames: int, batch_size: int)
 
 
 def measure(
-    config: RunConfig, steps: int, repeats: int, loaded: bool, sides: Sequence[int] = ()
+    config: RunConfig, way: str, steps: int, repeats: int, loaded: bool, sides: Sequence[int] = ()
 ) -> dict[str, Any]:
     """Measure the full model and the reference in turns, and print it on the way."""
     config = replace(config, compute=resolve_compute(config.compute))
@@ -266,15 +342,15 @@ def measure(
         "full model": measure_cost(config.model, BASIC_EXPRESSIONS).true_macs,
         "reference": count_reference_macs(reference, config.model.num_frames, size),
     }
-    plain = replace(config, compute=replace(config.compute, compile=False))
     made = {
         "full model": Steps(
-            config, accelerator, model, build_optimizer(model, config.train), steps
+            config, accelerator, model, build_optimizer(model, config.train), steps, way
         ),
         "reference": Steps(
-            plain, accelerator, reference, torch.optim.AdamW(reference.parameters()), steps
+            config, accelerator, reference, torch.optim.AdamW(reference.parameters()), steps
         ),
     }
+    print(f"{made['full model'].taken.way} steps, ready after {made['full model'].setup_s:.1f} s")
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
     peak = matrix_rate(device, dtype[config.compute.precision], sides)
     print(f"matrix products: {peak / 1e9:.0f} GFLOP/s in {config.compute.precision}, {device}")
@@ -295,17 +371,21 @@ def measure(
             "share_of_matrix_rate": rate / peak,
             "parts": made[name].profile(),
         }
+        if device.type == "cuda":
+            results[name]["per_step"] = count_launches(made[name].run, steps)
         print(f"{name}: {speed:.3g} clips/s, {rate / peak:.1%} of the matrix rate")
         print("  " + ", ".join(f"{k} {v:.1%}" for k, v in results[name]["parts"].items()))
     del made["reference"]
+    full = made["full model"]
+    results["testing"] = {"clips_per_s": max(full.test() for _ in range(2))}
+    print(f"testing: {results['testing']['clips_per_s']:.3g} clips/s")
     results["memory_mb"] = peak_memory_mb(device)
     print(f"peak memory: {results['memory_mb']:.0f} MB")
     if loaded:
-        optimizer = made["full model"].trainer.optimizer
-        with_loader = Steps(config, accelerator, model, optimizer, None)
-        with_loader.run()
-        speed = median(with_loader.run() for _ in range(repeats))
-        results["with loader"] = {"clips_per_s": speed, "parts": with_loader.profile()}
+        full.load(config)
+        full.run()
+        speed = median(full.run() for _ in range(repeats))
+        results["with loader"] = {"clips_per_s": speed, "parts": full.profile()}
         print(f"with the loader: {speed:.3g} clips/s")
         print("  " + ", ".join(f"{k} {v:.1%}" for k, v in results["with loader"]["parts"].items()))
     hours = DFEW_CLIPS * 5 * 100 / results["full model"]["clips_per_s"] / 3600
@@ -327,7 +407,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", default="auto")
-    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--way", choices=STEPS, default="auto", help="as `dfer train --steps`")
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--steps", type=int, default=2, help="of a pass")
     parser.add_argument("--repeats", type=int, default=3, help="passes")
@@ -354,14 +434,16 @@ def main() -> None:
         fold=1,
         model=ModelConfig(backbone=given.backbone, weights="random"),
         train=TrainConfig(batch_size=given.batch_size),
-        compute=ComputeConfig(
-            device=given.device, precision=given.precision, compile=given.compile
-        ),
+        compute=ComputeConfig(device=given.device, precision=given.precision),
     )
     loaded = given.manifest is not None
-    results = measure(config, given.steps, given.repeats, loaded, given.sides)
-    precision = resolve_compute(config.compute).precision
-    name = f"train-{given.machine}-{precision}{'-compiled' * given.compile}.json"
+    compute = resolve_compute(config.compute)
+    way = given.way
+    if way == "auto":  # that of a long run
+        way = "eager" if compute.device == "cpu" else "compiled"
+    results = measure(config, way, given.steps, given.repeats, loaded, given.sides)
+    suffix = "" if way == "eager" else f"-{way}"
+    name = f"train-{given.machine}-{compute.precision}{suffix}.json"
     machine = describe_machine("torch", "accelerate", "open_clip_torch")
     named = {name: value for name, value in vars(given).items() if name != "out"}
     settings = {k: str(v) if isinstance(v, Path) else v for k, v in named.items()}

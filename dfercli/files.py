@@ -4,10 +4,19 @@ import hashlib
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
+
+from dfercli.errors import DataError
+from dfercli.owned import FolderKind
+
+SCRATCH_LOCK = ".dfer-lock"
+"""File in a folder that goes with its process, which holds it."""
 
 LONG_NAME = 200
 """Bytes from which a temporary name does not repeat the name (our choice)."""
@@ -15,35 +24,72 @@ LONG_NAME = 200
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path` that takes its place when the block ends well.
+    """Give a temporary path beside a file that takes its place when the block ends well.
 
-    The block may make a file or a folder there. What stood at `path` before is lost only once the
-    new one is whole; after an error it is untouched.
+    What stood at `path` before is lost only once the new file is whole; after an error it is
+    untouched. A link is replaced, never what it points to.
+
+    Raises:
+        DataError: A folder is in the way.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_dir():
+        raise DataError(f"cannot write {path}: a folder is there; move it, or name another file")
+    _make_parents(path)
     partial = path.with_name(f".{_shorten(path.name)}.partial")
-    _remove(partial)
+    if partial.is_dir() and not partial.is_symlink():
+        raise DataError(f"cannot write {path}: the folder {partial} is in the way; move it")
+    partial.unlink(missing_ok=True)
     try:
         yield partial
-        if partial.is_dir():
-            _remove(path)
-        else:
-            _flush(partial)
+        _flush(partial)
         partial.replace(path)
     finally:
-        _remove(partial)
+        partial.unlink(missing_ok=True)
 
 
 @contextmanager
-def replacing_files(folder: Path) -> Iterator[Path]:
+def replacing_folder(folder: Path, kind: FolderKind) -> Iterator[Path]:
+    """Give a temporary path for a folder that takes the old one's place when the block ends well.
+
+    Args:
+        folder: What stands there is lost only once the new folder is whole.
+        kind: What dfer writes into such a folder: one that holds anything else is not replaced.
+
+    Raises:
+        DataError: The folder that is there was not made by dfer; nothing was written then.
+    """
+    partial = folder.with_name(f".{_shorten(folder.name)}.partial")
+    kind.check(folder)
+    kind.remove(partial)
+    _make_parents(folder)
+    try:
+        yield partial
+        kind.remove(folder)
+        partial.rename(folder)
+    finally:
+        kind.drop(partial)
+
+
+@contextmanager
+def replacing_files(folder: Path, kind: FolderKind) -> Iterator[Path]:
     """Give a temporary path for a folder whose files take their places when the block ends well.
 
-    Unlike `replacing`, there is no moment without `folder` once it is there: a file at a time is
-    replaced. A new folder comes into being whole. Either way the bytes are on the disk before.
+    Unlike `replacing_folder`, there is no moment without `folder` once it is there: its files are
+    replaced one at a time. A new folder comes into being whole. Either way the bytes are on the
+    disk before the names are.
+
+    Args:
+        folder: What else somebody keeps in it stays.
+        kind: What dfer writes into such a folder.
+
+    Raises:
+        DataError: A link or a file is in the way.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
     partial = folder.with_name(f".{folder.name}.partial")
-    _remove(partial)
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        kind.check(folder)
+    kind.remove(partial)
+    _make_parents(folder)
     try:
         yield partial
         names = {path.name for path in partial.iterdir()}
@@ -54,11 +100,57 @@ def replacing_files(folder: Path) -> Iterator[Path]:
             return
         for name in names:
             (partial / name).replace(folder / name)
-        for path in folder.iterdir():
-            if path.name not in names:
-                _remove(path)
     finally:
-        _remove(partial)
+        kind.drop(partial)
+
+
+@contextmanager
+def locking(path: Path, wait_s: float = 0.0) -> Iterator[None]:
+    """Hold a lock file, which is empty, for as long as the block runs.
+
+    Args:
+        path: The file.
+        wait_s: How long to wait for another process that holds it; negative waits until it ends.
+
+    Raises:
+        filelock.Timeout: Another process holds it.
+        DataError: The file is a link, or somebody's own: it would be emptied.
+    """
+    if path.is_symlink() or (path.exists() and (not path.is_file() or path.stat().st_size)):
+        raise DataError(f"{path} is no lock file of dfer's; move it elsewhere")
+    with FileLock(path, timeout=wait_s):
+        yield
+
+
+@contextmanager
+def scratch_folder(prefix: str, parent: Path | None) -> Iterator[Path]:
+    """Give a folder for its owner alone that goes when the block ends.
+
+    Those that a killed process has left beside it go too: nobody holds their locks any more.
+
+    Args:
+        prefix: How its name begins.
+        parent: Where it lies; None for the system's own folder.
+    """
+    where = Path(tempfile.gettempdir()) if parent is None else parent
+    for left in where.glob(f"{prefix}*/{SCRATCH_LOCK}"):
+        with suppress(OSError, Timeout, DataError):
+            if not left.parent.is_symlink() and os.access(left.parent, os.W_OK):
+                with locking(left):
+                    shutil.rmtree(left.parent, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=where))
+    try:
+        with locking(folder / SCRATCH_LOCK):
+            yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _make_parents(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise DataError(f"{path.parent}: a file or a link is in the way; move it") from error
 
 
 def _shorten(name: str) -> str:
@@ -76,13 +168,6 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, values: Any) -> None:
     """Write readable JSON as a whole."""
     write_text(path, json.dumps(values, indent=2, ensure_ascii=False) + "\n")
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def _flush(path: Path) -> None:

@@ -5,6 +5,8 @@ Images are RGB, uint8, HWC. BGR, which OpenCV decodes to, does not leave this fi
 
 import os
 import re
+import stat
+import warnings
 from pathlib import Path
 
 import cv2
@@ -14,6 +16,9 @@ from PIL import Image, UnidentifiedImageError
 from dfercli.errors import DataError, VideoError
 from dfercli.system_errors import describe_system_error, explain_system_error, find_system_error
 
+# Pillow warns of sizes on stderr before it refuses larger ones; `check_pixels` refuses both.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 ENDINGS = {
     ".jpg": b"\xff\xd9",
@@ -21,6 +26,15 @@ ENDINGS = {
     ".png": b"IEND\xaeB`\x82",
 }
 """Last bytes of a whole file. Source: ITU T.81, marker EOI; the PNG specification, chunk IEND."""
+
+MAX_PIXELS = 8192 * 6144
+"""Pixels of the largest image and frame that is decoded (our choice: a photo of 50 megapixels; 8K
+has 33. It takes 150 MB in RGB)."""
+
+TOO_LARGE = f"more than the {MAX_PIXELS:,} pixels that dfer decodes; make it smaller"
+
+MAX_BYTES = 1 << 29
+"""Bytes of the largest image file that is read (our choice: 8 for each pixel)."""
 
 BROKEN = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 """What Pillow raises for images that are not whole, or absurd."""
@@ -30,9 +44,11 @@ def read_image(path: Path) -> np.ndarray:
     """Decode an image file to (H, W, 3) uint8 RGB.
 
     Raises:
-        VideoError: The file is missing, cut off, or no image.
+        VideoError: The file is missing, cut off, too large, or no image.
     """
     fault = find_fault(path)  # OpenCV decodes half a JPEG, and paints the rest grey
+    if fault is None:
+        fault = _find_size_fault(path)
     try:
         image_bgr = None if fault else _decode(path)
     except cv2.error:  # more pixels than it wants to hold
@@ -47,15 +63,55 @@ def _decode(path: Path) -> np.ndarray | None:
     return cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
 
 
+def check_pixels(source: object, width: float, height: float) -> None:
+    """Refuse to decode an image or a frame that would fill the memory.
+
+    Args:
+        source: Names it.
+        width: In pixels, as the header says.
+        height: In pixels.
+
+    Raises:
+        VideoError: It has more than `MAX_PIXELS`.
+    """
+    if width * height > MAX_PIXELS:
+        raise VideoError(f"cannot read {source}: {width:.0f} x {height:.0f} pixels, {TOO_LARGE}")
+
+
+def _find_size_fault(path: Path) -> str | None:
+    """Return `no image` for an image without a header.
+
+    Raises:
+        VideoError: It has too many pixels.
+    """
+    try:
+        with Image.open(path) as image:
+            check_pixels(path, *image.size)
+    except Image.DecompressionBombError:
+        raise VideoError(f"cannot read {path}: {TOO_LARGE}") from None
+    except BROKEN:
+        return "no image"
+    return None
+
+
 def find_fault(path: Path) -> str | None:
-    """Say what keeps an image file from being whole: `missing`, `empty`, `cut off`, `no image`.
+    """Say what keeps an image file from being whole.
 
     Or `not to be read` and why, where the system refuses it.
 
     Costs a look at the file's end; only a file that ends oddly is decoded.
+
+    Returns:
+        `missing`, `no file` (such as a pipe, which might never end), `empty`, `too large`,
+        `cut off` or `no image`; None for a whole one.
     """
     ending = ENDINGS.get(path.suffix.lower(), b"")
     try:
+        state = path.stat()
+        if not stat.S_ISREG(state.st_mode):
+            return "missing" if stat.S_ISDIR(state.st_mode) else "no file"
+        if state.st_size > MAX_BYTES:
+            return "too large"
         with path.open("rb", buffering=0) as stream:
             size = os.fstat(stream.fileno()).st_size
             if not size:
@@ -69,10 +125,13 @@ def find_fault(path: Path) -> str | None:
         return f"not to be read, {describe_system_error(error)}"
     try:  # bytes after the end are harmless, and some programs write them
         with Image.open(path) as image:
+            check_pixels(path, *image.size)
             image.load()
             is_png = image.format == "PNG"
     except UnidentifiedImageError:
         return "no image"
+    except (VideoError, Image.DecompressionBombError):
+        return "too large"
     except BROKEN as error:
         broken = find_system_error(error)  # Pillow's own complaints have no number
         return f"not to be read, {describe_system_error(broken)}" if broken else "cut off"
@@ -87,6 +146,8 @@ def image_size(path: Path) -> tuple[int, int]:
         VideoError: The file is missing, or no image.
     """
     try:
+        if not path.is_file():  # a pipe might never end
+            raise FileNotFoundError(path)
         with Image.open(path) as image:
             return image.size
     except BROKEN as error:

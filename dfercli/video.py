@@ -3,19 +3,20 @@
 Everything here is RGB, uint8, HWC. BGR, which OpenCV decodes to, does not leave this file.
 """
 
+import ctypes
 import tempfile
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from dfercli.errors import DataError, VideoError
-from dfercli.images import IMAGE_SUFFIXES, list_frames, read_image
+from dfercli.images import IMAGE_SUFFIXES, MAX_PIXELS, check_pixels, list_frames, read_image
 from dfercli.system_errors import explain_system_error
 
 Source = Path | str | int
@@ -37,6 +38,9 @@ ID3_HEADER = 10
 
 PROBED = 1 << 20
 """Bytes that FFmpeg tells the kind of a file from. Source: `PROBE_BUF_MAX`."""
+
+MAX_ALLOCATION = 4 * MAX_PIXELS
+"""Bytes that FFmpeg may allocate at a time (our choice: the largest frame, and some to spare)."""
 
 STREAM_WAIT_MS = 10_000
 """Longest wait for a stream to open, and for its next frame (our choice)."""
@@ -118,6 +122,7 @@ def _ask(path: Path, *properties: int) -> list[float]:
     """Read numbers from a container's header; 0 for what it does not tell."""
     if not path.is_file() or _is_playlist(path):
         return [0.0 for _ in properties]
+    _bound_decoder()
     with _plain_name(path) as name:
         capture = cv2.VideoCapture(name, cv2.CAP_FFMPEG)
         try:
@@ -169,13 +174,36 @@ def _open_file(path: Path) -> Generator[Moment, None, None]:
         raise VideoError(f"no video at {path}; check the path")
     if _is_playlist(path):
         raise VideoError(f"cannot read {path}: a playlist, which names other files; give these")
+    _bound_decoder()
     with _plain_name(path) as name:
         capture = cv2.VideoCapture(name, cv2.CAP_FFMPEG)
         try:
+            _check_frame(path, capture)
             for time_s in _grab_times(capture):
+                _check_frame(path, capture)  # later frames may be larger
                 yield time_s, partial(_retrieve, capture)
         finally:
             capture.release()
+
+
+def _check_frame(source: Source, capture: cv2.VideoCapture) -> None:
+    """Refuse a frame that is too large, before it is converted."""
+    width, height = capture.get(cv2.CAP_PROP_FRAME_WIDTH), capture.get(cv2.CAP_PROP_FRAME_HEIGHT)
+    check_pixels(source, width, height)
+
+
+@cache
+def _bound_decoder() -> None:
+    """Bound what FFmpeg allocates at a time, which it does before it tells a frame's size.
+
+    OpenCV has no setting for it, so its own FFmpeg is told, where its wheel brings one as a file;
+    elsewhere opening a hostile file may take 2 GB before it is refused.
+    """
+    for path in Path(cv2.__file__).parents[1].glob("opencv_*.libs/libavutil*"):
+        with suppress(OSError, AttributeError):
+            limit = ctypes.CDLL(str(path)).av_max_alloc
+            limit.argtypes, limit.restype = [ctypes.c_size_t], None
+            limit(MAX_ALLOCATION)
 
 
 def _is_playlist(path: Path) -> bool:
@@ -203,18 +231,25 @@ def _is_playlist(path: Path) -> bool:
 def _plain_name(path: Path) -> Iterator[str]:
     """Give a name that FFmpeg takes for a file's: absolute, so that `http:` is no protocol.
 
-    OpenCV crashes on names that are no UTF-8; such a file gets another name while it is read.
+    OpenCV crashes on names that are no UTF-8, and FFmpeg takes `seq%d.ppm` for a pattern of many
+    files; such a file gets another name while it is read.
     """
     name = str(path.absolute())
-    try:
-        name.encode()
-    except UnicodeEncodeError:
+    if "%" in name or not _is_utf8(name):
         with tempfile.TemporaryDirectory() as folder:
             link = Path(folder, f"video{path.suffix}" if path.suffix.isascii() else "video")
             link.symlink_to(path.absolute())
             yield str(link)
     else:
         yield name
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _open_live(source: str | int) -> Generator[Moment, None, None]:
@@ -225,15 +260,18 @@ def _open_live(source: str | int) -> Generator[Moment, None, None]:
     else:
         waits = (cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, cv2.CAP_PROP_READ_TIMEOUT_MSEC)
         settings = [number for wait in waits for number in (wait, STREAM_WAIT_MS)]
+        _bound_decoder()
         capture = cv2.VideoCapture(source, cv2.CAP_FFMPEG, settings)
         times_s = _grab_times(capture)
     try:
+        _check_frame(source, capture)
         if not capture.isOpened():
             what = f"camera {source}" if isinstance(source, int) else f"stream {source}"
             raise VideoError(f"{what} does not answer; is it there, and not in use?")
         start_s = None
         for time_s in times_s:
             start_s = time_s if start_s is None else start_s
+            _check_frame(source, capture)
             yield time_s - start_s, partial(_retrieve, capture)
     finally:
         capture.release()

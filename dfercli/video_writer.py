@@ -19,7 +19,7 @@ import numpy as np
 
 from dfercli.errors import VideoError
 from dfercli.ffmpeg import NO_SOUND, add_sound, last_line, literal_name, run
-from dfercli.files import replacing
+from dfercli.files import replacing, scratch_folder
 
 H264 = ("-c:v", "libx264", "-preset", "veryfast", "-crf", "20")
 """Hardly to be told from the source, at a size and a speed that suit (our choice)."""
@@ -130,8 +130,8 @@ def _scratch(parent: Path) -> Iterator[Path]:
         beside: Path | None = parent
     except UnicodeEncodeError:
         beside = None
-    with tempfile.TemporaryDirectory(prefix=".dfer-", dir=beside) as name:
-        yield Path(name)
+    with scratch_folder(".dfer-", beside) as folder:
+        yield folder
 
 
 def _make_even(image_rgb: np.ndarray) -> np.ndarray:
@@ -242,19 +242,17 @@ def write_video(path: Path, images_rgb: Iterable[np.ndarray], fps: float) -> Non
     Raises:
         VideoError: OpenCV was built without an MPEG-4 encoder, or there is no frame.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.stem}.partial{path.suffix}")
-    encoder: _OpenCV | None = None
-    for image_rgb in images_rgb:
+    with replacing(path) as partial, _scratch(path.parent) as folder:
+        encoder: _OpenCV | None = None
+        for image_rgb in images_rgb:
+            if encoder is None:
+                size = (image_rgb.shape[1], image_rgb.shape[0])
+                try:
+                    encoder = _OpenCV(folder / f"video{path.suffix}", size, fps)
+                except VideoError as error:
+                    raise VideoError(f"cannot write {path}: {error}") from error
+            encoder.write(image_rgb)
         if encoder is None:
-            unfinished.touch()  # OpenCV does not tell whether it lacks a codec or a permission
-            try:
-                encoder = _OpenCV(unfinished, (image_rgb.shape[1], image_rgb.shape[0]), fps)
-            except VideoError as error:
-                unfinished.unlink()
-                raise VideoError(f"cannot write {path}: {error}") from error
-        encoder.write(image_rgb)
-    if encoder is None:
-        raise VideoError(f"cannot write {path}: no frames were given")
-    encoder.finish()
-    unfinished.replace(path)
+            raise VideoError(f"cannot write {path}: no frames were given")
+        encoder.finish()
+        shutil.move(folder / f"video{path.suffix}", partial)

@@ -90,3 +90,20 @@ def make_clips() -> Callable[..., Any]:
         return torch.randn(batch, frames, 3, 32, 32, generator=generator)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def count_ops() -> Any:
+    """A context manager whose `count` is the operations of PyTorch that ran in it, views too."""
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class CountOps(TorchDispatchMode):
+        def __init__(self) -> None:
+            super().__init__()
+            self.count = 0
+
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+            self.count += 1
+            return function(*args, **(kwargs or {}))
+
+    return CountOps

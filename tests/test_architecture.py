@@ -86,6 +86,7 @@ TORCH_FREE = (
     "dfercli.metrics.scores",
     "dfercli.models",
     "dfercli.models.descriptors",
+    "dfercli.owned",
     "dfercli.predict",
     "dfercli.predict.prediction",
     "dfercli.predict.signs",

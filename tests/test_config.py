@@ -51,7 +51,24 @@ def test_a_trip_through_json_changes_nothing(config):
 
 
 def test_missing_settings_take_their_defaults():
-    assert from_dict(ModelConfig, {"num_blocks": 3}) == ModelConfig(num_blocks=3)
+    stored = {"num_blocks": 3, "msta_fc": "positions"}
+    assert from_dict(ModelConfig, stored) == ModelConfig(num_blocks=3)
+
+
+@pytest.mark.parametrize(
+    ("stored", "mixed"),
+    [
+        ({}, "channels"),
+        ({"num_blocks": 3}, "channels"),
+        ({"msta_fc": "positions"}, "positions"),
+        ({"msta": False}, "positions"),  # no effect there: the same model as one that says so
+        ({"method": "coop"}, "positions"),  # refuses settings that are not its own
+    ],
+)
+def test_models_stored_before_msta_fc_was_a_setting_mixed_channels(stored, mixed):
+    assert from_dict(ModelConfig, stored).msta_fc == mixed
+    run = from_dict(RunConfig, {"data": to_dict(DATA), "fold": 1, "model": stored})
+    assert run.model.msta_fc == mixed
 
 
 def test_the_papers_recipe_is_the_default():
@@ -93,6 +110,11 @@ def test_from_dict_names_what_is_wrong(cls, values, message):
             ModelConfig,
             {"cross_attention": "both"},
             "no cross_attention 'both'; known: paired, all",
+        ),
+        (
+            ModelConfig,
+            {"msta_fc": "frames"},
+            "no msta_fc 'frames'; known: positions, channels",
         ),
         (
             ModelConfig,
@@ -200,6 +222,8 @@ def test_refusals_are_errors_for_users():
         ({"interfit": False}, "msta-biehpro"),
         ({"biehpro": False, "text": False}, "interfit-msta-notext"),
         ({"num_blocks": 4}, "full-m4"),
+        ({"msta_fc": "channels"}, "full-channels"),
+        ({"msta_fc": "channels", "msta": False, "biehpro": False}, "interfit"),
         ({"visual_prompt": False}, "full-tp"),
         ({"text_prompt": False, "cross_attention": "all"}, "full-vp-all"),
     ],
@@ -245,3 +269,9 @@ def test_no_two_variants_share_a_name():
 def test_settings_are_given_by_name(config, value):
     with pytest.raises(TypeError, match="takes 1 positional argument"):
         config(value)
+
+
+def test_settings_of_earlier_versions_that_decide_nothing_now_are_passed_over():
+    stored = to_dict(ComputeConfig(accumulate=2)) | {"compile": True}
+    del stored["steps"]
+    assert from_dict(ComputeConfig, stored) == ComputeConfig(accumulate=2)

@@ -13,6 +13,7 @@ from dfercli.data.manifest import read_manifest, write_manifest
 from dfercli.data.transforms import normalise
 from dfercli.metrics import confusion_matrix, war
 from dfercli.models.base import build_model
+from dfercli.models.msta import MSTA
 
 ROOT = Path(__file__).parents[1]
 TRAIN_PERSONS, TEST_PERSONS = 3, 2
@@ -122,3 +123,19 @@ def _leave_the_start(model: Any) -> None:
             layer.attention.out_proj.weight.normal_(std=0.1)
         if model.msta:
             model.msta.fc_video.weight.normal_(std=0.1)
+
+
+@pytest.mark.parametrize(("num_frames", "length"), [(8, 2), (16, 5), (11, 3)])
+def test_the_control_takes_means_of_the_windows_that_msta_takes_maxima_of(
+    dynamics, num_frames, length
+):
+    msta = MSTA(4, num_frames)
+    maxima = MSTA.pool
+    bright = torch.eye(num_frames).unsqueeze(1)  # row t has its one bright frame at t
+    for pools in msta.pools:
+        with dynamics.pooling(True):
+            means = msta.pool(bright, *pools)
+        assert means.shape == (num_frames, 1, length)
+        assert torch.allclose(means.sum(dim=0), torch.ones(1, length))
+        assert torch.equal(means > 0, msta.pool(bright, *pools) > 0)
+    assert MSTA.pool is maxima

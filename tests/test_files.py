@@ -1,11 +1,24 @@
 """Writing whole files and folders: what stood there is lost only to something whole."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
+from filelock import Timeout
 
-from dfercli.files import replacing, replacing_files, write_json, write_text
+from dfercli.errors import DataError
+from dfercli.files import (
+    locking,
+    replacing,
+    replacing_files,
+    replacing_folder,
+    write_json,
+    write_text,
+)
+from dfercli.owned import FolderKind
+
+KIND = FolderKind("letters", "[0-9x]|half|old")
 
 
 def _make_folder(path, names):
@@ -39,30 +52,64 @@ def test_a_file_takes_the_place_of_the_old_one_at_the_end(tmp_path):
 def test_a_folder_takes_the_place_of_the_old_one_with_all_that_was_in_it(tmp_path):
     path = tmp_path / "faces" / "clip"
     _make_folder(path, ["1", "2", "3"])
-    with replacing(path) as partial:
+    with replacing_folder(path, KIND) as partial:
         _make_folder(partial, ["1", "x"])
         assert set(_content(path)) == {"1", "2", "3"}
     assert _content(tmp_path) == {"faces/clip/1": "1", "faces/clip/x": "x"}
 
 
-def test_a_folder_takes_the_place_of_a_file(tmp_path):
+def test_a_folder_does_not_take_the_place_of_a_file(tmp_path):
     (tmp_path / "clip").write_text("a file", encoding="utf-8")
-    with replacing(tmp_path / "clip") as partial:
-        _make_folder(partial, ["1"])
-    assert _content(tmp_path) == {"clip/1": "1"}
+    with (
+        pytest.raises(DataError, match="clip is a file where dfer puts letters; move it elsewhere"),
+        replacing_folder(tmp_path / "clip", KIND),
+    ):
+        pytest.fail("it was begun")
+    assert _content(tmp_path) == {"clip": "a file"}
+
+
+@pytest.mark.parametrize("write", [replacing_folder, replacing_files])
+def test_a_folder_does_not_take_the_place_of_a_link(tmp_path, write):
+    _make_folder(tmp_path / "documents", ["1", "thesis"])
+    (tmp_path / "clip").symlink_to(tmp_path / "documents")
+    with (
+        pytest.raises(DataError, match="clip is a link; remove it"),
+        write(tmp_path / "clip", KIND),
+    ):
+        pytest.fail("it was begun")
+    assert _content(tmp_path / "documents") == {"1": "1", "thesis": "thesis"}
+    assert (tmp_path / "clip").is_symlink()
+
+
+def test_a_folder_with_somebodys_file_in_it_is_not_replaced(tmp_path):
+    _make_folder(tmp_path / "clip" / "below", ["thesis"])
+    with (
+        pytest.raises(DataError, match="clip holds below/thesis, which dfer did not write"),
+        replacing_folder(tmp_path / "clip", KIND),
+    ):
+        pytest.fail("it was begun")
+    assert _content(tmp_path) == {"clip/below/thesis": "thesis"}
+
+
+def test_what_an_operating_system_puts_into_folders_is_no_obstacle(tmp_path):
+    _make_folder(tmp_path / "clip", ["1", ".DS_Store", "._1", "Thumbs.db"])
+    with replacing_folder(tmp_path / "clip", KIND) as partial:
+        _make_folder(partial, ["2"])
+    assert _content(tmp_path) == {"clip/2": "2"}
 
 
 @pytest.mark.parametrize("letter", ["x", "é"])
 @pytest.mark.parametrize("makes_folder", [False, True])
 def test_names_as_long_as_file_systems_take_are_written(tmp_path, letter, makes_folder):
     names = [letter * (250 // len(letter.encode())), letter * (254 // len(letter.encode()))]
-    with replacing(tmp_path / names[0]) as first, replacing(tmp_path / names[1]) as second:
-        for partial in (first, second):
-            assert partial.parent == tmp_path
+    write = partial(replacing_folder, kind=KIND) if makes_folder else replacing
+    with write(tmp_path / names[0]) as first, write(tmp_path / names[1]) as second:
+        for given in (first, second):
+            assert given.parent == tmp_path
             if makes_folder:
-                _make_folder(partial, ["1"])
+                _make_folder(given, ["1"])
             else:
-                partial.write_text("new", encoding="utf-8")
+                given.write_text("new", encoding="utf-8")
     expected = {f"{name}/1": "1" for name in names} if makes_folder else dict.fromkeys(names, "new")
     assert _content(tmp_path) == expected
 
@@ -79,7 +126,10 @@ def test_after_an_error_the_old_file_is_untouched_and_nothing_is_left(tmp_path, 
 
 def test_after_an_error_the_old_folder_is_untouched_and_nothing_is_left(tmp_path):
     _make_folder(tmp_path / "clip", ["1", "2"])
-    with pytest.raises(OSError, match="disk full"), replacing(tmp_path / "clip") as partial:
+    with (
+        pytest.raises(OSError, match="disk full"),
+        replacing_folder(tmp_path / "clip", KIND) as partial,
+    ):
         _make_folder(partial, ["1"])
         raise OSError("disk full")
     assert _content(tmp_path) == {"clip/1": "1", "clip/2": "2"}
@@ -88,7 +138,7 @@ def test_after_an_error_the_old_folder_is_untouched_and_nothing_is_left(tmp_path
 
 def test_a_file_does_not_take_the_place_of_a_folder(tmp_path):
     _make_folder(tmp_path / "clip", ["1"])
-    with pytest.raises(OSError, match="clip"):
+    with pytest.raises(DataError, match="clip: a folder is there"):
         write_text(tmp_path / "clip", "a file")
     assert _content(tmp_path) == {"clip/1": "1"}
 
@@ -101,21 +151,49 @@ def test_a_block_that_makes_nothing_leaves_the_old(tmp_path):
 
 
 @pytest.mark.parametrize("makes_folder", [False, True])
-@pytest.mark.parametrize("left_folder", [False, True])
-def test_what_a_killed_call_left_is_no_obstacle_and_no_part(tmp_path, left_folder, makes_folder):
-    partial = tmp_path / ".clip.partial"
-    if left_folder:
-        _make_folder(partial, ["1", "half"])
+def test_what_a_killed_call_left_is_no_obstacle_and_no_part(tmp_path, makes_folder):
+    left = tmp_path / ".clip.partial"
+    if makes_folder:
+        _make_folder(left, ["1", "half", ".x.partial"])
     else:
-        partial.write_text("half", encoding="utf-8")
-    with replacing(tmp_path / "clip") as given:
-        assert given == partial
+        left.write_text("half", encoding="utf-8")
+    write = partial(replacing_folder, kind=KIND) if makes_folder else replacing
+    with write(tmp_path / "clip") as given:
+        assert given == left
         assert not given.exists()
         if makes_folder:
             _make_folder(given, ["1"])
         else:
             given.write_text("whole", encoding="utf-8")
     assert _content(tmp_path) == ({"clip/1": "1"} if makes_folder else {"clip": "whole"})
+
+
+@pytest.mark.parametrize("write", [replacing, partial(replacing_folder, kind=KIND)])
+def test_what_somebody_named_like_half_a_file_is_not_removed(tmp_path, write):
+    _make_folder(tmp_path / ".clip.partial", ["thesis"])
+    with pytest.raises(DataError, match="partial"), write(tmp_path / "clip"):
+        pytest.fail("it was begun")
+    assert _content(tmp_path) == {".clip.partial/thesis": "thesis"}
+
+
+def test_a_link_is_replaced_and_not_what_it_points_to(tmp_path):
+    (tmp_path / "thesis").write_text("thesis", encoding="utf-8")
+    for name in ("file", ".file.partial"):
+        (tmp_path / name).symlink_to(tmp_path / "thesis")
+    write_text(tmp_path / "file", "new")
+    assert _content(tmp_path) == {"thesis": "thesis", "file": "new"}
+    assert not (tmp_path / "file").is_symlink()
+
+
+def test_a_lock_keeps_others_out_and_never_empties_somebodys_file(tmp_path):
+    with locking(tmp_path / "lock"), pytest.raises(Timeout), locking(tmp_path / "lock"):
+        pytest.fail("two hold it")
+    (tmp_path / "thesis").write_text("thesis", encoding="utf-8")
+    (tmp_path / "link").symlink_to(tmp_path / "thesis")
+    for name in ("thesis", "link"):
+        with pytest.raises(DataError, match="is no lock file of dfer's"), locking(tmp_path / name):
+            pytest.fail("it was taken")
+    assert (tmp_path / "thesis").read_text(encoding="utf-8") == "thesis"
 
 
 def test_text_is_utf_8_with_posix_line_ends(tmp_path):
@@ -140,7 +218,7 @@ def test_values_that_are_no_json_leave_the_old_file(tmp_path):
 
 
 def test_a_new_folder_comes_into_being_whole(tmp_path):
-    with replacing_files(tmp_path / "best") as partial:
+    with replacing_files(tmp_path / "best", KIND) as partial:
         _make_folder(partial, ["1", "2"])
         assert not (tmp_path / "best").exists()
     assert _content(tmp_path) == {"best/1": "1", "best/2": "2"}
@@ -157,15 +235,15 @@ def test_files_are_replaced_without_a_moment_in_which_one_is_missing(tmp_path, m
         return replace(path, target)
 
     monkeypatch.setattr(Path, "replace", look)
-    with replacing_files(folder) as partial:
+    with replacing_files(folder, KIND) as partial:
         _make_folder(partial, ["1", "2"])
     assert seen == [{"1", "2", "old"}] * 2
-    assert _content(tmp_path) == {"best/1": "1", "best/2": "2"}
+    assert _content(tmp_path) == {"best/1": "1", "best/2": "2", "best/old": "old"}
 
 
 def test_files_that_could_not_all_be_written_replace_none(tmp_path):
     _make_folder(tmp_path / "best", ["1"])
-    with pytest.raises(OSError, match="full"), replacing_files(tmp_path / "best") as partial:
+    with pytest.raises(OSError, match="full"), replacing_files(tmp_path / "best", KIND) as partial:
         partial.mkdir()
         (partial / "1").write_text("half", encoding="utf-8")
         raise OSError("disk full")

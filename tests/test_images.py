@@ -35,6 +35,10 @@ ABSURD = {
     "a short header": b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", b"12") + _chunk(b"IEND", b""),
 }
 
+BOMB = "more than the 50,331,648 pixels that dfer decodes; make it smaller"
+SAID = {"too many pixels": BOMB, "more than a number holds": BOMB}
+"""Why the absurd ones are not read, where it is not that they are no image."""
+
 
 @pytest.fixture
 def noise():
@@ -136,10 +140,11 @@ def test_an_absurd_image_has_no_size_and_is_not_read(tmp_path, name):
     path.write_bytes(ABSURD[name])
     with pytest.raises(VideoError, match=r"^cannot read .*a\.png: missing, or no image$"):
         image_size(path)
-    with pytest.raises(VideoError, match=r"^cannot read .*a\.png: no image$"):
+    said = SAID.get(name, "no image")
+    with pytest.raises(VideoError, match=rf"^cannot read .*a\.png: {said}$"):
         read_image(path)
     path.write_bytes(ABSURD[name] + b"more")  # now it is decoded to look for its end
-    assert find_fault(path) in ("cut off", "no image")
+    assert find_fault(path) in ("cut off", "no image", "too large")
 
 
 def test_a_full_disk_is_no_fault_of_an_image(tmp_path, noise, monkeypatch):

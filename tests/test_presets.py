@@ -161,6 +161,7 @@ def test_a_rate_that_was_typed_is_the_rate_of_all_parts():
             "paper, changed: msta_pools ((3, 3), (5, 3), (7, 1))",
         ),
         ({"model": ModelConfig(interfit=False, num_blocks=3, cross_attention="all")}, "paper"),
+        ({"model": ModelConfig(msta_fc="channels")}, "paper, changed: msta_fc channels"),
         ({"seed": 3}, "paper"),
     ],
 )

@@ -30,6 +30,10 @@ class StoppedError(DferError):
     """The server ends, or whoever gave the video stops it, before the video does."""
 
 
+class TooLongError(DferError):
+    """A video takes longer than a visitor may take."""
+
+
 @dataclass(frozen=True)
 class Examined:
     """What came of a video.

@@ -3,6 +3,7 @@
 import logging
 import math
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,7 +12,8 @@ from typing import Any
 
 import gradio as gr
 
-from dfercli.app.examine import Examined, Examiner, StoppedError
+from dfercli.app.examine import Examined, Examiner, StoppedError, TooLongError
+from dfercli.app.guard import Limits
 from dfercli.app.words import (
     INTRODUCTION,
     NO_DIAGNOSIS,
@@ -29,13 +31,6 @@ from dfercli.errors import DferError, VideoError
 from dfercli.predict import PredictSettings
 from dfercli.predict.predictor import FACES
 
-MAX_FILE_SIZE = "500mb"
-"""Largest video that is taken (our choice: an hour as phones film it at a low resolution)."""
-
-KEEP_S = 3600
-"""Seconds for which a video and what was made of it are kept (our choice: time enough to download
-it all)."""
-
 LENGTHS_S = (0.5, 10.0)
 """Shortest and longest window and stride that the page offers (our choice)."""
 
@@ -49,10 +44,16 @@ class Page:
 
     Args:
         examiner: Does what the button does.
+        limits: What visitors may take up.
+        folder: Where a video is worked on; None for the system's own.
     """
 
-    def __init__(self, examiner: Examiner) -> None:
+    def __init__(
+        self, examiner: Examiner, limits: Limits | None = None, folder: Path | None = None
+    ) -> None:
         self._examiner = examiner
+        self._limits = limits or Limits()
+        self._folder = folder
         self._stops: dict[str | None, Event] = {}  # of each tab whose video is being read
         self._model = name_model(examiner.predictor)
         usual = examiner.predictor.resolve(PredictSettings())
@@ -93,8 +94,9 @@ class Page:
             with gr.Accordion("About the model, and what it cannot do", open=True):
                 gr.HTML(describe_model(examiner.predictor))
                 gr.Markdown(
-                    f"Videos go to the computer that runs this page and to no other; it deletes "
-                    f"them, and what was made of them, after {KEEP_S // 60} minutes."
+                    "Videos go to the computer that runs this page and to no other; it deletes "
+                    "them, and what was made of them, after "
+                    f"{self._limits.keep_s // 60:.0f} minutes, and when the page ends."
                 )
             button.click(
                 self._answer,
@@ -106,7 +108,7 @@ class Page:
             )
             self._stop.click(self._end, queue=False, api_name="stop")
             self.blocks.unload(self._end)  # the tab was closed
-        self.blocks.queue(default_concurrency_limit=1)
+        self.blocks.queue(api_open=False, default_concurrency_limit=1, max_size=self._limits.queue)
 
     def _add_lengths(self, usual: PredictSettings) -> list[gr.Slider]:
         shortest_s, longest_s = LENGTHS_S
@@ -151,18 +153,25 @@ class Page:
         stop = self._stops[request.session_hash] = Event()
         yield self._say("") | {self._stop: gr.Button(visible=True)}
 
+        began_s = time.monotonic()
+
         def tell(doing: str, at_s: float, of_s: float) -> None:
+            if time.monotonic() - began_s > self._limits.job_s:
+                raise TooLongError(
+                    f"stopped at {describe_time(at_s, of_s)}, while {doing}: a video may take "
+                    f"{self._limits.job_s:.0f} s here; cut it, or use `dfer predict`"
+                )
             if stop.is_set():
                 raise StoppedError(f"stopped at {describe_time(at_s, of_s)}, while {doing}")
-            _keep(Path(video))
+            _keep(Path(video), self._limits.keep_s)
             share = min(1.0, at_s / of_s) if of_s else (int(at_s), None)  # as of a webcam
             progress(share, desc=f"{doing}: {describe_time(at_s, of_s)}", unit="s of the video")
 
         settings = PredictSettings(window_s, stride_s, faces)
         try:
             _check_suffix(Path(video))
-            _keep(Path(video))
-            with TemporaryDirectory(prefix="dfer-") as folder:
+            _keep(Path(video), self._limits.keep_s)
+            with TemporaryDirectory(prefix="work-", dir=self._folder) as folder:
                 found = self._examiner.examine(Path(video), settings, Path(folder), tell)
                 yield self._show(found)  # gradio copies the files before it comes back
         except StoppedError as error:
@@ -208,12 +217,12 @@ def _check_suffix(video: Path) -> None:
         raise VideoError(f"cannot read {video.name}: {what} are no videos")
 
 
-def _keep(video: Path) -> None:
-    """Have an upload that is used, or is about to be, kept for `KEEP_S` from now."""
+def _keep(video: Path, keep_s: float) -> None:
+    """Have an upload that is used, or is about to be, kept for `keep_s` from now."""
     try:
         os.utime(video)
     except FileNotFoundError:
-        kept = f"videos are kept for {KEEP_S // 60} minutes"
+        kept = f"videos are kept for {keep_s // 60:.0f} minutes"
         raise VideoError(f"{video.name} has expired ({kept}); give it again") from None
 
 

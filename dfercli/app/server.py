@@ -5,13 +5,23 @@ import os
 import socket
 import threading
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from dfercli.app.examine import Examiner
 from dfercli.app.words import STYLE
 from dfercli.errors import ConfigError
+from dfercli.files import scratch_folder
+
+if TYPE_CHECKING:
+    from dfercli.app.guard import Limits
+
+PREFIX = "dfer-app-"
+"""How the folder of a page is named."""
+
+USER = "dfer"
+"""Whose password it is that opens the page."""
 
 SWEEP_S = 60
 """Seconds from one look for old files to the next (our choice)."""
@@ -51,21 +61,39 @@ class Server:
         examiner: Does what the page's button does.
         host: Address that is listened at.
         port: Its port.
+        password: Opens the page, to a user named `dfer`; None opens it to all who reach it.
+        limits: What visitors may take up.
 
     Raises:
         ConfigError: Nothing can be served there.
     """
 
-    def __init__(self, examiner: Examiner, host: str, port: int) -> None:
-        import gradio as gr
-
-        from dfercli.app.page import KEEP_S, MAX_FILE_SIZE, Page
-
+    def __init__(
+        self,
+        examiner: Examiner,
+        host: str,
+        port: int,
+        password: str | None = None,
+        limits: "Limits | None" = None,
+    ) -> None:
         self._examiner = examiner
         self._before = os.environ.get(UPLOADS)
-        self._folder = TemporaryDirectory(prefix="dfer-app-", dir=self._before)
-        os.environ[UPLOADS] = self._folder.name
-        self._blocks = Page(examiner).blocks
+        self._stack = ExitStack()
+        parent = Path(self._before) if self._before else None
+        self._folder = self._stack.enter_context(scratch_folder(PREFIX, parent))
+        self._files = self._folder / "files"
+        self._files.mkdir()
+        os.environ[UPLOADS] = str(self._files)  # gradio reads it as it is imported
+
+        import gradio as gr
+        from starlette.middleware import Middleware
+
+        from dfercli.app.guard import Guard, Limits
+        from dfercli.app.page import Page
+
+        limits = limits or Limits()
+        self._blocks = Page(examiner, limits, self._folder).blocks
+        guard = Middleware(Guard, host=host, folder=self._folder, limits=limits)
         _reach_without_proxy("127.0.0.1", "localhost", host)
         try:
             # All that is off here is on by default, or can be turned on from the environment.
@@ -84,7 +112,9 @@ class Server:
                 enable_monitoring=False,
                 footer_links=[],
                 allowed_paths=[],
-                max_file_size=MAX_FILE_SIZE,
+                max_file_size=limits.file_bytes,
+                app_kwargs={"middleware": [guard]},
+                auth=None if password is None else (USER, password),
                 theme=gr.themes.Default(
                     primary_hue="teal",
                     secondary_hue="teal",
@@ -97,7 +127,7 @@ class Server:
             self._delete_all()
             raise ConfigError(f"cannot listen at {host}, port {port}; give --port") from error
         self._closed = threading.Event()
-        threading.Thread(target=self._sweep, args=[KEEP_S], daemon=True).start()
+        threading.Thread(target=self._sweep, args=[limits.keep_s], daemon=True).start()
 
     def wait(self) -> None:
         """Wait for Ctrl-C."""
@@ -115,10 +145,10 @@ class Server:
 
     def _sweep(self, keep_s: float) -> None:
         while not self._closed.wait(SWEEP_S):
-            delete_old(Path(self._folder.name), keep_s)
+            delete_old(self._files, keep_s)
 
     def _delete_all(self) -> None:
-        self._folder.cleanup()
+        self._stack.close()
         if self._before is None:
             del os.environ[UPLOADS]
         else:

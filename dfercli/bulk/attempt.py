@@ -18,7 +18,7 @@ from dfercli.bulk.document import (
     describe_video,
     describe_window,
 )
-from dfercli.bulk.hashes import hash_content
+from dfercli.bulk.hashes import hash_content, identify
 from dfercli.bulk.inputs import Input
 from dfercli.errors import DataError, DferError, VideoError
 from dfercli.predict.prediction import VideoPrediction, Window
@@ -152,6 +152,7 @@ def attempt(
     interrupted = False
     keep_paths = task.after is not None and task.after.keep_paths
     try:
+        before = identify(each.path) if each.path is not None else None
         try:
             reading = predictor.open(each.source, task.settings, keep_paths)
             watch(reading)
@@ -163,6 +164,8 @@ def attempt(
                 raise
             interrupted = True
         ended = _end(each, reading.finish(), task.after, interrupted)
+        if each.path is not None and identify(each.path) != before:
+            raise VideoError(f"{each.name} was changed while it was read; predict it again")
     except Exception as error:
         LOG.debug("%s cannot be read", each.title, exc_info=True)
         ended = VideoEnded(describe_failure(each.title, explain(error)))

@@ -18,6 +18,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from dfercli.bulk.origin import Origin
+from dfercli.cells import escape_cell
 from dfercli.errors import ConfigError, VideoError
 from dfercli.files import replacing
 from dfercli.predict.prediction import COLUMNS, TrackSummary, VideoPrediction, Window
@@ -34,6 +35,9 @@ PROB_DECIMALS = 6
 
 ROWS = 50_000
 """Rows that are turned to Parquet at a time, so that memory does not grow (our choice)."""
+
+HEAD = 4096
+"""Bytes that tell a document of ours from another file (our choice)."""
 
 OK, NO_FACE, UNREADABLE = "ok", "no face", "unreadable"
 
@@ -207,7 +211,9 @@ def write_csv(path: Path, origin: Record, videos: Iterable[Recorded]) -> None:
     with replacing(path) as partial, partial.open("w", encoding="utf-8", newline="") as stream:
         table = csv.DictWriter(stream, table_columns(origin), lineterminator="\n")
         table.writeheader()
-        table.writerows(table_rows(origin, videos))
+        for row in table_rows(origin, videos):
+            texts = {name: escape_cell(v) for name, v in row.items() if isinstance(v, str)}
+            table.writerow(row | texts)
 
 
 def write_parquet(path: Path, origin: Record, videos: Iterable[Recorded]) -> None:
@@ -252,6 +258,30 @@ def write_json_document(path: Path, origin: Record, videos: Iterable[Recorded]) 
 
 WRITERS = {".json": write_json_document, ".csv": write_csv, ".parquet": write_parquet}
 """What writes a file, by its suffix; `.jsonl` is written line by line."""
+
+
+def is_document(path: Path) -> bool:
+    """Tell whether a file was written by one of `WRITERS`, by its beginning; or is empty."""
+    suffix = path.suffix.lower()
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(HEAD)
+    except OSError:  # a loop of links
+        return False
+    if not head:
+        return True
+    if suffix == ".json":
+        return head.startswith(b'{\n  "schema_version": ') or b'"dfer_version": ' in head
+    if suffix == ".csv":
+        return head.startswith(",".join(("video", *COLUMNS)).encode())
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        names = pq.read_schema(path).names
+    except (OSError, pa.ArrowException):
+        return False
+    return names[: 1 + len(COLUMNS)] == ["video", *COLUMNS]
 
 
 def load_schema() -> Mapping[str, Any]:

@@ -23,6 +23,17 @@ def hash_content(path: Path) -> str:
     return _hash_files(list_frames(path)) if path.is_dir() else _hash_file(path)
 
 
+def identify(path: Path) -> tuple[tuple[int, ...], ...]:
+    """Return what changes when a file, or a folder or anything in it, is replaced or written to.
+
+    Raises:
+        OSError: It is gone.
+    """
+    paths = [path, *sorted(path.iterdir())] if path.is_dir() else [path]
+    states = [each.stat() for each in paths]
+    return tuple((s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns) for s in states)
+
+
 def hash_checkpoint(where: str | None) -> str | None:
     """Give the SHA-256 over names and contents of a checkpoint's files; None where there are none.
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from tqdm import tqdm
 
 from dfercli.bulk.document import (
@@ -29,7 +29,7 @@ from dfercli.bulk.inputs import Input
 from dfercli.bulk.lines import Index, read_line, read_video, scan
 from dfercli.bulk.origin import Origin
 from dfercli.errors import DataError
-from dfercli.files import replacing
+from dfercli.files import locking, replacing
 
 LINES = ".jsonl"
 
@@ -192,7 +192,7 @@ def open_journal(out: Path, origin: Origin, inputs: Sequence[Input]) -> Iterator
     """
     out.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(out.with_name(f".{out.name}.lock"), timeout=0):
+        with locking(out.with_name(f".{out.name}.lock")):
             journal = Journal(out, describe_origin(origin))
             try:
                 journal.take_over(inputs)

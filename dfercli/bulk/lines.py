@@ -1,6 +1,7 @@
 """The lines of a journal on disk: where those of each finished video are, and what made them."""
 
 import json
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -77,12 +78,19 @@ def scan(path: Path, origin: Record) -> Scan:
         ConfigError: The file is there, and not ours.
     """
     found = Scan()
-    if not path.exists():
+    if not os.path.lexists(path):
         return found
+    if not path.is_file():
+        raise ConfigError(f"{path} was not written by dfer; name another file than it")
     is_ours = False
     with path.open("rb") as stream:
         for line in stream:
             values = _parse(line)
+            if found.end == 0 and not line.strip(b"\0\n"):
+                raise ConfigError(
+                    f"{path} is damaged: it holds nothing but zeros, as after a power failure; "
+                    f"remove it, and all videos are predicted again"
+                )
             if found.end == 0 and (values is None or "checkpoint" not in values):
                 raise ConfigError(f"{path} was not written by dfer; name another file than it")
             if values is None:

@@ -21,6 +21,7 @@ import torch
 from dfercli.bulk.attempt import Event, Task, VideoEnded, attempt, explain
 from dfercli.bulk.document import describe_failure
 from dfercli.bulk.inputs import Input
+from dfercli.engine.ending import take_ending_signals
 from dfercli.engine.processes import (
     STOP_S,
     NoTerminal,
@@ -192,7 +193,7 @@ class _Pool:
 def _work(task: Task, share: Share, pipe: Connection) -> None:
     """Read one video after another; the whole life of a process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is told to all; the parent ends us
-    signal.signal(signal.SIGTERM, end_at_once)
+    take_ending_signals(end_at_once)
     threading.Thread(target=end_with_parent, daemon=True).start()
     if share.device is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = share.device  # read when CUDA is first used

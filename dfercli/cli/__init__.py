@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from dfercli import __version__
+from dfercli.cells import escape_letter
 from dfercli.cli import data, publishing, reports, runs, serving, videos
 from dfercli.cli import options as opt
 from dfercli.errors import DferError
@@ -41,7 +42,7 @@ def main() -> None:
     except DferError as error:
         if _state["debug"]:
             raise
-        print(f"error: {error.line}", file=sys.stderr)
+        print(f"error: {_escape(error.line)}", file=sys.stderr)
         sys.exit(error.exit_code)
     except SystemExit as end:
         if end.code == INTERRUPTED:
@@ -53,8 +54,14 @@ def main() -> None:
     except OSError as error:
         if _state["debug"]:
             raise
-        print(f"error: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
+        where = error.filename or "a file"
+        print(f"error: {_escape(f'{where}: {error.strerror or error}')}", file=sys.stderr)
         sys.exit(DferError.exit_code)
+
+
+def _escape(text: str) -> str:
+    """Escape what a terminal would obey, such as a sequence of escape in a file's name."""
+    return "".join(escape_letter(letter) for letter in text)
 
 
 @app.callback(invoke_without_command=True)

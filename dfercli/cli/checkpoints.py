@@ -68,7 +68,7 @@ def choose_predictor(
 
 def _find_newest(runs: Path) -> str:
     """Give the best epoch of the run finished last."""
-    from dfercli.engine.runlog import find_newest_run
+    from dfercli.engine.finished import find_newest_run
 
     try:
         return str(find_newest_run(runs).checkpoint("best"))

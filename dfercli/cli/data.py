@@ -67,6 +67,7 @@ def preprocess(
     """Give every clip of a dataset its face crops, and write the manifest with the folds."""
     from dfercli.data.spec import Choices
     from dfercli.faces.align import CropRecipe
+    from dfercli.owned import check_plain_name
     from dfercli.preprocess.plan import plan_preprocess
     from dfercli.preprocess.run import preprocess as carry_out
 
@@ -76,8 +77,7 @@ def preprocess(
     root = root or places.usual_root(dataset)
     usual = root.resolve().name if dataset == "folder" else "-".join(filter(None, (dataset, media)))
     name = name or usual
-    if name in ("", "..") or Path(name).name != name:
-        raise ConfigError(f"{name!r} is no plain name; run folders will be called so")
+    check_plain_name(name, "--name")
     choices = Choices(media, adopt, num_folds)
     recipe = CropRecipe(detector, size)
     plan = plan_preprocess(dataset, root, manifests / f"{name}.csv", recipe, choices)

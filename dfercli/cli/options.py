@@ -16,6 +16,7 @@ from typing import Annotated, Any
 
 import typer
 
+from dfercli.cells import escape_letter
 from dfercli.cli.places import find_root, usual_cache
 from dfercli.cli.typed import parse_folds
 from dfercli.config import (
@@ -221,6 +222,7 @@ def find_run(
     run = apply_preset(run, typed)
     note(f"backbone: {run.model.backbone}, weights: {run.model.weights}")
     note(f"recipe: {describe_recipe(run)}")
+    note_processes()
     return run, folds
 
 
@@ -233,6 +235,13 @@ def find_typed(context: typer.Context) -> set[str]:
 def how_to_run(options: RunOptions) -> dict[str, Any]:
     """Give what tells how runs are trained, and changes no result."""
     return {"overwrite": options.overwrite, "jobs": options.jobs, "cluster": options.cluster}
+
+
+def note_processes() -> None:
+    """Say how many processes a launcher started: `accelerate launch --cpu` starts one, silently."""
+    together = int(os.environ.get("WORLD_SIZE", "1"))
+    if together > 1 or "ACCELERATE_MIXED_PRECISION" in os.environ:
+        note(f"processes that train together: {together}")
 
 
 def _check_how_to_run(options: RunOptions, device: str) -> None:
@@ -265,7 +274,8 @@ def wait_without_spinning() -> None:
 def note(text: str) -> None:
     """Print a remark where it does not mix with results, once however many processes there are."""
     if is_main_process():
-        print(text, file=sys.stderr)
+        lines = ("".join(map(escape_letter, line)) for line in text.split("\n"))
+        print("\n".join(lines), file=sys.stderr)
 
 
 def is_main_process() -> bool:

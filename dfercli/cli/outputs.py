@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dfercli.errors import ConfigError
+from dfercli.owned import check_claim, claim_files
 
 if TYPE_CHECKING:
     from dfercli.bulk.attempt import Made
@@ -133,7 +134,10 @@ def _name_files(
         raise ConfigError(
             f"{option} {where} is one file, and there are several videos; name a folder"
         )
-    return _check_places(option, where, inputs, name_outputs(inputs, where, suffix))
+    files = _check_places(option, where, inputs, name_outputs(inputs, where, suffix))
+    check_claim(files.values())
+    claim_files(files.values())
+    return files
 
 
 def _check_places(
@@ -160,9 +164,9 @@ def check_out(out: Path, inputs: Sequence["Input"]) -> None:
 
     Raises:
         ConfigError: Its suffix tells no format, its folder cannot be written, pyarrow is missing,
-            or it is one of the videos.
+            it is one of the videos, or somebody's own.
     """
-    from dfercli.bulk.document import check_parquet
+    from dfercli.bulk.document import WRITERS, check_parquet, is_document
 
     if out.suffix.lower() not in OUT_SUFFIXES:
         known = ", ".join(OUT_SUFFIXES)
@@ -172,6 +176,8 @@ def check_out(out: Path, inputs: Sequence["Input"]) -> None:
         raise ConfigError(f"--out {out} is a folder; name a file in it")
     if out.suffix.lower() == ".parquet":
         check_parquet(out)
+    if os.path.lexists(out) and out.suffix.lower() in WRITERS and not is_document(out):
+        raise ConfigError(f"--out {out} is there, and dfer did not write it; name another file")
     if any(os.path.realpath(each.name) == os.path.realpath(out) for each in inputs):
         raise ConfigError(f"--out {out} is one of the videos; name another file")
 

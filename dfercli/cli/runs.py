@@ -133,8 +133,8 @@ def evaluate(
         raise ConfigError("--against compares one run with one; name a single run before it")
     if confusion and (against is not None or len(run or ()) > 1):
         raise ConfigError("--confusion is of a single run; name one, without --against")
+    from dfercli.engine.comparison_document import comparison_document
     from dfercli.engine.documents import (
-        comparison_document,
         results_document,
         side_by_side_document,
     )

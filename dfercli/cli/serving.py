@@ -1,6 +1,5 @@
 """The command that serves a page in the browser."""
 
-import ipaddress
 import signal
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated
@@ -17,6 +16,9 @@ if TYPE_CHECKING:
 HOST, PORT = "127.0.0.1", 7860
 """Address of this machine that no other can reach, and gradio's usual port."""
 
+JOB_SECONDS = 900
+"""Longest time that a video may take (our choice)."""
+
 
 def serve(
     checkpoint: model.Checkpoint = None,
@@ -29,39 +31,50 @@ def serve(
         str, typer.Option(help="Address to listen at; 0.0.0.0 lets other machines in.")
     ] = HOST,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen at.")] = PORT,
+    password: Annotated[
+        str | None,
+        typer.Option(
+            envvar="DFER_PASSWORD",
+            show_envvar=True,
+            help="Ask visitors for it, and for the user `dfer`; other users of this machine see "
+            "what is typed, so rather set the variable.",
+        ),
+    ] = None,
+    job_seconds: Annotated[
+        int, typer.Option(min=1, help="Longest time that one video may take.")
+    ] = JOB_SECONDS,
 ) -> None:
     """Name expressions on a page in the browser: drop a video, or record one; Ctrl-C ends it."""
     if find_spec("gradio") is None:
         raise ConfigError("the page needs gradio: pip install 'dfer[app]'")
     from dfercli.app.server import check_address
 
+    if password == "":
+        raise ConfigError("an empty --password keeps nobody out; give one, or leave it out")
     check_address(host, port)
     model.check_choice(checkpoint, zero_shot)
     opt.wait_without_spinning()
     make = model.choose_predictor(checkpoint, zero_shot, runs, detector, device, precision)
-    _serve(make(), host, port)
+    _serve(make(), host, port, password, job_seconds)
     opt.note("stopped")
 
 
-def _serve(predictor: "Predictor", host: str, port: int) -> None:
+def _serve(
+    predictor: "Predictor", host: str, port: int, password: str | None, job_seconds: int
+) -> None:
     from dfercli.app.examine import Examiner
+    from dfercli.app.guard import Limits, is_loopback
     from dfercli.app.server import Server
+    from dfercli.engine.ending import take_ending_signals
 
-    server = Server(Examiner(predictor), host, port)
-    if not _is_loopback(host):
-        opt.note(f"--host {host}: whoever reaches this machine can use the page; no password")
+    server = Server(Examiner(predictor), host, port, password, Limits(job_s=job_seconds))
+    if not is_loopback(host) and password is None:
+        opt.note(f"--host {host}: whoever reaches this machine can use the page; set --password")
     print(f"open {server.url} in a browser; Ctrl-C ends it", flush=True)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    take_ending_signals(signal.default_int_handler)
     try:
         server.wait()
     except KeyboardInterrupt:
         pass
     finally:
         server.close()
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

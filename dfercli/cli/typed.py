@@ -3,10 +3,8 @@
 import re
 from pathlib import Path
 
+from dfercli.data.spec import MAX_FOLD
 from dfercli.errors import ConfigError
-
-MAX_FOLD = 999
-"""Largest number of a fold that can be typed (our choice)."""
 
 
 def parse_folds(text: str) -> list[int]:

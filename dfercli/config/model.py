@@ -1,6 +1,8 @@
 """Which model to build."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from typing import Any
 
 from dfercli.errors import ConfigError, require_at_least, require_known
 
@@ -11,6 +13,11 @@ UNTRAINED = ("zero-shot",)
 """Methods of which nothing is trained."""
 
 CROSS_ATTENTIONS = ("paired", "all")
+
+MSTA_FCS = ("positions", "channels")
+"""What the three FC of MSTA mix, Eq. (5): the T // 3 positions of a channel, or the channels of a
+position."""
+
 RANDOM_WEIGHTS = "random"
 NAMED_PARTS = (
     "interfit",
@@ -24,8 +31,9 @@ NAMED_PARTS = (
 )
 """Settings of our method that the name of a variant tells."""
 
-PARTS = (*NAMED_PARTS, "msta_pools", "near_clip_init", "prompt_scale")
-"""Settings of our method alone."""
+PARTS = (*NAMED_PARTS, "msta_fc", "msta_pools", "near_clip_init", "prompt_scale")
+"""Settings of our method alone. `msta_fc` is in the variant's name and in the recipe too, because
+runs of older versions lie in folders whose names do not say that their MSTA mixes channels."""
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -49,6 +57,8 @@ class ModelConfig:
         visual_prompt: Generate visual prompts (Table 5, VP).
         num_blocks: M, BiEhPro blocks. Source: section 4.1.
         cross_attention: `paired` (Eq. 10 as printed) or `all` (over all classes' rows).
+        msta_fc: What MSTA's three FC mix: `positions` (Eq. 5 as printed, on the dimension T/3 of a
+            D x T/3 tensor) or `channels`, at each position.
         msta_pools: Kernel and stride of the three pooling branches. Source: section 3.2.
         near_clip_init: New layers start so that the model starts near CLIP (our choice).
         prompt_scale: Start of alpha and beta in Eq. (11) (our choice).
@@ -67,6 +77,7 @@ class ModelConfig:
     visual_prompt: bool = True
     num_blocks: int = 2
     cross_attention: str = "paired"
+    msta_fc: str = "positions"
     msta_pools: tuple[tuple[int, int], ...] = ((5, 3), (5, 3), (7, 1))
     near_clip_init: bool = True
     prompt_scale: float = 0.1
@@ -77,6 +88,7 @@ class ModelConfig:
         require_at_least("num_frames", self.num_frames, 1)
         require_at_least("num_blocks", self.num_blocks, 1)
         require_known("cross_attention", self.cross_attention, CROSS_ATTENTIONS)
+        require_known("msta_fc", self.msta_fc, MSTA_FCS)
         if "{}" not in self.prompt_template:
             raise ConfigError(f"prompt_template {self.prompt_template!r} has no {{}} for the class")
         if self.biehpro and not self.text:
@@ -97,6 +109,16 @@ class ModelConfig:
                     f"--model {self.method}: leave it out"
                 )
 
+    @classmethod
+    def complete(cls, stored: Mapping[str, Any]) -> dict[str, Any]:
+        """Return stored settings with `msta_fc`, which older versions did not write.
+
+        MSTA mixed channels until the setting existed. Models without MSTA get the default, which
+        has no effect on them.
+        """
+        has_msta = stored.get("method", cls.method) == "dfer" and stored.get("msta", cls.msta)
+        return {"msta_fc": "channels" if has_msta else cls.msta_fc, **stored}
+
     @property
     def variant(self) -> str:
         """Name of this variant in run folders and tables, such as `interfit-msta` or `baseline`."""
@@ -104,6 +126,8 @@ class ModelConfig:
             return self.method
         modules = [name for name in ("interfit", "msta", "biehpro") if getattr(self, name)]
         parts = ["full"] if len(modules) == 3 else modules or ["baseline"]
+        if self.msta and self.msta_fc == "channels":
+            parts.append("channels")
         if not self.text:
             parts.append("notext")
         if self.biehpro:

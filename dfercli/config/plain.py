@@ -17,12 +17,16 @@ def to_dict(config: Any) -> dict[str, Any]:
 def from_dict(cls: type[Config], values: Mapping[str, Any]) -> Config:
     """Build a configuration from `to_dict`'s output, or from the same after a trip through JSON.
 
+    Missing settings take their defaults, unless the class has a method `complete` that knows what
+    they were before they could be set.
+
     Raises:
         ConfigError: A key that the configuration does not have, or a missing one.
     """
     hints = get_type_hints(cls)
-    retired = getattr(cls, "RETIRED", ())  # settings of earlier versions, which decide nothing now
-    values = {name: value for name, value in values.items() if name not in retired}
+    complete = getattr(cls, "complete", None)
+    if complete is not None:
+        values = complete(values)
     unknown = sorted(set(values) - {f.name for f in fields(cls)})  # type: ignore[arg-type]
     if unknown:
         raise ConfigError(

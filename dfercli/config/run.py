@@ -1,8 +1,9 @@
 """One run: which data, how it is computed, and all the rest together."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any
 
 from dfercli.config.model import ModelConfig
 from dfercli.config.train import AugmentConfig, TrainConfig
@@ -81,8 +82,6 @@ class ComputeConfig:
         track: Log also to these, with commas between: `tensorboard`, `wandb` (extra `track`).
     """
 
-    RETIRED: ClassVar = ("compile",)
-
     device: str = "auto"
     precision: str = "auto"
     accumulate: int = 1
@@ -100,6 +99,11 @@ class ComputeConfig:
         require_known("steps", self.steps, STEPS)
         for name in self.trackers:
             require_known("track", name, TRACKERS)
+
+    @staticmethod
+    def complete(values: Mapping[str, Any]) -> dict[str, Any]:
+        """Leave out of stored settings what decides nothing any more: `compile`, now `steps`."""
+        return {name: value for name, value in values.items() if name != "compile"}
 
     @property
     def trackers(self) -> list[str]:

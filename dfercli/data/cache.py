@@ -4,24 +4,28 @@ The file is shared by all folds and runs that read the same frames in the same s
 """
 
 import hashlib
+import json
 import os
 import shutil
+import zlib
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock
 from tqdm import tqdm
 
 from dfercli.data.frames import FrameFolders, Sampling, list_clip
 from dfercli.data.manifest import Manifest
 from dfercli.errors import DataError
-from dfercli.files import replacing
+from dfercli.files import locking, replacing, write_json
 from dfercli.system_errors import describe_system_error, explain_system_error
 
 VERSION = 1
 """Of the file and of how frames are decoded to it; counts up when either changes."""
+
+ANY = -1
+"""Stands for the checksum of a clip that has none."""
 
 SPARE_BYTES = 1 << 30
 """Free space that a new cache leaves on the disk (our choice)."""
@@ -53,6 +57,8 @@ class FrameCache:
         self.file = file
         self._places = places
         self._size = size
+        self._sums: dict[str, int] | None = None
+        self._checked: set[str] = set()
 
     @property
     def frame_bytes(self) -> int:
@@ -66,7 +72,7 @@ class FrameCache:
         this process.
 
         Raises:
-            DataError: The file is gone, or cannot be read.
+            DataError: The file is gone, cannot be read, or the clip's part of it is damaged.
         """
         place = self._places[path]
         shape = (place.n_frames, 3, self._size, self._size)
@@ -76,7 +82,20 @@ class FrameCache:
             raise DataError(f"{self.file} was removed or cut off; start again") from error
         except OSError as error:
             raise DataError(f"cannot read {self.file}: {explain_system_error(error)}") from error
+        if path not in self._checked:
+            self._check(path, frames)
         return np.asarray(frames[sample(place.n_frames)])
+
+    def _check(self, path: str, frames: np.ndarray) -> None:
+        """Hold the frames of a clip against their checksum, once in each process."""
+        if self._sums is None:
+            self._sums = _read_sums(self.file)
+        if self._sums.get(path, ANY) not in (ANY, zlib.crc32(frames.data)):
+            raise DataError(
+                f"{self.file} is damaged: the frames of {path} are not as they were decoded; "
+                f"remove it, and it is made again"
+            )
+        self._checked.add(path)
 
 
 def open_cache(manifest: Manifest, root: Path, size: int, folder: Path) -> FrameCache:
@@ -103,8 +122,8 @@ def open_cache(manifest: Manifest, root: Path, size: int, folder: Path) -> Frame
     if _is_complete(cache.file, length):
         return cache
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / f".{fingerprint}-{size}.lock"):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # faces are their owner's alone
+        with locking(folder / f".{fingerprint}-{size}.lock", wait_s=-1):
             if not _is_complete(cache.file, length):  # nobody built it while we waited
                 _build(cache.file, FrameFolders(root, size), places, length)
     except OSError as error:
@@ -168,21 +187,42 @@ def _build(file: Path, source: FrameFolders, places: dict[str, ClipPlace], lengt
     with replacing(file) as partial:
         with partial.open("wb") as stream:
             stream.truncate(length)
-        clips = list(places.items())
+        clips, sums = list(places.items()), {}
         with ThreadPoolExecutor(os.cpu_count()) as pool:  # OpenCV decodes without Python's lock
             try:
-                futures = [pool.submit(_write_clip, partial, source, *clip) for clip in clips]
+                futures = {pool.submit(_write_clip, partial, source, *clip): clip for clip in clips}
                 with tqdm(total=len(clips), desc="cache", unit="clip", disable=None) as bar:
                     for future in as_completed(futures):
-                        future.result()
+                        sums[futures[future][0]] = future.result()
                         bar.update()
             finally:
                 pool.shutdown(cancel_futures=True)
+        write_json(_sums_file(file), sums)
 
 
-def _write_clip(file: Path, source: FrameFolders, path: str, place: ClipPlace) -> None:
+def _sums_file(file: Path) -> Path:
+    return file.with_suffix(".json")
+
+
+def _read_sums(file: Path) -> dict[str, int]:
+    """Read the checksum of each clip; earlier versions wrote none."""
+    try:
+        sums: dict[str, int] = json.loads(_sums_file(file).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise DataError(f"{_sums_file(file)} is damaged; remove it and {file}") from error
+    return sums
+
+
+def _write_clip(file: Path, source: FrameFolders, path: str, place: ClipPlace) -> int:
+    """Write the frames of one clip; returns their checksum."""
+    checksum = 0
     paths = list_clip(source.root / path, place.n_frames)
     with file.open("r+b") as stream:
         stream.seek(place.start * 3 * source.size**2)
         for frame in source.decode(paths):
-            stream.write(frame.tobytes())
+            content = frame.tobytes()
+            stream.write(content)
+            checksum = zlib.crc32(content, checksum)
+    return checksum

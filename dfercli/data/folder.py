@@ -10,6 +10,7 @@ from dfercli.data.folds import NUM_FOLDS, assign_folds
 from dfercli.data.spec import Choices, Listing, Source, check_inside_root, order_classes
 from dfercli.data.typed_lists import normalise_words, read_list
 from dfercli.errors import DataError
+from dfercli.owned import has_controls
 
 LABELS_FILE = "labels.csv"
 
@@ -66,7 +67,7 @@ def _name_clip(root: Path, path: str) -> str:
         is_folder = (root / path).is_dir()
     except OSError:  # no path at all: too long
         is_folder = False
-    return str(pure if is_folder else pure.with_suffix(""))
+    return str(pure) if is_folder else str(pure).removesuffix(pure.suffix)
 
 
 def _deal(
@@ -140,6 +141,8 @@ def _read_labels(path: Path) -> pd.DataFrame:
     for index, row in zip(table.index, table.itertuples(index=False), strict=True):
         where = f"{path} line {index + 2}"
         check_inside_root(str(row.path), where)
+        if has_controls(f"{row.label}{getattr(row, 'group', '')}"):
+            raise DataError(f"{where}: a control character in a label or group; remove it")
         if not row.label:
             raise DataError(f"{where}: no label for {row.path}; name its expression")
         if not getattr(row, "group", True):

@@ -16,6 +16,12 @@ from dfercli.errors import DataError
 NUM_FOLDS = 5
 """Folds unless others are asked for: as many as DFEW and MAFW have."""
 
+TRIES = 20
+"""Orders in which groups are tried for holding some out (our choice)."""
+
+SAME_MISS = 1e-12
+"""Misses that differ by less are equal."""
+
 VAL_STREAM = 7
 """Keeps the draw of the validation part apart from all others that begin with the seed."""
 
@@ -99,7 +105,8 @@ def hold_out(rows: pd.DataFrame, fraction: float, seed: int) -> np.ndarray:
     Groups come in an order drawn by the seed; one is held out if that brings the held-out shares
     of the classes nearer to `fraction`, whatever their sizes, and leaves each class a clip to
     train on. Clips without a group are taken one by one, so that where there are no groups the
-    counts are the shares rounded.
+    counts are the shares rounded. An order can begin with a large group that keeps better ones
+    out, so several are tried; the nearest is taken, and the first among equals.
 
     Args:
         rows: Of a manifest, (N,).
@@ -117,19 +124,46 @@ def hold_out(rows: pd.DataFrame, fraction: float, seed: int) -> np.ndarray:
     counts = np.zeros((len(units), len(classes)))
     np.add.at(counts, (members, labels), 1)
     totals = counts.sum(axis=0)
-    wanted, held = fraction * totals, np.zeros(len(classes))
-    chosen = np.zeros(len(units), dtype=bool)
-    for unit in np.random.default_rng([seed, VAL_STREAM]).permutation(len(units)):
-        more = held + counts[unit]
-        change = ((wanted - more) ** 2 - (wanted - held) ** 2) / totals**2
-        if change.sum() < 0 and (more < totals).all():
-            held, chosen[unit] = more, True
+    rng = np.random.default_rng([seed, VAL_STREAM])
+    least = _miss(np.round(fraction * totals), totals, fraction)
+    chosen, miss = np.zeros(len(units), dtype=bool), np.inf
+    for _ in range(TRIES):
+        held = _hold_in_order(rng.permutation(len(units)), counts, fraction)
+        away = _miss(counts[held].sum(axis=0), totals, fraction)
+        if away < miss - SAME_MISS:
+            chosen, miss = held, away
+        if miss <= least + SAME_MISS:
+            break  # as near as whole clips can be: always so where there are no groups
     if not chosen.any():
         raise DataError(
             f"{len(units)} groups (or clips) cannot be parted into {fraction:.0%} to choose an "
             f"epoch by and the rest to train on; leave out --val-fraction"
         )
     return chosen[members]
+
+
+def _hold_in_order(order: np.ndarray, counts: np.ndarray, fraction: float) -> np.ndarray:
+    """Return which units are held out, (U,) bool, if they are taken in this order.
+
+    Args:
+        order: Of the U units.
+        counts: (U, K) clips of each class in each unit.
+        fraction: Share of the clips.
+    """
+    totals = counts.sum(axis=0)
+    wanted, held = fraction * totals, np.zeros(len(totals))
+    chosen = np.zeros(len(counts), dtype=bool)
+    for unit in order:
+        more = held + counts[unit]
+        change = ((wanted - more) ** 2 - (wanted - held) ** 2) / totals**2
+        if change.sum() < 0 and (more < totals).all():
+            held, chosen[unit] = more, True
+    return chosen
+
+
+def _miss(held: np.ndarray, totals: np.ndarray, fraction: float) -> float:
+    """Return how far the held-out shares of the classes are from a fraction, squared and summed."""
+    return float((((fraction * totals - held) / totals) ** 2).sum())
 
 
 def assign_folds(

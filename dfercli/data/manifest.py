@@ -14,13 +14,17 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from dfercli.data.spec import check_inside_root, describe_clips
+from dfercli.data.spec import MAX_FOLD, check_inside_root, describe_clips
 from dfercli.errors import DataError
 from dfercli.files import write_json, write_text
+from dfercli.owned import check_plain_name, check_recorded_file, has_controls
 from dfercli.system_errors import explain_system_error
 
 COLUMNS = ("clip_id", "path", "n_frames", "label", "test_fold")
 Split = Literal["train", "test"]
+
+UNFINISHED = "unfinished"
+"""Entry of the JSON file while the CSV beside it may be that of an earlier call."""
 
 ODD_PATH = r"^$|^[./]|\.\.|[\\:]"
 """A path without any of these stays below the root for certain."""
@@ -121,6 +125,15 @@ def side_file(path: Path) -> Path:
     return path.with_suffix(".json")
 
 
+def check_side_file(path: Path) -> None:
+    """Refuse to replace a JSON file beside a manifest's CSV that dfer did not write.
+
+    Raises:
+        DataError: A file is there, and is none.
+    """
+    check_recorded_file(side_file(path), ("dataset", "class_names", "root"))
+
+
 def find_manifest(folder: Path, dataset: str | None) -> Path:
     """Give the manifest of a dataset; without a name, the one that was written last.
 
@@ -151,19 +164,25 @@ def write_manifest(manifest: Manifest, path: Path) -> None:
         "deviations": list(manifest.deviations),
         "left_out": dict(manifest.left_out),
     }
-    write_json(side_file(path), shared)
+    write_json(side_file(path), shared | {UNFINISHED: True})  # until the CSV is there too
     write_text(path, manifest.rows.to_csv(index=False, lineterminator="\n"))
+    write_json(side_file(path), shared)
 
 
-def read_manifest(path: Path) -> Manifest:
+def read_manifest(path: Path, unfinished: bool = False) -> Manifest:
     """Read and check a manifest.
+
+    Args:
+        path: The CSV.
+        unfinished: Read it too where dfer was killed as it wrote the two files: they may describe
+            crops of different recipes, while the folds in the CSV hold.
 
     Raises:
         DataError: It is missing or does not hold together; the message names the line.
     """
     if not path.is_file():
         raise DataError(f"no manifest {path}; `dfer preprocess` writes it")
-    shared = _read_side_file(side_file(path))
+    shared = _read_side_file(side_file(path), unfinished)
     try:
         rows = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
@@ -174,30 +193,47 @@ def read_manifest(path: Path) -> Manifest:
     return Manifest(rows=rows.astype(kept), **shared)
 
 
-def _read_side_file(side: Path) -> dict[str, Any]:
+def _read_side_file(side: Path, unfinished: bool) -> dict[str, Any]:
     """Give the fields of a manifest that all its lines share; older files lack some."""
     try:
+        if not side.is_file():
+            raise FileNotFoundError(side.name)
         entries = json.loads(side.read_text(encoding="utf-8"))
         shared = {
-            "dataset": entries["dataset"],
-            "class_names": tuple(entries["class_names"]),
-            "crop": entries["crop"],
-            "root": entries["root"],
-            "num_folds": entries.get("num_folds"),
-            "kind": entries.get("kind", Manifest.kind),
-            "deviations": tuple(entries.get("deviations", Manifest.deviations)),
-            "left_out": dict(entries.get("left_out", {})),
+            "dataset": str(entries["dataset"]),
+            "class_names": _read_texts(entries["class_names"]),
+            "crop": None if entries["crop"] is None else dict(entries["crop"]),
+            "root": str(entries["root"]),
+            "num_folds": _read_fold(entries.get("num_folds")),
+            "kind": str(entries.get("kind", Manifest.kind)),
+            "deviations": _read_texts(entries.get("deviations", Manifest.deviations)),
+            "left_out": {clip: _read_fold(n) for clip, n in entries.get("left_out", {}).items()},
         }
     except PermissionError as error:
         raise DataError(f"cannot read {side}: {explain_system_error(error)}") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
             f"cannot use {side} ({error!r}); remove it and its CSV, and run `dfer preprocess`"
         ) from error
-    name = shared["dataset"]
-    if Path(name).name != name:
-        raise DataError(f"{side}: dataset {name!r} is no plain name; run folders are called so")
+    if entries.get(UNFINISHED) and not unfinished:
+        raise DataError(f"{side} and its CSV were not both written; run `dfer preprocess` again")
+    check_plain_name(str(shared["dataset"]), f"{side}: dataset")
     return shared
+
+
+def _read_texts(values: Any) -> tuple[str, ...]:
+    if not isinstance(values, list | tuple) or not all(isinstance(text, str) for text in values):
+        raise TypeError(f"{values!r} is no list of texts")
+    if any(has_controls(text) for text in values):
+        raise ValueError("a text in it has a control character")
+    return tuple(values)
+
+
+def _read_fold(value: Any) -> int | None:
+    """Return the number of a fold, or of folds; None where there is none."""
+    if value is None or (type(value) is int and 0 <= value <= MAX_FOLD):
+        return value
+    raise ValueError(f"{value!r} is no number from 0 to {MAX_FOLD}")
 
 
 def check_rows(rows: pd.DataFrame, class_names: tuple[str, ...], where: str) -> None:
@@ -240,11 +276,15 @@ def _find_faults(rows: pd.DataFrame, class_names: tuple[str, ...]) -> list[_Faul
     repeated = rows["clip_id"].astype(str).duplicated()
     no_frames = ~rows["n_frames"].astype(str).str.fullmatch("0*[1-9][0-9]*")
     no_fold = ~rows["test_fold"].astype(str).str.fullmatch("[0-9]+")
+    too_many = rows["n_frames"].astype(str).str.fullmatch("0*[1-9][0-9]{9,}")
+    too_high = rows["test_fold"].astype(str).str.fullmatch("0*[1-9][0-9]{3,}")
     faults = [
         _Fault("label", strange, "label", f" is none of the classes {', '.join(class_names)}"),
         _Fault("clip_id", repeated, "clip", " is listed twice"),
         _Fault("n_frames", no_frames, "n_frames is", "; it must be 1 or more"),
         _Fault("test_fold", no_fold, "test_fold is", "; it must be 0, 1, 2 ..."),
+        _Fault("n_frames", too_many, "n_frames is", "; no clip has so many"),
+        _Fault("test_fold", too_high, "test_fold is", f"; the highest is {MAX_FOLD}"),
     ]
     if "coverage" in rows.columns:
         no_number = pd.to_numeric(rows["coverage"], errors="coerce").isna()

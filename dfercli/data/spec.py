@@ -19,6 +19,9 @@ BASIC_EXPRESSIONS = (
 )
 """The seven classes of DFEW and FERV39k, in DFEW's official order (Jiang et al., 2020)."""
 
+MAX_FOLD = 999
+"""Largest number of a fold (our choice)."""
+
 Media = Literal["videos", "crops", "frames"]
 """Whether a dataset's clips are to be cropped (videos, or folders of whole frames), are face crops
 already, or are frames of which only a look tells."""

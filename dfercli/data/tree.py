@@ -86,7 +86,8 @@ def scan_tree(root: Path) -> Tree:
             for entry in _list_folder(root / folder):
                 path = f"{folder}/{entry.name}" if folder else entry.name
                 if not entry.is_dir():
-                    files.append(path)
+                    if entry.is_file():  # reading a pipe might never end
+                        files.append(path)
                 elif entry.name.isdecimal():
                     clips.append(path)
                 else:

@@ -163,6 +163,7 @@ def _cost_entry(row: Row, config: ModelConfig, cost: Cost) -> dict[str, Any]:
         "method": config.method,
         "interfit": ours and config.interfit,
         "msta": ours and config.msta,
+        "msta_fc": config.msta_fc if ours and config.msta else None,
         "biehpro": prompts,
         "text": config.text,
         "text_prompt": prompts and config.text_prompt,

@@ -93,7 +93,8 @@ def _parts(entry: Mapping[str, Any]) -> str:
     """Name what a variant is made of."""
     if entry["method"] != "dfer":
         return str(entry["method"])
-    parts = [name for key, name in MODULES.items() if entry[key] and key != "biehpro"]
+    names = MODULES | {"msta": "MSTA over channels" if entry["msta_fc"] == "channels" else "MSTA"}
+    parts = [name for key, name in names.items() if entry[key] and key != "biehpro"]
     if entry["biehpro"]:
         prompts = ("text_prompt", "TP"), ("visual_prompt", "VP")
         kinds = "+".join(name for key, name in prompts if entry[key])

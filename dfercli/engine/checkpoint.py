@@ -7,30 +7,41 @@ from typing import Any
 from torch import Tensor
 
 from dfercli.data.manifest import Manifest
+from dfercli.engine.kinds import CHECKPOINT
 from dfercli.engine.runlog import RunFolder
 from dfercli.errors import CheckpointError
 from dfercli.files import replacing_files
-from dfercli.models.base import ExpressionModel, write_weights
+from dfercli.models.base import CONFIG_FILE, WEIGHTS_FILE, ExpressionModel, write_weights
+from dfercli.models.seal import seal
 
 
 def save_checkpoint(model: ExpressionModel, folder: Path) -> None:
-    """Write a model as it is; there is always a checkpoint to be read in the folder."""
+    """Write a model as it is; there is always a checkpoint in the folder."""
     write_checkpoint(model.state_dict(), model.settings, folder)
 
 
 def write_checkpoint(
     weights: Mapping[str, Tensor], settings: Mapping[str, Any], folder: Path
 ) -> None:
-    """Write a checkpoint; there is always one to be read in the folder.
+    """Write a checkpoint; there is always one in the folder.
+
+    Its two files are replaced one after the other: a process that is killed between these moments
+    leaves two that do not belong together, which their seal refuses until the epoch is done again.
 
     Args:
         weights: Of a model: its state dict.
         settings: Of the model.
         folder: Of the checkpoint.
     """
-    with replacing_files(folder) as partial:
-        partial.mkdir()
-        write_weights(weights, settings, partial)
+    with replacing_files(folder, CHECKPOINT) as partial:
+        write_sealed(weights, settings, partial)
+
+
+def write_sealed(weights: Mapping[str, Tensor], settings: Mapping[str, Any], folder: Path) -> None:
+    """Write weights and settings into a new folder, and seal them."""
+    folder.mkdir()
+    write_weights(weights, settings, folder)
+    seal(folder / CONFIG_FILE, folder / WEIGHTS_FILE)
 
 
 def load_checkpoint(where: str) -> ExpressionModel:

@@ -1,6 +1,6 @@
 """How far figures can be trusted: two variants on the same clips, and a model's own confidence."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -10,17 +10,17 @@ import numpy as np
 from dfercli.data.folds import name_groups
 from dfercli.engine.evaluate import Results
 from dfercli.engine.predictions import name_classes, probs_of
+from dfercli.engine.protocols import fit_held_out
 from dfercli.errors import DataError
 from dfercli.metrics import (
     ReliabilityBins,
     apply_temperature,
     area_under_risk_coverage,
     brier_score,
+    compare_models,
     expected_calibration_error,
-    fit_temperature,
     mcnemar,
     negative_log_likelihood,
-    paired_bootstrap,
     reliability_bins,
     risk_coverage,
 )
@@ -31,7 +31,8 @@ def compare(ours: Results, theirs: Results, protocol: str) -> dict[str, Any]:
 
     Returns:
         `war` and `uar`, ours minus theirs; `war_interval`, `uar_interval` at 95 %, `war_p`,
-        `uar_p` of the paired bootstrap; `only_a`, `only_b`, `mcnemar_p` of McNemar's test.
+        `uar_p`, how these were found (`method`: `bootstrap`, or `t` over few groups) and over how
+        many groups or clips (`units`); `only_a`, `only_b`, `mcnemar_p` of McNemar's test.
 
     Raises:
         DataError: They have other classes, or did not test the same clips.
@@ -53,7 +54,7 @@ def compare(ours: Results, theirs: Results, protocol: str) -> dict[str, Any]:
     groups = np.array(name_groups(a.reset_index())) if "group" in a.columns else None
     folds = a["fold"].to_numpy(), b["fold"].to_numpy()
     num_classes = len(ours.class_names)
-    found = paired_bootstrap(labels, predicted_a, predicted_b, *folds, num_classes, groups)
+    found = compare_models(labels, predicted_a, predicted_b, *folds, num_classes, groups)
     test = mcnemar(predicted_a == labels, predicted_b == labels)
     return {
         "war": found.war,
@@ -62,6 +63,8 @@ def compare(ours: Results, theirs: Results, protocol: str) -> dict[str, Any]:
         "uar": found.uar,
         "uar_interval": [found.uar_interval.low, found.uar_interval.high],
         "uar_p": found.uar_p,
+        "method": found.method,
+        "units": found.units,
         "only_a": test.only_a,
         "only_b": test.only_b,
         "mcnemar_p": test.p_value,
@@ -122,19 +125,21 @@ class Calibration:
     """A model's confidence before and after temperature scaling.
 
     Attributes:
-        temperatures: By fold, fitted on its held-out clips.
+        temperatures: By fold, fitted on its held-out clips; those of folds that are not refused.
+        remarks: Why a temperature is refused or to be doubted, once each.
         before: As predicted.
-        after: At these temperatures.
+        after: At these temperatures; None where that of some fold is refused.
     """
 
     temperatures: Mapping[int, float]
+    remarks: Sequence[str]
     before: Confidence
-    after: Confidence
+    after: Confidence | None
 
     @property
-    def mean_temperature(self) -> float:
-        """Mean over folds."""
-        return float(np.mean(list(self.temperatures.values())))
+    def mean_temperature(self) -> float | None:
+        """Mean over folds; None where that of some fold is refused."""
+        return None if self.after is None else float(np.mean(list(self.temperatures.values())))
 
 
 def calibrate(results: Results, protocol: str) -> Calibration:
@@ -145,18 +150,23 @@ def calibrate(results: Results, protocol: str) -> Calibration:
     """
     if not results.held_out:
         raise DataError(f"{results.name} held no clips out to calibrate by; train: --val-fraction")
-    temperatures, before, after, labels = {}, [], [], []
+    temperatures, remarks, before, after, labels = {}, [], [], [], []
     for fold, table in results.predictions[protocol].items():
-        held_out = results.held_out[protocol][fold]
-        temperatures[fold] = fit_temperature(probs_of(held_out), name_classes(held_out)[0])
+        run = results.runs.get(fold)
+        balance = run.read_config().train.balance if run else "none"
+        found = fit_held_out(results.held_out[protocol][fold], balance)
+        remarks += [found.remark] * (found.remark != "")
         before.append(probs_of(table))
-        after.append(apply_temperature(before[-1], temperatures[fold]))
         labels.append(name_classes(table)[0])
-    every = np.concatenate(labels)
+        if found.temperature is not None:
+            temperatures[fold] = found.temperature
+            after.append(apply_temperature(before[-1], found.temperature))
+    every, whole = np.concatenate(labels), len(after) == len(before)
     return Calibration(
         temperatures,
+        list(dict.fromkeys(remarks)),
         Confidence(np.concatenate(before), every),
-        Confidence(np.concatenate(after), every),
+        Confidence(np.concatenate(after), every) if whole else None,
     )
 
 

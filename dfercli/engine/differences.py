@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from dfercli.config import ModelConfig
+
 WITHOUT_EFFECT = (
     "data.manifest",
     "data.root",
@@ -28,7 +30,7 @@ SHOWN_CHANGES = 4
 
 def name_differences(before: Mapping[str, Any], now: Mapping[str, Any], ignored: str = "") -> str:
     """Name what differs between the entries of two runs, on one line; nothing for equal ones."""
-    old, new = flatten(before["config"]), flatten(now["config"])
+    old, new = _settings(before), _settings(now)
     old["data"], new["data"] = before["data_fingerprint"], now["data_fingerprint"]
     changed = [
         f"{name} {old.get(name)} -> {new.get(name)}"
@@ -37,6 +39,14 @@ def name_differences(before: Mapping[str, Any], now: Mapping[str, Any], ignored:
     ]
     more = f"; {len(changed) - SHOWN_CHANGES} more" if len(changed) > SHOWN_CHANGES else ""
     return "; ".join(changed[:SHOWN_CHANGES]) + more
+
+
+def _settings(entries: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a run by their path, with those that older versions did not write."""
+    config = entries["config"]
+    if "model" in config:
+        config = {**config, "model": ModelConfig.complete(config["model"])}
+    return flatten(config)
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

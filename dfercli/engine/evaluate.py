@@ -14,6 +14,7 @@ from dfercli.data.clips import build_dataset, check_frames
 from dfercli.data.folds import name_groups, open_manifest
 from dfercli.engine.checkpoint import check_fits, load_checkpoint, unseen_folds
 from dfercli.engine.device import make_accelerator, resolve_compute
+from dfercli.engine.finished import find_folds, find_newest_run, find_runs
 from dfercli.engine.predictions import (
     classes_of,
     confusion_of,
@@ -30,16 +31,9 @@ from dfercli.engine.provenance import (
     describe_dealing,
     describe_runs,
 )
-from dfercli.engine.runlog import (
-    RunFolder,
-    check_alike,
-    find_folds,
-    find_newest_run,
-    find_runs,
-    list_deviations,
-)
+from dfercli.engine.runlog import RunFolder, check_alike, list_deviations
 from dfercli.errors import CheckpointError
-from dfercli.metrics import FoldIntervals, FoldSummary, bootstrap_folds, summarise_folds
+from dfercli.metrics import FoldIntervals, FoldSummary, estimate_folds, summarise_folds
 from dfercli.versions import __version__, find_commit
 
 
@@ -73,6 +67,11 @@ class Results:
         return any(run.read_config().model.method in UNTRAINED for run in self.runs.values())
 
     @property
+    def epochs(self) -> frozenset[int]:
+        """Numbers of epochs that its runs were trained for; none for a checkpoint."""
+        return frozenset(run.read_config().train.epochs for run in self.runs.values())
+
+    @property
     def title(self) -> str:
         """What it is called in a title."""
         return f"{self.dataset}/{self.name}" if self.runs else f"{self.name} on {self.dataset}"
@@ -90,9 +89,9 @@ class Results:
 
     @cached_property
     def intervals(self) -> dict[str, FoldIntervals]:
-        """By protocol, where the means over folds lie at 95 %, by a bootstrap over the clips.
+        """By protocol, where the means over folds lie at 95 %: by a bootstrap, or Student's t.
 
-        Whole groups are drawn where the data has groups: clips of one person are alike.
+        Over whole groups where the data has groups: clips of one person are alike.
         """
         return {name: _resample(self.pool(name)) for name in self.predictions}
 
@@ -230,4 +229,4 @@ def _resample(pooled: pd.DataFrame) -> FoldIntervals:
     labels, predicted = name_classes(pooled)
     groups = np.array(name_groups(pooled)) if "group" in pooled.columns else None
     num_classes = len(classes_of(pooled))
-    return bootstrap_folds(labels, predicted, pooled["fold"].to_numpy(), num_classes, groups)
+    return estimate_folds(labels, predicted, pooled["fold"].to_numpy(), num_classes, groups)

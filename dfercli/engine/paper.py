@@ -33,10 +33,16 @@ class Row:
     paper_gflops: float | None = None
 
     def apply(self, full: ModelConfig) -> ModelConfig:
-        """Give the row's model; another method has none of the settings of our modules."""
+        """Return the row's model.
+
+        Another method has none of the settings of our modules, and a row without MSTA none of
+        `msta_fc`: it is one run, whatever the rows with MSTA have.
+        """
         kept = to_dict(full)
         if "method" in self.changes:
             kept = {name: value for name, value in kept.items() if name not in PARTS}
+        elif not self.changes.get("msta", full.msta):
+            del kept["msta_fc"]
         return ModelConfig(**kept | dict(self.changes))
 
 

@@ -15,6 +15,7 @@ from types import FrameType
 import torch
 
 from dfercli.config import is_numbered
+from dfercli.engine.ending import ENDING, take_ending_signals
 from dfercli.engine.jobs import TERMINATED, TICK_S, Ended, Failure, Job, Work
 
 STOP_S = 10.0
@@ -173,7 +174,7 @@ class NoTerminal(io.TextIOWrapper):
 def _do(job: Job, work: Work, share: Share, start_method: str, answer: Connection) -> None:
     """Do a job; the whole life of its process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is told to all; the parent ends us
-    signal.signal(signal.SIGTERM, end_at_once)
+    take_ending_signals(end_at_once)
     threading.Thread(target=end_with_parent, daemon=True).start()
     set_start_method(start_method, force=True)  # so that clips are loaded as in the parent
     if share.device is not None:
@@ -184,8 +185,10 @@ def _do(job: Job, work: Work, share: Share, start_method: str, answer: Connectio
 
 
 def end_at_once(number: int, frame: FrameType | None) -> None:
-    """End this process by an exception, so that nothing half is left; takes SIGTERM, once."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    """End this process by an exception, so that nothing half is left; takes one signal, once."""
+    for name in ENDING:
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     sys.exit(TERMINATED)
 
 

@@ -15,7 +15,8 @@ from dfercli.engine.curves import draw_curves
 from dfercli.engine.predictions import name_classes, probs_of, write_predictions
 from dfercli.engine.resume import drop_state, reporting_failed_save
 from dfercli.engine.runlog import RunFolder
-from dfercli.metrics import fit_temperature
+from dfercli.errors import CheckpointError
+from dfercli.metrics import TemperatureFit, fit_calibration
 from dfercli.models.base import ExpressionModel
 
 Protocol = Literal["best", "val", "last"]
@@ -84,6 +85,7 @@ class EpochKeeper:
         save_state: Writes what the run goes on from, given the metrics of all epochs so far.
         every: Epochs from one save to the next; 0 saves as often as it costs at most `SAVE_SHARE`.
         safe: Epochs that are on the disk already.
+        balance: Of the training, which decides whether its probabilities can be calibrated.
     """
 
     def __init__(
@@ -93,12 +95,14 @@ class EpochKeeper:
         save_state: SaveState,
         every: int = 0,
         safe: int = 0,
+        balance: str = "none",
     ) -> None:
         self._run = run
         self._model = model
         self._save_state = save_state
         self._every = every
         self._safe = safe
+        self._balance = balance
         self._waiting: dict[Protocol, ChosenEpoch] = {}
         self._saved_at_s = -math.inf
         self._cost_s = 0.0
@@ -120,10 +124,15 @@ class EpochKeeper:
             CheckpointError: It cannot be written; what was saved before is kept.
             UnexpectedError: Anything else went wrong meanwhile.
         """
+        if not self._run.run_file.is_file():
+            raise CheckpointError(
+                f"{self._run.path} was moved or removed while it was trained; put it back and give "
+                f"the same command: it goes on after epoch {self._safe}"
+            )
         started_s = time.monotonic()
         due = last or self._is_due(len(metrics), started_s)
         for protocol in chosen_now(metrics, last):
-            settings = calibrate(self._model.settings, predictions)
+            settings = calibrate(self._model.settings, predictions, self._balance)
             weights = self._model.state_dict()
             if not due:
                 weights = {name: w.detach().to("cpu", copy=True) for name, w in weights.items()}
@@ -157,15 +166,30 @@ class EpochKeeper:
 
 
 def calibrate(
-    settings: Mapping[str, Any], predictions: Mapping[Part, pd.DataFrame]
+    settings: Mapping[str, Any], predictions: Mapping[Part, pd.DataFrame], balance: str
 ) -> dict[str, Any]:
-    """Return a model's settings with the temperature of an epoch, if clips were held out."""
+    """Return a model's settings with the calibration of an epoch, if clips were held out."""
     held_out = predictions.get("val")
     if held_out is None:
         return dict(settings)
+    found = fit_held_out(held_out, balance)
+    calibration: dict[str, Any] = {"clips": found.clips}
+    if found.temperature is None:
+        calibration["refused"] = found.remark
+    else:
+        calibration["temperature"] = found.temperature
+    return {**settings, "calibration": calibration}
+
+
+def fit_held_out(held_out: pd.DataFrame, balance: str) -> TemperatureFit:
+    """Fit a temperature to predictions of held-out clips, or say why none is fitted.
+
+    Args:
+        held_out: Table of predictions.
+        balance: Of the training.
+    """
     labels, _ = name_classes(held_out)
-    temperature = fit_temperature(probs_of(held_out), labels)
-    return {**settings, "calibration": {"temperature": temperature, "clips": len(held_out)}}
+    return fit_calibration(probs_of(held_out), labels, balance)
 
 
 def _write_epoch(run: RunFolder, which: str, epoch: ChosenEpoch) -> None:

@@ -1,5 +1,6 @@
 """What a figure is of: the lines that every table carries."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -29,7 +30,9 @@ def describe_runs(runs: Sequence[RunFolder]) -> dict[str, str]:
         "folds": _describe_folds(configs, entries),
         "held out to choose an epoch": _describe_held_out(entries),
         "seeds": _list(config.seed for config in configs),
-        "backbone": join(f"{m.backbone} ({m.weights}), {m.num_frames} frames" for m in models),
+        "backbone": join(
+            f"{m.backbone} ({name_weights(m.weights)}), {m.num_frames} frames" for m in models
+        ),
         "recipe": join(map(describe_recipe, configs)),
         "crops": join(describe_crop(entry.get("crop")) for entry in entries),
         "precision": join(config.compute.precision for config in configs),
@@ -40,6 +43,11 @@ def describe_runs(runs: Sequence[RunFolder]) -> dict[str, str]:
             if "versions" in each
         ),
     }
+
+
+def name_weights(weights: str) -> str:
+    """Return the tag of weights, or the name of their file without the folders of this machine."""
+    return re.split(r"[/\\]", weights)[-1]
 
 
 def describe_code(version: str, commit: str | None) -> str:

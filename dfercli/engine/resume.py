@@ -6,24 +6,27 @@ the moment from which the epoch counts; only then the state before it is removed
 """
 
 import json
-import shutil
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
 import torch
 from accelerate.utils import set_seed
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from dfercli.engine.runlog import RunFolder
+from dfercli.engine.checkpoint import write_sealed
+from dfercli.engine.kinds import STATE
+from dfercli.engine.runlog import RunFolder, hash_file
 from dfercli.engine.trainer import Trainer
 from dfercli.errors import CheckpointError, ConfigError, DferError, UnexpectedError
-from dfercli.files import replacing_files, write_json
-from dfercli.models.base import WEIGHTS_FILE, write_weights
+from dfercli.files import locking, replacing_files, write_json
+from dfercli.models.base import CONFIG_FILE, WEIGHTS_FILE
 from dfercli.system_errors import (
     advise,
     describe_system_error,
@@ -33,6 +36,18 @@ from dfercli.system_errors import (
 
 OPTIMIZER_FILE = "optimizer.pt"
 METRICS_FILE = "metrics.json"
+SEALS_FILE = "seals.json"
+SEALED = (CONFIG_FILE, WEIGHTS_FILE, OPTIMIZER_FILE, METRICS_FILE)
+"""Files of a state of which it keeps the hash."""
+
+UNREADABLE = (
+    *(OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, RuntimeError),
+    *(SafetensorError, UnpicklingError),
+)
+"""What reading a damaged state raises: files, JSON, torch's archives, entries of other kinds."""
+
+STATE_FOLDER = r"epoch[0-9]+|\.epoch[0-9]+\.partial"
+"""Names of the folders of states, and of those that were being written when dfer was killed."""
 
 
 def seed_epoch(seed: int, epoch: int, rank: int) -> None:
@@ -53,9 +68,8 @@ def save_state(run: RunFolder, trainer: Trainer, metrics: Sequence[Mapping[str, 
     """
     folder = run.resume_folder / f"epoch{len(metrics)}"
     scaler = trainer.accelerator.scaler
-    with replacing_files(folder) as partial:
-        partial.mkdir()
-        write_weights(trainer.model.state_dict(), trainer.model.settings, partial)
+    with replacing_files(folder, STATE) as partial:
+        write_sealed(trainer.model.state_dict(), trainer.model.settings, partial)
         state = {
             "optimizer": trainer.optimizer.state_dict(),
             "scheduler": trainer.scheduler.state_dict(),
@@ -64,9 +78,8 @@ def save_state(run: RunFolder, trainer: Trainer, metrics: Sequence[Mapping[str, 
         with (partial / OPTIMIZER_FILE).open("wb") as stream:
             torch.save(state, stream)
         write_json(partial / METRICS_FILE, metrics)
-    for path in run.resume_folder.iterdir():
-        if path != folder:
-            shutil.rmtree(path, ignore_errors=True)
+        write_json(partial / SEALS_FILE, {name: hash_file(partial / name) for name in SEALED})
+    _drop_states(run, but=folder)
 
 
 def load_state(run: RunFolder, trainer: Trainer) -> list[dict[str, Any]]:
@@ -85,10 +98,10 @@ def load_state(run: RunFolder, trainer: Trainer) -> list[dict[str, Any]]:
     folder = find_state(run)
     if folder is None:
         return []
-    device = trainer.accelerator.device
     try:
+        _check_seals(folder)
         metrics: list[dict[str, Any]] = json.loads((folder / METRICS_FILE).read_text("utf-8"))
-        state = torch.load(folder / OPTIMIZER_FILE, map_location=device, weights_only=True)
+        state = torch.load(folder / OPTIMIZER_FILE, map_location="cpu", weights_only=True)
         trainer.model.load_state_dict(load_file(folder / WEIGHTS_FILE))
         trainer.optimizer.load_state_dict(state["optimizer"])
         trainer.scheduler.load_state_dict(state["scheduler"])
@@ -96,10 +109,10 @@ def load_state(run: RunFolder, trainer: Trainer) -> list[dict[str, Any]]:
             trainer.accelerator.scaler.load_state_dict(state["scaler"])
     except torch.OutOfMemoryError as error:
         raise CheckpointError(
-            f"not enough memory on {device} to go on from {folder}; free some and give the same "
-            f"command"
+            f"not enough memory on {trainer.accelerator.device} to go on from {folder}; free some "
+            f"and give the same command"
         ) from error
-    except (OSError, ValueError, KeyError, RuntimeError, EOFError, SafetensorError) as error:
+    except UNREADABLE as error:
         cause = find_system_error(error)
         if cause is not None and not isinstance(cause, FileNotFoundError):
             raise CheckpointError(
@@ -112,10 +125,20 @@ def load_state(run: RunFolder, trainer: Trainer) -> list[dict[str, Any]]:
     return metrics
 
 
+def _check_seals(folder: Path) -> None:
+    """Refuse a state of which a file is not as it was written; earlier versions sealed none."""
+    if not (folder / SEALS_FILE).is_file():
+        return
+    for name, seal in json.loads((folder / SEALS_FILE).read_text("utf-8")).items():
+        if name in SEALED and hash_file(folder / name) != seal:
+            raise ValueError(f"{name} is damaged")
+
+
 def find_state(run: RunFolder) -> Path | None:
     """Give the folder of the last finished epoch's state, if the run has one."""
     found = run.resume_folder.glob("epoch*") if run.run_file.is_file() else ()
-    return max(found, key=count_epochs, default=None)
+    ours = [path for path in found if re.fullmatch("epoch[0-9]+", path.name) and path.is_dir()]
+    return max(ours, key=count_epochs, default=None)
 
 
 def count_epochs(state: Path) -> int:
@@ -125,7 +148,16 @@ def count_epochs(state: Path) -> int:
 
 def drop_state(run: RunFolder) -> None:
     """Remove the state of a run that is finished."""
-    shutil.rmtree(run.resume_folder, ignore_errors=True)
+    _drop_states(run)
+    with suppress(OSError):  # there is none, or somebody keeps something in it
+        run.resume_folder.rmdir()
+
+
+def _drop_states(run: RunFolder, but: Path | None = None) -> None:
+    """Remove the states in a run's folder, and what is left of them, but for one."""
+    for path in run.resume_folder.glob("*epoch*"):
+        if path != but and re.fullmatch(STATE_FOLDER, path.name):
+            STATE.drop(path)
 
 
 @contextmanager
@@ -168,7 +200,7 @@ def training_alone(run: RunFolder) -> Iterator[None]:
     """
     run.path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(run.lock_file, timeout=0):
+        with locking(run.lock_file):
             yield
     except Timeout as error:
         raise ConfigError(

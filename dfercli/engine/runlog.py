@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from dfercli.config import RunConfig, from_dict, to_dict
 from dfercli.engine.differences import name_differences
+from dfercli.engine.kinds import RUN
 from dfercli.errors import CheckpointError, ConfigError
 from dfercli.files import write_json, write_text
 from dfercli.system_errors import explain_system_error
@@ -90,7 +90,9 @@ class RunFolder:
             CheckpointError: There is none, or it is damaged.
         """
         try:
-            entries: dict[str, Any] = json.loads(self.run_file.read_text(encoding="utf-8"))
+            entries = json.loads(self.run_file.read_text(encoding="utf-8"))
+            if not isinstance(entries, dict) or not isinstance(entries.get("config"), dict):
+                raise ValueError("not the record of a run")
         except (FileNotFoundError, NotADirectoryError) as error:
             raise CheckpointError(f"no run in {self.path}; train one with `dfer train`") from error
         except OSError as error:
@@ -112,15 +114,36 @@ class RunFolder:
         """Whether the run was trained to its end."""
         return self.run_file.is_file() and bool(self.read().get("finished"))
 
+    def check_own(self) -> None:
+        """Refuse a folder without a run that holds something that dfer did not write.
+
+        Raises:
+            DataError: It does: it would be in the way of a new run.
+        """
+        if not self.run_file.is_file():
+            RUN.check(self.path)
+
     def discard(self) -> None:
-        """Remove the run, so that there is no moment with half of it."""
+        """Remove the run, so that there is no moment with half of it.
+
+        Raises:
+            DataError: The folder holds something that dfer did not write; nothing was removed.
+        """
         old = self.path.with_name(f".{self.path.name}.old")
-        shutil.rmtree(old, ignore_errors=True)
+        RUN.check(self.path)
+        RUN.remove(old)
         if self.path.is_dir():
             self.path.rename(old)
-            shutil.rmtree(old, ignore_errors=True)
+            RUN.drop(old)
 
-    def start(self, config: RunConfig, data: Mapping[str, Any], command: str, device: str) -> None:
+    def start(
+        self,
+        config: RunConfig,
+        data: Mapping[str, Any],
+        command: str,
+        device: str,
+        processes: int = 1,
+    ) -> None:
         """Begin a run from its first epoch; what was there is removed.
 
         Args:
@@ -128,6 +151,7 @@ class RunFolder:
             data: What it says of its data, such as `data_fingerprint`.
             command: What was typed.
             device: What it is trained on, in words.
+            processes: How many train it together.
         """
         self.discard()
         write_json(
@@ -137,6 +161,7 @@ class RunFolder:
                 **data,
                 "command": command,
                 "device": device,
+                "processes": processes,
                 "versions": find_versions(*PACKAGES),
                 "commit": find_commit(),
                 "finished": False,
@@ -148,8 +173,18 @@ class RunFolder:
         write_text(self.metrics_file, "".join(json.dumps(line) + "\n" for line in lines))
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """Give the lines of the metrics, one an epoch."""
+        """Give the lines of the metrics, one an epoch.
+
+        Raises:
+            CheckpointError: They are not as they were when the run was finished.
+        """
         text = self.metrics_file.read_text(encoding="utf-8")
+        seal = self.read().get("sealed", {}).get(self.metrics_file.name)
+        if seal not in (None, hash_file(self.metrics_file)):
+            raise CheckpointError(
+                f"{self.metrics_file} is damaged: not as it was when the run was finished; put it "
+                f"back, or train the fold again with --overwrite"
+            )
         return [json.loads(line) for line in text.splitlines()]
 
     def go_on(self, epochs: int, command: str, device: str) -> None:
@@ -168,8 +203,9 @@ class RunFolder:
         write_json(self.run_file, entries | {"resumed": resumed})
 
     def finish(self) -> None:
-        """Mark the run as trained to its end, and seal its predictions."""
+        """Mark the run as trained to its end, and seal its predictions and metrics."""
         files = sorted([*self.path.glob("predictions_*.csv"), *self.path.glob("validation_*.csv")])
+        files += [self.metrics_file] if self.metrics_file.is_file() else []
         sealed = {path.name: hash_file(path) for path in files}
         write_json(self.run_file, self.read() | {"sealed": sealed, "finished": True})
 
@@ -203,33 +239,6 @@ def run_folder(runs: Path, config: RunConfig) -> RunFolder:
     return RunFolder(runs / config.data.dataset / config.variant / f"fold{config.fold}")
 
 
-def find_runs(runs: Path, dataset: str = "*", variant: str = "*") -> list[RunFolder]:
-    """Give the finished runs of a dataset and a variant, or of all."""
-    found = [RunFolder(path.parent) for path in runs.glob(f"{dataset}/{variant}/fold*/run.json")]
-    # A copy that somebody set aside, such as `fold1-old`, is no fold.
-    return [r for r in found if r.path.name[len("fold") :].isdecimal() and r.finished]
-
-
-def find_newest_run(runs: Path, dataset: str = "*", variant: str = "*") -> RunFolder:
-    """Give the run that was finished last.
-
-    Raises:
-        CheckpointError: None is finished.
-    """
-    finished = find_runs(runs, dataset, variant)
-    if not finished:
-        where = runs / dataset / variant if (dataset, variant) != ("*", "*") else runs
-        raise CheckpointError(f"no finished run in {where}; train one with `dfer train`")
-    return max(finished, key=lambda run: run.run_file.stat().st_mtime)
-
-
-def find_folds(variant_folder: Path) -> dict[int, RunFolder]:
-    """Give the finished runs of one variant by fold, in order."""
-    dataset, variant = variant_folder.parent.name, variant_folder.name
-    finished = find_runs(variant_folder.parent.parent, dataset, variant)
-    return {run.fold: run for run in sorted(finished, key=lambda run: run.fold)}
-
-
 def check_alike(runs: Mapping[int, RunFolder]) -> None:
     """Refuse to average runs that differ in more than their fold.
 
@@ -253,4 +262,8 @@ def list_deviations(runs: Iterable[RunFolder]) -> list[str]:
 
 def hash_file(path: Path) -> str:
     """Give the SHA-256 of a file, in hex digits."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = hashlib.sha256()
+    with path.open("rb", buffering=0) as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

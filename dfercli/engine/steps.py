@@ -13,11 +13,11 @@ from dfercli.config import ComputeConfig
 from dfercli.data.augment import ChangeBatch, Changes, change_batch, plan_changes
 from dfercli.data.transforms import pixel_statistics
 from dfercli.engine.gradients import EagerGradients, FixedGradients, FixedModel
-from dfercli.engine.resume import first_line
 from dfercli.engine.trainer import Trainer
 from dfercli.errors import ConfigError
 from dfercli.models.backbone import run_block
 from dfercli.models.base import ExpressionModel
+from dfercli.system_errors import first_line
 
 COMPILE_FROM_STEPS = 2000
 """Steps of a run from which compiling pays by itself: it takes about half a minute, and is expected

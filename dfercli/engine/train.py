@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -30,7 +31,7 @@ from dfercli.engine.loss import Mixup, build_loss
 from dfercli.engine.optimizer import build_optimizer, build_scheduler
 from dfercli.engine.predictions import find_missed
 from dfercli.engine.progress import Progress
-from dfercli.engine.protocols import EpochKeeper
+from dfercli.engine.protocols import EpochKeeper, fit_held_out
 from dfercli.engine.resume import (
     count_epochs,
     drop_state,
@@ -85,6 +86,7 @@ def train_fold(
     accelerator = make_accelerator(config.compute, run.logs_folder)
     with training_alone(run) if accelerator.is_main_process else nullcontext():
         if overwrite or not run.finished:
+            run.check_own()
             _train(config, run, accelerator, command, overwrite, progress)
         elif accelerator.is_main_process:
             drop_state(run)  # a process was killed as it was about to do so
@@ -122,10 +124,11 @@ def _train(
             run.go_on(len(metrics), command, device)
         else:
             entries = describe_data(config, manifest) | {"steps": prepared.steps.way}
-            run.start(config, entries, command, device)
+            run.start(config, entries, command, device, accelerator.num_processes)
     clips, epochs = prepared.batches.length, config.train.epochs
     save = partial(save_state, run, trainer)
-    keeper = EpochKeeper(run, model, save, config.compute.save_every, safe=len(metrics))
+    every, balance = config.compute.save_every, config.train.balance
+    keeper = EpochKeeper(run, model, save, every, len(metrics), balance)
     shown = accelerator.is_local_main_process
     own = nullcontext(progress) if progress else Progress(clips * epochs, shown)
     with own as bar, tracking(accelerator, config):
@@ -139,9 +142,21 @@ def _train(
             accelerator.log({name: line[name] for name in LOGGED if name in line}, step=epoch + 1)
             if accelerator.is_main_process:
                 keeper.keep(metrics, predictions, last=epoch + 1 == epochs)
-        missed = find_missed(predictions["test"])
-        if missed and accelerator.is_main_process:
-            bar.note(f"{config.title}: never predicted: {', '.join(missed)}")
+        if accelerator.is_main_process:
+            _note_remarks(bar, predictions, config)
+
+
+def _note_remarks(
+    bar: Progress, predictions: Mapping[Part, pd.DataFrame], config: RunConfig
+) -> None:
+    """Say what is odd about the last epoch's predictions: classes never predicted, calibration."""
+    missed = find_missed(predictions["test"])
+    if missed:
+        bar.note(f"{config.title}: never predicted: {', '.join(missed)}")
+    if "val" in predictions:
+        remark = fit_held_out(predictions["val"], config.train.balance).remark
+        if remark:
+            bar.note(f"{config.title}: {remark}")
 
 
 def _run_epoch(
@@ -192,7 +207,8 @@ def _test_untrained(
         run.start(config, describe_data(config, manifest), command, device)
         seconds = round(time.perf_counter() - started, 2)
         line = {"epoch": 0, "loss": None, "lr": 0.0, **score(predictions), "seconds": seconds}
-        EpochKeeper(run, model, save_state=lambda _: None).keep([line], predictions, last=True)
+        keeper = EpochKeeper(run, model, lambda _: None, balance=config.train.balance)
+        keeper.keep([line], predictions, last=True)
 
 
 def _build_model(config: RunConfig, manifest: Manifest) -> ExpressionModel:

@@ -1,6 +1,7 @@
 """The crops of one video on disk, and the record beside them of how they came about."""
 
 import json
+import re
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -10,11 +11,17 @@ from dfercli.errors import VideoError
 from dfercli.faces.base import Detector
 from dfercli.faces.keyframes import KEY_STEP_S
 from dfercli.faces.track import FollowedFace, crop_followed_face, follow_main_face
-from dfercli.files import replacing, write_json
+from dfercli.files import replacing_folder, write_json
 from dfercli.images import find_fault, write_image
+from dfercli.owned import FolderKind
 from dfercli.video import count_declared
 
 RECORD_FILE = "crop.json"
+TIME = "source_changed_ns"
+
+CROPS = FolderKind(
+    "face crops", rf"[0-9]{{6,}}\.jpg|{re.escape(RECORD_FILE)}", RECORD_FILE, ("n_frames",)
+)
 
 
 @dataclass(frozen=True)
@@ -33,6 +40,8 @@ class CropRecord:
         rival: Presence of the largest other face in view at the same time, as a share of its own.
         source: Path of the video, or of the folder of frames, below the dataset's root.
         source_bytes: Its size, of a folder that of all files in it.
+        source_changed_ns: When it was changed last, as its file system says, of a folder when it
+            or anything in it was; None in records of earlier versions.
     """
 
     n_frames: int
@@ -46,6 +55,7 @@ class CropRecord:
     rival: float
     source: str
     source_bytes: int
+    source_changed_ns: int | None = None
 
 
 def crop_video(root: Path, source: str, folder: Path, size: int, detector: Detector) -> CropRecord:
@@ -63,16 +73,21 @@ def crop_video(root: Path, source: str, folder: Path, size: int, detector: Detec
 
     Raises:
         VideoError: The video cannot be read, or the detector stumbles over it.
+        DataError: `folder` holds something that dfer did not write.
     """
     video = root / source
+    CROPS.check(folder)  # before the work
     try:
+        before = _measure_source(video) if video.exists() else (0, 0)
         followed = follow_main_face(video, detector, carry_s=KEY_STEP_S)
-        record = _make_record(video, source, followed)
-        with replacing(folder) as partial:
+        record = _make_record(video, source, followed, before)
+        with replacing_folder(folder, CROPS) as partial:
             partial.mkdir(parents=True)
             if followed.faces:
                 _write_crops(video, followed, size, partial)
             write_json(partial / RECORD_FILE, asdict(record))
+            if _measure_source(video) != before:
+                raise VideoError(f"{video} was changed while it was read; crop it again")
     except (cv2.error, RuntimeError) as error:  # of torch, where a frame is too large for a GPU
         said = str(error).strip() or repr(error)
         raise VideoError(f"cannot crop {video}: {said.splitlines()[-1]}") from error
@@ -91,27 +106,39 @@ def read_record(folder: Path, root: Path, source: str) -> CropRecord | None:
     """Give the record of a video's crops, or None where they have to be made again.
 
     They have to if the record or a crop is missing, cut off or too many, or if the video is another
-    one, gone, of another size, or newer than they are.
+    one, gone, or was changed: neither size nor time is what it was. A record of an earlier version
+    does not tell the time; the video must be older than the crops then.
     """
     try:
         values = json.loads((folder / RECORD_FILE).read_text(encoding="utf-8"))
         kinds = {field.name: field.type for field in fields(CropRecord)}
-        if not isinstance(values, dict) or {k: type(v) for k, v in values.items()} != kinds:
+        kinds |= {TIME: int if isinstance(values, dict) and TIME in values else None}
+        if not isinstance(values, dict) or {TIME: None, **_types(values)} != kinds:
             return None
         record = CropRecord(**values)
         newest_ns, source_bytes = _measure_source(root / source)
-        young = folder.stat().st_mtime_ns >= newest_ns
+        if record.source_changed_ns is None:
+            unchanged = folder.stat().st_mtime_ns >= newest_ns
+        else:
+            unchanged = record.source_changed_ns == newest_ns
         same = (record.source, record.source_bytes) == (source, source_bytes)
         crops = sorted(folder.glob("*.jpg"))
     except (OSError, ValueError):
         return None
     expected = [_name_crop(number) for number in range(1, record.n_frames + 1)]
     there = [path.name for path in crops] == expected
-    whole = young and same and there and not any(map(find_fault, crops))
+    whole = unchanged and same and there and not any(map(find_fault, crops))
     return record if whole else None
 
 
-def _make_record(video: Path, source: str, followed: FollowedFace) -> CropRecord:
+def _types(values: dict[str, object]) -> dict[str, object]:
+    return {name: type(value) for name, value in values.items()}
+
+
+def _make_record(
+    video: Path, source: str, followed: FollowedFace, before: tuple[int, int]
+) -> CropRecord:
+    changed_ns, source_bytes = before
     return CropRecord(
         n_frames=len(followed.faces),
         video_frames=followed.num_frames,
@@ -123,7 +150,8 @@ def _make_record(video: Path, source: str, followed: FollowedFace) -> CropRecord
         jitter=round(followed.jitter, 4),
         rival=round(followed.rival, 4),
         source=source,
-        source_bytes=_measure_source(video)[1],
+        source_bytes=source_bytes,
+        source_changed_ns=changed_ns,
     )
 
 

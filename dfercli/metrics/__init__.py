@@ -1,8 +1,9 @@
 """Every reported number comes through here: pure numpy and scipy, nothing of it needs torch.
 
 `scores`: WAR, UAR and what they are made of, of one confusion matrix. `folds`: the same over the
-folds of a dataset. `resampling`: how far such a figure, or the difference of two, can be trusted.
-`calibration`: whether a model is as sure as it is right.
+folds of a dataset. `resampling`: how far such a figure, or the difference of two, can be trusted,
+by a bootstrap. `student`: the same where there are few groups, and which of the two it is.
+`calibration`: whether a model is as sure as it is right. `temperature`: when that may be mended.
 """
 
 from dfercli.metrics.calibration import (
@@ -35,20 +36,27 @@ from dfercli.metrics.scores import (
     uar,
     war,
 )
+from dfercli.metrics.student import ENOUGH_GROUPS, compare_models, estimate_folds
+from dfercli.metrics.temperature import TemperatureFit, fit_calibration
 
 __all__ = [
+    "ENOUGH_GROUPS",
     "Difference",
     "FoldIntervals",
     "FoldSummary",
     "Interval",
     "McNemar",
     "ReliabilityBins",
+    "TemperatureFit",
     "apply_temperature",
     "area_under_risk_coverage",
     "bootstrap_folds",
     "brier_score",
+    "compare_models",
     "confusion_matrix",
+    "estimate_folds",
     "expected_calibration_error",
+    "fit_calibration",
     "fit_temperature",
     "macro_f1",
     "mcnemar",

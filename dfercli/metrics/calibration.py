@@ -19,7 +19,7 @@ SMALLEST_PROB = float(np.finfo(np.float32).tiny)
 """What a probability of 0 counts as where its logarithm is taken: the least that single precision,
 in which models run, tells apart from 0 at full accuracy."""
 
-TEMPERATURE_BOUNDS = (0.01, 100.0)
+TEMPERATURE_BOUNDS = (0.1, 10.0)
 """Where a temperature is looked for (our choice): beyond them a figure says no more."""
 
 SUM_TOLERANCE = 1e-3
@@ -131,8 +131,8 @@ def brier_score(probs: np.ndarray, labels: np.ndarray) -> float:
     return float(((probs - np.eye(probs.shape[1])[labels]) ** 2).sum(axis=1).mean())
 
 
-def fit_temperature(probs: np.ndarray, labels: np.ndarray) -> float:
-    """Give the temperature that makes these clips likeliest, within `TEMPERATURE_BOUNDS`.
+def fit_temperature(probs: np.ndarray, labels: np.ndarray, prior_sd: float | None = None) -> float:
+    """Return the temperature that makes these clips likeliest, within `TEMPERATURE_BOUNDS`.
 
     Above 1 the model is too sure, below 1 not sure enough. Where every clip is right the likeliest
     has no end, and the lower bound is given; where the true classes are no likelier than others on
@@ -141,12 +141,14 @@ def fit_temperature(probs: np.ndarray, labels: np.ndarray) -> float:
     Args:
         probs: (N, K) probabilities; not of the clips that are then judged.
         labels: (N,) int, true classes.
+        prior_sd: Standard deviation of a normal prior of log T around 0, with which the likeliest
+            always has an end; None is plain maximum likelihood.
 
     Raises:
         DataError: As `reliability_bins`.
 
-    Source: Guo et al. (2017), section 4.2. Fitted on log-probabilities, which differ from logits by
-        a constant a clip that softmax takes out again.
+    Source: Guo et al. (2017), section 4.2; the prior is our choice. Fitted on log-probabilities,
+        which differ from logits by a constant per clip that softmax takes out again.
     """
     probs, labels = _check(probs, labels)
     logs = _log(probs)
@@ -154,17 +156,19 @@ def fit_temperature(probs: np.ndarray, labels: np.ndarray) -> float:
     # In 1/T the likelihood is concave, so its slopes at both ends tell whether it peaks between.
     if (logs == logs[:, :1]).all():
         return 1.0
-    if (of_label == logs.max(axis=1)).all():
+    if prior_sd is None and (of_label == logs.max(axis=1)).all():
         return TEMPERATURE_BOUNDS[0]
-    if of_label.mean() <= logs.mean():
+    if prior_sd is None and of_label.mean() <= logs.mean():
         return TEMPERATURE_BOUNDS[1]
+    penalty = 0.0 if prior_sd is None else 0.5 / (prior_sd**2 * len(logs))
     from scipy.optimize import minimize_scalar  # half a second to import, and only needed here
 
     def loss(log_temperature: float) -> float:
         scaled = logs / np.exp(log_temperature)
         top = scaled.max(axis=1)
         norm = top + np.log(np.exp(scaled - top[:, None]).sum(axis=1))
-        return float((norm - _of_label(scaled, labels)).mean())
+        fit = float((norm - _of_label(scaled, labels)).mean())
+        return fit + penalty * log_temperature**2
 
     low, high = np.log(TEMPERATURE_BOUNDS)
     options = {"xatol": 1e-9}

@@ -89,15 +89,20 @@ def _count_units(
         kinds = np.zeros((len(found), starts[-1]))
         np.put_along_axis(kinds, found, 1.0, axis=1)
         return kinds, numbers
-    unit = _number_groups(np.asarray(groups), len(cells))
+    unit = number_groups(groups, len(cells))
     kinds = np.zeros((unit.max() + 1, starts[-1]))
     np.add.at(kinds, (unit[:, None], cells), 1.0)
     kinds, numbers = np.unique(kinds, axis=0, return_counts=True)
     return kinds[::-1], numbers[::-1]  # as above: groups of one draw what clips draw
 
 
-def _number_groups(groups: np.ndarray, num_clips: int) -> np.ndarray:
-    """Number the groups of the clips from 0, (N,)."""
+def number_groups(groups: np.ndarray, num_clips: int) -> np.ndarray:
+    """Return the number of each clip's group, (N,), from 0.
+
+    Raises:
+        DataError: Not one group for each clip.
+    """
+    groups = np.asarray(groups)
     if len(groups) != num_clips:
         raise DataError(f"{num_clips} clips and {len(groups)} groups; it must be one each")
     missing = sum(name is None or name != name for name in groups.tolist())

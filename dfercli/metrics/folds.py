@@ -56,6 +56,16 @@ class FoldSummary:
         return float(self.macro_f1.mean())
 
     @property
+    def pooled_war(self) -> float:
+        """WAR of the clips of all folds together."""
+        return war(self.matrix)
+
+    @property
+    def pooled_uar(self) -> float:
+        """UAR of the clips of all folds together; unlike the mean it misses no rare class."""
+        return uar(self.matrix)
+
+    @property
     def sd_war(self) -> float:
         """Standard deviation of the folds' WAR, over F - 1; nan for one fold."""
         return _deviation(self.war)
@@ -86,6 +96,8 @@ class FoldSummary:
             "mean_war": _plain(self.mean_war),
             "mean_uar": _plain(self.mean_uar),
             "mean_macro_f1": _plain(self.mean_macro_f1),
+            "pooled_war": _plain(self.pooled_war),
+            "pooled_uar": _plain(self.pooled_uar),
             "sd_war": _plain(self.sd_war),
             "sd_uar": _plain(self.sd_uar),
             "mean_recalls": _plain(self.mean_recalls),

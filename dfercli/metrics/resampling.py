@@ -6,7 +6,8 @@ person) whole groups are drawn instead, as their clips are right and wrong toget
 
 Source: Efron and Tibshirani, An Introduction to the Bootstrap (1993), section 13.3, percentile
 interval; Field and Welsh, Bootstrapping clustered data (2007), section 3, drawing of groups.
-What was trained is held fixed: another seed's training is not in these intervals.
+What was trained is held fixed: another seed's training is not in these intervals. Where a fold has
+few groups, a bootstrap is too narrow: `student.py` chooses between it and Student's t.
 """
 
 from dataclasses import dataclass
@@ -38,10 +39,19 @@ class Interval:
 
 @dataclass(frozen=True)
 class FoldIntervals:
-    """Intervals of a model's mean over folds: of WAR and of UAR, as fractions."""
+    """Intervals of a model's mean over folds, as fractions.
+
+    Attributes:
+        war: Of WAR.
+        uar: Of UAR.
+        units: Groups, or clips where there are no groups, that they stand on.
+        method: `bootstrap`, or `t` for Student's t over the groups.
+    """
 
     war: Interval
     uar: Interval
+    units: int
+    method: str = "bootstrap"
 
 
 @dataclass(frozen=True)
@@ -70,6 +80,8 @@ class Difference:
         uar_interval: Of `uar`.
         war_p: Two-sided p-value of no difference; nan where a single clip or group was tested.
         uar_p: The same of UAR.
+        units: Groups, or clips where there are no groups, that all of this stands on.
+        method: `bootstrap`, or `t` for Student's t over the groups.
     """
 
     war: float
@@ -78,6 +90,8 @@ class Difference:
     uar_interval: Interval
     war_p: float
     uar_p: float
+    units: int
+    method: str = "bootstrap"
 
 
 def bootstrap_folds(
@@ -112,7 +126,8 @@ def bootstrap_folds(
     """
     model = Cells(labels, predicted, folds, num_classes)
     figures = resample([model], model.measure, groups, draws, seed)
-    return FoldIntervals(*(_interval(column, level) for column in figures.T))
+    war, uar = (_interval(column, level) for column in figures.T)
+    return FoldIntervals(war, uar, units=_count(labels, groups))
 
 
 def mcnemar(right_a: np.ndarray, right_b: np.ndarray) -> McNemar:
@@ -184,6 +199,7 @@ def paired_bootstrap(
         _interval(uars, level),
         _p_value(wars),
         _p_value(uars),
+        _count(labels, groups),
     )
 
 
@@ -193,9 +209,22 @@ def _subtract(a: Cells, b: Cells, counts: np.ndarray) -> np.ndarray:
     return np.where(np.abs(differences) < SAME, 0.0, differences)
 
 
-def _interval(figures: np.ndarray, level: float) -> Interval:
+def check_level(level: float) -> None:
+    """Refuse a level of an interval that is not between 0 and 1.
+
+    Raises:
+        ConfigError: It is not.
+    """
     if not 0 < level < 1:
         raise ConfigError(f"the level of an interval is {level}; it must lie between 0 and 1")
+
+
+def _count(labels: np.ndarray, groups: np.ndarray | None) -> int:
+    return len(labels) if groups is None else len(np.unique(np.asarray(groups)))
+
+
+def _interval(figures: np.ndarray, level: float) -> Interval:
+    check_level(level)
     low, high = np.quantile(figures, [(1 - level) / 2, (1 + level) / 2]).tolist()
     return Interval(low, high, level)
 

@@ -8,6 +8,8 @@ A share of no clips is nan, never 0, and no mean counts it: scikit-learn's `zero
 
 import numpy as np
 
+from dfercli.errors import DataError
+
 
 def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, num_classes: int) -> np.ndarray:
     """Count clips by true class (row) and predicted class (column).
@@ -19,9 +21,26 @@ def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, num_classes: int
 
     Returns:
         (K, K) int64.
+
+    Raises:
+        DataError: Not as many of one as of the other, or a class that is none of 0 to K - 1.
     """
-    cells = np.asarray(labels, dtype=np.int64) * num_classes + np.asarray(predicted, dtype=np.int64)
+    labels, predicted = (_check_classes(each, num_classes) for each in (labels, predicted))
+    if len(labels) != len(predicted):
+        raise DataError(f"{len(labels)} labels and {len(predicted)} predictions; give one each")
+    cells = labels * num_classes + predicted
     return np.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes)
+
+
+def _check_classes(classes: np.ndarray, num_classes: int) -> np.ndarray:
+    """Return class numbers as int64, (N,), once they are whole and in range."""
+    given = np.asarray(classes)
+    numbers = given.astype(np.int64)
+    wrong = (numbers != given) | (numbers < 0) | (numbers >= num_classes)
+    if given.ndim != 1 or wrong.any():
+        which = f"class {given[wrong][0]}" if given.ndim == 1 else f"shape {given.shape}"
+        raise DataError(f"{which}: give one whole number from 0 to {num_classes - 1} for each clip")
+    return numbers
 
 
 def war(matrix: np.ndarray) -> float:

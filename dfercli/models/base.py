@@ -19,6 +19,8 @@ from dfercli.errors import CheckpointError
 from dfercli.models import load_method
 from dfercli.models.backbone import CLIPBackbone
 from dfercli.models.pretrained import build_untrained, load_pretrained
+from dfercli.models.seal import SEAL, make_seal
+from dfercli.models.settings import find_settings_fault
 from dfercli.system_errors import explain_system_error, find_local_error, first_line
 
 CONFIG_FILE = "config.json"
@@ -131,7 +133,6 @@ class ExpressionModel(nn.Module, PyTorchModelHubMixin):
         config = from_dict(ModelConfig, settings["model"])
         with torch.device("meta"):  # shapes alone: the file has all values
             model = assemble(config, settings["class_names"], build_untrained(config.backbone))
-        model.settings = settings
         weights = _fetch(model_id, WEIGHTS_FILE, hub_options)
         try:
             model.load_state_dict(load_file(weights), assign=True)
@@ -143,6 +144,12 @@ class ExpressionModel(nn.Module, PyTorchModelHubMixin):
             raise CheckpointError(
                 f"{model_id}: {WEIGHTS_FILE} does not fit {CONFIG_FILE}; was one replaced?"
             ) from error
+        if settings.get(SEAL, "") not in ("", make_seal(settings, weights)):
+            raise CheckpointError(
+                f"{model_id} is damaged: {CONFIG_FILE} or {WEIGHTS_FILE} is not as it was written; "
+                f"copy it again, or train it again"
+            )
+        model.settings = {name: value for name, value in settings.items() if name != SEAL}
         return model.to(map_location).eval()
 
 
@@ -224,6 +231,8 @@ def _read_settings(model_id: str, path: Path) -> dict[str, Any]:
     ours = isinstance(settings, dict) and isinstance(settings.get("model"), dict)
     if not ours or not isinstance(settings.get("class_names"), list):
         raise CheckpointError(f"{model_id} was not written by dfer: no model in {CONFIG_FILE}")
+    if fault := find_settings_fault(settings):
+        raise CheckpointError(f"{CONFIG_FILE} of {model_id} is damaged: {fault}; copy it again")
     return settings
 
 

@@ -87,8 +87,13 @@ def assemble(config: ModelConfig, class_names: Sequence[str], clip: Any) -> DFER
     if config.interfit:
         interfit = InterFIT(backbone.width, backbone.num_layers, config.near_clip_init)
     if config.msta:
-        pools, near_clip = config.msta_pools, config.near_clip_init
-        msta = MSTA(backbone.embed_width, config.num_frames, pools, near_clip)
+        msta = MSTA(
+            backbone.embed_width,
+            config.num_frames,
+            config.msta_pools,
+            config.near_clip_init,
+            config.msta_fc,
+        )
     if config.biehpro:
         biehpro = BiEhPro(
             backbone.embed_width,

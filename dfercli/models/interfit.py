@@ -34,7 +34,7 @@ class InteractionLayer(nn.Module):
     """Class tokens to interaction tokens, Eq. (2).
 
     The Bi-LSTM has hidden width D each way and is brought back from 2D to D by a linear layer.
-    Source: the paper's FLOPs, which no other widths reproduce.
+    Source: our choice among what the paper's FLOPs leave open (docs/method.md).
 
     Args:
         width: D.

@@ -24,6 +24,9 @@ class MSTA(nn.Module):
         pools: Kernel and stride of each branch. Source: section 3.2.
         near_clip: FC_V starts as the mean over positions, so that the video embedding starts in
             CLIP's joint space (our choice).
+        fc: What the FC of Eq. (5) mix: `positions`, the last dimension of a (E, T // 3) tensor, as
+            a linear layer does; or `channels`, at each position (our choice, as an option). With
+            positions the FLOPs of Tables 2 to 4 come out to both decimals.
     """
 
     def __init__(
@@ -32,11 +35,14 @@ class MSTA(nn.Module):
         num_frames: int,
         pools: Sequence[tuple[int, int]] = ((5, 3), (5, 3), (7, 1)),
         near_clip: bool = True,
+        fc: str = "positions",
     ) -> None:
         super().__init__()
         self.length = max(1, num_frames // 3)
         self.pools = [(kernel, stride) for kernel, stride in pools]
-        self.fc_scale = nn.ModuleList(nn.Linear(width, width) for _ in pools)
+        self.over_positions = fc == "positions"
+        mixed = self.length if self.over_positions else width
+        self.fc_scale = nn.ModuleList(nn.Linear(mixed, mixed) for _ in pools)
         self.fc_video = nn.Linear(self.length * width, width)
         if near_clip:
             mean_over_positions = torch.eye(width).repeat(1, self.length) / self.length
@@ -75,7 +81,13 @@ class MSTA(nn.Module):
         scales = [self.pool(frames, *pool).transpose(1, 2) for pool in self.pools]  # (B, T/3, E)
         pooled = torch.stack(scales)  # Z_i, (3, B, T/3, E)
         fused = pooled.sum(dim=0)  # Eq. (4)
-        scores = torch.stack([fc(fused) for fc in self.fc_scale])  # U_i, Eq. (5)
+        scores = torch.stack([self._score(fc, fused) for fc in self.fc_scale])  # U_i, Eq. (5)
         weights = scores.softmax(dim=0)  # Eq. (6)
         weighted = (weights * pooled).sum(dim=0)  # Eq. (7), (B, T/3, E)
         return self.fc_video(weighted.flatten(1))  # Eq. (8)
+
+    def _score(self, fc: nn.Module, fused: Tensor) -> Tensor:
+        """Apply one FC to (B, T/3, E), over its positions or its channels."""
+        scores: Tensor
+        scores = fc(fused.mT).mT if self.over_positions else fc(fused)
+        return scores

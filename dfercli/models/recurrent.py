@@ -60,8 +60,10 @@ class BiLSTM(nn.Module):
         w_ih, w_hh, b_ih, b_hh = (
             torch.stack([getattr(self, name), getattr(self, f"{name}_reverse")]) for name in NAMES
         )  # (2, 4D, D) twice, (2, 4D) twice
-        projected = F.linear(inputs, w_ih.flatten(0, 1), (b_ih + b_hh).flatten())  # (B, T, 8D)
-        forward, backward = projected.chunk(2, dim=-1)
+        # The biases are added one by one: a sum of both would give them one gradient in memory.
+        projected = F.linear(inputs, w_ih.flatten(0, 1), b_ih.flatten())  # (B, T, 8D)
+        projected = projected + b_hh.flatten().to(projected.dtype)
+        forward, backward = projected.chunk(2, dim=-1)  # (B, T, 4D) twice
         gates = torch.stack([forward, backward.flip(1)])  # (2, B, T, 4D)
         recurrent = w_hh.transpose(1, 2)  # (2, D, 4D)
         hidden = gates.new_zeros(2, len(inputs), self.width)

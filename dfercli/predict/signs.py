@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from string import ascii_uppercase, digits
 
+from dfercli.cells import escape_letter
 from dfercli.predict.prediction import STILL_S, VideoPrediction, Window
 
 CLASS_COLORS = (
@@ -101,7 +102,7 @@ def printable(name: object) -> str:
     Undecodable bytes, control characters and those that turn the direction of writing are; letters
     and emoji of any script are not. Passwords of streams are hidden.
     """
-    return "".join(_escape(letter) for letter in hide_password(str(name)))
+    return "".join(escape_letter(letter) for letter in hide_password(str(name)))
 
 
 def hide_password(text: str) -> str:
@@ -119,14 +120,6 @@ def _hide_values(query: str) -> str:
     whole = query.rstrip(":;,.)'\"")
     hidden = "&".join(re.sub(r"(?<==).+|^[^=]+$", "***", part) for part in whole.split("&"))
     return hidden + query[len(whole) :]
-
-
-def _escape(letter: str) -> str:
-    if letter.isprintable() or letter == "\u200d":  # the joiner within emoji
-        return letter
-    if "\udc80" <= letter <= "\udcff":  # a byte, as `surrogateescape` keeps it
-        return f"\\x{ord(letter) - 0xDC00:02x}"
-    return letter.encode("unicode_escape").decode("ascii")
 
 
 def split_time(windows: Iterable[Window]) -> list[Stretch]:

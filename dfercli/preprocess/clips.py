@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import cv2
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from tqdm import tqdm
 
 from dfercli.data.inspect import FramesState, inspect_clips
@@ -22,7 +22,8 @@ from dfercli.faces import count_usual_jobs, load_detector
 from dfercli.faces.align import CropRecipe
 from dfercli.faces.base import Detector
 from dfercli.faces.crop import CropRecord, crop_video, read_record
-from dfercli.files import write_json
+from dfercli.files import locking, write_json
+from dfercli.owned import check_recorded
 
 LOCK_FILE = ".lock"
 
@@ -76,16 +77,26 @@ def crop_clips(
         jobs: Processes; None takes as many as suit the detector.
 
     Raises:
-        DataError: Another call is cropping into the same folder.
+        DataError: Another call is cropping into the same folder, or somebody else made it.
         DetectorError: A process died.
     """
-    faces.mkdir(parents=True, exist_ok=True)
+    check_faces_folder(faces)
+    faces.mkdir(mode=0o700, parents=True, exist_ok=True)  # faces are their owner's alone
     try:
-        with FileLock(faces / LOCK_FILE, timeout=0):
+        with locking(faces / LOCK_FILE):
             write_json(faces / RECIPE_FILE, asdict(recipe))
             yield from _crop_in_processes(sources, root, faces, recipe, jobs)
     except Timeout as error:
         raise DataError(f"another dfer is cropping into {faces}; wait for it") from error
+
+
+def check_faces_folder(faces: Path) -> None:
+    """Refuse to crop into a folder that dfer did not make.
+
+    Raises:
+        DataError: It has files, and no recipe that dfer wrote.
+    """
+    check_recorded(faces, RECIPE_FILE, ("detector", "size"), (LOCK_FILE, f".{RECIPE_FILE}.partial"))
 
 
 def _adopt_clip(source: Source, state: FramesState, root: Path) -> ClipOutcome:
@@ -191,6 +202,8 @@ def crop_clip(
     if source.path is None or not _is_there(root / source.path):
         return miss_clip(source)
     folder = faces / source.clip_id
+    if not Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(faces)):
+        raise DataError(f"{folder} leads out of {faces} through a link; remove the link")
     record, status = read_record(folder, root, source.path), "reused"
     try:
         if record is None:

@@ -1,6 +1,7 @@
 """What a call of `preprocess` will do, found out without writing anything."""
 
 import json
+import os
 from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass, replace
@@ -10,14 +11,15 @@ import numpy as np
 
 from dfercli.data import load_dataset
 from dfercli.data.inspect import FramesState, inspect_frames
-from dfercli.data.manifest import Manifest, read_manifest
+from dfercli.data.manifest import Manifest, check_side_file, read_manifest
 from dfercli.data.official import name_clips
 from dfercli.data.spec import Choices, Listing, describe_clips
 from dfercli.errors import ConfigError, DataError, UnknownNameError
 from dfercli.faces import DETECTORS, load_detector
 from dfercli.faces.align import CropRecipe
 from dfercli.images import list_frames, read_image
-from dfercli.preprocess.clips import RECIPE_FILE
+from dfercli.owned import check_name, check_plain_name
+from dfercli.preprocess.clips import RECIPE_FILE, check_faces_folder
 from dfercli.preprocess.groups import add_groups
 
 LOOKED_AT = 32
@@ -125,18 +127,13 @@ def plan_preprocess(
         DataError: The lists or `groups.csv` do not hold together, or frames may be crops or not.
     """
     module, choices = load_dataset(kind), choices or Choices()
+    check_plain_name(manifest.stem, "--name")
     if choices.media is not None and choices.media not in module.MEDIA:
         known = ", ".join(module.MEDIA) or "none"
         raise ConfigError(f"no media {choices.media!r} in {kind} datasets; known: {known}")
-    if manifest.is_file():
-        before = read_manifest(manifest)
-        if before.kind != kind:
-            raise DataError(
-                f"{manifest} is the manifest of a dataset of kind {before.kind}, not {kind}; "
-                f"choose another --name"
-            )
-        if module.OFFICIAL is None:
-            choices = _keep_folds(choices, before, manifest, root)
+    before = _read_before(manifest, kind)
+    if before is not None and module.OFFICIAL is None:
+        choices = _keep_folds(choices, before, manifest, root)
     listing: Listing = module.read_sources(root, choices)
     if module.OFFICIAL is not None:
         listing = add_groups(listing, root)
@@ -152,8 +149,32 @@ def plan_preprocess(
     if recipe.detector not in DETECTORS:
         raise UnknownNameError("detector", recipe.detector, DETECTORS)
     plan = Plan(kind, root, manifest, listing, recipe, choices)
-    _check_recipe(plan.faces / RECIPE_FILE, recipe)
+    _check_faces(plan, recipe)
     return plan
+
+
+def _read_before(manifest: Path, kind: str) -> Manifest | None:
+    """Read the manifest that an earlier call wrote, if there is one."""
+    if not os.path.lexists(manifest):
+        check_side_file(manifest)
+        return None
+    before = read_manifest(manifest, unfinished=True)
+    if before.kind != kind:
+        raise DataError(
+            f"{manifest} is the manifest of a dataset of kind {before.kind}, not {kind}; "
+            f"choose another --name"
+        )
+    return before
+
+
+def _check_faces(plan: Plan, recipe: CropRecipe) -> None:
+    """Refuse names that no folder of crops can have, and a folder that is not for these crops."""
+    for source in plan.listing.sources:
+        check_name(source.clip_id, f"{plan.root}: clip {source.path or source.clip_id!r}")
+        if source.clip_id == RECIPE_FILE:
+            raise DataError(f"{plan.root}: no clip can be named {RECIPE_FILE}; rename it")
+    check_faces_folder(plan.faces)
+    _check_recipe(plan.faces / RECIPE_FILE, recipe)
 
 
 def _check_recipe(path: Path, recipe: CropRecipe) -> None:

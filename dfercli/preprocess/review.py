@@ -5,10 +5,13 @@ from pathlib import Path
 
 import pandas as pd
 
+from dfercli.cells import escape_cell
 from dfercli.data.inspect import SHORT_CLIP
+from dfercli.errors import DataError
 from dfercli.faces.crop import CropRecord
 from dfercli.files import write_text
 from dfercli.images import list_frames, read_image
+from dfercli.owned import claim_files
 from dfercli.preprocess.clips import ClipOutcome
 from dfercli.sheet import Tile, draw_sheet
 
@@ -34,6 +37,9 @@ SHOWN_EACH = 8
 FIGURES = ("coverage", "score", "jitter", "rival", "interpolated", "skipped")
 """Of a clip's record, in the list."""
 
+COLUMNS = ("clip_id", "status", "n_frames", *FIGURES, "reason")
+"""Of the list."""
+
 
 def find_doubts(outcome: ClipOutcome) -> list[str]:
     """Say why a person should look at a clip; often nothing."""
@@ -58,6 +64,21 @@ def find_doubts(outcome: ClipOutcome) -> list[str]:
     return doubts
 
 
+def check_review(path: Path) -> None:
+    """Refuse to replace a list that dfer did not write.
+
+    Raises:
+        DataError: A file of this name is there, and is none.
+    """
+    try:
+        if not path.read_bytes().startswith(",".join(COLUMNS).encode()):
+            raise DataError(
+                f"{path} is there already, and dfer did not write it; move it elsewhere"
+            )
+    except FileNotFoundError:
+        return
+
+
 def write_review(outcomes: Iterable[ClipOutcome], path: Path) -> Path | None:
     """List the clips that need a look; without any, an older list is removed."""
     rows = []
@@ -76,8 +97,12 @@ def _row(outcome: ClipOutcome, reason: str) -> dict[str, object]:
     record = outcome.record
     figures = {} if record is None else {name: getattr(record, name) for name in FIGURES}
     status = "kept" if outcome.n_frames else outcome.status  # alike, done now or reused
-    row = {"clip_id": outcome.clip_id, "status": status, "n_frames": outcome.n_frames}
-    return row | {name: figures.get(name, "") for name in FIGURES} | {"reason": reason}
+    row: dict[str, object] = {
+        "clip_id": escape_cell(outcome.clip_id),
+        "status": status,
+        "n_frames": outcome.n_frames,
+    }
+    return row | {name: figures.get(name, "") for name in FIGURES} | {"reason": escape_cell(reason)}
 
 
 def draw_worst(outcomes: Sequence[ClipOutcome], faces: Path, path: Path) -> Path | None:
@@ -97,6 +122,7 @@ def draw_worst(outcomes: Sequence[ClipOutcome], faces: Path, path: Path) -> Path
             frames = list_frames(faces / clip_id)
             image_rgb = read_image(frames[len(frames) // 2])
             tiles.append(Tile(image_rgb, f"{clip_id}\n{text(record)}"))
+    claim_files([path])
     draw_sheet(tiles, path, per_row=min(SHOWN_EACH, len(cropped)))
     return path
 

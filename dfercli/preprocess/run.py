@@ -13,9 +13,10 @@ from dfercli.data.official import name_clips
 from dfercli.data.spec import Source
 from dfercli.errors import DataError
 from dfercli.faces import load_detector
+from dfercli.owned import check_claim
 from dfercli.preprocess.clips import ClipOutcome, adopt_clips, crop_clips, miss_clip
 from dfercli.preprocess.plan import Plan
-from dfercli.preprocess.review import draw_worst, write_review
+from dfercli.preprocess.review import check_review, draw_worst, write_review
 
 LOSSES = {
     "missing": "missing:",
@@ -69,6 +70,10 @@ def preprocess(
         DetectorError: The detector cannot be set up here, or a process that crops died.
     """
     review_path = review_file(plan.manifest, ".csv")
+    sheet_path = review_file(plan.manifest, "-worst.png")
+    check_review(review_path)
+    if plan.recipe is not None:
+        check_claim([sheet_path], is_older=lambda path: plan.manifest.is_file())
     if not allow_partial and plan.deviations:
         write_review([miss_clip(s) for s in plan.listing.sources if s.path is None], review_path)
         _refuse(plan, plan.deviations, review_path)
@@ -76,7 +81,7 @@ def preprocess(
     review = write_review(outcomes, review_path)
     sheet = None
     if plan.recipe is not None:
-        sheet = draw_worst(outcomes, plan.faces, review_file(plan.manifest, "-worst.png"))
+        sheet = draw_worst(outcomes, plan.faces, sheet_path)
     lost = [outcome.clip_id for outcome in outcomes if not outcome.n_frames]
     counts = Counter(outcome.status for outcome in outcomes)
     if len(lost) == len(outcomes):

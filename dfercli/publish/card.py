@@ -6,7 +6,13 @@ from typing import Any
 from dfercli.config import RANDOM_WEIGHTS, UNTRAINED
 from dfercli.data import DATASETS, load_dataset
 from dfercli.engine.compare import calibrate
-from dfercli.engine.documents import LABELS, METRICS, UNTRAINED_NOTE, protocol_notes
+from dfercli.engine.documents import (
+    LABELS,
+    METRICS,
+    UNTRAINED_NOTE,
+    describe_method,
+    protocol_notes,
+)
 from dfercli.engine.evaluate import Results
 from dfercli.engine.predictions import read_tested
 from dfercli.engine.provenance import UNKNOWN, describe_crop, describe_data, describe_runs
@@ -184,8 +190,8 @@ def _figures(results: Results, model: ExpressionModel) -> str:
     notes = [UNTRAINED_NOTE] if results.untrained else protocol_notes([which])
     notes += [
         "WAR: share of clips named rightly; UAR: mean of the classes' recalls",
-        f"95 %: bootstrap over the test {_units(results)}: what others would change, not what "
-        "another training would",
+        f"95 %: {describe_method(intervals.method, intervals.units, results)}: what others would "
+        "change, not what another training would",
     ]
     title = f"Test fold {fold} of {results.dataset}, {summary.num_clips.sum():,} clips"
     if not results.untrained:
@@ -201,22 +207,20 @@ def _figures(results: Results, model: ExpressionModel) -> str:
     return f"## Results\n\n{render(document, 'markdown')}"
 
 
-def _units(results: Results) -> str:
-    """Say what the bootstrap draws."""
-    (which,) = results.predictions
-    return "groups of clips" if "group" in results.pool(which).columns else "clips"
-
-
 def _calibration(model: ExpressionModel, results: Results | None = None) -> str:
     """Say whether probabilities are calibrated, and what that changes on the test fold."""
     given = model.settings.get("calibration")
     if not given:
         return "none, no clips were held out: probabilities are those of a plain softmax"
+    if "temperature" not in given:
+        return f"none, {given['refused']}"
     text = f"temperature {given['temperature']:.3g}, of {given['clips']:,} held-out clips"
     if results is None or not results.held_out:
         return text
     (which,) = results.held_out
     found = calibrate(results, which)
+    if found.after is None:
+        return f"{text}; today it would be refused: {'; '.join(found.remarks)}"
     return f"{text}; ECE {found.before.ece:.1%} before it, {found.after.ece:.1%} after"
 
 

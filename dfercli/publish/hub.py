@@ -1,5 +1,6 @@
 """A checkpoint on the Hugging Face Hub, with its model card."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,8 +9,10 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError
 from huggingface_hub.utils import validate_repo_id
 
 from dfercli.engine.checkpoint import load_checkpoint
+from dfercli.engine.provenance import name_weights
 from dfercli.errors import CheckpointError, ConfigError
 from dfercli.models.base import CONFIG_FILE, WEIGHTS_FILE
+from dfercli.models.seal import SEAL, make_seal
 from dfercli.publish import PublishError
 from dfercli.publish.card import write_card
 from dfercli.publish.source import find_source
@@ -87,7 +90,7 @@ def push(publication: Publication, private: bool = False) -> str:
         api = HfApi(library_name="dfer")
         _make_repository(api, repo_id, private)
         additions = [
-            CommitOperationAdd(CONFIG_FILE, publication.folder / CONFIG_FILE),
+            CommitOperationAdd(CONFIG_FILE, _read_config(publication.folder)),
             CommitOperationAdd(WEIGHTS_FILE, publication.folder / WEIGHTS_FILE),
             CommitOperationAdd(CARD_FILE, publication.card.encode()),
         ]
@@ -95,6 +98,18 @@ def push(publication: Publication, private: bool = False) -> str:
     # Files are sent by other libraries, which raise RuntimeError.
     except (HTTPError, OSError, RuntimeError) as error:
         raise PublishError(f"nothing was uploaded to {repo_id}: {_explain(error)}") from error
+
+
+def _read_config(folder: Path) -> bytes:
+    """Read a checkpoint's configuration, without the folders of this machine."""
+    content = (folder / CONFIG_FILE).read_bytes()
+    settings = json.loads(content)
+    weights = str(settings["model"].get("weights", ""))
+    if name_weights(weights) == weights:
+        return content
+    settings["model"]["weights"] = name_weights(weights)
+    settings[SEAL] = make_seal(settings, folder / WEIGHTS_FILE)
+    return (json.dumps(settings, indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def _make_repository(api: HfApi, repo_id: str, private: bool) -> None:

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import html
+import os
 import re
 import struct
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,11 +13,19 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from dfercli.errors import DataError
 from dfercli.files import replacing, write_text
+from dfercli.owned import check_claim, claim_files
 from dfercli.report.style import PIXELS_A_POINT, to_png
 
 NUMBER = re.compile(r"[\d.,±–% -]*")
 """What a cell of a column of numbers is made of."""
+
+POLICY = "default-src 'none'; img-src data:; style-src"
+"""How the rule begins by which the page loads nothing; it tells a page of ours from others."""
+
+HEAD = 1024
+"""Bytes of a page that hold it (our choice)."""
 
 PNG_HEAD = b"\x89PNG\r\n\x1a\n"
 
@@ -105,17 +114,27 @@ def write_pictures(sections: Sequence[Section], folder: Path) -> None:
     Args:
         sections: Of the page; pictures that are PNG already stay so.
         folder: For the files; made if it is not there.
+
+    Raises:
+        DataError: A file of such a name is there, and dfer did not write it.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    for section in sections:
-        pictures = [part.image for part in section.parts if isinstance(part, Picture)]
-        for number, image in enumerate(pictures, start=1):
-            name = f"{re.sub('[^a-z]+', '-', section.title.lower())}-{number}"
-            with replacing(folder / f"{name}.png") as partial:
-                partial.write_bytes(image if isinstance(image, bytes) else to_png(image))
-            if isinstance(image, Figure):
-                with replacing(folder / f"{name}.pdf") as partial:
-                    image.savefig(partial, format="pdf", metadata={"CreationDate": None})
+    images = {
+        f"{re.sub('[^a-z]+', '-', section.title.lower())}-{number}": image
+        for section in sections
+        for number, image in enumerate(
+            [part.image for part in section.parts if isinstance(part, Picture)], start=1
+        )
+    }
+    pngs = [folder / f"{name}.png" for name in images]
+    pdfs = [folder / f"{name}.pdf" for name, image in images.items() if isinstance(image, Figure)]
+    check_claim([*pngs, *pdfs])
+    claim_files([*pngs, *pdfs])
+    for name, image in images.items():
+        with replacing(folder / f"{name}.png") as partial:
+            partial.write_bytes(image if isinstance(image, bytes) else to_png(image))
+        if isinstance(image, Figure):
+            with replacing(folder / f"{name}.pdf") as partial:
+                image.savefig(partial, format="pdf", metadata={"CreationDate": None})
 
 
 def write_page(
@@ -129,7 +148,25 @@ def write_page(
         sections: In their order.
         path: An `.html` file.
     """
+    check_page(path)
     write_text(path, render_page(title, provenance, sections))
+
+
+def check_page(path: Path) -> None:
+    """Refuse to replace a page that dfer did not write.
+
+    Raises:
+        DataError: A file is there, and is none.
+    """
+    if not os.path.lexists(path):
+        return
+    try:
+        with path.open("rb") as stream:
+            is_page = POLICY.encode() in stream.read(HEAD)
+    except OSError:  # a folder, a loop of links
+        is_page = False
+    if not is_page:
+        raise DataError(f"{path} is there, and dfer did not write it; name another with --out")
 
 
 def render_page(title: str, provenance: Mapping[str, str], sections: Sequence[Section]) -> str:
@@ -142,7 +179,7 @@ def render_page(title: str, provenance: Mapping[str, str], sections: Sequence[Se
     )
     css = "\n" + (Path(__file__).parent / "page.css").read_text(encoding="utf-8") + rules
     digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
-    policy = f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'"
+    policy = f"{POLICY} 'sha256-{digest}'; base-uri 'none'"
     contents = "\n".join(
         f'<li><a href="#section-{number}">{_escape(section.title)}</a></li>'
         for number, section in enumerate(sections, 1)

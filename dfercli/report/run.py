@@ -12,7 +12,7 @@ from dfercli.report.looking import (
     features_section,
     prompts_section,
 )
-from dfercli.report.page import Section, write_page, write_pictures
+from dfercli.report.page import Section, check_page, write_page, write_pictures
 from dfercli.report.sections import (
     calibration_section,
     classes_section,
@@ -70,6 +70,8 @@ def build_report(
     if path is not None and path.suffix.lower() not in (".html", ".htm"):
         raise ConfigError(f"cannot write {path}; name it with .html")
     found = find_runs(runs, dataset, variant, folds, protocol, root, manifests)
+    path = path or next(iter(found.by_fold.values())).path.parent / "report.html"
+    check_page(path)  # before the work
     gallery = Gallery(found, fold)
     given = read_input(
         found,
@@ -78,8 +80,6 @@ def build_report(
         attention=gallery.compare_text(),
         prompts=gallery.compare_prompts(),
     )
-    folder = next(iter(found.by_fold.values())).path.parent
-    path = path or folder / "report.html"
     sections = make_sections(given, seed)
     write_page(given.title, given.provenance, sections, path)
     if figures is not None:

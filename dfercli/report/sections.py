@@ -101,10 +101,13 @@ def calibration_section(given: ReportInput) -> Section:
     parts: list[Part] = []
     if given.results.held_out:
         found = calibrate(given.results, given.protocol)
-        series["temperature set"] = found.after
-        listed = ", ".join(f"{t:.2f}" for t in found.temperatures.values())
-        words = f"Each fold's temperature is fitted on its held-out clips: {listed}. "
-        parts.append(Text(f"{words}Above 1 the model is too sure."))
+        if found.after is None:
+            parts.append(Text(f"No temperature is set: {'; '.join(found.remarks)}.", note=True))
+        else:
+            series["temperature set"] = found.after
+            listed = ", ".join(f"{t:.2f}" for t in found.temperatures.values())
+            words = f"Each fold's temperature is fitted on its held-out clips: {listed}. "
+            parts.append(Text(f"{words}Above 1 the model is too sure."))
     else:
         words = "No temperature is set: no clips were held out to fit it on (--val-fraction)."
         parts.append(Text(words, note=True))

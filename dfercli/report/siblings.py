@@ -36,6 +36,7 @@ NOT_REPEATED = {
     "--folds-by",
     "--jobs",
     "--model",
+    "--msta-fc",
     "--num-blocks",
     "--table",
     *(f"--{no}{part}" for no in ("", "no-") for part in ("interfit", "msta", "biehpro", "text")),
@@ -118,6 +119,7 @@ def _place_words(config: RunConfig, runs: Path) -> list[str]:
         "--folds-by": (config.data.folds_by, DataConfig.folds_by),
         "--val-fraction": (config.train.val_fraction, TrainConfig.val_fraction),
         "--cross-attention": (config.model.cross_attention, ModelConfig.cross_attention),
+        "--msta-fc": (config.model.msta_fc, ModelConfig.msta_fc),
     }
     words = ["--dataset", config.data.dataset]
     for option, (value, default) in values.items():

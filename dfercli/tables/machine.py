@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from dfercli.cells import escape_cell
 from dfercli.tables.document import Cell, Column, Document, Kind, Table, is_missing, one_line
 from dfercli.tables.names import tell_apart
 
@@ -37,7 +38,7 @@ def _csv_cell(value: Cell, kind: Kind) -> str:
     if is_missing(value):
         return ""
     if kind == "text":
-        text = str(value)
+        text = escape_cell(str(value))
         hostile = text != text.strip() or any(mark in text for mark in ',"#\n\r')
         return '"{}"'.format(text.replace('"', '""')) if hostile else text
     number = cast(float, value)

@@ -9,6 +9,7 @@ import httpx
 import pytest
 from gradio_client import Client, handle_file
 
+from dfercli.app.guard import Limits
 from dfercli.app.page import Page, describe_time
 from dfercli.app.server import Server, check_address
 from dfercli.errors import ConfigError
@@ -128,9 +129,8 @@ def test_a_closed_tab_ends_its_reading(slow, served, footage):
     _wait_until(lambda: not slow)
 
 
-def test_too_large_a_file_is_refused(examiner, free_port, footage, monkeypatch):
-    monkeypatch.setattr("dfercli.app.page.MAX_FILE_SIZE", "1kb")
-    server = Server(examiner, "127.0.0.1", free_port)
+def test_too_large_a_file_is_refused(examiner, free_port, footage):
+    server = Server(examiner, "127.0.0.1", free_port, limits=Limits(file_bytes=1000))
     try:
         content = (footage / "face.mp4").read_bytes()
         sent = httpx.post(f"{server.url}gradio_api/upload", files={"files": ("a.mp4", content)})
@@ -159,14 +159,13 @@ def test_uploads_and_what_was_made_of_them_are_deleted(
 ):
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
     monkeypatch.setattr("dfercli.app.server.SWEEP_S", 0.2)
-    monkeypatch.setattr("dfercli.app.page.KEEP_S", 2)
-    server = Server(examiner, "127.0.0.1", free_port)
+    server = Server(examiner, "127.0.0.1", free_port, limits=Limits(keep_s=2))
     try:
         client = Client(server.url, verbose=False, download_files=False)
         client.predict(handle_file(str(footage / "face.mp4")), 1, 1, "all", api_name="/examine")
         end_s = time.monotonic() + 10
         assert len(list(tmp_path.rglob("face*"))) >= 4
-        while left := [path for path in tmp_path.rglob("*") if path.is_file()]:
+        while left := [path for path in tmp_path.rglob("[!.]*") if path.is_file()]:
             assert time.monotonic() < end_s, left
             time.sleep(0.2)
     finally:

@@ -5,7 +5,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 from torchvision.transforms.v2 import functional as theirs
 
 from dfercli.config import AugmentConfig
@@ -125,29 +124,17 @@ def test_a_batch_at_once_equals_its_clips_one_by_one(clips, config):
         assert torch.equal(_change_at_once(clips[part], draws[part])[0], together[place])
 
 
-class _CountOps(TorchDispatchMode):
-    """Counts the operations of PyTorch that run."""
-
-    def __init__(self):
-        super().__init__()
-        self.count = 0
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        self.count += 1
-        return function(*args, **(kwargs or {}))
-
-
-def test_a_batch_at_once_takes_as_many_operations_as_one_clip(clips):
-    counts = []
+def test_a_batch_at_once_takes_the_operations_of_one_clip(clips, count_ops):
+    counts, statistics = [], pixel_statistics(clips.device)
     for batch in (1, 4):
         draws = _draws(AugmentConfig(), batch)
         plan = plan_changes(draws, *clips.shape[-2:], clips.device)
-        with _CountOps() as ops:
-            change_batch(clips[:batch], plan, pixel_statistics(clips.device))
+        with count_ops() as ops:
+            change_batch(clips[:batch], plan, statistics)
         counts.append(ops.count)
     assert counts[0] == counts[1]
-    # Sums and grey 13, rows and columns 10 each with their views, colours 15, normalising 3.
-    assert counts[0] <= 64
+    # Measured: 49, most of them views. They become a few kernels where they are compiled.
+    assert counts[0] <= 55
 
 
 def test_changes_follow_from_seed_epoch_and_index_alone(clips):

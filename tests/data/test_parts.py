@@ -161,6 +161,13 @@ def test_a_rare_class_is_held_out_in_the_share_of_a_frequent_one():
         assert shares["neutral"] == pytest.approx(0.2, abs=0.04)  # 2 groups of 50
 
 
+def test_a_large_group_that_comes_first_does_not_keep_better_ones_out():
+    # 14 of 70 are wanted: the large group's 26 are nearer than none, and leave room for no other.
+    rows = _grouped({"neutral": 26}, *[{"neutral": 4}] * 11)
+    counts = {int(hold_out(rows, 0.2, seed).sum()) for seed in range(50)}
+    assert counts <= {12, 16}
+
+
 def test_what_is_held_out_follows_from_the_seed_alone():
     rows = _rows()
     again = hold_out(rows, 0.2, seed=0)

@@ -8,6 +8,7 @@ from dfercli.engine.compare import calibrate, compare, measure_confidence
 from dfercli.engine.evaluate import Results
 from dfercli.errors import DataError
 from dfercli.metrics import apply_temperature, fit_temperature
+from dfercli.metrics.temperature import PRIOR_SD
 
 CLASSES = ["happiness", "sadness", "anger"]
 
@@ -74,24 +75,45 @@ def test_what_cannot_be_compared_is_refused(change, said):
         compare(_results({1: table}), _results({1: change(table)}, name="other"), "last")
 
 
+def _often(table, times=40):
+    """The same clips many times over, each under a name of its own."""
+    parts = [
+        table.assign(clip_id=[f"{name}-{n}" for name in table["clip_id"]]) for n in range(times)
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
 def test_each_fold_gets_the_temperature_of_its_own_held_out_clips():
     tests = {
         f: _table([H, S, A, A], [H, S, A, H], sure, f"{f}") for f, sure in ((1, 0.9), (2, 0.6))
     }
     held = {
-        1: _table([H, S, A, A], [H, S, H, H], 0.9, "v1"),  # too sure
-        2: _table([H, S, A, A], [H, S, A, H], 0.6, "v2"),  # not sure enough
+        1: _often(_table([H, S, A, A], [H, S, H, H], 0.9, "v1")),  # too sure
+        2: _often(_table([H, S, A, A], [H, S, A, H], 0.6, "v2")),  # not sure enough
     }
     found = calibrate(_results(tests, held), "last")
     probs = {fold: table[CLASSES].to_numpy() for fold, table in held.items()}
-    labels = np.array([0, 1, 2, 2])
-    expected = {fold: fit_temperature(each, labels) for fold, each in probs.items()}
+    labels = np.tile([0, 1, 2, 2], 40)
+    expected = {fold: fit_temperature(each, labels, PRIOR_SD) for fold, each in probs.items()}
+    assert found.remarks == []
     assert found.temperatures == pytest.approx(expected)
     assert found.temperatures[1] > 1 > found.temperatures[2]
     assert found.mean_temperature == pytest.approx(sum(expected.values()) / 2)
     own = tests[2][CLASSES].to_numpy()
     assert found.before.probs[4:] == pytest.approx(own)
     assert found.after.probs[4:] == pytest.approx(apply_temperature(own, expected[2]))
+
+
+def test_where_one_fold_has_too_few_held_out_clips_nothing_is_calibrated():
+    tests = {fold: _table([H, S, A], [H, S, S], prefix=f"{fold}") for fold in (1, 2)}
+    enough = _often(_table([H, S, A, A], [H, S, A, H], 0.6, "v1"))
+    held = {1: enough, 2: _table([H, S, A] * 2, [H, S, H, H, S, A], prefix="v2")}
+    found = calibrate(_results(tests, held), "last")
+    assert (found.after, found.mean_temperature, list(found.temperatures)) == (None, None, [1])
+    assert found.remarks == [
+        "not calibrated: 6 held-out clips, 1 of them wrong; a temperature needs 100, 20 of them "
+        "wrong: raise --val-fraction or add clips"
+    ]
 
 
 def test_without_held_out_clips_there_is_no_calibration():

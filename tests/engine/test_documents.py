@@ -1,15 +1,17 @@
 """What tables of results hold: figures of hand-made predictions, and the paper's beside them."""
 
 import json
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from dfercli.config import DataConfig, RunConfig, TrainConfig
 from dfercli.engine.ablate import Ablation, RowResult
 from dfercli.engine.ablation_document import ablation_document
+from dfercli.engine.comparison_document import comparison_document
 from dfercli.engine.documents import (
-    comparison_document,
     results_document,
     side_by_side_document,
 )
@@ -32,8 +34,8 @@ def _table(prefix, rights, wrongs):
     return table.join(pd.DataFrame(probs, columns=CLASSES))
 
 
-def _results(name="full", wrongs=(2, 4), held_out=False):
-    tables = {fold: _table(f"{fold}-", 8 - n, n) for fold, n in enumerate(wrongs, start=1)}
+def _results(name="full", wrongs=(2, 4), held_out=False, count=8):
+    tables = {fold: _table(f"{fold}-", count - n, n) for fold, n in enumerate(wrongs, start=1)}
     held = {fold: _table(f"v{fold}-", 3, 1) for fold in tables}
     provenance = {"dataset": "own", "seeds": "0"}
     names = ("best", "val", "last") if held_out else ("best", "last")
@@ -56,14 +58,57 @@ def _cells(table, row, group):
 
 def test_folds_their_mean_and_how_far_it_can_be_trusted():
     table = results_document(_results()).tables[0]
-    assert [row[0] for row in table.rows] == ["1", "2", "mean", "sd", "95 % from", "to"]
+    names = ["1", "2", "mean", "sd", "95 % from", "to", "all clips"]
+    assert [row[0] for row in table.rows] == names
+    pooled = {"WAR": 10 / 16, "UAR": 10 / 16}
+    assert _cells(table, "all clips", "last epoch") == pytest.approx(pooled)
     assert table.bold_rows == (2,)
     wars = [_cells(table, row, "last epoch")["WAR"] for row in ("1", "2", "mean", "sd")]
     assert wars == pytest.approx([6 / 8, 4 / 8, 5 / 8, 0.25 / 2**0.5])
     low, high = (_cells(table, row, "last epoch")["WAR"] for row in ("95 % from", "to"))
     assert 0.3 < low < 5 / 8 < high < 0.95
     assert any(note.startswith("best epoch: ") and "flatters" in note for note in table.notes)
-    assert any("bootstrap over clips" in note for note in table.notes)
+    few = "Student's t over 16 clips (a fold has fewer than 20 clips to draw from)"
+    assert any(f"95 %: {few}, of the mean over folds" in note for note in table.notes)
+
+
+def test_the_note_says_how_many_groups_there_were():
+    few, many = (_results(wrongs=(count // 4, count // 2), count=count) for count in (8, 40))
+    for results in (few, many):
+        for protocol, tables in results.predictions.items():
+            results.predictions[protocol] = {
+                fold: table.assign(group=[f"p{fold}-{i // 2}" for i in range(len(table))])
+                for fold, table in tables.items()
+            }
+    said = "Student's t over 8 groups of clips (a fold has fewer than 20 groups to draw from)"
+    assert any(f"95 %: {said}" in note for note in results_document(few).tables[0].notes)
+    said = "95 %: bootstrap over 40 groups of clips, of the mean over folds"
+    assert any(said in note for note in results_document(many).tables[0].notes)
+    notes = comparison_document(many, many).tables[0].notes
+    assert "95 % and p: paired, bootstrap over 40 groups of clips, of the mean over folds" in notes
+
+
+def test_a_fold_without_a_class_is_named_and_the_uar_of_all_clips_stands_beside_the_mean():
+    # Fold 1 has both classes, 3 of 4 and 0 of 2 right; fold 2 the first alone, 4 of 4.
+    labels = {1: [0, 0, 0, 0, 1, 1], 2: [0, 0, 0, 0]}
+    rights = {1: [1, 1, 1, 0, 0, 0], 2: [1, 1, 1, 1]}
+    tables = {}
+    for fold in labels:
+        happy = np.equal(labels[fold], 0) == np.array(rights[fold], bool)
+        probs = pd.DataFrame(np.where(happy[:, None], [0.9, 0.1], [0.1, 0.9]), columns=CLASSES)
+        probs.insert(0, "label", [CLASSES[i] for i in labels[fold]])
+        probs.insert(0, "clip_id", [f"{fold}-{i}" for i in range(len(happy))])
+        tables[fold] = probs
+    results = Results("full", "own", {"last": tables}, {}, {}, [])
+    document = results_document(results)
+    table = document.tables[0]
+    assert _cells(table, "mean", "last epoch")["UAR"] == pytest.approx((3 / 8 + 1) / 2)
+    assert _cells(table, "all clips", "last epoch")["UAR"] == pytest.approx((7 / 8 + 0) / 2)
+    assert document.data["protocols"]["last"]["pooled_uar"] == pytest.approx(7 / 16)
+    (note,) = [note for note in table.notes if note.startswith("without a clip of some class")]
+    assert "fold 2 sadness. Their UAR is over the other classes" in note
+    whole = results_document(_results()).tables[0].notes
+    assert not any("without a clip" in each for each in whole)
 
 
 def test_each_class_has_its_clips_recall_and_f1():
@@ -115,6 +160,44 @@ def test_a_comparison_gives_both_figures_their_difference_and_two_tests():
     assert row[5] <= 1 / 8 <= row[6]
     assert mcnemar.rows[0][:3] == ["best epoch", 2, 0]
     assert mcnemar.rows[0][3] == pytest.approx(0.5)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Stands for a finished run of so many epochs."""
+
+    epochs: int
+
+    def read_config(self):
+        recipe = TrainConfig(epochs=self.epochs, warmup_epochs=0)
+        data = DataConfig(dataset="own", manifest="own.csv", root="data")
+        return RunConfig(data=data, fold=1, train=recipe)
+
+
+def test_the_best_of_more_epochs_is_not_tested_against_the_best_of_fewer():
+    ours, theirs, equal = (
+        replace(_results(name, wrongs), runs={fold: _Run(epochs) for fold in (1, 2)})
+        for name, wrongs, epochs in (
+            ("full", (2, 4), 20),
+            ("zero-shot", (4, 4), 1),
+            ("baseline", (4, 4), 20),
+        )
+    )
+    document = comparison_document(ours, theirs)
+    table, mcnemar = document.tables
+    for row, (_, figure) in zip(table.rows[:2], (("best", "WAR"), ("best", "UAR")), strict=True):
+        assert row[:2] == ["best epoch", figure]
+        assert row[4] == pytest.approx(1 / 8)
+        assert row[5:] == [None, None, None]
+    assert mcnemar.rows[0] == ["best epoch", 2, 0, None]
+    assert document.data["against"]["best"]["war_p"] is None
+    said = "since the best of more epochs is better by chance alone, and these runs had 20 and 1"
+    assert any(said in note for note in table.notes)
+    last = next(row for row in table.rows if row[:2] == ["last epoch", "WAR"])
+    assert None not in last
+    table, mcnemar = comparison_document(ours, equal).tables
+    assert not any(None in row for row in (*table.rows, *mcnemar.rows))
+    assert any("these very clips chose the best epoch" in note for note in table.notes)
 
 
 @pytest.fixture

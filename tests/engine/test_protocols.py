@@ -8,12 +8,13 @@ from dfercli.data.folds import select_rows
 from dfercli.data.manifest import read_manifest
 from dfercli.engine import held
 from dfercli.engine.checkpoint import load_checkpoint
+from dfercli.engine.compare import calibrate
 from dfercli.engine.evaluate import read_results
 from dfercli.engine.predictions import name_classes, probs_of, read_predictions, read_tested
 from dfercli.engine.protocols import PROTOCOLS, chosen_now, protocols_of
 from dfercli.engine.train import train_fold
 from dfercli.engine.trainer import Trainer
-from dfercli.metrics import fit_temperature
+from dfercli.metrics import fit_temperature, temperature
 
 CLASSES = ["happiness", "sadness", "anger"]
 FILES = [
@@ -100,12 +101,50 @@ def test_the_epoch_is_chosen_by_the_held_out_clips_alone(make_run, tmp_path, mon
     assert [line["val_war"] for line in run.read_metrics()] == pytest.approx([0, 2 / 3, 1 / 3])
 
 
-def test_each_checkpoint_has_the_temperature_of_its_held_out_clips(with_val):
+def test_three_held_out_clips_calibrate_no_checkpoint(with_val):
     for name in PROTOCOLS:
         table = read_predictions(with_val.validation_file(name))
-        expected = fit_temperature(probs_of(table), name_classes(table)[0])
+        labels, predicted = name_classes(table)
         found = load_checkpoint(str(with_val.checkpoint(name))).settings["calibration"]
+        assert found == {
+            "clips": 3,
+            "refused": f"not calibrated: 3 held-out clips, {(labels != predicted).sum()} of them "
+            "wrong; a temperature needs 100, 20 of them wrong: raise --val-fraction or add clips",
+        }
+
+
+def test_each_checkpoint_has_the_temperature_of_its_held_out_clips(make_run, tmp_path, monkeypatch):
+    monkeypatch.setattr(temperature, "LEAST_CLIPS", 3)
+    monkeypatch.setattr(temperature, "LEAST_ERRORS", 0)
+    run = train_fold(make_run(val_fraction=0.25), tmp_path)
+    for name in PROTOCOLS:
+        table = read_predictions(run.validation_file(name))
+        labels, _ = name_classes(table)
+        expected = fit_temperature(probs_of(table), labels, temperature.PRIOR_SD)
+        found = load_checkpoint(str(run.checkpoint(name))).settings["calibration"]
         assert found == {"temperature": pytest.approx(expected), "clips": 3}
+
+
+@pytest.mark.parametrize("balance", ["prior", "oversample"])
+def test_a_training_that_balanced_the_classes_calibrates_nothing(
+    balance, make_run, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(temperature, "LEAST_CLIPS", 3)
+    monkeypatch.setattr(temperature, "LEAST_ERRORS", 0)
+    run = train_fold(make_run(val_fraction=0.25, balance=balance), tmp_path)
+    said = f"not calibrated: with --balance {balance} the probabilities are those of equally "
+    settings = load_checkpoint(str(run.checkpoint("last"))).settings
+    assert settings["calibration"]["refused"].startswith(said)
+    assert "temperature" not in settings["calibration"]
+    results = read_results(tmp_path)
+    assert calibrate(results, "last").remarks[0].startswith(said)
+    assert capsys.readouterr().err.count(f"colours full-val25 fold 1: {said}") == 1
+
+
+def test_a_run_says_once_that_it_is_not_calibrated(make_run, tmp_path, capsys):
+    train_fold(make_run(val_fraction=0.25), tmp_path)
+    (line,) = [each for each in capsys.readouterr().err.splitlines() if "calibrated" in each]
+    assert "colours full-val25 fold 1: not calibrated: 3 held-out clips, " in line
 
 
 def test_results_have_the_third_protocol(with_val):

@@ -1,38 +1,19 @@
 """Interrupted runs: whatever stops them, they go on and end as if nothing had."""
 
-import json
-import os
-import random
 import shutil
-import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
-import torch
 from filelock import FileLock
+from run_outcomes import STRONG, check_readable, outcome_of
 
-from dfercli.config import to_dict
 from dfercli.engine import train
 from dfercli.engine.checkpoint import load_checkpoint
 from dfercli.engine.jobs import train_folds
 from dfercli.engine.runlog import RunFolder
 from dfercli.engine.train import train_fold
 from dfercli.errors import CheckpointError, ConfigError
-
-NUM_KILLS = int(os.environ.get("DFER_TEST_KILLS", "2"))
-
-TRAIN = """
-import json, sys
-from pathlib import Path
-import open_clip
-from dfercli.config import RunConfig, from_dict
-from dfercli.engine.jobs import train_folds
-open_clip.add_model_config(sys.argv[1])
-train_folds(from_dict(RunConfig, json.loads(sys.argv[2])), [1, 2], Path(sys.argv[3]))
-"""
 
 
 class _StoppedError(BaseException):
@@ -47,23 +28,7 @@ def config(make_run):
 
 @pytest.fixture
 def undisturbed(config, tmp_path_factory):
-    return _outcome(train_fold(config, tmp_path_factory.mktemp("undisturbed")).path)
-
-
-def _outcome(folder):
-    """Every byte that a run leaves, without how long it took and that it was interrupted."""
-    outcome = {}
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder).as_posix()
-        if name == "metrics.jsonl":
-            lines = [json.loads(line) for line in path.read_text().splitlines()]
-            outcome[name] = [line | {"seconds": 0, "clips_per_s": 0} for line in lines]
-        elif name == "run.json":
-            entries = json.loads(path.read_text())
-            outcome[name] = {**entries, "resumed": None, "command": None, "commit": None}
-        elif path.is_file():
-            outcome[name] = path.read_bytes()
-    return outcome
+    return outcome_of(train_fold(config, tmp_path_factory.mktemp("undisturbed")).path)
 
 
 def _stop_at(monkeypatch, call):
@@ -82,18 +47,6 @@ def _stop_at(monkeypatch, call):
         monkeypatch.setattr(Path, name, stopping(getattr(Path, name)))
 
 
-def _check_readable(folder):
-    """Open all that a user may open, at whatever moment."""
-    run = RunFolder(folder)
-    if run.run_file.exists():
-        run.read_config()
-    if run.metrics_file.exists():
-        run.read_metrics()
-    for path in folder.rglob("model.safetensors"):
-        if ".partial" not in path.parent.name:
-            load_checkpoint(str(path.parent))
-
-
 def test_a_run_ends_the_same_wherever_it_was_stopped(config, undisturbed, tmp_path, monkeypatch):
     call, stops = 0, 0
     while True:
@@ -106,11 +59,11 @@ def test_a_run_ends_the_same_wherever_it_was_stopped(config, undisturbed, tmp_pa
             except _StoppedError:
                 stops += 1
         folder = runs / "colours" / "full" / "fold1"
-        _check_readable(folder)
+        check_readable(folder)
         before = RunFolder(folder).resume_folder
         done = [int(path.name.removeprefix("epoch")) for path in before.glob("epoch*")]
         run = train_fold(config, runs)
-        assert _outcome(run.path) == undisturbed
+        assert outcome_of(run.path) == undisturbed
         resumed = run.read().get("resumed", [])
         assert [each["after_epoch"] for each in resumed] == [max(done)] if done else not resumed
         shutil.rmtree(runs)
@@ -152,14 +105,24 @@ def _stop_after(monkeypatch, config, runs, epochs):
     return RunFolder(runs / "colours" / "full" / "fold1")
 
 
+@pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("balance", ["prior", "oversample"])
-def test_all_that_a_strong_recipe_draws_is_drawn_again(balance, make_run, tmp_path, monkeypatch):
-    settings = {"layer_decay": 0.75, "label_smoothing": 0.1, "mixup": 0.8, "drop_path": 0.5}
-    config = make_run(epochs=2, balance=balance, **settings)
-    undisturbed = _outcome(train_fold(config, tmp_path / "undisturbed").path)
+def test_all_that_a_strong_recipe_draws_is_drawn_again(
+    balance, workers, make_run, tmp_path, monkeypatch
+):
+    config = make_run(epochs=2, balance=balance, workers=workers, **STRONG)
+    undisturbed = outcome_of(train_fold(config, tmp_path / "undisturbed").path)
     run = _stop_after(monkeypatch, config, tmp_path, 1)
     assert train_fold(config, tmp_path).read()["resumed"][0]["after_epoch"] == 1
-    assert _outcome(run.path) == undisturbed
+    assert outcome_of(run.path) == undisturbed
+
+
+def test_a_strong_recipe_is_the_same_however_many_workers_load(make_run, results_of, tmp_path):
+    few, many = (
+        train_fold(make_run(balance="prior", workers=workers, **STRONG), tmp_path / str(workers))
+        for workers in (0, 2)
+    )
+    assert results_of(few) == results_of(many)
 
 
 def test_other_settings_do_not_go_on(config, make_run, tmp_path, monkeypatch):
@@ -213,7 +176,7 @@ def test_a_full_disk_is_one_line_and_keeps_the_epoch_before(
     import resource
 
     run = _stop_after(monkeypatch, config, tmp_path, 1)
-    before = _outcome(run.path)
+    before = outcome_of(run.path)
     size = (run.resume_folder / "epoch1" / "model.safetensors").stat().st_size
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
@@ -230,69 +193,26 @@ def test_a_full_disk_is_one_line_and_keeps_the_epoch_before(
         "the same command"
     )
     assert "\n" not in said
-    after = _outcome(run.path)
+    after = outcome_of(run.path)
     assert {name: after[name] for name in before} == before
-    assert _outcome(train_fold(config, tmp_path).path) == undisturbed
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
-def test_a_killed_process_leaves_what_the_next_goes_on_from(make_run, tiny_name, tmp_path):
-    config = make_run(epochs=2 + 2 * NUM_KILLS, workers=1)
-    expected = train_folds(config, [1, 2], tmp_path / "undisturbed")
-    backbone = tmp_path / f"{tiny_name}.json"
-    import open_clip
-
-    backbone.write_text(json.dumps(open_clip.get_model_config(tiny_name)))
-    arguments = [str(backbone), json.dumps(to_dict(config)), str(tmp_path / "killed")]
-    command = [sys.executable, "-c", TRAIN, *arguments]
-    folders = [tmp_path / "killed" / "colours" / "full" / f"fold{fold}" for fold in (1, 2)]
-    rng = random.Random(0)
-    for _ in range(NUM_KILLS):
-        process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL)
-        _wait_for_work(process, tmp_path / "killed")
-        time.sleep(rng.uniform(0.0, 0.6))
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        for folder in folders:
-            if folder.exists():
-                _check_readable(folder)
-    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
-    for folder, run in zip(folders, expected.values(), strict=True):
-        assert _outcome(folder) == _outcome(run.path)
-        weights = load_checkpoint(str(folder / "last")).state_dict()
-        for name, tensor in load_checkpoint(str(run.path / "last")).state_dict().items():
-            assert torch.equal(tensor, weights[name]), name
-
-
-def _wait_for_work(process, runs):
-    """Wait until a process that has just started changes something in the folder of runs."""
-
-    def newest():
-        try:
-            return max((path.stat().st_mtime_ns for path in runs.rglob("*.json*")), default=0)
-        except OSError:  # it changed while we looked
-            return None
-
-    before = newest()
-    while newest() == before and process.poll() is None:
-        time.sleep(0.01)
+    assert outcome_of(train_fold(config, tmp_path).path) == undisturbed
 
 
 def test_a_run_that_was_half_removed_begins_anew(config, undisturbed, tmp_path, monkeypatch):
     run = _stop_after(monkeypatch, config, tmp_path, 1)
     run.run_file.unlink()  # as a process that was killed while it removed the folder
-    assert _outcome(train_fold(config, tmp_path).path) == undisturbed
+    assert outcome_of(train_fold(config, tmp_path).path) == undisturbed
 
 
 def test_overwriting_leaves_no_moment_with_half_a_run(own_run, make_run, monkeypatch):
-    before = _outcome(own_run.path)
+    before = outcome_of(own_run.path)
 
     def stop(*_):
         raise _StoppedError
 
     monkeypatch.setattr(train, "build_model", stop)
-    monkeypatch.setattr("dfercli.engine.runlog.shutil.rmtree", lambda *_, **__: None)
+    monkeypatch.setattr("dfercli.owned.shutil.rmtree", lambda *_, **__: None)
     with pytest.raises(_StoppedError):
         train_fold(make_run(), own_run.path.parents[2], overwrite=True)
     assert not own_run.path.exists()  # so that it does not pass for what was asked for
-    assert _outcome(own_run.path.with_name(".fold1.old")) == before
+    assert outcome_of(own_run.path.with_name(".fold1.old")) == before

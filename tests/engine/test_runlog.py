@@ -13,14 +13,8 @@ from dfercli import __version__
 from dfercli.config import AugmentConfig, to_dict
 from dfercli.data.manifest import read_manifest
 from dfercli.engine.device import describe_device
-from dfercli.engine.runlog import (
-    RunFolder,
-    find_folds,
-    find_newest_run,
-    find_runs,
-    list_deviations,
-    run_folder,
-)
+from dfercli.engine.finished import find_folds, find_newest_run, find_runs
+from dfercli.engine.runlog import RunFolder, list_deviations, run_folder
 from dfercli.errors import CheckpointError, ConfigError
 
 FINGERPRINT = "0123456789ab"
@@ -61,6 +55,7 @@ def test_a_run_writes_down_how_it_came_about(trained, make_run, colours):
         "steps",
         "command",
         "device",
+        "processes",
         "versions",
         "commit",
         "finished",
@@ -248,6 +243,28 @@ def test_a_setting_that_an_older_run_did_not_have_is_a_difference(begin, make_ru
     with pytest.raises(ConfigError, match=r"\(augment\.flip None -> 0\.5\)"):
         run.check_same(make_run(), DATA)
     assert run.read_config().augment == AugmentConfig()
+
+
+def _forget_msta_fc(run):
+    """Make a run one of an older version, which had no such setting."""
+    entries = run.read()
+    del entries["config"]["model"]["msta_fc"]
+    run.run_file.write_text(json.dumps(entries))
+
+
+def test_a_run_of_before_msta_fc_mixed_channels(begin, make_run):
+    run = begin()
+    _forget_msta_fc(run)
+    assert run.read_config() == make_run(model={"msta_fc": "channels"})
+    run.check_same(make_run(model={"msta_fc": "channels"}), DATA)
+    with pytest.raises(ConfigError, match=r"\(model\.msta_fc channels -> positions\)"):
+        run.check_same(make_run(), DATA)
+
+
+def test_a_run_of_before_msta_fc_without_msta_is_the_same_as_now(begin, make_run):
+    run = begin(msta=False)
+    _forget_msta_fc(run)
+    run.check_same(make_run(model={"msta": False}), DATA)
 
 
 def test_what_the_data_of_runs_lacks_is_listed_once(begin):

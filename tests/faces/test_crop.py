@@ -35,6 +35,7 @@ def test_every_frame_has_a_crop_though_few_are_searched(video, folder):
     record = crop_video(video.parent, video.name, folder, 32, detector)
     assert detector.searched == [0, 5, 10, 15, 20, 25, 29]
     assert record == CropRecord(
+        source_changed_ns=video.stat().st_mtime_ns,
         n_frames=30,
         video_frames=30,
         declared_frames=30,
@@ -79,7 +80,7 @@ def test_the_same_video_gives_the_same_bytes(video, folder, tmp_path):
     crop(video, folder, missed=(3, 10))
     again, root = tmp_path / "other" / "name", tmp_path / "other root"
     root.mkdir()
-    shutil.copy(video, root)
+    shutil.copy2(video, root)
     crop(root / video.name, again, missed=(3, 10))
     contents = [{name: file[0] for name, file in _files(path).items()} for path in (folder, again)]
     assert contents[0] == contents[1]

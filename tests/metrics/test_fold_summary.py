@@ -62,6 +62,8 @@ def test_json_has_none_for_what_cannot_be_told():
         "mean_war": 0.75,
         "mean_uar": 0.75,
         "mean_macro_f1": pytest.approx(3 / 7),
+        "pooled_war": 0.75,
+        "pooled_uar": 0.75,
         "sd_war": None,
         "sd_uar": None,
         "mean_recalls": [0.75, None],

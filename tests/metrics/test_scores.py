@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 
+from dfercli.errors import DataError
 from dfercli.metrics import (
     confusion_matrix,
     macro_f1,
@@ -157,3 +158,23 @@ def test_the_order_of_clips_and_the_names_of_classes_do_not_matter(measure):
     assert measure(confusion_matrix(labels[order], predicted[order], 7)) == before
     renamed = measure(confusion_matrix(names[labels], names[predicted], 7))
     assert renamed == pytest.approx(before, abs=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("labels", "predicted", "said"),
+    [
+        ([0, 3], [0, 1], "class 3: give one whole number from 0 to 2 for each clip"),
+        ([0, 1], [0, -1], "class -1: give one whole number from 0 to 2 for each clip"),
+        ([0, 1], [0.5, 1], "class 0.5: give one whole number from 0 to 2 for each clip"),
+        ([0, 1], [[0, 1], [1, 0]], r"shape \(2, 2\): give one whole number"),
+        ([0, 1, 2], [0, 1], "3 labels and 2 predictions; give one each"),
+        ([0, 1, 2], [0], "3 labels and 1 predictions"),  # would be repeated silently
+    ],
+)
+def test_what_is_no_class_is_refused(labels, predicted, said):
+    with pytest.raises(DataError, match=said):
+        confusion_matrix(np.array(labels), np.array(predicted), 3)
+
+
+def test_no_clip_is_an_empty_matrix():
+    assert confusion_matrix(np.array([]), np.array([]), 2).tolist() == [[0, 0], [0, 0]]

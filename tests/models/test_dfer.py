@@ -28,6 +28,7 @@ VARIANTS = [
     {"num_blocks": 3},
     {"near_clip_init": False},
     {"msta_pools": ((3, 3), (5, 3), (7, 1))},
+    {"msta_fc": "channels"},
     {"num_frames": 4},
     {"num_frames": 5},
     {"num_frames": 16},

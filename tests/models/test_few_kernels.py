@@ -3,7 +3,6 @@
 import pytest
 import torch
 from torch.nn import functional as F
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from dfercli.config import METHODS, ModelConfig
 from dfercli.models import functional
@@ -81,6 +80,17 @@ def test_a_variant_gives_the_same_logits_and_gradients(settings, make, few_kerne
 
 
 @pytest.mark.parametrize("settings", VARIANTS, ids=_name)
+def test_no_two_parameters_share_a_gradient(settings, make, few_kernels):
+    """What changes gradients in place, as loss scaling does, would change a shared one twice."""
+    model, clips = make(**settings)
+    loss = model(clips).square().sum()
+    if loss.requires_grad:
+        loss.backward()
+    grads = [p.grad.data_ptr() for p in model.parameters() if p.grad is not None]
+    assert len(set(grads)) == len(grads)
+
+
+@pytest.mark.parametrize("settings", VARIANTS, ids=_name)
 def test_a_variant_is_one_graph_without_a_break(settings, make, few_kernels):
     model, clips = make(**settings)
     torch.compiler.reset()
@@ -124,24 +134,14 @@ def test_all_blocks_share_what_one_compiled(make, few_kernels):
     assert graphs.count == 1
 
 
-class _CountOps(TorchDispatchMode):
-    """Counts the operations of PyTorch that run."""
-
-    def __init__(self):
-        super().__init__()
-        self.count = 0
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        self.count += 1
-        return function(*args, **(kwargs or {}))
-
-
 @pytest.mark.parametrize("settings", VARIANTS, ids=_name)
-def test_a_pass_takes_as_many_operations_however_many_clips_there_are(settings, make, few_kernels):
+def test_a_pass_takes_as_many_operations_however_many_clips_there_are(
+    settings, make, few_kernels, count_ops
+):
     counts = []
     for batch in (2, 4):
         model, clips = make(batch=batch, **settings)
-        with _CountOps() as ops:
+        with count_ops() as ops:
             loss = model(clips).square().sum()
             if loss.requires_grad:
                 loss.backward()

@@ -11,7 +11,7 @@ WIDTH = 6
 PAPER_POOLS = ((5, 3), (5, 3), (7, 1))
 
 
-def _reference(msta, frames):
+def _reference(msta, frames, fc):
     """The paper's equations for the frames (8, E) of one clip, no window beyond the clip."""
     num_scales, length = 3, 2
     pooled = torch.zeros(num_scales, length, WIDTH)
@@ -20,25 +20,30 @@ def _reference(msta, frames):
             for channel in range(WIDTH):
                 first = position * stride
                 pooled[i, position, channel] = max(frames[first : first + kernel, channel])  # (4)
+    fused = pooled.sum(dim=0)  # (2, E)
+    if fc == "positions":  # (5), each channel by itself
+        scores = [layer.weight @ fused + layer.bias[:, None] for layer in msta.fc_scale]
+    else:  # each position by itself
+        scores = [fused @ layer.weight.T + layer.bias for layer in msta.fc_scale]
     weighted = torch.zeros(length, WIDTH)
     for position in range(length):
-        fused = sum(pooled[i, position] for i in range(num_scales))
-        scores = [fc.weight @ fused + fc.bias for fc in msta.fc_scale]  # (5)
         for channel in range(WIDTH):
-            total = sum(math.exp(score[channel]) for score in scores)
+            total = sum(math.exp(score[position, channel]) for score in scores)
             for i in range(num_scales):
-                weight = math.exp(scores[i][channel]) / total  # (6)
+                weight = math.exp(scores[i][position, channel]) / total  # (6)
                 weighted[position, channel] += weight * pooled[i, position, channel]  # (7)
     return msta.fc_video.weight @ torch.cat(list(weighted)) + msta.fc_video.bias  # (8)
 
 
 @torch.no_grad()
-def test_equations_4_to_8_at_the_papers_8_frames():
+@pytest.mark.parametrize(("fc", "mixed"), [("positions", 2), ("channels", WIDTH)])
+def test_equations_4_to_8_at_the_papers_8_frames(fc, mixed):
     torch.manual_seed(0)
-    msta = MSTA(WIDTH, num_frames=8, near_clip=False)
+    msta = MSTA(WIDTH, num_frames=8, near_clip=False, fc=fc)
+    assert all(layer.weight.shape == (mixed, mixed) for layer in msta.fc_scale)
     clips = torch.randn(4, 8, WIDTH)
     for ours, frames in zip(msta(clips), clips, strict=True):
-        assert torch.allclose(ours, _reference(msta, frames), atol=1e-6)
+        assert torch.allclose(ours, _reference(msta, frames, fc), atol=1e-6)
 
 
 @torch.no_grad()
@@ -80,10 +85,11 @@ def test_positions_follow_time():
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("fc", ["positions", "channels"])
 @pytest.mark.parametrize("num_frames", [1, 2, 3, 4, 5, 8, 13, 32])
-def test_any_number_of_frames(num_frames):
+def test_any_number_of_frames(num_frames, fc):
     torch.manual_seed(0)
-    embeds = MSTA(WIDTH, num_frames)(torch.randn(2, num_frames, WIDTH))
+    embeds = MSTA(WIDTH, num_frames, fc=fc)(torch.randn(2, num_frames, WIDTH))
     assert embeds.shape == (2, WIDTH)
     assert embeds.isfinite().all()
 

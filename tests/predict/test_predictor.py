@@ -12,6 +12,7 @@ from dfercli.errors import CheckpointError, ConfigError, UnknownNameError
 from dfercli.faces.align import TEMPLATE_VERSION
 from dfercli.images import write_image
 from dfercli.models.base import build_model
+from dfercli.models.recurrent import BiLSTM
 from dfercli.predict import Predictor, PredictSettings, VideoPrediction, Window
 from dfercli.predict import predictor as predictor_module
 from dfercli.predict.rounding import AUTOCAST, round_weights
@@ -93,7 +94,7 @@ def test_weights_that_are_rounded_once_give_the_same_bits(checkpoint, make_model
 @pytest.mark.parametrize("precision", ["bf16", "fp16", "fp32"])
 @pytest.mark.parametrize(("kind", "lstm"), [("cpu", True), ("cuda", False), ("mps", None)])
 def test_what_is_rounded_once_depends_on_the_kind_of_device(kind, lstm, precision):
-    parts = {"linear": nn.Linear(2, 2), "lstm": nn.LSTM(2, 2), "norm": nn.LayerNorm(2)}
+    parts = {"linear": nn.Linear(2, 2), "lstm": BiLSTM(2), "norm": nn.LayerNorm(2)}
     round_weights(nn.ModuleDict(parts), kind, precision)
     dtype = AUTOCAST.get(precision, torch.float32)
     rounded = {name: {p.dtype for p in part.parameters()} for name, part in parts.items()}

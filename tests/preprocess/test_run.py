@@ -122,7 +122,7 @@ def test_exactly_these_files_are_written(first):
     root, summary = first
     videos = {f"{clip_id}.mp4" for clip_id in (*GOOD, "p0/garbage", "p1/wall")}
     lists = {"labels.csv", "mine.csv", "mine.json", f"{FACES}/recipe.json", f"{FACES}/.lock"}
-    review = {"review/mine.csv", "review/mine-worst.png"}
+    review = {"review/mine.csv", "review/mine-worst.png", "review/.dfer"}
     crops = _crops(*GOOD) | _records(*GOOD, "p1/wall")
     assert set(_files(root)) == videos | lists | review | crops
     written = read_manifest(root / "mine.csv")

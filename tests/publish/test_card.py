@@ -6,6 +6,7 @@ import shutil
 import pytest
 from huggingface_hub import ModelCard
 
+from dfercli.engine.checkpoint import load_checkpoint, save_checkpoint
 from dfercli.engine.protocols import PROTOCOLS
 from dfercli.errors import CheckpointError, DataError
 from dfercli.publish.hub import prepare
@@ -23,7 +24,8 @@ def test_figures_are_those_of_the_predictions(make_run):
     assert "| UAR | 58.33 |" in card
     rows = ["| happiness | 4 | 75.00 |", "| sadness | 2 | 0.00 |", "| anger | 2 | 100.00 |"]
     assert "\n".join(rows) in card
-    assert "bootstrap over the test groups of clips" in card
+    few = "Student's t over 8 groups of clips (a fold has fewer than 20 groups to draw from)"
+    assert f"95 %: {few}: what others would change" in card
 
 
 @pytest.mark.parametrize("which", PROTOCOLS)
@@ -53,7 +55,15 @@ def test_calibration_is_told_with_what_it_changes(make_run):
     assert "- **calibration**: none, no clips were held out" in _card(make_run().path)
     told = _card(make_run(val_fraction=0.2).path)
     # Confidence is 0.7 everywhere and 5 of 8 clips are right: apart by 0.075.
-    assert "- **calibration**: temperature 2.5, of 4 held-out clips; ECE 7.5% before it, " in told
+    assert "- **calibration**: temperature 2.5, of 120 held-out clips; ECE 7.5% before it, " in told
+
+
+def test_calibration_that_was_refused_says_why(make_run):
+    run = make_run(val_fraction=0.2)
+    model = load_checkpoint(str(run.checkpoint("best")))
+    model.settings["calibration"] = {"clips": 6, "refused": "not calibrated: 6 held-out clips"}
+    save_checkpoint(model, run.checkpoint("best"))
+    assert "- **calibration**: none, not calibrated: 6 held-out clips\n" in _card(run.path)
 
 
 def test_limits_and_use_are_told(make_run):
@@ -94,7 +104,7 @@ def test_without_a_run_there_are_no_figures(make_run, tmp_path):
     assert "No run came with this checkpoint" in card
     assert not {"WAR", "UAR", "recall", "ECE"} & set(card.split())
     assert "- **dataset**: small\n- **fold left out**: 2\n- **seed**: 5\n- **data**: comp" in card
-    assert "- **calibration**: temperature 2.5, of 4 held-out clips\n" in card
+    assert "- **calibration**: temperature 2.5, of 120 held-out clips\n" in card
 
 
 def test_figures_of_an_unfinished_run_are_not_given(make_run):

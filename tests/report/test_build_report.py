@@ -12,6 +12,7 @@ from dfercli.config import TrainConfig
 from dfercli.engine.predictions import read_predictions
 from dfercli.engine.runlog import RunFolder
 from dfercli.errors import CheckpointError, ConfigError, DataError
+from dfercli.metrics import temperature
 from dfercli.report import build_report
 from dfercli.report.gallery import Gallery
 from dfercli.report.inputs import Comparison, Missing, find_runs
@@ -229,7 +230,9 @@ def test_what_cannot_be_shown_is_one_line(options, error, said, full_runs):
         build_report(full_runs, **options)
 
 
-def test_curves_of_held_out_clips_are_told_by_which_the_epoch_was_chosen(make_runs, tmp_path):
+def test_curves_of_held_out_clips_are_told_by_which_the_epoch_was_chosen(
+    make_runs, tmp_path, monkeypatch
+):
     runs = make_runs(tmp_path, {}, train=TrainConfig(val_fraction=0.4))
     chosen = {
         "best": "that of each fold's highest WAR on the test fold",
@@ -241,6 +244,10 @@ def test_curves_of_held_out_clips_are_told_by_which_the_epoch_was_chosen(make_ru
         assert f"The epoch shown is {told}" in page["Training"][0]
         assert "Dashed: the clips that were held out" in page["Training"][0]
         assert "A thin line a fold" in page["Training"][0]
+    assert "No temperature is set: not calibrated: 3 held-out clips, " in page["Calibration"][0]
+    monkeypatch.setattr(temperature, "LEAST_CLIPS", 3)
+    monkeypatch.setattr(temperature, "LEAST_ERRORS", 0)
+    page = _read(build_report(runs, protocol="last"))
     assert "Each fold's temperature is fitted on its held-out clips" in page["Calibration"][0]
 
 

@@ -8,8 +8,9 @@ from dataclasses import replace
 import pytest
 
 from dfercli.config import ModelConfig, RunConfig, TrainConfig
+from dfercli.engine.finished import find_newest_run
 from dfercli.engine.paper import table_rows
-from dfercli.engine.runlog import RunFolder, find_newest_run, run_folder
+from dfercli.engine.runlog import RunFolder, run_folder
 from dfercli.report.inputs import find_runs
 from dfercli.report.siblings import (
     find_for_features,

@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Tests and measures everything that needs a GPU, in under six minutes on one H100 or H200.
+#
+# Needs the repository and its dependencies, but neither a network nor a dataset. What is given on
+# the command line goes to gpu.py, such as `benchmarks/gpu.sh --machine h200`.
+set -uo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+PYTHON=${PYTHON:-python3}
+export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}"
+started=$SECONDS
+timeout 150 "$PYTHON" -m pytest -q -m gpu --maxfail=20 tests
+tests=$?
+echo "tests that need a GPU: exit code $tests after $((SECONDS - started)) s"
+left=$((330 - (SECONDS - started)))
+"$PYTHON" benchmarks/gpu.py --minutes "$(awk "BEGIN { print ($left - 90) / 60 }")" "$@"
+measured=$?
+echo "all: $((SECONDS - started)) s"
+exit $((tests > measured ? tests : measured))

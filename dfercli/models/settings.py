@@ -1,0 +1,101 @@
+"""The entries of a checkpoint's `config.json`, checked before anything is built from them."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import fields
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
+
+from dfercli.config import ModelConfig
+from dfercli.owned import has_controls
+
+MOST = {"num_frames": 1024, "num_blocks": 64}
+"""Largest values of settings that decide how much is built (our choice)."""
+
+MAX_CLASSES = 10_000
+"""Most classes that a checkpoint may have (our choice)."""
+
+CROP_SIDES = range(8, 4097)
+"""Sides of crops in pixels that a checkpoint may ask for (our choice)."""
+
+
+def find_settings_fault(settings: Mapping[str, Any]) -> str | None:
+    """Return what is wrong with the entries of a checkpoint's configuration; None for sound ones.
+
+    Entries that this version does not know are left to `from_dict`, which names them.
+    """
+    return (
+        _find_class_fault(settings["class_names"])
+        or _find_model_fault(settings["model"])
+        or _find_crop_fault(settings.get("crop"))
+        or _find_training_fault(settings.get("trained"))
+        or _find_calibration_fault(settings.get("calibration"))
+    )
+
+
+def _find_class_fault(names: list[Any]) -> str | None:
+    if not 0 < len(names) <= MAX_CLASSES:
+        return f"{len(names)} classes"
+    if not all(isinstance(name, str) and name and not has_controls(name) for name in names):
+        return "a class without a name"
+    return "a class is named twice" if len(set(names)) < len(names) else None
+
+
+def _find_model_fault(values: Mapping[str, Any]) -> str | None:
+    hints = get_type_hints(ModelConfig)
+    for name in (field.name for field in fields(ModelConfig)):
+        if name not in values:
+            continue
+        value = values[name]
+        if not _is_of(hints[name], value):
+            return f"{name} is {value!r}"[:100]
+        if name in MOST and value > MOST[name]:
+            return f"{name} is {value}, more than {MOST[name]}"
+        if isinstance(value, float) and not math.isfinite(value):
+            return f"{name} is {value}"
+    return None
+
+
+def _is_of(hint: Any, value: Any) -> bool:
+    """Tell whether a value from JSON is of a setting's type."""
+    if isinstance(hint, UnionType):
+        return any(_is_of(each, value) for each in get_args(hint))
+    if get_origin(hint) is tuple:
+        inner = [each for each in get_args(hint) if each is not Ellipsis]
+        return isinstance(value, list | tuple) and all(_is_of(inner[0], item) for item in value)
+    if hint is float:
+        return type(value) in (int, float)
+    return type(value) is hint
+
+
+def _find_crop_fault(crop: Any) -> str | None:
+    if crop is None:
+        return None
+    if not isinstance(crop, Mapping):
+        return "crop is no record"
+    if "detector" not in crop:
+        return None
+    size = crop.get("size")
+    sound = isinstance(crop["detector"], str) and type(size) is int and size in CROP_SIDES
+    return None if sound else "crop has no detector, or no size"
+
+
+def _find_training_fault(trained: Any) -> str | None:
+    if trained is None:
+        return None
+    if not isinstance(trained, Mapping):
+        return "trained is no record"
+    fold, clip_s = trained.get("fold", 1), trained.get("clip_s")
+    if type(fold) is not int:
+        return f"fold is {fold!r}"[:100]
+    if clip_s is not None and not (type(clip_s) in (int, float) and 0 <= clip_s < math.inf):
+        return f"clip_s is {clip_s!r}"[:100]
+    return None
+
+
+def _find_calibration_fault(calibration: Any) -> str | None:
+    if calibration is None:
+        return None
+    temperature = calibration.get("temperature") if isinstance(calibration, Mapping) else None
+    sound = type(temperature) in (int, float) and 0 < float(temperature or 0) < math.inf
+    return None if sound else f"the temperature is {temperature!r}"[:100]

@@ -1,0 +1,37 @@
+"""What runs leave, so that two of them can be compared to the byte."""
+
+import json
+
+from dfercli.engine.checkpoint import load_checkpoint
+from dfercli.engine.runlog import RunFolder
+
+STRONG = {"layer_decay": 0.75, "label_smoothing": 0.1, "mixup": 0.8, "drop_path": 0.5}
+"""What `--preset strong` adds to the recipe and draws from, with more dropped than there."""
+
+
+def outcome_of(folder):
+    """Every byte that a run leaves, without how long it took and that it was interrupted."""
+    outcome = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if name == "metrics.jsonl":
+            lines = [json.loads(line) for line in path.read_text().splitlines()]
+            outcome[name] = [line | {"seconds": 0, "clips_per_s": 0} for line in lines]
+        elif name == "run.json":
+            entries = json.loads(path.read_text())
+            outcome[name] = {**entries, "resumed": None, "command": None, "commit": None}
+        elif path.is_file():
+            outcome[name] = path.read_bytes()
+    return outcome
+
+
+def check_readable(folder):
+    """Open all that a user may open, at whatever moment."""
+    run = RunFolder(folder)
+    if run.run_file.exists():
+        run.read_config()
+    if run.metrics_file.exists():
+        run.read_metrics()
+    for path in folder.rglob("model.safetensors"):
+        if ".partial" not in path.parent.name:
+            load_checkpoint(str(path.parent))

@@ -1,0 +1,132 @@
+"""How often a run is saved, and that nothing but time is lost between two saves."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from dfercli.engine import protocols, train
+from dfercli.engine.protocols import SAVE_SHARE, EpochKeeper
+from dfercli.engine.train import train_fold
+
+KEPT = (
+    "predictions_best.csv",
+    "predictions_val.csv",
+    "predictions_last.csv",
+    "best/model.safetensors",
+    "best/config.json",
+    "val/model.safetensors",
+    "val/config.json",
+    "last/model.safetensors",
+)
+
+FIVE_EPOCHS = {"epochs": 5, "val_fraction": 0.25}
+
+
+class _StoppedError(Exception):
+    pass
+
+
+@pytest.fixture
+def keep_epochs(monkeypatch, tmp_path, make_model):
+    """Keep epochs of so many seconds each, where a save takes so many; returns the saved ones."""
+
+    def keep(epoch_s, save_s, epochs=40, **settings):
+        now, saved = [100.0], []
+        clock = SimpleNamespace(monotonic=lambda: now[0])
+        monkeypatch.setattr(protocols, "time", clock)
+        monkeypatch.setattr(protocols, "_write_epoch", lambda *_: None)
+        for name in ("draw_curves", "drop_state"):
+            monkeypatch.setattr(protocols, name, lambda *_: None)
+
+        def save(metrics):
+            now[0] += save_s
+            saved.append(len(metrics))
+
+        run = SimpleNamespace(
+            path=tmp_path,
+            write_metrics=lambda _: None,
+            read_config=lambda: SimpleNamespace(title=""),
+            curves_file=None,
+            finish=lambda: None,
+        )
+        keeper, metrics = EpochKeeper(run, make_model(), save, **settings), []
+        for epoch in range(epochs):
+            now[0] += epoch_s
+            metrics.append({"war": 0.5})
+            keeper.keep(metrics, {}, last=epoch + 1 == epochs)
+        return saved, len(saved) * save_s / (now[0] - 100)
+
+    return keep
+
+
+@pytest.mark.parametrize(
+    ("epoch_s", "save_s", "saved"),
+    [
+        (10, 3, [1, 7, 13, 19, 25, 31, 37]),  # of DFEW, on a GPU: every sixth
+        (10, 0.5, list(range(1, 40))),  # just cheap enough for each
+        (10, 0.53, list(range(1, 40, 2))),
+        (600, 3, list(range(1, 40))),  # on a CPU
+        (1, 40, [1]),
+    ],
+)
+def test_saving_takes_a_twentieth_of_the_time_at_most(epoch_s, save_s, saved, keep_epochs):
+    found, share = keep_epochs(epoch_s, save_s)
+    assert found == saved
+    if len(saved) > 1:  # the first save shows what one costs
+        assert share <= SAVE_SHARE + save_s / (40 * epoch_s)
+
+
+def test_it_can_be_said_how_often(keep_epochs):
+    assert keep_epochs(1, 40, epochs=9, every=1)[0] == list(range(1, 9))
+    assert keep_epochs(1000, 0, epochs=9, every=4)[0] == [4, 8]
+    assert keep_epochs(1000, 0, epochs=9, every=4, safe=3)[0] == [7]
+
+
+@pytest.fixture(scope="module")
+def whole(make_run, tmp_path_factory):
+    """A run that was saved after each of its five epochs."""
+    return train_fold(make_run(**FIVE_EPOCHS), tmp_path_factory.mktemp("whole"))
+
+
+@pytest.mark.parametrize("stop", [2, 4])
+def test_wherever_a_run_stops_between_two_saves_it_ends_the_same(
+    stop, whole, make_run, tmp_path, monkeypatch
+):
+    seldom = make_run(compute={"save_every": 3}, **FIVE_EPOCHS)
+    seed_epoch = train.seed_epoch
+    with monkeypatch.context() as patched:
+
+        def stop_once(seed, epoch, rank):
+            if epoch == stop:
+                raise _StoppedError
+            seed_epoch(seed, epoch, rank)
+
+        patched.setattr(train, "seed_epoch", stop_once)
+        with pytest.raises(_StoppedError):
+            train_fold(seldom, tmp_path / "stopped")
+    run = train_fold(seldom, tmp_path / "stopped")
+    for name in KEPT:
+        assert (run.path / name).read_bytes() == (whole.path / name).read_bytes(), name
+    resumed = [each["after_epoch"] for each in run.read().get("resumed", ())]
+    assert resumed == ([3] if stop >= 3 else [])
+
+
+def test_what_waits_is_the_epoch_that_was_chosen_not_the_one_that_is_saved(
+    trained, make_run, tmp_path
+):
+    """The best epoch comes before the one at which the run is written."""
+    often = trained
+    seldom = train_fold(make_run(compute={"save_every": 100}), tmp_path / "seldom")
+    wars = [line["war"] for line in often.read_metrics()]
+    best, last = (
+        (often.path / name / "model.safetensors").read_bytes() for name in ("best", "last")
+    )
+    assert (seldom.path / "best" / "model.safetensors").read_bytes() == best
+    if wars.index(max(wars)) < len(wars) - 1:
+        assert best != last
+
+
+def test_how_often_a_run_was_saved_makes_no_other_run(trained, make_run):
+    other = make_run(compute={"save_every": 7, "steps": "compiled"})
+    run = train_fold(other, trained.path.parents[2])
+    assert run.read_config() == make_run()  # it was finished, and stays as it is
