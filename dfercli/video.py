@@ -1,7 +1,4 @@
-"""Frames with their timestamps: the only file that opens video containers, streams and cameras.
-
-Everything here is RGB, uint8, HWC. BGR, which OpenCV decodes to, does not leave this file.
-"""
+"""Frames with times, in RGB, uint8, HWC: the only file that opens videos, streams and cameras."""
 
 import ctypes
 import tempfile
