@@ -2,6 +2,7 @@
 
 import errno
 import os
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -119,7 +120,7 @@ def test_a_video_that_may_not_be_read_is_not_called_broken(tmp_path, refuse):
 
 
 def test_a_folder_that_is_not_writable_is_no_lack_of_an_encoder(tmp_path, refuse):
-    refuse(Path, "touch")
+    refuse(tempfile, "mkdtemp")
     with pytest.raises(PermissionError):
         write_video(tmp_path / "v.mp4", [NOISE] * 4, 4)
 

@@ -33,15 +33,23 @@ def fit_frame(image_rgb: np.ndarray, size: int) -> np.ndarray:
     return np.stack(cv2.split(image_rgb))
 
 
-@cache
 def pixel_statistics(device: torch.device) -> tuple[Tensor, Tensor]:
     """Return mean and standard deviation of the pixels that CLIP was trained on, (3, 1, 1) each.
 
-    They are sent to a device once: each transfer would wait for all that the device has to do.
+    They are sent to a GPU once: each transfer would wait for all that the GPU has to do.
     """
-    with torch.inference_mode(False):  # whoever asks first, training may use them too
-        mean, std = torch.tensor([CLIP_MEAN, CLIP_STD], device=device)[:, :, None, None]
+    return _send_once(device) if device.type == "cuda" else _make_statistics(device)
+
+
+def _make_statistics(device: torch.device) -> tuple[Tensor, Tensor]:
+    mean, std = torch.tensor([CLIP_MEAN, CLIP_STD], device=device)[:, :, None, None]
     return mean, std
+
+
+@cache
+def _send_once(device: torch.device) -> tuple[Tensor, Tensor]:
+    with torch.inference_mode(False):  # whoever asks first, training may use them too
+        return _make_statistics(device)
 
 
 def normalise(

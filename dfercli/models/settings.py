@@ -96,6 +96,9 @@ def _find_training_fault(trained: Any) -> str | None:
 def _find_calibration_fault(calibration: Any) -> str | None:
     if calibration is None:
         return None
+    if isinstance(calibration, Mapping) and isinstance(calibration.get("refused"), str):
+        refused = "temperature" not in calibration and not has_controls(calibration["refused"])
+        return None if refused else "the calibration is both refused and fitted"
     temperature = calibration.get("temperature") if isinstance(calibration, Mapping) else None
     sound = type(temperature) in (int, float) and 0 < float(temperature or 0) < math.inf
     return None if sound else f"the temperature is {temperature!r}"[:100]

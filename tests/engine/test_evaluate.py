@@ -17,6 +17,7 @@ from dfercli.engine.jobs import train_folds
 from dfercli.engine.predictions import confusion_of, read_predictions
 from dfercli.engine.runlog import RunFolder
 from dfercli.errors import CheckpointError, DataError
+from dfercli.models.seal import seal
 from dfercli.presets import describe_recipe
 
 CLASSES = ["happiness", "sadness", "anger"]
@@ -222,11 +223,17 @@ def test_a_fold_that_the_data_lacks_is_refused(trained, make_run):
         evaluate_checkpoint(str(trained.path), make_run().data, [4])
 
 
-def test_a_checkpoint_is_not_tested_on_folds_that_were_dealt_otherwise(own_run, make_run, colours):
-    config_file = own_run.checkpoint("best") / "config.json"
+def _train_by_group(run):
+    """Let the best checkpoint of a run say that it was trained with folds by group."""
+    config_file = run.checkpoint("best") / "config.json"
     settings = json.loads(config_file.read_text())
     settings["trained"]["folds_by"] = "group"
     config_file.write_text(json.dumps(settings))
+    seal(config_file, config_file.with_name("model.safetensors"))
+
+
+def test_a_checkpoint_is_not_tested_on_folds_that_were_dealt_otherwise(own_run, make_run, colours):
+    _train_by_group(own_run)
     with pytest.raises(CheckpointError) as caught:
         evaluate_checkpoint(str(own_run.path), make_run().data)
     assert str(caught.value) == (
@@ -238,10 +245,7 @@ def test_a_checkpoint_is_not_tested_on_folds_that_were_dealt_otherwise(own_run, 
 def test_a_checkpoint_of_group_folds_is_not_tested_on_data_that_has_changed(
     own_run, write_other, colours
 ):
-    config_file = own_run.checkpoint("best") / "config.json"
-    settings = json.loads(config_file.read_text())
-    settings["trained"]["folds_by"] = "group"
-    config_file.write_text(json.dumps(settings))
+    _train_by_group(own_run)
     data = write_other(dataset="colours", groups=True)
     with pytest.raises(CheckpointError, match="its folds by group were dealt anew: any has clips"):
         evaluate_checkpoint(str(own_run.path), replace(data, folds_by="group"))

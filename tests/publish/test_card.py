@@ -9,6 +9,7 @@ from huggingface_hub import ModelCard
 from dfercli.engine.checkpoint import load_checkpoint, save_checkpoint
 from dfercli.engine.protocols import PROTOCOLS
 from dfercli.errors import CheckpointError, DataError
+from dfercli.models.seal import seal
 from dfercli.publish.hub import prepare
 
 
@@ -130,5 +131,6 @@ def test_another_runs_checkpoint_is_refused(name, value, make_run):
     settings = json.loads(path.read_text())
     settings["trained"][name] = value
     path.write_text(json.dumps(settings))
+    seal(path, path.with_name("model.safetensors"))
     with pytest.raises(CheckpointError, match=f"not its run's checkpoint, it has another {name};"):
         _card(run.path)
