@@ -15,10 +15,10 @@ import numpy as np
 from dfercli.faces import load_detector
 from dfercli.faces.align import TEMPLATE, similarity_transform
 from dfercli.faces.base import Detector
-from dfercli.faces.crop import crop_video
+from dfercli.faces.crop import CROPS, crop_video
 from dfercli.faces.keyframes import KEY_STEP_S
 from dfercli.faces.track import FollowedFace, crop_followed_face, follow_main_face
-from dfercli.files import replacing
+from dfercli.files import replacing_folder
 from dfercli.images import write_image
 
 SIZE = 224
@@ -40,7 +40,7 @@ ROW = "{:28.28} {:>7} {:>8} {:>8} {:>6} {:>9} {:>6} {:>7} {:>6} {:>6}"
 def crop_by_every_frame(video: Path, folder: Path, detector: Detector) -> None:
     """Do what `crop_video` does, with a search of every frame."""
     followed = follow_main_face(video, detector)
-    with replacing(folder) as partial:
+    with replacing_folder(folder, CROPS) as partial:
         partial.mkdir(parents=True)
         for number, crop in enumerate(crop_followed_face(video, followed, SIZE), start=1):
             write_image(partial / f"{number:06d}.jpg", crop.image_rgb)

@@ -34,6 +34,9 @@ class _Camera:
     def isOpened(self):  # noqa: N802
         return self.source == 0
 
+    def get(self, prop):
+        return 8.0  # its width and its height
+
     def grab(self):
         self.left -= 1
         return self.left >= 0

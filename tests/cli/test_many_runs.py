@@ -35,7 +35,10 @@ def test_train_prints_no_mean_of_some_folds(dfer):
     done = dfer(f"train {RECIPE}")
     assert (done.code, done.out) == (1, "")
     *_, failed, error = done.err.splitlines()
-    assert failed == "failed: tiny full fold 2: runs/tiny/full/fold2: File exists"
+    assert failed == (
+        "failed: tiny full fold 2: runs/tiny/full/fold2 is a file where dfer puts a run; move it "
+        "elsewhere, and run the same command again"
+    )
     assert error == (
         "error: 1 of 2 runs failed (tiny full fold 2), 1 finished; the same command "
         "trains only what failed"

@@ -90,7 +90,7 @@ def test_eval_says_which_files_it_wrote(dfer, write_tiny):
     assert set(Path("found").iterdir()) == set(paths)
     read = [pd.read_csv(path, comment="#") for path in paths]
     assert [each.columns[0] for each in read] == ["fold", "class", "true", "true"]
-    assert [len(each) for each in read] == [5, 2, 2, 2]
+    assert [len(each) for each in read] == [6, 2, 2, 2]  # with the figures of all clips together
     assert all("\n# seeds: 0\n" in path.read_text(encoding="utf-8") for path in paths)
 
 

@@ -44,6 +44,7 @@ def keep_epochs(monkeypatch, tmp_path, make_model):
 
         run = SimpleNamespace(
             path=tmp_path,
+            run_file=SimpleNamespace(is_file=lambda: True),
             write_metrics=lambda _: None,
             read_config=lambda: SimpleNamespace(title=""),
             curves_file=None,

@@ -12,6 +12,7 @@ from dfercli.errors import ConfigError
 from dfercli.models import MODELS, load_method
 from dfercli.models.base import build_model
 from dfercli.models.dfer import DFERModel, contrastive_loss
+from dfercli.models.seal import seal
 from dfercli.models.zero_shot import ZeroShotCLIP
 
 TRAINED = [method for method in METHODS if method != "zero-shot"]
@@ -152,6 +153,7 @@ def _rewrite(folder, method):
     settings["model"].pop("method")
     settings["model"].update(method)
     (folder / "config.json").write_text(json.dumps(settings), encoding="utf-8")
+    seal(folder / "config.json", folder / "model.safetensors")
 
 
 def test_a_checkpoint_without_a_method_is_ours(make_method, tmp_path):
