@@ -212,7 +212,7 @@ def test_no_model_is_needed_to_say_that_nothing_is_there(dfer):
 def test_a_call_that_is_ended_leaves_nothing_half(number, jobs, code):
     for name in "xy":
         Path("w").mkdir(exist_ok=True)
-        hostile.write(Path(f"w/{name}.avi"), hostile.draw_faces() * 200, "MJPG", fps=500)
+        hostile.write(Path(f"w/{name}.avi"), hostile.draw_faces() * 600, "MJPG", fps=500)
     call = f"-m dfercli predict w --checkpoint model --annotate out --jobs {jobs}".split()
     with subprocess.Popen([sys.executable, *call], start_new_session=True) as run:
         until_s = time.monotonic() + 60
