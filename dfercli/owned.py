@@ -245,7 +245,7 @@ def check_plain_name(name: str, what: str) -> None:
 
 
 def has_controls(text: str) -> bool:
-    """Tell whether a text has characters that a terminal would obey."""
+    """Return whether a text has characters that a terminal would obey."""
     return any(unicodedata.category(letter) == "Cc" for letter in text)
 
 

@@ -133,7 +133,7 @@ class Guard:
         return 0, ""
 
     def _knows(self, host: str) -> bool:
-        """Tell whether a `Host` is this machine; any address of it is, where it listens at all."""
+        """Return whether a `Host` header names this machine; on all interfaces any address does."""
         try:
             name = urlsplit(f"//{host}").hostname or ""
         except ValueError:
@@ -142,7 +142,7 @@ class Guard:
 
 
 def _is_same_site(headers: Headers) -> bool:
-    """Tell whether a request comes from the page itself, or is somebody's who opens it."""
+    """Return whether a request comes from the page itself, or is a navigation to it."""
     origin = headers.get("origin")
     if origin is not None:
         return urlsplit(origin).netloc == headers.get("host")
@@ -160,7 +160,7 @@ def find_names(host: str) -> Collection[str]:
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether only this machine can reach an address."""
+    """Return whether only this machine can reach an address."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -168,7 +168,7 @@ def is_loopback(host: str) -> bool:
 
 
 def _is_address(name: str) -> bool:
-    """Tell whether a name is a number: nobody's name can be led here then."""
+    """Return whether a name is a numeric address, which DNS rebinding cannot redirect."""
     try:
         ipaddress.ip_address(name)
     except ValueError:
@@ -177,7 +177,7 @@ def _is_address(name: str) -> bool:
 
 
 def measure_folder(folder: Path) -> int:
-    """Return the bytes of all files below a folder, some of which may be going."""
+    """Return the total size in bytes of the files below a folder; files may vanish meanwhile."""
     total = 0
     for path in folder.rglob("*"):
         try:

@@ -261,7 +261,7 @@ WRITERS = {".json": write_json_document, ".csv": write_csv, ".parquet": write_pa
 
 
 def is_document(path: Path) -> bool:
-    """Tell whether a file was written by one of `WRITERS`, by its beginning; or is empty."""
+    """Return whether a file is empty, or begins as one that one of `WRITERS` wrote."""
     suffix = path.suffix.lower()
     try:
         with path.open("rb") as stream:

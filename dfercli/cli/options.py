@@ -238,7 +238,7 @@ def how_to_run(options: RunOptions) -> dict[str, Any]:
 
 
 def note_processes() -> None:
-    """Say how many processes a launcher started: `accelerate launch --cpu` starts one, silently."""
+    """Print how many processes train together; `accelerate launch --cpu` silently starts one."""
     together = int(os.environ.get("WORLD_SIZE", "1"))
     if together > 1 or "ACCELERATE_MIXED_PRECISION" in os.environ:
         note(f"processes that train together: {together}")

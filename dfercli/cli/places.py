@@ -8,7 +8,7 @@ from dfercli.errors import ConfigError
 
 
 def usual_root(dataset: str) -> Path:
-    """Give the folder of a dataset: `$DFER_DATA/NAME` where it is there, else `data/NAME`.
+    """Return the folder of a dataset: `$DFER_DATA/NAME` if it exists, else `data/NAME`.
 
     Upper and lower case do not matter in its name: people have DFEW and FERV39k. Where there is
     none, the folder is given that it is missed in.
@@ -26,7 +26,7 @@ def _find_folder(parent: Path, name: str) -> Path | None:
 
 
 def find_unprepared(prepared: Collection[str]) -> dict[str, Path]:
-    """Give the folders of datasets that are in their usual place and not among the prepared."""
+    """Return the folders of datasets in their usual place that have not been prepared yet."""
     from dfercli.data import DATASETS
 
     folders = {name: usual_root(name) for name in DATASETS if name not in prepared}

@@ -124,7 +124,7 @@ def build_test_loader(dataset: ClipDataset, batch_size: int, workers: int) -> Da
 
 
 def _loading(workers: int) -> dict[str, Any]:
-    """Give how a DataLoader works, whichever clips it loads.
+    """Return the arguments that every DataLoader of clips shares.
 
     It draws a seed for its workers in the first epoch that it sees: from a generator of its own, so
     that what a model draws does not depend on the workers, or on which epoch a run went on from.

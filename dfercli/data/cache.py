@@ -87,7 +87,7 @@ class FrameCache:
         return np.asarray(frames[sample(place.n_frames)])
 
     def _check(self, path: str, frames: np.ndarray) -> None:
-        """Hold the frames of a clip against their checksum, once in each process."""
+        """Compare the frames of a clip with their checksum, once per process."""
         if self._sums is None:
             self._sums = _read_sums(self.file)
         if self._sums.get(path, ANY) not in (ANY, zlib.crc32(frames.data)):

@@ -25,7 +25,7 @@ def find_runs(runs: Path, dataset: str = "*", variant: str = "*") -> list[RunFol
 
 
 def _is_finished(run: RunFolder) -> bool:
-    """Tell whether a run is finished; one that is damaged is passed over, with a note."""
+    """Return whether a run is finished; a damaged one is skipped with a note."""
     try:
         return run.finished
     except CheckpointError as error:

@@ -57,7 +57,7 @@ def _find_model_fault(values: Mapping[str, Any]) -> str | None:
 
 
 def _is_of(hint: Any, value: Any) -> bool:
-    """Tell whether a value from JSON is of a setting's type."""
+    """Return whether a value from JSON is of a setting's type."""
     if isinstance(hint, UnionType):
         return any(_is_of(each, value) for each in get_args(hint))
     if get_origin(hint) is tuple:
