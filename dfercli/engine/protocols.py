@@ -76,8 +76,9 @@ class ChosenEpoch:
 class EpochKeeper:
     """Writes what epochs leave, so seldom that it costs little of the time.
 
-    The epochs that protocols choose between two saves wait in memory, and are written together
-    with the state that the run goes on from: what is on the disk is always of one moment.
+    The epochs that protocols choose between two saves wait in memory, and are written just before
+    the state that the run goes on from: no checkpoint is of an epoch that a kill between two saves
+    makes the run repeat. A kill between these writes themselves can still leave a newer checkpoint.
 
     Args:
         run: The run.

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from accelerate import Accelerator
@@ -41,7 +41,7 @@ class Trainer:
         micro_batch: Clips that a device takes at once; more are accumulated.
         loss: What is minimised.
         mixup: Mixes the clips of a step; None takes them as they are.
-        gradients: How clips become gradients; by default kernel by kernel.
+        gradients: How clips become gradients: kernel by kernel, until another way is put here.
     """
 
     model: ExpressionModel
@@ -52,13 +52,10 @@ class Trainer:
     micro_batch: int
     loss: Loss = contrastive_loss
     mixup: Mixup | None = None
-    gradients: Gradients = None  # type: ignore[assignment]  # set below
+    gradients: Gradients = field(init=False)
 
     def __post_init__(self) -> None:
-        if self.gradients is None:
-            self.gradients = EagerGradients(
-                self.prepared, self.optimizer, self.accelerator, self.loss
-            )
+        self.gradients = EagerGradients(self.prepared, self.optimizer, self.accelerator, self.loss)
 
     def train_epoch(self, loader: DataLoader, augment: Augment, report: Report) -> float:
         """Take one pass over the training clips.
