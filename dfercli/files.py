@@ -18,6 +18,9 @@ from dfercli.owned import FolderKind
 SCRATCH_LOCK = ".dfer-lock"
 """File in a folder that goes with its process, which holds it."""
 
+BLOCK = 1 << 20
+"""Bytes that are hashed at a time, so that memory does not grow with a file (our choice)."""
+
 LONG_NAME = 200
 """Bytes from which a temporary name does not repeat the name (our choice)."""
 
@@ -86,22 +89,41 @@ def replacing_files(folder: Path, kind: FolderKind) -> Iterator[Path]:
         DataError: A link or a file is in the way.
     """
     partial = folder.with_name(f".{folder.name}.partial")
-    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
-        kind.check(folder)
+    _check_place(folder, kind)
     kind.remove(partial)
     _make_parents(folder)
     try:
         yield partial
-        names = {path.name for path in partial.iterdir()}
-        for name in names:
-            _flush(partial / name)
-        if not folder.is_dir():
-            partial.rename(folder)
-            return
-        for name in names:
-            (partial / name).replace(folder / name)
+        for path in partial.iterdir():
+            _flush(path)
+        move_files(partial, folder, kind)
     finally:
         kind.drop(partial)
+
+
+def move_files(source: Path, folder: Path, kind: FolderKind) -> None:
+    """Move the files of a folder into another, or the folder itself where there is no other.
+
+    Args:
+        source: Has no folder in it.
+        folder: Files of the same names are replaced one at a time; all others stay.
+        kind: What dfer writes into such a folder.
+
+    Raises:
+        DataError: A link or a file is in the way.
+    """
+    _check_place(folder, kind)
+    if not folder.is_dir():
+        source.rename(folder)
+        return
+    for path in sorted(source.iterdir()):
+        path.replace(folder / path.name)
+
+
+def _check_place(folder: Path, kind: FolderKind) -> None:
+    """Refuse a link or a file where a folder is to be."""
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        kind.check(folder)
 
 
 @contextmanager
@@ -168,6 +190,19 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, values: Any) -> None:
     """Write readable JSON as a whole."""
     write_text(path, json.dumps(values, indent=2, ensure_ascii=False) + "\n")
+
+
+def hash_file(path: Path) -> str:
+    """Return the SHA-256 of a file's content, in hex digits.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    digest = hashlib.sha256()
+    with path.open("rb", buffering=0) as stream:
+        while block := stream.read(BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _flush(path: Path) -> None:

@@ -129,7 +129,7 @@ def test_a_folder_that_is_not_writable_is_no_lack_of_an_encoder(tmp_path, refuse
     "load", [lambda: load_pretrained("ViT-B-32-quickgelu", "openai"), Predictor.zero_shot]
 )
 def test_weights_that_the_disk_cannot_hold_are_not_blamed_on_the_network(load, refuse):
-    refuse(open_clip.factory, "download_pretrained", errno.ENOSPC)
+    refuse(open_clip, "download_pretrained", errno.ENOSPC)
     with pytest.raises(WeightsError) as caught:
         load()
     assert str(caught.value) == (

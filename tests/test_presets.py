@@ -198,7 +198,7 @@ def test_open_clip_has_the_backbone_of_strong_and_openais_weights_fit_it(monkeyp
     def no_network(*args, **kwargs):
         raise OSError("no route to host")
 
-    monkeypatch.setattr(open_clip.factory, "download_pretrained", no_network)
+    monkeypatch.setattr(open_clip, "download_pretrained", no_network)
     model = apply_preset(_run("strong")).model
     assert model.backbone in known_backbones()
     with pytest.raises(WeightsError, match="'openai' of ViT-B-16-quickgelu are neither cached"):

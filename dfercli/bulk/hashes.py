@@ -5,10 +5,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from dfercli.files import hash_file
 from dfercli.images import list_frames
-
-BLOCK = 1 << 20
-"""Bytes that are read at a time, so that memory does not grow with a file (our choice)."""
 
 CHECKPOINT_FILES = ("config.json", "model.safetensors")
 
@@ -20,7 +18,7 @@ def hash_content(path: Path) -> str:
         OSError: A file cannot be read.
         DataError: The folder has no images.
     """
-    return _hash_files(list_frames(path)) if path.is_dir() else _hash_file(path)
+    return _hash_files(list_frames(path)) if path.is_dir() else hash_file(path)
 
 
 def identify(path: Path) -> tuple[tuple[int, ...], ...]:
@@ -62,13 +60,5 @@ def _find_cached(model: str, name: str) -> Path | None:
 def _hash_files(paths: Iterable[Path]) -> str:
     digest = hashlib.sha256()
     for path in paths:
-        digest.update(os.fsencode(path.name) + b"\0" + bytes.fromhex(_hash_file(path)))
-    return digest.hexdigest()
-
-
-def _hash_file(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb", buffering=0) as stream:
-        while block := stream.read(BLOCK):
-            digest.update(block)
+        digest.update(os.fsencode(path.name) + b"\0" + bytes.fromhex(hash_file(path)))
     return digest.hexdigest()

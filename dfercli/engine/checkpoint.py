@@ -16,25 +16,13 @@ from dfercli.models.seal import seal
 
 
 def save_checkpoint(model: ExpressionModel, folder: Path) -> None:
-    """Write a model as it is; there is always a checkpoint in the folder."""
-    write_checkpoint(model.state_dict(), model.settings, folder)
-
-
-def write_checkpoint(
-    weights: Mapping[str, Tensor], settings: Mapping[str, Any], folder: Path
-) -> None:
-    """Write a checkpoint; there is always one in the folder.
+    """Write a model as it is; there is always a checkpoint in the folder.
 
     Its two files are replaced one after the other: a process that is killed between these moments
-    leaves two that do not belong together, which their seal refuses until the epoch is done again.
-
-    Args:
-        weights: Of a model: its state dict.
-        settings: Of the model.
-        folder: Of the checkpoint.
+    leaves two that do not belong together, which their seal refuses.
     """
     with replacing_files(folder, CHECKPOINT) as partial:
-        write_sealed(weights, settings, partial)
+        write_sealed(model.state_dict(), model.settings, partial)
 
 
 def write_sealed(weights: Mapping[str, Tensor], settings: Mapping[str, Any], folder: Path) -> None:

@@ -18,9 +18,9 @@ from torch.utils.data import DataLoader
 
 from dfercli.data.clips import ClipDataset
 from dfercli.data.transforms import normalise
-from dfercli.engine.runlog import RunFolder, hash_file
+from dfercli.engine.runlog import RunFolder
 from dfercli.errors import DataError
-from dfercli.files import write_text
+from dfercli.files import hash_file, write_text
 from dfercli.metrics import confusion_matrix
 from dfercli.metrics.calibration import SUM_TOLERANCE
 from dfercli.system_errors import explain_system_error

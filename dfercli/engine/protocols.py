@@ -3,16 +3,14 @@
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import pandas as pd
-from torch import Tensor
 
 from dfercli.data.folds import Part
-from dfercli.engine.checkpoint import write_checkpoint
+from dfercli.engine.chosen import ChosenEpoch, publish_epochs, stage_epochs
 from dfercli.engine.curves import draw_curves
-from dfercli.engine.predictions import name_classes, probs_of, write_predictions
+from dfercli.engine.predictions import name_classes, probs_of
 from dfercli.engine.resume import drop_state, reporting_failed_save
 from dfercli.engine.runlog import RunFolder
 from dfercli.errors import CheckpointError
@@ -58,27 +56,12 @@ def chosen_now(metrics: Sequence[Mapping[str, Any]], last: bool) -> list[Protoco
     return [*found, "last"] if last else found
 
 
-@dataclass(frozen=True)
-class ChosenEpoch:
-    """What a protocol reports, as it was after its epoch.
-
-    Attributes:
-        weights: Of the model.
-        settings: Of the model, calibration included.
-        predictions: Of the `test` fold and, where there is one, of the `val` part.
-    """
-
-    weights: Mapping[str, Tensor]
-    settings: Mapping[str, Any]
-    predictions: Mapping[Part, pd.DataFrame]
-
-
 class EpochKeeper:
     """Writes what epochs leave, so seldom that it costs little of the time.
 
-    The epochs that protocols choose between two saves wait in memory, and are written just before
-    the state that the run goes on from: no checkpoint is of an epoch that a kill between two saves
-    makes the run repeat. A kill between these writes themselves can still leave a newer checkpoint.
+    The epochs that protocols choose between two saves wait in memory. They are written beside the
+    state that the run goes on from, and take their places once that is whole: no checkpoint is of
+    an epoch that a killed run trains again.
 
     Args:
         run: The run.
@@ -104,7 +87,7 @@ class EpochKeeper:
         self._every = every
         self._safe = safe
         self._balance = balance
-        self._waiting: dict[Protocol, ChosenEpoch] = {}
+        self._waiting: dict[str, ChosenEpoch] = {}
         self._saved_at_s = -math.inf
         self._cost_s = 0.0
 
@@ -114,7 +97,7 @@ class EpochKeeper:
         predictions: Mapping[Part, pd.DataFrame],
         last: bool,
     ) -> None:
-        """Keep the newest epoch.
+        """Keep the newest epoch; after the last, `finish` is to be called.
 
         Args:
             metrics: One line per epoch, this one's at the end.
@@ -134,30 +117,35 @@ class EpochKeeper:
         due = last or self._is_due(len(metrics), started_s)
         for protocol in chosen_now(metrics, last):
             settings = calibrate(self._model.settings, predictions, self._balance)
+            if "trained" in settings:
+                settings["trained"] = {**settings["trained"], "epoch": len(metrics)}
             weights = self._model.state_dict()
             if not due:
                 weights = {name: w.detach().to("cpu", copy=True) for name, w in weights.items()}
             self._waiting[protocol] = ChosenEpoch(weights, settings, predictions)
         with reporting_failed_save(self._run, self._safe):
-            self._write(metrics, due, last)
-        if not due:
-            return
-        self._safe = len(metrics)
-        self._saved_at_s = time.monotonic()
-        self._cost_s = self._saved_at_s - started_s
-        if last:
-            draw_curves(metrics, self._run.read_config().title, self._run.curves_file)
-            self._run.finish()
-            drop_state(self._run)
-
-    def _write(self, metrics: Sequence[Mapping[str, Any]], due: bool, last: bool) -> None:
-        if due:
-            for protocol, epoch in self._waiting.items():
-                _write_epoch(self._run, protocol, epoch)
-            self._waiting.clear()
-            if not last:
+            if due:
+                stage_epochs(self._run, self._waiting, len(metrics))
                 self._save_state(metrics)
-        self._run.write_metrics(metrics)
+                publish_epochs(self._run, len(metrics))
+                self._waiting.clear()
+            self._run.write_metrics(metrics)
+        if due:
+            self._safe = len(metrics)
+            self._saved_at_s = time.monotonic()
+            self._cost_s = self._saved_at_s - started_s
+
+    def finish(self, metrics: Sequence[Mapping[str, Any]]) -> None:
+        """End the run after its last epoch, also where an interrupted call has saved that.
+
+        Args:
+            metrics: One line per epoch.
+        """
+        with reporting_failed_save(self._run, self._safe):
+            self._run.write_metrics(metrics)
+        draw_curves(metrics, self._run.read_config().title, self._run.curves_file)
+        self._run.finish()
+        drop_state(self._run)
 
     def _is_due(self, epochs: int, now_s: float) -> bool:
         """Return whether to save now; the first epoch always is, which shows what it costs."""
@@ -191,11 +179,3 @@ def fit_held_out(held_out: pd.DataFrame, balance: str) -> TemperatureFit:
     """
     labels, _ = name_classes(held_out)
     return fit_calibration(probs_of(held_out), labels, balance)
-
-
-def _write_epoch(run: RunFolder, which: str, epoch: ChosenEpoch) -> None:
-    held_out = epoch.predictions.get("val")
-    if held_out is not None:
-        write_predictions(held_out, run.validation_file(which))
-    write_checkpoint(epoch.weights, epoch.settings, run.checkpoint(which))
-    write_predictions(epoch.predictions["test"], run.predictions_file(which))

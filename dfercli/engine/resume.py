@@ -22,10 +22,10 @@ from safetensors.torch import load_file
 
 from dfercli.engine.checkpoint import write_sealed
 from dfercli.engine.kinds import STATE
-from dfercli.engine.runlog import RunFolder, hash_file
+from dfercli.engine.runlog import RunFolder
 from dfercli.engine.trainer import Trainer
 from dfercli.errors import CheckpointError, ConfigError, DferError, UnexpectedError
-from dfercli.files import locking, replacing_files, write_json
+from dfercli.files import hash_file, locking, replacing_files, write_json
 from dfercli.models.base import CONFIG_FILE, WEIGHTS_FILE
 from dfercli.system_errors import (
     advise,

@@ -1,6 +1,5 @@
 """The folder of a run: what was asked for, what happened, and whether it is finished."""
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from dfercli.config import RunConfig, from_dict, to_dict
 from dfercli.engine.differences import name_differences
 from dfercli.engine.kinds import RUN
 from dfercli.errors import CheckpointError, ConfigError
-from dfercli.files import write_json, write_text
+from dfercli.files import hash_file, write_json, write_text
 from dfercli.system_errors import explain_system_error
 from dfercli.versions import find_commit, find_versions
 
@@ -258,12 +257,3 @@ def check_alike(runs: Mapping[int, RunFolder]) -> None:
 def list_deviations(runs: Iterable[RunFolder]) -> list[str]:
     """Give what differs from the official lists in the data of some of the runs, a line each."""
     return list(dict.fromkeys(line for run in runs for line in run.read().get("deviations", ())))
-
-
-def hash_file(path: Path) -> str:
-    """Give the SHA-256 of a file, in hex digits."""
-    digest = hashlib.sha256()
-    with path.open("rb", buffering=0) as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -2,7 +2,6 @@
 
 import math
 import time
-from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,6 +19,7 @@ from dfercli.data.batches import EpochBatches, build_train_loader, even_chances
 from dfercli.data.clips import build_dataset
 from dfercli.data.folds import Part, open_manifest
 from dfercli.data.manifest import Manifest
+from dfercli.engine.chosen import publish_epochs
 from dfercli.engine.device import (
     describe_device,
     make_accelerator,
@@ -29,7 +29,7 @@ from dfercli.engine.device import (
 from dfercli.engine.held import HeldClips, describe_data, load_held, score
 from dfercli.engine.loss import Mixup, build_loss
 from dfercli.engine.optimizer import build_optimizer, build_scheduler
-from dfercli.engine.predictions import find_missed
+from dfercli.engine.predictions import find_missed, read_predictions
 from dfercli.engine.progress import Progress
 from dfercli.engine.protocols import EpochKeeper, fit_held_out
 from dfercli.engine.resume import (
@@ -121,6 +121,7 @@ def _train(
     if accelerator.is_main_process:
         device = describe_device(accelerator.device)
         if metrics:
+            publish_epochs(run, len(metrics))
             run.go_on(len(metrics), command, device)
         else:
             entries = describe_data(config, manifest) | {"steps": prepared.steps.way}
@@ -143,18 +144,18 @@ def _train(
             if accelerator.is_main_process:
                 keeper.keep(metrics, predictions, last=epoch + 1 == epochs)
         if accelerator.is_main_process:
-            _note_remarks(bar, predictions, config)
+            keeper.finish(metrics)
+            _note_remarks(bar, run, config)
 
 
-def _note_remarks(
-    bar: Progress, predictions: Mapping[Part, pd.DataFrame], config: RunConfig
-) -> None:
+def _note_remarks(bar: Progress, run: RunFolder, config: RunConfig) -> None:
     """Say what is odd about the last epoch's predictions: classes never predicted, calibration."""
-    missed = find_missed(predictions["test"])
+    missed = find_missed(read_predictions(run.predictions_file("last")))
     if missed:
         bar.note(f"{config.title}: never predicted: {', '.join(missed)}")
-    if "val" in predictions:
-        remark = fit_held_out(predictions["val"], config.train.balance).remark
+    if config.train.val_fraction > 0:
+        held_out = read_predictions(run.validation_file("last"))
+        remark = fit_held_out(held_out, config.train.balance).remark
         if remark:
             bar.note(f"{config.title}: {remark}")
 
@@ -209,6 +210,7 @@ def _test_untrained(
         line = {"epoch": 0, "loss": None, "lr": 0.0, **score(predictions), "seconds": seconds}
         keeper = EpochKeeper(run, model, lambda _: None, balance=config.train.balance)
         keeper.keep([line], predictions, last=True)
+        keeper.finish([line])
 
 
 def _build_model(config: RunConfig, manifest: Manifest) -> ExpressionModel:

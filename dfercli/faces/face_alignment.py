@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import sys
 import warnings
 from pathlib import Path
 from urllib.parse import urlparse
@@ -14,6 +15,7 @@ from face_alignment.detection.sfd.sfd_detector import models_urls as s3fd_urls
 
 from dfercli.errors import DetectorError
 from dfercli.faces.base import Face
+from dfercli.fetched import find_damage
 from dfercli.system_errors import explain_system_error, find_local_error, first_line
 
 FIVE_OF_68 = (slice(36, 42), slice(42, 48), slice(30, 31), slice(48, 49), slice(54, 55))
@@ -56,6 +58,7 @@ def build_detector(device: str) -> FANDetector:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     device = device if device.startswith("cuda") else "cpu"
     try:
+        _fetch_weights()
         network = face_alignment.FaceAlignment(
             face_alignment.LandmarksType.TWO_D, device=device, compile=False
         )
@@ -84,8 +87,30 @@ def build_detector(device: str) -> FANDetector:
 
 def missing_weights() -> list[str]:
     """Name the weight files that are not cached; the first use fetches them."""
-    names = [Path(urlparse(url).path).name for url in (s3fd_urls["s3fd"], fan_urls["2DFAN-4"])]
-    return [name for name in names if not (_cache() / name).is_file()]
+    return [path.name for path in _files() if not path.is_file()]
+
+
+def _files() -> dict[Path, str]:
+    """Return the addresses of the two files of weights, by their places in the cache."""
+    urls = (s3fd_urls["s3fd"], fan_urls["2DFAN-4"])
+    return {_cache() / Path(urlparse(url).path).name: url for url in urls}
+
+
+def _fetch_weights() -> None:
+    """Fetch the files of weights that are not here, and check all: face-alignment does not.
+
+    Raises:
+        DetectorError: A file does not have the hash that is in its name.
+    """
+    for path, url in _files().items():
+        if not path.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(url, str(path), progress=sys.stderr.isatty())
+        if damage := find_damage(path):
+            raise DetectorError(
+                f"the weights of face-alignment are damaged, or others than the published ones: "
+                f"{damage}; remove {path}, and the next use fetches it again"
+            )
 
 
 def _tells_damage(error: Exception) -> bool:

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from dfercli.config import CLIP_MEAN, RANDOM_WEIGHTS
 from dfercli.errors import UnknownNameError, WeightsError
+from dfercli.fetched import find_damage
 from dfercli.system_errors import explain_system_error, find_local_error
 
 open_clip.add_model_config(Path(__file__).parent / "backbones")
@@ -79,7 +80,10 @@ def load_pretrained(name: str, weights: str) -> open_clip.CLIP:
         return build_untrained(name)
     _check_activation(name, weights, bool(config.get("quick_gelu", False)))
     try:
-        return _quietly(open_clip.create_model, name, pretrained=weights, weights_only=True)
+        path = _fetch(name, weights)
+        return _quietly(open_clip.create_model, name, pretrained=str(path), weights_only=True)
+    except WeightsError:
+        raise
     except Exception as error:  # open_clip, the Hub and the decoders raise many kinds
         if Path(weights).is_file():
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
@@ -113,12 +117,35 @@ def is_cached(name: str, weights: str) -> bool:
     """Whether weights can be loaded without a network: a file, `random`, or a tag once fetched."""
     if weights == RANDOM_WEIGHTS or Path(weights).is_file():
         return True
-    hub = str((open_clip.get_pretrained_cfg(name, weights) or {}).get("hf_hub", ""))
     try:
-        folder = Path(snapshot_download(hub.rpartition("/")[0], local_files_only=True))
+        folder = Path(snapshot_download(_find_repository(name, weights), local_files_only=True))
     except (OSError, ValueError, RuntimeError):  # not there; no name; no home folder
         return False
     return any(path.suffix in (".safetensors", ".bin") for path in folder.iterdir())
+
+
+def _find_repository(name: str, weights: str) -> str:
+    """Return the name on the Hub of the repository of a tag's weights, with its owner."""
+    hub = str((open_clip.get_pretrained_cfg(name, weights) or {}).get("hf_hub", ""))
+    return hub.rpartition("/")[0]
+
+
+def _fetch(name: str, weights: str) -> Path:
+    """Return the file of weights, which is fetched if it is not here.
+
+    Raises:
+        WeightsError: The file of a tag is not as it was published.
+    """
+    if Path(weights).is_file():
+        return Path(weights)
+    tag = open_clip.get_pretrained_cfg(name, weights)
+    path = Path(_quietly(open_clip.download_pretrained, tag))
+    if damage := find_damage(path, _find_repository(name, weights).rpartition("/")[2]):
+        raise WeightsError(
+            f"weights {weights!r} of {name} are damaged, or others than the published ones: "
+            f"{damage}; remove {path.resolve()}, and the next use fetches them again"
+        )
+    return path
 
 
 def encode_prompts(model: open_clip.CLIP, name: str, prompts: Sequence[str]) -> Tensor:

@@ -85,9 +85,10 @@ def _find_training_fault(trained: Any) -> str | None:
         return None
     if not isinstance(trained, Mapping):
         return "trained is no record"
-    fold, clip_s = trained.get("fold", 1), trained.get("clip_s")
-    if type(fold) is not int:
-        return f"fold is {fold!r}"[:100]
+    clip_s = trained.get("clip_s")
+    for name in ("fold", "epoch"):
+        if type(trained.get(name, 1)) is not int:
+            return f"{name} is {trained[name]!r}"[:100]
     if clip_s is not None and not (type(clip_s) in (int, float) and 0 <= clip_s < math.inf):
         return f"clip_s is {clip_s!r}"[:100]
     return None

@@ -1,9 +1,11 @@
 """Interrupted runs: whatever stops them, they go on and end as if nothing had."""
 
+import itertools
 import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from filelock import FileLock
 from run_outcomes import STRONG, check_readable, outcome_of
@@ -11,6 +13,7 @@ from run_outcomes import STRONG, check_readable, outcome_of
 from dfercli.engine import train
 from dfercli.engine.checkpoint import load_checkpoint
 from dfercli.engine.jobs import train_folds
+from dfercli.engine.resume import count_epochs, find_state
 from dfercli.engine.runlog import RunFolder
 from dfercli.engine.train import train_fold
 from dfercli.errors import CheckpointError, ConfigError
@@ -60,15 +63,55 @@ def test_a_run_ends_the_same_wherever_it_was_stopped(config, undisturbed, tmp_pa
                 stops += 1
         folder = runs / "colours" / "full" / "fold1"
         check_readable(folder)
-        before = RunFolder(folder).resume_folder
-        done = [int(path.name.removeprefix("epoch")) for path in before.glob("epoch*")]
+        state = find_state(RunFolder(folder))
+        done = [] if state is None else [count_epochs(state)]
         run = train_fold(config, runs)
         assert outcome_of(run.path) == undisturbed
         resumed = run.read().get("resumed", [])
-        assert [each["after_epoch"] for each in resumed] == [max(done)] if done else not resumed
+        assert [each["after_epoch"] for each in resumed] == done
         shutil.rmtree(runs)
         call += 1
     assert stops >= 10  # files and folders that got their names
+
+
+def test_no_checkpoint_is_of_an_epoch_that_was_trained_again(make_run, tmp_path, monkeypatch):
+    """A GPU does not repeat itself: what a killed run trains again comes out otherwise."""
+    config = make_run(epochs=3, compute={"save_every": 1})
+    seen, attempts = {}, 0
+    run_epoch, seed_epoch = train._run_epoch, train.seed_epoch
+
+    def remember(prepared, epoch, *rest):
+        line, predictions = run_epoch(prepared, epoch, *rest)
+        seen[epoch + 1] = predictions["test"]
+        war = (
+            np.random.default_rng([epoch, attempts]).random() - attempts % 2
+        )  # the second is worse
+        return line | {"war": war}, predictions
+
+    monkeypatch.setattr(train, "_run_epoch", remember)
+    monkeypatch.setattr(train, "seed_epoch", lambda seed, *rest: seed_epoch(seed + attempts, *rest))
+    chosen = set()
+    for call in itertools.count():
+        runs = tmp_path / str(call)
+        attempts = 2 * call
+        with monkeypatch.context() as patched:
+            _stop_at(patched, call)
+            try:
+                train_fold(config, runs)
+                break
+            except _StoppedError:
+                attempts += 1
+        run = train_fold(config, runs)
+        wars = [line["war"] for line in run.read_metrics()]
+        best = wars.index(max(wars)) + 1
+        chosen.add(best)
+        for which, epoch in (("best", best), ("last", len(wars))):
+            text = seen[epoch].to_csv(index=False, lineterminator="\n")
+            assert run.predictions_file(which).read_text() == text
+            model = load_checkpoint(str(run.checkpoint(which)))
+            assert model.settings["trained"]["epoch"] == epoch
+        assert not run.resume_folder.exists()
+    assert chosen == {1, 2, 3}
 
 
 def test_a_finished_fold_and_finished_epochs_are_not_trained_again(config, tmp_path, monkeypatch):

@@ -1,7 +1,9 @@
 """Each detector behind its protocol: on a real portrait, on nothing, and when it cannot be made."""
 
 import errno
+import hashlib
 import pickle
+from pathlib import Path
 from urllib.error import URLError
 
 import numpy as np
@@ -47,6 +49,7 @@ def detector(request, monkeypatch):
     """Every detector by its public name, without the network."""
     box = np.array([181, 61, 269, 173, 0.99], dtype=np.float32)
     network = _Network([(_points_68(), box)])
+    monkeypatch.setattr(fan, "_fetch_weights", lambda: None)
     monkeypatch.setattr(fan.face_alignment, "FaceAlignment", lambda *args, **kwargs: network)
     return load_detector(request.param)
 
@@ -126,6 +129,7 @@ def test_what_is_not_the_networks_fault_is_not_blamed_on_it(error, said, monkeyp
     def fail(*args, **kwargs):
         raise error
 
+    monkeypatch.setattr(fan, "_fetch_weights", lambda: None)
     monkeypatch.setattr(fan.face_alignment, "FaceAlignment", fail)
     monkeypatch.setattr(fan.torch.hub, "get_dir", lambda: str(tmp_path))
     with pytest.raises(DetectorError) as caught:
@@ -145,6 +149,7 @@ def test_what_is_not_the_networks_fault_is_not_blamed_on_it(error, said, monkeyp
 )
 def test_fan_runs_on_the_gpu_that_is_named(asked, there, device, monkeypatch):
     made = []
+    monkeypatch.setattr(fan, "_fetch_weights", lambda: None)
     monkeypatch.setattr(fan.torch.cuda, "is_available", lambda: there)
     monkeypatch.setattr(
         fan.face_alignment, "FaceAlignment", lambda *a, device, **more: made.append(device)
@@ -158,6 +163,7 @@ def test_fan_without_network_names_the_other_detector(error, monkeypatch):
     def fail(*args, **kwargs):
         raise error
 
+    monkeypatch.setattr(fan, "_fetch_weights", lambda: None)
     monkeypatch.setattr(fan.face_alignment, "FaceAlignment", fail)
     with pytest.raises(DetectorError) as caught:
         load_detector("face-alignment")
@@ -179,6 +185,7 @@ def test_damaged_weights_of_fan_are_to_be_removed(error, monkeypatch, tmp_path):
     def fail(*args, **kwargs):
         raise error
 
+    monkeypatch.setattr(fan, "_fetch_weights", lambda: None)
     monkeypatch.setattr(fan.face_alignment, "FaceAlignment", fail)
     monkeypatch.setattr(fan.torch.hub, "get_dir", lambda: str(tmp_path))
     with pytest.raises(DetectorError) as caught:
@@ -189,14 +196,51 @@ def test_damaged_weights_of_fan_are_to_be_removed(error, monkeypatch, tmp_path):
     )
 
 
-@pytest.mark.parametrize("content", [b"", b"<html>", b"PK\x03\x04"])
-def test_weights_that_torch_cannot_load_are_called_damaged(content, monkeypatch, tmp_path):
-    (tmp_path / "checkpoints").mkdir()
+@pytest.fixture
+def weights(monkeypatch, tmp_path):
+    """Two files of weights in an empty cache, of which the first digits of the hash are known."""
+    content = {"s3fd": b"first", "2DFAN-4": b"second"}
+    for urls, name in ((fan.s3fd_urls, "s3fd"), (fan.fan_urls, "2DFAN-4")):
+        digits = hashlib.sha256(content[name]).hexdigest()[:10]
+        monkeypatch.setitem(urls, name, f"https://example.org/{name}-{digits}.pth")
     monkeypatch.setattr(fan.torch.hub, "get_dir", lambda: str(tmp_path))
-    for name in fan.missing_weights():
-        (tmp_path / "checkpoints" / name).write_bytes(content)
-    with pytest.raises(DetectorError, match="are damaged; remove them there"):
+    return dict(zip(fan._files(), content.values(), strict=True))
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>", b"PK\x03\x04"])
+def test_weights_of_another_hash_are_not_loaded(content, weights, monkeypatch):
+    first, second = weights
+    first.parent.mkdir()
+    first.write_bytes(weights[first])
+    second.write_bytes(content)
+    monkeypatch.setattr(fan.face_alignment, "FaceAlignment", lambda *a, **k: pytest.fail("loaded"))
+    with pytest.raises(DetectorError) as caught:
         load_detector("face-alignment")
+    assert str(caught.value) == (
+        f"the weights of face-alignment are damaged, or others than the published ones: {second} "
+        f"has the SHA-256 {hashlib.sha256(content).hexdigest()[:12]}..., not "
+        f"{hashlib.sha256(b'second').hexdigest()[:10]}...; remove {second}, and the next use "
+        f"fetches it again"
+    )
+
+
+@pytest.mark.parametrize("change", [b"", b"!"])
+def test_weights_that_are_fetched_are_checked_before_they_are_loaded(change, weights, monkeypatch):
+    loaded = []
+
+    def download(url, path, progress):
+        Path(path).write_bytes(weights[Path(path)] + change)
+
+    monkeypatch.setattr(fan.torch.hub, "download_url_to_file", download)
+    monkeypatch.setattr(fan.face_alignment, "FaceAlignment", lambda *a, **k: loaded.append(1))
+    if change:
+        with pytest.raises(DetectorError, match="others than the published ones"):
+            load_detector("face-alignment")
+    else:
+        load_detector("face-alignment")
+        load_detector("face-alignment")  # from the cache
+    assert bool(loaded) is not bool(change)
+    assert fan.missing_weights() == ([second.name for second in list(weights)[1:]] * bool(change))
 
 
 def test_an_unknown_detector_is_answered_with_the_known_ones():

@@ -1,0 +1,39 @@
+"""Weights from the network: a file is held against a hash before it is loaded."""
+
+import re
+from pathlib import Path
+
+from dfercli.files import hash_file
+
+PUBLISHED = {
+    "vit_base_patch32_clip_224.openai/open_clip_model.safetensors": (
+        "e6d1bd7789aa45192b3bf90570a789b478bae1b74ebcce7eddd908e83a2b7c31"
+    ),
+}
+"""SHA-256 of files, by the name of a repository on the Hub and of the file in it: CLIP's ViT-B/32,
+as OpenAI published it and as timm's repository has had it since 2024."""
+
+NAMED = re.compile(r"-([0-9a-f]{8,64})\.")
+"""The first digits of its SHA-256 in the name of a file, as PyTorch's hub has it."""
+
+
+def find_damage(path: Path, repository: str = "") -> str | None:
+    """Return what is wrong with the content of a file; None where it is as it was published.
+
+    A file of the Hub's cache is a link to one that has its SHA-256 for a name. One that neither
+    `PUBLISHED` nor its name tells a hash of cannot be checked.
+
+    Args:
+        path: The file.
+        repository: On the Hub, without its owner.
+    """
+    target = path.resolve().name
+    expected = PUBLISHED.get(f"{repository}/{path.name}", "")
+    if not expected and re.fullmatch("[0-9a-f]{64}", target):
+        expected = target
+    if not expected and (named := NAMED.search(path.name)):
+        expected = named[1]
+    found = hash_file(path) if expected else ""
+    if found.startswith(expected):
+        return None
+    return f"{path} has the SHA-256 {found[:12]}..., not {expected[:12]}..."
