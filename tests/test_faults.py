@@ -25,7 +25,7 @@ from dfercli.engine.runlog import RunFolder
 from dfercli.errors import CheckpointError, ConfigError
 from dfercli.faces.crop import RECORD_FILE, crop_video, read_record
 from dfercli.files import scratch_folder, write_json
-from dfercli.predict.predictor import PredictSettings
+from dfercli.predict.model_info import PredictSettings
 from dfercli.video_writer import write_video
 
 DAMAGED = (b"", b"{", b"[1]", b"{}", b"null", b'{"config": []}', bytes(300), b"\xff\xfe")

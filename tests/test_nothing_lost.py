@@ -28,7 +28,7 @@ from dfercli.data.spec import Choices
 from dfercli.errors import DferError
 from dfercli.faces.align import CropRecipe
 from dfercli.files import write_json, write_text
-from dfercli.predict.predictor import PredictSettings
+from dfercli.predict.model_info import PredictSettings
 from dfercli.preprocess import clips
 from dfercli.preprocess.plan import plan_preprocess
 from dfercli.preprocess.run import preprocess

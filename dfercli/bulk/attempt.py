@@ -21,8 +21,9 @@ from dfercli.bulk.document import (
 from dfercli.bulk.hashes import hash_content, identify
 from dfercli.bulk.inputs import Input
 from dfercli.errors import DataError, DferError, VideoError
+from dfercli.predict.model_info import PredictSettings
 from dfercli.predict.prediction import VideoPrediction, Window
-from dfercli.predict.predictor import Predictor, PredictSettings
+from dfercli.predict.predictor import Predictor
 from dfercli.predict.reading import VideoReading
 from dfercli.predict.signs import printable
 

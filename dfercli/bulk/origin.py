@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from dfercli import __version__
 
 if TYPE_CHECKING:
-    from dfercli.predict.predictor import Predictor, PredictSettings
+    from dfercli.predict.model_info import ModelInfo, PredictSettings
 
 ZERO_SHOT = "zero-shot"
 """Stands where a checkpoint has its name for CLIP as it is."""
@@ -41,28 +41,26 @@ class Origin:
     dfer_version: str = __version__
 
     @classmethod
-    def of(
-        cls, predictor: "Predictor", settings: "PredictSettings", sha256: str | None
-    ) -> "Origin":
-        """Describe a predictor.
+    def of(cls, info: "ModelInfo", settings: "PredictSettings", sha256: str | None) -> "Origin":
+        """Describe what makes the predictions.
 
         Args:
-            predictor: It.
+            info: The model; a predictor is one, too.
             settings: How it reads; what is left to the checkpoint is filled in.
             sha256: Of its checkpoint, see `hash_checkpoint`.
         """
-        used = predictor.resolve(settings)
+        used = info.resolve(settings)
         assert used.window_s is not None and used.stride_s is not None  # resolved
         return cls(
-            checkpoint=predictor.checkpoint or ZERO_SHOT,
+            checkpoint=info.checkpoint or ZERO_SHOT,
             checkpoint_sha256=sha256,
             window_s=used.window_s,
             stride_s=used.stride_s,
             faces=used.faces,
-            detector=predictor.detector_name,
-            precision=predictor.precision,
-            class_names=predictor.class_names,
-            calibrated=predictor.calibrated,
+            detector=info.detector_name,
+            precision=info.precision,
+            class_names=info.class_names,
+            calibrated=info.calibrated,
         )
 
     @property

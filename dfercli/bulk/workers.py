@@ -4,7 +4,6 @@ import math
 import os
 import signal
 import sys
-import threading
 import time
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
@@ -21,14 +20,13 @@ import torch
 from dfercli.bulk.attempt import Event, Task, VideoEnded, attempt, explain
 from dfercli.bulk.document import describe_failure
 from dfercli.bulk.inputs import Input
-from dfercli.engine.ending import take_ending_signals
+from dfercli.engine.ending import begin_worker, take_ending_signals
 from dfercli.engine.processes import (
     STOP_S,
     NoTerminal,
     Share,
     describe_exit,
     end_at_once,
-    end_with_parent,
     share_this_machine,
     stop_processes,
 )
@@ -194,7 +192,7 @@ def _work(task: Task, share: Share, pipe: Connection) -> None:
     """Read one video after another; the whole life of a process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is told to all; the parent ends us
     take_ending_signals(end_at_once)
-    threading.Thread(target=end_with_parent, daemon=True).start()
+    begin_worker()
     if share.device is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = share.device  # read when CUDA is first used
     torch.set_num_threads(share.threads)

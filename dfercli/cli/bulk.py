@@ -3,7 +3,7 @@
 import io
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from dfercli.bulk.journal import Journal
     from dfercli.bulk.origin import Origin
     from dfercli.bulk.run import BulkOutcome, Outcome
-    from dfercli.predict import Predictor, PredictSettings, VideoPrediction, Window
+    from dfercli.cli.checkpoints import Reader
+    from dfercli.predict import PredictSettings, VideoPrediction, Window
 
 SHOWN_FACES = 4
 """Faces of a video that its line tells of (our choice)."""
@@ -105,7 +106,7 @@ class Call:
 
     Attributes:
         inputs: The videos.
-        make: Makes the predictor; can be sent to other processes.
+        reader: Loads the model.
         settings: As typed.
         jobs: Processes.
         device: What the predictors run on, as it was typed.
@@ -115,7 +116,7 @@ class Call:
     """
 
     inputs: Sequence["Input"]
-    make: Callable[[], "Predictor"]
+    reader: "Reader"
     settings: "PredictSettings"
     jobs: int
     device: str
@@ -130,16 +131,14 @@ class Call:
         from dfercli.bulk.run import check_jobs, predict_all
 
         check_jobs(self.inputs, self.jobs)
-        predictor = self.make()
-        settings = predictor.resolve(self.settings)
-        origin = Origin.of(predictor, settings, hash_checkpoint(predictor.checkpoint))
-        make = self.make if self.jobs > 1 else _Made(predictor)
-        del predictor  # of several jobs each has its own
+        info = self.reader.describe()
+        settings = info.resolve(self.settings)
+        origin = Origin.of(info, settings, hash_checkpoint(info.checkpoint))
         view.introduce(origin)
         with self._open_journal(origin) as journal:
             done = predict_all(
                 self.inputs,
-                make,
+                self.reader,
                 settings,
                 jobs=self.jobs,
                 device=self.device,
@@ -186,16 +185,6 @@ class Call:
             if isinstance(sys.stdout, io.TextIOWrapper):
                 sys.stdout.reconfigure(encoding="utf-8")
             journal.write_json(sys.stdout, titles)
-
-
-@dataclass(frozen=True)
-class _Made:
-    """Gives a predictor that is there already."""
-
-    predictor: "Predictor"
-
-    def __call__(self) -> "Predictor":
-        return self.predictor
 
 
 def report_missing(inputs: Sequence["Input"], view: View) -> "BulkOutcome":

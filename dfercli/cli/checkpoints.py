@@ -1,7 +1,6 @@
 """Which model reads videos: as it is named, the newest, or CLIP as it is."""
 
-from collections.abc import Callable
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +10,7 @@ from dfercli.cli import options as opt
 from dfercli.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
-    from dfercli.predict import Predictor
+    from dfercli.predict import ModelInfo, Predictor
 
 WEAKNESS = "CLIP as it is, never trained on expressions: the paper has 20.07 % WAR with it on DFEW"
 """Source: Table 5."""
@@ -43,6 +42,41 @@ def check_choice(checkpoint: str | None, zero_shot: bool) -> None:
         raise ConfigError("--zero-shot is CLIP as it is; leave it out, or --checkpoint")
 
 
+@dataclass(frozen=True)
+class Reader:
+    """A model that is yet to be loaded; can be sent to other processes.
+
+    Attributes:
+        checkpoint: A folder or a name on the Hub; None for CLIP as it is.
+        detector: A face detector's name; None for the checkpoint's own.
+        device: As typed.
+        precision: As typed.
+    """
+
+    checkpoint: str | None
+    detector: str | None
+    device: str
+    precision: str
+
+    def __call__(self) -> "Predictor":
+        """Load the model."""
+        from dfercli.predict import Predictor
+
+        options = (self.detector, self.device, self.precision)
+        if self.checkpoint is None:
+            return Predictor.zero_shot(*options)
+        return Predictor.from_checkpoint(self.checkpoint, *options)
+
+    def describe(self) -> "ModelInfo":
+        """Return what its configuration says; the weights are not read."""
+        from dfercli.predict.model_info import describe_checkpoint, describe_zero_shot
+
+        options = (self.detector, self.device, self.precision)
+        if self.checkpoint is None:
+            return describe_zero_shot(*options)
+        return describe_checkpoint(self.checkpoint, *options)
+
+
 def choose_predictor(
     checkpoint: str | None,
     zero_shot: bool,
@@ -50,20 +84,18 @@ def choose_predictor(
     detector: str | None,
     device: str,
     precision: str,
-) -> Callable[[], "Predictor"]:
-    """Say which model reads, and give what makes it; that can be sent to another process.
+) -> Reader:
+    """Say which model reads, and return what loads it.
 
     Raises:
         CheckpointError: None is named, and no run is finished; it says what else there is.
     """
-    from dfercli.predict import Predictor
-
     if zero_shot:
         opt.note(f"zero-shot: {WEAKNESS}")
-        return partial(Predictor.zero_shot, detector, device, precision)
+        return Reader(None, detector, device, precision)
     where = checkpoint or _find_newest(runs)
     opt.note(f"checkpoint: {where}")
-    return partial(Predictor.from_checkpoint, where, detector, device, precision)
+    return Reader(where, detector, device, precision)
 
 
 def _find_newest(runs: Path) -> str:

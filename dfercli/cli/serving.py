@@ -68,11 +68,11 @@ def _serve(
     from dfercli.engine.ending import take_ending_signals
 
     server = Server(Examiner(predictor), host, port, password, Limits(job_s=job_seconds))
-    if not is_loopback(host) and password is None:
-        opt.note(f"--host {host}: whoever reaches this machine can use the page; set --password")
-    print(f"open {server.url} in a browser; Ctrl-C ends it", flush=True)
-    take_ending_signals(signal.default_int_handler)
     try:
+        take_ending_signals(signal.default_int_handler)
+        if not is_loopback(host) and password is None:
+            opt.note(f"--host {host}: whoever reaches this machine can use it; set --password")
+        print(f"open {server.url} in a browser; Ctrl-C ends it", flush=True)
         server.wait()
     except KeyboardInterrupt:
         pass

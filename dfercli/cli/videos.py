@@ -87,9 +87,9 @@ def predict(
         from dfercli.engine.jobs import ending_on_sigterm
         from dfercli.predict import PredictSettings
 
-        make = model.choose_predictor(checkpoint, zero_shot, runs, detector, device, precision)
+        reader = model.choose_predictor(checkpoint, zero_shot, runs, detector, device, precision)
         settings = PredictSettings(window_s, stride_s, faces)
-        call = Call(inputs, make, settings, jobs, device, out, as_json, after)
+        call = Call(inputs, reader, settings, jobs, device, out, as_json, after)
         with ending_on_sigterm():
             done = call.carry_out(view)
     else:

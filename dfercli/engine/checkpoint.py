@@ -11,7 +11,13 @@ from dfercli.engine.kinds import CHECKPOINT
 from dfercli.engine.runlog import RunFolder
 from dfercli.errors import CheckpointError
 from dfercli.files import replacing_files
-from dfercli.models.base import CONFIG_FILE, WEIGHTS_FILE, ExpressionModel, write_weights
+from dfercli.models.base import (
+    CONFIG_FILE,
+    WEIGHTS_FILE,
+    ExpressionModel,
+    read_settings,
+    write_weights,
+)
 from dfercli.models.seal import seal
 
 
@@ -42,8 +48,25 @@ def load_checkpoint(where: str) -> ExpressionModel:
     Raises:
         CheckpointError: There is none, or it is incomplete or was not written by dfer.
     """
+    return ExpressionModel.from_pretrained(_find_checkpoint(where))
+
+
+def load_settings(where: str) -> dict[str, Any]:
+    """Return the entries of a checkpoint's `config.json`; its weights are not read.
+
+    Args:
+        where: As for `load_checkpoint`.
+
+    Raises:
+        CheckpointError: There is none, or its configuration is damaged.
+    """
+    return read_settings(_find_checkpoint(where))
+
+
+def _find_checkpoint(where: str) -> str:
+    """Return the folder of a run's best epoch; a checkpoint or a name on the Hub as it is."""
     best = RunFolder(Path(where)).checkpoint("best")
-    return ExpressionModel.from_pretrained(str(best) if best.is_dir() else where)
+    return str(best) if best.is_dir() else where
 
 
 def unseen_folds(

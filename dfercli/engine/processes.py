@@ -4,10 +4,9 @@ import io
 import os
 import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from multiprocessing import get_context, get_start_method, parent_process, set_start_method
+from multiprocessing import get_context, get_start_method, set_start_method
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from types import FrameType
@@ -15,7 +14,7 @@ from types import FrameType
 import torch
 
 from dfercli.config import is_numbered
-from dfercli.engine.ending import ENDING, take_ending_signals
+from dfercli.engine.ending import ENDING, begin_worker, take_ending_signals
 from dfercli.engine.jobs import TERMINATED, TICK_S, Ended, Failure, Job, Work
 
 STOP_S = 10.0
@@ -175,7 +174,7 @@ def _do(job: Job, work: Work, share: Share, start_method: str, answer: Connectio
     """Do a job; the whole life of its process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is told to all; the parent ends us
     take_ending_signals(end_at_once)
-    threading.Thread(target=end_with_parent, daemon=True).start()
+    begin_worker()
     set_start_method(start_method, force=True)  # so that clips are loaded as in the parent
     if share.device is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = share.device  # read when CUDA is first used
@@ -190,11 +189,3 @@ def end_at_once(number: int, frame: FrameType | None) -> None:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     sys.exit(TERMINATED)
-
-
-def end_with_parent() -> None:
-    """Wait until the process that started this one is gone, however it went, and follow it."""
-    parent = parent_process()
-    assert parent is not None  # only started processes come here
-    parent.join()
-    os.kill(os.getpid(), signal.SIGTERM)

@@ -129,7 +129,7 @@ class ExpressionModel(nn.Module, PyTorchModelHubMixin):
             CheckpointError: There is no such checkpoint, or its files do not hold together.
         """
         model_id = str(pretrained_model_name_or_path)
-        settings = _read_settings(model_id, _fetch(model_id, CONFIG_FILE, hub_options))
+        settings = read_settings(model_id, **hub_options)
         config = from_dict(ModelConfig, settings["model"])
         with torch.device("meta"):  # shapes alone: the file has all values
             model = assemble(config, settings["class_names"], build_untrained(config.backbone))
@@ -223,7 +223,17 @@ def _separate_storages(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return separated
 
 
-def _read_settings(model_id: str, path: Path) -> dict[str, Any]:
+def read_settings(model_id: str, **hub_options: Any) -> dict[str, Any]:
+    """Return the checked entries of a checkpoint's `config.json`; its weights are not read.
+
+    Args:
+        model_id: A folder, or a model on the Hub.
+        hub_options: Of `huggingface_hub.hf_hub_download`, such as `revision` and `token`.
+
+    Raises:
+        CheckpointError: There is no such checkpoint, or its configuration is damaged.
+    """
+    path = _fetch(model_id, CONFIG_FILE, hub_options)
     try:
         settings = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:

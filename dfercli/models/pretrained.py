@@ -11,6 +11,7 @@ from typing import Any
 import open_clip
 import torch
 from huggingface_hub import snapshot_download
+from open_clip import CLIPVisionCfg
 from open_clip.transformer import QuickGELU as OpenCLIPQuickGELU
 from open_clip.transformer import VisionTransformer
 from torch import Tensor
@@ -56,6 +57,16 @@ def backbone_config(name: str) -> dict[str, Any]:
         raise UnknownNameError("backbone", name, known)
     config: dict[str, Any] = open_clip.get_model_config(name)
     return config
+
+
+def find_image_size(name: str) -> int:
+    """Return the side in pixels of the frames that a model reads; nothing is built.
+
+    Raises:
+        UnknownNameError: open_clip has no such model.
+    """
+    size = backbone_config(name)["vision_cfg"].get("image_size", CLIPVisionCfg.image_size)
+    return int(size if isinstance(size, int) else size[0])
 
 
 def build_untrained(name: str) -> open_clip.CLIP:

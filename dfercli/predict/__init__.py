@@ -7,12 +7,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dfercli.predict.model_info import ModelInfo, PredictSettings
     from dfercli.predict.prediction import SeenFace, TrackSummary, VideoPrediction, Window
-    from dfercli.predict.predictor import Predictor, PredictSettings
+    from dfercli.predict.predictor import Predictor
     from dfercli.predict.reading import VideoReading
 
 _HOMES = {
-    "PredictSettings": "predictor",
+    "ModelInfo": "model_info",
+    "PredictSettings": "model_info",
     "Predictor": "predictor",
     "SeenFace": "prediction",
     "TrackSummary": "prediction",
@@ -21,6 +23,7 @@ _HOMES = {
     "Window": "prediction",
 }
 __all__ = [
+    "ModelInfo",
     "PredictSettings",
     "Predictor",
     "SeenFace",

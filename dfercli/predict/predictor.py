@@ -1,8 +1,6 @@
 """A model, pointed at videos: faces are followed as the video comes, and each window is named."""
 
-import math
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,48 +12,29 @@ from dfercli.data.sampling import sample_test
 from dfercli.data.spec import BASIC_EXPRESSIONS
 from dfercli.data.transforms import normalise
 from dfercli.engine.checkpoint import load_checkpoint
-from dfercli.engine.device import resolve_device, resolve_precision
-from dfercli.errors import CheckpointError, ConfigError, WeightsError, require_known
+from dfercli.engine.device import resolve_device
+from dfercli.errors import WeightsError
 from dfercli.faces import load_detector
 from dfercli.faces.ahead import count_threads, searching_ahead
-from dfercli.faces.align import TEMPLATE_VERSION
 from dfercli.faces.base import Detector
 from dfercli.models.base import ExpressionModel, build_model
+from dfercli.predict.model_info import (
+    ModelInfo,
+    PredictSettings,
+    describe_checkpoint,
+    describe_zero_shot,
+)
 from dfercli.predict.prediction import VideoPrediction
-from dfercli.predict.reading import SEARCH_FPS, VideoReading
+from dfercli.predict.reading import VideoReading
 from dfercli.predict.rounding import AUTOCAST, round_weights
 from dfercli.system_errors import find_local_error
 from dfercli.video import Source, is_live
-
-WINDOW_S = 2.0
-"""Length of a window where the checkpoint does not tell how long the clips are that it was trained
-on (our choice)."""
-
-WINDOW_RANGE_S = (1.0, 4.0)
-"""Shortest and longest window that follows from the training clips (our choice)."""
-
-FACES = ("all", "largest")
 
 MAX_BATCH = 8
 """Clips that the model reads at a time (our choice): a crowd does not fill the memory."""
 
 
-@dataclass(frozen=True)
-class PredictSettings:
-    """How a video is read.
-
-    Attributes:
-        window_s: Seconds of a window, whose frames are one clip; None: as the training clips.
-        stride_s: Seconds from the start of one window to that of the next; None: as the window.
-        faces: `all`, or `largest`: in each window the face that is largest and longest in it.
-    """
-
-    window_s: float | None = None
-    stride_s: float | None = None
-    faces: str = "all"
-
-
-class Predictor:
+class Predictor(ModelInfo):
     """Names the expressions of the faces in videos.
 
     Args:
@@ -76,17 +55,11 @@ class Predictor:
         precision: str = "fp32",
         checkpoint: str | None = None,
     ) -> None:
+        super().__init__(model.settings, crop_size, detector_name, precision, checkpoint)
         self._model = model
         self.detector = detector
-        self.crop_size = crop_size
-        self.detector_name = detector_name
-        self.precision = precision
-        self.checkpoint = checkpoint
         self._device = next(model.parameters()).device
         self.search_threads = count_threads(self._device.type, torch.get_num_threads())
-        self.class_names = tuple(model.class_names)
-        calibration = model.settings.get("calibration") or {}
-        self._temperature: float | None = calibration.get("temperature")
 
     @classmethod
     def from_checkpoint(
@@ -109,25 +82,8 @@ class Predictor:
             DetectorError: The detector cannot be set up here.
             ConfigError: This machine has no such device, or not this precision.
         """
-        device = resolve_device(device)
-        precision = resolve_precision(precision, device)
-        model = load_checkpoint(str(where))
-        crop = model.settings["crop"] or {}
-        if crop.get("version", TEMPLATE_VERSION) != TEMPLATE_VERSION:
-            raise CheckpointError(
-                f"{where} reads faces cropped by template {crop['version']}; this dfer crops by "
-                f"{TEMPLATE_VERSION}; use the dfer it was trained with"
-            )
-        detector = detector or crop.get("detector")
-        if detector is None:
-            raise CheckpointError(
-                f"{where} was trained on its dataset's own crops; choose how to crop videos: "
-                f"--detector face-alignment|mtcnn"
-            )
-        size = crop["size"] if "detector" in crop else model.backbone.image_size
-        detect = load_detector(detector, device)
-        ready = _make_ready(model, device, precision)
-        return cls(ready, detect, size, detector, precision, str(where))
+        info = describe_checkpoint(where, detector, device, precision)
+        return cls._make(load_checkpoint(str(where)), info, device)
 
     @classmethod
     def zero_shot(
@@ -144,10 +100,7 @@ class Predictor:
             WeightsError: CLIP's weights cannot be had.
             ConfigError: This machine has no such device, or not this precision.
         """
-        device = resolve_device(device)
-        precision = resolve_precision(precision, device)
-        detector = detector or "mtcnn"
-        detect = load_detector(detector, device)
+        info = describe_zero_shot(detector, device, precision)
         try:
             model = build_model(ModelConfig(method="zero-shot"), BASIC_EXPRESSIONS).eval()
         except WeightsError as error:
@@ -157,54 +110,22 @@ class Predictor:
                 "CLIP's weights are neither cached nor to be fetched (no network?); call it once "
                 "with network, or name a trained model with --checkpoint"
             ) from error
-        size = model.backbone.image_size
-        return cls(_make_ready(model, device, precision), detect, size, detector, precision)
+        return cls._make(model, info, device)
 
-    @property
-    def calibrated(self) -> bool:
-        """Whether a temperature, fitted on clips held out of training, goes with the model."""
-        return self._temperature is not None
-
-    @property
-    def trained(self) -> dict[str, Any]:
-        """What the model was trained on, such as `dataset` and `fold`; empty where it is silent."""
-        return dict(self._model.settings.get("trained") or {})
+    @classmethod
+    def _make(cls, model: ExpressionModel, info: ModelInfo, device: str) -> "Predictor":
+        """Bring a model to its device, with weights that are rounded once."""
+        device = resolve_device(device)
+        detector = load_detector(info.detector_name, device)
+        round_weights(model, torch.device(device).type, info.precision)
+        named = (info.detector_name, info.precision, info.checkpoint)
+        return cls(model.to(device), detector, info.crop_size, *named)
 
     @property
     def image_size(self) -> int:
         """Side in pixels of the frames that the model reads."""
         size: int = self._model.backbone.image_size
         return size
-
-    def resolve(self, settings: PredictSettings) -> PredictSettings:
-        """Fill in what is left to the checkpoint.
-
-        Raises:
-            ConfigError: A length is not positive, the window shorter than a searched frame, or
-                `faces` none of `FACES`.
-        """
-        window_s, stride_s = self._find_lengths(settings)
-        return replace(settings, window_s=window_s, stride_s=stride_s)
-
-    def _find_lengths(self, settings: PredictSettings) -> tuple[float, float]:
-        require_known("choice of faces", settings.faces, FACES)
-        window_s = self._usual_window_s() if settings.window_s is None else settings.window_s
-        stride_s = window_s if settings.stride_s is None else settings.stride_s
-        least_s = 1 / SEARCH_FPS
-        if not (least_s <= window_s < math.inf and least_s <= stride_s < math.inf):
-            raise ConfigError(
-                f"window {window_s} s, stride {stride_s} s: both must be at least {least_s} s, "
-                f"the time between two frames that are searched"
-            )
-        return window_s, stride_s
-
-    def _usual_window_s(self) -> float:
-        """Give the length of the training clips, in half seconds."""
-        clip_s = self.trained.get("clip_s")
-        if clip_s is None:
-            return WINDOW_S
-        shortest_s, longest_s = WINDOW_RANGE_S
-        return min(longest_s, max(shortest_s, round(2 * clip_s) / 2))
 
     def open(
         self, video: Source, settings: PredictSettings | None = None, keep_paths: bool = False
@@ -220,7 +141,7 @@ class Predictor:
         Raises:
             ConfigError: The settings cannot be used.
         """
-        window_s, stride_s = self._find_lengths(settings or PredictSettings())
+        window_s, stride_s = self.find_lengths(settings or PredictSettings())
         faces = (settings or PredictSettings()).faces
         return VideoReading(self, video, window_s, stride_s, faces, keep_paths)
 
@@ -271,7 +192,7 @@ class Predictor:
         dtype = AUTOCAST.get(self.precision)
         with torch.autocast(self._device.type, dtype) if dtype else nullcontext():
             logits = self._model(normalise(self._send(frames)))
-        probs: np.ndarray = (logits.float() / (self._temperature or 1.0)).softmax(-1).cpu().numpy()
+        probs: np.ndarray = (logits.float() / (self.temperature or 1.0)).softmax(-1).cpu().numpy()
         return probs
 
     def _send(self, frames: np.ndarray) -> torch.Tensor:
@@ -280,9 +201,3 @@ class Predictor:
         if self._device.type == "cuda":
             clips = clips.pin_memory()
         return clips.to(self._device, non_blocking=True)
-
-
-def _make_ready(model: ExpressionModel, device: str, precision: str) -> ExpressionModel:
-    """Bring a model to its device, with weights that are rounded once."""
-    round_weights(model, torch.device(device).type, precision)
-    return model.to(device)

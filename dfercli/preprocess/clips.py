@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from dfercli.data.inspect import FramesState, inspect_clips
 from dfercli.data.spec import Source
+from dfercli.engine.ending import begin_worker
 from dfercli.errors import DataError, DetectorError, VideoError
 from dfercli.faces import count_usual_jobs, load_detector
 from dfercli.faces.align import CropRecipe
@@ -167,20 +168,12 @@ _worker: _Worker | None = None
 
 def _start_worker(recipe: CropRecipe, root: Path, faces: Path) -> None:
     global _worker
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    begin_worker()
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # read by torch, if the detector imports it
     cv2.setNumThreads(1)
     _worker = _Worker(recipe, root, faces, load_detector(recipe.detector))
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def _end_with_parent() -> None:
-    """End this process when the one that started it is killed: nobody else would."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _crop_in_worker(source: Source) -> ClipOutcome:

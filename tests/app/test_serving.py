@@ -59,7 +59,7 @@ def test_ctrl_c_ends_it_and_nothing_is_left(checkpoint, free_port, tmp_path):
     assert out == ""
     said = err.splitlines()
     assert said[0] == f"checkpoint: {checkpoint}"
-    assert said[1].startswith("--host 0.0.0.0: whoever reaches this machine can use the page")
+    assert said[1].startswith("--host 0.0.0.0: whoever reaches this machine can use it")
     assert said[-1] == "stopped"
     assert "Traceback" not in err
     assert list(tmp_path.glob("dfer-app-*")) == []

@@ -16,8 +16,8 @@ from dfercli.bulk.journal import open_journal
 from dfercli.bulk.origin import Origin
 from dfercli.bulk.run import predict_all
 from dfercli.errors import DataError, DetectorError, VideoError
+from dfercli.predict.model_info import PredictSettings
 from dfercli.predict.prediction import VideoPrediction, Window
-from dfercli.predict.predictor import PredictSettings
 
 CLASSES = ("happiness", "sadness", "anger")
 ORIGIN = Origin("runs/x/best", "a" * 64, 2.0, 2.0, "all", "mtcnn", "fp32", CLASSES, True)

@@ -12,7 +12,10 @@ import torch
 
 from dfercli.bulk.inputs import Input
 from dfercli.bulk.run import BulkOutcome, Outcome
+from dfercli.engine.ending import OOM_SCORE
 from dfercli.errors import ConfigError, DetectorError, DferError, JobsError
+
+OOM_SCORE_FILE = Path("/proc/self/oom_score_adj")
 
 
 @pytest.fixture(autouse=True)
@@ -223,6 +226,21 @@ class _Threads:
         if torch.get_num_threads() != self._expected:
             raise ConfigError(f"{torch.get_num_threads()} threads")
         return by_hand.make_fake()
+
+
+@pytest.mark.skipif(not OOM_SCORE_FILE.is_file(), reason="only Linux has scores")
+def test_for_want_of_memory_the_kernel_takes_a_worker_first():
+    by_hand.write_fake("v/a.mp4")
+    by_hand.write_fake("v/b.mp4")
+    before = OOM_SCORE_FILE.read_text()
+    done = by_hand.run(["v"], _make_at_score, jobs=2)
+    assert [each.status for each in done.outcomes] == ["ok", "ok"]
+    assert OOM_SCORE_FILE.read_text() == before
+
+
+def _make_at_score():
+    assert int(OOM_SCORE_FILE.read_text()) >= OOM_SCORE
+    return by_hand.make_fake()
 
 
 @pytest.mark.parametrize("jobs", [1, 2])

@@ -80,7 +80,7 @@ import by_hand
 from dfercli.bulk.run import predict_all
 from dfercli.bulk.inputs import find_inputs
 from dfercli.bulk.journal import open_journal
-from dfercli.predict.predictor import PredictSettings
+from dfercli.predict.model_info import PredictSettings
 
 def say(each, window):
     print(each.name, flush=True)

@@ -22,6 +22,7 @@ from dfercli.engine.checkpoint import save_checkpoint
 from dfercli.faces.align import CropRecipe
 from dfercli.images import write_image
 from dfercli.models.base import build_model
+from dfercli.predict import predictor
 from dfercli.video_writer import write_video
 
 
@@ -63,6 +64,17 @@ def test_what_cannot_be_written_is_refused_before_any_work(line, said, dfer):
     assert done.err.startswith(f"error: {said}")
     assert done.err.count("\n") == 1
     assert sorted(Path().rglob("*")) == before
+
+
+@pytest.mark.usefixtures("videos")
+def test_the_process_that_starts_others_loads_no_model(dfer, monkeypatch):
+    """For want of memory the kernel takes the largest: it must not be the one with the journal."""
+    monkeypatch.setattr(predictor, "load_checkpoint", lambda where: pytest.fail("loaded"))
+    done = dfer("predict v/a.mp4 v/n/a.avi --checkpoint model --jobs 2 --out r.json")
+    assert done.code == 0, done.err
+    assert json.loads(Path("r.json").read_text())["class_names"] == ["happiness", "sadness"]
+    again = dfer("predict v/a.mp4 v/n/a.avi --checkpoint model --out r.json")  # nothing to read
+    assert again.code == 0, again.err
 
 
 @pytest.mark.usefixtures("videos")

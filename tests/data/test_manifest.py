@@ -3,6 +3,7 @@
 import json
 import os
 import runpy
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,8 +44,7 @@ def _rows():
 
 @pytest.fixture
 def manifest():
-    crop = {"detector": "mtcnn", "size": 112}
-    return Manifest("mine", _rows(), CLASS_NAMES, crop, "data/mine")
+    return Manifest("mine", _rows(), CLASS_NAMES, {"detector": "mtcnn", "size": 112}, "data/mine")
 
 
 def test_what_is_written_comes_back(manifest, tmp_path):
@@ -265,3 +265,36 @@ def test_the_benchmark_reads_and_writes(capsys):
     assert first.startswith("10 clips: written in ")
     assert len(others) == 5
     assert all(line.startswith("read and selected [8, 2] in ") for line in others)
+
+
+def test_a_kill_between_the_two_files_mixes_no_recipes(manifest, tmp_path, monkeypatch):
+    """What is read after any renaming is the old pair, the new one, or refused."""
+    path = tmp_path / "made.csv"
+    old = replace(manifest, crop={"detector": "mtcnn", "size": 64})
+    rows = manifest.rows.assign(n_frames=manifest.rows["n_frames"] + 7)
+    new = replace(manifest, rows=rows, crop={"detector": "mtcnn", "size": 112})
+    rename, seen = Path.replace, []
+    for call in range(4):
+        write_manifest(old, path)
+        calls = iter(range(call))
+
+        def stop(source, target, calls=calls):
+            if next(calls, None) is None:
+                raise KeyboardInterrupt
+            return rename(source, target)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, "replace", stop)
+            with suppress(KeyboardInterrupt):
+                write_manifest(new, path)
+        try:
+            found = read_manifest(path)
+            seen.append("old" if found.crop == old.crop else "new")
+            assert found.fingerprint == {"old": old, "new": new}[seen[-1]].fingerprint
+        except DataError as error:
+            seen.append("refused")
+            assert str(error) == (
+                f"{side_file(path)} and its CSV were not both written; run `dfer preprocess` again"
+            )
+            assert read_manifest(path, unfinished=True).folds == manifest.folds
+    assert seen == ["old", "refused", "refused", "new"]

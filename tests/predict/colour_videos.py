@@ -22,14 +22,13 @@ MARK = 16
 class ColourModel(nn.Module):
     """Logits are ten times the mean of each channel in [0, 1]; keeps the clips it was given."""
 
-    class_names = CLASSES
     config = SimpleNamespace(num_frames=4)
     backbone = SimpleNamespace(image_size=24)
 
     def __init__(self, **settings):
         super().__init__()
         self.unused = nn.Parameter(torch.zeros(1))
-        self.settings = settings
+        self.settings = {"class_names": CLASSES, **settings}
         self.clips = []
 
     def forward(self, clips):

@@ -184,7 +184,7 @@ def test_zero_shot_is_clip_with_the_basic_expressions(make_config, monkeypatch):
     monkeypatch.setattr(predictor_module, "build_model", build)
     predictor = Predictor.zero_shot()
     assert predictor.class_names == tuple(BASIC_EXPRESSIONS)
-    assert (predictor.detector_name, predictor.crop_size) == ("mtcnn", 32)
+    assert (predictor.detector_name, predictor.crop_size) == ("mtcnn", 224)
     assert (configs[0].method, configs[0].weights) == ("zero-shot", "openai")
     assert not predictor.calibrated
 

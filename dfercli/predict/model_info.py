@@ -1,0 +1,157 @@
+"""What is known of a model that reads videos before its weights are in memory."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from dfercli.config import ModelConfig, from_dict
+from dfercli.data.spec import BASIC_EXPRESSIONS
+from dfercli.engine.checkpoint import load_settings
+from dfercli.engine.device import resolve_device, resolve_precision
+from dfercli.errors import CheckpointError, ConfigError, require_known
+from dfercli.faces.align import TEMPLATE_VERSION
+from dfercli.models.pretrained import find_image_size
+from dfercli.predict.reading import SEARCH_FPS
+
+WINDOW_S = 2.0
+"""Length of a window where the checkpoint does not tell how long the clips are that it was trained
+on (our choice)."""
+
+WINDOW_RANGE_S = (1.0, 4.0)
+"""Shortest and longest window that follows from the training clips (our choice)."""
+
+FACES = ("all", "largest")
+
+
+@dataclass(frozen=True)
+class PredictSettings:
+    """How a video is read.
+
+    Attributes:
+        window_s: Seconds of a window, whose frames are one clip; None: as the training clips.
+        stride_s: Seconds from the start of one window to that of the next; None: as the window.
+        faces: `all`, or `largest`: in each window the face that is largest and longest in it.
+    """
+
+    window_s: float | None = None
+    stride_s: float | None = None
+    faces: str = "all"
+
+
+class ModelInfo:
+    """A model as its configuration describes it.
+
+    Args:
+        settings: The entries of the checkpoint's `config.json`.
+        crop_size: Side of the crops in pixels, as in training.
+        detector_name: Public name of the face detector.
+        precision: `fp32`, `bf16` or `fp16`.
+        checkpoint: Name of the checkpoint; None without one.
+    """
+
+    def __init__(
+        self,
+        settings: Mapping[str, Any],
+        crop_size: int,
+        detector_name: str = "",
+        precision: str = "fp32",
+        checkpoint: str | None = None,
+    ) -> None:
+        self.class_names: tuple[str, ...] = tuple(settings["class_names"])
+        self.crop_size = crop_size
+        self.detector_name = detector_name
+        self.precision = precision
+        self.checkpoint = checkpoint
+        self.trained: dict[str, Any] = dict(settings.get("trained") or {})
+        """What the model was trained on, such as `dataset` and `fold`; empty where unknown."""
+        self.temperature: float | None = (settings.get("calibration") or {}).get("temperature")
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether a temperature, fitted on clips held out of training, goes with the model."""
+        return self.temperature is not None
+
+    def resolve(self, settings: PredictSettings) -> PredictSettings:
+        """Fill in what is left to the checkpoint.
+
+        Raises:
+            ConfigError: A length is not positive, the window shorter than a searched frame, or
+                `faces` none of `FACES`.
+        """
+        window_s, stride_s = self.find_lengths(settings)
+        return replace(settings, window_s=window_s, stride_s=stride_s)
+
+    def find_lengths(self, settings: PredictSettings) -> tuple[float, float]:
+        """Return the seconds of a window, and from one to the next; see `resolve`."""
+        require_known("choice of faces", settings.faces, FACES)
+        window_s = self._usual_window_s() if settings.window_s is None else settings.window_s
+        stride_s = window_s if settings.stride_s is None else settings.stride_s
+        least_s = 1 / SEARCH_FPS
+        if not (least_s <= window_s < math.inf and least_s <= stride_s < math.inf):
+            raise ConfigError(
+                f"window {window_s} s, stride {stride_s} s: both must be at least {least_s} s, "
+                f"the time between two frames that are searched"
+            )
+        return window_s, stride_s
+
+    def _usual_window_s(self) -> float:
+        """Return the length of the training clips, in half seconds."""
+        clip_s = self.trained.get("clip_s")
+        if clip_s is None:
+            return WINDOW_S
+        shortest_s, longest_s = WINDOW_RANGE_S
+        return min(longest_s, max(shortest_s, round(2 * clip_s) / 2))
+
+
+def describe_checkpoint(
+    where: str | Path, detector: str | None = None, device: str = "auto", precision: str = "auto"
+) -> ModelInfo:
+    """Describe the model of a checkpoint from its configuration; its weights are not read.
+
+    Args:
+        where: A checkpoint's or a run's folder, or a model's name on the Hub.
+        detector: Another detector; needed where the dataset's own crops were trained on.
+        device: `auto`, `cpu`, `cuda`, `cuda:1` (any number) or `mps`.
+        precision: `auto`, `fp32`, `bf16` or `fp16`.
+
+    Raises:
+        CheckpointError: There is no such checkpoint, or its way of cropping is not ours.
+        ConfigError: This machine has no such device, or not this precision.
+    """
+    precision = resolve_precision(precision, resolve_device(device))
+    settings = load_settings(str(where))
+    crop = settings["crop"] or {}
+    if crop.get("version", TEMPLATE_VERSION) != TEMPLATE_VERSION:
+        raise CheckpointError(
+            f"{where} reads faces cropped by template {crop['version']}; this dfer crops by "
+            f"{TEMPLATE_VERSION}; use the dfer it was trained with"
+        )
+    detector = detector or crop.get("detector")
+    if detector is None:
+        raise CheckpointError(
+            f"{where} was trained on its dataset's own crops; choose how to crop videos: "
+            f"--detector face-alignment|mtcnn"
+        )
+    backbone = from_dict(ModelConfig, settings["model"]).backbone
+    size = crop["size"] if "detector" in crop else find_image_size(backbone)
+    return ModelInfo(settings, size, detector, precision, str(where))
+
+
+def describe_zero_shot(
+    detector: str | None = None, device: str = "auto", precision: str = "auto"
+) -> ModelInfo:
+    """Describe CLIP as it is; its weights are neither read nor fetched.
+
+    Args:
+        detector: By default `mtcnn`, which has its weights with it.
+        device: `auto`, `cpu`, `cuda`, `cuda:1` (any number) or `mps`.
+        precision: `auto`, `fp32`, `bf16` or `fp16`.
+
+    Raises:
+        ConfigError: This machine has no such device, or not this precision.
+    """
+    precision = resolve_precision(precision, resolve_device(device))
+    size = find_image_size(ModelConfig.backbone)
+    return ModelInfo({"class_names": BASIC_EXPRESSIONS}, size, detector or "mtcnn", precision)
