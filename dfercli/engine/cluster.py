@@ -4,6 +4,7 @@ import logging
 import os
 import socket
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import torch
 from tqdm import tqdm
 
 from dfercli.engine.jobs import TICK_S, Ended, Failure, Job, Work
-from dfercli.errors import ConfigError, DataError, DferError
+from dfercli.errors import ConfigError, DataError, DferError, JobsError
 from dfercli.system_errors import explain_system_error, first_line
 
 RETRIES = 3
@@ -23,6 +24,10 @@ RETRIES = 3
 
 KNOCK_S = 5.0
 """Seconds that a cluster gets to answer (our choice)."""
+
+SILENT_S = 20.0
+"""Seconds without an answer of the cluster's head after which it counts as lost (our choice): after
+60, Ray ends this process."""
 
 NO_MACHINE = "no machine of the cluster can hold a run any more; waiting for one to join it"
 
@@ -115,6 +120,7 @@ def run_on_cluster(
 
     Raises:
         ConfigError: Ray is not installed, or there is no cluster.
+        JobsError: The cluster's head is lost; what is finished is kept.
     """
     with _connected(address) as ray, _marked(jobs[0].runs) as marker:
         need = need_of_job(_machines(ray))
@@ -122,6 +128,7 @@ def run_on_cluster(
         task = ray.remote(_do).options(
             num_cpus=need.cpus, num_gpus=need.gpus, max_retries=RETRIES, retry_exceptions=False
         )
+        head = _Head(ray.get_runtime_context().gcs_address)
         waiting = {task.remote(job, work, place, need.cpus): job for job in jobs}
         short = False
         while waiting:
@@ -129,6 +136,10 @@ def run_on_cluster(
             tick()
             for reference in done:
                 yield waiting.pop(reference), _result(ray, reference)
+            if not head.answers():
+                if head.silent_s > SILENT_S:
+                    raise JobsError(_tell_lost(head.address, jobs))
+                continue
             was_short, short = short, not any(map(need.fits, _machines(ray)))
             if short and not was_short:
                 tqdm.write(NO_MACHINE, file=sys.stderr)
@@ -180,6 +191,43 @@ def _marked(runs: Path) -> Iterator[Path]:
     runs.mkdir(parents=True, exist_ok=True)
     with NamedTemporaryFile(prefix=".shared-", dir=runs) as marker:
         yield runs / Path(marker.name).name
+
+
+class _Head:
+    """The process that leads a cluster.
+
+    Args:
+        address: Its host and port.
+    """
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self._heard_s = time.monotonic()
+
+    @property
+    def silent_s(self) -> float:
+        """Seconds since it last answered."""
+        return time.monotonic() - self._heard_s
+
+    def answers(self) -> bool:
+        """Return whether it is there; Ray itself would wait for it."""
+        host, _, port = self.address.rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), KNOCK_S).close()
+        except OSError:
+            return False
+        self._heard_s = time.monotonic()
+        return True
+
+
+def _tell_lost(address: str, jobs: Sequence[Job]) -> str:
+    """Say that the head is lost, and what is finished: the last answers may be lost with it."""
+    finished = [job.title for job in jobs if job.run.finished]
+    named = f" ({', '.join(finished)})" if finished else ""
+    return (
+        f"lost the head of the Ray cluster at {address}; {len(finished)} of {len(jobs)} runs are "
+        f"finished{named}; start the cluster again, and the same command trains the others"
+    )
 
 
 def _machines(ray: Any) -> list[dict[str, float]]:

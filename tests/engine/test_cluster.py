@@ -13,7 +13,7 @@ import pytest
 from dfercli.engine import cluster
 from dfercli.engine.cluster import Need, Place, need_of_job
 from dfercli.engine.jobs import Job, run_jobs, train_folds
-from dfercli.errors import ConfigError, DataError
+from dfercli.errors import ConfigError, DataError, JobsError
 
 LONG = 20
 """Epochs of a run that is not finished before its machine is lost; the test checks it."""
@@ -71,6 +71,39 @@ def test_a_job_that_fails_on_a_cluster_is_reported(machines, make_job, tmp_path,
     said = capsys.readouterr().err
     assert said.startswith("failed: colours full fold 1: the loss is nan in epoch 1; lower --lr")
     assert run_jobs(configs[1:], tmp_path, cluster="nowhere:1").failures == {}  # all is there
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_a_head_that_is_lost_is_one_line_and_tells_what_is_finished(
+    make_job, tmp_path, monkeypatch
+):
+    from ray.cluster_utils import Cluster
+
+    monkeypatch.setattr(cluster, "SILENT_S", 2.0)
+    started = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    started.add_node(num_cpus=1)
+    short, long = make_job(1, epochs=1, warmup_epochs=0), make_job(2, epochs=10_000)
+    runs = tmp_path / "runs"
+    done = Job(short, runs).run
+
+    def lose_head():
+        while not (done.run_file.is_file() and done.finished):
+            time.sleep(0.05)
+        started.head_node.kill_all_processes(check_alive=False, allow_graceful=False)
+
+    watcher = threading.Thread(target=lose_head, daemon=True)
+    watcher.start()
+    try:
+        with pytest.raises(JobsError) as caught:
+            run_jobs([short, long], runs, cluster=started.address)
+    finally:
+        watcher.join()
+        for node in started.worker_nodes:
+            node.kill_all_processes(check_alive=False, allow_graceful=False)
+    assert str(caught.value) == (
+        f"lost the head of the Ray cluster at {started.address}; 1 of 2 runs are finished "
+        f"(colours full fold 1); start the cluster again, and the same command trains the others"
+    )
 
 
 @pytest.mark.parametrize(
