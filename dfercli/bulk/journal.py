@@ -6,6 +6,7 @@ keeps what is finished, and they are not written. Each call appends to it, behin
 settings; the lines of earlier calls, whatever made them, are dropped when one is finished.
 """
 
+import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,7 +27,16 @@ from dfercli.bulk.document import (
 )
 from dfercli.bulk.hashes import hash_content
 from dfercli.bulk.inputs import Input
-from dfercli.bulk.lines import Index, read_line, read_video, scan
+from dfercli.bulk.lines import (
+    SEAL,
+    Index,
+    is_sealed,
+    make_seal,
+    read_bytes,
+    read_line,
+    read_video,
+    scan,
+)
 from dfercli.bulk.origin import Origin
 from dfercli.errors import DataError
 from dfercli.files import locking, replacing
@@ -76,7 +86,11 @@ class Journal:
             record: Of `describe_video` or `describe_failure`.
             pictures: Hashes of what was made of it, by file.
         """
-        self._append("video", {**record, "pictures": dict(pictures or {})})
+        closing = {**record, "pictures": dict(pictures or {})}
+        with self._path.open("rb") as stream:
+            places = self._index.windows_of(record["video"])
+            closing[SEAL] = make_seal([read_bytes(stream, place) for place in places], closing)
+        self._append("video", closing)
         assert self._stream is not None  # opened by `_append`
         os.fsync(self._stream.fileno())
 
@@ -117,8 +131,7 @@ class Journal:
         before = [each for each in inputs if each.title in statuses]
         self._index = found.ours
         for each in tqdm(before, "looking for what is finished", unit="video", disable=None):
-            hashes = [record["sha256"] for record, _ in self._read([each.title])]
-            if hashes and _is_same(each, hashes[0]):
+            if self._is_whole(each):
                 self.kept.add(each.title)
             else:
                 self.dropped += 1
@@ -139,6 +152,15 @@ class Journal:
         with self._path.open("ab") as stream:
             stream.truncate(end)
             stream.write(to_line("settings", self._origin).encode("utf-8"))
+
+    def _is_whole(self, each: Input) -> bool:
+        """Return whether a video is finished, has the same content, and its lines their seal."""
+        lines = self._index.closed.get(each.title)
+        if lines is None:
+            return False
+        with self._path.open("rb") as stream:
+            sealed = is_sealed(stream, lines)
+            return sealed and _is_same(each, read_line(stream, lines.closing)["sha256"])
 
     def _read(self, titles: Sequence[str]) -> Iterator[Recorded]:
         """Give the finished ones among videos, their pictures too."""
@@ -166,10 +188,11 @@ class Journal:
             stream.write(to_line("settings", self._origin).encode("utf-8"))
             for record, windows in self._read(titles):
                 name = record["video"]
-                inner = [("window", {"video": name, **window}) for window in windows]
-                for kind, values in [*inner, ("video", record)]:
-                    line = to_line(kind, values).encode("utf-8")
-                    index.enter({"type": kind, **values}, (stream.tell(), len(line)))
+                inner = [to_line("window", {"video": name, **each}) for each in windows]
+                sealed = {**record, SEAL: make_seal([line.encode() for line in inner], record)}
+                for text in [*inner, to_line("video", sealed)]:
+                    line = text.encode("utf-8")
+                    index.enter(json.loads(line), (stream.tell(), len(line)))
                     stream.write(line)
         self._index = index
 
@@ -178,8 +201,9 @@ class Journal:
 def open_journal(out: Path, origin: Origin, inputs: Sequence[Input]) -> Iterator[Journal]:
     """Open the journal of a file, for this process alone, with what an earlier call has finished.
 
-    A video counts as finished when its closing line is there, its content is the same, and
-    checkpoint, settings, version of dfer and schema are.
+    A video counts as finished when its closing line is there and tells by its seal that no line of
+    it was changed, and its content, the checkpoint, settings, version of dfer and schema are the
+    same.
 
     Args:
         out: The file that is asked for: `.jsonl`, `.json`, `.csv` or `.parquet`.

@@ -1,13 +1,18 @@
 """The lines of a journal on disk: where those of each finished video are, and what made them."""
 
+import hashlib
 import json
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from dfercli.bulk.document import Record, Recorded
 from dfercli.errors import ConfigError
+
+SEAL = "seal"
+"""Entry of a closing line: see `make_seal`."""
 
 Place = tuple[int, int]
 """First byte and length of a line."""
@@ -36,6 +41,10 @@ class Index:
     def begin(self) -> None:
         """Begin the lines of another call: what the one before was reading is broken off."""
         self._windows.clear()
+
+    def windows_of(self, video: str) -> list[Place]:
+        """Return where the windows of a video are that is not closed yet."""
+        return self._windows.get(video, [])
 
     def enter(self, values: Record, place: Place) -> None:
         """Take note of a line."""
@@ -111,7 +120,7 @@ def read_video(stream: BinaryIO, lines: Finished) -> Recorded:
 
     Windows of a face that was not named in the end are left out.
     """
-    record = _without(read_line(stream, lines.closing), "type")
+    record = _without(read_line(stream, lines.closing), "type", SEAL)
     told = {track["track"] for track in record["tracks"]}
     windows = [_without(read_line(stream, place), "type", "video") for place in lines.windows]
     shown = [window for window in windows if window["track"] in told]
@@ -120,9 +129,35 @@ def read_video(stream: BinaryIO, lines: Finished) -> Recorded:
 
 def read_line(stream: BinaryIO, place: Place) -> Record:
     """Read the values of a line."""
-    stream.seek(place[0])
-    values: Record = json.loads(stream.read(place[1]))
+    values: Record = json.loads(read_bytes(stream, place))
     return values
+
+
+def read_bytes(stream: BinaryIO, place: Place) -> bytes:
+    """Read a line as it is."""
+    stream.seek(place[0])
+    return stream.read(place[1])
+
+
+def make_seal(windows: Iterable[bytes], closing: Record) -> str:
+    """Hash all lines of a video, so that a number that somebody changed in one is noticed.
+
+    Args:
+        windows: The lines of its windows, as they are in the file.
+        closing: The values of its closing line; a seal among them does not count.
+    """
+    digest = hashlib.sha256()
+    for line in windows:
+        digest.update(line)
+    digest.update(json.dumps(_without(closing, "type", SEAL), sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+def is_sealed(stream: BinaryIO, lines: Finished) -> bool:
+    """Return whether the lines of a video are as they were written."""
+    closing = read_line(stream, lines.closing)
+    windows = (read_bytes(stream, place) for place in lines.windows)
+    return bool(closing.get(SEAL) == make_seal(windows, closing))
 
 
 def _is_same_origin(head: Record, origin: Record) -> bool:

@@ -247,3 +247,34 @@ def test_two_processes_do_not_write_one_file():
         go.set()
         other.join(30)
     assert _run("x.csv")[0] == set()
+
+
+@pytest.mark.parametrize("out", ["x.jsonl", "x.json"])
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"start_s": 2.0', '"start_s": 2.5'),
+        ('"happiness": 0.4', '"happiness": 0.9'),
+        ('"status": "ok"', '"status": "no face"'),
+        ('"tracks": [', '"track": ['),
+        ('"seal": "', '"seal": "0'),
+        ('"seal": ', '"unsealed": '),
+    ],
+)
+def test_a_number_that_somebody_changed_is_never_taken(old, new, out):
+    assert _run(out) == (set(), 0)
+    written = {path: path.read_bytes() for path in (Path(out), journal_file(Path(out)))}
+    assert _run(out) == (set(NAMES), 0)
+    text = journal_file(Path(out)).read_text()
+    assert old in text
+    journal_file(Path(out)).write_text(text.replace(old, new, 1))
+    assert _run(out) == ({"b.mp4", "c.mp4"}, 1)
+    assert {path: path.read_bytes() for path in written} == written
+
+
+def test_a_window_that_somebody_removed_is_noticed():
+    _run("x.jsonl")
+    lines = Path("x.jsonl").read_bytes().splitlines(keepends=True)
+    assert json.loads(lines[1])["type"] == "window"
+    Path("x.jsonl").write_bytes(b"".join([lines[0], *lines[2:]]))
+    assert _run("x.jsonl") == ({"b.mp4", "c.mp4"}, 1)

@@ -124,7 +124,9 @@ def test_every_line_holds_to_the_schema(videos):
     lines = [to_line("settings", HEAD)]
     for record, windows in videos:
         lines += [to_line("window", {"video": record["video"], **window}) for window in windows]
-        lines.append(to_line("video", {**record, "pictures": {"x.png": "c" * 64}}))
+        lines.append(
+            to_line("video", {**record, "pictures": {"x.png": "c" * 64}, "seal": "d" * 64})
+        )
     for line in lines:
         assert line.count("\n") == 1
         check.validate(json.loads(line))
