@@ -1,30 +1,33 @@
-"""Frames with times, in RGB, uint8, HWC: the only file that opens videos, streams and cameras."""
+"""Frames with times, in RGB, uint8, HWC: of videos, streams, cameras, images and folders of images.
 
-import ctypes
-import tempfile
+Files and streams are decoded by PyAV (`container.py`), cameras are read by OpenCV.
+"""
+
 import time
-from collections.abc import Callable, Generator, Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from dfercli.container import (
+    FALLBACK_FPS,
+    Moment,
+    count_declared_frames,
+    find_declared_duration_s,
+    read_file,
+    read_stream,
+)
 from dfercli.errors import DataError, VideoError
-from dfercli.images import IMAGE_SUFFIXES, MAX_PIXELS, check_pixels, list_frames, read_image
+from dfercli.images import IMAGE_SUFFIXES, check_pixels, list_frames, read_image
 from dfercli.system_errors import explain_system_error
 
 Source = Path | str | int
 """What frames come from: a path of a video file, an image or a folder of frames; the address of a
 stream; the number of a camera."""
-
-FALLBACK_FPS = 25.0
-"""Frames a second assumed when a container names none (our choice: the PAL rate)."""
-
-SHORTEST_STEP_S = 0.001
-"""Time from frame to frame where a container's own times stand still (our choice)."""
 
 PLAYLISTS = (b"#extm3u", b"ffconcat", b"<mpd", b"<compositionplaylist", b"c=in ip", b"# vobsub")
 """What the texts say, in small letters, that FFmpeg takes for videos and that name other files or
@@ -35,12 +38,6 @@ ID3_HEADER = 10
 
 PROBED = 1 << 20
 """Bytes that FFmpeg tells the kind of a file from. Source: `PROBE_BUF_MAX`."""
-
-MAX_ALLOCATION = 4 * MAX_PIXELS
-"""Bytes that FFmpeg may allocate at a time (our choice: the largest frame, and some to spare)."""
-
-STREAM_WAIT_MS = 10_000
-"""Longest wait for a stream to open, and for its next frame (our choice)."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +58,8 @@ class Frame:
 def read_frames(source: Source, max_fps: float | None = None) -> Iterator[Frame]:
     """Decode a video frame by frame, so that memory does not grow with its length.
 
-    Frames come upright, as the container says how they were filmed. Frames that are not given are
-    not converted.
+    Frames come upright, with square pixels and without interlacing, as the container says how they
+    were filmed. Frames that are not given are not converted.
 
     Args:
         source: A video file; an image, which is a video of one frame; a folder of all frames of a
@@ -104,33 +101,18 @@ def count_declared(path: Path) -> int:
     """
     if path.is_dir():
         return len(_list_images(path))
-    return int(_ask(path, cv2.CAP_PROP_FRAME_COUNT)[0])
+    return count_declared_frames(path) if _is_file(path) else 0
 
 
 def declared_duration_s(path: Path) -> float:
     """Give the length that a container promises, for progress; 0 where nothing is known."""
     if path.is_dir():
         return len(_list_images(path)) / FALLBACK_FPS
-    count, fps = _ask(path, cv2.CAP_PROP_FRAME_COUNT, cv2.CAP_PROP_FPS)
-    return count / fps if fps else 0.0
+    return find_declared_duration_s(path) if _is_file(path) else 0.0
 
 
-def _ask(path: Path, *properties: int) -> list[float]:
-    """Read numbers from a container's header; 0 for what it does not tell."""
-    if not path.is_file() or _is_playlist(path):
-        return [0.0 for _ in properties]
-    _bound_decoder()
-    with _plain_name(path) as name:
-        capture = cv2.VideoCapture(name, cv2.CAP_FFMPEG)
-        try:
-            told = [capture.get(each) for each in properties]
-        finally:
-            capture.release()
-    return [value if 0 < value < float("inf") else 0.0 for value in told]
-
-
-Moment = tuple[float, Callable[[], np.ndarray | None]]
-"""Time of a frame in seconds, and what decodes it: (H, W, 3) uint8 RGB, None where it cannot."""
+def _is_file(path: Path) -> bool:
+    return path.is_file() and not _is_playlist(path)
 
 
 def _open(source: Source) -> Generator[Moment, None, None]:
@@ -171,36 +153,7 @@ def _open_file(path: Path) -> Generator[Moment, None, None]:
         raise VideoError(f"no video at {path}; check the path")
     if _is_playlist(path):
         raise VideoError(f"cannot read {path}: a playlist, which names other files; give these")
-    _bound_decoder()
-    with _plain_name(path) as name:
-        capture = cv2.VideoCapture(name, cv2.CAP_FFMPEG)
-        try:
-            _check_frame(path, capture)
-            for time_s in _grab_times(capture):
-                _check_frame(path, capture)  # later frames may be larger
-                yield time_s, partial(_retrieve, capture)
-        finally:
-            capture.release()
-
-
-def _check_frame(source: Source, capture: cv2.VideoCapture) -> None:
-    """Refuse a frame that is too large, before it is converted."""
-    width, height = capture.get(cv2.CAP_PROP_FRAME_WIDTH), capture.get(cv2.CAP_PROP_FRAME_HEIGHT)
-    check_pixels(source, width, height)
-
-
-@cache
-def _bound_decoder() -> None:
-    """Bound what FFmpeg allocates at a time, which it does before it tells a frame's size.
-
-    OpenCV has no setting for it, so its own FFmpeg is told, where its wheel brings one as a file;
-    elsewhere opening a hostile file may take 2 GB before it is refused.
-    """
-    for path in Path(cv2.__file__).parents[1].glob("opencv_*.libs/libavutil*"):
-        with suppress(OSError, AttributeError):
-            limit = ctypes.CDLL(str(path)).av_max_alloc
-            limit.argtypes, limit.restype = [ctypes.c_size_t], None
-            limit(MAX_ALLOCATION)
+    yield from read_file(path)
 
 
 def _is_playlist(path: Path) -> bool:
@@ -224,75 +177,28 @@ def _is_playlist(path: Path) -> bool:
     return any(mark in text for mark in PLAYLISTS)
 
 
-@contextmanager
-def _plain_name(path: Path) -> Iterator[str]:
-    """Give a name that FFmpeg takes for a file's: absolute, so that `http:` is no protocol.
-
-    OpenCV crashes on names that are no UTF-8, and FFmpeg takes `seq%d.ppm` for a pattern of many
-    files; such a file gets another name while it is read.
-    """
-    name = str(path.absolute())
-    if "%" in name or not _is_utf8(name):
-        with tempfile.TemporaryDirectory() as folder:
-            link = Path(folder, f"video{path.suffix}" if path.suffix.isascii() else "video")
-            link.symlink_to(path.absolute())
-            yield str(link)
-    else:
-        yield name
-
-
-def _is_utf8(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def _open_live(source: str | int) -> Generator[Moment, None, None]:
-    """Go through what a stream or a camera sends, from the moment it answers."""
-    if isinstance(source, int):
-        capture = cv2.VideoCapture(source)
-        times_s = _tell_times(capture)
-    else:
-        waits = (cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, cv2.CAP_PROP_READ_TIMEOUT_MSEC)
-        settings = [number for wait in waits for number in (wait, STREAM_WAIT_MS)]
-        _bound_decoder()
-        capture = cv2.VideoCapture(source, cv2.CAP_FFMPEG, settings)
-        times_s = _grab_times(capture)
+    return _open_camera(source) if isinstance(source, int) else read_stream(source)
+
+
+def _open_camera(number: int) -> Generator[Moment, None, None]:
+    """Go through what a camera shows, by the clock of this machine."""
+    capture = cv2.VideoCapture(number)
     try:
-        _check_frame(source, capture)
         if not capture.isOpened():
-            what = f"camera {source}" if isinstance(source, int) else f"stream {source}"
-            raise VideoError(f"{what} does not answer; is it there, and not in use?")
+            raise VideoError(f"camera {number} does not answer; is it there, and not in use?")
         start_s = None
-        for time_s in times_s:
-            start_s = time_s if start_s is None else start_s
-            _check_frame(source, capture)
-            yield time_s - start_s, partial(_retrieve, capture)
+        while capture.grab():
+            now_s = time.monotonic()
+            start_s = now_s if start_s is None else start_s
+            yield now_s - start_s, partial(_retrieve, capture)
     finally:
         capture.release()
 
 
-def _tell_times(capture: cv2.VideoCapture) -> Iterator[float]:
-    """Go from frame to frame as they come, and give the clock's time of each."""
-    while capture.grab():
-        yield time.monotonic()
-
-
 def _retrieve(capture: cv2.VideoCapture) -> np.ndarray | None:
     decoded, image_bgr = capture.retrieve()
-    return cv2.cvtColor(image_bgr, cv2.COLOR_BGR2RGB) if decoded else None
-
-
-def _grab_times(capture: cv2.VideoCapture) -> Iterator[float]:
-    """Go from frame to frame and give each one's time; containers that name none are paced."""
-    fps = capture.get(cv2.CAP_PROP_FPS)
-    step_s = 1.0 / (fps if 0 < fps < 1000 else FALLBACK_FPS)
-    index, time_s = 0, -1.0
-    while capture.grab():
-        named_s = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-        rises = named_s > time_s and (index == 0 or named_s > 0)
-        time_s = max(0.0, named_s) if rises else max(index * step_s, time_s + SHORTEST_STEP_S)
-        yield time_s
-        index += 1
+    if not decoded:
+        return None
+    check_pixels("the camera", image_bgr.shape[1], image_bgr.shape[0])
+    return cv2.cvtColor(image_bgr, cv2.COLOR_BGR2RGB)

@@ -1,31 +1,37 @@
-"""Videos written frame by frame: H.264 with sound where ffmpeg is installed, else OpenCV's MPEG-4.
+"""Videos written frame by frame: H.264 with sound, or OpenCV's MPEG-4 for drawn ones.
 
 Frames are RGB, uint8, HWC. BGR, which OpenCV encodes, does not leave this file.
 """
 
 import os
 import shutil
-import subprocess
-import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import IO, Protocol
+from typing import cast
 
+import av
 import cv2
 import numpy as np
+from av.video.reformatter import ColorRange, Colorspace, Interpolation
+from av.video.stream import VideoStream
 
+from dfercli.container import count_packets
 from dfercli.errors import VideoError
-from dfercli.ffmpeg import NO_SOUND, add_sound, last_line, literal_name, run
 from dfercli.files import replacing, scratch_folder
+from dfercli.sound import NO_SOUND, add_sound
+from dfercli.system_errors import explain_system_error, find_system_error, first_line
 
-H264 = ("-c:v", "libx264", "-preset", "veryfast", "-crf", "20")
+H264 = {"preset": "veryfast", "crf": "20"}
 """Hardly to be told from the source, at a size and a speed that suit (our choice)."""
 
-MPEG4 = ("-c:v", "mpeg4", "-q:v", "3")
-"""For an ffmpeg without H.264, as some systems ship it: near the same quality (our choice)."""
+MPEG4 = {"qscale": "3"}
+"""For an FFmpeg without H.264: near the same quality (our choice)."""
+
+MAX_DENOMINATOR = 1001
+"""Of a rate. Source: SMPTE's rates, such as 30000/1001."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +64,7 @@ class VideoWriter:
         self.left_out: str | None = None
         self._path, self._fps = path, fps
         self._shape: tuple[int, ...] = ()
-        self._encoder: _Encoder | None = None
+        self._encoder: _H264 | None = None
 
     def write(self, image_rgb: np.ndarray, times: int = 1) -> None:
         """Add a frame.
@@ -74,8 +80,7 @@ class VideoWriter:
         image_rgb = _make_even(image_rgb)
         if self._encoder is None:
             self._shape = image_rgb.shape
-            make = _Ffmpeg if shutil.which("ffmpeg") else _OpenCV
-            self._encoder = make(self._path, (self._shape[1], self._shape[0]), self._fps)
+            self._encoder = _H264(self._path, (self._shape[1], self._shape[0]), self._fps)
         if image_rgb.shape != self._shape:
             raise VideoError(f"a video has one size: {image_rgb.shape} came after {self._shape}")
         for _ in range(times):
@@ -86,6 +91,9 @@ class VideoWriter:
         if self._encoder is None:
             raise VideoError("no frames were given")
         self._encoder.finish()
+        found = count_packets(self._path)
+        if found != self.num_frames:
+            raise VideoError(f"it holds {found} of {self.num_frames} frames; is the disk full?")
 
 
 @contextmanager
@@ -93,8 +101,8 @@ def open_writer(path: Path, fps: float, sound_of: Path | None = None) -> Iterato
     """Write an MP4 file that takes its place when the block ends well.
 
     The picture is written first and the sound put beside it then, so that no sound, however broken,
-    costs the picture. Memory does not grow with the length. After an error, or Ctrl-C, nothing is
-    left, neither file nor ffmpeg.
+    costs the picture. What was written is read again, to see that it is whole. Memory does not grow
+    with the length. After an error, or Ctrl-C, nothing is left.
 
     Args:
         path: The file.
@@ -103,23 +111,37 @@ def open_writer(path: Path, fps: float, sound_of: Path | None = None) -> Iterato
             in time to that video's first frame.
 
     Raises:
-        VideoError: No frame was given, or an encoder failed; its last line says why.
+        VideoError: No frame was given, or the file cannot be written.
     """
     with replacing(path) as partial, _scratch(path.parent) as folder:
         picture = folder / "picture.mp4"
         writer = VideoWriter(picture, fps)
         try:
-            yield writer
-            writer._finish()
-        except VideoError as error:
-            raise VideoError(f"cannot write {path}: {error}") from error
+            with _reporting(path):
+                yield writer
+                writer._finish()
         finally:
             if writer._encoder is not None:
                 writer._encoder.abandon()
         whole = folder / "whole.mp4"
         if sound_of is not None:
             writer.why_silent = writer.left_out or add_sound(picture, sound_of, whole)
+            if whole.exists() and count_packets(whole) != writer.num_frames:
+                raise VideoError(f"cannot write {path}: it is cut off; is the disk full?")
         shutil.move(whole if whole.exists() else picture, partial)
+
+
+@contextmanager
+def _reporting(path: Path) -> Iterator[None]:
+    """Say of an error which file cannot be written."""
+    try:
+        yield
+    except VideoError as error:
+        raise VideoError(f"cannot write {path}: {error}") from error
+    except av.FFmpegError as error:
+        cause = find_system_error(error)
+        said = first_line(error) if cause is None else explain_system_error(cause)
+        raise VideoError(f"cannot write {path}: {said}") from error
 
 
 @contextmanager
@@ -141,73 +163,42 @@ def _make_even(image_rgb: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(image_rgb)
 
 
-class _Encoder(Protocol):
-    """What writes the picture."""
-
-    def write(self, image_rgb: np.ndarray) -> None: ...
-
-    def finish(self) -> None: ...
-
-    def abandon(self) -> None: ...
-
-
-class _Ffmpeg:
-    """An ffmpeg that is fed raw frames by a pipe.
-
-    Neither matrix nor range of the colours is named: OpenCV decoded with the matrix that ffmpeg
-    takes by itself, so the file has the values of the source.
-    """
+class _H264:
+    """An MP4 file of one H.264 stream, whose colours are those of HD video (BT.709)."""
 
     def __init__(self, path: Path, size: tuple[int, int], fps: float) -> None:
-        self._said = tempfile.TemporaryFile()  # noqa: SIM115 (a pipe that nobody reads would fill)
-        self._process = subprocess.Popen(
-            [
-                *("ffmpeg", "-v", "error", "-y", "-f", "rawvideo", "-pix_fmt", "rgb24"),
-                *(
-                    "-s",
-                    f"{size[0]}x{size[1]}",
-                    "-r",
-                    str(Fraction(fps).limit_denominator(1001)),
-                    "-i",
-                    "pipe:0",
-                ),
-                *(*_video_codec(), "-pix_fmt", "yuv420p", "-movflags", "+faststart"),
-                literal_name(path),
-            ],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=self._said,
-            start_new_session=True,  # Ctrl-C is for us: we end it
-        )
-
-    @property
-    def _pipe(self) -> IO[bytes]:
-        assert self._process.stdin is not None  # it was asked for
-        return self._process.stdin
+        has_h264 = "libx264" in av.codecs_available
+        rate = Fraction(fps).limit_denominator(MAX_DENOMINATOR)
+        self._output = av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"})
+        codec, options = ("libx264", H264) if has_h264 else ("mpeg4", MPEG4)
+        self._step = 1 / rate
+        self._stream = cast(VideoStream, self._output.add_stream(codec, rate=rate, options=options))
+        self._stream.width, self._stream.height = size
+        self._stream.pix_fmt = "yuv420p"
+        context = self._stream.codec_context
+        context.color_range = ColorRange.MPEG
+        context.colorspace = Colorspace.ITU709
+        context.color_primaries = context.color_trc = int(Colorspace.ITU709)  # 1 is BT.709 in each
+        self._count = 0
 
     def write(self, image_rgb: np.ndarray) -> None:
-        try:
-            self._pipe.write(image_rgb.data)
-        except BrokenPipeError:
-            raise self._failure() from None
+        frame = av.VideoFrame.from_ndarray(image_rgb, format="rgb24").reformat(
+            format="yuv420p",
+            dst_colorspace=Colorspace.ITU709,
+            interpolation=Interpolation.BICUBIC,
+            threads=1,
+        )
+        frame.pts, frame.time_base = self._count, self._step
+        self._count += 1
+        self._output.mux(self._stream.encode(frame))
 
     def finish(self) -> None:
-        with suppress(BrokenPipeError):
-            self._pipe.close()
-        if self._process.wait() != 0:
-            raise self._failure()
+        self._output.mux(self._stream.encode(None))
+        self._output.close()
 
     def abandon(self) -> None:
-        self._process.kill()
-        with suppress(OSError):
-            self._pipe.close()
-        self._process.wait()
-        self._said.close()
-
-    def _failure(self) -> VideoError:
-        self._process.wait()
-        self._said.seek(0)
-        return VideoError(f"ffmpeg failed: {last_line(self._said.read())}")
+        with suppress(av.FFmpegError):
+            self._output.close()
 
 
 class _OpenCV:
@@ -217,7 +208,7 @@ class _OpenCV:
         codec = cv2.VideoWriter.fourcc(*"mp4v")
         self._writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, codec, fps, size)
         if not self._writer.isOpened():
-            raise VideoError("OpenCV has no MPEG-4 encoder here; install ffmpeg")
+            raise VideoError("OpenCV has no MPEG-4 encoder for it")
 
     def write(self, image_rgb: np.ndarray) -> None:
         self._writer.write(cv2.cvtColor(image_rgb, cv2.COLOR_RGB2BGR))
@@ -229,12 +220,8 @@ class _OpenCV:
         self._writer.release()
 
 
-def _video_codec() -> Sequence[str]:
-    return H264 if b"libx264" in run("ffmpeg", "-v", "error", "-encoders").stdout else MPEG4
-
-
 def write_video(path: Path, images_rgb: Iterable[np.ndarray], fps: float) -> None:
-    """Write frames of one size by OpenCV, so that the file is the same with ffmpeg and without.
+    """Write frames of one size by OpenCV: small MPEG-4 files, such as the demo's.
 
     `path` is replaced only when it is whole. An odd side loses its last row or column: MPEG-4 has
     even ones only.

@@ -1,0 +1,328 @@
+"""Video files and streams, decoded by PyAV: upright, with square pixels, and without interlacing.
+
+Rotation, the shape of pixels, times and interlacing are the container's and the codec's own. A file
+is handed to FFmpeg as an open file, so that its name is never taken for a pattern or an address,
+and what it names is never opened.
+"""
+
+import ctypes
+import errno
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager, suppress
+from fractions import Fraction
+from functools import cache, partial
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.filter import Graph
+from av.stream import Disposition
+from av.video.reformatter import Interpolation
+from av.video.stream import VideoStream
+
+from dfercli.errors import VideoError
+from dfercli.images import MAX_PIXELS, check_pixels
+from dfercli.system_errors import explain_system_error
+
+Moment = tuple[float, Callable[[], np.ndarray | None]]
+"""Time of a frame in seconds, and what decodes it: (H, W, 3) uint8 RGB, None where it cannot."""
+
+FALLBACK_FPS = 25.0
+"""Frames a second assumed when a container names none (our choice: the PAL rate)."""
+
+SHORTEST_STEP_S = 0.001
+"""Time from frame to frame where a container's own times stand still (our choice)."""
+
+STREAM_WAIT_S = 10.0
+"""Longest wait for a stream to open, and for its next frame (our choice)."""
+
+WIDEST_PIXEL = 16
+"""Width of a pixel over its height, or the other way round, above which a container is taken to be
+damaged (our choice: the widest in use are 2:1)."""
+
+DISK_ERRORS = (errno.EIO, getattr(errno, "ESTALE", errno.EIO))
+"""What the system says of a disk that fails, or that is no longer there."""
+
+MAX_ALLOCATION = 4 * MAX_PIXELS
+"""Bytes that FFmpeg may allocate at a time (our choice: the largest frame, and some to spare)."""
+
+LIBRARIES = ("av.libs/libavutil*", "av/.dylibs/libavutil*", "av.libs/avutil*")
+"""Where PyAV's wheels keep FFmpeg's libavutil: on Linux, macOS and Windows."""
+
+DEINTERLACE = ("bwdif", "mode=send_frame:parity=auto:deint=interlaced")
+"""FFmpeg's filter: one frame of the two fields, frames that are not interlaced as they are."""
+
+
+def read_file(path: Path) -> Generator[Moment, None, None]:
+    """Go through a video file; a frame that is not asked for is not converted.
+
+    Raises:
+        VideoError: FFmpeg knows no such container or codec, it has no picture, or its frames are
+            too large.
+    """
+    with opened_file(path) as container:
+        stream = _choose_stream(container, path)
+        stream.thread_type = "AUTO"
+        yield from _read(container, stream, path)
+
+
+def read_stream(address: str) -> Generator[Moment, None, None]:
+    """Go through what a stream sends, from the moment it answers.
+
+    Raises:
+        VideoError: It does not answer, or sends no picture.
+    """
+    try:
+        container = av.open(address, "r", options=bound_decoder(), timeout=STREAM_WAIT_S)
+    except (av.FFmpegError, OSError) as error:
+        raise VideoError(
+            f"stream {address} does not answer; is it there, and not in use?"
+        ) from error
+    with container:
+        stream = _choose_stream(container, address)
+        stream.thread_type = "SLICE"  # threads that each decode a frame would show all frames late
+        start_s = None
+        with closing(_read(container, stream, address)) as moments:
+            for time_s, decode in moments:
+                start_s = time_s if start_s is None else start_s
+                yield time_s - start_s, decode
+
+
+def count_packets(path: Path) -> int:
+    """Return how many packets of a file's picture can be read; none is decoded."""
+    try:
+        with opened_file(path) as container:
+            stream = _choose_stream(container, path)
+            return sum(packet.size > 0 for packet in container.demux(stream))
+    except (VideoError, av.FFmpegError):
+        return 0
+
+
+def count_declared_frames(path: Path) -> int:
+    """Return how many frames a container promises; 0 where nothing is known."""
+    return int(_ask(path)[0])
+
+
+def find_declared_duration_s(path: Path) -> float:
+    """Return the length that a container promises; 0 where nothing is known."""
+    return _ask(path)[1]
+
+
+def _ask(path: Path) -> tuple[int, float]:
+    try:
+        with opened_file(path) as container:
+            stream = _choose_stream(container, path)
+            duration_s = float(_duration_s(container, stream))
+            count = stream.frames or round(duration_s * _find_fps(stream))
+    except VideoError:
+        return 0, 0.0
+    return max(0, count), max(0.0, duration_s)
+
+
+def _duration_s(container: InputContainer, stream: VideoStream) -> Fraction | float:
+    if stream.duration is not None and stream.time_base is not None:
+        return stream.duration * stream.time_base
+    return 0.0 if container.duration is None else container.duration / av.time_base
+
+
+@contextmanager
+def opened_file(path: Path) -> Iterator[InputContainer]:
+    """Open a file by PyAV.
+
+    Raises:
+        VideoError: It cannot be read, or is no video.
+    """
+
+    def refuse(*named: Any) -> None:
+        raise PermissionError(f"{path} names another file")
+
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise VideoError(f"cannot read {path}: {explain_system_error(error)}") from error
+    with file:
+        try:
+            container = av.open(
+                file, "r", options=bound_decoder(), metadata_errors="replace", io_open=refuse
+            )
+        except (av.FFmpegError, OSError) as error:
+            _check_disk(error, path)
+            raise VideoError(_describe_undecodable(path)) from error
+        with container:
+            yield container
+
+
+@cache
+def bound_decoder() -> dict[str, str]:
+    """Bound what FFmpeg allocates; returns options of FFmpeg that do, where nothing else does.
+
+    A frame is allocated before its size is told, and the container may say any other. A bound on
+    bytes lets FFmpeg tell the size of a frame that it refuses, but has no option; PyAV's own FFmpeg
+    is told where its wheel brings one. Another FFmpeg gets a bound on pixels, which is an option.
+    """
+    bounded = False
+    for path in chain.from_iterable(Path(av.__file__).parents[1].glob(each) for each in LIBRARIES):
+        with suppress(OSError, AttributeError):
+            limit = ctypes.CDLL(str(path)).av_max_alloc
+            limit.argtypes, limit.restype = [ctypes.c_size_t], None
+            limit(MAX_ALLOCATION)
+            bounded = True
+    return {} if bounded else {"max_pixels": str(MAX_PIXELS)}
+
+
+def _check_disk(error: Exception, source: Path | str) -> None:
+    """Tell a disk that fails from a file that is no video.
+
+    Raises:
+        VideoError: The disk is to blame.
+    """
+    if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+        raise VideoError(f"cannot read {source}: {explain_system_error(error)}") from error
+
+
+def _describe_undecodable(source: Path | str) -> str:
+    hint = "is it a video, and whole?" if isinstance(source, Path) else "does it send any?"
+    return f"cannot read {source}: no frame can be decoded; {hint}"
+
+
+def _choose_stream(container: InputContainer, source: Path | str) -> VideoStream:
+    """Return the video stream that FFmpeg takes for the best; a cover picture is none.
+
+    Raises:
+        VideoError: There is none, or FFmpeg cannot decode it.
+    """
+    streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    if not streams and container.streams.audio:
+        raise VideoError(f"cannot read {source}: it has sound, but no picture")
+    if not streams:
+        raise VideoError(_describe_undecodable(source))
+    best = container.streams.best("video")
+    stream = best if best in streams else streams[0]
+    if stream.codec_context is None:
+        raise VideoError(
+            f"cannot read {source}: FFmpeg has no decoder for its codec; convert it where it was "
+            f"made, to H.264 for example"
+        )
+    check_pixels(source, stream.codec_context.width, stream.codec_context.height)
+    stream.codec_context.options = bound_decoder()
+    return stream
+
+
+def _read(
+    container: InputContainer, stream: VideoStream, source: Path | str
+) -> Generator[Moment, None, None]:
+    start_s = _start_s(stream)
+    step_s = 1.0 / _find_fps(stream)
+    shape = _find_pixel_shape(stream)
+    last_s = -1.0
+    for index, frame in enumerate(_deinterlaced(_decode(container, stream, source))):
+        check_pixels(source, frame.width, frame.height)  # later frames may be larger
+        named_s = -1.0 if frame.time is None else frame.time - start_s
+        rises = named_s > last_s and (index == 0 or named_s > 0)
+        last_s = max(0.0, named_s) if rises else max(index * step_s, last_s + SHORTEST_STEP_S)
+        yield last_s, partial(_convert, frame, shape)
+
+
+def find_start_s(container: InputContainer) -> float:
+    """Return the time of the first frame of a container's picture, by the container's clock."""
+    best = container.streams.best("video")
+    return _start_s(best) if isinstance(best, VideoStream) else 0.0
+
+
+def _start_s(stream: VideoStream) -> float:
+    return float((stream.start_time or 0) * (stream.time_base or 0))
+
+
+def _find_fps(stream: VideoStream) -> float:
+    rate = float(stream.average_rate or stream.guessed_rate or 0)
+    return rate if 0 < rate < 1000 else FALLBACK_FPS
+
+
+def _find_pixel_shape(stream: VideoStream) -> float:
+    """Return the width of a pixel over its height."""
+    shape = float(stream.sample_aspect_ratio or 1)
+    return shape if 1 / WIDEST_PIXEL <= shape <= WIDEST_PIXEL else 1.0
+
+
+def _decode(
+    container: InputContainer, stream: VideoStream, source: Path | str
+) -> Iterator[av.VideoFrame]:
+    """Decode what can be decoded; where the file ends early, so do the frames."""
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets, None)
+        except (av.FFmpegError, OSError) as error:
+            _check_disk(error, source)
+            return
+        if packet is None:
+            return
+        try:
+            frames = packet.decode()
+        except av.FFmpegError:  # a damaged packet, or one too large; those after it may be whole
+            check_pixels(source, stream.codec_context.width, stream.codec_context.height)
+            continue
+        for frame in frames:
+            assert isinstance(frame, av.VideoFrame)
+            yield frame
+
+
+def _deinterlaced(frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
+    """Give frames as they are until one is interlaced; from there on by way of the filter."""
+    graph: Graph | None = None
+    form: tuple[int, int, str] | None = None
+    for frame in frames:
+        now = (frame.width, frame.height, frame.format.name)
+        if graph is not None and now != form:
+            yield from _drain(graph)
+            graph = None
+        if graph is None:
+            if not frame.interlaced_frame:
+                yield frame
+                continue
+            graph, form = _make_graph(frame), now
+        graph.push(frame)
+        yield from _pull(graph)
+    if graph is not None:
+        yield from _drain(graph)
+
+
+def _make_graph(frame: av.VideoFrame) -> Graph:
+    graph = Graph()
+    source = graph.add_buffer(
+        width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base
+    )
+    graph.link_nodes(source, graph.add(*DEINTERLACE), graph.add("buffersink")).configure()
+    return graph
+
+
+def _drain(graph: Graph) -> Iterator[av.VideoFrame]:
+    """Give the frames that a filter still holds."""
+    graph.push(None)
+    yield from _pull(graph)
+
+
+def _pull(graph: Graph) -> Iterator[av.VideoFrame]:
+    while True:
+        try:
+            frame = graph.vpull()
+        except (av.BlockingIOError, av.EOFError):
+            return
+        yield frame
+
+
+def _convert(frame: av.VideoFrame, pixel_shape: float) -> np.ndarray | None:
+    """Return a frame upright, with square pixels: (H, W, 3) uint8 RGB; None where it cannot be."""
+    width = max(1, round(frame.width * pixel_shape))
+    check_pixels("a frame", width, frame.height)
+    try:
+        image_rgb = frame.reformat(
+            width=width, format="rgb24", interpolation=Interpolation.BICUBIC, threads=1
+        ).to_ndarray()
+    except av.FFmpegError:
+        return None
+    turns = round(frame.rotation / 90) % 4
+    return np.ascontiguousarray(np.rot90(image_rgb, turns)) if turns else image_rgb
