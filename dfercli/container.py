@@ -18,11 +18,11 @@ from typing import Any
 import av
 import numpy as np
 from av.container import InputContainer
-from av.filter import Graph
 from av.stream import Disposition
 from av.video.reformatter import Interpolation
 from av.video.stream import VideoStream
 
+from dfercli.deinterlace import deinterlace
 from dfercli.errors import VideoError
 from dfercli.images import MAX_PIXELS, check_pixels
 from dfercli.system_errors import explain_system_error
@@ -51,9 +51,6 @@ MAX_ALLOCATION = 4 * MAX_PIXELS
 
 LIBRARIES = ("av.libs/libavutil*", "av/.dylibs/libavutil*", "av.libs/avutil*")
 """Where PyAV's wheels keep FFmpeg's libavutil: on Linux, macOS and Windows."""
-
-DEINTERLACE = ("bwdif", "mode=send_frame:parity=auto:deint=interlaced")
-"""FFmpeg's filter: one frame of the two fields, frames that are not interlaced as they are."""
 
 
 def read_file(path: Path) -> Generator[Moment, None, None]:
@@ -218,7 +215,7 @@ def _read(
     step_s = 1.0 / _find_fps(stream)
     shape = _find_pixel_shape(stream)
     last_s = -1.0
-    for index, frame in enumerate(_deinterlaced(_decode(container, stream, source))):
+    for index, frame in enumerate(deinterlace(_decode(container, stream, source))):
         check_pixels(source, frame.width, frame.height)  # later frames may be larger
         named_s = -1.0 if frame.time is None else frame.time - start_s
         rises = named_s > last_s and (index == 0 or named_s > 0)
@@ -268,50 +265,6 @@ def _decode(
         for frame in frames:
             assert isinstance(frame, av.VideoFrame)
             yield frame
-
-
-def _deinterlaced(frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
-    """Give frames as they are until one is interlaced; from there on by way of the filter."""
-    graph: Graph | None = None
-    form: tuple[int, int, str] | None = None
-    for frame in frames:
-        now = (frame.width, frame.height, frame.format.name)
-        if graph is not None and now != form:
-            yield from _drain(graph)
-            graph = None
-        if graph is None:
-            if not frame.interlaced_frame:
-                yield frame
-                continue
-            graph, form = _make_graph(frame), now
-        graph.push(frame)
-        yield from _pull(graph)
-    if graph is not None:
-        yield from _drain(graph)
-
-
-def _make_graph(frame: av.VideoFrame) -> Graph:
-    graph = Graph()
-    source = graph.add_buffer(
-        width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base
-    )
-    graph.link_nodes(source, graph.add(*DEINTERLACE), graph.add("buffersink")).configure()
-    return graph
-
-
-def _drain(graph: Graph) -> Iterator[av.VideoFrame]:
-    """Give the frames that a filter still holds."""
-    graph.push(None)
-    yield from _pull(graph)
-
-
-def _pull(graph: Graph) -> Iterator[av.VideoFrame]:
-    while True:
-        try:
-            frame = graph.vpull()
-        except (av.BlockingIOError, av.EOFError):
-            return
-        yield frame
 
 
 def _convert(frame: av.VideoFrame, pixel_shape: float) -> np.ndarray | None:

@@ -13,15 +13,15 @@ PUBLISHED = {
 """SHA-256 of files, by the name of a repository on the Hub and of the file in it: CLIP's ViT-B/32,
 as OpenAI published it and as timm's repository has had it since 2024."""
 
-NAMED = re.compile(r"-([0-9a-f]{8,64})\.")
-"""The first digits of its SHA-256 in the name of a file, as PyTorch's hub has it."""
+NAMED = re.compile(r"-(?=[0-9]*[a-f])([0-9a-f]{8,64})\.")
+"""The first digits of its SHA-256 in a file's name, as PyTorch's hub has it; a date is none."""
 
 
 def find_damage(path: Path, repository: str = "") -> str | None:
     """Return what is wrong with the content of a file; None where it is as it was published.
 
-    A file of the Hub's cache is a link to one that has its SHA-256 for a name. One that neither
-    `PUBLISHED` nor its name tells a hash of cannot be checked.
+    A file of the Hub's cache is a link to one that has its SHA-256 for a name, but where the system
+    has no links. One that neither `PUBLISHED` nor its name tells a hash of cannot be checked.
 
     Args:
         path: The file.

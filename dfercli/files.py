@@ -1,5 +1,6 @@
 """Writing that never leaves half a file: under a temporary name first, then renamed."""
 
+import errno
 import hashlib
 import json
 import os
@@ -89,7 +90,7 @@ def replacing_files(folder: Path, kind: FolderKind) -> Iterator[Path]:
         DataError: A link or a file is in the way.
     """
     partial = folder.with_name(f".{folder.name}.partial")
-    _check_place(folder, kind)
+    check_place(folder, kind)
     kind.remove(partial)
     _make_parents(folder)
     try:
@@ -112,16 +113,38 @@ def move_files(source: Path, folder: Path, kind: FolderKind) -> None:
     Raises:
         DataError: A link or a file is in the way.
     """
-    _check_place(folder, kind)
+    check_place(folder, kind)
     if not folder.is_dir():
-        source.rename(folder)
-        return
+        try:
+            source.rename(folder)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            folder.mkdir()
+        else:
+            return
     for path in sorted(source.iterdir()):
-        path.replace(folder / path.name)
+        move_file(path, folder / path.name)
 
 
-def _check_place(folder: Path, kind: FolderKind) -> None:
-    """Refuse a link or a file where a folder is to be."""
+def move_file(source: Path, target: Path) -> None:
+    """Give a file another name, also on another disk; what stood there is replaced at once."""
+    try:
+        source.replace(target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        with replacing(target) as partial:
+            shutil.copyfile(source, partial)
+        source.unlink()
+
+
+def check_place(folder: Path, kind: FolderKind) -> None:
+    """Refuse a link or a file where a folder is to be.
+
+    Raises:
+        DataError: There is one.
+    """
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         kind.check(folder)
 

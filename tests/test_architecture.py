@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import typer
-from importlinter.cli import lint_imports
 
 import dfercli
 from dfercli.cli import app
@@ -75,7 +74,10 @@ TORCH_FREE = (
     "dfercli.faces.crop",
     "dfercli.faces.keyframes",
     "dfercli.faces.track",
-    "dfercli.ffmpeg",
+    "dfercli.container",
+    "dfercli.deinterlace",
+    "dfercli.sound",
+    "dfercli.fetched",
     "dfercli.files",
     "dfercli.images",
     "dfercli.metrics",
@@ -118,11 +120,12 @@ TORCH_FREE = (
 )
 
 
-def test_imports_run_one_way(monkeypatch, capsys):
-    monkeypatch.chdir(ROOT)
-    status = lint_imports(config_filename="pyproject.toml", no_cache=True)
-    assert status == 0, capsys.readouterr().out
-    assert "imports run one way KEPT" in capsys.readouterr().out
+def test_imports_run_one_way():
+    lint = "from importlinter.cli import lint_imports as lint; exit(lint(no_cache=True))"
+    # In a process of its own, for it switches off the logging of all that is imported.
+    done = subprocess.run([sys.executable, "-c", lint], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    assert "imports run one way KEPT" in done.stdout
 
 
 def test_every_module_is_in_a_layer():

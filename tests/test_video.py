@@ -220,17 +220,7 @@ def test_an_interrupted_video_leaves_the_old_one(video):
 def test_times_are_the_containers_where_it_names_them(tmp_path, monkeypatch, named_s, expected_s):
     path = tmp_path / "video.mp4"
     write_video(path, _plain_frames(1), fps=10.0)
-    made = [
-        SimpleNamespace(
-            time=time_s,
-            width=8,
-            height=8,
-            rotation=0,
-            format=SimpleNamespace(name="yuv420p"),
-            interlaced_frame=False,
-            to_ndarray=lambda **how: np.zeros((8, 8, 3), np.uint8),
-        )
-        for time_s in named_s
-    ]
-    monkeypatch.setattr(container, "_decode", lambda *_: iter(made))
+    made = [SimpleNamespace(time=time_s, width=8, height=8) for time_s in named_s]
+    monkeypatch.setattr(container, "deinterlace", lambda _: iter(made))
+    monkeypatch.setattr(container, "_convert", lambda *_: np.zeros((8, 8, 3), np.uint8))
     assert [frame.time_s for frame in read_frames(path)] == pytest.approx(expected_s)

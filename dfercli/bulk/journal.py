@@ -30,9 +30,9 @@ from dfercli.bulk.inputs import Input
 from dfercli.bulk.lines import (
     SEAL,
     Index,
+    Sealer,
     is_sealed,
     make_seal,
-    read_bytes,
     read_line,
     read_video,
     scan,
@@ -68,6 +68,7 @@ class Journal:
         self._origin = origin
         self._path = journal_file(out)
         self._index = Index()
+        self._sealers: dict[str, Sealer] = {}
         self._stream: BinaryIO | None = None
 
     def add_window(self, video: str, window: Record) -> None:
@@ -77,7 +78,8 @@ class Journal:
             video: Title of the video.
             window: Of `describe_window`.
         """
-        self._append("window", {"video": video, **window})
+        line = self._append("window", {"video": video, **window})
+        self._sealers.setdefault(video, Sealer()).add(line)
 
     def add_video(self, record: Record, pictures: Mapping[str, str] | None = None) -> None:
         """Append the closing line of a video, and see it on the disk.
@@ -87,9 +89,7 @@ class Journal:
             pictures: Hashes of what was made of it, by file.
         """
         closing = {**record, "pictures": dict(pictures or {})}
-        with self._path.open("rb") as stream:
-            places = self._index.windows_of(record["video"])
-            closing[SEAL] = make_seal([read_bytes(stream, place) for place in places], closing)
+        closing[SEAL] = self._sealers.pop(record["video"], Sealer()).close(closing)
         self._append("video", closing)
         assert self._stream is not None  # opened by `_append`
         os.fsync(self._stream.fileno())
@@ -171,7 +171,8 @@ class Journal:
             for title in finished:
                 yield read_video(stream, self._index.closed[title])
 
-    def _append(self, kind: str, record: Record) -> None:
+    def _append(self, kind: str, record: Record) -> bytes:
+        """Append a line, and return it."""
         if self._stream is None:
             self._stream = self._path.open("ab")
         line = to_line(kind, record).encode("utf-8")
@@ -179,6 +180,7 @@ class Journal:
         self._stream.write(line)
         self._stream.flush()
         self._index.enter({"type": kind, **record}, (at, len(line)))
+        return line
 
     def _rewrite(self, titles: Sequence[str]) -> None:
         """Write the lines of these videos and no others, in this order."""

@@ -12,7 +12,7 @@ from dfercli.bulk.document import Record, Recorded
 from dfercli.errors import ConfigError
 
 SEAL = "seal"
-"""Entry of a closing line: see `make_seal`."""
+"""Entry of a closing line: see `Sealer`."""
 
 Place = tuple[int, int]
 """First byte and length of a line."""
@@ -41,10 +41,6 @@ class Index:
     def begin(self) -> None:
         """Begin the lines of another call: what the one before was reading is broken off."""
         self._windows.clear()
-
-    def windows_of(self, video: str) -> list[Place]:
-        """Return where the windows of a video are that is not closed yet."""
-        return self._windows.get(video, [])
 
     def enter(self, values: Record, place: Place) -> None:
         """Take note of a line."""
@@ -139,18 +135,29 @@ def read_bytes(stream: BinaryIO, place: Place) -> bytes:
     return stream.read(place[1])
 
 
-def make_seal(windows: Iterable[bytes], closing: Record) -> str:
-    """Hash all lines of a video, so that a number that somebody changed in one is noticed.
+class Sealer:
+    """Hashes all lines of a video, so that a number that somebody changed in one is noticed."""
 
-    Args:
-        windows: The lines of its windows, as they are in the file.
-        closing: The values of its closing line; a seal among them does not count.
-    """
-    digest = hashlib.sha256()
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+
+    def add(self, line: bytes) -> None:
+        """Take the line of a window, as it is in the file."""
+        self._digest.update(line)
+
+    def close(self, closing: Record) -> str:
+        """Take the values of the closing line, but for a seal among them; gives the seal."""
+        values = _without(closing, "type", SEAL)
+        self._digest.update(json.dumps(values, sort_keys=True).encode())
+        return self._digest.hexdigest()
+
+
+def make_seal(windows: Iterable[bytes], closing: Record) -> str:
+    """Return the seal of a video, of the lines of its windows and the values of its closing one."""
+    sealer = Sealer()
     for line in windows:
-        digest.update(line)
-    digest.update(json.dumps(_without(closing, "type", SEAL), sort_keys=True).encode())
-    return digest.hexdigest()
+        sealer.add(line)
+    return sealer.close(closing)
 
 
 def is_sealed(stream: BinaryIO, lines: Finished) -> bool:

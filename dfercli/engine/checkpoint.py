@@ -15,6 +15,8 @@ from dfercli.models.base import (
     CONFIG_FILE,
     WEIGHTS_FILE,
     ExpressionModel,
+    check_seal,
+    find_weights,
     read_settings,
     write_weights,
 )
@@ -52,15 +54,18 @@ def load_checkpoint(where: str) -> ExpressionModel:
 
 
 def load_settings(where: str) -> dict[str, Any]:
-    """Return the entries of a checkpoint's `config.json`; its weights are not read.
+    """Return the entries of a whole checkpoint's `config.json`; its weights are not kept in memory.
 
     Args:
         where: As for `load_checkpoint`.
 
     Raises:
-        CheckpointError: There is none, or its configuration is damaged.
+        CheckpointError: There is none, or one of its files is damaged.
     """
-    return read_settings(_find_checkpoint(where))
+    model_id = _find_checkpoint(where)
+    settings = read_settings(model_id)
+    check_seal(model_id, settings, find_weights(model_id))
+    return settings
 
 
 def _find_checkpoint(where: str) -> str:

@@ -19,7 +19,9 @@ from dfercli.engine.checkpoint import write_sealed
 from dfercli.engine.kinds import CHECKPOINT, CHOSEN
 from dfercli.engine.predictions import write_predictions
 from dfercli.engine.runlog import RunFolder
-from dfercli.files import move_files, replacing_files
+from dfercli.errors import CheckpointError
+from dfercli.files import check_place, move_file, move_files, replacing_files
+from dfercli.models.base import read_settings
 
 TEST_FILE, HELD_OUT_FILE = "predictions.csv", "validation.csv"
 
@@ -67,12 +69,16 @@ def publish_epochs(run: RunFolder, finished: int) -> None:
     Args:
         run: The run.
         finished: Epochs that the state includes.
+
+    Raises:
+        DataError: A folder that waits for it, or the place of one, is not as dfer made it.
     """
     for folder in sorted(run.resume_folder.glob("*epoch*-*")):
         named = FOLDER.fullmatch(folder.name)
-        if named is None or CHOSEN.find_fault(folder) is not None:
+        if named is None:
             continue
         if int(named[1]) == finished and not named[3]:
+            CHOSEN.check(folder)
             _publish(folder, run, protocol=named[2])
         CHOSEN.drop(folder)
 
@@ -83,7 +89,28 @@ def _publish(folder: Path, run: RunFolder, protocol: str) -> None:
         TEST_FILE: run.predictions_file(protocol),
         HELD_OUT_FILE: run.validation_file(protocol),
     }
+    check_place(run.checkpoint(protocol), CHECKPOINT)
     for name, place in tables.items():
         if (folder / name).is_file():
-            (folder / name).replace(place)
+            move_file(folder / name, place)
     move_files(folder, run.checkpoint(protocol), CHECKPOINT)
+
+
+def check_published(run: RunFolder, epochs: Mapping[str, int]) -> None:
+    """Refuse to call a run finished whose checkpoints are not those that its metrics tell of.
+
+    Args:
+        run: The run.
+        epochs: By protocol the epoch that it chooses, counted from 1.
+
+    Raises:
+        CheckpointError: A checkpoint or a table is missing, or of another epoch.
+    """
+    for protocol, epoch in epochs.items():
+        settings = read_settings(str(run.checkpoint(protocol)))
+        found = (settings.get("trained") or {}).get("epoch", epoch)  # runs of before do not say
+        if found != epoch or not run.predictions_file(protocol).is_file():
+            raise CheckpointError(
+                f"{run.checkpoint(protocol)} and {run.predictions_file(protocol).name} are not of "
+                f"epoch {epoch}, which is the {protocol} one; train the fold again with --overwrite"
+            )

@@ -202,12 +202,12 @@ class _Head:
 
     def __init__(self, address: str) -> None:
         self.address = address
-        self._heard_s = time.monotonic()
+        self._silent_since_s: float | None = None
 
     @property
     def silent_s(self) -> float:
-        """Seconds since it last answered."""
-        return time.monotonic() - self._heard_s
+        """Seconds since the first of the calls that it has not answered; 0 where it has."""
+        return 0.0 if self._silent_since_s is None else time.monotonic() - self._silent_since_s
 
     def answers(self) -> bool:
         """Return whether it is there; Ray itself would wait for it."""
@@ -215,8 +215,10 @@ class _Head:
         try:
             socket.create_connection((host.strip("[]"), int(port)), KNOCK_S).close()
         except OSError:
+            if self._silent_since_s is None:
+                self._silent_since_s = time.monotonic()
             return False
-        self._heard_s = time.monotonic()
+        self._silent_since_s = None
         return True
 
 

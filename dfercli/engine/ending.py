@@ -14,8 +14,8 @@ ENDING = ("SIGTERM", "SIGHUP")
 """By name: Windows has no SIGHUP."""
 
 OOM_SCORE = 500
-"""What a worker adds to its share of the memory, in thousandths, where the Linux kernel chooses the
-process that it ends (our choice: half the machine's memory)."""
+"""A worker's least `oom_score_adj`, by which the Linux kernel chooses the process that it ends: as
+if it had half of the machine's memory more than it has (our choice)."""
 
 Handler = Callable[[int, FrameType | None], Any]
 

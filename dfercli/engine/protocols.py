@@ -8,7 +8,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from dfercli.data.folds import Part
-from dfercli.engine.chosen import ChosenEpoch, publish_epochs, stage_epochs
+from dfercli.engine.chosen import ChosenEpoch, check_published, publish_epochs, stage_epochs
 from dfercli.engine.curves import draw_curves
 from dfercli.engine.predictions import name_classes, probs_of
 from dfercli.engine.resume import drop_state, reporting_failed_save
@@ -54,6 +54,20 @@ def chosen_now(metrics: Sequence[Mapping[str, Any]], last: bool) -> list[Protoco
         if metric in now and now[metric] > max((line[metric] for line in before), default=-1.0)
     ]
     return [*found, "last"] if last else found
+
+
+def chosen_epochs(metrics: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """Return the epoch that each protocol chooses, counted from 1.
+
+    Args:
+        metrics: A line for each epoch of a whole run.
+    """
+    found: dict[str, int] = {
+        protocol: max(range(len(metrics)), key=lambda index: metrics[index][metric]) + 1
+        for protocol, metric in CHOSEN_BY.items()
+        if metric in metrics[0]
+    }
+    return {**found, "last": len(metrics)}
 
 
 class EpochKeeper:
@@ -123,28 +137,42 @@ class EpochKeeper:
             if not due:
                 weights = {name: w.detach().to("cpu", copy=True) for name, w in weights.items()}
             self._waiting[protocol] = ChosenEpoch(weights, settings, predictions)
+        if due:
+            with reporting_failed_save(self._run, self._safe):
+                self._save(metrics)
+            self._safe = len(metrics)
         with reporting_failed_save(self._run, self._safe):
             if due:
-                stage_epochs(self._run, self._waiting, len(metrics))
-                self._save_state(metrics)
-                publish_epochs(self._run, len(metrics))
+                publish_epochs(self._run, self._safe)
                 self._waiting.clear()
             self._run.write_metrics(metrics)
         if due:
-            self._safe = len(metrics)
             self._saved_at_s = time.monotonic()
             self._cost_s = self._saved_at_s - started_s
+
+    def _save(self, metrics: Sequence[Mapping[str, Any]]) -> None:
+        try:
+            stage_epochs(self._run, self._waiting, len(metrics))
+            self._save_state(metrics)
+        except Exception:
+            publish_epochs(self._run, self._safe)  # drops what waits for a state that is not there
+            raise
 
     def finish(self, metrics: Sequence[Mapping[str, Any]]) -> None:
         """End the run after its last epoch, also where an interrupted call has saved that.
 
         Args:
             metrics: One line per epoch.
+
+        Raises:
+            CheckpointError: A protocol's checkpoint is missing or of another epoch, or the run
+                cannot be written.
         """
+        check_published(self._run, chosen_epochs(metrics))
         with reporting_failed_save(self._run, self._safe):
             self._run.write_metrics(metrics)
-        draw_curves(metrics, self._run.read_config().title, self._run.curves_file)
-        self._run.finish()
+            draw_curves(metrics, self._run.read_config().title, self._run.curves_file)
+            self._run.finish()
         drop_state(self._run)
 
     def _is_due(self, epochs: int, now_s: float) -> bool:

@@ -52,7 +52,7 @@ class RunFolder:
 
     @property
     def resume_folder(self) -> Path:
-        """State of the last finished epoch, until the run is finished."""
+        """State after the last saved epoch, and epochs that wait for it; gone at the end."""
         return self.path / "resume"
 
     @property

@@ -37,6 +37,7 @@ from dfercli.engine.resume import (
     drop_state,
     find_state,
     load_state,
+    reporting_failed_save,
     save_state,
     seed_epoch,
     training_alone,
@@ -121,15 +122,15 @@ def _train(
     if accelerator.is_main_process:
         device = describe_device(accelerator.device)
         if metrics:
-            publish_epochs(run, len(metrics))
+            with reporting_failed_save(run, len(metrics)):
+                publish_epochs(run, len(metrics))
             run.go_on(len(metrics), command, device)
         else:
             entries = describe_data(config, manifest) | {"steps": prepared.steps.way}
             run.start(config, entries, command, device, accelerator.num_processes)
     clips, epochs = prepared.batches.length, config.train.epochs
-    save = partial(save_state, run, trainer)
-    every, balance = config.compute.save_every, config.train.balance
-    keeper = EpochKeeper(run, model, save, every, len(metrics), balance)
+    save, every = partial(save_state, run, trainer), config.compute.save_every
+    keeper = EpochKeeper(run, model, save, every, len(metrics), config.train.balance)
     shown = accelerator.is_local_main_process
     own = nullcontext(progress) if progress else Progress(clips * epochs, shown)
     with own as bar, tracking(accelerator, config):
@@ -144,19 +145,17 @@ def _train(
             if accelerator.is_main_process:
                 keeper.keep(metrics, predictions, last=epoch + 1 == epochs)
         if accelerator.is_main_process:
-            keeper.finish(metrics)
             _note_remarks(bar, run, config)
+            keeper.finish(metrics)
 
 
 def _note_remarks(bar: Progress, run: RunFolder, config: RunConfig) -> None:
     """Say what is odd about the last epoch's predictions: classes never predicted, calibration."""
-    missed = find_missed(read_predictions(run.predictions_file("last")))
-    if missed:
+    if missed := find_missed(read_predictions(run.predictions_file("last"))):
         bar.note(f"{config.title}: never predicted: {', '.join(missed)}")
     if config.train.val_fraction > 0:
         held_out = read_predictions(run.validation_file("last"))
-        remark = fit_held_out(held_out, config.train.balance).remark
-        if remark:
+        if remark := fit_held_out(held_out, config.train.balance).remark:
             bar.note(f"{config.title}: {remark}")
 
 

@@ -18,6 +18,16 @@ def find_missing_weights(name: str) -> list[str]:
     return missing
 
 
+def check_detector(name: str) -> None:
+    """Refuse a name that no detector has.
+
+    Raises:
+        UnknownNameError: No detector has this name.
+    """
+    if name not in DETECTORS:
+        raise UnknownNameError("detector", name, DETECTORS)
+
+
 def load_detector(name: str, device: str = "auto") -> Detector:
     """Make a detector by its public name.
 
@@ -30,8 +40,7 @@ def load_detector(name: str, device: str = "auto") -> Detector:
         UnknownNameError: No detector has this name.
         DetectorError: It cannot be set up here; the message names the alternative.
     """
-    if name not in DETECTORS:
-        raise UnknownNameError("detector", name, DETECTORS)
+    check_detector(name)
     detector: Detector = import_module(DETECTORS[name]).build_detector(device)
     return detector
 

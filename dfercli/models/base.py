@@ -133,7 +133,7 @@ class ExpressionModel(nn.Module, PyTorchModelHubMixin):
         config = from_dict(ModelConfig, settings["model"])
         with torch.device("meta"):  # shapes alone: the file has all values
             model = assemble(config, settings["class_names"], build_untrained(config.backbone))
-        weights = _fetch(model_id, WEIGHTS_FILE, hub_options)
+        weights = find_weights(model_id, **hub_options)
         try:
             model.load_state_dict(load_file(weights), assign=True)
         except SafetensorError as error:
@@ -144,11 +144,7 @@ class ExpressionModel(nn.Module, PyTorchModelHubMixin):
             raise CheckpointError(
                 f"{model_id}: {WEIGHTS_FILE} does not fit {CONFIG_FILE}; was one replaced?"
             ) from error
-        if settings.get(SEAL, "") not in ("", make_seal(settings, weights)):
-            raise CheckpointError(
-                f"{model_id} is damaged: {CONFIG_FILE} or {WEIGHTS_FILE} is not as it was written; "
-                f"copy it again, or train it again"
-            )
+        check_seal(model_id, settings, weights)
         model.settings = {name: value for name, value in settings.items() if name != SEAL}
         return model.to(map_location).eval()
 
@@ -244,6 +240,32 @@ def read_settings(model_id: str, **hub_options: Any) -> dict[str, Any]:
     if fault := find_settings_fault(settings):
         raise CheckpointError(f"{CONFIG_FILE} of {model_id} is damaged: {fault}; copy it again")
     return settings
+
+
+def find_weights(model_id: str, **hub_options: Any) -> Path:
+    """Return the file of a checkpoint's weights, which is fetched if need be, but not read.
+
+    Args:
+        model_id: A folder, or a model on the Hub.
+        hub_options: As for `read_settings`.
+
+    Raises:
+        CheckpointError: There is none.
+    """
+    return _fetch(model_id, WEIGHTS_FILE, hub_options)
+
+
+def check_seal(model_id: str, settings: Mapping[str, Any], weights: Path) -> None:
+    """Refuse a checkpoint whose files are not as they were written; earlier versions sealed none.
+
+    Raises:
+        CheckpointError: One of them is damaged.
+    """
+    if settings.get(SEAL, "") not in ("", make_seal(settings, weights)):
+        raise CheckpointError(
+            f"{model_id} is damaged: {CONFIG_FILE} or {WEIGHTS_FILE} is not as it was written; "
+            f"copy it again, or train it again"
+        )
 
 
 def _fetch(model_id: str, name: str, options: dict[str, Any]) -> Path:

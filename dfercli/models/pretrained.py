@@ -26,6 +26,14 @@ open_clip.add_model_config(Path(__file__).parent / "backbones")
 
 __all__ = ["OpenCLIPQuickGELU", "VisionTransformer"]
 
+HUB_FILES = (
+    "open_clip_model.safetensors",
+    "open_clip_pytorch_model.safetensors",
+    "open_clip_pytorch_model.bin",
+)
+"""Names of the file of weights in a repository on the Hub, in the order in which open_clip takes
+them."""
+
 OPENAI_ONLY_KEYS = {"input_resolution", "context_length", "vocab_size"}
 """Entries that only the weight files published by OpenAI carry beside the parameters."""
 
@@ -90,24 +98,12 @@ def load_pretrained(name: str, weights: str) -> open_clip.CLIP:
     if weights == RANDOM_WEIGHTS:
         return build_untrained(name)
     _check_activation(name, weights, bool(config.get("quick_gelu", False)))
+    path = _fetch(name, weights)
     try:
-        path = _fetch(name, weights)
         return _quietly(open_clip.create_model, name, pretrained=str(path), weights_only=True)
-    except WeightsError:
-        raise
-    except Exception as error:  # open_clip, the Hub and the decoders raise many kinds
-        if Path(weights).is_file():
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise WeightsError(f"cannot load {weights} into {name}: {reason}") from error
-        cause = find_local_error(error)
-        if cause is not None:
-            raise WeightsError(
-                f"cannot fetch weights {weights!r} of {name}: {explain_system_error(cause)}"
-            ) from error
-        raise WeightsError(
-            f"weights {weights!r} of {name} are neither cached nor to be fetched (no network?); "
-            f"run once with network, or name a file or `random`: --weights FILE|random"
-        ) from error
+    except Exception as error:  # open_clip and the decoders raise many kinds
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise WeightsError(f"cannot load {weights} into {name}: {reason}") from error
 
 
 def ensure_weights(name: str, weights: str) -> None:
@@ -121,18 +117,23 @@ def ensure_weights(name: str, weights: str) -> None:
     if weights != RANDOM_WEIGHTS:
         _check_activation(name, weights, bool(config.get("quick_gelu", False)))
     if not is_cached(name, weights):
-        load_pretrained(name, weights)
+        _fetch(name, weights)
 
 
 def is_cached(name: str, weights: str) -> bool:
     """Whether weights can be loaded without a network: a file, `random`, or a tag once fetched."""
     if weights == RANDOM_WEIGHTS or Path(weights).is_file():
         return True
+    return _find_cached(name, weights) is not None
+
+
+def _find_cached(name: str, weights: str) -> Path | None:
+    """Return the file of a tag's weights in the Hub's cache, without a network."""
     try:
         folder = Path(snapshot_download(_find_repository(name, weights), local_files_only=True))
     except (OSError, ValueError, RuntimeError):  # not there; no name; no home folder
-        return False
-    return any(path.suffix in (".safetensors", ".bin") for path in folder.iterdir())
+        return None
+    return next((folder / each for each in HUB_FILES if (folder / each).is_file()), None)
 
 
 def _find_repository(name: str, weights: str) -> str:
@@ -145,18 +146,33 @@ def _fetch(name: str, weights: str) -> Path:
     """Return the file of weights, which is fetched if it is not here.
 
     Raises:
-        WeightsError: The file of a tag is not as it was published.
+        WeightsError: The file of a tag cannot be had, or is not as it was published.
     """
     if Path(weights).is_file():
         return Path(weights)
-    tag = open_clip.get_pretrained_cfg(name, weights)
-    path = Path(_quietly(open_clip.download_pretrained, tag))
+    try:
+        path = _find_cached(name, weights) or _download(name, weights)
+    except Exception as error:  # open_clip and the Hub raise many kinds
+        cause = find_local_error(error)
+        if cause is not None:
+            raise WeightsError(
+                f"cannot fetch weights {weights!r} of {name}: {explain_system_error(cause)}"
+            ) from error
+        raise WeightsError(
+            f"weights {weights!r} of {name} are neither cached nor to be fetched (no network?); "
+            f"run once with network, or name a file or `random`: --weights FILE|random"
+        ) from error
     if damage := find_damage(path, _find_repository(name, weights).rpartition("/")[2]):
         raise WeightsError(
             f"weights {weights!r} of {name} are damaged, or others than the published ones: "
             f"{damage}; remove {path.resolve()}, and the next use fetches them again"
         )
     return path
+
+
+def _download(name: str, weights: str) -> Path:
+    tag = open_clip.get_pretrained_cfg(name, weights)
+    return Path(_quietly(open_clip.download_pretrained, tag))
 
 
 def encode_prompts(model: open_clip.CLIP, name: str, prompts: Sequence[str]) -> Tensor:

@@ -10,10 +10,12 @@ from dfercli.config import ModelConfig, from_dict
 from dfercli.data.spec import BASIC_EXPRESSIONS
 from dfercli.engine.checkpoint import load_settings
 from dfercli.engine.device import resolve_device, resolve_precision
-from dfercli.errors import CheckpointError, ConfigError, require_known
+from dfercli.errors import CheckpointError, ConfigError, WeightsError, require_known
+from dfercli.faces import check_detector
 from dfercli.faces.align import TEMPLATE_VERSION
-from dfercli.models.pretrained import find_image_size
+from dfercli.models.pretrained import ensure_weights, find_image_size
 from dfercli.predict.reading import SEARCH_FPS
+from dfercli.system_errors import find_local_error
 
 WINDOW_S = 2.0
 """Length of a window where the checkpoint does not tell how long the clips are that it was trained
@@ -108,7 +110,9 @@ class ModelInfo:
 def describe_checkpoint(
     where: str | Path, detector: str | None = None, device: str = "auto", precision: str = "auto"
 ) -> ModelInfo:
-    """Describe the model of a checkpoint from its configuration; its weights are not read.
+    """Describe the model of a checkpoint from its configuration.
+
+    Its files are checked, and fetched if need be; its weights are not kept in memory.
 
     Args:
         where: A checkpoint's or a run's folder, or a model's name on the Hub.
@@ -118,6 +122,7 @@ def describe_checkpoint(
 
     Raises:
         CheckpointError: There is no such checkpoint, or its way of cropping is not ours.
+        UnknownNameError: There is no such detector.
         ConfigError: This machine has no such device, or not this precision.
     """
     precision = resolve_precision(precision, resolve_device(device))
@@ -134,6 +139,7 @@ def describe_checkpoint(
             f"{where} was trained on its dataset's own crops; choose how to crop videos: "
             f"--detector face-alignment|mtcnn"
         )
+    check_detector(detector)
     backbone = from_dict(ModelConfig, settings["model"]).backbone
     size = crop["size"] if "detector" in crop else find_image_size(backbone)
     return ModelInfo(settings, size, detector, precision, str(where))
@@ -142,7 +148,7 @@ def describe_checkpoint(
 def describe_zero_shot(
     detector: str | None = None, device: str = "auto", precision: str = "auto"
 ) -> ModelInfo:
-    """Describe CLIP as it is; its weights are neither read nor fetched.
+    """Describe CLIP as it is; its weights are fetched if need be, and not kept in memory.
 
     Args:
         detector: By default `mtcnn`, which has its weights with it.
@@ -150,8 +156,21 @@ def describe_zero_shot(
         precision: `auto`, `fp32`, `bf16` or `fp16`.
 
     Raises:
+        WeightsError: CLIP's weights cannot be had.
+        UnknownNameError: There is no such detector.
         ConfigError: This machine has no such device, or not this precision.
     """
     precision = resolve_precision(precision, resolve_device(device))
+    detector = detector or "mtcnn"
+    check_detector(detector)
+    try:
+        ensure_weights(ModelConfig.backbone, ModelConfig.weights)
+    except WeightsError as error:
+        if find_local_error(error) is not None:
+            raise
+        raise WeightsError(
+            "CLIP's weights are neither cached nor to be fetched (no network?); call it once "
+            "with network, or name a trained model with --checkpoint"
+        ) from error
     size = find_image_size(ModelConfig.backbone)
-    return ModelInfo({"class_names": BASIC_EXPRESSIONS}, size, detector or "mtcnn", precision)
+    return ModelInfo({"class_names": BASIC_EXPRESSIONS}, size, detector, precision)

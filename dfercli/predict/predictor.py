@@ -13,7 +13,6 @@ from dfercli.data.spec import BASIC_EXPRESSIONS
 from dfercli.data.transforms import normalise
 from dfercli.engine.checkpoint import load_checkpoint
 from dfercli.engine.device import resolve_device
-from dfercli.errors import WeightsError
 from dfercli.faces import load_detector
 from dfercli.faces.ahead import count_threads, searching_ahead
 from dfercli.faces.base import Detector
@@ -27,7 +26,6 @@ from dfercli.predict.model_info import (
 from dfercli.predict.prediction import VideoPrediction
 from dfercli.predict.reading import VideoReading
 from dfercli.predict.rounding import AUTOCAST, round_weights
-from dfercli.system_errors import find_local_error
 from dfercli.video import Source, is_live
 
 MAX_BATCH = 8
@@ -101,15 +99,7 @@ class Predictor(ModelInfo):
             ConfigError: This machine has no such device, or not this precision.
         """
         info = describe_zero_shot(detector, device, precision)
-        try:
-            model = build_model(ModelConfig(method="zero-shot"), BASIC_EXPRESSIONS).eval()
-        except WeightsError as error:
-            if find_local_error(error) is not None:
-                raise
-            raise WeightsError(
-                "CLIP's weights are neither cached nor to be fetched (no network?); call it once "
-                "with network, or name a trained model with --checkpoint"
-            ) from error
+        model = build_model(ModelConfig(method="zero-shot"), BASIC_EXPRESSIONS).eval()
         return cls._make(model, info, device)
 
     @classmethod

@@ -1,6 +1,7 @@
 """What runs leave, so that two of them can be compared to the byte."""
 
 import json
+from pathlib import Path
 
 from dfercli.engine.checkpoint import load_checkpoint
 from dfercli.engine.runlog import RunFolder
@@ -36,3 +37,23 @@ def check_readable(folder):
     for path in folder.rglob("model.safetensors"):
         if ".partial" not in path.parent.name:
             load_checkpoint(str(path.parent))
+
+
+class StoppedError(BaseException):
+    """Stops a run where no handler of errors sees it, as a kill does."""
+
+
+def stop_at(monkeypatch, call):
+    """Stop at the n-th time that a file or folder gets its name."""
+    calls = iter(range(call))
+
+    def stopping(function):
+        def replace(path, target):
+            if next(calls, None) is None:
+                raise StoppedError
+            return function(path, target)
+
+        return replace
+
+    for name in ("replace", "rename"):
+        monkeypatch.setattr(Path, name, stopping(getattr(Path, name)))

@@ -87,7 +87,8 @@ def test_a_head_that_is_lost_is_one_line_and_tells_what_is_finished(
     done = Job(short, runs).run
 
     def lose_head():
-        while not (done.run_file.is_file() and done.finished):
+        until_s = time.monotonic() + 120
+        while not (done.run_file.is_file() and done.finished) and time.monotonic() < until_s:
             time.sleep(0.05)
         started.head_node.kill_all_processes(check_alive=False, allow_graceful=False)
 

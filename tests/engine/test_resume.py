@@ -1,14 +1,11 @@
 """Interrupted runs: whatever stops them, they go on and end as if nothing had."""
 
-import itertools
 import shutil
 import sys
-from pathlib import Path
 
-import numpy as np
 import pytest
 from filelock import FileLock
-from run_outcomes import STRONG, check_readable, outcome_of
+from run_outcomes import STRONG, StoppedError, check_readable, outcome_of, stop_at
 
 from dfercli.engine import train
 from dfercli.engine.checkpoint import load_checkpoint
@@ -17,10 +14,6 @@ from dfercli.engine.resume import count_epochs, find_state
 from dfercli.engine.runlog import RunFolder
 from dfercli.engine.train import train_fold
 from dfercli.errors import CheckpointError, ConfigError
-
-
-class _StoppedError(BaseException):
-    """Stops a run where no handler of errors sees it, as a kill does."""
 
 
 @pytest.fixture
@@ -34,32 +27,16 @@ def undisturbed(config, tmp_path_factory):
     return outcome_of(train_fold(config, tmp_path_factory.mktemp("undisturbed")).path)
 
 
-def _stop_at(monkeypatch, call):
-    """Stop at the n-th time that a file or folder gets its name."""
-    calls = iter(range(call))
-
-    def stopping(function):
-        def replace(path, target):
-            if next(calls, None) is None:
-                raise _StoppedError
-            return function(path, target)
-
-        return replace
-
-    for name in ("replace", "rename"):
-        monkeypatch.setattr(Path, name, stopping(getattr(Path, name)))
-
-
 def test_a_run_ends_the_same_wherever_it_was_stopped(config, undisturbed, tmp_path, monkeypatch):
     call, stops = 0, 0
     while True:
         runs = tmp_path / str(call)
         with monkeypatch.context() as patched:
-            _stop_at(patched, call)
+            stop_at(patched, call)
             try:
                 train_fold(config, runs)
                 break
-            except _StoppedError:
+            except StoppedError:
                 stops += 1
         folder = runs / "colours" / "full" / "fold1"
         check_readable(folder)
@@ -74,46 +51,6 @@ def test_a_run_ends_the_same_wherever_it_was_stopped(config, undisturbed, tmp_pa
     assert stops >= 10  # files and folders that got their names
 
 
-def test_no_checkpoint_is_of_an_epoch_that_was_trained_again(make_run, tmp_path, monkeypatch):
-    """A GPU does not repeat itself: what a killed run trains again comes out otherwise."""
-    config = make_run(epochs=3, compute={"save_every": 1})
-    seen, attempts = {}, 0
-    run_epoch, seed_epoch = train._run_epoch, train.seed_epoch
-
-    def remember(prepared, epoch, *rest):
-        line, predictions = run_epoch(prepared, epoch, *rest)
-        seen[epoch + 1] = predictions["test"]
-        war = (
-            np.random.default_rng([epoch, attempts]).random() - attempts % 2
-        )  # the second is worse
-        return line | {"war": war}, predictions
-
-    monkeypatch.setattr(train, "_run_epoch", remember)
-    monkeypatch.setattr(train, "seed_epoch", lambda seed, *rest: seed_epoch(seed + attempts, *rest))
-    chosen = set()
-    for call in itertools.count():
-        runs = tmp_path / str(call)
-        attempts = 2 * call
-        with monkeypatch.context() as patched:
-            _stop_at(patched, call)
-            try:
-                train_fold(config, runs)
-                break
-            except _StoppedError:
-                attempts += 1
-        run = train_fold(config, runs)
-        wars = [line["war"] for line in run.read_metrics()]
-        best = wars.index(max(wars)) + 1
-        chosen.add(best)
-        for which, epoch in (("best", best), ("last", len(wars))):
-            text = seen[epoch].to_csv(index=False, lineterminator="\n")
-            assert run.predictions_file(which).read_text() == text
-            model = load_checkpoint(str(run.checkpoint(which)))
-            assert model.settings["trained"]["epoch"] == epoch
-        assert not run.resume_folder.exists()
-    assert chosen == {1, 2, 3}
-
-
 def test_a_finished_fold_and_finished_epochs_are_not_trained_again(config, tmp_path, monkeypatch):
     epochs = []
     seed_epoch = train.seed_epoch
@@ -121,11 +58,11 @@ def test_a_finished_fold_and_finished_epochs_are_not_trained_again(config, tmp_p
     def stop_in_second_epoch(seed, epoch, rank):
         epochs.append(epoch)
         if len(epochs) == 4:
-            raise _StoppedError
+            raise StoppedError
         seed_epoch(seed, epoch, rank)
 
     monkeypatch.setattr(train, "seed_epoch", stop_in_second_epoch)
-    with pytest.raises(_StoppedError):
+    with pytest.raises(StoppedError):
         train_folds(config, [1, 2], tmp_path)
     assert epochs == [0, 1, 0, 1]
     train_folds(config, [1, 2], tmp_path)
@@ -139,11 +76,11 @@ def _stop_after(monkeypatch, config, runs, epochs):
 
         def stop(seed, epoch, rank):
             if epoch == epochs:
-                raise _StoppedError
+                raise StoppedError
             seed_epoch(seed, epoch, rank)
 
         patched.setattr(train, "seed_epoch", stop)
-        with pytest.raises(_StoppedError):
+        with pytest.raises(StoppedError):
             train_fold(config, runs)
     return RunFolder(runs / "colours" / "full" / "fold1")
 
@@ -251,11 +188,11 @@ def test_overwriting_leaves_no_moment_with_half_a_run(own_run, make_run, monkeyp
     before = outcome_of(own_run.path)
 
     def stop(*_):
-        raise _StoppedError
+        raise StoppedError
 
     monkeypatch.setattr(train, "build_model", stop)
     monkeypatch.setattr("dfercli.owned.shutil.rmtree", lambda *_, **__: None)
-    with pytest.raises(_StoppedError):
+    with pytest.raises(StoppedError):
         train_fold(make_run(), own_run.path.parents[2], overwrite=True)
     assert not own_run.path.exists()  # so that it does not pass for what was asked for
     assert outcome_of(own_run.path.with_name(".fold1.old")) == before

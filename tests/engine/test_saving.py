@@ -34,7 +34,7 @@ def keep_epochs(monkeypatch, tmp_path, make_model):
         now, saved = [100.0], []
         clock = SimpleNamespace(monotonic=lambda: now[0])
         monkeypatch.setattr(protocols, "time", clock)
-        for name in ("stage_epochs", "publish_epochs", "draw_curves", "drop_state"):
+        for name in ("stage_epochs", "publish_epochs"):
             monkeypatch.setattr(protocols, name, lambda *_: None)
 
         def save(metrics):
@@ -45,9 +45,6 @@ def keep_epochs(monkeypatch, tmp_path, make_model):
             path=tmp_path,
             run_file=SimpleNamespace(is_file=lambda: True),
             write_metrics=lambda _: None,
-            read_config=lambda: SimpleNamespace(title=""),
-            curves_file=None,
-            finish=lambda: None,
         )
         keeper, metrics = EpochKeeper(run, make_model(), save, **settings), []
         for epoch in range(epochs):

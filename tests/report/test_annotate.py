@@ -1,24 +1,22 @@
 """Annotated videos: boxes where the faces are, at their times, in frames of every size."""
 
-import json
-import shutil
-import subprocess
+from fractions import Fraction
 
+import av
 import numpy as np
 import pytest
 
 from dfercli.errors import ConfigError, VideoError
-from dfercli.ffmpeg import NO_FFMPEG, NO_SOUND
 from dfercli.predict.prediction import SeenFace, VideoPrediction, Window
 from dfercli.report import annotate, annotate_video, check_annotated
 from dfercli.report.annotate import _Cast, _Pace
 from dfercli.report.overlay import ShownFace
+from dfercli.sound import NO_SOUND
 from dfercli.video import Frame, read_frames
 from dfercli.video_writer import write_video
 
 NAMES = ("happiness", "sadness", "fear")
 FPS = 20.0
-needs_ffmpeg = pytest.mark.skipif(not shutil.which("ffmpeg"), reason="makes its video by ffmpeg")
 
 
 def _window(track, start_s, top=0, share=0.9, length_s=2.0):
@@ -47,6 +45,24 @@ def video(tmp_path):
     return path
 
 
+def _write_again(video, path, times):
+    """Write frames at times in twentieths of a second, None for none, and 2 s of sound."""
+    with av.open(str(video)) as old, av.open(str(path), "w") as new:
+        picture = new.add_stream("mpeg4", rate=20, options={"qscale": "2"})
+        picture.width, picture.height, picture.pix_fmt = 160, 120, "yuv420p"
+        picture.codec_context.time_base = Fraction(1, 20)
+        tone = new.add_stream("aac", rate=16000, layout="mono")
+        sound = av.AudioFrame.from_ndarray(np.zeros((1, 32000), np.float32), "fltp", "mono")
+        sound.sample_rate, sound.pts, sound.time_base = 16000, 0, Fraction(1, 16000)
+        new.mux(tone.encode(sound))
+        for frame, time in zip(old.decode(video=0), times, strict=True):
+            if time is not None:
+                frame.pts, frame.time_base = time, Fraction(1, 20)
+                new.mux(picture.encode(frame))
+        for stream in (tone, picture):
+            new.mux(stream.encode(None))
+
+
 def _brightness(path):
     """Time and brightness of each frame, in a corner that nothing covers."""
     return [(frame.time_s, frame.image_rgb[100:118, :20].mean()) for frame in read_frames(path)]
@@ -60,7 +76,7 @@ def test_each_frame_comes_again_with_its_box(video, tmp_path):
     )
     frames = list(read_frames(tmp_path / "out.mp4"))
     assert (made.path, made.num_frames, len(frames)) == (tmp_path / "out.mp4", 40, 40)
-    assert made.why_silent == (NO_SOUND if shutil.which("ffmpeg") else NO_FFMPEG)
+    assert made.why_silent == NO_SOUND
     assert told == pytest.approx([index / FPS for index in range(40)], abs=0.001)
     # Against the video as it is read: OpenCV's encoder, which made it, has a loss of its own.
     assert [light for _, light in _brightness(made.path)] == pytest.approx(
@@ -168,13 +184,10 @@ def test_where_times_jump_a_frame_is_shown_for_ten_seconds_at_most(times_s, show
     assert (pace.left_out_s > 0) == (times_s[-1] > 100)
 
 
-@needs_ffmpeg
 def test_where_times_jump_there_is_no_sound(video, tmp_path):
     """A second, ten hours in which nothing is sent, and a second."""
     source = tmp_path / "jump.mkv"
-    command = ["ffmpeg", "-v", "error", "-i", str(video), "-f", "lavfi", "-i", "sine=d=2"]
-    command += ["-vf", "setpts='if(lt(N,20),N,N+720000)/20/TB'", "-vsync", "vfr", "-c:v", "mpeg4"]
-    subprocess.run([*command, str(source)], check=True)
+    _write_again(video, source, [n if n < 20 else n + 720_000 for n in range(40)])
     assert max(time_s for time_s, _ in _brightness(source)) > 36000
     made = annotate_video(_prediction(), source, tmp_path / "out.mp4")
     assert made.num_frames == 19 + 10 * FPS + 20
@@ -198,12 +211,9 @@ def test_the_rate_is_that_of_the_video_and_a_known_one_where_it_is_near(steps_s,
     assert annotate._measure_fps("v.mkv") == pytest.approx(fps, rel=1e-6)
 
 
-@needs_ffmpeg
 def test_a_varying_rate_keeps_its_times_and_sound(video, tmp_path):
     source = tmp_path / "vary.mkv"
-    command = ["ffmpeg", "-v", "error", "-i", str(video), "-f", "lavfi", "-i", "sine=d=2"]
-    command += ["-vf", "select='lt(n,12)+not(mod(n,7))'", "-vsync", "vfr", "-c:v", "mpeg4"]
-    subprocess.run([*command, "-q:v", "2", str(source)], check=True)
+    _write_again(video, source, [n if n < 12 or n % 7 == 0 else None for n in range(40)])
     before = _brightness(source)
     assert len(before) < 20
     made = annotate_video(_prediction(), source, tmp_path / "out.mp4")
@@ -212,20 +222,20 @@ def test_a_varying_rate_keeps_its_times_and_sound(video, tmp_path):
     for time_s, light in after:
         expected = [each for at_s, each in before if at_s <= time_s + 0.01][-1]
         assert light == pytest.approx(expected, abs=6)
-    command = ["ffprobe", "-v", "error", "-of", "json", "-show_streams", str(made.path)]
-    found = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)["streams"]
-    durations = {each["codec_type"]: float(each["duration"]) for each in found}
+    with av.open(str(made.path)) as found:
+        durations = {each.type: float(each.duration * each.time_base) for each in found.streams}
     assert durations == pytest.approx({"video": before[-1][0] + 0.05, "audio": 2.0}, abs=0.06)
 
 
-@needs_ffmpeg
 def test_a_rotated_video_is_upright(video, tmp_path):
     source = tmp_path / "turned.mp4"
-    turn = ["-metadata:s:v", "rotate=90", "-c", "copy"]
-    subprocess.run(["ffmpeg", "-v", "error", "-i", str(video), *turn, str(source)], check=True)
-    upright = next(read_frames(source)).image_rgb
-    if upright.shape[0] < upright.shape[1]:
-        pytest.skip("this ffmpeg writes no rotation by that option")
+    with av.open(str(video)) as old, av.open(str(source), "w") as new:
+        stream = new.add_stream_from_template(old.streams.video[0])
+        stream.set_display_rotation(90)
+        for packet in old.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                new.mux(packet)
     made = annotate_video(_prediction(), source, tmp_path / "out.mp4")
     height, width = next(read_frames(made.path)).image_rgb.shape[:2]
     assert height > 160  # the bars stand below
