@@ -108,7 +108,8 @@ def declared_duration_s(path: Path) -> float:
     """Give the length that a container promises, for progress; 0 where nothing is known."""
     if path.is_dir():
         return len(_list_images(path)) / FALLBACK_FPS
-    return find_declared_duration_s(path) if _is_file(path) else 0.0
+    is_still = path.suffix.lower() in IMAGE_SUFFIXES
+    return find_declared_duration_s(path) if _is_file(path) and not is_still else 0.0
 
 
 def _is_file(path: Path) -> bool:

@@ -26,6 +26,11 @@ from dfercli.predict.prediction import VideoPrediction, Window
 from dfercli.predict.predictor import Predictor
 from dfercli.predict.reading import VideoReading
 from dfercli.predict.signs import printable
+from dfercli.video import declared_duration_s
+
+WHOLE = 0.9
+"""Share of the length that a container promises from which a video counts as whole (our choice:
+sound may be longer than the picture)."""
 
 LOG = logging.getLogger(__name__)
 
@@ -181,13 +186,32 @@ def _end(
     prediction = replace(prediction, video=each.title)
     record = describe_video(prediction, sha256)
     remark, made = None, Made()
+    cut = describe_cut(each, prediction.duration_s)
     if after is not None and record["status"] == OK:
         try:
             made = after(each, prediction)
         except Exception as error:
             LOG.debug("nothing can be made of %s", each.title, exc_info=True)
             remark = explain(error, also=(DferError,))
+    made = replace(made, said=(*made.said, *cut))
     return VideoEnded(record, prediction, remark, made, interrupted)
+
+
+def describe_cut(each: Input, duration_s: float) -> tuple[str, ...]:
+    """Say that a file ends before its container says, as one that was not copied whole does.
+
+    Args:
+        each: The video.
+        duration_s: Seconds of it that were read.
+    """
+    if each.path is None or each.path.is_dir():
+        return ()
+    promised_s = declared_duration_s(each.path)
+    if duration_s >= WHOLE * promised_s:
+        return ()
+    return (
+        f"{printable(each.title)}: cut off after {duration_s:.1f} of {promised_s:.1f} s; is it whole?",
+    )
 
 
 def explain(error: Exception, also: tuple[type[DferError], ...] = ()) -> str:

@@ -14,6 +14,8 @@ from dfercli.faces.align import CropRecipe
 from dfercli.models import base
 from dfercli.models.base import build_model
 
+INPUTS = Path(__file__).parents[1] / "inputs"
+
 
 @pytest.fixture
 def model(dfer):
@@ -65,3 +67,13 @@ def test_a_model_of_the_hub_is_known_by_its_hash_from_the_first_call(model, dfer
     again = dfer(call)
     assert again.code == 0
     assert "finished before, and not read again: 1" in again.err
+
+
+@pytest.mark.usefixtures("model")
+def test_a_video_that_is_cut_off_is_predicted_as_far_as_it_goes_and_said(dfer):
+    for name in ("whole.mp4", "cut.mp4"):
+        shutil.copy(INPUTS / name, name)
+    done = dfer("predict whole.mp4 cut.mp4 --checkpoint model --out r.json")
+    assert done.code == 0
+    assert "cut.mp4: cut off after 1.1 of 4.0 s; is it whole?" in done.err.splitlines()
+    assert "whole.mp4: cut off" not in done.err
