@@ -209,9 +209,8 @@ def describe_cut(each: Input, duration_s: float) -> tuple[str, ...]:
     promised_s = declared_duration_s(each.path)
     if duration_s >= WHOLE * promised_s:
         return ()
-    return (
-        f"{printable(each.title)}: cut off after {duration_s:.1f} of {promised_s:.1f} s; is it whole?",
-    )
+    name = printable(each.title)
+    return (f"{name}: cut off after {duration_s:.1f} of {promised_s:.1f} s; is it whole?",)
 
 
 def explain(error: Exception, also: tuple[type[DferError], ...] = ()) -> str:
