@@ -24,7 +24,7 @@ from dfercli.files import replacing
 from dfercli.predict.prediction import COLUMNS, TrackSummary, VideoPrediction, Window
 from dfercli.predict.signs import hide_password
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Version of the document; 1 was a document of one video and its main face."""
 
 TIME_DECIMALS = 3

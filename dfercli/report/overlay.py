@@ -76,7 +76,7 @@ class Overlay:
         self._px = max(LEAST_PX, round(min(frame_size) / LETTERS_A_SIDE))
         self._bar_px = BAR * self._px
         self._panel_size = self._measure_panel()
-        self._panel_key: object = None
+        self._panel_face: ShownFace | None = None
         self._panel = np.empty(0, np.uint8)
         panel_width, panel_height = self._panel_size
         if width >= height:
@@ -158,9 +158,8 @@ class Overlay:
 
     def _panel_of(self, main: ShownFace | None) -> np.ndarray:
         """Give the bars, drawn anew only where another window speaks."""
-        key = main and (main.track, main.window and id(main.window))
-        if key != self._panel_key or not self._panel.size:
-            self._panel_key, self._panel = key, self._draw_panel(main)
+        if not self._panel.size or not _speak_alike(self._panel_face, main):
+            self._panel_face, self._panel = main, self._draw_panel(main)
         return self._panel
 
     def _draw_panel(self, main: ShownFace | None) -> np.ndarray:
@@ -181,6 +180,14 @@ class Overlay:
             draw.rectangle((begin, top, begin + share * self._bar_px, bottom), color)
             draw.text((begin + self._bar_px + self._px / 2, top), f"{100 * share:.0f} %", INK, font)
         return np.asarray(image)
+
+
+def _speak_alike(one: ShownFace | None, other: ShownFace | None) -> bool:
+    """Return whether the same window speaks of the same face, and as surely."""
+    if one is None or other is None:
+        return one is other
+    same_face = (one.track, one.uncertain) == (other.track, other.uncertain)
+    return same_face and one.window is other.window
 
 
 def _headline(main: ShownFace | None) -> str:

@@ -55,7 +55,7 @@ def _document(videos):
 def test_the_schema_is_one_and_describes_every_property():
     schema = load_schema()
     Draft202012Validator.check_schema(schema)
-    assert schema["$id"] == "urn:dfer:predictions:2"
+    assert schema["$id"] == "urn:dfer:predictions:3"
     undescribed, open_ended = [], []
 
     def look(part, where):
@@ -79,7 +79,7 @@ def test_the_schema_is_one_and_describes_every_property():
 def test_the_document_of_several_videos(videos):
     document = json.loads(_document(videos))
     Draft202012Validator(load_schema()).validate(document)
-    assert document["schema_version"] == 2
+    assert document["schema_version"] == 3
     assert document["checkpoint"] == {"name": "runs/x/best", "sha256": "a" * 64}
     first, empty, broken = document["videos"]
     assert [v["status"] for v in document["videos"]] == ["ok", "no face", "unreadable"]
@@ -119,7 +119,7 @@ def test_the_document_is_written_as_json_writes_it(videos):
 
 
 def test_every_line_holds_to_the_schema(videos):
-    schema = {"$ref": "urn:dfer:predictions:2#/$defs/line", "$defs": {"all": load_schema()}}
+    schema = {"$ref": "urn:dfer:predictions:3#/$defs/line", "$defs": {"all": load_schema()}}
     check = Draft202012Validator(schema)
     lines = [to_line("settings", HEAD)]
     for record, windows in videos:
@@ -132,7 +132,7 @@ def test_every_line_holds_to_the_schema(videos):
         check.validate(json.loads(line))
     wrong = json.loads(lines[1]) | {"extra": 1}
     assert not check.is_valid(wrong)
-    assert not check.is_valid(json.loads(lines[0]) | {"schema_version": 3})
+    assert not check.is_valid(json.loads(lines[0]) | {"schema_version": 4})
 
 
 def test_what_is_not_calibrated_is_never_called_uncertain():

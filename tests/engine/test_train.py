@@ -210,6 +210,7 @@ def test_run_and_checkpoint_remember_that_their_data_was_partial(make_run, colou
         "deviations": ["clip 3 is not there"],
         "recipe": describe_recipe(config),
         "clip_s": None,
+        "epoch": 1,
     }
 
 

@@ -64,6 +64,21 @@ def test_uncertain_and_silent_faces_are_grey_and_the_others_have_their_class_s_c
         assert not _has(bars, class_color(1))
 
 
+def test_bars_are_of_the_window_that_speaks_however_short_others_lived():
+    """A window may get the address in memory of the one before, which nobody holds any more."""
+    overlay, kept = Overlay((160, 120), NAMES), []
+    image_rgb = np.zeros((120, 160, 3), np.uint8)
+    box = np.array([40.0, 40, 90, 90])
+    for top in [0, 1, 2] * 20:
+        face = ShownFace(1, box, _window(1, 0, top), False)
+        bars = overlay.draw(image_rgb, [], face)[:, 160:]
+        kept.append([_has(bars, class_color(index)) for index in range(3)].index(True) == top)
+        bars = overlay.draw(image_rgb, [], ShownFace(1, box, face.window, True))[:, 160:]
+        kept.append(not _has(bars, class_color(top)))  # paler, where it is uncertain
+        del face
+    assert all(kept)
+
+
 def test_bars_are_as_long_as_the_probabilities():
     overlay = Overlay((640, 360), NAMES)
     face = ShownFace(1, np.array([40.0, 40, 90, 90]), _window(1, 0, 1, share=0.6), False)
