@@ -72,7 +72,8 @@ def test_bars_are_of_the_window_that_speaks_however_short_others_lived():
     for top in [0, 1, 2] * 20:
         face = ShownFace(1, box, _window(1, 0, top), False)
         bars = overlay.draw(image_rgb, [], face)[:, 160:]
-        kept.append([_has(bars, class_color(index)) for index in range(3)].index(True) == top)
+        lengths = [(bars == class_color(index)).all(axis=2).sum() for index in range(3)]
+        kept.append(int(np.argmax(lengths)) == top)
         bars = overlay.draw(image_rgb, [], ShownFace(1, box, face.window, True))[:, 160:]
         kept.append(not _has(bars, class_color(top)))  # paler, where it is uncertain
         del face
