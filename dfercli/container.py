@@ -13,19 +13,19 @@ from fractions import Fraction
 from functools import cache, partial
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import av
 import numpy as np
 from av.container import InputContainer
 from av.stream import Disposition
-from av.video.reformatter import Interpolation
 from av.video.stream import VideoStream
 
 from dfercli.deinterlace import deinterlace
 from dfercli.errors import VideoError
 from dfercli.images import MAX_PIXELS, check_pixels
 from dfercli.system_errors import explain_system_error
+from dfercli.upright import make_upright
 
 Moment = tuple[float, Callable[[], np.ndarray | None]]
 """Time of a frame in seconds, and what decodes it: (H, W, 3) uint8 RGB, None where it cannot."""
@@ -62,7 +62,6 @@ def read_file(path: Path) -> Generator[Moment, None, None]:
     """
     with opened_file(path) as container:
         stream = _choose_stream(container, path)
-        stream.thread_type = "AUTO"
         yield from _read(container, stream, path)
 
 
@@ -80,7 +79,6 @@ def read_stream(address: str) -> Generator[Moment, None, None]:
         ) from error
     with container:
         stream = _choose_stream(container, address)
-        stream.thread_type = "SLICE"  # threads that each decode a frame would show all frames late
         start_s = None
         with closing(_read(container, stream, address)) as moments:
             for time_s, decode in moments:
@@ -101,6 +99,15 @@ def count_packets(path: Path) -> int:
 def count_declared_frames(path: Path) -> int:
     """Return how many frames a container promises; 0 where nothing is known."""
     return int(_ask(path)[0])
+
+
+def count_listed_frames(path: Path) -> int:
+    """Return how many frames a container lists one by one, as MP4 and AVI do; 0 for others."""
+    try:
+        with opened_file(path) as container:
+            return max(0, _choose_stream(container, path).frames)
+    except VideoError:
+        return 0
 
 
 def find_declared_duration_s(path: Path) -> float:
@@ -125,6 +132,14 @@ def _duration_s(container: InputContainer, stream: VideoStream) -> Fraction | fl
     return 0.0 if container.duration is None else container.duration / av.time_base
 
 
+class _Named:
+    """An open file under a plain name, which FFmpeg takes for no pattern of several files."""
+
+    def __init__(self, file: BinaryIO, suffix: str) -> None:
+        self.name = f"video{suffix}" if suffix.isascii() and "%" not in suffix else "video"
+        self.read, self.seek, self.tell = file.read, file.seek, file.tell
+
+
 @contextmanager
 def opened_file(path: Path) -> Iterator[InputContainer]:
     """Open a file by PyAV.
@@ -143,7 +158,11 @@ def opened_file(path: Path) -> Iterator[InputContainer]:
     with file:
         try:
             container = av.open(
-                file, "r", options=bound_decoder(), metadata_errors="replace", io_open=refuse
+                _Named(file, path.suffix),
+                "r",
+                options={**bound_decoder(), "protocol_whitelist": "none"},
+                metadata_errors="replace",
+                io_open=refuse,
             )
         except (av.FFmpegError, OSError) as error:
             _check_disk(error, path)
@@ -205,6 +224,9 @@ def _choose_stream(container: InputContainer, source: Path | str) -> VideoStream
         )
     check_pixels(source, stream.codec_context.width, stream.codec_context.height)
     stream.codec_context.options = bound_decoder()
+    # Threads that decode a frame each would show those of streams late, and lose some of a damaged
+    # file: more on a machine with more cores.
+    stream.thread_type = "SLICE"
     return stream
 
 
@@ -220,7 +242,7 @@ def _read(
         named_s = -1.0 if frame.time is None else frame.time - start_s
         rises = named_s > last_s and (index == 0 or named_s > 0)
         last_s = max(0.0, named_s) if rises else max(index * step_s, last_s + SHORTEST_STEP_S)
-        yield last_s, partial(_convert, frame, shape)
+        yield last_s, partial(make_upright, frame, shape)
 
 
 def find_start_s(container: InputContainer) -> float:
@@ -248,34 +270,18 @@ def _decode(
     container: InputContainer, stream: VideoStream, source: Path | str
 ) -> Iterator[av.VideoFrame]:
     """Decode what can be decoded; where the file ends early, so do the frames."""
-    packets = container.demux(stream)
-    while True:
+    packets, any_left = container.demux(stream), True
+    while any_left:
         try:
             packet = next(packets, None)
         except (av.FFmpegError, OSError) as error:
-            _check_disk(error, source)
-            return
-        if packet is None:
-            return
+            if isinstance(source, Path):  # a stream that breaks off has ended
+                _check_disk(error, source)
+            packet = None
+        any_left = packet is not None
         try:
-            frames = packet.decode()
+            frames = stream.decode(packet)  # of None: what the decoder still holds
         except av.FFmpegError:  # a damaged packet, or one too large; those after it may be whole
             check_pixels(source, stream.codec_context.width, stream.codec_context.height)
             continue
-        for frame in frames:
-            assert isinstance(frame, av.VideoFrame)
-            yield frame
-
-
-def _convert(frame: av.VideoFrame, pixel_shape: float) -> np.ndarray | None:
-    """Return a frame upright, with square pixels: (H, W, 3) uint8 RGB; None where it cannot be."""
-    width = max(1, round(frame.width * pixel_shape))
-    check_pixels("a frame", width, frame.height)
-    try:
-        image_rgb = frame.reformat(
-            width=width, format="rgb24", interpolation=Interpolation.BICUBIC, threads=1
-        ).to_ndarray()
-    except av.FFmpegError:
-        return None
-    turns = round(frame.rotation / 90) % 4
-    return np.ascontiguousarray(np.rot90(image_rgb, turns)) if turns else image_rgb
+        yield from frames

@@ -17,6 +17,7 @@ from dfercli.container import (
     FALLBACK_FPS,
     Moment,
     count_declared_frames,
+    count_listed_frames,
     find_declared_duration_s,
     read_file,
     read_stream,
@@ -110,6 +111,15 @@ def declared_duration_s(path: Path) -> float:
         return len(_list_images(path)) / FALLBACK_FPS
     is_still = path.suffix.lower() in IMAGE_SUFFIXES
     return find_declared_duration_s(path) if _is_file(path) and not is_still else 0.0
+
+
+def count_listed(path: Path) -> int:
+    """Return the number of frames that a video file lists one by one; 0 where it does not.
+
+    A file of which fewer can be decoded is cut off.
+    """
+    is_still = path.suffix.lower() in IMAGE_SUFFIXES
+    return count_listed_frames(path) if _is_file(path) and not is_still else 0
 
 
 def _is_file(path: Path) -> bool:

@@ -169,7 +169,9 @@ class _H264:
     def __init__(self, path: Path, size: tuple[int, int], fps: float) -> None:
         has_h264 = "libx264" in av.codecs_available
         rate = Fraction(fps).limit_denominator(MAX_DENOMINATOR)
-        self._output = av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"})
+        self._output = av.open(
+            str(path.absolute()), "w", format="mp4", options={"movflags": "+faststart"}
+        )
         codec, options = ("libx264", H264) if has_h264 else ("mpeg4", MPEG4)
         self._step = 1 / rate
         self._stream = cast(VideoStream, self._output.add_stream(codec, rate=rate, options=options))

@@ -76,6 +76,7 @@ TORCH_FREE = (
     "dfercli.faces.track",
     "dfercli.container",
     "dfercli.deinterlace",
+    "dfercli.upright",
     "dfercli.sound",
     "dfercli.fetched",
     "dfercli.files",

@@ -1,12 +1,16 @@
 """Files as cameras, broadcasters and editors make them: each is read as a player shows it."""
 
+import struct
 from fractions import Fraction
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import av
 import numpy as np
 import pytest
 
+from dfercli import container
 from dfercli.container import WIDEST_PIXEL, read_file
 from dfercli.errors import VideoError
 from dfercli.video import count_declared, declared_duration_s, read_frames
@@ -134,14 +138,84 @@ def test_a_file_with_sound_alone_says_so(tmp_path):
 
 def test_a_video_never_opens_another_file(tmp_path, monkeypatch):
     """A playlist under the name of a video would read, and show, whatever it names."""
-    secret = INPUTS / "whole.mp4"
-    for name, text in (("a.mp4", f"ffconcat version 1.0\nfile {secret}\n"),):
-        (tmp_path / name).write_text(text)
+    (tmp_path / "secret.ts").write_bytes((INPUTS / "whole.mp4").read_bytes())
+    for named in ("secret.ts", tmp_path / "secret.ts"):
+        (tmp_path / "a.mp4").write_text(f"ffconcat version 1.0\nfile {named}\n")
+        monkeypatch.chdir(tmp_path)
         with pytest.raises(VideoError):
-            list(read_file(tmp_path / name))  # also without the look for playlists
+            list(read_file(tmp_path / "a.mp4"))  # also without the look for playlists
 
 
 def test_a_name_that_is_no_utf8_is_read(tmp_path):
     path = tmp_path / "f\udcffilm.mp4"
     path.write_bytes((INPUTS / "rest.mp4").read_bytes())
     assert len(list(read_frames(path))) == 39
+
+
+def test_a_name_like_a_pattern_of_pictures_is_one_file(tmp_path):
+    path = tmp_path / "x%03d.ppm.mkv"
+    _write(path, [_draw_disc(64, 48, 1)] * 3)
+    path = path.rename(tmp_path / "x%03d.ppm")
+    assert len(list(read_file(path))) == 3
+
+
+@pytest.mark.parametrize(
+    ("matrix", "change"),
+    [
+        ((-1, 0, 0, 1), lambda image: image[:, ::-1]),
+        ((1, 0, 0, -1), lambda image: image[::-1]),
+        ((0, 1, 1, 0), lambda image: image.transpose(1, 0, 2)),
+        ((0, -1, -1, 0), lambda image: image[::-1, ::-1].transpose(1, 0, 2)),
+        ((0, 1, -1, 0), lambda image: np.rot90(image, -1)),
+    ],
+)
+def test_a_mirrored_video_is_shown_as_players_show_it(matrix, change, tmp_path):
+    """Source of the matrix: ISO 14496-12, tkhd: x and y of what comes of (1, 0) and of (0, 1)."""
+    image = np.zeros((48, 64, 3), np.uint8)
+    image[:24, :32] = (200, 60, 10)  # one corner
+    path = tmp_path / "mirrored.mp4"
+    _write(path, [image] * 3)
+    content = bytearray(path.read_bytes())
+    a, b, c, d = (number << 16 for number in matrix)
+    struct.pack_into(">9i", content, content.index(b"tkhd") + 44, a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    path.write_bytes(content)
+    found = next(read_frames(path)).image_rgb
+    expected = change(image)
+    assert found.shape == expected.shape
+    assert np.abs(found.astype(int) - expected).mean() < 4
+
+
+def test_a_stream_that_breaks_off_has_ended(tmp_path):
+    """FFmpeg ends a stream without a length by an error that a disk might give, too."""
+    content = (INPUTS / "whole.mp4").read_bytes()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}/whole.mp4"
+        assert len(list(read_frames(address))) == 50
+        server.shutdown()
+
+
+def test_a_damaged_file_has_the_same_frames_on_every_machine(tmp_path, monkeypatch):
+    """Threads of which each decodes a frame lose what they hold at the end."""
+    path = tmp_path / "damaged.mkv"
+    pictures = [np.full((48, 64, 3), 5 * index, np.uint8) for index in range(40)]
+    _write(path, pictures, "libx264", options={"x264-params": "bframes=0:keyint=1"})
+    content = bytearray(path.read_bytes())
+    content[-len(content) // 5 : -len(content) // 5 + 40] = bytes(40)
+    path.write_bytes(content)
+    counts = set()
+    for threads in (1, 2, 8):
+        options = container.bound_decoder() | {"threads": str(threads)}
+        monkeypatch.setattr(container, "bound_decoder", lambda options=options: options)
+        counts.add(len(list(read_frames(path))))
+    assert len(counts) == 1

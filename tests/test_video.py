@@ -222,5 +222,5 @@ def test_times_are_the_containers_where_it_names_them(tmp_path, monkeypatch, nam
     write_video(path, _plain_frames(1), fps=10.0)
     made = [SimpleNamespace(time=time_s, width=8, height=8) for time_s in named_s]
     monkeypatch.setattr(container, "deinterlace", lambda _: iter(made))
-    monkeypatch.setattr(container, "_convert", lambda *_: np.zeros((8, 8, 3), np.uint8))
+    monkeypatch.setattr(container, "make_upright", lambda *_: np.zeros((8, 8, 3), np.uint8))
     assert [frame.time_s for frame in read_frames(path)] == pytest.approx(expected_s)

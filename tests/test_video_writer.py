@@ -103,7 +103,11 @@ def test_a_frame_is_shown_as_often_as_asked(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "codec"), [("a.mp4", "aac"), ("a.mkv", "mp3"), ("a.mkv", "libopus"), ("a.avi", "aac")]
+    ("name", "codec"),
+    [
+        *(("a.mp4", "aac"), ("a.mkv", "mp3"), ("a.mkv", "libopus"), ("a.avi", "aac")),
+        ("a.avi", "mp3"),
+    ],
 )
 def test_sound_is_kept(name, codec, sounding, tmp_path):
     writer = _write(tmp_path / "out.mp4", count=40, sound_of=sounding(name, codec))
@@ -114,6 +118,47 @@ def test_sound_is_kept(name, codec, sounding, tmp_path):
     assert len(list(read_frames(tmp_path / "out.mp4"))) == 40
     head = (tmp_path / "out.mp4").read_bytes()
     assert head.index(b"moov") < head.index(b"mdat")  # plays before it is loaded whole
+
+
+@pytest.mark.parametrize("rate", [6000, 44056, 192_000])
+def test_sound_of_any_rate_is_kept(rate, tmp_path):
+    source = tmp_path / "voice.mkv"
+    with av.open(str(source), "w") as output:
+        tone = output.add_stream("pcm_s16le", rate=rate, layout="mono")
+        for pts in range(0, 2 * rate, 1000):
+            sound = av.AudioFrame.from_ndarray(np.zeros((1, 1000), np.int16), "s16", "mono")
+            sound.sample_rate, sound.pts, sound.time_base = rate, pts, Fraction(1, rate)
+            output.mux(tone.encode(sound))
+        output.mux(tone.encode(None))
+    assert _write(tmp_path / "out.mp4", count=40, sound_of=source).why_silent is None
+    seconds = _streams(tmp_path / "out.mp4")["audio"][2]
+    assert seconds == pytest.approx(2, abs=0.3)
+
+
+def test_sound_that_changes_in_the_middle_is_kept(tmp_path, sounding):
+    """As broadcasters do between programmes: another layout, and another rate."""
+    parts = []
+    for name, layout, rate in (("a.mp3", "mono", 16000), ("b.mp3", "stereo", 44100)):
+        with av.open(str(tmp_path / name), "w") as output:
+            tone = output.add_stream("mp3", rate=rate, layout=layout)
+            shape = (1 if layout == "mono" else 2, rate)
+            sound = av.AudioFrame.from_ndarray(np.zeros(shape, np.float32), "fltp", layout)
+            sound.sample_rate = rate
+            output.mux(tone.encode(sound))
+            output.mux(tone.encode(None))
+        parts.append((tmp_path / name).read_bytes())
+    (tmp_path / "joined.mp3").write_bytes(b"".join(parts))
+    writer = _write(tmp_path / "out.mp4", count=40, sound_of=tmp_path / "joined.mp3")
+    assert len(list(read_frames(tmp_path / "out.mp4"))) == writer.num_frames == 40
+    assert writer.why_silent is None
+
+
+@pytest.mark.parametrize("folder", ["run:1", "http:x", "file:"])
+def test_a_relative_folder_with_a_colon_is_no_address(folder, tmp_path, monkeypatch, sounding):
+    monkeypatch.chdir(tmp_path)
+    source = sounding()
+    assert _write(Path(folder, "o.mp4"), sound_of=source).why_silent is None
+    assert len(list(read_frames(tmp_path / folder / "o.mp4"))) == 10
 
 
 def test_aac_is_taken_as_it_is(sounding, tmp_path):

@@ -26,11 +26,11 @@ from dfercli.predict.prediction import VideoPrediction, Window
 from dfercli.predict.predictor import Predictor
 from dfercli.predict.reading import VideoReading
 from dfercli.predict.signs import printable
-from dfercli.video import declared_duration_s
+from dfercli.video import count_listed
 
 WHOLE = 0.9
-"""Share of the length that a container promises from which a video counts as whole (our choice:
-sound may be longer than the picture)."""
+"""Share of the frames that a file lists from which it counts as whole (our choice: the last ones
+are not counted one by one)."""
 
 LOG = logging.getLogger(__name__)
 
@@ -169,7 +169,7 @@ def attempt(
             if not each.is_live or reading is None:
                 raise
             interrupted = True
-        ended = _end(each, reading.finish(), task.after, interrupted)
+        ended = _end(each, reading.finish(), task.after, interrupted, reading.num_read)
         if each.path is not None and identify(each.path) != before:
             raise VideoError(f"{each.name} was changed while it was read; predict it again")
     except Exception as error:
@@ -180,13 +180,17 @@ def attempt(
 
 
 def _end(
-    each: Input, prediction: VideoPrediction, after: AfterVideo | None, interrupted: bool
+    each: Input,
+    prediction: VideoPrediction,
+    after: AfterVideo | None,
+    interrupted: bool,
+    num_read: int,
 ) -> VideoEnded:
     sha256 = hash_content(each.path) if each.path is not None else None
     prediction = replace(prediction, video=each.title)
     record = describe_video(prediction, sha256)
     remark, made = None, Made()
-    cut = describe_cut(each, prediction.duration_s)
+    cut = describe_cut(each, prediction.duration_s, num_read)
     if after is not None and record["status"] == OK:
         try:
             made = after(each, prediction)
@@ -197,20 +201,21 @@ def _end(
     return VideoEnded(record, prediction, remark, made, interrupted)
 
 
-def describe_cut(each: Input, duration_s: float) -> tuple[str, ...]:
-    """Say that a file ends before its container says, as one that was not copied whole does.
+def describe_cut(each: Input, duration_s: float, num_read: int) -> tuple[str, ...]:
+    """Say that a file has fewer frames than it lists, as one that was not copied whole does.
 
     Args:
         each: The video.
         duration_s: Seconds of it that were read.
+        num_read: Frames of it that were decoded.
     """
     if each.path is None or each.path.is_dir():
         return ()
-    promised_s = declared_duration_s(each.path)
-    if duration_s >= WHOLE * promised_s:
+    listed = count_listed(each.path)
+    if num_read >= WHOLE * listed:
         return ()
-    name = printable(each.title)
-    return (f"{name}: cut off after {duration_s:.1f} of {promised_s:.1f} s; is it whole?",)
+    share = f"{num_read / listed:.0%} of the frames that it lists"
+    return (f"{printable(each.title)}: cut off after {duration_s:.1f} s, {share}; is it whole?",)
 
 
 def explain(error: Exception, also: tuple[type[DferError], ...] = ()) -> str:

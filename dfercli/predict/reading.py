@@ -112,6 +112,7 @@ class VideoReading:
         self._num_frames = self._num_with_face = 0
         self.position_s = 0.0
         """Time of the frame that was read last."""
+        self.num_read = 0  # frames that were decoded, up to the last one that was taken
         self.on_frame: Callable[[float], object] = lambda time_s: None
         """Is told the time of each frame that is read; may raise, which ends the reading."""
 
@@ -124,6 +125,7 @@ class VideoReading:
         frames = read_frames(self._video, SEARCH_FPS)
         with self._reader.searching(self._video) as detector:
             for seen in follow_faces(frames, detector, CARRY_S):
+                self.num_read = seen.frame.index + 1
                 yield from self._end_windows(seen.frame.time_s)
                 self._take(seen)
         yield from self._end_video()

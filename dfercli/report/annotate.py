@@ -39,6 +39,9 @@ OUT_OF_STEP = f"its times jump by more than {LONGEST_SHOWN_S:g} s, so it would n
 MOST_FPS = 60.0
 """For a video whose rate varies (our choice: what screens show)."""
 
+LEAST_FPS = 1.0
+"""For a video whose frames come seldom (our choice): they are repeated."""
+
 RATES = (24000 / 1001, 24.0, 25.0, 30000 / 1001, 30.0, 50.0, 60000 / 1001, 60.0)
 """Frames a second that a measured rate is rounded to. Source: SMPTE ST 2036-1, table 1."""
 
@@ -184,6 +187,7 @@ def _measure_fps(video: Path) -> float:
         fps = float(1 / steps_s.mean())
     else:
         fps = min(MOST_FPS, float(1 / np.quantile(steps_s, 0.25)))
+    fps = max(LEAST_FPS, fps)
     nearest = min(RATES, key=lambda rate: abs(rate - fps))
     return nearest if abs(nearest - fps) < 0.002 * fps else fps
 

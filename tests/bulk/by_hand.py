@@ -47,7 +47,7 @@ class FakeReading:
     """
 
     def __init__(self, video):
-        self.position_s = 0.0
+        self.position_s, self.num_read = 0.0, 0
         self._video = str(video)
         try:
             path = Path(str(video).removeprefix("rtsp://"))

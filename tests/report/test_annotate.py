@@ -202,6 +202,7 @@ def test_where_times_jump_there_is_no_sound(video, tmp_path):
         ([0.04] * 20 + [0.2] * 30, 25.0),
         ([0.001, 0.2] * 40, 60.0),
         ([], 25.0),
+        ([3000.0], 1.0),
     ],
 )
 def test_the_rate_is_that_of_the_video_and_a_known_one_where_it_is_near(steps_s, fps, monkeypatch):
