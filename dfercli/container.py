@@ -190,7 +190,7 @@ def bound_decoder() -> dict[str, str]:
 
 
 def _check_disk(error: Exception, source: Path | str) -> None:
-    """Tell a disk that fails from a file that is no video.
+    """Raise if an error comes from the disk rather than from the file's content.
 
     Raises:
         VideoError: The disk is to blame.

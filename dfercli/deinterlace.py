@@ -1,4 +1,4 @@
-"""Interlaced frames, of which each holds two moments, made into frames of one."""
+"""Deinterlacing by FFmpeg's bwdif filter."""
 
 from collections.abc import Iterator
 
@@ -10,7 +10,7 @@ FILTER = ("bwdif", "mode=send_frame:parity=auto:deint=interlaced")
 
 
 def deinterlace(frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
-    """Give frames as they are until one is interlaced; from there on by way of the filter."""
+    """Yield frames unchanged until the first interlaced one, and filtered ones from there on."""
     graph: Graph | None = None
     form: tuple[int, int, str] | None = None
     for frame in frames:
@@ -39,7 +39,7 @@ def _make_graph(frame: av.VideoFrame) -> Graph:
 
 
 def _drain(graph: Graph) -> Iterator[av.VideoFrame]:
-    """Give the frames that a filter still holds."""
+    """Yield the frames that the filter still buffers."""
     graph.push(None)
     yield from _pull(graph)
 

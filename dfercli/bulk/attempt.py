@@ -202,7 +202,7 @@ def _end(
 
 
 def describe_cut(each: Input, duration_s: float, num_read: int) -> tuple[str, ...]:
-    """Say that a file has fewer frames than it lists, as one that was not copied whole does.
+    """Return a warning if fewer frames could be decoded than the file lists.
 
     Args:
         each: The video.

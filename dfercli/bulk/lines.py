@@ -142,11 +142,11 @@ class Sealer:
         self._digest = hashlib.sha256()
 
     def add(self, line: bytes) -> None:
-        """Take the line of a window, as it is in the file."""
+        """Add the line of a window, exactly as written to the file."""
         self._digest.update(line)
 
     def close(self, closing: Record) -> str:
-        """Take the values of the closing line, but for a seal among them; gives the seal."""
+        """Add the closing line without its seal, and return the seal."""
         values = _without(closing, "type", SEAL)
         self._digest.update(json.dumps(values, sort_keys=True).encode())
         return self._digest.hexdigest()

@@ -85,7 +85,7 @@ def choose_predictor(
     device: str,
     precision: str,
 ) -> Reader:
-    """Say which model reads, and return what loads it.
+    """Print which model is used, and return its loader.
 
     Raises:
         CheckpointError: None is named, and no run is finished; it says what else there is.

@@ -223,7 +223,7 @@ class _Head:
 
 
 def _tell_lost(address: str, jobs: Sequence[Job]) -> str:
-    """Say that the head is lost, and what is finished: the last answers may be lost with it."""
+    """Return the error line for a lost head, listing the runs found finished on disk."""
     finished = [job.title for job in jobs if job.run.finished]
     named = f" ({', '.join(finished)})" if finished else ""
     return (
