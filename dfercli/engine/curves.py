@@ -11,16 +11,18 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from dfercli.files import replacing
 
 
-def draw_curves(metrics: Sequence[Mapping[str, Any]], title: str, path: Path) -> None:
+def draw_curves(
+    metrics: Sequence[Mapping[str, Any]], title: str, best_epoch: int, path: Path
+) -> None:
     """Draw loss, rate, WAR and UAR by epoch into a PNG.
 
     Args:
-        metrics: A line an epoch.
+        metrics: One line per epoch.
         title: Of the picture.
+        best_epoch: The epoch to mark, counted from 1.
         path: Of the picture; replaced once it is whole.
     """
     epochs = [line["epoch"] for line in metrics]
-    best = max(metrics, key=lambda line: line["war"])  # the first among equals
     figure = Figure(figsize=(9, 4), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(title, parse_math=False)
@@ -38,7 +40,7 @@ def draw_curves(metrics: Sequence[Mapping[str, Any]], title: str, path: Path) ->
     if "val_war" in metrics[0]:
         values = [line["val_war"] for line in metrics]
         right.plot(epochs, values, label="WAR, held out", color="tab:purple", ls=":", marker=mark)
-    right.axvline(best["epoch"], color="tab:green", lw=1, ls=":", label="best epoch")
+    right.axvline(best_epoch, color="tab:green", lw=1, ls=":", label="best epoch")
     right.set_ylabel("on the test fold")
     right.yaxis.set_major_formatter(PercentFormatter(1.0))
     right.legend(loc="lower right")

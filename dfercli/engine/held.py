@@ -14,8 +14,14 @@ from dfercli.data.batches import build_test_loader
 from dfercli.data.clips import build_dataset
 from dfercli.data.folds import Part, select_rows
 from dfercli.data.manifest import Manifest
-from dfercli.engine.predictions import confusion_of, describe_clips, predict_clips
-from dfercli.metrics import uar, war
+from dfercli.engine.predictions import (
+    confusion_of,
+    describe_clips,
+    name_classes,
+    predict_clips,
+    probs_of,
+)
+from dfercli.metrics import negative_log_likelihood, uar, war
 from dfercli.models.base import ExpressionModel
 
 
@@ -40,11 +46,16 @@ class HeldClips:
 
 
 def score(predictions: Mapping[Part, pd.DataFrame]) -> dict[str, float]:
-    """Give WAR and UAR of the test fold and of the validation part."""
+    """Return WAR and UAR of the test fold; those of the held-out part, and its loss in nats."""
     matrices = {part: confusion_of(table) for part, table in predictions.items()}
     scores = {"war": war(matrices["test"]), "uar": uar(matrices["test"])}
     if "val" in matrices:
-        scores |= {"val_war": war(matrices["val"]), "val_uar": uar(matrices["val"])}
+        labels, _ = name_classes(predictions["val"])
+        scores |= {
+            "val_war": war(matrices["val"]),
+            "val_uar": uar(matrices["val"]),
+            "val_loss": negative_log_likelihood(probs_of(predictions["val"]), labels),
+        }
     return scores
 
 

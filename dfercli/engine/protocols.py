@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import pandas as pd
@@ -26,7 +27,7 @@ PROTOCOLS: dict[Protocol, str] = {
 """Which epoch of a run is reported."""
 
 CHOSEN_BY: dict[Protocol, str] = {"best": "war", "val": "val_war"}
-"""Metric that an epoch is chosen by: its first highest value."""
+"""Metric that an epoch is chosen by: its highest value; `rank_epoch` decides ties."""
 
 SAVE_SHARE = 0.05
 """Most of a run's time that saving may take: an epoch of ten seconds leaves 3 GB (our choice)."""
@@ -40,6 +41,20 @@ def protocols_of(val_fraction: float) -> tuple[Protocol, ...]:
     return tuple(name for name in PROTOCOLS if name != "val" or val_fraction > 0)
 
 
+def rank_epoch(line: Mapping[str, Any], metric: str) -> tuple[float, float, int]:
+    """Return the rank of an epoch among those of its run; the highest is chosen.
+
+    On few clips many epochs reach the same WAR, and the first of them has hardly learnt anything.
+    Ties go to the lower loss on the held-out clips where there are any, else to the later epoch
+    (our choice).
+
+    Args:
+        line: The epoch's line of the metrics.
+        metric: What epochs are compared by, such as `war`.
+    """
+    return line[metric], -line.get("val_loss", math.inf), line["epoch"]
+
+
 def chosen_now(metrics: Sequence[Mapping[str, Any]], last: bool) -> list[Protocol]:
     """Give the protocols that choose the newest epoch so far.
 
@@ -51,7 +66,8 @@ def chosen_now(metrics: Sequence[Mapping[str, Any]], last: bool) -> list[Protoco
     found: list[Protocol] = [
         protocol
         for protocol, metric in CHOSEN_BY.items()
-        if metric in now and now[metric] > max((line[metric] for line in before), default=-1.0)
+        if metric in now
+        and all(rank_epoch(now, metric) > rank_epoch(line, metric) for line in before)
     ]
     return [*found, "last"] if last else found
 
@@ -60,14 +76,14 @@ def chosen_epochs(metrics: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     """Return the epoch that each protocol chooses, counted from 1.
 
     Args:
-        metrics: A line for each epoch of a whole run.
+        metrics: One line per epoch of a finished run.
     """
     found: dict[str, int] = {
-        protocol: max(range(len(metrics)), key=lambda index: metrics[index][metric]) + 1
+        protocol: max(metrics, key=partial(rank_epoch, metric=metric))["epoch"]
         for protocol, metric in CHOSEN_BY.items()
         if metric in metrics[0]
     }
-    return {**found, "last": len(metrics)}
+    return {**found, "last": metrics[-1]["epoch"]}
 
 
 class EpochKeeper:
@@ -171,7 +187,8 @@ class EpochKeeper:
         check_published(self._run, chosen_epochs(metrics))
         with reporting_failed_save(self._run, self._safe):
             self._run.write_metrics(metrics)
-            draw_curves(metrics, self._run.read_config().title, self._run.curves_file)
+            title, best = self._run.read_config().title, chosen_epochs(metrics)["best"]
+            draw_curves(metrics, title, best, self._run.curves_file)
             self._run.finish()
         drop_state(self._run)
 

@@ -49,7 +49,7 @@ from dfercli.errors import ConfigError
 from dfercli.models.base import ExpressionModel, build_model
 from dfercli.presets import describe_recipe
 
-LOGGED = ("loss", "lr", "war", "uar", "val_war", "val_uar")
+LOGGED = ("loss", "lr", "war", "uar", "val_war", "val_uar", "val_loss")
 """Metrics of an epoch that trackers are told."""
 
 FILM_FPS = 25.0
@@ -67,8 +67,8 @@ def train_fold(
     """Train a model on all folds but one, and test it on that one after every epoch.
 
     A run that was interrupted goes on after its last finished epoch, and ends as if it had not
-    been. Leaves the checkpoint and the predictions of each protocol's epoch: the best is the one of
-    the highest WAR on the test fold, the first among equals, as the field reports it.
+    been. Leaves the checkpoint and the predictions of each protocol's epoch; the best is the one of
+    the highest WAR on the test fold, as the field reports it.
 
     Args:
         config: The run.

@@ -264,7 +264,8 @@ def check_seal(model_id: str, settings: Mapping[str, Any], weights: Path) -> Non
     if settings.get(SEAL, "") not in ("", make_seal(settings, weights)):
         raise CheckpointError(
             f"{model_id} is damaged: {CONFIG_FILE} or {WEIGHTS_FILE} is not as it was written; "
-            f"copy it again, or train it again"
+            f"if its training was stopped, give the same command again, else copy it again or "
+            f"train it again"
         )
 
 

@@ -1,10 +1,12 @@
 """What runs leave, so that two of them can be compared to the byte."""
 
 import json
+from contextlib import contextmanager
 from pathlib import Path
 
 from dfercli.engine.checkpoint import load_checkpoint
 from dfercli.engine.runlog import RunFolder
+from dfercli.errors import CheckpointError
 
 STRONG = {"layer_decay": 0.75, "label_smoothing": 0.1, "mixup": 0.8, "drop_path": 0.5}
 """What `--preset strong` adds to the recipe and draws from, with more dropped than there."""
@@ -28,15 +30,31 @@ def outcome_of(folder):
 
 
 def check_readable(folder):
-    """Open all that a user may open, at whatever moment."""
+    """Open all that a user may open, at whatever moment.
+
+    A checkpoint that is just being replaced, file by file, says what to do.
+    """
     run = RunFolder(folder)
     if run.run_file.exists():
         run.read_config()
     if run.metrics_file.exists():
         run.read_metrics()
     for path in folder.rglob("model.safetensors"):
-        if ".partial" not in path.parent.name:
+        if run.resume_folder in path.parents:
+            continue  # what waits there is nobody's to open
+        if [*run.resume_folder.glob(f"epoch*-{path.parent.name}")]:
+            with suppress_replaced():
+                load_checkpoint(str(path.parent))
+        else:
             load_checkpoint(str(path.parent))
+
+
+@contextmanager
+def suppress_replaced():
+    try:
+        yield
+    except CheckpointError as error:
+        assert "if its training was stopped, give the same command again" in str(error)
 
 
 class StoppedError(BaseException):

@@ -11,7 +11,7 @@ from dfercli.engine.checkpoint import load_checkpoint
 from dfercli.engine.compare import calibrate
 from dfercli.engine.evaluate import read_results
 from dfercli.engine.predictions import name_classes, probs_of, read_predictions, read_tested
-from dfercli.engine.protocols import PROTOCOLS, chosen_now, protocols_of
+from dfercli.engine.protocols import PROTOCOLS, chosen_epochs, chosen_now, protocols_of
 from dfercli.engine.train import train_fold
 from dfercli.engine.trainer import Trainer
 from dfercli.metrics import fit_temperature, temperature
@@ -47,7 +47,7 @@ def test_a_run_has_the_protocols_that_its_parts_allow():
     [
         ([0.5], None, False, ["best"]),
         ([0.0], None, False, ["best"]),  # however bad, the first is the best so far
-        ([0.5, 0.5], None, False, []),  # the first among equals stays
+        ([0.5, 0.5], None, False, ["best"]),  # the later one of equals has learnt more
         ([0.5, 0.6], [0.7, 0.6], False, ["best"]),
         ([0.5, 0.4], [0.6, 0.7], False, ["val"]),
         ([0.5, 0.4], [0.6, 0.7], True, ["val", "last"]),
@@ -55,10 +55,32 @@ def test_a_run_has_the_protocols_that_its_parts_allow():
     ],
 )
 def test_the_newest_epoch_is_kept_where_it_is_chosen(wars, val_wars, last, chosen):
-    metrics = [{"war": war} for war in wars]
+    metrics = [{"epoch": epoch, "war": war} for epoch, war in enumerate(wars, start=1)]
     for line, war in zip(metrics, val_wars or [], strict=False):
         line["val_war"] = war
     assert chosen_now(metrics, last) == chosen
+
+
+@pytest.mark.parametrize(
+    ("wars", "val_losses", "best", "val"),
+    [
+        ([0.5, 0.5, 0.5], None, 3, None),
+        ([0.5, 0.7, 0.7, 0.6], None, 3, None),
+        ([0.5, 0.5, 0.5], [0.9, 0.2, 0.4], 2, 2),
+        ([0.5, 0.6, 0.5], [0.9, 0.4, 0.2], 2, 3),
+        ([0.5, 0.5, 0.4], [0.3, 0.3, 0.1], 2, 3),  # equal in everything: the later one
+    ],
+)
+def test_ties_go_to_the_lower_held_out_loss_else_to_the_later_epoch(wars, val_losses, best, val):
+    metrics = [{"epoch": epoch, "war": war} for epoch, war in enumerate(wars, start=1)]
+    for line, loss in zip(metrics, val_losses or [], strict=False):
+        line |= {"val_war": 0.5, "val_loss": loss}
+    expected = {"best": best, "last": len(wars)} | ({"val": val} if val else {})
+    assert chosen_epochs(metrics) == expected
+    kept = {}  # what a run leaves if each epoch takes the place of the one that it beats
+    for epoch in range(1, len(wars) + 1):
+        kept |= dict.fromkeys(chosen_now(metrics[:epoch], epoch == len(wars)), epoch)
+    assert kept == expected
 
 
 def test_a_run_with_a_validation_part_leaves_these_files(with_val):

@@ -49,7 +49,7 @@ def test_the_bar_counts_clips_of_all_runs_and_names_epoch_loss_rate_and_war(monk
 def test_curves_are_a_picture_also_of_one_epoch(tmp_path):
     for epochs in (1, 5):
         path = tmp_path / f"{epochs}.png"
-        draw_curves([_line(epoch) for epoch in range(1, epochs + 1)], "a run", path)
+        draw_curves([_line(epoch) for epoch in range(1, epochs + 1)], "a run", epochs, path)
         image = cv2.imread(str(path))
         assert image.shape[0] > 300
         assert np.unique(image.reshape(-1, 3), axis=0).shape[0] > 20
