@@ -1,9 +1,17 @@
-"""Weights from the network: a file is held against a hash before it is loaded."""
+"""Weights from the network: asked for once, and held against a hash before they are loaded."""
 
 import re
+import ssl
+from functools import cache
 from pathlib import Path
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
 
 from dfercli.files import hash_file
+from dfercli.system_errors import first_line
+
+ANSWER_S = 4.0
+"""Seconds that a server gets to answer before there counts as no network (our choice)."""
 
 PUBLISHED = {
     "vit_base_patch32_clip_224.openai/open_clip_model.safetensors": (
@@ -37,3 +45,33 @@ def find_damage(path: Path, repository: str = "") -> str | None:
     if found.startswith(expected):
         return None
     return f"{path} has the SHA-256 {found[:12]}..., not {expected[:12]}..."
+
+
+def hub_answers() -> bool:
+    """Return whether the Hugging Face Hub can be reached.
+
+    The Hub's own library tries again for half a minute before it says that there is no network.
+    """
+    from huggingface_hub import constants
+
+    return not constants.is_offline_mode() and answers(constants.ENDPOINT)
+
+
+@cache
+def answers(url: str) -> bool:
+    """Return whether a server answers at all, within `ANSWER_S` seconds; asked once per process."""
+    request = Request(url, method="HEAD", headers={"User-Agent": "dfer"})
+    try:
+        urlopen(request, timeout=ANSWER_S).close()
+    except HTTPError:
+        return True
+    except URLError as error:
+        return isinstance(error.reason, ssl.SSLError)  # somebody is there, whom others may trust
+    except OSError:  # it was too slow, or hung up
+        return False
+    return True
+
+
+def explain_failed_fetch(error: BaseException) -> str:
+    """Return why a file could not be fetched from the Hub, in a few words."""
+    return first_line(error) if hub_answers() else "no network"

@@ -1,6 +1,10 @@
 """Weights from the network are held against a hash before they are loaded."""
 
 import hashlib
+import socket
+import threading
+from functools import cache as remember
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import open_clip
 import pytest
@@ -87,3 +91,51 @@ def test_every_published_hash_is_whole_and_of_a_tag_that_open_clip_knows():
     for name, digest in fetched.PUBLISHED.items():
         assert len(bytes.fromhex(digest)) == 32
         assert name.split("/")[0] in repositories
+
+
+@pytest.fixture
+def ask(monkeypatch):
+    """Return a function that asks a server, which has forgotten what others said."""
+    function = remember(fetched.answers.__wrapped__)
+    monkeypatch.setattr(fetched, "answers", function)
+    return function
+
+
+def test_a_server_that_refuses_is_a_network(ask):
+    with HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:  # it knows no HEAD
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        assert ask(f"http://127.0.0.1:{server.server_port}/")
+
+
+def test_no_server_and_a_silent_one_are_no_network(ask, monkeypatch):
+    monkeypatch.setattr(fetched, "ANSWER_S", 0.2)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        port = silent.getsockname()[1]
+        assert not ask(f"http://127.0.0.1:{port}/nobody")
+        silent.listen()
+        assert not ask(f"http://127.0.0.1:{port}/silent")
+
+
+def test_the_hub_is_asked_once_and_not_at_all_where_that_is_forbidden(ask, monkeypatch):
+    asked = []
+
+    def refuse(request, timeout):
+        asked.append(request.full_url)
+        raise OSError
+
+    monkeypatch.setattr(fetched, "urlopen", refuse)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert not fetched.hub_answers()
+    assert asked == []
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    assert [fetched.hub_answers() for _ in range(3)] == [False] * 3
+    assert len(asked) == 1
+
+
+def test_a_missing_network_is_noticed_without_a_second_try(ask, monkeypatch, tmp_path):
+    monkeypatch.setattr(fetched, "answers", lambda url: False)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(open_clip, "download_pretrained", lambda tag: pytest.fail("tried"))
+    with pytest.raises(WeightsError, match=r"neither cached nor to be fetched \(no network\)"):
+        load_pretrained(CLIP, "openai")

@@ -15,7 +15,7 @@ from face_alignment.detection.sfd.sfd_detector import models_urls as s3fd_urls
 
 from dfercli.errors import DetectorError
 from dfercli.faces.base import Face
-from dfercli.fetched import find_damage
+from dfercli.fetched import answers, find_damage
 from dfercli.system_errors import explain_system_error, find_local_error, first_line
 
 FIVE_OF_68 = (slice(36, 42), slice(42, 48), slice(30, 31), slice(48, 49), slice(54, 55))
@@ -79,8 +79,9 @@ def build_detector(device: str) -> FANDetector:
         if not isinstance(error, OSError):
             raise DetectorError(f"cannot set up face-alignment: {first_line(error)}") from error
         raise DetectorError(
-            "the weights of face-alignment are neither cached nor to be fetched (no network?); "
-            "run once with network, or use --detector mtcnn, which carries its own"
+            f"the weights of face-alignment are neither cached nor to be fetched "
+            f"({first_line(error)}); run once with network, or use "
+            f"--detector mtcnn, which carries its own"
         ) from error
     return FANDetector(network)
 
@@ -104,6 +105,8 @@ def _fetch_weights() -> None:
     """
     for path, url in _files().items():
         if not path.is_file():
+            if not answers(url):
+                raise ConnectionError(f"no network: {urlparse(url).netloc} does not answer")
             path.parent.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(url, str(path), progress=sys.stderr.isatty())
         if damage := find_damage(path):

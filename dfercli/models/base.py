@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from dfercli.config import ModelConfig, from_dict, to_dict
 from dfercli.errors import CheckpointError
+from dfercli.fetched import hub_answers
 from dfercli.models import load_method
 from dfercli.models.backbone import CLIPBackbone
 from dfercli.models.pretrained import build_untrained, load_pretrained
@@ -277,6 +278,8 @@ def _fetch(model_id: str, name: str, options: dict[str, Any]) -> Path:
             raise CheckpointError(f"no {name} in {folder}; is it a checkpoint, and whole?")
         return folder / name
     try:
+        if not hub_answers():
+            options = {**options, "local_files_only": True}
         return Path(hf_hub_download(model_id, name, **options))
     except RuntimeError as error:  # such as a user without a home folder to keep it in
         raise CheckpointError(
@@ -288,6 +291,5 @@ def _fetch(model_id: str, name: str, options: dict[str, Any]) -> Path:
             raise CheckpointError(
                 f"cannot fetch {name} of {model_id!r}: {explain_system_error(cause)}"
             ) from error
-        raise CheckpointError(
-            f"no checkpoint {model_id!r}: neither a folder here nor a model on the Hub (network?)"
-        ) from error
+        where = "on the Hub" if hub_answers() else "in the cache, and no network to ask the Hub"
+        raise CheckpointError(f"no checkpoint {model_id!r}: no such folder, nor {where}") from error

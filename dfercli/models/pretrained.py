@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from dfercli.config import CLIP_MEAN, RANDOM_WEIGHTS
 from dfercli.errors import UnknownNameError, WeightsError
-from dfercli.fetched import find_damage
+from dfercli.fetched import explain_failed_fetch, find_damage, hub_answers
 from dfercli.system_errors import explain_system_error, find_local_error
 
 open_clip.add_model_config(Path(__file__).parent / "backbones")
@@ -158,8 +158,9 @@ def _fetch(name: str, weights: str) -> Path:
             raise WeightsError(
                 f"cannot fetch weights {weights!r} of {name}: {explain_system_error(cause)}"
             ) from error
+        why = explain_failed_fetch(error)
         raise WeightsError(
-            f"weights {weights!r} of {name} are neither cached nor to be fetched (no network?); "
+            f"weights {weights!r} of {name} are neither cached nor to be fetched ({why}); "
             f"run once with network, or name a file or `random`: --weights FILE|random"
         ) from error
     if damage := find_damage(path, _find_repository(name, weights).rpartition("/")[2]):
@@ -171,6 +172,8 @@ def _fetch(name: str, weights: str) -> Path:
 
 
 def _download(name: str, weights: str) -> Path:
+    if not hub_answers():
+        raise ConnectionError("the Hugging Face Hub does not answer")
     tag = open_clip.get_pretrained_cfg(name, weights)
     return Path(_quietly(open_clip.download_pretrained, tag))
 

@@ -13,6 +13,7 @@ from dfercli.engine.device import resolve_device, resolve_precision
 from dfercli.errors import CheckpointError, ConfigError, WeightsError, require_known
 from dfercli.faces import check_detector
 from dfercli.faces.align import TEMPLATE_VERSION
+from dfercli.fetched import explain_failed_fetch
 from dfercli.models.pretrained import ensure_weights, find_image_size
 from dfercli.predict.reading import SEARCH_FPS
 from dfercli.system_errors import find_local_error
@@ -168,9 +169,10 @@ def describe_zero_shot(
     except WeightsError as error:
         if find_local_error(error) is not None:
             raise
+        why = explain_failed_fetch(error.__cause__ or error)
         raise WeightsError(
-            "CLIP's weights are neither cached nor to be fetched (no network?); call it once "
-            "with network, or name a trained model with --checkpoint"
+            f"CLIP's weights are neither cached nor to be fetched ({why}); call it once with "
+            f"network, or name a trained model with --checkpoint"
         ) from error
     size = find_image_size(ModelConfig.backbone)
     return ModelInfo({"class_names": BASIC_EXPRESSIONS}, size, detector, precision)

@@ -158,8 +158,14 @@ def test_fan_runs_on_the_gpu_that_is_named(asked, there, device, monkeypatch):
     assert made == [device]
 
 
-@pytest.mark.parametrize("error", [OSError("no route to host"), URLError("no answer")])
-def test_fan_without_network_names_the_other_detector(error, monkeypatch):
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (OSError("no route to host"), "no route to host"),
+        (URLError("no answer"), "<urlopen error no answer>"),
+    ],
+)
+def test_fan_without_network_names_the_other_detector(error, why, monkeypatch):
     def fail(*args, **kwargs):
         raise error
 
@@ -168,8 +174,8 @@ def test_fan_without_network_names_the_other_detector(error, monkeypatch):
     with pytest.raises(DetectorError) as caught:
         load_detector("face-alignment")
     assert str(caught.value) == (
-        "the weights of face-alignment are neither cached nor to be fetched (no network?); "
-        "run once with network, or use --detector mtcnn, which carries its own"
+        f"the weights of face-alignment are neither cached nor to be fetched ({why}); "
+        f"run once with network, or use --detector mtcnn, which carries its own"
     )
 
 
@@ -231,6 +237,7 @@ def test_weights_that_are_fetched_are_checked_before_they_are_loaded(change, wei
     def download(url, path, progress):
         Path(path).write_bytes(weights[Path(path)] + change)
 
+    monkeypatch.setattr(fan, "answers", lambda url: True)
     monkeypatch.setattr(fan.torch.hub, "download_url_to_file", download)
     monkeypatch.setattr(fan.face_alignment, "FaceAlignment", lambda *a, **k: loaded.append(1))
     if change:

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import save_file
 from torch.nn import functional as F
 
+from dfercli import fetched
 from dfercli.errors import UnknownNameError, WeightsError
 from dfercli.models.backbone import CLIPBackbone
 from dfercli.models.pretrained import (
@@ -226,13 +227,17 @@ def _no_network(*args, **kwargs):
     raise OSError("no route to host\nsecond line")
 
 
-def test_a_tag_without_network_is_one_line_that_names_the_ways_out(monkeypatch):
-    monkeypatch.setattr(open_clip.factory, "download_pretrained", _no_network)
+@pytest.mark.parametrize(("network", "why"), [(False, "no network"), (True, "no route to host")])
+def test_a_tag_that_cannot_be_fetched_is_one_line_that_names_the_ways_out(
+    network, why, monkeypatch
+):
+    monkeypatch.setattr(fetched, "answers", lambda _: network)
+    monkeypatch.setattr(open_clip, "download_pretrained", _no_network)
     with pytest.raises(WeightsError) as caught:
         load_pretrained("ViT-B-32-quickgelu", "openai")
     assert str(caught.value) == (
-        "weights 'openai' of ViT-B-32-quickgelu are neither cached nor to be fetched (no network?)"
-        "; run once with network, or name a file or `random`: --weights FILE|random"
+        f"weights 'openai' of ViT-B-32-quickgelu are neither cached nor to be fetched ({why})"
+        f"; run once with network, or name a file or `random`: --weights FILE|random"
     )
 
 
