@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from dfercli.data.folder import DEMO_FILE, DEMO_SETTINGS
 from dfercli.data.spec import BASIC_EXPRESSIONS
 from dfercli.drawing import (
     HEIGHT,
@@ -126,7 +127,8 @@ def make_demo(
     Raises:
         DataError: The folder holds something else, or a demo made with other settings.
     """
-    settings = {"persons": num_persons, "takes": takes, "seed": seed, "version": DRAWING_VERSION}
+    values = (num_persons, takes, seed, DRAWING_VERSION)
+    settings = dict(zip(DEMO_SETTINGS, values, strict=True))
     _claim_folder(folder, settings)
     rows, tasks = [], [_Task(folder / "unseen" / "journey.mp4", seed, GUEST)]
     for person in range(num_persons):
@@ -146,7 +148,7 @@ def make_demo(
 
 def _claim_folder(folder: Path, settings: dict[str, int]) -> None:
     """Note the settings in the folder, or compare them with those noted before."""
-    note = folder / "demo.json"
+    note = folder / DEMO_FILE
     if not note.exists():
         if (folder / "labels.csv").exists():
             raise DataError(f"{folder} holds a dataset that is not the demo; name another folder")

@@ -20,7 +20,7 @@ from dfercli.models import load_method
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "dfercli"
-MAX_LINES = 300
+MAX_LINES = 500
 TORCH_FREE = (
     "dfercli",
     "dfercli.app",

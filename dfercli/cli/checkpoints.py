@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dfercli.cli import options as opt
-from dfercli.errors import CheckpointError, ConfigError
+from dfercli.errors import ConfigError
 
 if TYPE_CHECKING:
     from dfercli.predict import ModelInfo, Predictor
@@ -17,7 +17,10 @@ WEAKNESS = "CLIP as it is, never trained on expressions: the paper has 20.07 % W
 
 Checkpoint = Annotated[
     str | None,
-    typer.Option(help="Folder or Hub name; by default the run finished last, its best epoch."),
+    typer.Option(
+        help="Folder, name of a run such as `full` or `my-videos/full/fold1`, or Hub name; by "
+        "default the run finished last, but none on the demo's drawn people."
+    ),
 ]
 ZeroShot = Annotated[
     bool,
@@ -88,25 +91,13 @@ def choose_predictor(
     """Print which model is used, and return its loader.
 
     Raises:
-        CheckpointError: None is named, and no run is finished; it says what else there is.
+        CheckpointError: There is no such model; or none is named, and no run is finished.
     """
     if zero_shot:
         opt.note(f"zero-shot: {WEAKNESS}")
         return Reader(None, detector, device, precision)
-    where = checkpoint or _find_newest(runs)
+    from dfercli.engine.named import find_checkpoint
+
+    where = find_checkpoint(checkpoint, runs)
     opt.note(f"checkpoint: {where}")
     return Reader(where, detector, device, precision)
-
-
-def _find_newest(runs: Path) -> str:
-    """Give the best epoch of the run finished last."""
-    from dfercli.engine.finished import find_newest_run
-
-    try:
-        return str(find_newest_run(runs).checkpoint("best"))
-    except CheckpointError as error:
-        raise CheckpointError(
-            f"no finished run in {runs}: train one with `dfer train`, name one with --checkpoint "
-            f"(a folder, or a model on the Hugging Face Hub), or give --zero-shot for CLIP's own "
-            f"weights, which are weak: they were never trained on expressions"
-        ) from error

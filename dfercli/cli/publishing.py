@@ -9,7 +9,9 @@ from dfercli.cli import options as opt
 
 Checkpoint = Annotated[
     str,
-    typer.Argument(help="Folder of a checkpoint or of a run (its best epoch), or Hub name."),
+    typer.Argument(
+        help="Folder of a checkpoint or of a run, name of a run such as `full`, or Hub name."
+    ),
 ]
 
 
@@ -22,11 +24,13 @@ def export(
             "--int8", help="Write large weights as 8-bit integers: smaller, slightly less exact."
         ),
     ] = False,
+    runs: opt.Runs = opt.RUNS,
 ) -> None:
     """Write a checkpoint as one ONNX file, and check that it gives what the checkpoint gives."""
+    from dfercli.engine.named import find_checkpoint
     from dfercli.publish.onnx_file import MAX_DIFFERENCE, OPSET, export_onnx
 
-    file = export_onnx(checkpoint, onnx, int8)
+    file = export_onnx(find_checkpoint(checkpoint, runs), onnx, int8)
     print(f"written: {file.path}, {file.size / 1e6:,.1f} MB, ONNX opset {OPSET}")
     for name, form in file.inputs.items():
         print(f"input {name}: {form}")
@@ -53,19 +57,22 @@ def export(
 
 def push(
     checkpoint: Annotated[
-        str, typer.Argument(help="Folder of a checkpoint or of a run (its best epoch).")
+        str,
+        typer.Argument(help="Folder of a checkpoint or of a run, or name of a run such as `full`."),
     ],
     name: Annotated[str, typer.Argument(help="Its name on the Hub, such as organisation/name.")],
     private: Annotated[bool, typer.Option("--private", help="Show it to its owner alone.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the model card, and upload nothing.")
     ] = False,
+    runs: opt.Runs = opt.RUNS,
 ) -> None:
     """Publish a checkpoint on the Hugging Face Hub, with a model card made from its run."""
+    from dfercli.engine.named import find_checkpoint
     from dfercli.publish.hub import prepare
     from dfercli.publish.hub import push as upload
 
-    publication = prepare(checkpoint, name)
+    publication = prepare(find_checkpoint(checkpoint, runs), name)
     if dry_run:
         print(publication.card)
     for file, size in publication.sizes.items():

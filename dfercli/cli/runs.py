@@ -13,6 +13,7 @@ from dfercli.cli import documents as docs
 from dfercli.cli import options as opt
 from dfercli.cli.typed import find_variant, parse_folds
 from dfercli.config import (
+    ALL_DATA,
     UNTRAINED,
     AugmentConfig,
     ComputeConfig,
@@ -55,11 +56,24 @@ def train(
     recipe: TrainConfig,
     augment: AugmentConfig,
     compute: ComputeConfig,
+    all_data: Annotated[
+        bool,
+        typer.Option(
+            "--all-data",
+            help="Train one model on all clips and test none, for as many epochs as the folds "
+            "chose; `dfer predict` prefers it.",
+        ),
+    ] = False,
 ) -> None:
     """Train on each fold's other folds and test on it. Defaults are the paper's recipe."""
     typed = opt.find_typed(context)
     _check_typed(model, typed)
+    if all_data:
+        _check_all_data(model, options)
     config, folds = opt.find_run(options, model, recipe, augment, compute, typed)
+    if all_data:
+        _train_final(config, options)
+        return
     from dfercli.data.manifest import mark_partial
     from dfercli.engine.documents import LABELS
     from dfercli.engine.evaluate import summarise_runs
@@ -100,7 +114,10 @@ def evaluate(
     ] = None,
     checkpoint: Annotated[
         str | None,
-        typer.Option(help="Run this checkpoint on a manifest's test clips instead."),
+        typer.Option(
+            help="Run this checkpoint (folder, name of a run, or Hub name) on a manifest's test "
+            "clips instead."
+        ),
     ] = None,
     folds: opt.Folds = None,
     folds_by: opt.FoldsBy = DataConfig.folds_by,
@@ -143,6 +160,9 @@ def evaluate(
         from dfercli.engine.evaluate import evaluate_checkpoint
 
         decoded = opt.find_cache(cache, cache_dir)
+        from dfercli.engine.named import find_checkpoint
+
+        checkpoint = find_checkpoint(checkpoint, runs)
         data = opt.find_data(dataset, root, manifests, workers, decoded, folds_by)
         results = evaluate_checkpoint(checkpoint, data, chosen, allow_other_crop, device)
         docs.show_document(results_document(results, confusion), table_format, out)
@@ -219,6 +239,38 @@ def _check_typed(model: ModelConfig, typed: set[str]) -> None:
     if model.method in UNTRAINED and idle:
         option = f"--{idle[0].replace('_', '-')}"
         raise ConfigError(f"{model.method} trains nothing: {option} has no effect, leave it out")
+
+
+def _check_all_data(model: ModelConfig, options: opt.RunOptions) -> None:
+    """Refuse what does not go with a model on all clips."""
+    if model.method in UNTRAINED:
+        raise ConfigError(f"{model.method} trains nothing: leave out --all-data")
+    if options.folds:
+        raise ConfigError("--all-data tests no fold; leave out --folds")
+
+
+def _train_final(config: RunConfig, options: opt.RunOptions) -> None:
+    """Train the model on all clips, and print where it is and what says how good it may be."""
+    from dfercli.data.folds import open_manifest
+    from dfercli.engine.final import plan_final
+    from dfercli.engine.jobs import train_folds
+
+    final, folds = plan_final(config, options.runs, open_manifest(config.data))
+    names, epochs = ", ".join(map(str, folds)), final.train.last_epoch
+    if folds:
+        opt.note(f"epochs: {epochs}, the median of those that folds {names} chose")
+    else:
+        opt.note(f"epochs: all {epochs}; no fold is finished that could say how many are best")
+    trained = train_folds(final, [ALL_DATA], options.runs, _command(), **opt.how_to_run(options))
+    if not opt.is_main_process():
+        return
+    print(f"{final.title}: {epochs} epochs, no clip is left to test it")
+    print(f"  model: {trained[ALL_DATA].model}")
+    print(f"  recipe: {describe_recipe(final)}")
+    if folds:
+        print(f"`dfer eval {final.variant}` prints what the models of folds {names} reached")
+    else:
+        print("`dfer train` without --all-data says how good such a model is")
 
 
 def _find_rows(table: int | None, grid: str | None) -> "tuple[str, tuple[Row, ...]]":

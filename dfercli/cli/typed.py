@@ -21,6 +21,8 @@ def parse_folds(text: str) -> list[int]:
         first, last = int(matched[1]), int(matched[2] or matched[1])
         if last < first:
             raise ConfigError(f"no fold in {part!r}; give the lower one first, as in 1-5")
+        if first < 1:
+            raise ConfigError("folds are counted from 1; to train on all clips, give --all-data")
         if last > MAX_FOLD:
             raise ConfigError(f"no dataset has a fold {last}; give numbers up to {MAX_FOLD}")
         folds |= set(range(first, last + 1))

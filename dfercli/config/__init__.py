@@ -17,6 +17,7 @@ from dfercli.config.model import (
 )
 from dfercli.config.plain import from_dict, to_dict
 from dfercli.config.run import (
+    ALL_DATA,
     DEVICES,
     FOLDS_BY,
     MICRO_BATCHES,
@@ -33,6 +34,7 @@ from dfercli.config.run import (
 from dfercli.config.train import BALANCES, AugmentConfig, TrainConfig
 
 __all__ = [
+    "ALL_DATA",
     "BALANCES",
     "CLIP_MEAN",
     "CLIP_STD",

@@ -18,6 +18,9 @@ TRACKERS = ("tensorboard", "wandb")
 FOLDS_BY = ("official", "group")
 PRESETS = ("paper", "strong")
 
+ALL_DATA = 0
+"""Stands for a fold where all clips are trained on, for the final model."""
+
 
 def require_device(name: str) -> None:
     """Check the name of a device, not whether this machine has it.
@@ -117,7 +120,8 @@ class RunConfig:
 
     Attributes:
         data: The data.
-        fold: The fold that is tested; all the others train.
+        fold: The fold that is tested; all the others train. `ALL_DATA` trains on all clips, and
+            tests none.
         model: The model.
         train: The recipe.
         augment: Changes of the training clips.
@@ -152,4 +156,5 @@ class RunConfig:
     @property
     def title(self) -> str:
         """Dataset, variant and fold, in a few words."""
-        return f"{self.data.dataset} {self.variant} fold {self.fold}"
+        part = "all clips" if self.fold == ALL_DATA else f"fold {self.fold}"
+        return f"{self.data.dataset} {self.variant} {part}"

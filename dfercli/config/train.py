@@ -27,6 +27,7 @@ class TrainConfig:
         drop_path: Rate of stochastic depth in the last block, falling to 0 in the first; 0 is off.
         val_fraction: Share of the training clips that is held out to choose an epoch by, and to
             calibrate; 0 holds out none.
+        stop_epoch: Last epoch that is trained, of a schedule of `epochs`; None trains all.
         balance: Of rare classes: `none`, `oversample` (draw each class as often), or `prior`
             (logits adjusted by the log of the classes' shares in the training loss).
     """
@@ -44,6 +45,12 @@ class TrainConfig:
     drop_path: float = 0.0
     val_fraction: float = 0.0
     balance: str = "none"
+    stop_epoch: int | None = None
+
+    @property
+    def last_epoch(self) -> int:
+        """The epoch after which a run ends, counted from 1."""
+        return self.stop_epoch or self.epochs
 
     def __post_init__(self) -> None:
         require_at_least("epochs", self.epochs, 1)
@@ -64,6 +71,9 @@ class TrainConfig:
         self._require("mixup", 0 <= self.mixup < math.inf, "at least 0")
         self._require("drop_path", 0 <= self.drop_path < 1, "at least 0, below 1")
         require_known("balance", self.balance, BALANCES)
+        if self.stop_epoch is not None:
+            fits = 1 <= self.stop_epoch <= self.epochs
+            self._require("stop_epoch", fits, f"from 1 to epochs, {self.epochs}")
 
     def _require(self, name: str, holds: bool, rule: str) -> None:
         if not holds:

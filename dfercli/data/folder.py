@@ -1,5 +1,6 @@
 """One's own videos: a folder with `labels.csv` (path, label and, where it matters, group)."""
 
+import json
 import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
@@ -13,6 +14,11 @@ from dfercli.errors import DataError
 from dfercli.owned import has_controls
 
 LABELS_FILE = "labels.csv"
+
+DEMO_FILE = "demo.json"
+"""Settings of a demo, in its folder."""
+
+DEMO_SETTINGS = ("persons", "takes", "seed", "version")
 
 MEDIA = ()
 
@@ -57,7 +63,17 @@ def read_sources(root: Path, choices: Choices) -> Listing:
         "frames" if choices.adopt else "videos",
         (f"lists: {LABELS_FILE} ({len(sources):,} clips)",),
         num_folds=choices.num_folds or NUM_FOLDS,
+        drawn=is_demo(root),
     )
+
+
+def is_demo(root: Path) -> bool:
+    """Return whether a folder holds the drawn videos that `dfer demo` made."""
+    try:
+        record = json.loads((root / DEMO_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(record, dict) and set(DEMO_SETTINGS) <= record.keys()
 
 
 def _name_clip(root: Path, path: str) -> str:

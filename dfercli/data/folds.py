@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from dfercli.config import DataConfig, RunConfig
+from dfercli.config import ALL_DATA, DataConfig, RunConfig
 from dfercli.data.manifest import Manifest, read_manifest
 from dfercli.errors import DataError
 
@@ -93,7 +93,7 @@ def select_rows(manifest: Manifest, part: Part, run: RunConfig) -> pd.DataFrame:
     if part == "test":
         return manifest.select(run.fold, "test")
     rows = manifest.select(run.fold, "train")
-    if run.train.val_fraction == 0:
+    if run.train.val_fraction == 0 or run.fold == ALL_DATA:
         return rows if part == "train" else rows.iloc[:0]
     held = hold_out(rows, run.train.val_fraction, run.seed)
     return rows[held if part == "val" else ~held].reset_index(drop=True)

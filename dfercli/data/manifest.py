@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from dfercli.config import ALL_DATA
 from dfercli.data.spec import MAX_FOLD, check_inside_root, describe_clips
 from dfercli.errors import DataError
 from dfercli.files import write_json, write_text
@@ -46,6 +47,7 @@ class Manifest:
         num_folds: Folds that one's own videos were dealt to; None where the folds are official.
         kind: Public name of the kind of dataset that it was made of.
         deviations: What differs from the official lists, a line each, the gravest first.
+        drawn: Whether it shows the drawn people of `dfer demo`, and no real faces.
         left_out: Test fold by clip id of one's own videos that have no crops now, so that they
             come back to it; 0 for those that were never dealt.
     """
@@ -59,6 +61,7 @@ class Manifest:
     kind: str = "folder"
     deviations: tuple[str, ...] = ()
     left_out: Mapping[str, int] = field(default_factory=dict)
+    drawn: bool = False
 
     @property
     def partial(self) -> bool:
@@ -83,11 +86,13 @@ class Manifest:
         return [remark for remark in (partial, emptied if idle else "") if remark]
 
     def select(self, fold: int, split: Split) -> pd.DataFrame:
-        """Give the rows of one side of a fold.
+        """Return the rows of one side of a fold; `ALL_DATA` has all rows on its training side.
 
         Raises:
             DataError: The manifest has no such fold.
         """
+        if fold == ALL_DATA:
+            return self.rows.iloc[:0] if split == "test" else self.rows.reset_index(drop=True)
         if fold not in self.folds:
             known = ", ".join(map(str, self.folds))
             raise DataError(f"no fold {fold} in manifest {self.dataset}; its folds: {known}")
@@ -161,6 +166,7 @@ def write_manifest(manifest: Manifest, path: Path) -> None:
         "class_names": list(manifest.class_names),
         "crop": manifest.crop,
         "num_folds": manifest.num_folds,
+        "drawn": manifest.drawn,
         "deviations": list(manifest.deviations),
         "left_out": dict(manifest.left_out),
     }
@@ -207,6 +213,7 @@ def _read_side_file(side: Path, unfinished: bool) -> dict[str, Any]:
             "num_folds": _read_fold(entries.get("num_folds")),
             "kind": str(entries.get("kind", Manifest.kind)),
             "deviations": _read_texts(entries.get("deviations", Manifest.deviations)),
+            "drawn": entries.get("drawn", False) is True,
             "left_out": {clip: _read_fold(n) for clip, n in entries.get("left_out", {}).items()},
         }
     except PermissionError as error:

@@ -83,6 +83,7 @@ class Listing:
         num_folds: Folds that the clips were dealt to; None where the folds are official.
         remarks: What was asked for, and every table of figures has to repeat all the same.
         answers: What to say about `frames`, when asked.
+        drawn: Whether it shows the drawn people of `dfer demo`.
     """
 
     sources: tuple[Source, ...]
@@ -94,6 +95,7 @@ class Listing:
     num_folds: int | None = None
     remarks: tuple[str, ...] = ()
     answers: str = "--adopt to use them as they are, or --crop"
+    drawn: bool = False
 
 
 def describe_clips(

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from dfercli.config import ALL_DATA
 from dfercli.data.manifest import Manifest
 from dfercli.engine.kinds import CHECKPOINT
 from dfercli.engine.runlog import RunFolder
@@ -69,9 +70,9 @@ def load_settings(where: str) -> dict[str, Any]:
 
 
 def _find_checkpoint(where: str) -> str:
-    """Return the folder of a run's best epoch; a checkpoint or a name on the Hub as it is."""
-    best = RunFolder(Path(where)).checkpoint("best")
-    return str(best) if best.is_dir() else where
+    """Return the folder of a run's model; a checkpoint or a name on the Hub as it is."""
+    model = RunFolder(Path(where)).model
+    return str(model) if model.is_dir() else where
 
 
 def unseen_folds(
@@ -101,6 +102,11 @@ def unseen_folds(
     same_name = trained.get("dataset") == manifest.dataset
     if not same_name and trained.get("data_fingerprint") != manifest.fingerprint:
         return list(folds or manifest.folds)
+    if trained["fold"] == ALL_DATA:
+        raise CheckpointError(
+            f"the checkpoint was trained on all clips of {manifest.dataset}: none is left to test "
+            f"it on; `dfer eval` prints what its folds reached"
+        )
     dealt = trained.get("folds_by", "official")
     if dealt != folds_by:
         raise CheckpointError(

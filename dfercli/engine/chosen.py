@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 from torch import Tensor
 
+from dfercli.config import ALL_DATA
 from dfercli.data.folds import Part
 from dfercli.engine.checkpoint import write_sealed
 from dfercli.engine.kinds import CHECKPOINT, CHOSEN
@@ -24,6 +25,7 @@ from dfercli.files import check_place, move_file, move_files, replacing_files
 from dfercli.models.base import read_settings
 
 TEST_FILE, HELD_OUT_FILE = "predictions.csv", "validation.csv"
+TABLE_FILES: dict[Part, str] = {"test": TEST_FILE, "val": HELD_OUT_FILE}
 
 FOLDER = re.compile(r"\.?epoch([0-9]+)-([a-z]+)(\.partial)?")
 """Name of a folder that waits: the epochs that the state includes, and the protocol; or of what was
@@ -37,7 +39,7 @@ class ChosenEpoch:
     Attributes:
         weights: Of the model.
         settings: Of the model, calibration included.
-        predictions: Of the `test` fold and, where there is one, of the `val` part.
+        predictions: Of the `test` fold and of the `val` part, where there are any.
     """
 
     weights: Mapping[str, Tensor]
@@ -56,9 +58,9 @@ def stage_epochs(run: RunFolder, epochs: Mapping[str, ChosenEpoch], finished: in
     for protocol, epoch in epochs.items():
         with replacing_files(run.resume_folder / f"epoch{finished}-{protocol}", CHOSEN) as partial:
             write_sealed(epoch.weights, epoch.settings, partial)
-            write_predictions(epoch.predictions["test"], partial / TEST_FILE)
-            if "val" in epoch.predictions:
-                write_predictions(epoch.predictions["val"], partial / HELD_OUT_FILE)
+            for part, name in TABLE_FILES.items():
+                if part in epoch.predictions:
+                    write_predictions(epoch.predictions[part], partial / name)
 
 
 def publish_epochs(run: RunFolder, finished: int) -> None:
@@ -109,7 +111,8 @@ def check_published(run: RunFolder, epochs: Mapping[str, int]) -> None:
     for protocol, epoch in epochs.items():
         settings = read_settings(str(run.checkpoint(protocol)))
         found = (settings.get("trained") or {}).get("epoch", epoch)  # runs of before do not say
-        if found != epoch or not run.predictions_file(protocol).is_file():
+        tested = run.fold == ALL_DATA or run.predictions_file(protocol).is_file()
+        if found != epoch or not tested:
             raise CheckpointError(
                 f"{run.checkpoint(protocol)} and {run.predictions_file(protocol).name} are not of "
                 f"epoch {epoch}, which is the {protocol} one; train the fold again with --overwrite"

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
@@ -12,41 +13,58 @@ from dfercli.files import replacing
 
 
 def draw_curves(
-    metrics: Sequence[Mapping[str, Any]], title: str, best_epoch: int, path: Path
+    metrics: Sequence[Mapping[str, Any]], title: str, best_epoch: int | None, path: Path
 ) -> None:
     """Draw loss, rate, WAR and UAR by epoch into a PNG.
 
     Args:
         metrics: One line per epoch.
         title: Of the picture.
-        best_epoch: The epoch to mark, counted from 1.
+        best_epoch: The epoch to mark, counted from 1; None where no clips were tested.
         path: Of the picture; replaced once it is whole.
     """
-    epochs = [line["epoch"] for line in metrics]
     figure = Figure(figsize=(9, 4), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(title, parse_math=False)
-    left, right = figure.subplots(1, 2)
-    mark = "o" if len(epochs) == 1 else None
-    losses = [float("nan") if line["loss"] is None else line["loss"] for line in metrics]
-    left.plot(epochs, losses, color="tab:blue", marker=mark)
-    left.set_ylabel("loss of the training clips", color="tab:blue")
-    rate = left.twinx()
-    rate.plot(epochs, [line["lr"] for line in metrics], color="tab:gray", lw=1, ls="--")
-    rate.set_ylabel("learning rate", color="tab:gray")
-    for name, color, style in (("war", "tab:green", "-"), ("uar", "tab:orange", "--")):
-        values = [line[name] for line in metrics]  # the two are one where all classes are as large
-        right.plot(epochs, values, label=name.upper(), color=color, ls=style, marker=mark)
-    if "val_war" in metrics[0]:
-        values = [line["val_war"] for line in metrics]
-        right.plot(epochs, values, label="WAR, held out", color="tab:purple", ls=":", marker=mark)
-    right.axvline(best_epoch, color="tab:green", lw=1, ls=":", label="best epoch")
-    right.set_ylabel("on the test fold")
-    right.yaxis.set_major_formatter(PercentFormatter(1.0))
-    right.legend(loc="lower right")
-    for axes in (left, right):
+    if best_epoch is None:
+        _draw_training(figure.subplots(), metrics)
+    else:
+        left, right = figure.subplots(1, 2)
+        _draw_training(left, metrics)
+        _draw_scores(right, metrics, best_epoch)
+    for axes in figure.axes:
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.grid(alpha=0.3)
     with replacing(path) as partial:
         figure.savefig(partial, format="png")
+
+
+def _draw_training(axes: Axes, metrics: Sequence[Mapping[str, Any]]) -> None:
+    epochs = [line["epoch"] for line in metrics]
+    losses = [float("nan") if line["loss"] is None else line["loss"] for line in metrics]
+    axes.plot(epochs, losses, color="tab:blue", marker=_mark(metrics))
+    axes.set_ylabel("loss of the training clips", color="tab:blue")
+    axes.grid(alpha=0.3)
+    rate = axes.twinx()
+    rate.plot(epochs, [line["lr"] for line in metrics], color="tab:gray", lw=1, ls="--")
+    rate.set_ylabel("learning rate", color="tab:gray")
+
+
+def _draw_scores(axes: Axes, metrics: Sequence[Mapping[str, Any]], best_epoch: int) -> None:
+    epochs = [line["epoch"] for line in metrics]
+    curves = [("war", "WAR", "tab:green", "-"), ("uar", "UAR", "tab:orange", "--")]
+    if "val_war" in metrics[0]:
+        curves.append(("val_war", "WAR, held out", "tab:purple", ":"))
+    for name, label, color, style in curves:  # WAR and UAR are one where classes are equally large
+        values = [line[name] for line in metrics]
+        axes.plot(epochs, values, label=label, color=color, ls=style, marker=_mark(metrics))
+    axes.axvline(best_epoch, color="tab:green", lw=1, ls=":", label="best epoch")
+    axes.set_ylabel("on the test fold")
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.legend(loc="lower right")
+    axes.grid(alpha=0.3)
+
+
+def _mark(metrics: Sequence[Mapping[str, Any]]) -> str | None:
+    """Return the marker of a curve: a single epoch is a point, which no line shows."""
+    return "o" if len(metrics) == 1 else None

@@ -6,20 +6,31 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from dfercli.engine.runlog import RunFolder
+from dfercli.engine.runlog import ALL_DATA_FOLDER, RunFolder
 from dfercli.errors import CheckpointError
+
+FOLD = "fold[0-9]{1,3}"
+"""Name of a fold's folder; a copy that somebody set aside, such as `fold1-old`, is none."""
 
 _PASSED_OVER: set[Path] = set()
 """Damaged runs of which a note was given: commands look at all runs several times."""
 
 
 def find_runs(runs: Path, dataset: str = "*", variant: str = "*") -> list[RunFolder]:
-    """Give the finished runs of a dataset and a variant, or of all."""
+    """Return the finished runs on folds, of a dataset and a variant or of all."""
+    return _find(runs, dataset, variant, FOLD)
+
+
+def find_models(runs: Path, dataset: str = "*", variant: str = "*") -> list[RunFolder]:
+    """Return the finished runs on folds and on all clips, of a dataset and a variant or of all."""
+    return _find(runs, dataset, variant, rf"{FOLD}|{ALL_DATA_FOLDER}")
+
+
+def _find(runs: Path, dataset: str, variant: str, names: str) -> list[RunFolder]:
     found = [
         RunFolder(path.parent)
-        for path in runs.glob(f"{dataset}/{variant}/fold*/run.json")
-        # A copy that somebody set aside, such as `fold1-old`, is no fold.
-        if re.fullmatch("fold[0-9]{1,3}", path.parent.name) and path.is_file()
+        for path in sorted(runs.glob(f"{dataset}/{variant}/*/run.json"))
+        if re.fullmatch(names, path.parent.name) and path.is_file()
     ]
     return [run for run in found if _is_finished(run)]
 
@@ -45,7 +56,7 @@ def find_newest_run(runs: Path, dataset: str = "*", variant: str = "*") -> RunFo
     if not finished:
         where = runs / dataset / variant if (dataset, variant) != ("*", "*") else runs
         raise CheckpointError(f"no finished run in {where}; train one with `dfer train`")
-    return max(finished, key=lambda run: run.run_file.stat().st_mtime)
+    return max(finished, key=lambda run: run.finished_s)
 
 
 def find_folds(variant_folder: Path) -> dict[int, RunFolder]:

@@ -9,7 +9,7 @@ from accelerate import Accelerator
 from torch import nn
 from torch.utils.data import DataLoader
 
-from dfercli.config import RunConfig
+from dfercli.config import ALL_DATA, RunConfig
 from dfercli.data.batches import build_test_loader
 from dfercli.data.clips import build_dataset
 from dfercli.data.folds import Part, select_rows
@@ -46,9 +46,14 @@ class HeldClips:
 
 
 def score(predictions: Mapping[Part, pd.DataFrame]) -> dict[str, float]:
-    """Return WAR and UAR of the test fold; those of the held-out part, and its loss in nats."""
+    """Return WAR and UAR of the test fold; those of the held-out part, and its loss in nats.
+
+    Parts without predictions, such as the test fold of a run on all clips, have no figures.
+    """
     matrices = {part: confusion_of(table) for part, table in predictions.items()}
-    scores = {"war": war(matrices["test"]), "uar": uar(matrices["test"])}
+    scores: dict[str, float] = {}
+    if "test" in matrices:
+        scores |= {"war": war(matrices["test"]), "uar": uar(matrices["test"])}
     if "val" in matrices:
         labels, _ = name_classes(predictions["val"])
         scores |= {
@@ -62,12 +67,13 @@ def score(predictions: Mapping[Part, pd.DataFrame]) -> dict[str, float]:
 def describe_data(config: RunConfig, manifest: Manifest) -> dict[str, Any]:
     """Give what a run writes down of its data, so that its results are known again."""
     parts: dict[str, Part] = {"tested": "test"}
-    if config.train.val_fraction > 0:
+    if config.train.val_fraction > 0 and config.fold != ALL_DATA:
         parts["held_out"] = "val"
     rows = {name: select_rows(manifest, part, config) for name, part in parts.items()}
     return {
         "data_fingerprint": manifest.fingerprint,
         "deviations": list(manifest.deviations),
+        "drawn": manifest.drawn,
         "class_names": list(manifest.class_names),
         "crop": manifest.crop,
         "folds": list(manifest.folds),
@@ -84,8 +90,10 @@ def load_held(
     accelerator: Accelerator,
     size: int,
 ) -> HeldClips:
-    """Give the loaders of the parts that are not trained on, `size` clips at a time."""
+    """Return the loaders of the parts that are not trained on, `size` clips at a time."""
     parts: list[Part] = ["test", "val"] if config.train.val_fraction > 0 else ["test"]
+    if config.fold == ALL_DATA:
+        parts = []
     loaders: dict[Part, DataLoader] = {}
     for part in parts:
         dataset = build_dataset(manifest, part, config, model.backbone.image_size)

@@ -200,7 +200,7 @@ def _check_jobs(jobs: Sequence[Job]) -> None:
     manifests = {data: _check_data(data) for data in {job.config.data for job in jobs}}
     for job in jobs:
         manifest, fold = manifests[job.config.data], job.config.fold
-        manifest.select(fold, "test")
+        manifest.select(fold, "test")  # refuses a fold that there is not
         if manifest.select(fold, "train").empty:
             raise DataError(f"testing fold {fold} leaves no clip to train on; make more folds")
         check_rates(job.config.train)
@@ -233,7 +233,7 @@ def _run(todo: Sequence[Job], count: int, cluster: str | None, alone: bool) -> I
     from dfercli.engine.processes import run_processes
 
     files = [job.run.metrics_file for job in todo]
-    epochs = sum(job.config.train.epochs for job in todo)
+    epochs = sum(job.config.train.last_epoch for job in todo)
     with ending_on_sigterm(), following(files, epochs, todo[0].overwrite) as tick:
         if cluster is not None:
             yield from run_on_cluster(todo, cluster, attempt, tick)
@@ -263,7 +263,7 @@ def _run_here(todo: Sequence[Job], alone: bool) -> Iterator[Ended]:
 def _count_clips(job: Job) -> int:
     """Count the training clips of all epochs."""
     rows = select_rows(open_manifest(job.config.data), "train", job.config)
-    return len(rows) * job.config.train.epochs * (job.config.model.method not in UNTRAINED)
+    return len(rows) * job.config.train.last_epoch * (job.config.model.method not in UNTRAINED)
 
 
 def attempt(job: Job, progress: Progress | None = None) -> Failure | None:

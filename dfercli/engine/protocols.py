@@ -187,8 +187,8 @@ class EpochKeeper:
         check_published(self._run, chosen_epochs(metrics))
         with reporting_failed_save(self._run, self._safe):
             self._run.write_metrics(metrics)
-            title, best = self._run.read_config().title, chosen_epochs(metrics)["best"]
-            draw_curves(metrics, title, best, self._run.curves_file)
+            best = chosen_epochs(metrics).get("best")
+            draw_curves(metrics, self._run.read_config().title, best, self._run.curves_file)
             self._run.finish()
         drop_state(self._run)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dfercli.config import RunConfig, from_dict, to_dict
+from dfercli.config import ALL_DATA, RunConfig, from_dict, to_dict
 from dfercli.engine.differences import name_differences
 from dfercli.engine.kinds import RUN
 from dfercli.errors import CheckpointError, ConfigError
@@ -25,9 +25,13 @@ PACKAGES = (
 )
 
 
+ALL_DATA_FOLDER = "all"
+"""Name of the folder of a run on all clips, beside those of the folds."""
+
+
 @dataclass(frozen=True)
 class RunFolder:
-    """`runs/<dataset>/<variant>/fold<k>` and the names of the files in it.
+    """`runs/<dataset>/<variant>/fold<k>`, or `all`, and the names of the files in it.
 
     Attributes:
         path: The folder.
@@ -37,8 +41,19 @@ class RunFolder:
 
     @property
     def fold(self) -> int:
-        """The fold that the run tests."""
+        """The fold that the run tests; `ALL_DATA` for one that trains on all clips."""
+        if self.path.name == ALL_DATA_FOLDER:
+            return ALL_DATA
         return int(self.path.name.removeprefix("fold"))
+
+    @property
+    def model(self) -> Path:
+        """Folder of the checkpoint that predictions take: of the best epoch if clips were tested.
+
+        The best epoch was chosen by clips of the tested fold; where there are none it is the last.
+        """
+        best = self.checkpoint("best")
+        return best if best.is_dir() else self.checkpoint("last")
 
     @property
     def run_file(self) -> Path:
@@ -107,6 +122,17 @@ class RunFolder:
     def read_config(self) -> RunConfig:
         """Give the configuration of the run."""
         return from_dict(RunConfig, self.read()["config"])
+
+    @property
+    def drawn(self) -> bool:
+        """Whether it was trained on the drawn people of the demo; old runs go by its usual name."""
+        entries = self.read()
+        return bool(entries.get("drawn", entries["config"]["data"].get("dataset") == "demo"))
+
+    @property
+    def finished_s(self) -> float:
+        """When it was finished, in seconds since the epoch."""
+        return self.run_file.stat().st_mtime
 
     @property
     def finished(self) -> bool:
@@ -235,7 +261,8 @@ class RunFolder:
 
 def run_folder(runs: Path, config: RunConfig) -> RunFolder:
     """Give the folder of a run below the folder of all runs."""
-    return RunFolder(runs / config.data.dataset / config.variant / f"fold{config.fold}")
+    name = ALL_DATA_FOLDER if config.fold == ALL_DATA else f"fold{config.fold}"
+    return RunFolder(runs / config.data.dataset / config.variant / name)
 
 
 def check_alike(runs: Mapping[int, RunFolder]) -> None:

@@ -13,11 +13,11 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 from torch.utils.data import DataLoader
 
-from dfercli.config import UNTRAINED, RunConfig
+from dfercli.config import ALL_DATA, UNTRAINED, RunConfig
 from dfercli.data.augment import Augmenter
 from dfercli.data.batches import EpochBatches, build_train_loader, even_chances
 from dfercli.data.clips import build_dataset
-from dfercli.data.folds import Part, open_manifest
+from dfercli.data.folds import Part, open_manifest, select_rows
 from dfercli.data.manifest import Manifest
 from dfercli.engine.chosen import publish_epochs
 from dfercli.engine.device import (
@@ -26,6 +26,7 @@ from dfercli.engine.device import (
     resolve_compute,
     tracking,
 )
+from dfercli.engine.final import carry_calibration
 from dfercli.engine.held import HeldClips, describe_data, load_held, score
 from dfercli.engine.loss import Mixup, build_loss
 from dfercli.engine.optimizer import build_optimizer, build_scheduler
@@ -111,7 +112,7 @@ def _train(
         run.discard()  # so that whatever happens next, the old run does not pass for the new one
     accelerator.wait_for_everyone()
     set_seed(config.seed)
-    model = _build_model(config, manifest)
+    model = _build_model(config, manifest, run)
     if config.model.method in UNTRAINED:
         _test_untrained(config, run, manifest, model, accelerator, command)
         return
@@ -128,7 +129,7 @@ def _train(
         else:
             entries = describe_data(config, manifest) | {"steps": prepared.steps.way}
             run.start(config, entries, command, device, accelerator.num_processes)
-    clips, epochs = prepared.batches.length, config.train.epochs
+    clips, epochs = prepared.batches.length, config.train.last_epoch
     save, every = partial(save_state, run, trainer), config.compute.save_every
     keeper = EpochKeeper(run, model, save, every, len(metrics), config.train.balance)
     shown = accelerator.is_local_main_process
@@ -150,7 +151,9 @@ def _train(
 
 
 def _note_remarks(bar: Progress, run: RunFolder, config: RunConfig) -> None:
-    """Say what is odd about the last epoch's predictions: classes never predicted, calibration."""
+    """Note what is odd about the last epoch's predictions: classes never predicted, calibration."""
+    if config.fold == ALL_DATA:
+        return
     if missed := find_missed(read_predictions(run.predictions_file("last"))):
         bar.note(f"{config.title}: never predicted: {', '.join(missed)}")
     if config.train.val_fraction > 0:
@@ -212,7 +215,7 @@ def _test_untrained(
         keeper.finish([line])
 
 
-def _build_model(config: RunConfig, manifest: Manifest) -> ExpressionModel:
+def _build_model(config: RunConfig, manifest: Manifest, run: RunFolder) -> ExpressionModel:
     model = build_model(config.model, manifest.class_names, manifest.crop)
     if config.model.method in UNTRAINED:
         return model
@@ -223,9 +226,13 @@ def _build_model(config: RunConfig, manifest: Manifest) -> ExpressionModel:
         "seed": config.seed,
         "data_fingerprint": manifest.fingerprint,
         "deviations": list(manifest.deviations),
+        "drawn": manifest.drawn,
+        "clips": len(select_rows(manifest, "train", config)),
         "recipe": describe_recipe(config),
         "clip_s": measure_clips(manifest),
     }
+    if config.fold == ALL_DATA:
+        model.settings |= carry_calibration(run)
     model.backbone.drop_path = config.train.drop_path
     return model
 
@@ -280,7 +287,7 @@ def _prepare(
     trainer = Trainer(model, prepared, optimizer, scheduler, accelerator, micro_batch, loss, mixup)
     if config.compute.batch == "auto":
         trainer.micro_batch = trainer.find_micro_batch()
-    way = choose_way(config.compute, accelerator, len(batches) * config.train.epochs)
+    way = choose_way(config.compute, accelerator, len(batches) * config.train.last_epoch)
     steps = fit_steps(trainer, way, share, config.compute)
     return _Prepared(
         trainer,

@@ -162,6 +162,7 @@ def _build_manifest(
         plan.listing.num_folds,
         kind=plan.kind,
         deviations=deviations,
+        drawn=plan.listing.drawn,
         left_out={} if plan.official else {s.clip_id: s.test_fold for s, _ in lost},
     )
 

@@ -38,8 +38,8 @@ def find_source(where: str) -> Source:
     if not path.is_dir():
         return Source(where, None, None)
     path = path.resolve()
-    if (best := RunFolder(path).checkpoint("best")).is_dir():
-        path = best
+    if (model := RunFolder(path).model).is_dir():
+        path = model
     run = RunFolder(path.parent)
     in_run = path.name in PROTOCOLS and run.run_file.is_file()
     return Source(where, path, run if in_run else None)

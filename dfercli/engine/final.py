@@ -1,0 +1,74 @@
+"""The final model of a variant: trained on all clips, for as long as its folds' runs say."""
+
+from dataclasses import replace
+from pathlib import Path
+from statistics import median, median_high
+from typing import Any
+
+from dfercli.config import ALL_DATA, RunConfig, to_dict
+from dfercli.data.manifest import Manifest
+from dfercli.engine.differences import name_differences
+from dfercli.engine.finished import find_folds
+from dfercli.engine.held import describe_data
+from dfercli.engine.protocols import Protocol, chosen_epochs
+from dfercli.engine.runlog import RunFolder, check_alike, run_folder
+from dfercli.errors import ConfigError
+from dfercli.models.base import read_settings
+
+
+def plan_final(config: RunConfig, runs: Path, manifest: Manifest) -> tuple[RunConfig, list[int]]:
+    """Return the run of the final model, and the folds that say after which epoch it stops.
+
+    It has the schedule of the folds' runs and stops at the median of the epochs that they chose
+    (our choice): those of the held-out clips where there are any, else those of the test folds.
+    Without finished folds it trains all epochs.
+
+    Args:
+        config: A run of the variant, of any fold.
+        runs: Folder of all runs.
+        manifest: The data.
+
+    Raises:
+        ConfigError: The folds were trained with other settings, or on other data.
+        CheckpointError: They differ among themselves.
+    """
+    final = replace(config, fold=ALL_DATA)
+    folds = find_folds(run_folder(runs, final).path.parent)
+    if not folds:
+        return final, []
+    check_alike(folds)
+    first = next(iter(folds.values()))
+    asked = describe_data(final, manifest) | {"config": to_dict(final)}
+    if changed := name_differences(first.read(), asked, ignored="fold"):
+        raise ConfigError(
+            f"the folds in {first.path.parent} were trained with other settings ({changed}); give "
+            f"the same ones, or train the folds again with --overwrite"
+        )
+    chosen = [chosen_epochs(run.read_metrics())[_protocol(config)] for run in folds.values()]
+    stop = median_high(chosen)
+    return replace(final, train=replace(final.train, stop_epoch=stop)), [*folds]
+
+
+def carry_calibration(run: RunFolder) -> dict[str, Any]:
+    """Return the calibration of a final model: the median temperature of its folds' (our choice).
+
+    The final model has no held-out clips of its own. Returns nothing unless each finished fold has
+    a temperature.
+
+    Args:
+        run: The run on all clips.
+    """
+    folds = find_folds(run.path.parent)
+    found = [
+        read_settings(str(fold.checkpoint(_protocol(fold.read_config())))).get("calibration", {})
+        for fold in folds.values()
+    ]
+    temperatures = [calibration.get("temperature") for calibration in found]
+    if not temperatures or None in temperatures:
+        return {}
+    clips = sum(calibration["clips"] for calibration in found)
+    return {"calibration": {"clips": clips, "temperature": median(temperatures)}}
+
+
+def _protocol(config: RunConfig) -> Protocol:
+    return "val" if config.train.val_fraction > 0 else "best"

@@ -1,0 +1,100 @@
+"""The checkpoint that a name stands for: a folder, a run or variant by its name, or on the Hub."""
+
+import re
+from pathlib import Path
+
+from dfercli.engine.finished import find_models
+from dfercli.engine.runlog import ALL_DATA_FOLDER, RunFolder
+from dfercli.errors import CheckpointError
+from dfercli.models.base import CONFIG_FILE
+
+HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+"""OWNER/NAME, as models on the Hugging Face Hub are called."""
+
+SHOWN_NAMES = 6
+"""Names that an error lists (our choice)."""
+
+HOW_TO_GET_ONE = (
+    "train one with `dfer train`, name one with --checkpoint (a folder, or a model on the Hugging "
+    "Face Hub), or give --zero-shot for CLIP's own weights, which are weak: they were never "
+    "trained on expressions"
+)
+
+
+def find_checkpoint(name: str | None, runs: Path) -> str:
+    """Return the folder of a checkpoint, or its name on the Hugging Face Hub.
+
+    Of several runs that a name fits, the one finished last is taken; or, where its variant was also
+    trained on all clips, that one.
+
+    Args:
+        name: The folder of a checkpoint, a run or a variant; `VARIANT`, `DATASET/VARIANT` or
+            `DATASET/VARIANT/foldK` among the runs; or `OWNER/NAME` on the Hub. None takes any run
+            but those on the drawn people of the demo, who say nothing about real faces.
+        runs: Folder of all runs.
+
+    Raises:
+        CheckpointError: Nothing has this name, or no run is finished.
+    """
+    if name is None:
+        return str(_find_default(runs).model)
+    folder = Path(name)
+    if (folder / CONFIG_FILE).is_file():
+        return name
+    if folder.is_dir():
+        found = _pick(_find_below(folder))
+        return str(found.model) if found else name
+    if (found := _pick(_find_named(name, runs))) is not None:
+        return str(found.model)
+    if HUB_NAME.fullmatch(name):
+        return name
+    there = sorted({"/".join(run.path.parts[-3:-1]) for run in find_models(runs)})
+    more = [f"{len(there) - SHOWN_NAMES} more"] if len(there) > SHOWN_NAMES else []
+    listed = ", ".join([*there[:SHOWN_NAMES], *more]) or "none"
+    raise CheckpointError(
+        f"no checkpoint {name!r}: neither a folder, nor a finished run in {runs} (there: {listed}),"
+        f" nor OWNER/NAME as on the Hugging Face Hub"
+    )
+
+
+def _find_default(runs: Path) -> RunFolder:
+    every = find_models(runs)
+    found = _pick([run for run in every if not run.drawn])
+    if found is not None:
+        return found
+    if every:
+        raise CheckpointError(
+            f"the only finished runs in {runs} are of the drawn people of the demo, and say "
+            f"nothing about real faces: {HOW_TO_GET_ONE}; --checkpoint {every[0].path} takes the "
+            f"demo's all the same"
+        )
+    raise CheckpointError(f"no finished run in {runs}: {HOW_TO_GET_ONE}")
+
+
+def _find_named(name: str, runs: Path) -> list[RunFolder]:
+    """Return the finished runs that `VARIANT`, `DATASET/VARIANT` or `DATASET/VARIANT/foldK` means.
+
+    Where a variant's name alone fits several datasets, real faces come before drawn ones.
+    """
+    parts = name.strip("/").split("/")
+    if len(parts) > 3 or any(re.search(r"[*?\[]", part) or part in ("", "..") for part in parts):
+        return []
+    if len(parts) == 1:
+        parts = ["*", *parts]
+    dataset, variant, fold = [*parts, "*"][:3]
+    found = [run for run in find_models(runs, dataset, variant) if fold in ("*", run.path.name)]
+    return [run for run in found if not run.drawn] or found
+
+
+def _find_below(folder: Path) -> list[RunFolder]:
+    """Return the finished runs that a folder is, or holds as a variant's does."""
+    if RunFolder(folder).run_file.is_file():
+        return [RunFolder(folder)]
+    return find_models(folder.parent.parent, folder.parent.name, folder.name)
+
+
+def _pick(found: list[RunFolder]) -> RunFolder | None:
+    """Return the run that was finished last, or its variant's on all clips; None of none."""
+    newest = max(found, key=lambda run: run.finished_s, default=None)
+    final = [run for run in found if newest and run.path == newest.path.with_name(ALL_DATA_FOLDER)]
+    return final[0] if final else newest
