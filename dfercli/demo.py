@@ -15,7 +15,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 from dfercli.data.folder import DEMO_FILE, DEMO_SETTINGS
 from dfercli.data.spec import BASIC_EXPRESSIONS
@@ -31,6 +30,7 @@ from dfercli.drawing import (
 )
 from dfercli.errors import DataError
 from dfercli.files import write_json, write_text
+from dfercli.progress import show_progress
 from dfercli.video_writer import write_video
 
 FPS = 12.5
@@ -167,7 +167,7 @@ def _claim_folder(folder: Path, settings: dict[str, int]) -> None:
 
 
 def _draw_all(tasks: list[_Task], jobs: int) -> None:
-    bar = tqdm(total=len(tasks), desc="drawing", unit="video", disable=None)
+    bar = show_progress(total=len(tasks), desc="drawing", unit="video")
     with bar:
         if min(jobs, len(tasks)) <= 1:
             for task in tasks:

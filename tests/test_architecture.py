@@ -90,6 +90,7 @@ TORCH_FREE = (
     "dfercli.models",
     "dfercli.models.descriptors",
     "dfercli.owned",
+    "dfercli.progress",
     "dfercli.predict",
     "dfercli.predict.prediction",
     "dfercli.predict.signs",

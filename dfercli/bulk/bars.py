@@ -11,6 +11,7 @@ from tqdm import tqdm
 from dfercli.bulk.inputs import Input
 from dfercli.predict.reading import VideoReading
 from dfercli.predict.signs import printable
+from dfercli.progress import on_terminal, show_progress
 from dfercli.video import declared_duration_s
 
 LOOK_S = 0.5
@@ -24,9 +25,8 @@ class Bars:
     """Progress: a bar of videos where there are several, and one of the seconds of a video."""
 
     def __init__(self, total: int) -> None:
-        hidden = None if total > 1 else True
         self._several = total > 1
-        self._videos = tqdm(total=total, desc="videos", unit="video", disable=hidden)
+        self._videos = show_progress(total=total, desc="videos", unit="video", shown=self._several)
 
     def __enter__(self) -> "Bars":
         return self
@@ -48,12 +48,12 @@ class Bars:
         length_s = declared_duration_s(each.path) if each.path is not None else 0.0
         readings: list[VideoReading] = []
         done = threading.Event()
-        with tqdm(
+        with show_progress(
             total=round(length_s, 1) or None,
             desc=_shorten(printable(each.name)),
             unit="s",
             leave=False,
-            disable=None,
+            shown=on_terminal() or not self._several,
             position=1 if self._several else 0,
         ) as bar:
             follow = threading.Thread(target=_follow, args=(bar, readings, done), daemon=True)

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import BinaryIO, TextIO
 
 from filelock import Timeout
-from tqdm import tqdm
 
 from dfercli.bulk.document import (
     UNREADABLE,
@@ -40,6 +39,7 @@ from dfercli.bulk.lines import (
 from dfercli.bulk.origin import Origin
 from dfercli.errors import DataError
 from dfercli.files import locking, replacing
+from dfercli.progress import show_progress
 
 LINES = ".jsonl"
 
@@ -130,7 +130,7 @@ class Journal:
         statuses = {t: status for t, status in found.statuses.items() if status != UNREADABLE}
         before = [each for each in inputs if each.title in statuses]
         self._index = found.ours
-        for each in tqdm(before, "looking for what is finished", unit="video", disable=None):
+        for each in show_progress(before, desc="looking for what is finished", unit="video"):
             if self._is_whole(each):
                 self.kept.add(each.title)
             else:

@@ -91,7 +91,10 @@ def train(
         summary = summarise_runs(trained, protocol)
         print(f"  {LABELS[protocol]}: WAR {summary.mean_war:.2%}, UAR {summary.mean_uar:.2%}")
     print(f"  recipe: {describe_recipe(config)}")
-    print("`dfer eval` prints all of it, and how each epoch is chosen; `dfer report` draws it")
+    print(f"  models: {next(iter(trained.values())).path.parent}/fold{{{names.replace(' ', '')}}}")
+    print("next: `dfer eval` prints all figures, `dfer report` draws them,")
+    print("`dfer predict video.mp4` reads a video with the newest of these models, and")
+    print("`dfer train --all-data` with the same options trains one on all clips")
 
 
 def evaluate(

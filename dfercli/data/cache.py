@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from dfercli.data.frames import FrameFolders, Sampling, list_clip
 from dfercli.data.manifest import Manifest
 from dfercli.errors import DataError
 from dfercli.files import locking, replacing, write_json
+from dfercli.progress import show_progress
 from dfercli.system_errors import describe_system_error, explain_system_error
 
 VERSION = 1
@@ -191,7 +191,7 @@ def _build(file: Path, source: FrameFolders, places: dict[str, ClipPlace], lengt
         with ThreadPoolExecutor(os.cpu_count()) as pool:  # OpenCV decodes without Python's lock
             try:
                 futures = {pool.submit(_write_clip, partial, source, *clip): clip for clip in clips}
-                with tqdm(total=len(clips), desc="cache", unit="clip", disable=None) as bar:
+                with show_progress(total=len(clips), desc="cache", unit="clip") as bar:
                     for future in as_completed(futures):
                         sums[futures[future][0]] = future.result()
                         bar.update()

@@ -5,10 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from tqdm import tqdm
-
 from dfercli.errors import DataError, VideoError
 from dfercli.images import find_fault, image_size, list_frames
+from dfercli.progress import show_progress
 
 SHORT_CLIP = 16
 """Frames under which a clip is called short: most methods of the field sample 16."""
@@ -43,7 +42,7 @@ def inspect_clips(folders: Sequence[Path]) -> Iterator[FramesState]:
     """Look at the folders of many clips, in order, with a progress bar."""
     with ThreadPoolExecutor(READERS) as pool:
         looks = pool.map(inspect_frames, folders)
-        yield from tqdm(looks, total=len(folders), desc="frames", unit="clip", disable=None)
+        yield from show_progress(looks, total=len(folders), desc="frames", unit="clip")
 
 
 def inspect_frames(folder: Path) -> FramesState:

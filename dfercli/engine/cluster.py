@@ -3,7 +3,6 @@
 import logging
 import os
 import socket
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,10 +12,10 @@ from tempfile import NamedTemporaryFile
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from dfercli.engine.jobs import TICK_S, Ended, Failure, Job, Work
 from dfercli.errors import ConfigError, DataError, DferError, JobsError
+from dfercli.progress import write_line
 from dfercli.system_errors import explain_system_error, first_line
 
 RETRIES = 3
@@ -142,7 +141,7 @@ def run_on_cluster(
                 continue
             was_short, short = short, not any(map(need.fits, _machines(ray)))
             if short and not was_short:
-                tqdm.write(NO_MACHINE, file=sys.stderr)
+                write_line(NO_MACHINE)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """What tells two runs apart, in few words."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,14 +29,20 @@ SHOWN_CHANGES = 4
 """Changed settings that an error names, so that it stays one readable line."""
 
 
-def name_differences(before: Mapping[str, Any], now: Mapping[str, Any], ignored: str = "") -> str:
-    """Name what differs between the entries of two runs, on one line; nothing for equal ones."""
+def name_differences(before: Mapping[str, Any], now: Mapping[str, Any], *ignored: str) -> str:
+    """Name what differs between the entries of two runs, on one line; nothing for equal ones.
+
+    Args:
+        before: Entries of `run.json`.
+        now: Others.
+        ignored: Settings that may differ, such as `fold`.
+    """
     old, new = _settings(before), _settings(now)
     old["data"], new["data"] = before["data_fingerprint"], now["data_fingerprint"]
     changed = [
         f"{name} {old.get(name)} -> {new.get(name)}"
         for name in sorted(old.keys() | new.keys())
-        if old.get(name) != new.get(name) and name not in (*WITHOUT_EFFECT, ignored)
+        if old.get(name) != new.get(name) and name not in (*WITHOUT_EFFECT, *ignored)
     ]
     more = f"; {len(changed) - SHOWN_CHANGES} more" if len(changed) > SHOWN_CHANGES else ""
     return "; ".join(changed[:SHOWN_CHANGES]) + more
@@ -56,5 +63,5 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         if isinstance(value, dict):
             flat |= flatten(value, f"{prefix}{name}.")
         else:
-            flat[prefix + name] = value
+            flat[prefix + name] = json.loads(json.dumps(value))  # a tuple reads back as a list
     return flat

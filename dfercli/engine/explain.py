@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 
 from dfercli.data.clips import ClipDataset
 from dfercli.data.transforms import normalise
 from dfercli.models.base import ExpressionModel
 from dfercli.models.functional import keep_attention
+from dfercli.progress import show_progress
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def collect(model: ExpressionModel, loader: DataLoader) -> Explanation:
     assert isinstance(dataset, ClipDataset)  # nothing else is loaded here
     device = next(model.parameters()).device
     logits, features = [], []
-    for clips, _, _ in tqdm(loader, "explaining", unit="batch", leave=False, disable=None):
+    for clips, _, _ in show_progress(loader, desc="explaining", unit="batch", leave=False):
         batch = normalise(clips.to(device))
         videos = model.encode_video(batch)  # the backbone runs once, for both
         features.append(videos.float().cpu())

@@ -39,7 +39,8 @@ def plan_final(config: RunConfig, runs: Path, manifest: Manifest) -> tuple[RunCo
     check_alike(folds)
     first = next(iter(folds.values()))
     asked = describe_data(final, manifest) | {"config": to_dict(final)}
-    if changed := name_differences(first.read(), asked, ignored="fold"):
+    ignored = ["fold"] + ["compute.precision"] * (final.compute.precision == "auto")
+    if changed := name_differences(first.read(), asked, *ignored):
         raise ConfigError(
             f"the folds in {first.path.parent} were trained with other settings ({changed}); give "
             f"the same ones, or train the folds again with --overwrite"
@@ -59,15 +60,17 @@ def carry_calibration(run: RunFolder) -> dict[str, Any]:
         run: The run on all clips.
     """
     folds = find_folds(run.path.parent)
-    found = [
-        read_settings(str(fold.checkpoint(_protocol(fold.read_config())))).get("calibration", {})
-        for fold in folds.values()
-    ]
-    temperatures = [calibration.get("temperature") for calibration in found]
-    if not temperatures or None in temperatures:
+    settings = [read_settings(str(_checkpoint_of(fold))) for fold in folds.values()]
+    found = [each.get("calibration") or {} for each in settings]
+    temperatures = [each["temperature"] for each in found if "temperature" in each]
+    if not temperatures or len(temperatures) < len(found):
         return {}
     clips = sum(calibration["clips"] for calibration in found)
     return {"calibration": {"clips": clips, "temperature": median(temperatures)}}
+
+
+def _checkpoint_of(fold: RunFolder) -> Path:
+    return fold.checkpoint(_protocol(fold.read_config()))
 
 
 def _protocol(config: RunConfig) -> Protocol:

@@ -1,13 +1,11 @@
 """Runs that are finished, among all below a folder."""
 
 import re
-import sys
 from pathlib import Path
-
-from tqdm import tqdm
 
 from dfercli.engine.runlog import ALL_DATA_FOLDER, RunFolder
 from dfercli.errors import CheckpointError
+from dfercli.progress import write_line
 
 FOLD = "fold[0-9]{1,3}"
 """Name of a fold's folder; a copy that somebody set aside, such as `fold1-old`, is none."""
@@ -42,7 +40,7 @@ def _is_finished(run: RunFolder) -> bool:
     except CheckpointError as error:
         if run.path not in _PASSED_OVER:
             _PASSED_OVER.add(run.path)
-            tqdm.write(f"passed over: {error}", file=sys.stderr)
+            write_line(f"passed over: {error}")
         return False
 
 

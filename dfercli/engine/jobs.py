@@ -6,7 +6,6 @@ fails is reported, and the others go on.
 
 import gc
 import signal
-import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -15,9 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from accelerate import PartialState
-from tqdm import tqdm
 
-from dfercli.config import UNTRAINED, DataConfig, RunConfig
+from dfercli.config import ALL_DATA, UNTRAINED, DataConfig, RunConfig
 from dfercli.data.clips import check_frames
 from dfercli.data.folds import open_manifest, select_rows
 from dfercli.data.manifest import Manifest
@@ -26,10 +24,12 @@ from dfercli.engine.ending import leave, take_ending_signals
 from dfercli.engine.held import describe_data
 from dfercli.engine.optimizer import check_rates
 from dfercli.engine.progress import Progress, following
+from dfercli.engine.protocols import chosen_epochs
 from dfercli.engine.runlog import RunFolder, run_folder
 from dfercli.engine.train import train_fold
 from dfercli.errors import DataError, DferError, JobsError, UnexpectedError
 from dfercli.models.pretrained import ensure_weights
+from dfercli.progress import write_line
 
 TERMINATED = 143
 """Exit code after SIGTERM, as shells have it."""
@@ -191,8 +191,24 @@ def run_jobs(
         if failure:
             failures[job] = failure
             said = failure.line.removeprefix(f"{job.title}: ")
-            tqdm.write(f"{failure.trace}failed: {job.title}: {said}", file=sys.stderr)
+            write_line(f"{failure.trace}failed: {job.title}: {said}")
+        elif cluster is not None or jobs > 1 or PartialState().is_main_process:
+            write_line(describe_end(job.run, job.title))
     return Outcome(every, failures)
+
+
+def describe_end(run: RunFolder, title: str) -> str:
+    """Return the line of a run that is finished: what its epochs reached on the test fold."""
+    metrics = run.read_metrics()
+    if run.fold == ALL_DATA:
+        return f"finished: {title}: {len(metrics)} epochs"
+    chosen = chosen_epochs(metrics)
+    lines = {protocol: metrics[epoch - metrics[0]["epoch"]] for protocol, epoch in chosen.items()}
+    scores = [
+        f"WAR {line['war']:.1%}, UAR {line['uar']:.1%} ({protocol} epoch {line['epoch']})"
+        for protocol, line in lines.items()
+    ]
+    return f"finished: {title}: {'; '.join(scores)}"
 
 
 def _check_jobs(jobs: Sequence[Job]) -> None:

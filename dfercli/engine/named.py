@@ -41,12 +41,10 @@ def find_checkpoint(name: str | None, runs: Path) -> str:
     folder = Path(name)
     if (folder / CONFIG_FILE).is_file():
         return name
-    if folder.is_dir():
-        found = _pick(_find_below(folder))
-        return str(found.model) if found else name
-    if (found := _pick(_find_named(name, runs))) is not None:
+    below = _find_below(folder) if name and folder.is_dir() else []
+    if (found := _pick(below or _find_named(name, runs))) is not None:
         return str(found.model)
-    if HUB_NAME.fullmatch(name):
+    if HUB_NAME.fullmatch(name) and ".." not in name:
         return name
     there = sorted({"/".join(run.path.parts[-3:-1]) for run in find_models(runs)})
     more = [f"{len(there) - SHOWN_NAMES} more"] if len(there) > SHOWN_NAMES else []

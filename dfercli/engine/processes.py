@@ -16,6 +16,7 @@ import torch
 from dfercli.config import is_numbered
 from dfercli.engine.ending import ENDING, begin_worker, take_ending_signals
 from dfercli.engine.jobs import TERMINATED, TICK_S, Ended, Failure, Job, Work
+from dfercli.progress import hide_progress, on_terminal
 
 STOP_S = 10.0
 """Seconds that a process gets to end by itself when it is told to (our choice)."""
@@ -179,6 +180,8 @@ def _do(job: Job, work: Work, share: Share, start_method: str, answer: Connectio
     if share.device is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = share.device  # read when CUDA is first used
     torch.set_num_threads(share.threads)
+    if on_terminal():
+        hide_progress()
     sys.stderr = NoTerminal(sys.stderr.buffer, line_buffering=True)
     answer.send(work(job))
 

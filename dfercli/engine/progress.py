@@ -1,9 +1,9 @@
-"""Bars that show how far a command's runs are, and when all of them will be done.
+"""Progress of a command's runs: a bar on a terminal, in a log one line per epoch and per minute.
 
-One for runs that this process trains, and one for those that others do: it reads what they write.
+There is one for runs that this process trains, and one for those that other processes train, which
+reads what they write.
 """
 
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,23 +15,23 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dfercli.data.transfer import Glance
+from dfercli.progress import on_terminal, show_progress, write_line
 
 REFRESH_S = 0.5
 """Least time between two looks at the loss (our choice)."""
 
 
 class Progress:
-    """A bar over the clips of all epochs of all runs, so that its ETA is the whole command's.
+    """Progress over the clips of all epochs of all runs: the time left is the whole command's.
 
     Args:
         clips: Training clips of all epochs of all runs.
-        shown: Whether this process shows it; by default also only on a terminal.
+        shown: Whether this process shows it.
     """
 
     def __init__(self, clips: int, shown: bool) -> None:
-        self._bar = tqdm(
-            total=clips, unit="clip", disable=None if shown else True, dynamic_ncols=True
-        )
+        self._bar = show_progress(total=clips, unit="clip", shown=shown)
+        self._title = ""
         self._epochs = 0
         self._shown: dict[str, str] = {}
         self._looked = 0.0
@@ -56,6 +56,7 @@ class Progress:
             epochs: How many it has.
             done: Clips that were trained before this command; they do not count as speed.
         """
+        self._title = title
         self._bar.set_description(title)
         if not self._bar.disable:
             self._bar.n += done
@@ -78,17 +79,44 @@ class Progress:
                 self._show(loss=f"{seen:.3f}", lr=f"{lr:.1e}")
 
     def end_epoch(self, line: Mapping[str, Any]) -> None:
-        """Show the metrics of an epoch."""
-        loss, war, uar = line["loss"], line["war"], line["uar"]
-        self._show(loss=f"{loss:.3f}", WAR=f"{war:.1%}", UAR=f"{uar:.1%}")
+        """Show the metrics of an epoch; in a log as a line."""
+        scores = {"loss": f"{line['loss']:.3f}"}
+        scores |= {key.upper(): f"{line[key]:.1%}" for key in ("war", "uar") if key in line}
+        self._show(**scores)
+        if not self._bar.disable and not on_terminal():
+            write_line(describe_epoch(self._title, line, self._epochs, self._time_left()))
+
+    def _time_left(self) -> str:
+        """Return how long the rest of all runs takes at the speed so far, such as `1:02:03`."""
+        state = self._bar.format_dict
+        done, rest = state["n"] - state["initial"], (state["total"] or 0) - state["n"]
+        if done <= 0 or rest <= 0:
+            return ""
+        return tqdm.format_interval(rest * state["elapsed"] / done)
 
     def note(self, text: str) -> None:
         """Print a line that the bar does not overwrite."""
-        self._bar.write(text, file=sys.stderr)
+        write_line(text)
 
     def _show(self, **values: str) -> None:
         self._shown |= values
         self._bar.set_postfix(self._shown, refresh=False)
+
+
+def describe_epoch(title: str, line: Mapping[str, Any], epochs: int, time_left: str) -> str:
+    """Return the line of an epoch in a log.
+
+    Args:
+        title: Of the run.
+        line: The epoch's metrics.
+        epochs: How many the run has.
+        time_left: Of the whole command; empty where unknown.
+    """
+    parts = [f"{title}: epoch {line['epoch']} of {epochs}", f"loss {line['loss']:.3f}"]
+    parts += [f"{key.upper()} {line[key]:.1%}" for key in ("war", "uar") if key in line]
+    if "clips_per_s" in line:
+        parts.append(f"{line['clips_per_s']:,.1f} clips/s")
+    return ", ".join([*parts, f"{time_left} left"] if time_left else parts)
 
 
 @contextmanager
@@ -98,7 +126,7 @@ def following(
     """Show the epochs of several runs on one bar, as lines are added to their metrics.
 
     Args:
-        files: Metrics of the runs, a line an epoch; they need not be there yet.
+        files: Metrics of the runs, one line per epoch; they need not be there yet.
         epochs: Of all runs together.
         anew: Files that are there are of older runs, and do not count until they change.
 
@@ -112,7 +140,7 @@ def following(
         return sum(_count_lines(file) for file in new)
 
     title = f"{len(files)} runs"
-    with tqdm(desc=title, total=epochs, initial=count(), unit="epoch", disable=None) as bar:
+    with show_progress(desc=title, total=epochs, initial=count(), unit="epoch") as bar:
 
         def move() -> None:
             bar.n = count()

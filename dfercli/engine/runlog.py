@@ -246,10 +246,9 @@ class RunFolder:
         """
         if not self.run_file.is_file():
             return
-        asked = json.loads(json.dumps(to_dict(config)))
-        ignored = "compute.precision" if config.compute.precision == "auto" else ""
+        ignored = ["compute.precision"] if config.compute.precision == "auto" else []
         before = self.read()
-        changed = name_differences(before, {**data, "config": asked}, ignored)
+        changed = name_differences(before, {**data, "config": to_dict(config)}, *ignored)
         if not changed and before.get("held_out") != data.get("held_out"):
             changed = "other clips are held out: was the column group changed?"
         if changed:
@@ -273,7 +272,7 @@ def check_alike(runs: Mapping[int, RunFolder]) -> None:
     """
     (first, run), *rest = runs.items()
     for fold, other in rest:
-        changed = name_differences(run.read(), other.read(), ignored="fold")
+        changed = name_differences(run.read(), other.read(), "fold")
         if changed:
             raise CheckpointError(
                 f"folds {first} and {fold} of {run.path.parent} were not trained alike "

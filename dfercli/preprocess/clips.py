@@ -13,7 +13,6 @@ from pathlib import Path
 
 import cv2
 from filelock import Timeout
-from tqdm import tqdm
 
 from dfercli.data.inspect import FramesState, inspect_clips
 from dfercli.data.spec import Source
@@ -25,6 +24,7 @@ from dfercli.faces.base import Detector
 from dfercli.faces.crop import CropRecord, crop_video, read_record
 from dfercli.files import locking, write_json
 from dfercli.owned import check_recorded
+from dfercli.progress import show_progress
 
 LOCK_FILE = ".lock"
 
@@ -127,7 +127,7 @@ def _crop_in_processes(
             with _sheltered():  # each of the first calls starts a process
                 futures = [pool.submit(_crop_in_worker, source) for source in sources[:jobs]]
             futures += [pool.submit(_crop_in_worker, source) for source in sources[jobs:]]
-            with tqdm(total=len(sources), desc="faces", unit="clip", disable=None) as bar:
+            with show_progress(total=len(sources), desc="faces", unit="clip") as bar:
                 for future in as_completed(futures):
                     yield future.result()
                     bar.update()
