@@ -47,7 +47,8 @@ class RunOptions:
         folds: Folds to test on, such as 1-5 or 1,3; by default all.
         folds_by: `official`, the manifest's folds; or `group`, dealt anew so that no person (or
             film: the manifest's column group) is in two of them.
-        preset: Recipe: `paper`, or `strong` of later ingredients; typed settings win over it.
+        preset: Recipe: `paper`; `small`, which fits a laptop's CPU; or `strong`, of later
+            ingredients. Typed settings win over it.
         seed: Seed of everything random.
         workers: Processes that load clips; 0 loads in this one.
         root: Folder of the data; by default where it was, or $DFER_DATA/DATASET.

@@ -2,7 +2,8 @@
 
 import shlex
 import sys
-from dataclasses import fields
+from collections.abc import Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -81,6 +82,7 @@ def train(
     from dfercli.engine.protocols import protocols_of
     from dfercli.engine.runlog import list_deviations
 
+    _note_estimate([replace(config, fold=fold) for fold in folds], options)
     trained = train_folds(config, folds, options.runs, _command(), **opt.how_to_run(options))
     if not opt.is_main_process():
         return
@@ -244,6 +246,20 @@ def _check_typed(model: ModelConfig, typed: set[str]) -> None:
         raise ConfigError(f"{model.method} trains nothing: {option} has no effect, leave it out")
 
 
+def _note_estimate(configs: Sequence[RunConfig], options: opt.RunOptions) -> None:
+    """Print what training will take on this CPU, where it is long."""
+    if options.cluster is not None or not opt.is_main_process():
+        return
+    from dfercli.engine.estimate import LONG_S, estimate
+    from dfercli.engine.runlog import run_folder
+
+    todo = [c for c in configs if options.overwrite or not run_folder(options.runs, c).finished]
+    found = estimate(todo, options.runs)
+    if found is not None and found.seconds >= LONG_S:
+        small = "" if options.preset == "small" else "; it is work for a GPU, or see --preset small"
+        opt.note(f"estimate: {found.describe()}{small}")
+
+
 def _check_all_data(model: ModelConfig, options: opt.RunOptions) -> None:
     """Refuse what does not go with a model on all clips."""
     if model.method in UNTRAINED:
@@ -264,6 +280,7 @@ def _train_final(config: RunConfig, options: opt.RunOptions) -> None:
         opt.note(f"epochs: {epochs}, the median of those that folds {names} chose")
     else:
         opt.note(f"epochs: all {epochs}; no fold is finished that could say how many are best")
+    _note_estimate([final], options)
     trained = train_folds(final, [ALL_DATA], options.runs, _command(), **opt.how_to_run(options))
     if not opt.is_main_process():
         return

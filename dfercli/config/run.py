@@ -16,7 +16,7 @@ MICRO_BATCHES = ("fixed", "auto")
 STEPS = ("auto", "eager", "captured", "compiled")
 TRACKERS = ("tensorboard", "wandb")
 FOLDS_BY = ("official", "group")
-PRESETS = ("paper", "strong")
+PRESETS = ("paper", "small", "strong")
 
 ALL_DATA = 0
 """Stands for a fold where all clips are trained on, for the final model."""

@@ -39,12 +39,12 @@ def find_checkpoint(name: str | None, runs: Path) -> str:
     if name is None:
         return str(_find_default(runs).model)
     folder = Path(name)
-    if (folder / CONFIG_FILE).is_file():
+    if (folder / CONFIG_FILE).is_file() or RunFolder(folder).model.is_dir():
         return name
     below = _find_below(folder) if name and folder.is_dir() else []
     if (found := _pick(below or _find_named(name, runs))) is not None:
         return str(found.model)
-    if HUB_NAME.fullmatch(name) and ".." not in name:
+    if (name and folder.is_dir()) or (HUB_NAME.fullmatch(name) and ".." not in name):
         return name
     there = sorted({"/".join(run.path.parts[-3:-1]) for run in find_models(runs)})
     more = [f"{len(there) - SHOWN_NAMES} more"] if len(there) > SHOWN_NAMES else []
@@ -85,9 +85,8 @@ def _find_named(name: str, runs: Path) -> list[RunFolder]:
 
 
 def _find_below(folder: Path) -> list[RunFolder]:
-    """Return the finished runs that a folder is, or holds as a variant's does."""
-    if RunFolder(folder).run_file.is_file():
-        return [RunFolder(folder)]
+    """Return the finished runs in the folder of a variant."""
+    folder = folder.resolve()
     return find_models(folder.parent.parent, folder.parent.name, folder.name)
 
 

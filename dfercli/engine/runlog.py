@@ -48,12 +48,8 @@ class RunFolder:
 
     @property
     def model(self) -> Path:
-        """Folder of the checkpoint that predictions take: of the best epoch if clips were tested.
-
-        The best epoch was chosen by clips of the tested fold; where there are none it is the last.
-        """
-        best = self.checkpoint("best")
-        return best if best.is_dir() else self.checkpoint("last")
+        """Folder of the checkpoint that predictions take: the best epoch, of all clips the last."""
+        return self.checkpoint("last" if self.path.name == ALL_DATA_FOLDER else "best")
 
     @property
     def run_file(self) -> Path:

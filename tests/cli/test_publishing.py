@@ -34,6 +34,7 @@ def test_export_tells_what_it_wrote_and_nothing_else(dfer, caplog):
 
 @pytest.mark.parametrize(("same", "warned"), [(20, False), (18, True)])
 def test_int8_tells_its_loss_and_warns_where_classes_change(same, warned, dfer, monkeypatch):
+    Path("model").mkdir(exist_ok=True)
     small = Difference(1e-7, 1e-8, 20, 20)
     file = OnnxFile(Path("m.onnx"), 2_500_000, {}, {}, small, Difference(0.04, 0.003, 20, same))
     monkeypatch.setattr("dfercli.publish.onnx_file.export_onnx", lambda *args: file)
@@ -76,7 +77,11 @@ def test_a_push_tells_the_address(dfer, monkeypatch):
     [
         ("export model --onnx model", "--onnx model is a folder; name a file in it"),
         ("push model name --dry-run", "'name' has no owner; name it like organisation/name"),
-        ("push other org/name --dry-run", "no folder other; name that of a checkpoint or of a run"),
+        (
+            "push other org/name --dry-run",
+            "no checkpoint 'other': neither a folder, nor a finished run in runs (there: none), "
+            "nor OWNER/NAME as on the Hugging Face Hub",
+        ),
     ],
 )
 @pytest.mark.usefixtures("model")

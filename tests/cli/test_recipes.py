@@ -82,7 +82,7 @@ def test_strong_spares_ferv39k_whatever_its_manifest_is_called(project, arrive):
 def test_an_unknown_preset_is_one_line(dfer):
     done = dfer("train --preset weak")
     assert (done.code, done.out) == (1, "")
-    assert done.err.splitlines()[-1] == "error: no preset 'weak'; known: paper, strong"
+    assert done.err.splitlines()[-1] == "error: no preset 'weak'; known: paper, small, strong"
 
 
 @pytest.mark.usefixtures("project")
@@ -90,7 +90,7 @@ def test_every_table_says_its_recipe(dfer):
     line = f"--preset strong --mixup 0 --folds 1 {TINY}"
     recipe = f"strong, {SAID}epochs 1, warmup_epochs 0, mixup 0.0"
     trained = dfer(f"train {line}")
-    assert trained.out.splitlines()[-2] == f"  recipe: {recipe}"
+    assert f"  recipe: {recipe}" in trained.out.splitlines()
     assert f"recipe: {recipe}\n" in trained.err
     entries = json.loads(Path("runs/tiny/full/fold1/run.json").read_text())
     assert entries["config"]["preset"] == "strong"

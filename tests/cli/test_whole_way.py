@@ -9,6 +9,7 @@ import pytest
 from dfercli.engine.predictions import confusion_of, read_predictions
 from dfercli.images import read_image
 from dfercli.metrics import war
+from dfercli.models.base import read_settings
 
 CLASSES = ("happiness", "anger", "surprise")
 CROPS = "--dataset folder --root data/demo --detector mtcnn --size 64 --num-folds 2 --jobs 2"
@@ -55,6 +56,7 @@ def test_the_whole_way(dfer):
     _check_eval(dfer)
     _check_ablation(dfer)
     _check_prediction(dfer)
+    _check_final_model(dfer)
 
 
 def _keep_three_classes_and_add_a_broken_video(root):
@@ -131,7 +133,29 @@ def _check_prediction(dfer):
     assert window["confidence"] == max(probs)
     assert read_image(Path("line.png")).shape[1] > 1000
     assert "picture: line.png" in done.err
-    printed = dfer(f"predict {video}")  # by the run that was finished last
+    printed = dfer(f"predict {video} --checkpoint interfit-msta-notext")
     assert printed.code == 0
     assert " % on average)" in printed.out
     assert "checkpoint: runs/demo/interfit-msta-notext/fold1/best" in printed.err
+    refused = dfer(f"predict {video}")  # people who are drawn say nothing about real faces
+    assert refused.code == 1
+    assert "the only finished runs in runs are of the drawn people of the demo" in refused.err
+
+
+def _check_final_model(dfer):
+    done = dfer(f"train --all-data {RECIPE}")
+    assert done.code == 0
+    trained = read_settings("runs/demo/full/all/last")["trained"]
+    assert (trained["fold"], trained["clips"], trained["drawn"]) == (0, 6, True)
+    epochs = [read_settings(f"runs/demo/full/fold{k}/best")["trained"]["epoch"] for k in (1, 2)]
+    assert trained["epoch"] == max(epochs)  # of two the median is the higher
+    assert done.out.splitlines() == [
+        f"demo full all clips: {max(epochs)} epochs, no clip is left to test it",
+        "  model: runs/demo/full/all/last",
+        *[line for line in done.out.splitlines() if line.startswith("  recipe: ")],
+        "`dfer eval full` prints what the models of folds 1, 2 reached",
+    ]
+    printed = dfer("predict data/demo/videos/person01/happiness_1.mp4 --checkpoint full")
+    assert "checkpoint: runs/demo/full/all/last" in printed.err
+    refused = dfer("eval --checkpoint full")
+    assert "was trained on all clips of demo: none is left to test it on" in refused.err

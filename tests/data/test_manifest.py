@@ -169,7 +169,7 @@ def test_a_fold_between_others_may_be_idle(manifest):
     assert replace(manifest, rows=rows, num_folds=3).remarks() == [IDLE.format("2")]
 
 
-@pytest.mark.parametrize("fold", [0, 4, -1])
+@pytest.mark.parametrize("fold", [4, -1])
 def test_an_unknown_fold_is_named_with_the_known(manifest, fold):
     assert manifest.folds == (1, 2, 3)
     with pytest.raises(DataError) as caught:

@@ -168,7 +168,8 @@ def runs(tmp_path):
         ("small", "demo/small/fold1/best"),  # named, the drawn people are taken
         ("drawings/full", "drawings/full/fold1/best"),
         ("{runs}/mine/full", "mine/full/all/last"),
-        ("{runs}/mine/full/fold2", "mine/full/fold2/best"),
+        ("{runs}/mine/full/fold2", "mine/full/fold2"),
+        ("{runs}/mine/full/all", "mine/full/all"),
         ("{runs}/mine/full/fold2/best", "mine/full/fold2/best"),
     ],
 )
@@ -183,7 +184,7 @@ def test_a_name_of_the_hub_is_left_to_it(name, runs):
     assert find_checkpoint(name, runs) == name
 
 
-@pytest.mark.parametrize("name", ["fool", "mine/full/fold7", "../runs", "*", "", "a/b/c/d"])
+@pytest.mark.parametrize("name", ["fool", "mine/full/fold7", "../gone", "*", "", "a/b/c/d"])
 def test_what_is_nowhere_is_answered_with_what_there_is(name, runs):
     with pytest.raises(CheckpointError) as caught:
         find_checkpoint(name, runs)

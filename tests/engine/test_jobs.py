@@ -10,6 +10,7 @@ from dfercli.engine.ablate import run_table
 from dfercli.engine.jobs import Job, run_jobs
 from dfercli.engine.paper import table_rows
 from dfercli.engine.progress import following
+from dfercli.engine.protocols import chosen_epochs
 from dfercli.errors import ConfigError, DataError, JobsError, UnknownNameError, WeightsError
 from dfercli.models.dfer import contrastive_loss
 
@@ -21,13 +22,37 @@ def _times(folder):
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
 
 
+def _failed(log):
+    return [line for line in log.splitlines() if line.startswith("failed:")]
+
+
+def test_a_log_has_a_line_for_each_epoch_and_for_each_fold(make_job, tmp_path, capsys):
+    outcome = run_jobs([make_job(fold) for fold in (1, 2)], tmp_path)
+    lines = capsys.readouterr().err.splitlines()
+    expected = []
+    for job in outcome.jobs:
+        metrics = job.run.read_metrics()
+        for line in metrics:
+            expected.append(
+                f"{job.title}: epoch {line['epoch']} of 2, loss {line['loss']:.3f}, "
+                f"WAR {line['war']:.1%}, UAR {line['uar']:.1%}, {line['clips_per_s']:,.1f} clips/s"
+            )
+        best, last = (metrics[epoch - 1] for epoch in chosen_epochs(metrics).values())
+        expected.append(
+            f"finished: {job.title}: WAR {best['war']:.1%}, UAR {best['uar']:.1%} (best epoch "
+            f"{best['epoch']}); WAR {last['war']:.1%}, UAR {last['uar']:.1%} (last epoch 2)"
+        )
+    assert [re.sub(r", [\d:]+ left$", "", line) for line in lines] == expected
+    assert sum(line.endswith(" left") for line in lines) == 3  # after the last epoch none is
+
+
 def test_a_job_that_fails_is_reported_and_the_others_go_on(make_job, tmp_path, capsys):
     configs = [make_job(1), make_job(2, lr=TOO_FAST, min_lr=0.0), make_job(3)]
     outcome = run_jobs(configs, tmp_path)
     assert [job.run.finished for job in outcome.jobs] == [True, False, True]
     (failed,) = outcome.failures
     assert failed.config == configs[1]
-    (line,) = capsys.readouterr().err.splitlines()
+    (line,) = _failed(capsys.readouterr().err)
     assert line.startswith("failed: colours full fold 2: the loss is nan in epoch ")
     assert line.endswith("; lower --lr, and give --overwrite")
     with pytest.raises(JobsError) as caught:
@@ -86,8 +111,8 @@ def test_a_second_call_trains_only_what_failed(count, make_job, tmp_path, capsys
     outcome = run_jobs(configs, tmp_path, jobs=count)
     assert [job.config.fold for job in outcome.failures] == [2]
     said = f"failed: colours full fold 2: {in_the_way} is a file where dfer puts a run; "
-    said += "move it elsewhere, and run the same command again\n"
-    assert capsys.readouterr().err == said
+    said += "move it elsewhere, and run the same command again"
+    assert _failed(capsys.readouterr().err) == [said]
     before = _times(outcome.jobs[0].run.path)
     assert before
     in_the_way.unlink()

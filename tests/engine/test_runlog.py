@@ -46,6 +46,7 @@ def test_a_run_writes_down_how_it_came_about(trained, make_run, colours):
         "config",
         "data_fingerprint",
         "deviations",
+        "drawn",
         "class_names",
         "crop",
         "folds",

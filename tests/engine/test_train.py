@@ -208,6 +208,8 @@ def test_run_and_checkpoint_remember_that_their_data_was_partial(make_run, colou
         "seed": 0,
         "data_fingerprint": manifest.fingerprint,
         "deviations": ["clip 3 is not there"],
+        "drawn": False,
+        "clips": 12,
         "recipe": describe_recipe(config),
         "clip_s": None,
         "epoch": 1,
