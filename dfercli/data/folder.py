@@ -45,7 +45,13 @@ def read_sources(root: Path, choices: Choices) -> Listing:
     groups = list(table["group"]) if has_groups else clip_ids
     folds = _deal(root, list(table["label"]), groups, clip_ids, choices)
     sources = tuple(
-        Source(clip_id, path, label, folds.get(group, 0), group if has_groups else None)
+        Source(
+            clip_id,
+            str(PurePosixPath(path)) if choices.adopt else path,  # as it will be in the manifest
+            label,
+            folds.get(group, 0),
+            group if has_groups else None,
+        )
         for clip_id, path, label, group in zip(
             clip_ids, table["path"], table["label"], groups, strict=True
         )
@@ -121,7 +127,7 @@ def _check_spelling(words: Iterable[str], what: str, where: Path) -> None:
 
 
 def _find_spelling(root: Path, path: str) -> str:
-    """Give a path as the disk has it: macOS and others keep accents as letters of their own."""
+    """Return a path as the disk has it: macOS and others keep accents as letters of their own."""
     forms = (path, *(unicodedata.normalize(form, path) for form in ("NFC", "NFD")))
     try:
         return next((form for form in forms if (root / form).exists()), path)

@@ -77,7 +77,8 @@ class Listing:
         sources: Every listed clip.
         class_names: The K classes in the order of tables and logits.
         media: Whether the clips are to be cropped.
-        media_name: What the authors call these media.
+        media_name: What the authors call these media; the folder where its name is not known.
+        where: Folder of these media below the root, as it was found.
         taken: Which lists and folders were taken, a line each.
         deviations: What differs from the official lists, a line each, the gravest first.
         num_folds: Folds that the clips were dealt to; None where the folds are official.
@@ -94,6 +95,12 @@ class Listing:
     num_folds: int | None = None
     remarks: tuple[str, ...] = ()
     answers: str = "--adopt to use them as they are, or --crop"
+    where: str = ""
+
+
+def count_of(number: int, noun: str) -> str:
+    """Return a number with its noun, in the plural unless it is 1."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
 def describe_clips(

@@ -173,7 +173,7 @@ def test_frames_of_mafw_are_asked_about(dfer, monkeypatch):
     for options in ("", " --dry-run"):
         done = dfer(f"preprocess --dataset mafw{options}")
         assert (done.code, done.out) == (1, "")
-        assert done.err.startswith("error: data/mafw has frames that look like whole frames: of 10")
+        assert done.err.startswith("error: data/mafw/data/frames has frames that look like whole")
         assert done.err.endswith("; say --adopt to use them as they are, or --crop\n")
     assert look_at(Path()) == before
     assert dfer("preprocess --dataset mafw --adopt").out.startswith("10 adopted; ")
