@@ -19,7 +19,6 @@ from dfercli.data.official import (
     five_folds,
     list_sources,
     miss_media,
-    name_media,
 )
 from dfercli.data.spec import BASIC_EXPRESSIONS, Choices, Listing
 from dfercli.data.split_lists import SplitLists, find_lists, read_list, read_lists
@@ -106,7 +105,7 @@ def read_sources(root: Path, choices: Choices) -> Listing:
         list_sources(folds, faces),
         OFFICIAL.class_names,
         ask_if_guessed(faces, choices),
-        name_media(faces, name),
+        name,
         (
             splits.describe(),
             describe_media("faces", tree, faces, folds),

@@ -21,7 +21,6 @@ from dfercli.data.official import (
     list_sources,
     miss_media,
     name_clips,
-    name_media,
 )
 from dfercli.data.spec import BASIC_EXPRESSIONS, Choices, Listing
 from dfercli.data.split_lists import SplitLists, find_lists, read_list, read_lists
@@ -121,7 +120,7 @@ def read_sources(root: Path, choices: Choices) -> Listing:
         list_sources(folds, faces),
         OFFICIAL.class_names,
         ask_if_guessed(faces, choices),
-        name_media(faces, "2_ClipsforFaceCrop"),
+        "2_ClipsforFaceCrop",
         (
             f"lists: {splits.paths['train', 1]} and {splits.paths['test', 1]}",
             describe_media("faces", tree, faces, folds),

@@ -109,8 +109,9 @@ def _compare_clips(known: OfficialFrames, clips: Iterable[ClipFrames]) -> list[s
     span = f"{known.fewest:,} to {known.most:,}" if known.fewest < known.most else f"{known.most}"
     have = f"has {count_of(odd[0].n_frames, 'frame')}"
     if len(odd) > 1:
-        more = f"{names} have frames too few or too many"
-        return [f"{more}; {odd[0].clip_id} {have}, officially {span}"]
+        few = all(clip.n_frames < known.fewest for clip in odd)
+        wrong = "too few frames" if few else "frames too few or too many"
+        return [f"{names} have {wrong}; {odd[0].clip_id} {have}, officially {span}"]
     return [f"{names} {have}, officially {span} per clip"]
 
 

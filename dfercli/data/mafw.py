@@ -18,7 +18,6 @@ from dfercli.data.official import (
     five_folds,
     list_sources,
     miss_media,
-    name_media,
 )
 from dfercli.data.spec import Choices, Listing, Media
 from dfercli.data.split_lists import SplitLists, find_lists, read_list, read_lists
@@ -108,7 +107,7 @@ def read_sources(root: Path, choices: Choices) -> Listing:
         list_sources(folds, found[name]),
         CLASS_NAMES,
         kind,
-        name_media(found[name], name),
+        name,
         (
             splits.describe(),
             describe_media(name, tree, found[name], folds) + also,

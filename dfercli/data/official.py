@@ -96,11 +96,6 @@ def list_sources(folds: Mapping[str, tuple[str, int]], found: Found) -> tuple[So
     )
 
 
-def name_media(found: Found, usual: str) -> str:
-    """Return what the authors call media; the folder that was found where nobody knows its name."""
-    return found.where or usual if found.paths and found.guessed else usual
-
-
 def ask_if_guessed(found: Found, choices: Choices) -> Media:
     """Adopt the authors' crops; of a folder whose name nobody knows, only a look tells."""
     return "frames" if found.paths and found.guessed and not choices.adopt else "crops"

@@ -77,13 +77,13 @@ class Listing:
         sources: Every listed clip.
         class_names: The K classes in the order of tables and logits.
         media: Whether the clips are to be cropped.
-        media_name: What the authors call these media; the folder where its name is not known.
-        where: Folder of these media below the root, as it was found.
+        media_name: What the authors call these media, whatever their folder is called here.
         taken: Which lists and folders were taken, a line each.
         deviations: What differs from the official lists, a line each, the gravest first.
         num_folds: Folds that the clips were dealt to; None where the folds are official.
         remarks: What was asked for, and every table of figures has to repeat all the same.
         answers: What to say about `frames`, when asked.
+        where: Folder of these media below the root, as it was found.
     """
 
     sources: tuple[Source, ...]

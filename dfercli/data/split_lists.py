@@ -174,7 +174,7 @@ def _describe_contradiction(
     for class_name, files in sorted(where.items(), key=lambda item: len(item[1])):
         named = files[0] if len(files) == 1 else name_some(files, "list", shown=1)
         parts.append(f"{class_name} in {named}")
-    more = f", and so are {count_of(len(others), 'more clip')}" if others else ""
+    more = f"; {count_of(len(others), 'more clip')} with two classes" if others else ""
     return (
         f"clip {clip_id} is {' and '.join(parts)}{more}; correct the lists, or unpack the "
         f"authors' again"

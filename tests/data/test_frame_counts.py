@@ -83,6 +83,15 @@ def test_all_frames_deviate_in_nothing():
             ],
         ),
         (
+            {"b": 2, "e": 1},
+            [
+                "2 clips (e, b) have too few frames; e has 1 frame, officially 3 to 10",
+                "23 frames, officially 35 (12 are missing)",
+                "fold 1 test has 1 frame of woe, officially 8 (7 are missing)",
+                "fold 1 train has 7 frames of joy, officially 12 (5 are missing)",
+            ],
+        ),
+        (
             {"a": 1, "b": 11},
             ["2 clips (a, b) have frames too few or too many; a has 1 frame, officially 3 to 10"],
         ),

@@ -213,6 +213,9 @@ def test_lists_that_overlap_or_contradict_are_refused(lists, said):
         b"\xef\xbb\xbf1,joy\r\n2,woe\r\n",
         b"name,label\r1,joy\r2,woe\r",
         b"\xef\xbb\xbfname,label\n\n1,joy\n \n2,woe\n\n",
+        "1,joy\r\n2,woe\r\n".encode("utf-16"),
+        "\ufeffname,label\n1,joy\n2,woe\n".encode("utf-16-be"),
+        "1,joy\n2,woe\n".encode("utf-32"),
     ],
 )
 def test_marks_line_ends_blank_lines_and_headers_are_passed_over(tmp_path, content):

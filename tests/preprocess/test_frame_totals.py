@@ -205,3 +205,21 @@ def test_sixteen_frames_of_dfew_are_sixteen(tmp_path, monkeypatch):
     summary = _run(root, "dfew", allow_partial=True, media="faces-16f")
     assert summary.manifest.deviations[0] == said
     assert summary.manifest.deviations[1].startswith("16 resampled frames a clip")
+
+
+@pytest.mark.parametrize("kind", ["dfew", "ferv39k"])
+def test_missing_and_damaged_clips_are_reported_at_once(tmp_path, monkeypatch, kind):
+    publish(monkeypatch, kind)
+    root = write_set(tmp_path / kind, kind)
+    first, second, third = sorted(CLIPS[kind])[:3]
+    folder, among = root / FACES[kind], len(CLIPS[kind])
+    shutil.rmtree(folder / first)
+    for path in (folder / third).iterdir():
+        path.unlink()
+    next((folder / second).iterdir()).write_bytes(b"")
+    assert _refused(root, kind).startswith(
+        f"missing: 2 of {among} clips ({first}, {third}); "
+        f"unreadable: 1 of {among} clips ({second}) (clips listed in "
+    )
+    review = (tmp_path / "manifests" / "review" / f"{kind}.csv").read_text()
+    assert [line.split(",")[0] for line in review.splitlines()[1:]] == [first, second, third]

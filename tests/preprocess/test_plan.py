@@ -181,8 +181,6 @@ def test_faces_in_a_folder_of_an_unknown_name_are_asked_about(tmp_path, faces_fi
     )
     plan = _plan(kind, tmp_path, adopt=True)
     assert (plan.listing.media, plan.recipe, plan.deviations) == ("crops", None, [])
-    where = usual.with_name("mine").relative_to(tmp_path)
-    assert plan.listing.media_name == where.as_posix()  # and not the name that was not found
 
 
 def test_frames_without_faces_are_no_crops(tmp_path, faces_fill):
