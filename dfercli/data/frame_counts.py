@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from dfercli.data.manifest import Split
 from dfercli.data.official import Official, OfficialFrames, fingerprint, name_clips
 from dfercli.data.spec import count_of
 
@@ -29,15 +30,17 @@ class FrameComparison:
     Attributes:
         deviations: Numbers that differ from the published ones, one line each, the gravest first.
         note: What to know where all numbers agree but the fingerprint; else empty.
-        compared: Whether anything is published about these frames.
-        complete: Whether every class of every fold has as many clips as published, so that its
-            frames could be compared.
+        num_compared: Classes of folds that have as many clips as published, so that their frames
+            could be compared.
+        num_published: Classes of folds whose frames are published.
+        agreement: What agrees, as a sentence; empty where nothing is published.
     """
 
     deviations: tuple[str, ...] = ()
     note: str = ""
-    compared: bool = False
-    complete: bool = False
+    num_compared: int = 0
+    num_published: int = 0
+    agreement: str = ""
 
 
 def find_frames(official: Official, media: str) -> OfficialFrames | None:
@@ -66,37 +69,70 @@ def compare_frames(official: Official, media: str, clips: Iterable[ClipFrames]) 
         return FrameComparison()
     clips = list(clips)
     deviations = _compare_clips(known, clips)
+    cells = _compare_cells(official, known, clips)
+    differing = sorted((cell for cell in cells if cell.line), key=lambda cell: -cell.difference)
+    num_compared = sum(cell.is_complete for cell in cells)
+    complete = num_compared == len(cells)
+    total, published = sum(c.n_frames for c in clips), sum(map(sum, known.counts.values()))
+    if cells and complete and len(differing) > 1 and total != published:
+        difference = _describe_difference(total, published)
+        deviations.append(f"{count_of(total, 'frame')}, officially {published:,} ({difference})")
+    deviations += [cell.line for cell in differing]
+    note = "" if deviations or not complete else _compare_fingerprint(known, clips)
+    agreement = _describe_agreement(known, num_compared, len(cells))
+    return FrameComparison(tuple(deviations), note, num_compared, len(cells), agreement)
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """A class of a fold: whether no clip is missing, and what differs, in words and frames."""
+
+    is_complete: bool
+    line: str = ""
+    difference: int = 0
+
+
+def _compare_cells(
+    official: Official, known: OfficialFrames, clips: Iterable[ClipFrames]
+) -> list[_Cell]:
+    """Compare each class of each fold."""
     frames: Counter[tuple[int, str]] = Counter()
     numbers: Counter[tuple[int, str]] = Counter()
     for clip in clips:
         frames[clip.test_fold, clip.class_name] += clip.n_frames
         numbers[clip.test_fold, clip.class_name] += 1
-    complete = True
-    found: list[tuple[int, str]] = []
+    cells = []
     for fold, counts in known.counts.items():
-        side = "test" if fold else "train"
-        expected = official.lists["test" if fold else "train", fold or 1].counts
+        side: Split = "test" if fold else "train"
+        expected = official.lists[side, fold or 1].counts
         for name, count, num_clips in zip(official.class_names, counts, expected, strict=True):
             have, gone = frames[fold, name], num_clips - numbers[fold, name]
-            complete = complete and not gone
             where = f"fold {fold or 1} {side} has {count_of(have, 'frame')} of {name}"
-            if not gone and have != count:
+            more = count - have - gone * known.most
+            if gone == 0 and have != count:
                 difference = _describe_difference(have, count)
-                found.append((abs(have - count), f"{where}, officially {count:,} ({difference})"))
-            elif gone > 0 and count - have > gone * known.most:
-                least = count - have - gone * known.most
-                missing = (
-                    f"at least {least:,} more than its {count_of(gone, 'missing clip')} can have"
-                )
-                found.append((least, f"{where}, officially {count:,} (it lacks {missing})"))
-    found.sort(key=lambda item: -item[0])
-    total, published = sum(frames.values()), sum(map(sum, known.counts.values()))
-    if complete and len(found) > 1 and total != published:
-        difference = _describe_difference(total, published)
-        deviations.append(f"{count_of(total, 'frame')}, officially {published:,} ({difference})")
-    deviations += [line for _, line in found]
-    note = "" if deviations or not complete else _compare_fingerprint(known, clips)
-    return FrameComparison(tuple(deviations), note, True, complete)
+                line = f"{where}, officially {count:,} ({difference})"
+                cells.append(_Cell(True, line, abs(have - count)))
+            elif gone > 0 and more > 0:
+                missing = f"at least {more:,} more than its {count_of(gone, 'missing clip')}"
+                line = f"{where}, officially {count:,} (it lacks {missing} can have)"
+                cells.append(_Cell(False, line, more))
+            else:
+                cells.append(_Cell(gone == 0))
+    return cells
+
+
+def _describe_agreement(known: OfficialFrames, num_compared: int, num_published: int) -> str:
+    if not num_published:
+        return f"each clip has the published {known.most}"
+    if num_compared == num_published:
+        return "each class of each fold has the published number"
+    if not num_compared:
+        return "each class of each fold lacks clips, so that nothing can be compared"
+    return (
+        f"the published number in {num_compared} of {num_published} classes of folds; the others "
+        f"lack clips"
+    )
 
 
 def _compare_clips(known: OfficialFrames, clips: Iterable[ClipFrames]) -> list[str]:

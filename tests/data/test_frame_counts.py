@@ -50,8 +50,8 @@ def test_published_totals_are_those_of_the_tables():
 def test_all_frames_deviate_in_nothing():
     found = _compare()
     assert (found.deviations, found.note) == ((), "")
-    assert found.compared
-    assert found.complete
+    assert (found.num_compared, found.num_published) == (4, 4)
+    assert found.agreement == "each class of each fold has the published number"
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,10 @@ def test_the_class_and_fold_that_differ_are_named(changed, said):
 def test_a_class_that_lacks_a_clip_lacks_frames_anyway():
     found = _compare(b=None)
     assert found.deviations == ()
-    assert (found.compared, found.complete) == (True, False)
+    assert (found.num_compared, found.num_published) == (3, 4)
+    assert found.agreement == (
+        "the published number in 3 of 4 classes of folds; the others lack clips"
+    )
     more = "it lacks at least 1 more than its 1 missing clip can have"
     assert _compare(a=1 + 3, b=None, c=None).deviations == ()
     tight = replace(OFFICIAL.frames["faces"], most=7)
@@ -132,11 +135,19 @@ def test_clips_of_equally_many_frames_are_compared_one_by_one():
     found = _compare(official, "few", **changed)
     assert found.deviations == ("1 clip (a) has 5 frames, officially 6 per clip",)
     found = _compare(official, "few", **changed | {"a": 6})
-    assert (found.deviations, found.note, found.compared) == ((), "", True)
+    assert (found.deviations, found.note) == ((), "")
+    assert found.agreement == "each clip has the published 6"
 
 
 def test_a_folder_of_an_unknown_name_counts_as_the_usual_media():
     assert find_frames(dfew.OFFICIAL, "my faces").fewest == 11
     assert find_frames(dfew.OFFICIAL, "clip_224x224_16f").fewest == 16
     assert find_frames(mafw.OFFICIAL, "frames") is None
-    assert not _compare(replace(OFFICIAL, frames={})).compared
+    assert _compare(replace(OFFICIAL, frames={})).agreement == ""
+
+
+def test_where_every_class_lacks_clips_nothing_is_said_to_agree():
+    found = _compare(**dict.fromkeys("acde"))
+    assert found.deviations == ()
+    assert found.num_compared == 0
+    assert found.agreement == "each class of each fold lacks clips, so that nothing can be compared"
