@@ -145,11 +145,11 @@ def test_joined_clips_are_read_cached_and_moved_like_others(root, tmp_path):
     check_frames(manifest, root)
     frames = FrameFolders(root, 8).read_frames(path, lambda number: [0, number - 1])
     assert frames.shape == (2, 3, 8, 8)
-    before = fingerprint_frames(manifest, root)
     cache = open_cache(manifest, root, 8, tmp_path / "cache")
     assert (cache.read_frames(path, lambda number: [0, number - 1]) == frames).all()
     moved = root.rename(tmp_path / "elsewhere")
     check_frames(manifest, moved)
+    before = fingerprint_frames(manifest, moved)
     (frame,) = moved.glob(f"*/*/{SPLIT}/13.jpg")
     frame.unlink()
     assert fingerprint_frames(manifest, moved) != before
