@@ -178,20 +178,33 @@ def write_image(path: Path, image_rgb: np.ndarray, quality: int = 95) -> None:
         raise DataError(f"cannot write {path}: {explain_system_error(error)}") from error
 
 
-def list_frames(folder: Path) -> list[Path]:
-    """List the images of a folder in the order of the last number in their names.
+def list_frames(*folders: Path) -> list[Path]:
+    """List the images of a video in the order of the last number in their names.
+
+    Args:
+        folders: The folder that holds them, or several that hold a part of them each. An image
+            that is in several counts once, in the first of them.
 
     Raises:
-        DataError: There is none.
+        DataError: A folder holds no image, or is missing.
     """
-    images = [
-        path
-        for path in (folder.iterdir() if folder.is_dir() else ())
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+    images: dict[str, Path] = {}
+    for folder in folders:
+        names = list_image_names(folder) if folder.is_dir() else []
+        if not names:
+            raise DataError(f"no frames in {folder}; run `dfer preprocess` again")
+        for name in names:
+            images.setdefault(name, folder / name)
+    return sorted(images.values(), key=_frame_order)
+
+
+def list_image_names(folder: Path) -> list[str]:
+    """List the names of a folder's images, hidden ones aside, in no order."""
+    with os.scandir(folder) as entries:
+        names = [entry.name for entry in entries]
+    return [
+        name for name in names if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
     ]
-    if not images:
-        raise DataError(f"no frames in {folder}; run `dfer preprocess` again")
-    return sorted(images, key=_frame_order)
 
 
 def _frame_order(path: Path) -> tuple[int, str]:

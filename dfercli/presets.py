@@ -1,8 +1,9 @@
 """Named recipes: plain tables of changes against the defaults, and what a run changed in its own.
 
-`paper` is the paper's recipe: all defaults. `small` fits a laptop: a backbone that starts from random
-weights, learns twelve clips in a minute on a CPU, and never shows how accurate the method is. `strong` is made of ingredients of later work, each off by default. None of them was
-measured with this method:
+`paper` is the paper's recipe: all defaults. `small` fits a laptop: its backbone starts from random
+weights and learns twelve clips in a minute on a CPU, and never shows how accurate the method is.
+`strong` is made of ingredients of later work, each off by default. None of them was measured with
+this method:
 
 - ViT-B/16 and 16 frames: as in DK-CLIP. From DFER-CLIP (B/32) to DK-CLIP (B/16) DFEW gains 5.34
   UAR and 4.16 WAR, but the recipe was changed too. 16 frames are what most later work reads.

@@ -89,7 +89,7 @@ def preprocess(
     counts = ", ".join(f"{count:,} {status}" for status, count in sorted(summary.counts.items()))
     print(f"{counts}; faces in {plan.faces}, manifest {plan.manifest}")
     print(f"clips: {summary.manifest.describe()}")
-    for remark in summary.manifest.remarks():
+    for remark in (*summary.manifest.remarks(), *summary.notes):
         opt.note(remark)
     for what, path in (("need a look", summary.review), ("worst crops", summary.sheet)):
         if path:

@@ -199,14 +199,16 @@ def find_run(
     typed: Collection[str],
 ) -> tuple[RunConfig, list[int]]:
     """Give the run that was asked for, and the folds: as typed, or all that the manifest has."""
-    from dfercli.data.folds import open_manifest
+    from dfercli.data.folds import check_labels, open_manifest
 
     _check_how_to_run(options, compute.device)
     cache = find_cache(options.cache, options.cache_dir)
     data = find_data(
         options.dataset, options.root, options.manifests, options.workers, cache, options.folds_by
     )
-    known = list(open_manifest(data).folds)
+    manifest = open_manifest(data)
+    check_labels(manifest)  # before torch is imported and the model built
+    known = list(manifest.folds)
     folds = parse_folds(options.folds) if options.folds else known
     if not folds:
         raise DataError(f"no clip of {data.manifest} has a test_fold to be tested in; give it one")

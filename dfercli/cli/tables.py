@@ -25,7 +25,7 @@ def print_diagnosis(diagnosis: Diagnosis) -> None:
         )
         if report.sheet:
             screen.print(f"some of its frames: {report.sheet}", markup=False, soft_wrap=True)
-    screen.print("all is well" if diagnosis.healthy else "a run would go wrong: see above")
+    screen.print(diagnosis.verdict)
 
 
 def _findings_table(findings: Sequence[Finding]) -> Table:

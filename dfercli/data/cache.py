@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dfercli.data.clip_folders import clip_folders
 from dfercli.data.frames import FrameFolders, Sampling, list_clip
 from dfercli.data.manifest import Manifest
 from dfercli.errors import DataError
@@ -151,16 +152,22 @@ def fingerprint_frames(manifest: Manifest, root: Path) -> str:
     """
     digest = hashlib.sha256(f"{VERSION}\n{root.resolve()}\n".encode())
     for path, place in _place_clips(manifest).items():
-        try:
-            changed_ns = (root / path).stat().st_mtime_ns
-        except PermissionError as error:
-            raise DataError(f"cannot read {root / path}: {explain_system_error(error)}") from error
-        except OSError as error:
-            raise DataError(
-                f"no folder {root / path}; is {root} the data's root? else preprocess again"
-            ) from error
-        digest.update(f"{path}\t{place.n_frames}\t{changed_ns}\n".encode())
+        changed_ns = [_find_change(folder, root) for folder in clip_folders(root, path)]
+        times = ",".join(map(str, changed_ns))
+        digest.update(f"{path}\t{place.n_frames}\t{times}\n".encode())
     return digest.hexdigest()[:12]
+
+
+def _find_change(folder: Path, root: Path) -> int:
+    """Return when a folder changed last, in nanoseconds."""
+    try:
+        return folder.stat().st_mtime_ns
+    except PermissionError as error:
+        raise DataError(f"cannot read {folder}: {explain_system_error(error)}") from error
+    except OSError as error:
+        raise DataError(
+            f"no folder {folder}; is {root} the data's root? else preprocess again"
+        ) from error
 
 
 def _place_clips(manifest: Manifest) -> dict[str, ClipPlace]:
@@ -218,7 +225,7 @@ def _read_sums(file: Path) -> dict[str, int]:
 def _write_clip(file: Path, source: FrameFolders, path: str, place: ClipPlace) -> int:
     """Write the frames of one clip; returns their checksum."""
     checksum = 0
-    paths = list_clip(source.root / path, place.n_frames)
+    paths = list_clip(source.root, path, place.n_frames)
     with file.open("r+b") as stream:
         stream.seek(place.start * 3 * source.size**2)
         for frame in source.decode(paths):

@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 
 from dfercli.config import RunConfig
 from dfercli.data.cache import open_cache
+from dfercli.data.clip_folders import clip_folders
 from dfercli.data.folds import Part, select_rows
 from dfercli.data.frames import FrameFolders, FrameSource, list_clip
 from dfercli.data.manifest import Manifest
@@ -99,7 +100,9 @@ def check_frames(manifest: Manifest, root: Path) -> None:
     if not root.is_dir():
         raise DataError(f"no folder {root}, where the data was; name it: --root, or $DFER_DATA")
     for row in manifest.rows.itertuples(index=False):
-        folder = root / str(row.path)
-        if not folder.is_dir():
-            raise DataError(f"no folder {folder}; is {root} the data's root? else preprocess again")
-        list_clip(folder, int(str(row.n_frames)))
+        for folder in clip_folders(root, str(row.path)):
+            if not folder.is_dir():
+                raise DataError(
+                    f"no folder {folder}; is {root} the data's root? else preprocess again"
+                )
+        list_clip(root, str(row.path), int(str(row.n_frames)))

@@ -8,20 +8,20 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from dfercli.data.joining import join_parts
 from dfercli.data.official import (
     ADOPT_ONLY,
     Official,
+    OfficialFrames,
     ask_if_guessed,
     describe_media,
     find_deviations,
-    find_lists,
     five_folds,
-    join_folds,
     list_sources,
     miss_media,
-    read_list,
 )
 from dfercli.data.spec import BASIC_EXPRESSIONS, Choices, Listing
+from dfercli.data.split_lists import SplitLists, find_lists, read_list, read_lists
 from dfercli.data.tree import Found, Tree, by_number, find_clips, scan_tree
 from dfercli.errors import ConfigError, DataError
 from dfercli.images import IMAGE_SUFFIXES
@@ -47,6 +47,21 @@ OFFICIAL = Official(
         ],
     ),
     lambda clip_id, class_name: f"{clip_id} {BASIC_EXPRESSIONS.index(class_name) + 1}",
+    {
+        "clip_224x224": OfficialFrames(
+            11,
+            847,
+            {
+                1: (35_874, 38_023, 42_529, 31_580, 18_418, 1_959, 11_469),
+                2: (38_180, 35_595, 42_131, 33_213, 19_835, 1_979, 11_861),
+                3: (36_362, 36_212, 42_756, 32_635, 19_632, 1_695, 11_408),
+                4: (37_914, 36_957, 43_418, 31_503, 18_848, 1_887, 11_657),
+                5: (34_417, 35_234, 42_840, 32_467, 18_145, 1_535, 11_535),
+            },
+            "7be4ed14d351",
+        ),
+        "clip_224x224_16f": OfficialFrames(16, 16),
+    },
 )
 
 LISTS = (
@@ -81,11 +96,10 @@ def read_sources(root: Path, choices: Choices) -> Listing:
     if choices.adopt is False:
         raise ConfigError("DFEW's faces are adopted as its authors cropped them; leave --crop out")
     tree = scan_tree(root)
-    paths = find_lists(tree, LISTS, OFFICIAL.lists, "EmoLabel_DataSplit/train(single-labeled)/...")
-    lists = {name: _read_list(root / path) for name, path in paths.items()}
-    folds = join_folds(lists)
+    splits = read_splits(tree)
+    folds = splits.join()
     resampled = choices.media == "faces-16f"
-    faces = _find_resampled(tree) if resampled else _find_faces(tree)
+    faces = join_parts(root, _find_resampled(tree) if resampled else _find_faces(tree))
     name = "clip_224x224_16f" if resampled else "clip_224x224"
     return Listing(
         list_sources(folds, faces),
@@ -93,12 +107,13 @@ def read_sources(root: Path, choices: Choices) -> Listing:
         ask_if_guessed(faces, choices),
         name,
         (
-            f"lists: {paths['test', 1]} and {len(paths) - 1} more",
+            splits.describe(),
             describe_media("faces", tree, faces, folds),
         ),
         (
             *miss_media("faces", tree, faces, f"Clip/{name}"),
-            *find_deviations(OFFICIAL, lists),
+            *find_deviations(OFFICIAL, splits.lists),
+            *faces.faults,
         ),
         remarks=(
             "16 resampled frames a clip (clip_224x224_16f): figures are not comparable with those "
@@ -106,7 +121,22 @@ def read_sources(root: Path, choices: Choices) -> Listing:
         )
         * resampled,
         answers=ADOPT_ONLY,
+        where=faces.where,
     )
+
+
+def read_splits(tree: Tree) -> SplitLists:
+    """Read the official lists.
+
+    Raises:
+        DataError: Lists are missing, or cannot be read.
+    """
+    paths = find_lists(tree, LISTS, OFFICIAL.lists, "EmoLabel_DataSplit/train(single-labeled)/...")
+    return read_lists(tree.root, paths, _read_list)
+
+
+clip_of = by_number
+"""Return the clip of a folder of its frames; None for another folder."""
 
 
 def _read_list(path: Path) -> dict[str, str]:

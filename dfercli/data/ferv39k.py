@@ -9,22 +9,22 @@ from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
+from dfercli.data.joining import join_parts
 from dfercli.data.official import (
     ADOPT_ONLY,
     Official,
+    OfficialFrames,
     OfficialList,
     ask_if_guessed,
     compare_lists,
     describe_media,
-    find_lists,
-    join_folds,
     list_sources,
     miss_media,
     name_clips,
-    read_list,
 )
 from dfercli.data.spec import BASIC_EXPRESSIONS, Choices, Listing
-from dfercli.data.tree import find_clips, scan_tree
+from dfercli.data.split_lists import SplitLists, find_lists, read_list, read_lists
+from dfercli.data.tree import Tree, find_clips, scan_tree
 from dfercli.errors import ConfigError
 
 MEDIA = ("faces",)
@@ -74,6 +74,17 @@ OFFICIAL = Official(
         ("test", 1): OfficialList((1473, 1393, 1958, 1487, 638, 467, 431), "991a280ca645"),
     },
     lambda clip_id, class_name: f"{clip_id} {EMOTIONS[class_name]}",
+    {
+        "2_ClipsforFaceCrop": OfficialFrames(
+            8,
+            47,
+            {
+                0: (165_165, 160_684, 199_970, 172_108, 70_630, 54_006, 48_024),
+                1: (41_951, 40_872, 49_881, 43_364, 17_978, 13_657, 12_343),
+            },
+            "ceb7101cf733",
+        )
+    },
 )
 
 LISTS = (
@@ -102,26 +113,37 @@ def read_sources(root: Path, choices: Choices) -> Listing:
             "FERV39k's faces are adopted as its authors cropped them; leave --crop out"
         )
     tree = scan_tree(root)
-    paths = find_lists(tree, LISTS, OFFICIAL.lists, "4_setups/All_scenes/train_All.csv")
-    lists = {name: read_list(root / path, _parse_line) for name, path in paths.items()}
-    folds = join_folds(lists)
-    faces = find_clips(tree.clips, _key, FACES, NO_FACES)
+    splits = read_splits(tree)
+    folds = splits.join()
+    faces = join_parts(root, find_clips(tree.clips, clip_of, FACES, NO_FACES))
     return Listing(
         list_sources(folds, faces),
         OFFICIAL.class_names,
         ask_if_guessed(faces, choices),
         "2_ClipsforFaceCrop",
         (
-            f"lists: {paths['train', 1]} and {paths['test', 1]}",
+            f"lists: {splits.paths['train', 1]} and {splits.paths['test', 1]}",
             describe_media("faces", tree, faces, folds),
         ),
         (
             *miss_media("faces", tree, faces, "2_ClipsforFaceCrop"),
             *find_gaps(folds),
-            *compare_lists(OFFICIAL, lists),
+            *compare_lists(OFFICIAL, splits.lists),
+            *faces.faults,
         ),
         answers=ADOPT_ONLY,
+        where=faces.where,
     )
+
+
+def read_splits(tree: Tree) -> SplitLists:
+    """Read the official lists.
+
+    Raises:
+        DataError: Lists are missing, or cannot be read.
+    """
+    paths = find_lists(tree, LISTS, OFFICIAL.lists, "4_setups/All_scenes/train_All.csv")
+    return read_lists(tree.root, paths, lambda path: read_list(path, _parse_line))
 
 
 def find_gaps(clip_ids: Iterable[str]) -> list[str]:
@@ -138,6 +160,15 @@ def find_gaps(clip_ids: Iterable[str]) -> list[str]:
     return [f"the lists lack {name_clips(lacking)}"] if lacking else []
 
 
+def clip_of(path: str) -> str | None:
+    """Return the clip of a folder `.../Action/Happy/0015`; None for another folder."""
+    parts = path.split("/")[-3:]
+    if len(parts) < 3 or parts[0].lower() not in _SCENES or parts[1].lower() not in CLASSES:
+        return None
+    scene, emotion = _SCENES[parts[0].lower()], EMOTIONS[CLASSES[parts[1].lower()]]
+    return f"{scene}/{emotion}/{int(parts[2]):04d}"
+
+
 def _parse_line(line: str) -> tuple[str, str]:
     """Read `Action/Happy/0015 Happy`."""
     match = re.fullmatch(r"\s*(?:.*/)?(\w+)/(\w+)/(\d+)/?\s*[\s,]\s*(\w+)\s*", line)
@@ -152,12 +183,3 @@ def _parse_line(line: str) -> tuple[str, str]:
         raise ValueError(f"label {emotion} is not that of the folder, {folder}")
     class_name = CLASSES[emotion.lower()]
     return f"{_SCENES[scene.lower()]}/{EMOTIONS[class_name]}/{int(number):04d}", class_name
-
-
-def _key(path: str) -> str | None:
-    """Give the clip of a folder `.../Action/Happy/0015`."""
-    parts = path.split("/")[-3:]
-    if len(parts) < 3 or parts[0].lower() not in _SCENES or parts[1].lower() not in CLASSES:
-        return None
-    scene, emotion = _SCENES[parts[0].lower()], EMOTIONS[CLASSES[parts[1].lower()]]
-    return f"{scene}/{emotion}/{int(parts[2]):04d}"

@@ -8,7 +8,14 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 
 from dfercli.data.folds import NUM_FOLDS, assign_folds
-from dfercli.data.spec import Choices, Listing, Source, check_inside_root, order_classes
+from dfercli.data.spec import (
+    Choices,
+    Listing,
+    Source,
+    check_inside_root,
+    count_of,
+    order_classes,
+)
 from dfercli.data.typed_lists import normalise_words, read_list
 from dfercli.errors import DataError
 from dfercli.owned import has_controls
@@ -39,6 +46,8 @@ def read_sources(root: Path, choices: Choices) -> Listing:
     Raises:
         DataError: There is no `labels.csv`, or it does not hold together.
     """
+    if not root.is_dir():
+        raise DataError(f"no folder {root}; give the folder of the videos as --root")
     where = root / LABELS_FILE
     table = _read_labels(where)
     clip_ids = [_name_clip(root, path) for path in table["path"]]
@@ -51,17 +60,30 @@ def read_sources(root: Path, choices: Choices) -> Listing:
     groups = list(table["group"]) if has_groups else clip_ids
     folds = _deal(root, list(table["label"]), groups, clip_ids, choices)
     sources = tuple(
-        Source(clip_id, path, label, folds.get(group, 0), group if has_groups else None)
+        Source(
+            clip_id,
+            str(PurePosixPath(path)) if choices.adopt else path,  # as it will be in the manifest
+            label,
+            folds.get(group, 0),
+            group if has_groups else None,
+        )
         for clip_id, path, label, group in zip(
             clip_ids, table["path"], table["label"], groups, strict=True
         )
     )
+    class_names = order_classes(table["label"])
+    taken = [f"lists: {LABELS_FILE} ({count_of(len(sources), 'clip')})"]
+    if len(class_names) == 1:
+        taken.append(
+            f"all clips are labelled {class_names[0]!r}: nothing to tell apart, so nothing can be "
+            f"trained on them alone"
+        )
     return Listing(
         sources,
-        order_classes(table["label"]),
+        class_names,
         "crops" if choices.adopt else "videos",
         "frames" if choices.adopt else "videos",
-        (f"lists: {LABELS_FILE} ({len(sources):,} clips)",),
+        tuple(taken),
         num_folds=choices.num_folds or NUM_FOLDS,
         drawn=is_demo(root),
     )
@@ -137,7 +159,7 @@ def _check_spelling(words: Iterable[str], what: str, where: Path) -> None:
 
 
 def _find_spelling(root: Path, path: str) -> str:
-    """Give a path as the disk has it: macOS and others keep accents as letters of their own."""
+    """Return a path as the disk has it: macOS and others keep accents as letters of their own."""
     forms = (path, *(unicodedata.normalize(form, path) for form in ("NFC", "NFD")))
     try:
         return next((form for form in forms if (root / form).exists()), path)

@@ -11,6 +11,7 @@ import pandas as pd
 
 from dfercli.config import ALL_DATA, DataConfig, RunConfig
 from dfercli.data.manifest import Manifest, read_manifest
+from dfercli.data.spec import count_of
 from dfercli.errors import DataError
 
 NUM_FOLDS = 5
@@ -37,6 +38,20 @@ def open_manifest(data: DataConfig) -> Manifest:
     """
     manifest = read_manifest(Path(data.manifest))
     return manifest if data.folds_by == "official" else deal_by_group(manifest)
+
+
+def check_labels(manifest: Manifest) -> None:
+    """Refuse to train on clips of a single class.
+
+    Raises:
+        DataError: All clips have the same label.
+    """
+    labels = manifest.rows["label"].unique().tolist()
+    if len(labels) < 2:
+        raise DataError(
+            f"all clips of manifest {manifest.dataset} are labelled {labels[0]!r}: nothing to tell "
+            f"apart; add clips of another class"
+        )
 
 
 def name_groups(rows: pd.DataFrame) -> list[str]:
@@ -76,7 +91,7 @@ def deal_by_group(manifest: Manifest) -> Manifest:
     found = len(set(names))
     if found < num_folds:
         raise DataError(
-            f"the manifest of {manifest.dataset} has {found} group{'s' * (found > 1)}, too few for "
+            f"the manifest of {manifest.dataset} has {count_of(found, 'group')}, too few for "
             f"{num_folds} folds; name more, or leave out --folds-by group"
         )
     folds = assign_folds(rows["label"].tolist(), names, num_folds)
@@ -136,8 +151,8 @@ def hold_out(rows: pd.DataFrame, fraction: float, seed: int) -> np.ndarray:
             break  # as near as whole clips can be: always so where there are no groups
     if not chosen.any():
         raise DataError(
-            f"{len(units)} groups (or clips) cannot be parted into {fraction:.0%} to choose an "
-            f"epoch by and the rest to train on; leave out --val-fraction"
+            f"{count_of(len(units), 'group')} (or clips) cannot be parted into {fraction:.0%} to "
+            f"choose an epoch by and the rest to train on; leave out --val-fraction"
         )
     return chosen[members]
 
@@ -192,9 +207,11 @@ def assign_folds(
     for label, group in zip(labels, groups, strict=True):
         counts[group][classes[label]] += 1
     if len(counts) < num_folds:
+        groups_there = count_of(len(counts), "group")
+        lower = f", or give --num-folds {len(counts)}" if len(counts) > 1 else ""
         raise DataError(
-            f"{len(counts)} groups (or videos, without a column group) cannot fill {num_folds} "
-            f"folds; add videos or lower --num-folds"
+            f"{groups_there} (or videos, without a column group) cannot fill {num_folds} folds; "
+            f"add videos{lower}"
         )
     folds = {group: fold for group, fold in (settled or {}).items() if group in counts}
     held = np.zeros((num_folds, len(classes)))

@@ -6,6 +6,8 @@ from typing import Protocol
 
 import numpy as np
 
+from dfercli.data.clip_folders import clip_folders
+from dfercli.data.spec import count_of
 from dfercli.data.transforms import fit_frame
 from dfercli.errors import DataError
 from dfercli.images import list_frames, read_image
@@ -27,7 +29,7 @@ class FrameSource(Protocol):
 
 
 class FrameFolders:
-    """A folder of images a clip.
+    """Folders of images, usually one per clip.
 
     Args:
         root: Folder that the clips' paths are relative to.
@@ -45,7 +47,7 @@ class FrameFolders:
             DataError: The clip has no frames, or they are of several sizes.
             VideoError: A frame cannot be read.
         """
-        paths = list_frames(self.root / path)
+        paths = list_frames(*clip_folders(self.root, path))
         chosen, places = np.unique(sample(len(paths)), return_inverse=True)
         frames = list(self.decode(paths[index] for index in chosen))
         return np.stack([frames[place] for place in places])
@@ -66,16 +68,23 @@ class FrameFolders:
             yield fit_frame(image_rgb, self.size)
 
 
-def list_clip(folder: Path, n_frames: int) -> list[Path]:
+def list_clip(root: Path, path: str, n_frames: int) -> list[Path]:
     """List a clip's frames in their order.
 
+    Args:
+        root: Folder that the path is relative to.
+        path: Of the clip in the manifest.
+        n_frames: Frames in the manifest.
+
     Raises:
-        DataError: There are none, or more or fewer than the manifest says.
+        DataError: A folder has none, or there are more or fewer than the manifest says.
     """
-    paths = list_frames(folder)
-    if len(paths) != n_frames:
+    folders = clip_folders(root, path)
+    frames = list_frames(*folders)
+    if len(frames) != n_frames:
+        where = " and ".join(map(str, folders))
         raise DataError(
-            f"{folder} has {len(paths)} frames, the manifest says {n_frames}; "
-            f"run `dfer preprocess` again"
+            f"{where} {'have' if len(folders) > 1 else 'has'} {count_of(len(frames), 'frame')}, "
+            f"the manifest says {n_frames}; run `dfer preprocess` again"
         )
-    return paths
+    return frames

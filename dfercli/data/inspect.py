@@ -38,19 +38,23 @@ class FramesState:
         return self.fault if self.fault in ("missing", "empty") else "unreadable"
 
 
-def inspect_clips(folders: Sequence[Path]) -> Iterator[FramesState]:
+def inspect_clips(clips: Sequence[Sequence[Path]]) -> Iterator[FramesState]:
     """Look at the folders of many clips, in order, with a progress bar."""
     with ThreadPoolExecutor(READERS) as pool:
-        looks = pool.map(inspect_frames, folders)
-        yield from show_progress(looks, total=len(folders), desc="frames", unit="clip")
+        looks = pool.map(lambda folders: inspect_frames(*folders), clips)
+        yield from show_progress(looks, total=len(clips), desc="frames", unit="clip")
 
 
-def inspect_frames(folder: Path) -> FramesState:
-    """Look at every frame of a clip's folder; of sizes, at those of the first and the last."""
+def inspect_frames(*folders: Path) -> FramesState:
+    """Look at every frame of a clip; of sizes, at those of the first and the last.
+
+    Args:
+        folders: The clip's folder, or several that hold a part of its frames each.
+    """
     try:
-        if not folder.is_dir():
+        if not all(folder.is_dir() for folder in folders):
             return FramesState(0, fault="missing")
-        frames = list_frames(folder)
+        frames = list_frames(*folders)
     except DataError:
         return FramesState(0, fault="empty")
     except OSError as error:

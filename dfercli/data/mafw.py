@@ -10,19 +10,17 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from dfercli.data.manifest import Split
+from dfercli.data.joining import join_parts, keep_apart
 from dfercli.data.official import (
     Official,
     describe_media,
     find_deviations,
-    find_lists,
     five_folds,
-    join_folds,
     list_sources,
     miss_media,
-    read_list,
 )
 from dfercli.data.spec import Choices, Listing, Media
+from dfercli.data.split_lists import SplitLists, find_lists, read_list, read_lists
 from dfercli.data.tree import Found, Tree, by_number, find_clips, scan_tree
 from dfercli.errors import ConfigError
 
@@ -95,33 +93,48 @@ def read_sources(root: Path, choices: Choices) -> Listing:
             "MAFW's clips are videos; adopt its frames or faces, or leave --adopt out"
         )
     tree = scan_tree(root)
-    paths = _find_lists(tree)
-    lists = {name: read_list(root / path, _parse_line) for name, path in paths.items()}
-    folds = join_folds(lists)
+    splits = read_splits(tree)
+    folds = splits.join()
     found = {kind: _find(tree, kind) for kind in MEDIA}
     name = choices.media or _usual(found, choices.adopt)
+    kind = _kind(name, found[name], choices.adopt)
+    if name != "clips":
+        join = keep_apart if kind == "videos" else join_parts
+        found[name] = join(root, found[name])
     others = [kind for kind in MEDIA if kind != name and found[kind].paths]
     also = f"; there are {' and '.join(others)} too (--media)" if others else ""
     return Listing(
         list_sources(folds, found[name]),
         CLASS_NAMES,
-        _kind(name, found[name], choices.adopt),
+        kind,
         name,
         (
-            f"lists: {paths['test', 1]} and {len(paths) - 1} more",
+            splits.describe(),
             describe_media(name, tree, found[name], folds) + also,
         ),
         (
             *miss_media(name, tree, found[name], f"data/{name}"),
-            *find_deviations(OFFICIAL, lists),
+            *find_deviations(OFFICIAL, splits.lists),
+            *found[name].faults,
         ),
+        where=found[name].where,
     )
 
 
-def _find_lists(tree: Tree) -> dict[tuple[Split, int], str]:
+clip_of = by_number
+"""Return the clip of a folder of its frames; None for another folder."""
+
+
+def read_splits(tree: Tree) -> SplitLists:
+    """Read the official lists.
+
+    Raises:
+        DataError: Lists are missing, or cannot be read.
+    """
     files = [path for path in tree.files if not re.search(OTHER_TASKS, path, re.IGNORECASE)]
     example = "Train & Test Set/single/no_caption/set_1/train.txt"
-    return find_lists(replace(tree, files=tuple(files)), LISTS, OFFICIAL.lists, example)
+    paths = find_lists(replace(tree, files=tuple(files)), LISTS, OFFICIAL.lists, example)
+    return read_lists(tree.root, paths, lambda path: read_list(path, _parse_line))
 
 
 def _parse_line(line: str) -> tuple[str, str]:

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from dfercli.config import ALL_DATA
+from dfercli.data.clip_folders import JOINT
 from dfercli.data.spec import MAX_FOLD, check_inside_root, describe_clips
 from dfercli.errors import DataError
 from dfercli.files import write_json, write_text
@@ -27,7 +28,7 @@ Split = Literal["train", "test"]
 UNFINISHED = "unfinished"
 """Entry of the JSON file while the CSV beside it may be that of an earlier call."""
 
-ODD_PATH = r"^$|^[./]|\.\.|[\\:]"
+ODD_PATH = rf"^$|^[./]|\.\.|[\\:]|{JOINT}"
 """A path without any of these stays below the root for certain."""
 
 
@@ -37,10 +38,11 @@ class Manifest:
 
     Attributes:
         dataset: Its name.
-        rows: A line a clip with at least the columns of `COLUMNS`: unique `clip_id`; `path` of its
-            folder of frames below the root; `n_frames` in it; `label`, a class word; `test_fold`,
-            0 for clips that always train. Optional are `group` and `coverage`, the share of the
-            video's frames that show the face, in [0, 1].
+        rows: One line per clip with at least the columns of `COLUMNS`: unique `clip_id`; `path` of
+            its folder of frames below the root, or of several as `clip_folders` joins them;
+            `n_frames` in it; `label`, a class word; `test_fold`, 0 for clips that always train.
+            Optional are `group` and `coverage`, the share of the video's frames that show the
+            face, in [0, 1].
         class_names: The K classes in the order of tables and logits.
         crop: How the faces were cropped, or None where the dataset's own crops are used.
         root: Where the data was when the manifest was written.
@@ -260,7 +262,8 @@ def check_rows(rows: pd.DataFrame, class_names: tuple[str, ...], where: str) -> 
     first, which = found[0] if len(found) else (len(rows), 0)
     odd = np.flatnonzero(rows["path"].astype(str).str.contains(ODD_PATH))
     for index in odd[odd <= first]:
-        check_inside_root(str(rows["path"].iloc[index]), f"{where} line {index + 2}")
+        for folder in str(rows["path"].iloc[index]).split(JOINT):
+            check_inside_root(folder, f"{where} line {index + 2}")
     if len(found):
         fault = faults[which]
         (value,) = rows[fault.column].iloc[[first]].tolist()

@@ -1,4 +1,4 @@
-"""Official splits: lists found and read whatever their packing, and held against published counts.
+"""Official splits and frames, held against published counts.
 
 Fingerprints are the first twelve hex digits of SHA-256 over a list's sorted lines, each ended by a
 line feed. Counts and fingerprints in the datasets' modules were taken from the split files that
@@ -6,25 +6,17 @@ several public repositories ship alike.
 """
 
 import hashlib
-import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 
 from dfercli.data.manifest import Split
-from dfercli.data.spec import Choices, Media, Source
+from dfercli.data.spec import Choices, Media, Source, count_of
+from dfercli.data.split_lists import Lists
 from dfercli.data.tree import Found, Tree, name_some
-from dfercli.errors import DataError
 
 ADOPT_ONLY = "--adopt if they are the authors' crops; else point --root at those"
 """What to answer about frames in a set that is never cropped by us."""
-
-Lists = dict[tuple[Split, int], dict[str, str]]
-"""Class by clip, of each side of each fold."""
-
-SHOWN_LETTERS = 60
-"""Letters of a line that an error quotes (our choice; a binary file may be one line)."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +33,24 @@ class OfficialList:
 
 
 @dataclass(frozen=True)
+class OfficialFrames:
+    """What is published about the frames of one kind of media.
+
+    Attributes:
+        fewest: Frames of the shortest clip.
+        most: Frames of the longest clip.
+        counts: (K,) frames of each class by test fold, 0 for clips that always train; nothing
+            where all clips have equally many.
+        fingerprint: Of the lines `clip_id n_frames`.
+    """
+
+    fewest: int
+    most: int
+    counts: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    fingerprint: str = ""
+
+
+@dataclass(frozen=True)
 class Official:
     """What is published about a dataset's splits.
 
@@ -48,11 +58,13 @@ class Official:
         class_names: The K classes in their official order.
         lists: Each side of each fold.
         line: Gives the line of a fingerprint by clip and class.
+        frames: What is published about frames, by the name of the media.
     """
 
     class_names: tuple[str, ...]
     lists: Mapping[tuple[Split, int], OfficialList]
     line: Callable[[str, str], str]
+    frames: Mapping[str, OfficialFrames] = field(default_factory=dict)
 
     @property
     def num_clips(self) -> int:
@@ -74,95 +86,6 @@ def five_folds(tested: Sequence[Sequence[int]], prints: Sequence[tuple[str, str]
         lists["train", fold] = OfficialList(rest, train)
         lists["test", fold] = OfficialList(tuple(counts), test)
     return lists
-
-
-def find_lists(
-    tree: Tree, patterns: Sequence[str], wanted: Iterable[tuple[Split, int]], example: str
-) -> dict[tuple[Split, int], str]:
-    """Find the files of the official lists.
-
-    Args:
-        tree: What lies below the root.
-        patterns: Of whole paths, with groups `split` and, where there are several, `fold`; the
-            official names first. The first pattern that finds any decides.
-        wanted: Sides and folds.
-        example: How the authors name one, for the error.
-
-    Raises:
-        DataError: There is none, or one is missing.
-    """
-    wanted = list(wanted)
-    found: dict[tuple[Split, int], str] = {}
-    for pattern in patterns:
-        found = found or {
-            name: path for name, path in _match_lists(tree, pattern).items() if name in wanted
-        }
-    if not found:
-        raise DataError(
-            f"no split lists below {tree.root}; the authors' are {example}{tree.packed}"
-        )
-    missing = [name for name in wanted if name not in found]
-    if missing:
-        (side, fold), path = missing[0], next(iter(found.values()))
-        raise DataError(
-            f"{len(found)} of {len(wanted)} split lists found, such as {tree.root / path}; "
-            f"no {side} list of fold {fold}{tree.packed}"
-        )
-    return found
-
-
-def read_list(path: Path, parse_line: Callable[[str], tuple[str, str]]) -> dict[str, str]:
-    """Read a list: the class of each clip.
-
-    A byte order mark, any line ends, blank lines, and a header (a first line without a digit) are
-    passed over.
-
-    Args:
-        path: The list.
-        parse_line: Gives clip and class of a line; raises ValueError with what is wrong.
-
-    Raises:
-        DataError: A line cannot be read, or lists a clip again, or there is none.
-    """
-    text = path.read_bytes().decode("utf-8-sig", errors="replace")
-    clips: dict[str, str] = {}
-    for number, line in enumerate(re.split(r"\r\n|\r|\n", text), start=1):
-        if not line.strip() or (number == 1 and not re.search(r"\d", line)):
-            continue
-        try:
-            clip_id, class_name = parse_line(line)
-        except ValueError as error:
-            quoted = repr(line.strip()[:SHOWN_LETTERS])
-            raise DataError(f"{path} line {number}, {quoted}: {error}") from error
-        if clip_id in clips:
-            raise DataError(f"{path} line {number}: clip {clip_id} is listed twice")
-        clips[clip_id] = class_name
-    if not clips:
-        raise DataError(f"{path} lists no clip; unpack the authors' lists again")
-    return clips
-
-
-def join_folds(lists: Lists) -> dict[str, tuple[str, int]]:
-    """Give class and test fold of each clip; 0 for one that no list tests.
-
-    Raises:
-        DataError: A clip has two classes, is tested twice, or trains where it is tested: no
-            manifest can say so.
-    """
-    joined: dict[str, tuple[str, int]] = {}
-    for (side, fold), clips in sorted(lists.items()):  # test lists come before train lists
-        for clip_id, class_name in clips.items():
-            known, tested = joined.get(clip_id, (class_name, 0))
-            if known != class_name:
-                raise DataError(f"clip {clip_id} is {known} in one list and {class_name} in others")
-            if tested and (side == "test" or tested == fold):
-                other = f"test list of fold {tested}" if side == "test" else "test list"
-                raise DataError(
-                    f"clip {clip_id} is in the {side} list of fold {fold} and in the {other}; "
-                    f"the lists leak, unpack the authors' anew"
-                )
-            joined[clip_id] = (class_name, fold if side == "test" else tested)
-    return joined
 
 
 def list_sources(folds: Mapping[str, tuple[str, int]], found: Found) -> tuple[Source, ...]:
@@ -271,16 +194,4 @@ def _compare_counts(official: Official, counts: Sequence[int], known: Sequence[i
     differing = [
         f"{name} {count:,}, not {right:,}" for name, count, right in classes if count != right
     ]
-    return f"{sum(counts):,} clips, officially {sum(known):,} ({'; '.join(differing)})"
-
-
-def _match_lists(tree: Tree, pattern: str) -> dict[tuple[Split, int], str]:
-    """Give the files that a pattern matches; of copies, the shallowest."""
-    found: dict[tuple[Split, int], str] = {}
-    for path in tree.files:
-        match = re.fullmatch(pattern, path, re.IGNORECASE)
-        if match:
-            names = match.groupdict()
-            side: Split = "train" if names["split"].lower() == "train" else "test"
-            found.setdefault((side, int(names.get("fold") or 1)), path)
-    return found
+    return f"{count_of(sum(counts), 'clip')}, officially {sum(known):,} ({'; '.join(differing)})"

@@ -77,13 +77,14 @@ class Listing:
         sources: Every listed clip.
         class_names: The K classes in the order of tables and logits.
         media: Whether the clips are to be cropped.
-        media_name: What the authors call these media.
+        media_name: What the authors call these media, whatever their folder is called here.
         taken: Which lists and folders were taken, a line each.
         deviations: What differs from the official lists, a line each, the gravest first.
         num_folds: Folds that the clips were dealt to; None where the folds are official.
         remarks: What was asked for, and every table of figures has to repeat all the same.
         answers: What to say about `frames`, when asked.
         drawn: Whether it shows the drawn people of `dfer demo`.
+        where: Folder of these media below the root, as it was found.
     """
 
     sources: tuple[Source, ...]
@@ -96,6 +97,12 @@ class Listing:
     remarks: tuple[str, ...] = ()
     answers: str = "--adopt to use them as they are, or --crop"
     drawn: bool = False
+    where: str = ""
+
+
+def count_of(number: int, noun: str) -> str:
+    """Return a number with its noun, in the plural unless it is 1."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
 def describe_clips(

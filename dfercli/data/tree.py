@@ -2,11 +2,12 @@
 
 import os
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from dfercli.data.spec import count_of
 from dfercli.errors import DataError
 
 MAX_DEPTH = 8
@@ -51,22 +52,40 @@ class Found:
 
     Attributes:
         paths: Path below the root by key of the clip.
-        where: Folder that holds them all.
+        holders: Folders that hold them, the shallowest first.
         copies: How many more clips of the same keys there are.
         guessed: Whether no folder had a known name.
+        others: Paths of these further clips by key, the shallowest first.
+        joined: How many clips were put together from several folders.
+        faults: What must not pass unnoticed about several folders of one clip, one line each.
     """
 
     paths: dict[str, str]
-    where: str
+    holders: tuple[str, ...]
     copies: int
     guessed: bool
+    others: dict[str, list[str]] = field(default_factory=dict)
+    joined: int = 0
+    faults: tuple[str, ...] = ()
+
+    @property
+    def where(self) -> str:
+        """The folder that holds them all."""
+        return os.path.commonpath(self.holders) if self.holders else ""
 
     def __str__(self) -> str:
         if not self.paths:
             return "none"
-        more = f", {self.copies:,} copies elsewhere left alone" if self.copies else ""
-        strange = ", under a name that is not known" if self.guessed else ""
-        return f"{self.where or '.'} ({len(self.paths):,} clips{more}{strange})"
+        notes = [
+            count_of(len(self.paths), "clip"),
+            f"{self.joined:,} of them joined from several folders" if self.joined else "",
+            "" if not self.copies else f"{_count_copies(self.copies)} elsewhere left alone",
+            "under a name that is not known" if self.guessed else "",
+        ]
+        where = self.where or "."
+        if where == "." and len(self.holders) > 1:
+            where = f"{self.holders[0]} and {count_of(len(self.holders) - 1, 'more folder')}"
+        return f"{where} ({', '.join(filter(None, notes))})"
 
 
 def scan_tree(root: Path) -> Tree:
@@ -127,12 +146,14 @@ def find_clips(
         most = Counter(_whole(holder) for _, holder, _ in strange).most_common(1)
         taken = [clip for clip in strange if _whole(clip[1]) == most[0][0]]
     found: dict[str, str] = {}
-    holders = set()
+    holders: dict[str, None] = {}
+    others: dict[str, list[str]] = defaultdict(list)
     for name, holder, path in taken:
         if found.setdefault(name, path) == path:
-            holders.add(holder)
-    where = os.path.commonpath(holders) if holders else ""
-    return Found(found, where, len(taken) - len(found), guessed)
+            holders[holder] = None
+        else:
+            others[name].append(path)
+    return Found(found, tuple(holders), len(taken) - len(found), guessed, dict(others))
 
 
 def by_number(path: str) -> str | None:
@@ -141,12 +162,19 @@ def by_number(path: str) -> str | None:
     return f"{int(stem):05d}" if stem.isdecimal() else None
 
 
-def name_some(names: Sequence[str], noun: str, among: int | None = None) -> str:
+def name_some(
+    names: Sequence[str], noun: str, among: int | None = None, shown: int = SHOWN_NAMES
+) -> str:
     """Name a few of many, and how many there are, of how many."""
-    shown = ", ".join(names[:SHOWN_NAMES])
-    more = ", ..." if len(names) > SHOWN_NAMES else ""
+    named = ", ".join(names[:shown])
+    more = ", ..." if len(names) > shown else ""
     of_all = "" if among is None else f" of {among:,}"
-    return f"{len(names):,}{of_all} {noun}{'s' * ((among or len(names)) > 1)} ({shown}{more})"
+    plural = "s" if (len(names) if among is None else among) != 1 else ""
+    return f"{len(names):,}{of_all} {noun}{plural} ({named}{more})"
+
+
+def _count_copies(number: int) -> str:
+    return "1 copy" if number == 1 else f"{number:,} copies"
 
 
 def _list_folder(folder: Path) -> list[os.DirEntry[str]]:

@@ -1,5 +1,6 @@
 """Lists that a user types: CSV files with a header, read with patience and refused in one line."""
 
+import codecs
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,7 +22,9 @@ def read_list(path: Path, needed: Sequence[str], begins: str, quoted: str) -> pd
         DataError: It is empty, not in UTF-8, not CSV, or lacks a column.
     """
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        with path.open("rb") as stream:
+            encoding = find_encoding(stream.read(4))
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding=encoding)
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not in UTF-8; save it as CSV in UTF-8") from error
     except pd.errors.EmptyDataError as error:
@@ -42,6 +45,17 @@ def read_list(path: Path, needed: Sequence[str], begins: str, quoted: str) -> pd
         )
     table = table.apply(lambda column: column.str.strip())
     return table[(table != "").any(axis=1)]  # spreadsheets leave lines of commas
+
+
+def find_encoding(content: bytes) -> str:
+    """Return the encoding of a text by its byte order mark; UTF-8 where it has none."""
+    marks = {
+        codecs.BOM_UTF32_LE: "utf-32",  # begins like that of UTF-16
+        codecs.BOM_UTF32_BE: "utf-32",
+        codecs.BOM_UTF16_LE: "utf-16",
+        codecs.BOM_UTF16_BE: "utf-16",
+    }
+    return next((name for mark, name in marks.items() if content.startswith(mark)), "utf-8-sig")
 
 
 def normalise_words(words: pd.Series) -> pd.Series:

@@ -26,5 +26,11 @@ def diagnose(
     for name, folder in (unprepared or {}).items():
         text = f"is in {folder}, no manifest is called so; dfer preprocess --dataset {name}"
         machine.append(Finding(name, "note", text))
+    if not data and not unprepared:
+        text = (
+            "none found: no manifest, and no dataset in data/NAME or $DFER_DATA/NAME; "
+            "`dfer preprocess` writes a manifest"
+        )
+        machine.append(Finding("datasets", "note", text))
     reports = tuple(inspect_dataset(manifest, root, asked) for manifest, root in data.items())
     return Diagnosis(tuple(machine), reports)

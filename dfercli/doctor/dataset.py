@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 
 from dfercli.data import load_dataset
+from dfercli.data.clip_folders import clip_folders
 from dfercli.data.inspect import SHORT_CLIP, FramesState, inspect_clips
 from dfercli.data.manifest import Manifest, read_manifest, review_file
-from dfercli.data.official import Official, compare_lists, lists_of, name_clips
-from dfercli.data.spec import Choices
+from dfercli.data.official import Official, name_clips
+from dfercli.data.spec import Choices, count_of
 from dfercli.data.tree import name_some
+from dfercli.doctor.official import compare_official, compare_paths, compare_states
 from dfercli.doctor.page import DatasetReport, Finding, State
 from dfercli.errors import DferError
 from dfercli.faces.align import TEMPLATE_VERSION
@@ -45,8 +47,11 @@ def inspect_dataset(
     states = _inspect_clips(manifest, root)
     findings = [
         *_inspect_rows(manifest, official),
+        *(compare_official(manifest, official, root) if official else ()),
+        *compare_paths(manifest),
         *_compare_sources(manifest, root),
         *_inspect_states(manifest, states),
+        *(compare_states(manifest, official, states) if official else ()),
         _inspect_crop(manifest),
     ]
     sheet, drawn = review_file(manifest_path, "-sample.png"), False
@@ -60,13 +65,11 @@ def inspect_dataset(
 
 
 def _inspect_rows(manifest: Manifest, official: Official | None) -> Iterable[Finding]:
-    """Hold folds and classes against what is published, and against themselves."""
+    """Describe the rows, and check folds and groups against each other."""
     published = f"; officially {official.num_clips:,}" if official else ""
     yield Finding("clips", "ok", f"{manifest.describe()}{published}")
     for remark in manifest.remarks():
         yield Finding("manifest", "note", remark)
-    if official is not None:
-        yield from _compare_official(manifest, official)
     if "group" in manifest.rows:
         named = manifest.rows[manifest.rows["group"].astype(str) != ""]
         spread = named.groupby("group")["test_fold"].nunique()
@@ -78,21 +81,6 @@ def _inspect_rows(manifest: Manifest, official: Official | None) -> Iterable[Fin
         yield Finding("classes", "wrong", "all clips have one label: nothing to tell apart")
     for fold in manifest.folds:
         yield from _inspect_fold(manifest, fold)
-
-
-def _compare_official(manifest: Manifest, official: Official) -> Iterable[Finding]:
-    rows = manifest.rows
-    if manifest.class_names != official.class_names:
-        text = f"{', '.join(manifest.class_names)}; officially {', '.join(official.class_names)}"
-        yield Finding("classes", "wrong", text)
-    elif not manifest.partial:
-        pairs = zip(rows["label"], rows["test_fold"], strict=True)
-        folds_of = dict(zip(rows["clip_id"], pairs, strict=True))
-        deviations = compare_lists(official, lists_of(folds_of, official))
-        for deviation in deviations:
-            yield Finding("official lists", "wrong", deviation)
-        if not deviations:
-            yield Finding("official lists", "ok", "counts and fingerprints are the published ones")
 
 
 def _inspect_fold(manifest: Manifest, fold: int) -> Iterable[Finding]:
@@ -159,7 +147,7 @@ def _inspect_states(manifest: Manifest, states: Mapping[str, FramesState]) -> It
     text = (
         f"{numbers.sum():,}; {numbers.min()} to {numbers.max()} a clip, mean {numbers.mean():.1f}"
     )
-    yield Finding("frames", "ok", f"{text}; {short:,} clips under {SHORT_CLIP}")
+    yield Finding("frames", "ok", f"{text}; {count_of(short, 'clip')} under {SHORT_CLIP}")
     sizes = Counter(state.size for state in whole if state.size)
     text = ", ".join(f"{width}x{height} ({n:,})" for (width, height), n in sizes.most_common(5))
     yield Finding("frame sizes", "ok" if len(sizes) == 1 else "note", text)
@@ -174,7 +162,7 @@ def _inspect_crop(manifest: Manifest) -> Finding:
 
 
 def _inspect_clips(manifest: Manifest, root: Path) -> dict[str, FramesState]:
-    states = inspect_clips([root / path for path in manifest.rows["path"]])
+    states = inspect_clips([clip_folders(root, path) for path in manifest.rows["path"]])
     return dict(zip(manifest.rows["clip_id"], states, strict=True))
 
 
@@ -188,7 +176,7 @@ def _draw_sample(
     chosen = np.linspace(0, len(rows) - 1, min(SHOWN_CLIPS, len(rows))).round().astype(int)
     tiles = []
     for row in rows.iloc[chosen].itertuples(index=False):
-        frames = list_frames(root / str(row.path))
+        frames = list_frames(*clip_folders(root, str(row.path)))
         image_rgb = read_image(frames[len(frames) // 2])
         tiles.append(Tile(image_rgb, f"{row.clip_id}\n{row.label}"))
     draw_sheet(tiles, path)

@@ -54,6 +54,16 @@ class Diagnosis:
     datasets: tuple[DatasetReport, ...]
 
     @property
+    def verdict(self) -> str:
+        """The last line of the page."""
+        if not self.healthy:
+            return "a run would go wrong: see above"
+        topics = {finding.topic for report in self.datasets for finding in report.findings}
+        if topics <= {"data"}:  # no manifest, or manifests whose data is elsewhere
+            return "this machine is well; no dataset was found to look at"
+        return "all is well"
+
+    @property
     def healthy(self) -> bool:
         """Whether nothing was found for which a run would be wrong."""
         findings = [*self.machine, *(f for report in self.datasets for f in report.findings)]

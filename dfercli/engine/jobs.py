@@ -17,7 +17,7 @@ from accelerate import PartialState
 
 from dfercli.config import ALL_DATA, UNTRAINED, DataConfig, RunConfig
 from dfercli.data.clips import check_frames
-from dfercli.data.folds import open_manifest, select_rows
+from dfercli.data.folds import check_labels, open_manifest, select_rows
 from dfercli.data.manifest import Manifest
 from dfercli.engine.device import check_trackers, resolve_compute, resolve_device
 from dfercli.engine.ending import leave, take_ending_signals
@@ -229,10 +229,7 @@ def _check_jobs(jobs: Sequence[Job]) -> None:
 
 def _check_data(data: DataConfig) -> Manifest:
     manifest = open_manifest(data)
-    if len(manifest.class_names) < 2:
-        raise DataError(
-            f"all clips are labelled {manifest.class_names[0]!r}: nothing to tell apart"
-        )
+    check_labels(manifest)
     check_frames(manifest, Path(data.root))
     return manifest
 

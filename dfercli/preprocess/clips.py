@@ -14,6 +14,7 @@ from pathlib import Path
 import cv2
 from filelock import Timeout
 
+from dfercli.data.clip_folders import clip_folders
 from dfercli.data.inspect import FramesState, inspect_clips
 from dfercli.data.spec import Source
 from dfercli.engine.ending import begin_worker
@@ -57,7 +58,7 @@ def adopt_clips(sources: Sequence[Source], root: Path) -> Iterator[ClipOutcome]:
     """Look at every frame of clips that are face crops already, and give each outcome."""
     there = [source for source in sources if source.path is not None]
     yield from (miss_clip(source) for source in sources if source.path is None)
-    states = inspect_clips([root / str(source.path) for source in there])
+    states = inspect_clips([clip_folders(root, str(source.path)) for source in there])
     for source, state in zip(there, states, strict=True):
         yield _adopt_clip(source, state, root)
 

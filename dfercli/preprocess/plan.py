@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from dfercli.data import load_dataset
+from dfercli.data.clip_folders import clip_folders
 from dfercli.data.inspect import FramesState, inspect_frames
 from dfercli.data.manifest import Manifest, check_side_file, read_manifest
 from dfercli.data.official import name_clips
-from dfercli.data.spec import Choices, Listing, describe_clips
+from dfercli.data.spec import Choices, Listing, count_of, describe_clips
 from dfercli.errors import ConfigError, DataError, UnknownNameError
 from dfercli.faces import DETECTORS, load_detector
 from dfercli.faces.align import CropRecipe
@@ -140,7 +141,7 @@ def plan_preprocess(
     if listing.media == "frames":
         seen = _look_at_frames(listing, root)
         if not seen:
-            raise DataError(f"no {listing.media_name} of the listed clips below {root}")
+            raise DataError(f"{root / listing.where} has no frames of the listed clips")
         raise DataError(f"{seen}; say {listing.answers}")
     if listing.media == "crops":
         seen = _look_at_frames(listing, root) if choices.adopt else ""
@@ -189,29 +190,29 @@ def _check_recipe(path: Path, recipe: CropRecipe) -> None:
         raise DataError(f"{path.parent} holds crops of another recipe; remove it to crop again")
 
 
-def _inspect_sample(listing: Listing, root: Path) -> dict[Path, FramesState]:
-    """Look at some of the clips that are on disk, evenly over all."""
-    there = [root / source.path for source in listing.sources if source.path is not None]
+def _inspect_sample(listing: Listing, root: Path) -> dict[str, FramesState]:
+    """Look at some of the clips that are on disk, evenly over all; returns states by path."""
+    there = [source.path for source in listing.sources if source.path is not None]
     chosen = np.linspace(0, len(there) - 1, min(LOOKED_AT, len(there))).round().astype(int)
-    return {there[index]: inspect_frames(there[index]) for index in chosen}
+    return {there[i]: inspect_frames(*clip_folders(root, there[i])) for i in chosen}
 
 
 def _name_sizes(states: Iterable[FramesState]) -> str:
     """Give the sizes of frames as text, the most frequent first."""
     sizes = Counter(state.size for state in states if state.size)
-    return ", ".join(f"{w}x{h} ({n:,} clips)" for (w, h), n in sizes.most_common())
+    return ", ".join(f"{w}x{h} ({count_of(n, 'clip')})" for (w, h), n in sizes.most_common())
 
 
 def _look_at_frames(listing: Listing, root: Path) -> str:
     """Measure whether frames are face crops already, and say so; nothing where there are none."""
     looks = _inspect_sample(listing, root)
-    sample = {folder: state for folder, state in looks.items() if not state.fault}
+    sample = {path: state for path, state in looks.items() if not state.fault}
     if not sample:
         return ""
     shares, filled = [], 0
     detector = load_detector("mtcnn")
-    for folder in sample:
-        frames = list_frames(folder)
+    for path in sample:
+        frames = list_frames(*clip_folders(root, path))
         image_rgb = read_image(frames[len(frames) // 2])
         height, width = image_rgb.shape[:2]
         faces = [face.box_xyxy for face in detector.detect(image_rgb)]
@@ -220,8 +221,9 @@ def _look_at_frames(listing: Listing, root: Path) -> str:
         filled += int(square and shares[-1] >= CROP_SHARE)
     likely = "face crops" if 2 * filled > len(sample) else "whole frames"
     return (
-        f"{root} has {listing.media_name} that look like {likely}: of {len(sample)} looked at a "
-        f"face fills {filled} ({float(np.median(shares)):.0%} of the side in the median), sizes "
+        f"{root / listing.where} has frames that look like {likely}: of "
+        f"{count_of(len(sample), 'clip')} looked at, a face fills {filled} "
+        f"({float(np.median(shares)):.0%} of the side in the median), sizes "
         f"{_name_sizes(sample.values())}"
     )
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import pandas as pd
 
+from dfercli.data import load_dataset
+from dfercli.data.frame_counts import ClipFrames, FrameComparison, compare_frames
 from dfercli.data.manifest import Manifest, review_file, write_manifest
 from dfercli.data.official import name_clips
 from dfercli.data.spec import Source
@@ -41,6 +43,7 @@ class PreprocessSummary:
         manifest: The manifest that was written.
         counts: Clips by status.
         left_out: Clips that are not in the manifest.
+        notes: What to know about an official set that does not keep it from being one.
         review: List of the clips that need a look, or None if none does.
         sheet: Picture of the worst crops, or None where nothing was cropped.
     """
@@ -50,6 +53,7 @@ class PreprocessSummary:
     left_out: int
     review: Path | None
     sheet: Path | None
+    notes: tuple[str, ...] = ()
 
 
 def preprocess(
@@ -74,7 +78,7 @@ def preprocess(
     check_review(review_path)
     if plan.recipe is not None:
         check_claim([sheet_path], is_older=lambda path: plan.manifest.is_file())
-    if not allow_partial and plan.deviations:
+    if not allow_partial and (plan.listing.deviations or (plan.recipe and plan.missing)):
         write_review([miss_clip(s) for s in plan.listing.sources if s.path is None], review_path)
         _refuse(plan, plan.deviations, review_path)
     outcomes = _process(plan, jobs)
@@ -87,16 +91,18 @@ def preprocess(
     if len(lost) == len(outcomes):
         why = ", ".join(f"{count:,} {status}" for status, count in sorted(counts.items()))
         raise DataError(f"no clip of {plan.root} can be used ({why}); see {review}")
-    deviations = [*plan.listing.deviations]
+    deviations, notes = [*plan.listing.deviations], tuple[str, ...]()
     if plan.official:
-        deviations = [*_find_losses(outcomes), *deviations]
+        frames = _count_frames(plan, outcomes)
+        deviations = [*_find_losses(outcomes), *frames.deviations, *deviations]
+        notes = (frames.note,) if frames.note else ()
         if deviations and not allow_partial:
             _refuse(plan, deviations, review_path)
     elif lost:
         plan = plan.without(lost)
     manifest = _build_manifest(plan, outcomes, (*deviations, *plan.listing.remarks))
     write_manifest(manifest, plan.manifest)
-    return PreprocessSummary(manifest, dict(counts), len(lost), review, sheet)
+    return PreprocessSummary(manifest, dict(counts), len(lost), review, sheet, notes)
 
 
 def _refuse(plan: Plan, deviations: Sequence[str], review: Path) -> None:
@@ -120,6 +126,20 @@ def _find_losses(outcomes: Sequence[ClipOutcome]) -> list[str]:
         elif record and record.video_frames < HALF * record.declared_frames:
             lost["cut off before their middle:"].append(outcome.clip_id)
     return [f"{reason} {name_clips(ids, len(outcomes))}" for reason, ids in lost.items()]
+
+
+def _count_frames(plan: Plan, outcomes: Sequence[ClipOutcome]) -> FrameComparison:
+    """Hold the frames of adopted clips against the published numbers."""
+    official = load_dataset(plan.kind).OFFICIAL
+    if plan.recipe is not None or official is None:
+        return FrameComparison()
+    pairs = zip(plan.listing.sources, outcomes, strict=True)
+    clips = [
+        ClipFrames(source.clip_id, source.class_name, source.test_fold, outcome.n_frames)
+        for source, outcome in pairs
+        if outcome.n_frames
+    ]
+    return compare_frames(official, plan.listing.media_name, clips)
 
 
 def _process(plan: Plan, jobs: int | None) -> list[ClipOutcome]:

@@ -101,8 +101,8 @@ def test_ones_own_frames_that_are_adopted_are_looked_at(dfer, own):
         0,
         [
             "lists: labels.csv (3 clips)",
-            "own has frames that look like face crops: of 3 looked at a face fills 3 (50% of the "
-            "side in the median), sizes 64x64 (3 clips)",
+            "own has frames that look like face crops: of 3 clips looked at, a face fills 3 (50% "
+            "of the side in the median), sizes 64x64 (3 clips)",
         ],
     )
 

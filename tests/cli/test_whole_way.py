@@ -27,7 +27,7 @@ def test_the_whole_way(dfer):
     assert done.code == 1
     assert done.err == (
         "error: 2 groups (or videos, without a column group) cannot fill 5 folds; "
-        "add videos or lower --num-folds\n"
+        "add videos, or give --num-folds 2\n"
     )
     done = dfer(f"preprocess {CROPS}")
     assert done.code == 4  # one video was left out

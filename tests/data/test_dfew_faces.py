@@ -45,7 +45,7 @@ def _paths(listing):
         (["a/Clip_224X224/Part_1/Part_1", "a/Clip_224X224/Part_2/Part_2"], "a/Clip_224X224"),
         (
             ["clip_224x224-2024-001/clip_224x224_part_1", "clip_224x224-2024-002/x_part_2"],
-            ".",
+            "clip_224x224-2024-001/clip_224x224_part_1 and 1 more folder",
         ),
         (["davis/original DFEW & more/DFEW/DFEW/Clip/clip_224x224"], None),
     ],

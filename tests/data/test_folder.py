@@ -189,11 +189,28 @@ def test_a_path_that_leaves_the_folder_is_refused(write_labels, path):
     assert text.startswith(f"LIST line 3: path {path!r} leaves the data root")
 
 
+@pytest.mark.parametrize("name", ["nowhere", "labels.csv"])
+def test_a_folder_that_is_missing_is_not_a_list_that_is_missing(write_labels, name):
+    root = write_labels("path,label", "1.mp4,anger") / name
+    with pytest.raises(DataError) as caught:
+        read_sources(root, Choices())
+    assert str(caught.value) == f"no folder {root}; give the folder of the videos as --root"
+
+
+def test_videos_of_one_class_are_noticed_at_once(write_labels):
+    root = write_labels("path,label", *(f"{name}.mp4,anger" for name in "abcde"))
+    assert read_sources(root, Choices()).taken == (
+        "lists: labels.csv (5 clips)",
+        "all clips are labelled 'anger': nothing to tell apart, so nothing can be trained on them "
+        "alone",
+    )
+
+
 def test_too_few_groups_for_the_folds_are_counted(write_labels):
     root = write_labels("path,label,group", "1.mp4,anger,p", "2.mp4,fear,p", "3.mp4,fear,q")
     assert _error(root, num_folds=3) == (
         "2 groups (or videos, without a column group) cannot fill 3 folds; "
-        "add videos or lower --num-folds"
+        "add videos, or give --num-folds 2"
     )
 
 
@@ -256,7 +273,7 @@ def test_unusable_videos_are_dealt_to_no_fold(write_labels):
     sources = _sources(root, 2, unusable=["a", "c"])
     folds = {source.clip_id: source.test_fold for source in sources}
     assert (folds["a"], folds["c"], sorted((folds["b"], folds["d"]))) == (0, 0, [1, 2])
-    text = "1 groups (or videos, without a column group) cannot fill 2 folds"
+    text = "1 group (or videos, without a column group) cannot fill 2 folds"
     assert _error(root, unusable="abc").startswith(text)
 
 

@@ -57,3 +57,23 @@ def test_a_path_is_found_as_the_disk_spells_it(write_labels, name):
         (source,) = _sources(root, 1)
         assert (root / source.path).exists()
         assert (source.path, source.clip_id) == (name, name.removesuffix(".mp4"))
+
+
+@pytest.mark.parametrize("word", ["nan", "NA", "None", "null", "NaN", "n/a", "-inf"])
+def test_words_that_others_read_as_missing_are_classes(write_labels, word):
+    lines = [f"{number}.mp4,{word},{word}" for number in range(4)]
+    root = write_labels("path,label,group", *lines, "5.mp4,anger,p", "6.mp4,anger,q")
+    listing = read_sources(root, Choices(num_folds=2))
+    assert set(listing.class_names) == {word, "anger"}
+    assert [source.group for source in listing.sources] == [word] * 4 + ["p", "q"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-32", "utf-8-sig"])
+def test_a_list_in_another_encoding_is_read_by_its_mark(write_labels, encoding):
+    text = "path,label\nété.mp4,joie\nb.mp4,peur\n"
+    mark = "\ufeff" if encoding == "utf-16-be" else ""  # the others write one by themselves
+    listing = read_sources(write_labels((mark + text).encode(encoding)), Choices(num_folds=1))
+    assert [(source.path, source.class_name) for source in listing.sources] == [
+        ("été.mp4", "joie"),
+        ("b.mp4", "peur"),
+    ]

@@ -5,7 +5,8 @@ import json
 import pandas as pd
 import pytest
 
-from dfercli.data.manifest import COLUMNS, check_rows, read_manifest, side_file
+from dfercli.data.folds import name_groups
+from dfercli.data.manifest import COLUMNS, check_rows, read_manifest, side_file, write_manifest
 from dfercli.data.spec import check_inside_root
 from dfercli.errors import DataError
 
@@ -155,3 +156,16 @@ def test_a_path_that_leaves_the_data_root_is_refused(write_lines, path):
 @pytest.mark.parametrize("path", ["a", "a/b c/d.mp4", "..a/b..", "./a", "été/顔", "take 1:2"])
 def test_a_path_below_the_data_root_is_accepted(path):
     assert check_inside_root(path, "here") is None
+
+
+@pytest.mark.parametrize("word", ["nan", "NA", "None", "null", "NaN", "n/a"])
+def test_words_that_others_read_as_missing_are_labels_and_names(write_lines, word):
+    path = write_lines(f"{word},{word},25,{word},1,{word}", columns=[*COLUMNS, "group"])
+    side = json.loads(side_file(path).read_text())
+    side_file(path).write_text(json.dumps(side | {"class_names": [word, "anger"]}))
+    manifest = read_manifest(path)
+    row = manifest.rows.iloc[0]
+    assert (row["clip_id"], row["path"], row["label"], row["group"]) == (word,) * 4
+    write_manifest(manifest, path)
+    assert read_manifest(path).fingerprint == manifest.fingerprint
+    assert name_groups(manifest.rows) == [f"group {word}"]

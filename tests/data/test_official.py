@@ -11,13 +11,11 @@ from dfercli.data.official import (
     compare_folds,
     compare_lists,
     find_deviations,
-    find_lists,
     fingerprint,
     five_folds,
-    join_folds,
     lists_of,
-    read_list,
 )
+from dfercli.data.split_lists import find_lists, join_folds, read_list
 from dfercli.data.tree import scan_tree
 from dfercli.errors import DataError
 
@@ -31,6 +29,7 @@ LISTS = {
     ("test", 2): {"b": "joy", "c": "woe"},
     ("train", 2): {"a": "joy", "d": "woe", "e": "joy"},
 }
+PATHS = {(side, fold): f"x/{side}_{fold}" for side, fold in LISTS}
 
 
 def _print(text):
@@ -95,9 +94,9 @@ def test_a_fold_trains_on_what_the_others_test():
 
 
 def test_clips_and_lists_turn_into_each_other():
-    assert join_folds(LISTS) == FOLDS
+    assert join_folds(LISTS, PATHS) == FOLDS
     assert lists_of(FOLDS, OFFICIAL) == LISTS
-    assert join_folds({("train", 1): {"a": "joy"}, ("test", 1): {"b": "joy"}}) == {
+    assert join_folds({("train", 1): {"a": "joy"}, ("test", 1): {"b": "joy"}}, PATHS) == {
         "a": ("joy", 0),
         "b": ("joy", 1),
     }
@@ -187,19 +186,23 @@ def test_a_clip_on_which_several_folds_train_is_named_once():
     [
         (
             _with(test_2={"a": "joy"}),
-            "clip a is in the test list of fold 2 and in the test list of fold 1; "
-            "the lists leak, unpack the authors' anew",
+            "clip a is in the test list of fold 2 (x/test_2) and in the test list of fold 1 "
+            "(x/test_1); the lists leak, unpack the authors' again",
         ),
         (
             _with(train_2={"c": "woe"}),
-            "clip c is in the train list of fold 2 and in the test list; "
-            "the lists leak, unpack the authors' anew",
+            "clip c is in the train list of fold 2 (x/train_2) and in the test list of fold 2 "
+            "(x/test_2); the lists leak, unpack the authors' again",
         ),
-        (_with(train_2={"d": "joy"}), "clip d is woe in one list and joy in others"),
+        (
+            _with(train_2={"d": "joy"}),
+            "clip d is woe in x/test_1 and joy in x/train_2; correct the lists, or unpack the "
+            "authors' again",
+        ),
     ],
 )
 def test_lists_that_overlap_or_contradict_are_refused(lists, said):
-    assert _refused(join_folds, lists) == said
+    assert _refused(join_folds, lists, PATHS) == said
 
 
 @pytest.mark.parametrize(
@@ -210,6 +213,9 @@ def test_lists_that_overlap_or_contradict_are_refused(lists, said):
         b"\xef\xbb\xbf1,joy\r\n2,woe\r\n",
         b"name,label\r1,joy\r2,woe\r",
         b"\xef\xbb\xbfname,label\n\n1,joy\n \n2,woe\n\n",
+        "1,joy\r\n2,woe\r\n".encode("utf-16"),
+        "\ufeffname,label\n1,joy\n2,woe\n".encode("utf-16-be"),
+        "1,joy\n2,woe\n".encode("utf-32"),
     ],
 )
 def test_marks_line_ends_blank_lines_and_headers_are_passed_over(tmp_path, content):

@@ -180,7 +180,7 @@ def test_what_is_held_out_follows_from_the_seed_alone():
 
 @pytest.mark.parametrize("fraction", [0.01, 0.5])
 def test_too_few_clips_cannot_be_parted(fraction):
-    with pytest.raises(DataError, match=r"^1 groups \(or clips\) cannot be parted into"):
+    with pytest.raises(DataError, match=r"^1 group \(or clips\) cannot be parted into"):
         hold_out(_rows(num_groups=1), fraction, seed=0)
 
 

@@ -152,7 +152,7 @@ def test_clips_of_another_size_are_noted(healthy, clip):
 
 def test_short_clips_are_counted(healthy, clip):
     clip[0].unlink()
-    text = "63; 15 to 16 a clip, mean 15.8; 1 clips under 16"
+    text = "63; 15 to 16 a clip, mean 15.8; 1 clip under 16"
     assert _findings(healthy)["frames"] == ("ok", text)
 
 
@@ -243,8 +243,11 @@ def test_a_set_that_is_not_the_official_one_is_wrong(official):
     rows = read_manifest(path).rows
     _change(path, rows=rows[rows["clip_id"] != "00001"])
     wrong = [finding for finding in inspect_dataset(path).findings if finding.state == "wrong"]
-    assert [finding.topic for finding in wrong] == ["official lists"] * 5
-    assert wrong[0].text == "fold 1 test has 1 clips, officially 2 (fear 0, not 1)"
+    assert [finding.topic for finding in wrong] == ["official lists"] * 5 + ["lists on disk"]
+    assert wrong[0].text == "fold 1 test has 1 clip, officially 2 (fear 0, not 1)"
+    assert wrong[5].text == (
+        "1 of 10 clips (00001) not in the manifest; labels and folds of all others agree"
+    )
 
 
 @pytest.mark.parametrize("class_names", [("fear", "sadness"), ("joy", "fear", "sadness")])
@@ -263,5 +266,9 @@ def test_a_partial_set_is_noted_and_not_wrong(official, tmp_path):
     found = _odd(official(allow_partial=True))
     text = "PARTIAL DATA: missing: 1 of 10 clips (00003)"
     assert found.pop("manifest") == ("note", text)
+    assert found.pop("lists on disk") == (
+        "note",
+        "1 of 10 clips (00003) not in the manifest; labels and folds of all others agree",
+    )
     assert set(found) == FOLDS
     assert {state for state, _ in found.values()} == {"note"}

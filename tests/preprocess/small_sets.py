@@ -47,8 +47,11 @@ class BrightFaces:
         return [Face(np.array([2.0, 0, 2 + side, side]), side * TEMPLATE, 0.95)]
 
 
-def publish(patch, kind):
-    """Let the few clips of a set be all that its module knows as published."""
+def publish(patch, kind, frames=None):
+    """Let the few clips of a set be all that its module knows as published.
+
+    `frames` is what is published about their frames, by the name of the media.
+    """
     module = MODULES[kind]
     official = module.OFFICIAL
     lists = {}
@@ -56,7 +59,7 @@ def publish(patch, kind):
         counted = Counter(clips.values())
         counts = tuple(counted[class_name] for class_name in official.class_names)
         lists[name] = OfficialList(counts, fingerprint(official.line(*c) for c in clips.items()))
-    patch.setattr(module, "OFFICIAL", replace(official, lists=lists))
+    patch.setattr(module, "OFFICIAL", replace(official, lists=lists, frames=frames or {}))
 
 
 def write_set(root, kind):

@@ -119,7 +119,7 @@ def test_what_differs_is_told_the_gravest_first(tmp_path):
     assert _describe(plan)[-5:] == [
         "differs: missing: 1 of 3 clips (DailyLife/Sad/0000)",
         "differs: the lists lack 1 clip (Action/Happy/0000)",
-        "differs: fold 1 train has 1 clips, officially 2 (happiness 0, not 1)",
+        "differs: fold 1 train has 1 clip, officially 2 (happiness 0, not 1)",
         "so it is refused, unless by --allow-partial",
         LATER,
     ]
@@ -161,8 +161,8 @@ def test_frames_are_measured_before_it_is_asked(tmp_path, faces_fill, share, siz
     write_set(tmp_path, "mafw")
     _paint(tmp_path / FACES["mafw"], "mafw", np.full((*size, 3), 120, dtype=np.uint8))
     assert _asked(tmp_path) == (
-        f"{tmp_path} has frames that look like {likely}: of 10 looked at a face fills {filled} of "
-        f"the side in the median), sizes {size[1]}x{size[0]} (10 clips); "
+        f"{tmp_path / FACES['mafw']} has frames that look like {likely}: of 10 clips looked at, "
+        f"a face fills {filled} of the side in the median), sizes {size[1]}x{size[0]} (10 clips); "
         "say --adopt to use them as they are, or --crop"
     )
 
@@ -175,8 +175,8 @@ def test_faces_in_a_folder_of_an_unknown_name_are_asked_about(tmp_path, faces_fi
     assert _plan(kind, tmp_path).listing.media == "crops"
     usual.rename(usual.with_name("mine"))
     assert _asked(tmp_path, kind) == (
-        f"{tmp_path} has {usual.name} that look like face crops: of {number} looked at a face "
-        f"fills {number} (50% of the side in the median), sizes 64x64 ({number} clips); "
+        f"{usual.with_name('mine')} has frames that look like face crops: of {number} clips looked "
+        f"at, a face fills {number} (50% of the side in the median), sizes 64x64 ({number} clips); "
         "say --adopt if they are the authors' crops; else point --root at those"
     )
     plan = _plan(kind, tmp_path, adopt=True)
@@ -187,7 +187,7 @@ def test_frames_without_faces_are_no_crops(tmp_path, faces_fill):
     faces_fill(0.9)
     write_set(tmp_path, "mafw")
     _paint(tmp_path / FACES["mafw"], "mafw", np.zeros((8, 8, 3), dtype=np.uint8))
-    assert "whole frames: of 10 looked at a face fills 0 (0% of the side" in _asked(tmp_path)
+    assert "whole frames: of 10 clips looked at, a face fills 0 (0% of the side" in _asked(tmp_path)
 
 
 def _draw_person():
@@ -215,7 +215,9 @@ def test_the_measure_tells_drawn_people_from_their_face_crops(tmp_path, cropped)
             write_image(path, image_rgb)
         list_frames(root / FACES["mafw"] / clip_id)[-1].unlink()
     likely, number = ("face crops", 10) if cropped else ("whole frames", 0)
-    assert f"that look like {likely}: of 10 looked at a face fills {number} (" in _asked(root)
+    assert f"that look like {likely}: of 10 clips looked at, a face fills {number} (" in _asked(
+        root
+    )
 
 
 def test_clips_that_are_not_whole_do_not_keep_it_from_asking(tmp_path, faces_fill):
@@ -224,7 +226,7 @@ def test_clips_that_are_not_whole_do_not_keep_it_from_asking(tmp_path, faces_fil
     for path in list_frames(tmp_path / FACES["mafw"] / "00019"):
         path.unlink()
     list_frames(tmp_path / FACES["mafw"] / "00020")[1].write_bytes(b"")
-    assert ": of 8 looked at a face fills 8 (" in _asked(tmp_path)
+    assert ": of 8 clips looked at, a face fills 8 (" in _asked(tmp_path)
 
 
 @pytest.mark.parametrize(("adopt", "media"), [(True, "crops"), (False, "videos")])
@@ -239,7 +241,9 @@ def test_media_that_are_not_there_are_no_question(tmp_path):
     plan = _plan("mafw", tmp_path, media="frames")
     assert plan.deviations[1].startswith(f"no frames below {tmp_path}; they are usually in ")
     put_clips(tmp_path / "data" / "frames", ["00001"])  # of a clip that no list has
-    assert _asked(tmp_path, media="frames") == f"no frames of the listed clips below {tmp_path}"
+    assert _asked(tmp_path, media="frames") == (
+        f"{tmp_path / FACES['mafw']} has no frames of the listed clips"
+    )
 
 
 def test_a_detector_that_is_unknown_is_refused_where_it_would_be_used(tmp_path):
@@ -256,9 +260,9 @@ def _inspect(sources):
 
 def test_a_sample_is_taken_evenly_of_what_is_there():
     sources = [Source(str(i), None if i % 2 else f"{i}", "fear", 1) for i in range(1000)]
-    chosen = [int(folder.name) for folder in _inspect(sources)]
+    chosen = [int(path) for path in _inspect(sources)]
     assert (chosen[0], chosen[-1], len(set(chosen))) == (0, 998, LOOKED_AT)
     steps = np.diff(chosen)
     assert steps.max() - steps.min() <= 2
-    assert [folder.name for folder in _inspect(sources[:4])] == ["0", "2"]
+    assert list(_inspect(sources[:4])) == ["0", "2"]
     assert _inspect([]) == {}
