@@ -54,7 +54,7 @@ def hub_answers() -> bool:
     """
     from huggingface_hub import constants
 
-    return not constants.is_offline_mode() and answers(constants.ENDPOINT)
+    return not constants.HF_HUB_OFFLINE and answers(constants.ENDPOINT)
 
 
 @cache

@@ -11,6 +11,11 @@ import pytest
 if "PYTEST_XDIST_WORKER" in os.environ:  # a worker a core: more threads would only wait
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+SLOW = ("app", "bulk", "cli", "engine", "gpu", "preprocess", "publish", "report")
+"""Folders of tests that train, start processes or draw; all others are marked `fast`."""
+
+SLOW_FILES = ("test_benchmarks.py", "test_bombs.py", "test_demo.py", "test_dynamics.py")
+
 TINY_NAME = "test-ViT-tiny"
 TINY_CONFIG = {
     "embed_dim": 32,
@@ -29,6 +34,15 @@ TINY_CONFIG = {
         "layers": 2,
     },
 }
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the fast tests, which run on all systems and with the lowest versions."""
+    here = Path(__file__).parent
+    for item in items:
+        folder, *_ = item.path.relative_to(here).parts
+        if folder not in SLOW and item.path.name not in SLOW_FILES:
+            item.add_marker("fast")
 
 
 @pytest.fixture(scope="session")

@@ -297,5 +297,4 @@ def test_every_call_in_the_makefile_parses():
     assert len(recipes) >= 3
     for settings in recipes:
         assert settings["dataset"] == "demo"
-        assert settings["weights"] == "random"
-        assert settings["warmup_epochs"] < settings["epochs"]
+        assert settings["preset"] == "small"

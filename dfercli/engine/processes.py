@@ -95,7 +95,7 @@ class _Running:
 
 
 def describe_exit(code: int, options: str = "--jobs or --batch-size") -> str:
-    """Say how a process ended that left no answer.
+    """Return how a process ended that left no answer.
 
     Args:
         code: Its exit code; a negative one is the signal that ended it.
@@ -105,7 +105,7 @@ def describe_exit(code: int, options: str = "--jobs or --batch-size") -> str:
         code = -signal.SIGTERM
     if code >= 0:
         return f"its process ended with exit code {code}"
-    killed = -code == signal.SIGKILL
+    killed = -code == getattr(signal, "SIGKILL", None)  # Windows has none
     advice = f"; out of memory? lower {options}" * killed
     return f"its process was ended by {signal.Signals(-code).name}{advice}"
 
