@@ -27,14 +27,18 @@ from dfercli.images import MAX_PIXELS, check_pixels
 from dfercli.system_errors import explain_system_error
 from dfercli.upright import make_upright
 
-Moment = tuple[float, Callable[[], np.ndarray | None]]
-"""Time of a frame in seconds, and what decodes it: (H, W, 3) uint8 RGB, None where it cannot."""
+Moment = tuple[float, float, Callable[[], np.ndarray | None]]
+"""Time of a frame and how long it is shown, in seconds, and what decodes it: (H, W, 3) uint8 RGB,
+None where it cannot."""
 
 FALLBACK_FPS = 25.0
 """Frames a second assumed when a container names none (our choice: the PAL rate)."""
 
 SHORTEST_STEP_S = 0.001
 """Time from frame to frame where a container's own times stand still (our choice)."""
+
+LONGEST_FRAME_S = 10.0
+"""Longest time that one frame is shown (our choice: a slide). Damaged files say hours."""
 
 STREAM_WAIT_S = 10.0
 """Longest wait for a stream to open, and for its next frame (our choice)."""
@@ -81,9 +85,9 @@ def read_stream(address: str) -> Generator[Moment, None, None]:
         stream = _choose_stream(container, address)
         start_s = None
         with closing(_read(container, stream, address)) as moments:
-            for time_s, decode in moments:
+            for time_s, length_s, decode in moments:
                 start_s = time_s if start_s is None else start_s
-                yield time_s - start_s, decode
+                yield time_s - start_s, length_s, decode
 
 
 def count_packets(path: Path) -> int:
@@ -242,7 +246,13 @@ def _read(
         named_s = -1.0 if frame.time is None else frame.time - start_s
         rises = named_s > last_s and (index == 0 or named_s > 0)
         last_s = max(0.0, named_s) if rises else max(index * step_s, last_s + SHORTEST_STEP_S)
-        yield last_s, partial(make_upright, frame, shape)
+        yield last_s, _find_length_s(frame, step_s), partial(make_upright, frame, shape)
+
+
+def _find_length_s(frame: av.VideoFrame, usual_s: float) -> float:
+    """Return how long a frame is shown, as the container says, in bounds."""
+    length_s = float(frame.duration * frame.time_base) if frame.time_base else 0.0
+    return min(length_s, LONGEST_FRAME_S) if length_s > 0 else usual_s
 
 
 def find_start_s(container: InputContainer) -> float:

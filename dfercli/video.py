@@ -56,7 +56,22 @@ class Frame:
     image_rgb: np.ndarray
 
 
-def read_frames(source: Source, max_fps: float | None = None) -> Iterator[Frame]:
+@dataclass
+class Extent:
+    """How much of a video has been decoded so far.
+
+    Attributes:
+        num_frames: All frames, whether they were given or left out.
+        end_s: Time at which the last of them ends.
+    """
+
+    num_frames: int = 0
+    end_s: float = 0.0
+
+
+def read_frames(
+    source: Source, max_fps: float | None = None, extent: Extent | None = None
+) -> Iterator[Frame]:
     """Decode a video frame by frame, so that memory does not grow with its length.
 
     Frames come upright, with square pixels and without interlacing, as the container says how they
@@ -67,6 +82,7 @@ def read_frames(source: Source, max_fps: float | None = None) -> Iterator[Frame]
             video, which are taken to be `FALLBACK_FPS` a second; a stream's address; a camera's
             number. Times of cameras are those of this machine's clock.
         max_fps: Give at most this many frames a second, evenly spread; None gives all.
+        extent: Is kept up to date with what was decoded.
 
     Raises:
         VideoError: The file is missing or empty, no frame of it can be decoded, the folder has no
@@ -75,8 +91,10 @@ def read_frames(source: Source, max_fps: float | None = None) -> Iterator[Frame]
     step_s = 1.0 / max_fps if max_fps else 0.0
     due_s = 0.0
     any_decoded = False
+    extent = Extent() if extent is None else extent
     with closing(_open(source)) as moments:
-        for index, (time_s, decode) in enumerate(moments):
+        for index, (time_s, length_s, decode) in enumerate(moments):
+            extent.num_frames, extent.end_s = index + 1, time_s + length_s
             if time_s < due_s - 1e-6:
                 continue
             image_rgb = decode()
@@ -138,7 +156,7 @@ def _open_image(path: Path) -> Generator[Moment, None, None]:
     """Take an image for a video of one frame."""
     if not path.is_file():
         raise VideoError(f"no image at {path}; check the path")
-    yield 0.0, partial(read_image, path)
+    yield 0.0, 0.0, partial(read_image, path)
 
 
 def _open_folder(folder: Path) -> Generator[Moment, None, None]:
@@ -147,7 +165,7 @@ def _open_folder(folder: Path) -> Generator[Moment, None, None]:
     if not images:
         raise VideoError(f"no frames in {folder}; a video is a file, or a folder of its frames")
     for index, path in enumerate(images):
-        yield index / FALLBACK_FPS, partial(read_image, path)
+        yield index / FALLBACK_FPS, 1 / FALLBACK_FPS, partial(read_image, path)
 
 
 def _list_images(folder: Path) -> list[Path]:
@@ -202,7 +220,7 @@ def _open_camera(number: int) -> Generator[Moment, None, None]:
         while capture.grab():
             now_s = time.monotonic()
             start_s = now_s if start_s is None else start_s
-            yield now_s - start_s, partial(_retrieve, capture)
+            yield now_s - start_s, 0.0, partial(_retrieve, capture)
     finally:
         capture.release()
 

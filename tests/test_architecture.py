@@ -91,6 +91,7 @@ TORCH_FREE = (
     "dfercli.models.descriptors",
     "dfercli.owned",
     "dfercli.predict",
+    "dfercli.predict.kept_windows",
     "dfercli.predict.prediction",
     "dfercli.predict.signs",
     "dfercli.preprocess",

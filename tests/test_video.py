@@ -9,7 +9,7 @@ import pytest
 
 from dfercli import container
 from dfercli.errors import VideoError
-from dfercli.video import FALLBACK_FPS, count_declared, declared_duration_s, read_frames
+from dfercli.video import FALLBACK_FPS, Extent, count_declared, declared_duration_s, read_frames
 from dfercli.video_writer import write_video
 
 LOSS = 6
@@ -220,7 +220,33 @@ def test_an_interrupted_video_leaves_the_old_one(video):
 def test_times_are_the_containers_where_it_names_them(tmp_path, monkeypatch, named_s, expected_s):
     path = tmp_path / "video.mp4"
     write_video(path, _plain_frames(1), fps=10.0)
-    made = [SimpleNamespace(time=time_s, width=8, height=8) for time_s in named_s]
+    made = [SimpleNamespace(time=time_s, width=8, height=8, time_base=None) for time_s in named_s]
     monkeypatch.setattr(container, "deinterlace", lambda _: iter(made))
     monkeypatch.setattr(container, "make_upright", lambda *_: np.zeros((8, 8, 3), np.uint8))
     assert [frame.time_s for frame in read_frames(path)] == pytest.approx(expected_s)
+
+
+@pytest.mark.parametrize("max_fps", [None, 8.0, 1.0])
+def test_all_that_was_decoded_is_known_however_few_frames_are_given(tmp_path, max_fps):
+    path = tmp_path / "video.mp4"
+    write_video(path, _plain_frames(23), fps=20.0)
+    extent = Extent()
+    list(read_frames(path, max_fps, extent))
+    assert (extent.num_frames, extent.end_s) == (23, pytest.approx(23 / 20))
+
+
+@pytest.mark.parametrize(
+    ("duration", "length_s"), [(1, 0.25), (0, 0.1), (-3, 0.1), (400, 10.0), (2**60, 10.0)]
+)
+def test_the_last_frame_is_as_long_as_the_container_says_within_bounds(
+    tmp_path, monkeypatch, duration, length_s
+):
+    path = tmp_path / "video.mp4"
+    write_video(path, _plain_frames(1), fps=10.0)
+    size = {"time": 0.0, "width": 8, "height": 8}
+    made = SimpleNamespace(**size, duration=duration, time_base=Fraction(1, 4))
+    monkeypatch.setattr(container, "deinterlace", lambda _: iter([made]))
+    monkeypatch.setattr(container, "make_upright", lambda *_: np.zeros((8, 8, 3), np.uint8))
+    extent = Extent()
+    list(read_frames(path, None, extent))
+    assert extent.end_s == pytest.approx(length_s)

@@ -95,7 +95,7 @@ class SeenFace:
     """Where a face was in one searched frame.
 
     Attributes:
-        time_s: Time of the frame.
+        time_s: Time of the frame; or the end of the video, for faces of its last searched frame.
         box_xyxy: (4,) in pixels of the video.
     """
 
