@@ -9,6 +9,7 @@ import pytest
 
 from dfercli import container
 from dfercli.errors import VideoError
+from dfercli.picture_stream import find_fps
 from dfercli.video import FALLBACK_FPS, Extent, count_declared, declared_duration_s, read_frames
 from dfercli.video_writer import write_video
 
@@ -85,7 +86,7 @@ def test_thinning_by_a_rate_that_does_not_divide_is_even(video):
 @pytest.mark.parametrize("rate", [None, Fraction(0), Fraction(90_000)])
 def test_a_container_without_a_rate_is_read_at_the_assumed_one(rate):
     stream = SimpleNamespace(average_rate=rate, guessed_rate=rate)
-    assert container._find_fps(stream) == FALLBACK_FPS
+    assert find_fps(stream) == FALLBACK_FPS
 
 
 def test_a_missing_video_is_named(tmp_path):
@@ -135,7 +136,7 @@ def test_where_nothing_is_promised_the_count_is_zero(tmp_path, content):
 def test_a_nonsensical_promise_is_none(video, monkeypatch, promised):
     told = SimpleNamespace(frames=promised, duration=promised, time_base=Fraction(1, 1000))
     told.average_rate = told.guessed_rate = Fraction(25)
-    monkeypatch.setattr(container, "_choose_stream", lambda *_: told)
+    monkeypatch.setattr(container, "choose_picture", lambda *_: told)
     assert (count_declared(video), declared_duration_s(video)) == (0, 0.0)
 
 
