@@ -139,18 +139,21 @@ def read_animation(path: Path) -> Iterator[tuple[float, np.ndarray]]:
 
 
 def describe_strange_tiff(path: Path) -> str | None:
-    """Say why a TIFF cannot be read of which not even the size is known; None of other files."""
-    if not _is_tiff(path):
-        return None
-    return "cut off" if _is_tiff_cut(path) else STRANGE_TIFF
+    """Say why a TIFF that is not cut off cannot be read; None of other files."""
+    return STRANGE_TIFF if _is_tiff(path) else None
 
 
 def is_whole_tiff(path: Path) -> bool:
-    """Whether a file is a TIFF that is whole, though Pillow stumbles over it.
+    """Return whether a TIFF that is not cut off is whole, though Pillow stumbles over it.
 
     It is decoded: its size must have been checked.
     """
-    return _is_tiff(path) and not _is_tiff_cut(path) and decode_image(path) is not None
+    return _is_tiff(path) and decode_image(path) is not None
+
+
+def is_cut_tiff(path: Path) -> bool:
+    """Return whether a file is a TIFF that is cut off; nothing of it is decoded."""
+    return _is_tiff(path) and _is_tiff_cut(path)
 
 
 def _is_tiff(path: Path) -> bool:

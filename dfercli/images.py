@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from dfercli.decoding import BROKEN, decode_image, describe_strange_tiff, is_whole_tiff
+from dfercli.decoding import BROKEN, decode_image, describe_strange_tiff, is_cut_tiff, is_whole_tiff
 from dfercli.errors import DataError, VideoError
 from dfercli.system_errors import describe_system_error, explain_system_error, find_system_error
 
@@ -115,6 +115,8 @@ def find_fault(path: Path) -> str | None:
 
 def _decode_for_fault(path: Path) -> str | None:
     """Decode an image that may be whole, and say why it is not."""
+    if is_cut_tiff(path):  # libtiff would complain on stderr
+        return "cut off"
     is_sized = False
     try:  # bytes after the end are harmless, and some programs write them
         with Image.open(path) as image:
