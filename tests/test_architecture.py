@@ -96,6 +96,7 @@ TORCH_FREE = (
     "dfercli.predict",
     "dfercli.predict.kept_windows",
     "dfercli.predict.prediction",
+    "dfercli.predict.settings",
     "dfercli.predict.signs",
     "dfercli.preprocess",
     "dfercli.preprocess.clips",

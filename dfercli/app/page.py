@@ -29,7 +29,7 @@ from dfercli.app.words import (
 from dfercli.bulk.folders import VIDEO_SUFFIXES
 from dfercli.errors import DferError, VideoError
 from dfercli.predict import PredictSettings
-from dfercli.predict.model_info import FACES
+from dfercli.predict.settings import FACES
 
 LENGTHS_S = (0.5, 10.0)
 """Shortest and longest window and stride that the page offers (our choice)."""

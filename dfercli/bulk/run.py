@@ -14,9 +14,9 @@ from dfercli.bulk.inputs import Input
 from dfercli.bulk.journal import Journal
 from dfercli.bulk.workers import run_in_processes
 from dfercli.errors import EXIT_SKIPPED, ConfigError, NoFaceError, require_at_least
-from dfercli.predict.model_info import PredictSettings
 from dfercli.predict.prediction import VideoPrediction, Window
 from dfercli.predict.predictor import Predictor
+from dfercli.predict.settings import PredictSettings
 from dfercli.predict.signs import printable
 
 

@@ -14,6 +14,7 @@ from dfercli.cli import options as opt
 from dfercli.cli.bulk import Call, View, report_missing
 from dfercli.cli.outputs import check_out, plan_pictures
 from dfercli.errors import ConfigError, NoFaceError
+from dfercli.predict.settings import PredictSettings
 
 if TYPE_CHECKING:
     from dfercli.bulk.run import BulkOutcome
@@ -69,6 +70,9 @@ def predict(
 
     Exit code 3: no face in some video; 4: some could not be read.
     """
+    model.check_choice(checkpoint, zero_shot, detector, device, precision)
+    settings = PredictSettings(window_s, stride_s, faces)
+    settings.check()
     opt.wait_without_spinning()
     from dfercli.bulk.inputs import find_inputs
 
@@ -80,15 +84,12 @@ def predict(
     if out is not None:
         check_out(out, inputs)
     after = plan_pictures(inputs, plot, annotate)
-    model.check_choice(checkpoint, zero_shot)
     view = View(inputs, quiet=as_json)
     began_s = time.monotonic()
     if any(each.error is None for each in inputs) or out is not None or as_json:
         from dfercli.engine.jobs import ending_on_sigterm
-        from dfercli.predict import PredictSettings
 
         reader = model.choose_predictor(checkpoint, zero_shot, runs, detector, device, precision)
-        settings = PredictSettings(window_s, stride_s, faces)
         call = Call(inputs, reader, settings, jobs, device, out, as_json, after)
         with ending_on_sigterm():
             done = call.carry_out(view)

@@ -14,14 +14,11 @@ from dfercli.faces.base import Face
 from dfercli.faces.stream import SeenFrame, follow_faces
 from dfercli.predict.kept_windows import KeptWindows
 from dfercli.predict.prediction import SeenFace, VideoPrediction, Window
+from dfercli.predict.settings import SEARCH_FPS
 from dfercli.video import Extent, Source, is_live, read_frames
 
 if TYPE_CHECKING:
     from dfercli.predict.predictor import Predictor
-
-SEARCH_FPS = 8.0
-"""Frames a second that are taken (our choice): 16 a window of two seconds, twice what the model
-reads."""
 
 CARRY_S = 0.3
 """Longest time between frames that are searched, where no face moves away (our choice): every

@@ -125,7 +125,7 @@ def _broken_video(project):
         (
             None,
             "predict grey.mp4 --checkpoint model --window-s 0",
-            "window 0.0 s, stride 0.0 s: both must be at least 0.125 s",
+            "window 0.0 s: it must be at least 0.125 s",
         ),
         (
             None,
