@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from colour_videos import (
     BLUE,
@@ -210,6 +211,16 @@ def test_a_video_without_a_face(read):
     assert prediction.coverage == 0.0
     assert prediction.num_frames == 24
     assert list(prediction.to_frame().columns)[-3:] == ["prob_red", "prob_green", "prob_blue"]
+
+
+@pytest.mark.parametrize("columns", [8, 10, 20])
+def test_a_table_that_is_printed_shows_the_expression(read, columns):
+    """In a narrow terminal pandas leaves out the columns in the middle."""
+    table = read(frames_of((RED, 2))).to_frame()
+    with pd.option_context("display.width", 80, "display.max_columns", columns):
+        shown = str(table)
+    assert "expression" in shown
+    assert "red" in shown
 
 
 def test_paths_are_kept_where_they_are_asked_for(read):
