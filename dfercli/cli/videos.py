@@ -14,6 +14,7 @@ from dfercli.cli import options as opt
 from dfercli.cli.bulk import Call, View, report_missing
 from dfercli.cli.outputs import check_out, plan_pictures
 from dfercli.errors import ConfigError, NoFaceError
+from dfercli.faces import describe_search
 from dfercli.predict.settings import PredictSettings
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def predict(
     told = [said for outcome in done.outcomes for said in outcome.said]
     for said in (*told, *([f"written: {out}"] if out else ())):
         opt.note(said)
-    _end(done, single=len(inputs) == 1)
+    _end(done, view.detector, single=len(inputs) == 1)
 
 
 def _read_names() -> Sequence[str]:
@@ -108,15 +109,15 @@ def _read_names() -> Sequence[str]:
     return [os.fsdecode(raw.read()) if raw is not None else sys.stdin.read()]
 
 
-def _end(done: "BulkOutcome", single: bool) -> None:
+def _end(done: "BulkOutcome", detector: str | None, single: bool) -> None:
     """End with the exit code of what happened; of one video with its one line."""
-    if single and done.exit_code == NoFaceError.exit_code:
+    if single and detector is not None and done.exit_code == NoFaceError.exit_code:
         from dfercli.predict.signs import printable
 
         outcome = done.outcomes[0]
         raise NoFaceError(
             f"no face in {printable(outcome.input.title)}: {outcome.frames_searched} frames were "
-            f"searched"
+            f"searched {describe_search(detector, outcome.size)}"
         )
     if done.exit_code:
         raise typer.Exit(done.exit_code)

@@ -208,8 +208,8 @@ def by_hand(tmp_path):
 def test_a_table_has_a_row_a_window_and_face(by_hand):
     table = by_hand.to_frame()
     assert list(table.columns) == [
-        *("track", "start_s", "end_s", "coverage", "left", "top", "right", "bottom"),
-        *("expression", "confidence", "uncertain", "prob_red", "prob_green", "prob_blue"),
+        *("track", "start_s", "end_s", "expression", "confidence", "uncertain", "coverage"),
+        *("left", "top", "right", "bottom", "prob_red", "prob_green", "prob_blue"),
     ]
     assert table["track"].tolist() == [1, 1, 1, 2]
     assert table["expression"].fillna("none").tolist() == ["red", "none", "blue", "red"]
