@@ -115,9 +115,11 @@ def _end(done: "BulkOutcome", detector: str | None, single: bool) -> None:
         from dfercli.predict.signs import printable
 
         outcome = done.outcomes[0]
+        count = outcome.frames_searched
+        searched = "1 frame was searched" if count == 1 else f"{count} frames were searched"
         raise NoFaceError(
-            f"no face in {printable(outcome.input.title)}: {outcome.frames_searched} frames were "
-            f"searched {describe_search(detector, outcome.size)}"
+            f"no face in {printable(outcome.input.title)}: {searched} "
+            f"{describe_search(detector, outcome.size)}"
         )
     if done.exit_code:
         raise typer.Exit(done.exit_code)
