@@ -18,30 +18,33 @@ from typing import Any, BinaryIO
 import av
 import numpy as np
 from av.container import InputContainer
-from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from dfercli.deinterlace import deinterlace
 from dfercli.errors import VideoError
 from dfercli.images import MAX_PIXELS, check_pixels
+from dfercli.picture_stream import (
+    choose_picture,
+    describe_undecodable,
+    find_first_s,
+    find_fps,
+    find_pixel_shape,
+)
 from dfercli.system_errors import explain_system_error
 from dfercli.upright import make_upright
 
-Moment = tuple[float, Callable[[], np.ndarray | None]]
-"""Time of a frame in seconds, and what decodes it: (H, W, 3) uint8 RGB, None where it cannot."""
-
-FALLBACK_FPS = 25.0
-"""Frames a second assumed when a container names none (our choice: the PAL rate)."""
+Moment = tuple[float, float, Callable[[], np.ndarray | None]]
+"""Time of a frame and how long it is shown, in seconds, and what decodes it: (H, W, 3) uint8 RGB,
+None where it cannot."""
 
 SHORTEST_STEP_S = 0.001
 """Time from frame to frame where a container's own times stand still (our choice)."""
 
+LONGEST_FRAME_S = 10.0
+"""Longest time that one frame is shown (our choice: a slide). Damaged files say hours."""
+
 STREAM_WAIT_S = 10.0
 """Longest wait for a stream to open, and for its next frame (our choice)."""
-
-WIDEST_PIXEL = 16
-"""Width of a pixel over its height, or the other way round, above which a container is taken to be
-damaged (our choice: the widest in use are 2:1)."""
 
 DISK_ERRORS = (errno.EIO, getattr(errno, "ESTALE", errno.EIO))
 """What the system says of a disk that fails, or that is no longer there."""
@@ -61,7 +64,7 @@ def read_file(path: Path) -> Generator[Moment, None, None]:
             too large.
     """
     with opened_file(path) as container:
-        stream = _choose_stream(container, path)
+        stream = choose_picture(container, path)
         yield from _read(container, stream, path)
 
 
@@ -78,19 +81,19 @@ def read_stream(address: str) -> Generator[Moment, None, None]:
             f"stream {address} does not answer; is it there, and not in use?"
         ) from error
     with container:
-        stream = _choose_stream(container, address)
+        stream = choose_picture(container, address)
         start_s = None
         with closing(_read(container, stream, address)) as moments:
-            for time_s, decode in moments:
+            for time_s, length_s, decode in moments:
                 start_s = time_s if start_s is None else start_s
-                yield time_s - start_s, decode
+                yield time_s - start_s, length_s, decode
 
 
 def count_packets(path: Path) -> int:
     """Return how many packets of a file's picture can be read; none is decoded."""
     try:
         with opened_file(path) as container:
-            stream = _choose_stream(container, path)
+            stream = choose_picture(container, path)
             return sum(packet.size > 0 for packet in container.demux(stream))
     except (VideoError, av.FFmpegError):
         return 0
@@ -105,7 +108,7 @@ def count_listed_frames(path: Path) -> int:
     """Return how many frames a container lists one by one, as MP4 and AVI do; 0 for others."""
     try:
         with opened_file(path) as container:
-            return max(0, _choose_stream(container, path).frames)
+            return max(0, choose_picture(container, path).frames)
     except VideoError:
         return 0
 
@@ -118,9 +121,9 @@ def find_declared_duration_s(path: Path) -> float:
 def _ask(path: Path) -> tuple[int, float]:
     try:
         with opened_file(path) as container:
-            stream = _choose_stream(container, path)
+            stream = choose_picture(container, path)
             duration_s = float(_duration_s(container, stream))
-            count = stream.frames or round(duration_s * _find_fps(stream))
+            count = stream.frames or round(duration_s * find_fps(stream))
     except VideoError:
         return 0, 0.0
     return max(0, count), max(0.0, duration_s)
@@ -166,7 +169,7 @@ def opened_file(path: Path) -> Iterator[InputContainer]:
             )
         except (av.FFmpegError, OSError) as error:
             _check_disk(error, path)
-            raise VideoError(_describe_undecodable(path)) from error
+            raise VideoError(describe_undecodable(path)) from error
         with container:
             yield container
 
@@ -199,71 +202,29 @@ def _check_disk(error: Exception, source: Path | str) -> None:
         raise VideoError(f"cannot read {source}: {explain_system_error(error)}") from error
 
 
-def _describe_undecodable(source: Path | str) -> str:
-    hint = "is it a video, and whole?" if isinstance(source, Path) else "does it send any?"
-    return f"cannot read {source}: no frame can be decoded; {hint}"
-
-
-def _choose_stream(container: InputContainer, source: Path | str) -> VideoStream:
-    """Return the video stream that FFmpeg takes for the best; a cover picture is none.
-
-    Raises:
-        VideoError: There is none, or FFmpeg cannot decode it.
-    """
-    streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
-    if not streams and container.streams.audio:
-        raise VideoError(f"cannot read {source}: it has sound, but no picture")
-    if not streams:
-        raise VideoError(_describe_undecodable(source))
-    best = container.streams.best("video")
-    stream = best if best in streams else streams[0]
-    if stream.codec_context is None:
-        raise VideoError(
-            f"cannot read {source}: FFmpeg has no decoder for its codec; convert it where it was "
-            f"made, to H.264 for example"
-        )
-    check_pixels(source, stream.codec_context.width, stream.codec_context.height)
+def _read(
+    container: InputContainer, stream: VideoStream, source: Path | str
+) -> Generator[Moment, None, None]:
     stream.codec_context.options = bound_decoder()
     # Threads that decode a frame each would show those of streams late, and lose some of a damaged
     # file: more on a machine with more cores.
     stream.thread_type = "SLICE"
-    return stream
-
-
-def _read(
-    container: InputContainer, stream: VideoStream, source: Path | str
-) -> Generator[Moment, None, None]:
-    start_s = _start_s(stream)
-    step_s = 1.0 / _find_fps(stream)
-    shape = _find_pixel_shape(stream)
+    start_s = find_first_s(stream)
+    step_s = 1.0 / find_fps(stream)
+    shape = find_pixel_shape(stream)
     last_s = -1.0
     for index, frame in enumerate(deinterlace(_decode(container, stream, source))):
         check_pixels(source, frame.width, frame.height)  # later frames may be larger
         named_s = -1.0 if frame.time is None else frame.time - start_s
         rises = named_s > last_s and (index == 0 or named_s > 0)
         last_s = max(0.0, named_s) if rises else max(index * step_s, last_s + SHORTEST_STEP_S)
-        yield last_s, partial(make_upright, frame, shape)
+        yield last_s, _find_length_s(frame, step_s), partial(make_upright, frame, shape)
 
 
-def find_start_s(container: InputContainer) -> float:
-    """Return the time of the first frame of a container's picture, by the container's clock."""
-    best = container.streams.best("video")
-    return _start_s(best) if isinstance(best, VideoStream) else 0.0
-
-
-def _start_s(stream: VideoStream) -> float:
-    return float((stream.start_time or 0) * (stream.time_base or 0))
-
-
-def _find_fps(stream: VideoStream) -> float:
-    rate = float(stream.average_rate or stream.guessed_rate or 0)
-    return rate if 0 < rate < 1000 else FALLBACK_FPS
-
-
-def _find_pixel_shape(stream: VideoStream) -> float:
-    """Return the width of a pixel over its height."""
-    shape = float(stream.sample_aspect_ratio or 1)
-    return shape if 1 / WIDEST_PIXEL <= shape <= WIDEST_PIXEL else 1.0
+def _find_length_s(frame: av.VideoFrame, usual_s: float) -> float:
+    """Return how long a frame is shown, as the container says, in bounds."""
+    length_s = float(frame.duration * frame.time_base) if frame.time_base else 0.0
+    return min(length_s, LONGEST_FRAME_S) if length_s > 0 else usual_s
 
 
 def _decode(

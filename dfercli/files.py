@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 
 from dfercli.errors import DataError
 from dfercli.owned import FolderKind
+from dfercli.system_errors import naming
 
 SCRATCH_LOCK = ".dfer-lock"
 """File in a folder that goes with its process, which holds it."""
@@ -44,9 +45,10 @@ def replacing(path: Path) -> Iterator[Path]:
         raise DataError(f"cannot write {path}: the folder {partial} is in the way; move it")
     partial.unlink(missing_ok=True)
     try:
-        yield partial
-        _flush(partial)
-        partial.replace(path)
+        with naming(path, partial):
+            yield partial
+            _flush(partial)
+            partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
 
@@ -67,9 +69,10 @@ def replacing_folder(folder: Path, kind: FolderKind) -> Iterator[Path]:
     kind.remove(partial)
     _make_parents(folder)
     try:
-        yield partial
-        kind.remove(folder)
-        partial.rename(folder)
+        with naming(folder, partial):
+            yield partial
+            kind.remove(folder)
+            partial.rename(folder)
     finally:
         kind.drop(partial)
 
@@ -94,10 +97,11 @@ def replacing_files(folder: Path, kind: FolderKind) -> Iterator[Path]:
     kind.remove(partial)
     _make_parents(folder)
     try:
-        yield partial
-        for path in partial.iterdir():
-            _flush(path)
-        move_files(partial, folder, kind)
+        with naming(folder, partial):
+            yield partial
+            for path in partial.iterdir():
+                _flush(path)
+            move_files(partial, folder, kind)
     finally:
         kind.drop(partial)
 

@@ -1,23 +1,20 @@
 """Images on disk, and folders of them: read whole, written whole, listed in their order.
 
-Images are RGB, uint8, HWC. BGR, which OpenCV decodes to, does not leave this file.
+Images are RGB, uint8, HWC. BGR, which OpenCV encodes, does not leave this file.
 """
 
 import os
 import re
 import stat
-import warnings
 from pathlib import Path
 
 import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from dfercli.decoding import BROKEN, decode_image, describe_strange_tiff, is_cut_tiff, is_whole_tiff
 from dfercli.errors import DataError, VideoError
 from dfercli.system_errors import describe_system_error, explain_system_error, find_system_error
-
-# Pillow warns of sizes on stderr before it refuses larger ones; `check_pixels` refuses both.
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 ENDINGS = {
@@ -36,9 +33,6 @@ TOO_LARGE = f"more than the {MAX_PIXELS:,} pixels that dfer decodes; make it sma
 MAX_BYTES = 1 << 29
 """Bytes of the largest image file that is read (our choice: 8 for each pixel)."""
 
-BROKEN = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
-"""What Pillow raises for images that are not whole, or absurd."""
-
 
 def read_image(path: Path) -> np.ndarray:
     """Decode an image file to (H, W, 3) uint8 RGB.
@@ -49,18 +43,11 @@ def read_image(path: Path) -> np.ndarray:
     fault = find_fault(path)  # OpenCV decodes half a JPEG, and paints the rest grey
     if fault is None:
         fault = _find_size_fault(path)
-    try:
-        image_bgr = None if fault else _decode(path)
-    except cv2.error:  # more pixels than it wants to hold
-        image_bgr = None
-    if image_bgr is None:
-        raise VideoError(f"cannot read {path}: {fault or 'no image'}")
-    return cv2.cvtColor(image_bgr, cv2.COLOR_BGR2RGB)
-
-
-def _decode(path: Path) -> np.ndarray | None:
-    """Decode an image file to BGR. By its bytes: OpenCV crashes on names that are no UTF-8."""
-    return cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
+    image_rgb = None if fault else decode_image(path)
+    if image_rgb is None:
+        fault = fault or describe_strange_tiff(path) or "no image"
+        raise VideoError(f"cannot read {path}: {fault}")
+    return image_rgb
 
 
 def check_pixels(source: object, width: float, height: float) -> None:
@@ -103,7 +90,7 @@ def find_fault(path: Path) -> str | None:
 
     Returns:
         `missing`, `no file` (such as a pipe, which might never end), `empty`, `too large`,
-        `cut off` or `no image`; None for a whole one.
+        `cut off`, `no image` or `STRANGE_TIFF`; None for a whole one.
     """
     ending = ENDINGS.get(path.suffix.lower(), b"")
     try:
@@ -123,18 +110,29 @@ def find_fault(path: Path) -> str | None:
         return "missing"
     except OSError as error:
         return f"not to be read, {describe_system_error(error)}"
+    return _decode_for_fault(path)
+
+
+def _decode_for_fault(path: Path) -> str | None:
+    """Decode an image that may be whole, and say why it is not."""
+    if is_cut_tiff(path):  # libtiff would complain on stderr
+        return "cut off"
+    is_sized = False
     try:  # bytes after the end are harmless, and some programs write them
         with Image.open(path) as image:
             check_pixels(path, *image.size)
+            is_sized = True
             image.load()
             is_png = image.format == "PNG"
     except UnidentifiedImageError:
-        return "no image"
+        return describe_strange_tiff(path) or "no image"
     except (VideoError, Image.DecompressionBombError):
         return "too large"
     except BROKEN as error:
         broken = find_system_error(error)  # Pillow's own complaints have no number
-        return f"not to be read, {describe_system_error(broken)}" if broken else "cut off"
+        if broken:
+            return f"not to be read, {describe_system_error(broken)}"
+        return None if is_sized and is_whole_tiff(path) else "cut off"
     # Pillow does not miss the end of a PNG whose pixels are there; OpenCV does.
     return "cut off" if is_png and ENDINGS[".png"] not in path.read_bytes() else None
 

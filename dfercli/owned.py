@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dfercli.errors import DataError
+from dfercli.system_errors import naming
 
 MARK_FILE = ".dfer"
 """In a folder that dfer shares with its owner: names of the files that dfer writes there."""
@@ -183,8 +184,9 @@ def claim_files(paths: Iterable[Path]) -> None:
         partial = folder / f"{MARK_FILE}.partial"
         partial.unlink(missing_ok=True)
         text = json.dumps({"written by dfer": sorted(names | claimed)}, indent=1)
-        partial.write_text(text + "\n", encoding="utf-8")
-        partial.replace(folder / MARK_FILE)
+        with naming(folder / MARK_FILE, partial):
+            partial.write_text(text + "\n", encoding="utf-8")
+            partial.replace(folder / MARK_FILE)
 
 
 def _group(paths: Iterable[Path]) -> dict[Path, set[str]]:

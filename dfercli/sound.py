@@ -13,8 +13,9 @@ from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Stream
 
-from dfercli.container import find_start_s, opened_file
+from dfercli.container import opened_file
 from dfercli.errors import VideoError
+from dfercli.picture_stream import find_start_s
 from dfercli.system_errors import first_line
 
 NO_SOUND = "the video has none"

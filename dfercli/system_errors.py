@@ -3,6 +3,9 @@
 import errno
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 ADVICE = {
     "ENOSPC": "free some space",
@@ -20,6 +23,9 @@ ADVICE = {
     "ENOMEM": "free some memory",
 }
 """What a user can do, by the name of the error. Only the first three are about space."""
+
+OF_DISKS = ("ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EIO")
+"""Errors of writing to a file."""
 
 OTHER_ADVICE = "resolve this"
 
@@ -48,6 +54,25 @@ def find_system_error(error: BaseException) -> OSError | None:
         hidden = None if cause.__suppress_context__ else cause.__context__
         cause = cause.__cause__ or hidden
     return None
+
+
+@contextmanager
+def naming(path: Path, *also: Path) -> Iterator[None]:
+    """Let errors of a disk that is written to say which file they are about.
+
+    The system names the file of an error only where it is opened, not where it is written to.
+
+    Args:
+        path: What is written.
+        also: Other names of it, such as a temporary one, which say nothing to users.
+    """
+    names = (None, *map(str, also))
+    try:
+        yield
+    except OSError as error:
+        if errno.errorcode.get(error.errno or 0) in OF_DISKS and error.filename in names:
+            error.filename = str(path)
+        raise
 
 
 def describe_system_error(error: OSError) -> str:

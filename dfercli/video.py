@@ -14,7 +14,6 @@ import cv2
 import numpy as np
 
 from dfercli.container import (
-    FALLBACK_FPS,
     Moment,
     count_declared_frames,
     count_listed_frames,
@@ -22,23 +21,22 @@ from dfercli.container import (
     read_file,
     read_stream,
 )
+from dfercli.decoding import BROKEN, count_pictures, read_animation
 from dfercli.errors import DataError, VideoError
-from dfercli.images import IMAGE_SUFFIXES, check_pixels, list_frames, read_image
-from dfercli.system_errors import explain_system_error
+from dfercli.file_kinds import describe_other_kind
+from dfercli.images import (
+    IMAGE_SUFFIXES,
+    check_pixels,
+    find_fault,
+    image_size,
+    list_frames,
+    read_image,
+)
+from dfercli.picture_stream import FALLBACK_FPS, describe_undecodable
 
 Source = Path | str | int
 """What frames come from: a path of a video file, an image or a folder of frames; the address of a
 stream; the number of a camera."""
-
-PLAYLISTS = (b"#extm3u", b"ffconcat", b"<mpd", b"<compositionplaylist", b"c=in ip", b"# vobsub")
-"""What the texts say, in small letters, that FFmpeg takes for videos and that name other files or
-addresses. Source: its `read_probe` functions in hls, concatdec, dashdec, imfdec, rtsp, mpeg."""
-
-ID3_HEADER = 10
-"""Bytes before an ID3 tag, and behind one that has a footer. Source: id3.org, id3v2.4.0, 3.1."""
-
-PROBED = 1 << 20
-"""Bytes that FFmpeg tells the kind of a file from. Source: `PROBE_BUF_MAX`."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,22 @@ class Frame:
     image_rgb: np.ndarray
 
 
-def read_frames(source: Source, max_fps: float | None = None) -> Iterator[Frame]:
+@dataclass
+class Extent:
+    """How much of a video has been decoded so far.
+
+    Attributes:
+        num_frames: All frames, whether they were given or left out.
+        end_s: Time at which the last of them ends.
+    """
+
+    num_frames: int = 0
+    end_s: float = 0.0
+
+
+def read_frames(
+    source: Source, max_fps: float | None = None, extent: Extent | None = None
+) -> Iterator[Frame]:
     """Decode a video frame by frame, so that memory does not grow with its length.
 
     Frames come upright, with square pixels and without interlacing, as the container says how they
@@ -67,6 +80,7 @@ def read_frames(source: Source, max_fps: float | None = None) -> Iterator[Frame]
             video, which are taken to be `FALLBACK_FPS` a second; a stream's address; a camera's
             number. Times of cameras are those of this machine's clock.
         max_fps: Give at most this many frames a second, evenly spread; None gives all.
+        extent: Is kept up to date with what was decoded.
 
     Raises:
         VideoError: The file is missing or empty, no frame of it can be decoded, the folder has no
@@ -75,8 +89,10 @@ def read_frames(source: Source, max_fps: float | None = None) -> Iterator[Frame]
     step_s = 1.0 / max_fps if max_fps else 0.0
     due_s = 0.0
     any_decoded = False
+    extent = Extent() if extent is None else extent
     with closing(_open(source)) as moments:
-        for index, (time_s, decode) in enumerate(moments):
+        for index, (time_s, length_s, decode) in enumerate(moments):
+            extent.num_frames, extent.end_s = index + 1, time_s + length_s
             if time_s < due_s - 1e-6:
                 continue
             image_rgb = decode()
@@ -85,8 +101,8 @@ def read_frames(source: Source, max_fps: float | None = None) -> Iterator[Frame]
                 yield Frame(index, time_s, image_rgb)
                 due_s = max(due_s + step_s, time_s if step_s else 0.0)
     if not any_decoded:
-        hint = "is it a video, and whole?" if isinstance(source, Path) else "does it send any?"
-        raise VideoError(f"cannot read {source}: no frame can be decoded; {hint}")
+        undecodable = source if isinstance(source, Path) else str(source)
+        raise VideoError(describe_undecodable(undecodable))
 
 
 def is_live(source: Source) -> bool:
@@ -123,7 +139,7 @@ def count_listed(path: Path) -> int:
 
 
 def _is_file(path: Path) -> bool:
-    return path.is_file() and not _is_playlist(path)
+    return path.is_file() and describe_other_kind(path) is None
 
 
 def _open(source: Source) -> Generator[Moment, None, None]:
@@ -135,10 +151,27 @@ def _open(source: Source) -> Generator[Moment, None, None]:
 
 
 def _open_image(path: Path) -> Generator[Moment, None, None]:
-    """Take an image for a video of one frame."""
+    """Take an image for a video of one frame, or of as many as it shows if it is animated."""
     if not path.is_file():
         raise VideoError(f"no image at {path}; check the path")
-    yield 0.0, partial(read_image, path)
+    if count_pictures(path) > 1:
+        yield from _open_animation(path)
+    else:
+        yield 0.0, 0.0, partial(read_image, path)
+
+
+def _open_animation(path: Path) -> Generator[Moment, None, None]:
+    width, height = image_size(path)
+    check_pixels(path, width, height)
+    if find_fault(path) is not None:
+        raise VideoError(f"cannot read {path}: {find_fault(path)}")
+    time_s = 0.0
+    try:
+        for length_s, image_rgb in read_animation(path):
+            yield time_s, length_s, partial(np.copy, image_rgb)
+            time_s += length_s
+    except BROKEN as error:
+        raise VideoError(f"cannot read {path}: cut off after {time_s:.1f} s") from error
 
 
 def _open_folder(folder: Path) -> Generator[Moment, None, None]:
@@ -146,8 +179,11 @@ def _open_folder(folder: Path) -> Generator[Moment, None, None]:
     images = _list_images(folder)
     if not images:
         raise VideoError(f"no frames in {folder}; a video is a file, or a folder of its frames")
+    if len(images) == 1 and count_pictures(images[0]) > 1:
+        yield from _open_animation(images[0])
+        return
     for index, path in enumerate(images):
-        yield index / FALLBACK_FPS, partial(read_image, path)
+        yield index / FALLBACK_FPS, 1 / FALLBACK_FPS, partial(read_image, path)
 
 
 def _list_images(folder: Path) -> list[Path]:
@@ -162,30 +198,10 @@ def _open_file(path: Path) -> Generator[Moment, None, None]:
     """Go through a video file; a frame that is not asked for is not converted."""
     if not path.is_file():
         raise VideoError(f"no video at {path}; check the path")
-    if _is_playlist(path):
-        raise VideoError(f"cannot read {path}: a playlist, which names other files; give these")
+    other = describe_other_kind(path)
+    if other is not None:
+        raise VideoError(f"cannot read {path}: {other}")
     yield from read_file(path)
-
-
-def _is_playlist(path: Path) -> bool:
-    """Tell whether FFmpeg would read other files than this one.
-
-    No container begins with so much text that a mark stands in it before the first zero byte, but
-    what names others does, whatever its suffix. FFmpeg looks behind ID3 tags, and so do we.
-    """
-    try:
-        with path.open("rb") as file:
-            head = file.read(PROBED)
-            while head.startswith(b"ID3") and len(head) > ID3_HEADER:
-                seven_bits = head[6:ID3_HEADER]
-                size = sum((byte & 127) << 7 * place for place, byte in enumerate(seven_bits[::-1]))
-                footer = ID3_HEADER if head[5] & 16 else 0
-                file.seek(size + footer - len(head) + ID3_HEADER, 1)
-                head = file.read(PROBED)
-    except OSError as error:
-        raise VideoError(f"cannot read {path}: {explain_system_error(error)}") from error
-    text = head.partition(b"\0")[0].lower()
-    return any(mark in text for mark in PLAYLISTS)
 
 
 def _open_live(source: str | int) -> Generator[Moment, None, None]:
@@ -202,7 +218,7 @@ def _open_camera(number: int) -> Generator[Moment, None, None]:
         while capture.grab():
             now_s = time.monotonic()
             start_s = now_s if start_s is None else start_s
-            yield now_s - start_s, partial(_retrieve, capture)
+            yield now_s - start_s, 0.0, partial(_retrieve, capture)
     finally:
         capture.release()
 

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from dfercli import container
-from dfercli.container import WIDEST_PIXEL, read_file
+from dfercli.container import read_file
 from dfercli.errors import VideoError
+from dfercli.picture_stream import WIDEST_PIXEL
 from dfercli.video import count_declared, declared_duration_s, read_frames
 
 INPUTS = Path(__file__).parent / "inputs"

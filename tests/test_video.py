@@ -9,7 +9,8 @@ import pytest
 
 from dfercli import container
 from dfercli.errors import VideoError
-from dfercli.video import FALLBACK_FPS, count_declared, declared_duration_s, read_frames
+from dfercli.picture_stream import find_fps
+from dfercli.video import FALLBACK_FPS, Extent, count_declared, declared_duration_s, read_frames
 from dfercli.video_writer import write_video
 
 LOSS = 6
@@ -85,7 +86,7 @@ def test_thinning_by_a_rate_that_does_not_divide_is_even(video):
 @pytest.mark.parametrize("rate", [None, Fraction(0), Fraction(90_000)])
 def test_a_container_without_a_rate_is_read_at_the_assumed_one(rate):
     stream = SimpleNamespace(average_rate=rate, guessed_rate=rate)
-    assert container._find_fps(stream) == FALLBACK_FPS
+    assert find_fps(stream) == FALLBACK_FPS
 
 
 def test_a_missing_video_is_named(tmp_path):
@@ -135,7 +136,7 @@ def test_where_nothing_is_promised_the_count_is_zero(tmp_path, content):
 def test_a_nonsensical_promise_is_none(video, monkeypatch, promised):
     told = SimpleNamespace(frames=promised, duration=promised, time_base=Fraction(1, 1000))
     told.average_rate = told.guessed_rate = Fraction(25)
-    monkeypatch.setattr(container, "_choose_stream", lambda *_: told)
+    monkeypatch.setattr(container, "choose_picture", lambda *_: told)
     assert (count_declared(video), declared_duration_s(video)) == (0, 0.0)
 
 
@@ -220,7 +221,33 @@ def test_an_interrupted_video_leaves_the_old_one(video):
 def test_times_are_the_containers_where_it_names_them(tmp_path, monkeypatch, named_s, expected_s):
     path = tmp_path / "video.mp4"
     write_video(path, _plain_frames(1), fps=10.0)
-    made = [SimpleNamespace(time=time_s, width=8, height=8) for time_s in named_s]
+    made = [SimpleNamespace(time=time_s, width=8, height=8, time_base=None) for time_s in named_s]
     monkeypatch.setattr(container, "deinterlace", lambda _: iter(made))
     monkeypatch.setattr(container, "make_upright", lambda *_: np.zeros((8, 8, 3), np.uint8))
     assert [frame.time_s for frame in read_frames(path)] == pytest.approx(expected_s)
+
+
+@pytest.mark.parametrize("max_fps", [None, 8.0, 1.0])
+def test_all_that_was_decoded_is_known_however_few_frames_are_given(tmp_path, max_fps):
+    path = tmp_path / "video.mp4"
+    write_video(path, _plain_frames(23), fps=20.0)
+    extent = Extent()
+    list(read_frames(path, max_fps, extent))
+    assert (extent.num_frames, extent.end_s) == (23, pytest.approx(23 / 20))
+
+
+@pytest.mark.parametrize(
+    ("duration", "length_s"), [(1, 0.25), (0, 0.1), (-3, 0.1), (400, 10.0), (2**60, 10.0)]
+)
+def test_the_last_frame_is_as_long_as_the_container_says_within_bounds(
+    tmp_path, monkeypatch, duration, length_s
+):
+    path = tmp_path / "video.mp4"
+    write_video(path, _plain_frames(1), fps=10.0)
+    size = {"time": 0.0, "width": 8, "height": 8}
+    made = SimpleNamespace(**size, duration=duration, time_base=Fraction(1, 4))
+    monkeypatch.setattr(container, "deinterlace", lambda _: iter([made]))
+    monkeypatch.setattr(container, "make_upright", lambda *_: np.zeros((8, 8, 3), np.uint8))
+    extent = Extent()
+    list(read_frames(path, None, extent))
+    assert extent.end_s == pytest.approx(length_s)

@@ -16,6 +16,7 @@ from dfercli.bulk.document import (
 from dfercli.bulk.hashes import hash_checkpoint, hash_content
 from dfercli.bulk.origin import Origin
 from dfercli.errors import DferError, NoFaceError
+from dfercli.faces import describe_search
 from dfercli.predict import Predictor, PredictSettings, VideoPrediction
 from dfercli.report import annotate_video, plot_prediction
 from dfercli.video import declared_duration_s
@@ -117,9 +118,10 @@ class Examiner:
         # Where the server keeps an upload is nobody's business: it is known by its own name.
         prediction = replace(reading.finish(), video=video.name)
         if not prediction.tracks:
+            search = describe_search(self.predictor.detector_name, prediction.size)
             raise NoFaceError(
-                f"no face was found in {video.name} ({prediction.num_frames} frames were "
-                f"searched); faces must look towards the camera and not be tiny"
+                f"no face was found in {video.name}: {prediction.num_frames} frames were searched "
+                f"{search}"
             )
         return prediction
 

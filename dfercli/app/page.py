@@ -24,12 +24,12 @@ from dfercli.app.words import (
     say_error,
     say_stopped,
     show_faces,
-    show_picture,
+    show_times,
 )
 from dfercli.bulk.folders import VIDEO_SUFFIXES
 from dfercli.errors import DferError, VideoError
 from dfercli.predict import PredictSettings
-from dfercli.predict.model_info import FACES
+from dfercli.predict.settings import FACES
 
 LENGTHS_S = (0.5, 10.0)
 """Shortest and longest window and stride that the page offers (our choice)."""
@@ -203,7 +203,7 @@ class Page:
             self._below: gr.Column(visible=True),
             self._video: str(found.video),
             self._cards: show_faces(found.prediction),
-            self._timeline: show_picture(found.picture),
+            self._timeline: show_times(found.prediction, found.picture),
             self._annotated: str(found.video),
             self._picture: str(found.picture),
             self._document: str(found.document),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dfercli.app.examine import Examiner
+from dfercli.app.narrow import STYLE as NARROW_STYLE
 from dfercli.app.words import STYLE
 from dfercli.errors import ConfigError
 from dfercli.files import scratch_folder
@@ -121,7 +122,7 @@ class Server:
                     font=("system-ui", "sans-serif"),
                     font_mono=("ui-monospace", "monospace"),
                 ),
-                css=STYLE,
+                css=STYLE + NARROW_STYLE,
             )
         except OSError as error:
             self._delete_all()

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from dfercli.app.narrow import show_lines
 from dfercli.predict import Predictor, TrackSummary, VideoPrediction
 from dfercli.predict.signs import class_color, ink_on, printable
 
@@ -123,10 +124,12 @@ def _show_picture(track: TrackSummary) -> str:
     return _img(f"Face {track.track}", "jpeg", stream.getvalue())
 
 
-def show_picture(path: Path) -> str:
-    """Give a picture that scrolls sideways where it is wider than the screen."""
+def show_times(prediction: VideoPrediction, picture: Path) -> str:
+    """Return the picture of the time lines, and lines that take its place on a narrow screen."""
+    image = _img("Time line of each face", "png", picture.read_bytes())
     return (
-        f'<div class="dfer-wide">{_img("Time line of each face", "png", path.read_bytes())}</div>'
+        f'<div class="dfer-wide">{image}</div>'
+        f'<div class="dfer-narrow">{show_lines(prediction)}</div>'
     )
 
 

@@ -6,6 +6,7 @@ Where it arose is logged as a debugging message; `dfer --debug` shows it.
 import logging
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -21,10 +22,9 @@ from dfercli.bulk.document import (
 from dfercli.bulk.hashes import hash_content, identify
 from dfercli.bulk.inputs import Input
 from dfercli.errors import DataError, DferError, VideoError
-from dfercli.predict.model_info import PredictSettings
 from dfercli.predict.prediction import VideoPrediction, Window
 from dfercli.predict.predictor import Predictor
-from dfercli.predict.reading import VideoReading
+from dfercli.predict.settings import PredictSettings
 from dfercli.predict.signs import printable
 from dfercli.video import count_listed
 
@@ -36,6 +36,15 @@ LOG = logging.getLogger(__name__)
 
 LONGEST_LINE = 300
 """Letters of a foreign error that are told (our choice): torch explains itself at length."""
+
+
+Watch = Callable[[str, Callable[[], float]], None]
+"""Is told what is done with a video: its name (reading has none), and a function that
+returns how many seconds of the video are done."""
+
+
+def watch_nothing(phase: str, position: Callable[[], float]) -> None:
+    """Show no progress."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +67,13 @@ class AfterVideo(Protocol):
     def keep_paths(self) -> bool:
         """Whether it needs the faces' places in each frame."""
 
-    def __call__(self, each: Input, prediction: VideoPrediction) -> Made:
+    def __call__(self, each: Input, prediction: VideoPrediction, watch: Watch) -> Made:
         """Make it.
+
+        Args:
+            each: The video.
+            prediction: Of it.
+            watch: Is told what is made, for progress.
 
         Raises:
             DferError: It cannot be made.
@@ -136,7 +150,7 @@ def attempt(
     predictor: Predictor,
     each: Input,
     task: Task,
-    watch: Callable[[VideoReading], None] = lambda reading: None,
+    watch: Watch = watch_nothing,
 ) -> Generator[Event, None, bool]:
     """Read a video, and give its windows as they end; then its end, whatever that was.
 
@@ -146,7 +160,7 @@ def attempt(
         predictor: What reads it.
         each: The video.
         task: What is done with it.
-        watch: Is given the reading when it begins, for progress.
+        watch: Is told what is done, for progress.
 
     Returns:
         Whether a stream was interrupted.
@@ -161,7 +175,7 @@ def attempt(
         before = identify(each.path) if each.path is not None else None
         try:
             reading = predictor.open(each.source, task.settings, keep_paths)
-            watch(reading)
+            watch("", partial(getattr, reading, "position_s"))
             for window in reading:
                 record = describe_window(window, predictor.class_names, predictor.calibrated)
                 yield each, WindowEnded(window, record)
@@ -169,7 +183,7 @@ def attempt(
             if not each.is_live or reading is None:
                 raise
             interrupted = True
-        ended = _end(each, reading.finish(), task.after, interrupted, reading.num_read)
+        ended = _end(each, reading.finish(), task.after, interrupted, reading.num_read, watch)
         if each.path is not None and identify(each.path) != before:
             raise VideoError(f"{each.name} was changed while it was read; predict it again")
     except Exception as error:
@@ -185,6 +199,7 @@ def _end(
     after: AfterVideo | None,
     interrupted: bool,
     num_read: int,
+    watch: Watch,
 ) -> VideoEnded:
     sha256 = hash_content(each.path) if each.path is not None else None
     prediction = replace(prediction, video=each.title)
@@ -193,7 +208,7 @@ def _end(
     cut = describe_cut(each, prediction.duration_s, num_read)
     if after is not None and record["status"] == OK:
         try:
-            made = after(each, prediction)
+            made = after(each, prediction, watch)
         except Exception as error:
             LOG.debug("nothing can be made of %s", each.title, exc_info=True)
             remark = explain(error, also=(DferError,))

@@ -9,7 +9,6 @@ from typing import Any
 from tqdm import tqdm
 
 from dfercli.bulk.inputs import Input
-from dfercli.predict.reading import VideoReading
 from dfercli.predict.signs import printable
 from dfercli.progress import on_terminal, show_progress
 from dfercli.video import declared_duration_s
@@ -43,37 +42,66 @@ class Bars:
         return tqdm.external_write_mode(file=sys.stdout)
 
     @contextmanager
-    def within(self, each: Input) -> Iterator[Callable[[VideoReading], None]]:
-        """Show how far a video is; gives what is to be told of its reading."""
+    def within(self, each: Input) -> Iterator["Phases"]:
+        """Show how far a video is; yields what is told of each thing that is done with it."""
         length_s = declared_duration_s(each.path) if each.path is not None else 0.0
-        readings: list[VideoReading] = []
+        phases = Phases(_shorten(printable(each.name)))
         done = threading.Event()
         with show_progress(
             total=round(length_s, 1) or None,
-            desc=_shorten(printable(each.name)),
+            desc=phases.title,
             unit="s",
             leave=False,
             shown=on_terminal() or not self._several,
             position=1 if self._several else 0,
         ) as bar:
-            follow = threading.Thread(target=_follow, args=(bar, readings, done), daemon=True)
+            follow = threading.Thread(target=_follow, args=(bar, phases, done), daemon=True)
             if not bar.disable:
                 follow.start()
             try:
-                yield readings.append
+                yield phases
             finally:
                 done.set()
                 if not bar.disable:
                     follow.join()
 
 
+class Phases:
+    """What is done with a video at the moment, and how far that is.
+
+    Attributes:
+        title: What stands beside the bar.
+        count: How many phases have begun.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.title = self._name = name
+        self.count = 0
+        self._position: Callable[[], float] = lambda: 0.0
+
+    @property
+    def position_s(self) -> float:
+        """Seconds of the video that the phase has behind it."""
+        return self._position()
+
+    def __call__(self, phase: str, position: Callable[[], float]) -> None:
+        """Begin a phase; see `attempt.Watch`."""
+        self._position = position
+        self.title = f"{self._name}: {phase}" if phase else self._name
+        self.count += 1
+
+
 def _shorten(name: str) -> str:
     return name if len(name) <= SHOWN_LETTERS else f"…{name[1 - SHOWN_LETTERS :]}"
 
 
-def _follow(bar: "tqdm[Any]", readings: list[VideoReading], done: threading.Event) -> None:
-    """Look at a reading now and then: no window may end for long where no face is."""
+def _follow(bar: "tqdm[Any]", phases: Phases, done: threading.Event) -> None:
+    """Look at a video now and then: no window may end for long where no face is."""
+    shown = 1
     while not done.wait(LOOK_S):
-        for reading in readings:
-            bar.n = round(reading.position_s, 1)
-            bar.refresh()
+        if phases.count > shown:
+            bar.reset()
+            shown = phases.count
+        bar.set_description(phases.title, refresh=False)
+        bar.n = round(phases.position_s, 1)
+        bar.refresh()

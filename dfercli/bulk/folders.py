@@ -12,7 +12,7 @@ from dfercli.images import IMAGE_SUFFIXES
 
 _SUFFIXES = (
     ".mp4 .m4v .mov .qt .avi .mkv .webm .mpg .mpeg .mpe .m1v .m2v .vob .ts .mts .m2ts .3gp .3g2 "
-    ".wmv .asf .flv .f4v .ogv .ogg .gif .mxf .dv .y4m .mjpeg .mjpg .divx .rm .rmvb"
+    ".wmv .asf .flv .f4v .ogv .ogg .gif .avif .mxf .dv .y4m .mjpeg .mjpg .divx .rm .rmvb"
 )
 VIDEO_SUFFIXES = frozenset(_SUFFIXES.split())
 """What counts as a video in a folder that is searched. Source: FFmpeg's demuxers (`ffmpeg

@@ -40,6 +40,7 @@ from dfercli.bulk.origin import Origin
 from dfercli.errors import DataError
 from dfercli.files import locking, replacing
 from dfercli.progress import show_progress
+from dfercli.system_errors import naming
 
 LINES = ".jsonl"
 
@@ -92,7 +93,8 @@ class Journal:
         closing[SEAL] = self._sealers.pop(record["video"], Sealer()).close(closing)
         self._append("video", closing)
         assert self._stream is not None  # opened by `_append`
-        os.fsync(self._stream.fileno())
+        with naming(self.out, self._path):
+            os.fsync(self._stream.fileno())
 
     def records(self, titles: Sequence[str]) -> Iterator[Recorded]:
         """Give the finished ones among videos, in this order, with their windows in order of time.
@@ -149,7 +151,7 @@ class Journal:
     def _begin(self, end: int) -> None:
         """Cut off what is damaged, and say what makes the lines that follow."""
         self._index.begin()
-        with self._path.open("ab") as stream:
+        with naming(self.out, self._path), self._path.open("ab") as stream:
             stream.truncate(end)
             stream.write(to_line("settings", self._origin).encode("utf-8"))
 
@@ -173,12 +175,13 @@ class Journal:
 
     def _append(self, kind: str, record: Record) -> bytes:
         """Append a line, and return it."""
-        if self._stream is None:
-            self._stream = self._path.open("ab")
         line = to_line(kind, record).encode("utf-8")
-        at = self._stream.tell()
-        self._stream.write(line)
-        self._stream.flush()
+        with naming(self.out, self._path):
+            if self._stream is None:
+                self._stream = self._path.open("ab")
+            at = self._stream.tell()
+            self._stream.write(line)
+            self._stream.flush()
         self._index.enter({"type": kind, **record}, (at, len(line)))
         return line
 

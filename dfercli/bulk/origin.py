@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 from dfercli import __version__
 
 if TYPE_CHECKING:
-    from dfercli.predict.model_info import ModelInfo, PredictSettings
+    from dfercli.predict.model_info import ModelInfo
+    from dfercli.predict.settings import PredictSettings
 
 ZERO_SHOT = "zero-shot"
 """Stands where a checkpoint has its name for CLIP as it is."""

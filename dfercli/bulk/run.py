@@ -14,9 +14,9 @@ from dfercli.bulk.inputs import Input
 from dfercli.bulk.journal import Journal
 from dfercli.bulk.workers import run_in_processes
 from dfercli.errors import EXIT_SKIPPED, ConfigError, NoFaceError, require_at_least
-from dfercli.predict.model_info import PredictSettings
 from dfercli.predict.prediction import VideoPrediction, Window
 from dfercli.predict.predictor import Predictor
+from dfercli.predict.settings import PredictSettings
 from dfercli.predict.signs import printable
 
 
@@ -32,6 +32,7 @@ class Outcome:
         said: What is to be told of what was made of it.
         kept: Whether an earlier call has finished it.
         frames_searched: In it; None where it could not be read.
+        size: Width and height of its frames; None where they are not known.
     """
 
     input: Input
@@ -41,6 +42,7 @@ class Outcome:
     said: tuple[str, ...] = ()
     kept: bool = False
     frames_searched: int | None = None
+    size: tuple[int, int] | None = None
 
     @property
     def line(self) -> str | None:
@@ -153,6 +155,8 @@ class _Desk:
         if self.journal is not None and not kept:
             self.journal.add_video(event.record, event.made.pictures)
         told = {name: event.record[name] for name in ("status", "error", "frames_searched")}
+        size = event.record["width"], event.record["height"]
+        told["size"] = size if all(size) else None
         outcome = Outcome(each, remark=event.remark, said=event.made.said, kept=kept, **told)
         self.ended[each.name] = outcome
         with self.bars.aside():

@@ -17,7 +17,9 @@ from dfercli import __version__
 from dfercli.cells import escape_letter
 from dfercli.cli import data, publishing, reports, runs, serving, videos
 from dfercli.cli import options as opt
+from dfercli.cli.streams import describe_lost_output, open_closed_streams, take_patiently
 from dfercli.errors import DferError
+from dfercli.system_errors import explain_system_error
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
@@ -32,11 +34,24 @@ _state = {"debug": False}
 
 def main() -> None:
     """Run the command; an error of ours becomes one line on stderr and an exit code."""
+    open_closed_streams()
+    output = take_patiently()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without all letters is no error
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # its decoders' own lines on stderr,
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # and its own; errors are told by us
+    try:
+        _run()
+    except SystemExit as end:
+        lost = describe_lost_output(output)
+        if lost is None:
+            raise
+        print(f"error: {lost}", file=sys.stderr)
+        sys.exit(end.code or DferError.exit_code)
+
+
+def _run() -> None:
     try:
         app()
     except DferError as error:
@@ -54,8 +69,8 @@ def main() -> None:
     except OSError as error:
         if _state["debug"]:
             raise
-        where = error.filename or "a file"
-        print(f"error: {_escape(f'{where}: {error.strerror or error}')}", file=sys.stderr)
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"error: {_escape(where + explain_system_error(error))}", file=sys.stderr)
         sys.exit(DferError.exit_code)
 
 

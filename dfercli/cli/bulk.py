@@ -37,10 +37,12 @@ class View:
         self._quiet = quiet
         self._class_names: tuple[str, ...] = ()
         self._calibrated = False
+        self.detector: str | None = None  # name of the one that finds the faces, once it is known
 
     def introduce(self, origin: "Origin") -> None:
         """Learn what the windows will be of."""
         self._class_names, self._calibrated = origin.class_names, origin.calibrated
+        self.detector = origin.detector
 
     def on_window(self, each: "Input", window: "Window") -> None:
         """Print a window of a single video."""

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dfercli.cli import options as opt
-from dfercli.errors import ConfigError
+from dfercli.config import PRECISIONS, require_device
+from dfercli.errors import ConfigError, require_known
+from dfercli.faces import check_detector
 
 if TYPE_CHECKING:
     from dfercli.predict import ModelInfo, Predictor
@@ -35,14 +37,21 @@ Device = Annotated[
 Precision = Annotated[str, typer.Option(help="`auto`, `fp32`, `bf16` or `fp16`.")]
 
 
-def check_choice(checkpoint: str | None, zero_shot: bool) -> None:
-    """Refuse two models at a time.
+def check_choice(
+    checkpoint: str | None, zero_shot: bool, detector: str | None, device: str, precision: str
+) -> None:
+    """Refuse what no machine has, and two models at a time, before anything is loaded.
 
     Raises:
-        ConfigError: Both are asked for.
+        ConfigError: Both models are asked for, or no device or precision has this name.
+        UnknownNameError: No detector has this name.
     """
     if zero_shot and checkpoint is not None:
         raise ConfigError("--zero-shot is CLIP as it is; leave it out, or --checkpoint")
+    if detector is not None:
+        check_detector(detector)
+    require_device(device)
+    require_known("precision", precision, PRECISIONS)
 
 
 @dataclass(frozen=True)

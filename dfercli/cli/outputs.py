@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ from dfercli.errors import ConfigError
 from dfercli.owned import check_claim, claim_files
 
 if TYPE_CHECKING:
-    from dfercli.bulk.attempt import Made
+    from dfercli.bulk.attempt import Made, Watch
     from dfercli.bulk.inputs import Input
     from dfercli.predict import VideoPrediction
 
@@ -34,7 +35,7 @@ class Pictures:
         """Whether the faces' places in each frame are needed."""
         return bool(self.annotated)
 
-    def __call__(self, each: "Input", prediction: "VideoPrediction") -> "Made":
+    def __call__(self, each: "Input", prediction: "VideoPrediction", watch: "Watch") -> "Made":
         """Make both of a video, as far as they are asked for."""
         from dfercli.bulk.attempt import Made
         from dfercli.bulk.hashes import hash_content
@@ -44,12 +45,16 @@ class Pictures:
         if each.name in self.plots:
             path = self.plots[each.name]
             path.parent.mkdir(parents=True, exist_ok=True)
+            watch("drawing", lambda: 0.0)
             plot_prediction(prediction, path)
             said.append(f"picture: {path}")
         if each.name in self.annotated and each.path is not None:
             path = self.annotated[each.name]
             path.parent.mkdir(parents=True, exist_ok=True)
-            written = annotate_video(prediction, each.path, path)
+            times_s = [0.0]
+            watch("annotating", lambda: times_s[-1])
+            on_frame = partial(times_s.__setitem__, 0)
+            written = annotate_video(prediction, each.path, path, on_frame=on_frame)
             silent = f" (without sound: {written.why_silent})" if written.why_silent else ""
             said.append(f"annotated: {path}{silent}")
         return Made(tuple(said), {_key(path): hash_content(path) for path in self._wanted(each)})

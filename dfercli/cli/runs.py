@@ -22,6 +22,7 @@ from dfercli.config import (
     ModelConfig,
     RunConfig,
     TrainConfig,
+    require_device,
 )
 from dfercli.errors import ConfigError, require_at_least
 from dfercli.presets import VARIANT, apply_preset, describe_recipe
@@ -149,6 +150,7 @@ def evaluate(
     if checkpoint is None and idle:
         option = f"--{idle[0].replace('_', '-')}"
         raise ConfigError(f"finished runs are read, not run: {option} goes with --checkpoint")
+    require_device(device)
     if checkpoint is not None and (run or against):
         raise ConfigError("a run and --checkpoint both say what to report; give one of them")
     if against is not None and len(run or ()) > 1:

@@ -47,12 +47,12 @@ def serve(
     """Name expressions on a page in the browser: drop a video, or record one; Ctrl-C ends it."""
     if find_spec("gradio") is None:
         raise ConfigError("the page needs gradio: pip install 'dfer[app]'")
+    model.check_choice(checkpoint, zero_shot, detector, device, precision)
     from dfercli.app.server import check_address
 
     if password == "":
         raise ConfigError("an empty --password keeps nobody out; give one, or leave it out")
     check_address(host, port)
-    model.check_choice(checkpoint, zero_shot)
     opt.wait_without_spinning()
     make = model.choose_predictor(checkpoint, zero_shot, runs, detector, device, precision)
     _serve(make(), host, port, password, job_seconds)

@@ -14,6 +14,8 @@ from dfercli.cli import options as opt
 from dfercli.cli.bulk import Call, View, report_missing
 from dfercli.cli.outputs import check_out, plan_pictures
 from dfercli.errors import ConfigError, NoFaceError
+from dfercli.faces import describe_search
+from dfercli.predict.settings import PredictSettings
 
 if TYPE_CHECKING:
     from dfercli.bulk.run import BulkOutcome
@@ -69,6 +71,9 @@ def predict(
 
     Exit code 3: no face in some video; 4: some could not be read.
     """
+    model.check_choice(checkpoint, zero_shot, detector, device, precision)
+    settings = PredictSettings(window_s, stride_s, faces)
+    settings.check()
     opt.wait_without_spinning()
     from dfercli.bulk.inputs import find_inputs
 
@@ -80,15 +85,12 @@ def predict(
     if out is not None:
         check_out(out, inputs)
     after = plan_pictures(inputs, plot, annotate)
-    model.check_choice(checkpoint, zero_shot)
     view = View(inputs, quiet=as_json)
     began_s = time.monotonic()
     if any(each.error is None for each in inputs) or out is not None or as_json:
         from dfercli.engine.jobs import ending_on_sigterm
-        from dfercli.predict import PredictSettings
 
         reader = model.choose_predictor(checkpoint, zero_shot, runs, detector, device, precision)
-        settings = PredictSettings(window_s, stride_s, faces)
         call = Call(inputs, reader, settings, jobs, device, out, as_json, after)
         with ending_on_sigterm():
             done = call.carry_out(view)
@@ -98,7 +100,7 @@ def predict(
     told = [said for outcome in done.outcomes for said in outcome.said]
     for said in (*told, *([f"written: {out}"] if out else ())):
         opt.note(said)
-    _end(done, single=len(inputs) == 1)
+    _end(done, view.detector, single=len(inputs) == 1)
 
 
 def _read_names() -> Sequence[str]:
@@ -107,15 +109,17 @@ def _read_names() -> Sequence[str]:
     return [os.fsdecode(raw.read()) if raw is not None else sys.stdin.read()]
 
 
-def _end(done: "BulkOutcome", single: bool) -> None:
+def _end(done: "BulkOutcome", detector: str | None, single: bool) -> None:
     """End with the exit code of what happened; of one video with its one line."""
-    if single and done.exit_code == NoFaceError.exit_code:
+    if single and detector is not None and done.exit_code == NoFaceError.exit_code:
         from dfercli.predict.signs import printable
 
         outcome = done.outcomes[0]
+        count = outcome.frames_searched
+        searched = "1 frame was searched" if count == 1 else f"{count} frames were searched"
         raise NoFaceError(
-            f"no face in {printable(outcome.input.title)}: {outcome.frames_searched} frames were "
-            f"searched"
+            f"no face in {printable(outcome.input.title)}: {searched} "
+            f"{describe_search(detector, outcome.size)}"
         )
     if done.exit_code:
         raise typer.Exit(done.exit_code)

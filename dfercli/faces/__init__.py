@@ -45,6 +45,32 @@ def load_detector(name: str, device: str = "auto") -> Detector:
     return detector
 
 
+def find_smallest_face_px(name: str, size: tuple[int, int]) -> int | None:
+    """Return the height in pixels, from forehead to chin, of the smallest face a detector finds.
+
+    Args:
+        name: Its name.
+        size: Width and height of the frames.
+
+    Returns:
+        None where it is not known.
+    """
+    smallest_px: int | None = import_module(DETECTORS[name]).find_smallest_face_px(min(size))
+    return smallest_px
+
+
+def describe_search(name: str, size: tuple[int, int] | None) -> str:
+    """Say what faces a detector looks for, for a video in which it found none.
+
+    Args:
+        name: Its name.
+        size: Width and height of the frames; None where they are not known.
+    """
+    smallest_px = find_smallest_face_px(name, size) if size is not None and all(size) else None
+    height = f"at least {smallest_px} pixels high, " if smallest_px is not None else ""
+    return f"for faces {height}upright and towards the camera"
+
+
 def count_usual_jobs(name: str) -> int:
     """Give how many processes a detector is usually run in on this machine."""
     jobs: int = import_module(DETECTORS[name]).count_usual_jobs()

@@ -13,7 +13,7 @@ from typing import Protocol, TypeVar, runtime_checkable
 import cv2
 import numpy as np
 
-from dfercli.faces.base import Detector, Face
+from dfercli.faces.base import Detector, Face, find_least_track_score
 
 MAX_THREADS = 8
 """Frames that are searched at a time, at most (our choice): of the time that mtcnn takes, a sixth
@@ -44,6 +44,7 @@ class DetectorPool:
 
     def __init__(self, detector: CopyableDetector, threads: int) -> None:
         self.ahead = threads
+        self.least_track_score = find_least_track_score(detector)
         self._original = detector
         self._idle: list[Detector] = [detector]
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="detector")

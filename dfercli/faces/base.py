@@ -36,6 +36,14 @@ class Detector(Protocol):
         ...
 
 
+def find_least_track_score(detector: Detector) -> float:
+    """Return the score that the best detection of a face must reach for it to be followed.
+
+    It is the detector's `least_track_score`; 0 for one that has none.
+    """
+    return float(getattr(detector, "least_track_score", 0.0))
+
+
 def box_iou(a: np.ndarray, b: np.ndarray) -> float:
     """Give the intersection over union of two (4,) boxes; 0 when they do not meet."""
     left, top = np.maximum(a[:2], b[:2])

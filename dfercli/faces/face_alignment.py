@@ -130,6 +130,11 @@ def count_usual_jobs() -> int:
     return 2 if torch.cuda.is_available() else os.cpu_count() or 1
 
 
+def find_smallest_face_px(shorter_px: int) -> int | None:
+    """Return the height of the smallest face that is found: not known of S3FD."""
+    return None
+
+
 def _to_face(box: np.ndarray, points_68: np.ndarray) -> Face:
     five = np.stack([points_68[part].mean(axis=0) for part in FIVE_OF_68])
     return Face(np.asarray(box[:4], dtype=np.float64), five.astype(np.float64), float(box[4]))

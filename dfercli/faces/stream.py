@@ -1,7 +1,7 @@
 """All faces through a video as it comes: linked from frame to frame, carried over short gaps."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count, groupby
 from math import inf
@@ -10,7 +10,13 @@ from operator import itemgetter
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from dfercli.faces.base import Detector, Face, blend_faces, box_iou
+from dfercli.faces.base import (
+    Detector,
+    Face,
+    blend_faces,
+    box_iou,
+    find_least_track_score,
+)
 from dfercli.faces.keyframes import ROUNDING_S, search_frames
 from dfercli.faces.shots import number_shots
 from dfercli.faces.track import MAX_GAP_S, MIN_IOU, SHORT_GAP_S
@@ -50,11 +56,15 @@ class _Trail:
         number: Of its track.
         face: Where it was detected last.
         time_s: When.
+        first_s: When it was detected first.
+        best_score: The greatest score of its detections.
     """
 
     number: int
     face: Face
     time_s: float
+    first_s: float
+    best_score: float = 0.0
 
 
 def follow_faces(
@@ -67,24 +77,28 @@ def follow_faces(
     from 0 and are not used again. Frames are held for at most `SHORT_GAP_S` and the time between
     two key frames, so that memory does not grow.
 
+    A track counts from the moment on when the detector was sure of it (`find_least_track_score`),
+    and for up to `SHORT_GAP_S` before.
+
     Args:
         frames: In order of time.
         detector: Finds faces in single frames.
         carry_s: Longest time between two frames that are searched; between them a face is searched
             only where it, or another, has moved away, and carried elsewhere.
     """
-    numbers = count()
+    numbers, least_score = count(), find_least_track_score(detector)
     for _, shot in groupby(number_shots(frames), key=itemgetter(0)):
         searched = search_frames((frame for _, frame in shot), detector, carry_s, everyone=True)
-        yield from _follow_shot(searched, numbers)
+        yield from _follow_shot(searched, numbers, least_score)
 
 
 def _follow_shot(
-    searched: Iterable[tuple[Frame, list[Face] | None]], numbers: Iterator[int]
+    searched: Iterable[tuple[Frame, list[Face] | None]], numbers: Iterator[int], least_score: float
 ) -> Iterator[SeenFrame]:
     """Follow the faces of one shot."""
     trails: list[_Trail] = []
     held: deque[SeenFrame] = deque()
+    doubted: set[int] = set()  # numbers of tracks that the detector was not sure of yet
     before_s = -inf  # when a frame was searched last: in slow videos long ago
     for frame, faces in searched:
         held.append(SeenFrame(frame))
@@ -96,17 +110,41 @@ def _follow_shot(
         trails = [trail for trail in trails if trail.time_s >= since_s]
         for trail, face in pair_faces(trails, faces, now_s):
             if trail is None:
-                trail = _Trail(next(numbers), face, now_s)
+                trail = _Trail(next(numbers), face, now_s, first_s=now_s)
                 trails.append(trail)
             elif now_s - trail.time_s <= SHORT_GAP_S + ROUNDING_S:
                 _carry(trail, face, now_s, held)
             trail.face, trail.time_s = face, now_s
+            trail.best_score = max(trail.best_score, face.score)
+            if trail.best_score < least_score:
+                doubted.add(trail.number)
+            else:
+                doubted.discard(trail.number)
             held[-1].faces[trail.number] = face
-        missed = [trail.time_s for trail in trails if now_s - SHORT_GAP_S <= trail.time_s < now_s]
-        settled_s = min(missed, default=now_s)
+        settled_s = _find_settled_s(trails, doubted, now_s)
         while held and held[0].frame.time_s <= settled_s:
-            yield held.popleft()
-    yield from held
+            yield _without(held.popleft(), doubted)
+        if doubted:
+            doubted &= {trail.number for trail in trails}.union(*(seen.faces for seen in held))
+    while held:
+        yield _without(held.popleft(), doubted)
+
+
+def _find_settled_s(trails: Iterable[_Trail], doubted: Container[int], now_s: float) -> float:
+    """Return the time up to which nothing that follows changes what is in the frames."""
+    settled_s = now_s
+    for trail in trails:
+        if now_s - SHORT_GAP_S <= trail.time_s < now_s:  # missed now; it may be carried
+            settled_s = min(settled_s, trail.time_s)
+        if trail.number in doubted and now_s - SHORT_GAP_S <= trail.first_s:
+            settled_s = min(settled_s, trail.first_s - ROUNDING_S)
+    return settled_s
+
+
+def _without(seen: SeenFrame, doubted: Container[int]) -> SeenFrame:
+    """Return a frame without the faces that the detector was not sure of."""
+    faces = {number: face for number, face in seen.faces.items() if number not in doubted}
+    return SeenFrame(seen.frame, faces)
 
 
 def _carry(trail: _Trail, face: Face, now_s: float, held: Iterable[SeenFrame]) -> None:

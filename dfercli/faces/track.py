@@ -8,7 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from dfercli.faces.align import TEMPLATE, crop_face, similarity_transform
-from dfercli.faces.base import Detector, Face, blend_faces, box_iou
+from dfercli.faces.base import (
+    Detector,
+    Face,
+    blend_faces,
+    box_iou,
+    find_least_track_score,
+)
 from dfercli.faces.keyframes import KEY_STEP_S, ROUNDING_S, search_frames
 from dfercli.video import Frame, read_frames
 
@@ -51,6 +57,11 @@ class Track:
     def end(self) -> int:
         """Index of the last frame that shows it."""
         return next(reversed(self.faces))
+
+    @property
+    def best_score(self) -> float:
+        """The greatest score of a detection."""
+        return max(face.score for face in self.faces.values())
 
     @property
     def presence(self) -> float:
@@ -113,7 +124,8 @@ class FaceCrop:
 def follow_main_face(path: Path, detector: Detector, carry_s: float = 0.0) -> FollowedFace:
     """Search a video for the one face that is largest and longest in it.
 
-    Frames are not kept, so that memory does not grow with the video but by landmarks.
+    What the detector is never sure of is no face, see `find_least_track_score`. Frames are not
+    kept, so that memory does not grow with the video but by landmarks.
 
     Args:
         path: A video file, or a folder of frames.
@@ -133,6 +145,8 @@ def follow_main_face(path: Path, detector: Detector, carry_s: float = 0.0) -> Fo
         if faces is not None:
             searched.append(frame.index)
             link_faces(tracks, frame, faces)
+    least_score = find_least_track_score(detector)
+    tracks = [track for track in tracks if track.best_score >= least_score]
     if carry_s:
         found = [track.faces.keys() for track in tracks]
         for track in tracks:

@@ -7,14 +7,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dfercli.predict.model_info import ModelInfo, PredictSettings
+    from dfercli.predict.model_info import ModelInfo
     from dfercli.predict.prediction import SeenFace, TrackSummary, VideoPrediction, Window
     from dfercli.predict.predictor import Predictor
     from dfercli.predict.reading import VideoReading
+    from dfercli.predict.settings import PredictSettings
 
 _HOMES = {
     "ModelInfo": "model_info",
-    "PredictSettings": "model_info",
+    "PredictSettings": "settings",
     "Predictor": "predictor",
     "SeenFace": "prediction",
     "TrackSummary": "prediction",

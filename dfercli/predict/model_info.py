@@ -1,8 +1,7 @@
 """What is known of a model that reads videos before its weights are in memory."""
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +9,12 @@ from dfercli.config import ModelConfig, from_dict
 from dfercli.data.spec import BASIC_EXPRESSIONS
 from dfercli.engine.checkpoint import load_settings
 from dfercli.engine.device import resolve_device, resolve_precision
-from dfercli.errors import CheckpointError, ConfigError, WeightsError, require_known
+from dfercli.errors import CheckpointError, WeightsError
 from dfercli.faces import check_detector
 from dfercli.faces.align import TEMPLATE_VERSION
 from dfercli.fetched import explain_failed_fetch
 from dfercli.models.pretrained import ensure_weights, find_image_size
-from dfercli.predict.reading import SEARCH_FPS
+from dfercli.predict.settings import PredictSettings
 from dfercli.system_errors import find_local_error
 
 WINDOW_S = 2.0
@@ -24,23 +23,6 @@ on (our choice)."""
 
 WINDOW_RANGE_S = (1.0, 4.0)
 """Shortest and longest window that follows from the training clips (our choice)."""
-
-FACES = ("all", "largest")
-
-
-@dataclass(frozen=True)
-class PredictSettings:
-    """How a video is read.
-
-    Attributes:
-        window_s: Seconds of a window, whose frames are one clip; None: as the training clips.
-        stride_s: Seconds from the start of one window to that of the next; None: as the window.
-        faces: `all`, or `largest`: in each window the face that is largest and longest in it.
-    """
-
-    window_s: float | None = None
-    stride_s: float | None = None
-    faces: str = "all"
 
 
 class ModelInfo:
@@ -88,16 +70,9 @@ class ModelInfo:
 
     def find_lengths(self, settings: PredictSettings) -> tuple[float, float]:
         """Return the seconds of a window, and from one to the next; see `resolve`."""
-        require_known("choice of faces", settings.faces, FACES)
+        settings.check()
         window_s = self._usual_window_s() if settings.window_s is None else settings.window_s
-        stride_s = window_s if settings.stride_s is None else settings.stride_s
-        least_s = 1 / SEARCH_FPS
-        if not (least_s <= window_s < math.inf and least_s <= stride_s < math.inf):
-            raise ConfigError(
-                f"window {window_s} s, stride {stride_s} s: both must be at least {least_s} s, "
-                f"the time between two frames that are searched"
-            )
-        return window_s, stride_s
+        return window_s, window_s if settings.stride_s is None else settings.stride_s
 
     def _usual_window_s(self) -> float:
         """Return the length of the training clips, in half seconds."""

@@ -95,7 +95,7 @@ class SeenFace:
     """Where a face was in one searched frame.
 
     Attributes:
-        time_s: Time of the frame.
+        time_s: Time of the frame; or the end of the video, for faces of its last searched frame.
         box_xyxy: (4,) in pixels of the video.
     """
 
@@ -151,8 +151,13 @@ class VideoPrediction:
         return None if window.top is None else self.class_names[window.top]
 
     def to_frame(self) -> pd.DataFrame:
-        """Give a row a window and face: times, box, expression, a column `prob_*` a class."""
-        columns = [*COLUMNS, *(f"prob_{name}" for name in self.class_names)]
+        """Return one row per window and face: times, expression, box, one `prob_*` per class.
+
+        The expression stands early, since pandas leaves out columns in the middle where a terminal
+        is narrow. Files of `--out` have the order of `COLUMNS`.
+        """
+        columns = [*SHOWN_FIRST, *(name for name in COLUMNS if name not in SHOWN_FIRST)]
+        columns += [f"prob_{name}" for name in self.class_names]
         return pd.DataFrame([self._row(window) for window in self.windows], columns=columns)
 
     def _row(self, window: Window) -> dict[str, Any]:
@@ -191,6 +196,9 @@ COLUMNS = (
     "uncertain",
 )
 """Columns of a prediction's table, before the probabilities."""
+
+SHOWN_FIRST = ("track", "start_s", "end_s", "expression", "confidence", "uncertain")
+"""Columns that `VideoPrediction.to_frame` begins with."""
 
 
 def _sum_up(number: int, windows: list[Window], num_classes: int) -> TrackSummary:

@@ -19,13 +19,13 @@ from dfercli.faces.base import Detector
 from dfercli.models.base import ExpressionModel, build_model
 from dfercli.predict.model_info import (
     ModelInfo,
-    PredictSettings,
     describe_checkpoint,
     describe_zero_shot,
 )
 from dfercli.predict.prediction import VideoPrediction
 from dfercli.predict.reading import VideoReading
 from dfercli.predict.rounding import AUTOCAST, round_weights
+from dfercli.predict.settings import PredictSettings
 from dfercli.video import Source, is_live
 
 MAX_BATCH = 8

@@ -12,15 +12,13 @@ from dfercli.data.transforms import fit_frame
 from dfercli.faces.align import crop_face
 from dfercli.faces.base import Face
 from dfercli.faces.stream import SeenFrame, follow_faces
+from dfercli.predict.kept_windows import KeptWindows
 from dfercli.predict.prediction import SeenFace, VideoPrediction, Window
-from dfercli.video import Source, is_live, read_frames
+from dfercli.predict.settings import SEARCH_FPS
+from dfercli.video import Extent, Source, is_live, read_frames
 
 if TYPE_CHECKING:
     from dfercli.predict.predictor import Predictor
-
-SEARCH_FPS = 8.0
-"""Frames a second that are taken (our choice): 16 a window of two seconds, twice what the model
-reads."""
 
 CARRY_S = 0.3
 """Longest time between frames that are searched, where no face moves away (our choice): every
@@ -40,9 +38,6 @@ damaged files jump by hours."""
 BATCH = 4
 """Clips that wait to be read together (our choice): a quarter less time than one by one. The first
 of a video, and those of a stream, wait for none."""
-
-MAX_KEPT = 40
-"""Windows of a video whose face is kept to be shown (our choice): 6 MB at 224 px."""
 
 
 @dataclass(frozen=True)
@@ -102,17 +97,17 @@ class VideoReading:
         self._times_s: deque[float] = deque()
         self._crops: dict[int, deque[_Crop]] = {}
         self._numbers: dict[int, int] = {}
-        self._windows: list[Window] = []
+        self._windows = KeptWindows(stride_s)
         self._waiting: list[_Stretch] = []
         self._next = 0
-        self._keep_every, self._num_shown = 1, 0
         self._size = (0, 0)
         self._first_s: float | None = None
         self._steps_s = 0.0
         self._num_frames = self._num_with_face = 0
         self.position_s = 0.0
         """Time of the frame that was read last."""
-        self.num_read = 0  # frames that were decoded, up to the last one that was taken
+        self._extent = Extent()
+        self._end_s: float | None = None  # of the last frame, once all were read
         self.on_frame: Callable[[float], object] = lambda time_s: None
         """Is told the time of each frame that is read; may raise, which ends the reading."""
 
@@ -122,12 +117,15 @@ class VideoReading:
         Raises:
             VideoError: The video cannot be read.
         """
-        frames = read_frames(self._video, SEARCH_FPS)
+        frames = read_frames(self._video, SEARCH_FPS, self._extent)
+        last: SeenFrame | None = None
         with self._reader.searching(self._video) as detector:
-            for seen in follow_faces(frames, detector, CARRY_S):
-                self.num_read = seen.frame.index + 1
-                yield from self._end_windows(seen.frame.time_s)
-                self._take(seen)
+            for last in follow_faces(frames, detector, CARRY_S):
+                yield from self._end_windows(last.frame.time_s)
+                self._take(last)
+        if last is not None:
+            self._end_s = max(self._extent.end_s, last.frame.time_s)
+            self._keep_places(last, self._end_s)
         yield from self._end_video()
 
     def finish(self) -> VideoPrediction:
@@ -146,8 +144,18 @@ class VideoReading:
         )
 
     @property
+    def num_read(self) -> int:
+        """Frames that were decoded."""
+        return self._extent.num_frames
+
+    @property
     def _duration_s(self) -> float:
-        """Time from the first frame to the end of the last; 0 for a single one."""
+        """Time from the first frame to the end of the last; 0 for an image.
+
+        Where the reading was ended early, the last frame counts as long as the mean one.
+        """
+        if self._end_s is not None and self._first_s is not None:
+            return self._end_s - self._first_s
         if self._first_s is None or self._num_frames < 2:
             return 0.0
         return self.position_s - self._first_s + self._steps_s / (self._num_frames - 1)
@@ -172,16 +180,24 @@ class VideoReading:
             image_rgb = crop_face(frame.image_rgb, face.landmarks_xy, self._reader.crop_size)
             crops = self._crops.setdefault(track, deque())
             crops.append(_Crop(frame.time_s, face, image_rgb))
-            if self._paths is not None:
-                path = self._paths.setdefault(track, [])
-                path.append(SeenFace(frame.time_s, face.box_xyxy.astype(np.float32)))
+        self._keep_places(seen, frame.time_s)
+
+    def _keep_places(self, seen: SeenFrame, time_s: float) -> None:
+        """Keep where the faces of a frame are; those of the last one stay to the video's end."""
+        if self._paths is None:
+            return
+        for track, face in seen.faces.items():
+            path = self._paths.setdefault(track, [])
+            if not path or path[-1].time_s < time_s:
+                path.append(SeenFace(time_s, face.box_xyxy.astype(np.float32)))
 
     def _end_windows(self, now_s: float) -> Iterator[Window]:
         """Name the windows that end before a moment."""
         while self._first_s is not None and self._start_s(self._next) + self._window_s <= now_s:
             start_s = self._start_s(self._next)
             self._end_stretch(start_s, start_s + self._window_s)
-            yield from self._name_waiting(enough=1 if self._is_eager else BATCH)
+            at_once = is_live(self._video) or not len(self._windows)
+            yield from self._name_waiting(enough=1 if at_once else BATCH)
             self._next += 1
             self._forget(self._start_s(self._next))
             if not self._times_s:  # a jump in time: none of the windows in it shows anything
@@ -211,11 +227,6 @@ class VideoReading:
                 crops.popleft()
             if not crops:
                 del self._crops[track]
-
-    @property
-    def _is_eager(self) -> bool:
-        """Whether the next window is to be named at once."""
-        return is_live(self._video) or not self._windows
 
     def _end_stretch(self, start_s: float, end_s: float, last_s: float = math.inf) -> None:
         """Let the windows of one stretch wait: of each face that is, or was, told of."""
@@ -252,24 +263,9 @@ class VideoReading:
         for stretch in self._waiting:
             named = dict(zip(stretch.clips, probs, strict=False))
             windows = [replace(w, probs=named.get(w.track)) for w in stretch.windows]
-            self._keep(windows)
+            self._windows.add(windows, self._start_s(0))
             yield from windows
         self._waiting.clear()
-
-    def _keep(self, windows: list[Window]) -> None:
-        """Keep windows, and the faces of few of them, evenly over the video."""
-        thinned = [self._thin(window) for window in windows]
-        self._windows += thinned
-        self._num_shown += sum(window.face_rgb is not None for window in thinned)
-        if self._num_shown > MAX_KEPT:
-            self._keep_every *= 2
-            self._windows = [self._thin(window) for window in self._windows]
-            self._num_shown = sum(window.face_rgb is not None for window in self._windows)
-
-    def _thin(self, window: Window) -> Window:
-        """Give a window without its face, unless it is one of those that keep it."""
-        index = round((window.start_s - self._start_s(0)) / self._stride_s)
-        return window if index % self._keep_every == 0 else replace(window, face_rgb=None)
 
 
 def _make_window(

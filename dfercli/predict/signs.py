@@ -53,7 +53,7 @@ class Stretch:
     Attributes:
         start_s: Its begin.
         end_s: Its end; the begin of the next, or earlier.
-        window: The window whose middle is nearest then.
+        window: The window that tells of it.
     """
 
     start_s: float
@@ -123,14 +123,14 @@ def _hide_values(query: str) -> str:
 
 
 def split_time(windows: Iterable[Window]) -> list[Stretch]:
-    """Share out the time among the windows of one face: to each what is nearest to its middle.
+    """Split the time among the windows of one face: two that overlap get half of the overlap each.
 
     Args:
         windows: Of one track, in order of time; they may overlap, and leave gaps.
     """
     ordered = list(windows)
-    middles = [window.middle_s for window in ordered]
-    borders = [float("-inf"), *((a + b) / 2 for a, b in pairwise(middles)), float("inf")]
+    middles_s = ((a.end_s + b.start_s) / 2 for a, b in pairwise(ordered))
+    borders = [float("-inf"), *middles_s, float("inf")]
     return [  # no window has one stretch too many
         Stretch(max(left, window.start_s), min(right, window.end_s), window)
         for window, (left, right) in zip(ordered, pairwise(borders), strict=False)

@@ -17,9 +17,9 @@ from dfercli.video_writer import WrittenVideo, open_writer
 LONGEST_GAP_S = 0.6
 """A face that is not seen for longer has no box meanwhile (our choice: a cut, or it is gone)."""
 
-HOLD_S = 0.07
-"""Time that a box stays before a face's first place and after its last, half of the time between
-the frames that are searched (our choice)."""
+HOLD_S = 0.085
+"""Time that a box stays before a face's first place and after its last (our choice): half of the
+longest time between two frames that are searched, at 25 or 30 frames per second."""
 
 LARGER = 1.3
 """Times that a face must be larger to take the bars from another (our choice: no flicker)."""

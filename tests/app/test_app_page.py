@@ -50,7 +50,7 @@ def test_what_goes_wrong_is_one_line_and_the_server_goes_on(ask, footage, examin
         (footage / "text.mp4", "Cannot read text.mp4: no frame can be decoded"),
         (footage / "list.m3u8", "Cannot read list.m3u8: files that end in .m3u8 are no videos"),
         (footage / "list.mp4", "Cannot read list.mp4: a playlist, which names other files"),
-        (footage / "wall.mp4", "No face was found in wall.mp4 (16 frames were searched)"),
+        (footage / "wall.mp4", "No face was found in wall.mp4: 16 frames were searched for faces"),
     ]:
         status, shown = ask(video)
         assert said in status

@@ -64,3 +64,12 @@ def test_a_phone_shows_all_of_its_width(browser, footage):
     browser.run(PRESS)
     browser.wait_for("!!document.querySelector('#dfer-timeline img')")
     assert browser.run("document.documentElement.scrollWidth") <= 390
+    # The picture is wider than that; lines take its place, and nothing of them is cut off.
+    part = "[...document.querySelectorAll('#dfer-timeline .dfer-narrow *')]"
+    assert browser.run(f"{part}.length") > 5
+    assert browser.run(f"{part}.every(e => e.getBoundingClientRect().width > 0)")
+    assert browser.run(f"Math.max(...{part}.map(e => e.getBoundingClientRect().right))") <= 390
+    assert browser.run("document.querySelector('#dfer-timeline img').offsetWidth") == 0
+    browser.resize(1280, 900)
+    assert browser.run("document.querySelector('#dfer-timeline img').offsetWidth") > 700
+    assert browser.run("document.querySelector('#dfer-timeline .dfer-narrow').offsetWidth") == 0

@@ -63,7 +63,11 @@ def test_progress_is_told_in_seconds_of_the_video(examiner, footage, tmp_path):
 @pytest.mark.parametrize(
     ("name", "error", "said"),
     [
-        ("wall.mp4", NoFaceError, "no face was found in wall.mp4 (16 frames were searched)"),
+        (
+            "wall.mp4",
+            NoFaceError,
+            "no face was found in wall.mp4: 16 frames were searched for",
+        ),
         ("text.mp4", VideoError, "text.mp4: no frame can be decoded; is it a video, and whole?"),
     ],
 )

@@ -1,5 +1,6 @@
 """What the page says: of faces, of the model, and of what went wrong."""
 
+import re
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dfercli.app.narrow import show_lines
 from dfercli.app.words import MAX_CARDS, describe_model, name_model, say_done, say_error, show_faces
 from dfercli.predict import Predictor, VideoPrediction, Window
 
@@ -55,6 +57,21 @@ def test_names_are_words_not_marks():
     done = say_done(replace(_prediction(WINDOWS[0]), video="<i>.mp4"), "m & n")
     assert "&lt;i&gt;.mp4: 6.0 s, 1 face, named by m &amp; n." in done
     assert say_error("cannot <read>\udcff").endswith(r">Cannot &lt;read&gt;\xff</div>")
+
+
+def test_lines_of_a_narrow_screen_have_a_block_for_each_stretch_of_a_class():
+    """Windows of 2 s in 8: named, not seen enough, named, and uncertain, which is pale."""
+    shown = show_lines(_prediction(*WINDOWS))
+    starts = re.findall(r"left: ([\d.]+)%; width: ([\d.]+)%; background: (rgb\([\d, ]+\))", shown)
+    assert [(left, width) for left, width, _ in starts] == [
+        ("0.00", "25.00"),
+        ("50.00", "25.00"),
+        ("75.00", "25.00"),
+    ]
+    assert starts[0][2] == starts[1][2] != starts[2][2]
+    assert ">H</span>" in shown
+    assert "8.0 s" in shown
+    assert "<b>" not in show_lines(_prediction(_window(1, 0, [0.0, 0.0, 1.0])))
 
 
 def test_a_crowd_is_cut_short():

@@ -111,7 +111,7 @@ class Notes:
     keep_paths: bool = False
     suffix: str = ".note"
 
-    def __call__(self, each, prediction):
+    def __call__(self, each, prediction, watch):
         if self.suffix == "fail":
             raise DataError("the disk is full")
         Path(each.name + self.suffix).write_text(f"{os.getpid()}", encoding="utf-8")

@@ -125,7 +125,7 @@ def _broken_video(project):
         (
             None,
             "predict grey.mp4 --checkpoint model --window-s 0",
-            "window 0.0 s, stride 0.0 s: both must be at least 0.125 s",
+            "window 0.0 s: it must be at least 0.125 s",
         ),
         (
             None,
@@ -183,7 +183,10 @@ def test_a_video_that_cannot_be_read_is_one_line(line, said, project, dfer):
 def test_a_video_without_a_face_has_its_own_exit_code(dfer):
     done = dfer("predict grey.mp4 --checkpoint model --plot line.png")
     assert (done.code, done.out) == (3, "")
-    assert done.err.endswith("error: no face in grey.mp4: 16 frames were searched\n")
+    assert done.err.endswith(
+        "error: no face in grey.mp4: 16 frames were searched for faces at least 16 pixels high, "
+        "upright and towards the camera\n"
+    )
     told = dfer("predict grey.mp4 --checkpoint model --json")
     assert told.code == 3
     assert [video["status"] for video in json.loads(told.out)["videos"]] == ["no face"]

@@ -246,3 +246,39 @@ def test_exit_codes_tell_no_face_from_every_other_error():
     assert len(ours) == 10
     assert set(ours.values()) == {1}
     assert errors.EXIT_SKIPPED == 4
+
+
+WRONG = {
+    "predict a.mp4 --faces biggest": "no choice of faces 'biggest'; known: all, largest",
+    "predict a.mp4 --detector dlib": "no detector 'dlib'; known: face-alignment, mtcnn",
+    "predict a.mp4 --device gpu": "no device 'gpu'; known: auto, cpu, cuda, mps, or a GPU",
+    "predict a.mp4 --precision fp8": "no precision 'fp8'; known: auto, fp32, bf16, fp16",
+    "predict a.mp4 --window-s 0": "window 0.0 s: it must be at least 0.125 s",
+    "predict a.mp4 --stride-s nan": "stride nan s: it must be at least 0.125 s",
+    "app --device gpu": "no device 'gpu'",
+    "app --precision fp8": "no precision 'fp8'",
+    "eval --checkpoint x --device gpu": "no device 'gpu'",
+    "train --device gpu": "no device 'gpu'",
+    "train --precision fp8": "no precision 'fp8'",
+}
+
+
+def test_values_that_nothing_has_are_refused_before_torch_is_loaded(tmp_path):
+    """Which takes seconds, of a model on the Hub minutes."""
+    code = (
+        "import sys\n"
+        "from dfercli.cli import main\n"
+        "for line in sys.argv[1:]:\n"
+        "    sys.argv = ['dfer', *line.split()]\n"
+        "    try:\n"
+        "        main()\n"
+        "    except SystemExit as end:\n"
+        "        assert end.code == 1, line\n"
+        "    assert 'torch' not in sys.modules, line\n"
+    )
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    call = [sys.executable, "-c", code, *WRONG]
+    done = subprocess.run(call, cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for line, said in zip(done.stderr.splitlines(), WRONG.values(), strict=True):
+        assert line.startswith(f"error: {said}")

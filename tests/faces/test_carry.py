@@ -188,6 +188,17 @@ def test_a_video_of_one_frame(follow, found):
     assert (followed.jitter, followed.rival) == (0.0, 0.0)
 
 
+def test_what_the_detector_is_never_sure_of_is_no_face(follow, monkeypatch):
+    """It neither is the main face, however large, nor ends a gap as a cutaway would."""
+    monkeypatch.setattr("dfercli.faces.track.find_least_track_score", lambda detector: 0.9)
+    plan = lambda i: [_face(0, score=0.95), _face(300, side=200, score=0.89)]  # noqa: E731
+    followed, _ = follow(plan, _at(16))
+    assert set(_lefts(followed).values()) == {0.0}
+    assert followed.rival == 0.0
+    nobody, _ = follow(lambda i: [_face(0, score=0.89)], _at(16))
+    assert (nobody.faces, nobody.num_frames) == ({}, 16)
+
+
 def test_an_empty_room_is_looked_at_in_key_frames_only(follow):
     followed, searched = follow(lambda i: [], _at(16))
     assert searched == [0, 5, 10, 15]

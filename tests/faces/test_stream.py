@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from dfercli.faces.ahead import DetectorPool
 from dfercli.faces.align import TEMPLATE
-from dfercli.faces.base import Face
+from dfercli.faces.base import Face, find_least_track_score
 from dfercli.faces.stream import follow_faces, measure_nearness
 from dfercli.video import Frame
 
@@ -13,9 +14,9 @@ SIDE = 100.0
 BLANK = np.full((180, 320, 3), 90, np.uint8)
 
 
-def _face(left, top=0.0, side=SIDE):
+def _face(left, top=0.0, side=SIDE, score=0.9):
     box = np.array([left, top, left + side, top + side])
-    return Face(box, TEMPLATE * side + [left, top], 0.9)
+    return Face(box, TEMPLATE * side + [left, top], score)
 
 
 class _Plan:
@@ -156,3 +157,71 @@ def test_frames_are_held_no_longer_than_a_short_gap_and_a_step():
     for seen in follow_faces(frames(), _Plan(plan), 0.3):
         longest = max(longest, given - seen.frame.index)
     assert longest <= 6
+
+
+class _Sure(_Plan):
+    """A detector that is sure of a face from a score of 0.9 on."""
+
+    least_track_score = 0.9
+
+
+def _follow_scores(scores, carry_s=0.0, detector=_Sure):
+    """Follow one face of these scores, where any; give the frames that show it."""
+
+    def plan(index):
+        return [] if scores[index] is None else [_face(2.0 * index, score=scores[index])]
+
+    seen = list(follow_faces(_frames(len(scores)), detector(plan), carry_s))
+    assert [each.frame.index for each in seen] == list(range(len(scores)))
+    return [index for index, each in enumerate(seen) if each.faces]
+
+
+@pytest.mark.parametrize("carry_s", [0.0, 0.3])
+def test_what_the_detector_is_never_sure_of_is_no_face(carry_s):
+    assert _follow_scores([0.89] * 30, carry_s) == []
+    assert _follow_scores([0.89], carry_s) == []
+    assert _follow_scores([0.9], carry_s) == [0]
+    assert _follow_scores([0.5] * 30, carry_s, detector=_Plan) == list(range(30))
+
+
+@pytest.mark.parametrize(
+    ("sure_at", "first"),
+    [(0, 0), (1, 0), (4, 0), (5, 5), (9, 9)],  # held back until 0.42 s are over, of 1/8 s each
+)
+def test_a_face_counts_from_shortly_before_the_detector_is_sure_of_it(sure_at, first):
+    scores = [0.95 if index == sure_at else 0.7 for index in range(20)]
+    assert _follow_scores(scores) == list(range(first, 20))
+
+
+def test_a_face_that_is_missed_and_doubted_is_carried_once_it_is_sure():
+    assert _follow_scores([0.7, None, 0.95, 0.7, None, 0.7]) == list(range(6))
+
+
+def test_a_doubtful_face_beside_a_sure_one_costs_it_nothing():
+    plan = lambda index: [_face(index), _face(200, score=0.8)]  # noqa: E731
+    seen = list(follow_faces(_frames(16), _Sure(plan), 0.0))
+    assert [[face.box_xyxy[0] for face in each.faces.values()] for each in seen] == [
+        [float(index)] for index in range(16)
+    ]
+
+
+def test_doubt_holds_back_no_more_than_half_a_second():
+    """Of a stream, what is not shown yet; and nothing piles up."""
+    behind = []
+    frames = []
+
+    def read():
+        for frame in _frames(200):
+            frames.append(frame.index)
+            yield frame
+
+    for seen in follow_faces(read(), _Sure(lambda index: [_face(0, score=0.8)]), 0.0):
+        behind.append(frames[-1] - seen.frame.index)
+    assert max(behind) <= 4
+    assert behind[10:190] == [0] * 180
+
+
+def test_threads_are_as_sure_as_their_detector():
+    pool = DetectorPool(_Sure(lambda index: []), 2)
+    assert find_least_track_score(pool) == 0.9
+    pool.close()

@@ -5,7 +5,8 @@ from colour_videos import FPS, GREY, ColourModel, TileDetector, frames_of
 
 from dfercli.predict import Predictor
 from dfercli.predict import reading as reading_module
-from dfercli.predict.reading import MAX_KEPT, SEARCH_FPS, VideoReading
+from dfercli.predict.kept_windows import MAX_KEPT
+from dfercli.predict.reading import SEARCH_FPS, VideoReading
 from dfercli.video import Frame
 
 
@@ -19,7 +20,7 @@ def test_what_is_held_does_not_grow(monkeypatch):
     largest = []
     predictor = _predictor()
 
-    def frames(video, fps):
+    def frames(video, fps, extent):
         for i, time_s in enumerate(times_s):
             held = sum(map(len, reading._crops.values())) + len(reading._times_s)
             largest.append(held)
@@ -39,7 +40,7 @@ def test_nothing_piles_up_where_nobody_is_for_long(monkeypatch):
     nobody = frames_of((GREY, 1 / FPS, False))[0]
     waiting = []
 
-    def frames(video, fps):
+    def frames(video, fps, extent):
         for i in range(8 * 300):
             waiting.append(len(reading._waiting))
             yield Frame(i, i / 8, nobody)

@@ -140,9 +140,10 @@ def test_windows_are_as_long_as_the_clips_that_were_trained_on(trained, asked, f
 def test_lengths_that_cannot_be(window_s, stride_s):
     with pytest.raises(ConfigError) as caught:
         _predictor().open("made", PredictSettings(window_s, stride_s))
+    name, length_s = ("stride", stride_s) if window_s == 2 else ("window", window_s)
     assert str(caught.value) == (
-        f"window {window_s} s, stride {stride_s} s: both must be at least 0.125 s, the time "
-        f"between two frames that are searched"
+        f"{name} {length_s} s: it must be at least 0.125 s, the time between two frames that are "
+        f"searched"
     )
 
 
@@ -207,8 +208,8 @@ def by_hand(tmp_path):
 def test_a_table_has_a_row_a_window_and_face(by_hand):
     table = by_hand.to_frame()
     assert list(table.columns) == [
-        *("track", "start_s", "end_s", "coverage", "left", "top", "right", "bottom"),
-        *("expression", "confidence", "uncertain", "prob_red", "prob_green", "prob_blue"),
+        *("track", "start_s", "end_s", "expression", "confidence", "uncertain", "coverage"),
+        *("left", "top", "right", "bottom", "prob_red", "prob_green", "prob_blue"),
     ]
     assert table["track"].tolist() == [1, 1, 1, 2]
     assert table["expression"].fillna("none").tolist() == ["red", "none", "blue", "red"]

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from colour_videos import (
     BLUE,
@@ -14,6 +15,7 @@ from colour_videos import (
     ColourModel,
     TileDetector,
     frames_of,
+    playing,
     write_tiles,
 )
 
@@ -21,6 +23,7 @@ from dfercli.errors import VideoError
 from dfercli.predict import Predictor, PredictSettings
 from dfercli.predict import reading as reading_module
 from dfercli.predict.reading import SEARCH_FPS, VideoReading, count_windows
+from dfercli.report.annotate import _Cast
 from dfercli.video import Frame
 
 
@@ -125,8 +128,7 @@ def test_a_video_shorter_than_a_window_is_one_window(read, length_s):
     prediction = read(frames_of((GREEN, length_s)))
     (window,) = prediction.windows
     assert prediction.name(window) == "green"
-    end_s = 0.5 if length_s == 0.5 else 0.0
-    assert (window.start_s, window.end_s) == pytest.approx((0, end_s))
+    assert (window.start_s, window.end_s) == pytest.approx((0, length_s))
 
 
 def test_faces_beside_each_other_have_rows_of_their_own_on_the_same_grid(read):
@@ -176,7 +178,7 @@ def test_windows_of_files_are_read_together_and_those_of_streams_at_once(
 ):
     image = frames_of((GREY, 1 / FPS))[0]
     frames = [Frame(i, i / 8, image) for i in range(160)]
-    monkeypatch.setattr(reading_module, "read_frames", lambda video, fps: iter(frames))
+    monkeypatch.setattr(reading_module, "read_frames", playing(frames))
     predictor = _predictor()
     assert len(list(predictor.open(video, PredictSettings(2.0)))) == 10
     assert [len(clips) for clips in predictor._model.clips] == batches
@@ -211,11 +213,21 @@ def test_a_video_without_a_face(read):
     assert list(prediction.to_frame().columns)[-3:] == ["prob_red", "prob_green", "prob_blue"]
 
 
+@pytest.mark.parametrize("columns", [8, 10, 20])
+def test_a_table_that_is_printed_shows_the_expression(read, columns):
+    """In a narrow terminal pandas leaves out the columns in the middle."""
+    table = read(frames_of((RED, 2))).to_frame()
+    with pd.option_context("display.width", 80, "display.max_columns", columns):
+        shown = str(table)
+    assert "expression" in shown
+    assert "red" in shown
+
+
 def test_paths_are_kept_where_they_are_asked_for(read):
     tiles = frames_of((RED, 2)), frames_of((BLUE, 2, False))
     assert read(*tiles).paths == {}
     (path,) = read(*tiles, keep_paths=True).paths.values()
-    assert [seen.time_s for seen in path] == pytest.approx(np.arange(16) / 8)
+    assert [seen.time_s for seen in path] == pytest.approx(np.arange(17) / 8)  # and to the end
     assert path[0].box_xyxy == pytest.approx([0, 0, 64, 64])
 
 
@@ -229,7 +241,7 @@ def _read_frames(times_s, monkeypatch, **lengths):
     """Read frames that come at these times."""
     image = frames_of((GREY, 1 / FPS))[0]
     frames = [Frame(i, time_s, image) for i, time_s in enumerate(times_s)]
-    monkeypatch.setattr(reading_module, "read_frames", lambda video, fps: iter(frames))
+    monkeypatch.setattr(reading_module, "read_frames", playing(frames))
     reading = VideoReading(
         _predictor(), "rtsp://made", **({"window_s": 2.0, "stride_s": 2.0} | lengths)
     )
@@ -263,6 +275,19 @@ def test_faces_are_kept_however_often_nobody_is_there(read):
 
 def test_a_slow_video_has_the_length_of_its_frames(monkeypatch):
     assert _read_frames([0.0, 1.0, 2.0, 3.0], monkeypatch).duration_s == 4.0
+
+
+@pytest.mark.parametrize("length_s", [2.0, 2.0625, 2.125, 2.1875, 3.0])
+def test_a_video_ends_with_its_last_frame_whether_that_is_searched_or_not(read, length_s):
+    prediction = read(frames_of((RED, length_s)), keep_paths=True)
+    assert prediction.duration_s == pytest.approx(length_s, abs=1e-3)
+    faces_at = _Cast(prediction).faces_at  # of an annotated video
+    assert all(faces_at(index / FPS) for index in range(round(length_s * FPS)))
+
+
+def test_a_face_that_left_before_the_end_is_not_held_to_it(read):
+    prediction = read(frames_of((RED, 2), (RED, 1, False)), keep_paths=True)
+    assert prediction.paths[1][-1].time_s == pytest.approx(1.875, abs=1e-3)
 
 
 def test_a_video_that_cannot_be_read_is_an_error(tmp_path):
