@@ -18,9 +18,6 @@ from dfercli.predict.signs import class_color, ink_on, printable
 MAX_CARDS = 12
 """Faces that are shown, in the order they come (our choice: a crowd does not fit a page)."""
 
-CHECKPOINT_PARTS = 3
-"""Folders that a checkpoint is named by (our choice), such as `demo/full/fold1`."""
-
 FACE_SIDE = 96
 """Side of a face in pixels (our choice)."""
 
@@ -190,28 +187,20 @@ def describe_model(predictor: Predictor) -> str:
 
 def name_model(predictor: Predictor) -> str:
     """Give the few words that a model is named by."""
-    return _name_checkpoint(predictor) or "CLIP, never trained on expressions"
-
-
-def _name_checkpoint(predictor: Predictor) -> str | None:
-    """Give the end of a checkpoint's path: where the server keeps it is nobody's business."""
     if predictor.checkpoint is None:
-        return None
-    path = Path(predictor.checkpoint)
-    return "/".join([part for part in path.parts if part != path.anchor][-CHECKPOINT_PARTS:])
+        return "CLIP, never trained on expressions"
+    return predictor.name
 
 
 def _tell_origin(predictor: Predictor) -> str:
-    name, trained = _name_checkpoint(predictor), predictor.trained
-    if name is None:
+    if predictor.checkpoint is None:
         return (
             "Model: CLIP as it is (zero-shot). It was never trained on expressions, so expect "
             "weak answers."
         )
-    if "dataset" not in trained:
-        return f"Model: {name}. It does not say what it was trained on."
+    if "dataset" not in predictor.trained:
+        return f"Model: {predictor.name}. It does not say what it was trained on."
     return (
-        f"Model: {name}, trained on the data set {trained['dataset']} without its fold "
-        f"{trained.get('fold')}. It knows no other faces: people, light and cameras unlike those "
-        f"are named wrong more often."
+        f"Model: {predictor.name}, {predictor.training}. It knows no other faces: people, light "
+        f"and cameras unlike those are named wrong more often."
     )

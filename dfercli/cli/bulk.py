@@ -134,6 +134,7 @@ class Call:
 
         check_jobs(self.inputs, self.jobs)
         info = self.reader.describe()
+        opt.note(f"model: {info.describe()}")
         settings = info.resolve(self.settings)
         origin = Origin.of(info, settings, hash_checkpoint(info.checkpoint))
         view.introduce(origin)

@@ -5,10 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from dfercli.config import ModelConfig, from_dict
+from dfercli.config import ALL_DATA, ModelConfig, from_dict
 from dfercli.data.spec import BASIC_EXPRESSIONS
 from dfercli.engine.checkpoint import load_settings
 from dfercli.engine.device import resolve_device, resolve_precision
+from dfercli.engine.protocols import PROTOCOLS
 from dfercli.errors import CheckpointError, WeightsError
 from dfercli.faces import check_detector
 from dfercli.faces.align import TEMPLATE_VERSION
@@ -20,6 +21,9 @@ from dfercli.system_errors import find_local_error
 WINDOW_S = 2.0
 """Length of a window where the checkpoint does not tell how long the clips are that it was trained
 on (our choice)."""
+
+NAMED_PARTS = 3
+"""Parts of a run's path that name it, such as `demo/full/fold1`; and one more for its epoch."""
 
 WINDOW_RANGE_S = (1.0, 4.0)
 """Shortest and longest window that follows from the training clips (our choice)."""
@@ -57,6 +61,33 @@ class ModelInfo:
     def calibrated(self) -> bool:
         """Whether a temperature, fitted on clips held out of training, goes with the model."""
         return self.temperature is not None
+
+    @property
+    def name(self) -> str:
+        """What the model is called, without the folders of this machine."""
+        if self.checkpoint is None:
+            return "CLIP (zero-shot)"
+        path = Path(self.checkpoint)
+        parts = [part for part in path.parts if part != path.anchor]
+        return "/".join(parts[-NAMED_PARTS - (path.name in PROTOCOLS) :])
+
+    @property
+    def training(self) -> str:
+        """What the model was trained on, in a few words."""
+        if self.checkpoint is None:
+            return "never trained on expressions"
+        if "dataset" not in self.trained:
+            return "trained on unknown data"
+        text = f"trained on {self.trained['dataset']}"
+        if self.trained.get("drawn", self.trained["dataset"] == "demo"):  # old ones do not say
+            text += " (drawn people, no real faces)"
+        fold = self.trained.get("fold")
+        return f"{text}, all clips" if fold == ALL_DATA else f"{text} without fold {fold}"
+
+    def describe(self) -> str:
+        """Return its name, its training and whether its probabilities are calibrated, in a line."""
+        calibrated = "calibrated" if self.calibrated else "not calibrated"
+        return f"{self.name}, {self.training}; {calibrated}"
 
     def resolve(self, settings: PredictSettings) -> PredictSettings:
         """Fill in what is left to the checkpoint.

@@ -117,6 +117,7 @@ class VideoPrediction:
         coverage: Share of them that show any face, however shortly.
         windows: In order of time, then of tracks.
         paths: Each track's places, by its number, in order of time; empty where not asked for.
+        model: What made it: a model's name, its training, and whether it is calibrated.
     """
 
     video: str
@@ -128,6 +129,7 @@ class VideoPrediction:
     coverage: float
     windows: tuple[Window, ...]
     paths: Mapping[int, tuple[SeenFace, ...]] = field(default_factory=dict)
+    model: str = ""
 
     @property
     def shown_s(self) -> float:

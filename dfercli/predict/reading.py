@@ -141,6 +141,7 @@ class VideoReading:
             coverage=self._num_with_face / max(1, self._num_frames),
             windows=tuple(self._windows),
             paths=told,
+            model=self._reader.describe(),
         )
 
     @property

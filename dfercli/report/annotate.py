@@ -97,7 +97,7 @@ def annotate_video(
         for frame, times in pace.show(read_frames(video)):
             if overlay is None:
                 height, width = frame.image_rgb.shape[:2]
-                overlay = Overlay((width, height), prediction.class_names)
+                overlay = Overlay((width, height), prediction.class_names, prediction.model)
             if times:
                 faces = cast.faces_at(frame.time_s)
                 writer.write(overlay.draw(frame.image_rgb, faces, cast.choose(faces)), times)

@@ -1,5 +1,6 @@
 """What is drawn on the frames of a video: boxes, labels, and beside them the bars of one face."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,12 +21,19 @@ LEAST_PX = 10
 LONGEST = 20
 """Letters of a class's name that are drawn (our choice)."""
 
+SMALL = 0.7
+"""Height of the letters that name the model, in those of all others (our choice)."""
+
+MODEL_LINES = 5
+"""Lines that name the model at most (our choice)."""
+
 BAR = 5
 """Length of a full bar beside a frame, in heights of a letter (our choice)."""
 
 PAPER = (245, 245, 245)
 INK = (30, 30, 30)
 GREY = (150, 150, 150)
+MUTED = (110, 110, 110)
 WHITE = (255, 255, 255)
 
 Size = tuple[int, int]
@@ -69,11 +77,14 @@ class Overlay:
         size: Width and height of the canvas; both even.
     """
 
-    def __init__(self, frame_size: Size, class_names: Sequence[str]) -> None:
+    def __init__(self, frame_size: Size, class_names: Sequence[str], model: str = "") -> None:
         width, height = frame_size
         self._frame_size = frame_size
         self._names = [printable(name)[:LONGEST] for name in class_names]
         self._px = max(LEAST_PX, round(min(frame_size) / LETTERS_A_SIDE))
+        self._small_px = max(LEAST_PX, round(SMALL * self._px))
+        self._model = printable(model)
+        self._model_lines: list[str] = []
         self._bar_px = BAR * self._px
         self._panel_size = self._measure_panel()
         self._panel_face: ShownFace | None = None
@@ -145,11 +156,13 @@ class Overlay:
         names_px = max(_measure(name, self._px) for name in self._names)
         row_px = names_px + self._bar_px + _measure("100 %", self._px) + self._px
         width = max(row_px, _measure("face 99: not seen enough", self._px)) + 2 * self._px
-        height = (len(self._names) + 1) * self._row_px + self._px
         frame_width, frame_height = self._frame_size
         if frame_width < frame_height:  # the bars stand below, and there is room
             self._bar_px += max(0, frame_width - int(width))
             width = max(frame_width, width)
+        self._model_lines = _wrap(self._model, self._small_px, width - 2 * self._px)
+        height = (len(self._names) + 1) * self._row_px + self._px
+        height += len(self._model_lines) * round(1.3 * self._small_px)
         return int(width), height
 
     @property
@@ -166,6 +179,9 @@ class Overlay:
         image = Image.new("RGB", self._panel_size, PAPER)
         draw, font = ImageDraw.Draw(image), _load_font(self._px)
         draw.text((self._px, self._px / 2), _headline(main), INK, font)
+        for number, line in enumerate(reversed(self._model_lines)):
+            bottom = image.height - self._px / 2 - number * round(1.3 * self._small_px)
+            draw.text((self._px, bottom), line, MUTED, _load_font(self._small_px), "ls")
         probs = None if main is None or main.window is None else main.window.probs
         strength = 0.45 if main is not None and main.uncertain else 1.0
         begin = self._px + max(_measure(name, self._px) for name in self._names) + self._px / 2
@@ -232,6 +248,19 @@ def _draw_tag(text: str, px: int, color: Color) -> np.ndarray:
     image = Image.new("RGB", size, color)
     ImageDraw.Draw(image).text((px / 2, size[1] / 2), text, ink_on(color), _load_font(px), "lm")
     return np.asarray(image)
+
+
+def _wrap(text: str, px: int, room: float) -> list[str]:
+    """Split a text into lines that fit, at spaces and slashes; a longer word is cut."""
+    lines: list[str] = [""] if text else []
+    for word in re.findall(r"[^ /]+[ /]?|[ /]", text):
+        if lines[-1] and _measure((lines[-1] + word).rstrip(), px) > room:
+            lines.append("")
+        lines[-1] += word
+    lines = [line.rstrip() for line in lines]
+    if len(lines) > MODEL_LINES:  # the end says whether it is calibrated
+        lines = [*lines[: MODEL_LINES - 2], "…", lines[-1]]
+    return lines
 
 
 def _measure(text: str, px: int) -> float:

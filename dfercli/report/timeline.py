@@ -38,14 +38,17 @@ MAX_TRACKS = 6
 LONGEST_NAME = 20
 """Letters of a class's name that are drawn, and three times as many of a video's (our choice)."""
 
+LONGEST_MODEL = 150
+"""Letters of the line that names the model (our choice: what fits)."""
+
 DPI = 120
 
 LEFT_IN, STRIP_IN, RIGHT_IN = 1.25, 9.0, 2.35
 """Width of what names a time line, of the line, and of the legend (our choices, as the heights)."""
 
-TOP_IN, FACE_IN, FALL_IN, BAND_IN, GAP_IN, AXIS_IN, CURVES_IN = 0.5, 0.8, 0.2, 0.42, 0.5, 0.65, 2.3
-"""Height of the title, a face, the line down to its time, a time line, the words above the next
-face, the time axis, and the curves."""
+TOP_IN, FACE_IN, FALL_IN, BAND_IN, GAP_IN, AXIS_IN, CURVES_IN = 0.7, 0.8, 0.2, 0.42, 0.5, 0.65, 2.3
+"""Height of title and model, a face, the line down to its time, a time line, the words above the
+next face, the time axis, and the curves."""
 
 SIDE_IN = STRIP_IN / MAX_FACES
 """From face to face, at least."""
@@ -99,6 +102,12 @@ def _draw(prediction: VideoPrediction) -> Figure:
     body_in = max(legend_in, len(tracks) * row_in + curves_in, row_in)
     sheet = _Sheet(LEFT_IN + STRIP_IN + RIGHT_IN, TOP_IN + body_in + AXIS_IN)
     sheet.figure.text(0.15 / sheet.width_in, 1 - 0.3 / sheet.height_in, _title(prediction), size=11)
+    model = printable(prediction.model)
+    if len(model) > LONGEST_MODEL:  # its end says whether it is calibrated
+        model = f"{model[:LONGEST_NAME]}…{model[LONGEST_NAME + 1 - LONGEST_MODEL :]}"
+    sheet.figure.text(
+        0.15 / sheet.width_in, 1 - 0.52 / sheet.height_in, model, size=8, color="#555"
+    )
     _draw_legend(sheet, prediction)
     if not tracks:
         text = "no face is seen long enough to name its expression"

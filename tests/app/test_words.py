@@ -84,7 +84,7 @@ def test_a_crowd_is_cut_short():
 def test_the_model_says_what_it_was_trained_on(predictor, checkpoint):
     said = describe_model(predictor)
     shown = "/".join(Path(checkpoint).parts[-3:])
-    assert f"Model: {shown}, trained on the data set drawn without its fold 2." in said
+    assert f"Model: {shown}, trained on drawn without fold 2." in said
     assert "3 expressions" in said
     assert "calibrated on clips it had not seen" in said
     assert "<b>" not in said

@@ -93,7 +93,7 @@ def test_the_same_call_again_does_not_read_what_it_has_written(dfer):
         shutil.rmtree("v/plots")
     shutil.rmtree("v")
     done = dfer("predict . --checkpoint model --annotate c.mp4 --plot c.png")
-    assert (done.code, len(done.err.splitlines())) == (0, 3)
+    assert (done.code, len(done.err.splitlines())) == (0, 4)
     assert "picture: c.png\nannotated: c.mp4" in done.err
     before = Path("c.mp4").read_bytes()  # who has made it cannot be known
     again = dfer("predict . --checkpoint model --annotate c.mp4")
@@ -198,10 +198,15 @@ def test_one_video_is_printed_as_it_is_read(dfer):
     done = dfer("predict v/a.mp4 --checkpoint model --plot x.png --out x.parquet")
     assert done.code == 0
     assert "face 1" in done.out
-    assert done.err.splitlines()[1:] == ["picture: x.png", "written: x.parquet"]
+    assert done.err.splitlines() == [
+        "checkpoint: model",
+        "model: model, trained on unknown data; not calibrated",
+        "picture: x.png",
+        "written: x.parquet",
+    ]
     assert len(pd.read_parquet("x.parquet")) == 1
     into = dfer("predict v/a.mp4 --checkpoint model --plot pictures")
-    assert into.err.splitlines()[1:] == ["picture: pictures/a.png"]
+    assert into.err.splitlines()[2:] == ["picture: pictures/a.png"]
 
 
 def test_no_model_is_needed_to_say_that_nothing_is_there(dfer):

@@ -5,7 +5,7 @@ import pytest
 
 from dfercli.predict.prediction import Window
 from dfercli.predict.signs import class_color
-from dfercli.report.overlay import GREY, WHITE, Overlay, ShownFace, _headline
+from dfercli.report.overlay import GREY, MODEL_LINES, MUTED, WHITE, Overlay, ShownFace, _headline
 
 NAMES = ("happiness", "sadness", "fear")
 
@@ -93,3 +93,20 @@ def test_a_face_that_is_not_read_is_told_from_one_that_is_not_seen_enough():
     assert _headline(ShownFace(2, np.zeros(4), None, False)) == "face 2: not read"
     assert _headline(ShownFace(2, np.zeros(4), silent, False)) == "face 2: not seen enough"
     assert _headline(ShownFace(2, np.zeros(4), _window(2, 0), False)) == "face 2"
+
+
+@pytest.mark.parametrize("size", [(64, 48), (640, 360), (360, 640)])
+def test_the_model_is_named_beside_the_frame(size):
+    said = "mine/full/fold1, trained on mine without fold 1; not calibrated"
+    image_rgb = np.zeros((size[1], size[0], 3), np.uint8)
+    without, named = Overlay(size, NAMES), Overlay(size, NAMES, said)
+    drawn = named.draw(image_rgb, [], None)
+    assert (drawn == MUTED).all(axis=2).any()
+    assert not (without.draw(image_rgb, [], None) == MUTED).all(axis=2).any()
+    assert "".join(named._model_lines).replace(" ", "") == said.replace(" ", "")
+
+
+def test_a_name_of_many_lines_keeps_its_end():
+    overlay = Overlay((640, 360), NAMES, f"{'word ' * 200}; not calibrated")
+    assert len(overlay._model_lines) == MODEL_LINES
+    assert overlay._model_lines[-1].endswith("calibrated")

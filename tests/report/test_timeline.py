@@ -1,6 +1,7 @@
 """Pictures: they are drawn whatever the time line is like, and show each face where it belongs."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from dfercli.errors import ConfigError
 from dfercli.images import read_image
 from dfercli.predict.prediction import VideoPrediction, Window
 from dfercli.predict.signs import PALE, class_color, fade
-from dfercli.report import MAX_FACES, check_picture, plot_prediction
+from dfercli.report import MAX_FACES, check_picture, plot_prediction, timeline
 from dfercli.report.timeline import MAX_TRACKS, SIDE_IN, STRIP_IN, _spread
 
 SEVEN = ("happiness", "sadness", "neutral", "anger", "surprise", "disgust", "fear")
@@ -217,3 +218,17 @@ def test_another_suffix_is_refused_before_anything_is_drawn(name, tmp_path):
             f"cannot draw {tmp_path / name}; name it with one of .png, .pdf, .svg"
         )
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_model_is_named_and_whether_it_is_calibrated():
+    said = "mine/full/fold1, trained on mine without fold 1; not calibrated"
+    figure = timeline._draw(replace(_predict([_window(0, 1)]), model=said))
+    assert said in [text.get_text() for text in figure.texts]
+
+
+def test_of_a_long_name_the_end_stays_which_says_whether_it_is_calibrated():
+    said = f"{'a' * 300}; not calibrated"
+    figure = timeline._draw(replace(_predict([_window(0, 1)]), model=said))
+    (line,) = [text.get_text() for text in figure.texts if "…" in text.get_text()]
+    assert line.endswith("a; not calibrated")
+    assert len(line) == timeline.LONGEST_MODEL

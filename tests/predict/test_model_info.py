@@ -1,0 +1,45 @@
+"""How a model is described: its name, what it was trained on, and whether it is calibrated."""
+
+import pytest
+
+from dfercli.predict.model_info import ModelInfo
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "trained", "temperature", "expected"),
+    [
+        (None, None, None, "CLIP (zero-shot), never trained on expressions; not calibrated"),
+        (
+            "/home/me/runs/mine/full/fold2/best",
+            {"dataset": "mine", "fold": 2, "drawn": False},
+            None,
+            "mine/full/fold2/best, trained on mine without fold 2; not calibrated",
+        ),
+        (
+            "runs/mine/full/all",
+            {"dataset": "mine", "fold": 0, "drawn": False},
+            1.3,
+            "mine/full/all, trained on mine, all clips; calibrated",
+        ),
+        (
+            "runs/toons/full/fold1",
+            {"dataset": "toons", "fold": 1, "drawn": True},
+            None,
+            "toons/full/fold1, trained on toons (drawn people, no real faces) without fold 1; "
+            "not calibrated",
+        ),
+        (  # by an earlier version, which did not say that its people were drawn
+            "runs/demo/full/fold1",
+            {"dataset": "demo", "fold": 1},
+            None,
+            "demo/full/fold1, trained on demo (drawn people, no real faces) without fold 1; "
+            "not calibrated",
+        ),
+        ("somebody/model", {}, None, "somebody/model, trained on unknown data; not calibrated"),
+    ],
+)
+def test_a_model_in_one_line(checkpoint, trained, temperature, expected):
+    settings = {"class_names": ["a", "b"], "trained": trained}
+    if temperature is not None:
+        settings["calibration"] = {"temperature": temperature}
+    assert ModelInfo(settings, 112, checkpoint=checkpoint).describe() == expected
