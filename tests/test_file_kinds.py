@@ -120,9 +120,10 @@ def test_of_several_pictures_the_default_the_largest_the_longest_is_read(tmp_pat
     assert len(frames) == count
 
 
-def test_a_cover_is_never_the_video(tmp_path):
+@pytest.mark.parametrize("disposition", [DEFAULT, NONE])
+def test_a_cover_is_never_the_video(tmp_path, disposition):
     path = tmp_path / "a.mp4"
-    _write_streams(path, (0, LARGE, 1, Disposition.attached_pic), (200, SMALL, 5, DEFAULT))
+    _write_streams(path, (0, LARGE, 1, Disposition.attached_pic), (200, SMALL, 5, disposition))
     with av.open(str(path)) as container:
         assert any(s.disposition & Disposition.attached_pic for s in container.streams.video)
     assert next(iter(read_frames(path))).image_rgb.mean() == pytest.approx(200, abs=4)
