@@ -7,6 +7,7 @@ import tarfile
 import zipfile
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -15,6 +16,7 @@ from av.stream import Disposition
 
 from dfercli.errors import VideoError
 from dfercli.images import write_image
+from dfercli.picture_stream import find_picture
 from dfercli.video import declared_duration_s, read_frames
 
 INPUTS = Path(__file__).parent / "inputs"
@@ -120,9 +122,24 @@ def test_of_several_pictures_the_default_the_largest_the_longest_is_read(tmp_pat
     assert len(frames) == count
 
 
-def test_a_cover_is_never_the_video(tmp_path):
+@pytest.mark.parametrize("disposition", [DEFAULT, NONE])
+def test_a_cover_is_never_the_video(tmp_path, disposition):
     path = tmp_path / "a.mp4"
-    _write_streams(path, (0, LARGE, 1, Disposition.attached_pic), (200, SMALL, 5, DEFAULT))
+    _write_streams(path, (0, LARGE, 1, Disposition.attached_pic), (200, SMALL, 5, disposition))
     with av.open(str(path)) as container:
         assert any(s.disposition & Disposition.attached_pic for s in container.streams.video)
     assert next(iter(read_frames(path))).image_rgb.mean() == pytest.approx(200, abs=4)
+
+
+@pytest.mark.parametrize("kind", [Disposition.attached_pic, Disposition.timed_thumbnails])
+def test_a_cover_that_is_larger_longer_and_the_default_is_none_all_the_same(kind):
+    def stream(disposition, width):
+        codec = SimpleNamespace(width=width, height=width, bit_rate=width)
+        length = {"duration": width, "time_base": Fraction(1)}
+        return SimpleNamespace(disposition=disposition, codec_context=codec, metadata={}, **length)
+
+    cover, film = stream(kind | DEFAULT, 1000), stream(NONE, 100)
+    container = SimpleNamespace(streams=SimpleNamespace(video=[cover, film]))
+    assert find_picture(container) is film
+    container.streams.video = [cover]
+    assert find_picture(container) is None

@@ -3,12 +3,18 @@
 import io
 import time
 from contextlib import redirect_stderr
+from pathlib import Path
+from types import SimpleNamespace
 
+import by_hand
 import pytest
 
 from dfercli.bulk import bars as bars_module
+from dfercli.bulk.attempt import Task, attempt
 from dfercli.bulk.bars import Bars
 from dfercli.bulk.inputs import Input
+from dfercli.cli.outputs import Pictures
+from dfercli.predict import PredictSettings
 
 
 class Terminal(io.StringIO):
@@ -49,3 +55,24 @@ def test_without_a_terminal_nothing_is_shown():
     with redirect_stderr(plain), Bars(2) as bars, bars.within(Input("film.mp4")) as watch:
         watch("", lambda: 1.0)
     assert plain.getvalue() == ""
+
+
+def test_reading_then_what_follows_is_told(tmp_path, monkeypatch):
+    """Of a picture and an annotated video: each by its name, and how far it is."""
+    told = []
+    monkeypatch.chdir(tmp_path)
+    pictures = Pictures({"v": Path("v.png")}, {"v": Path("v.mp4")})
+    task = Task(by_hand.make_fake, PredictSettings(), pictures)
+
+    def annotate(prediction, video, out, on_frame):
+        on_frame(1.5)
+        out.write_bytes(b"x")
+        return SimpleNamespace(why_silent=None)
+
+    monkeypatch.setattr("dfercli.report.annotate_video", annotate)
+    monkeypatch.setattr("dfercli.report.plot_prediction", lambda prediction, out: out.touch())
+    by_hand.write_fake("v")
+    watch = lambda phase, position: told.append((phase, position))  # noqa: E731
+    list(attempt(by_hand.make_fake(), Input("v"), task, watch))
+    assert [phase for phase, _ in told] == ["", "drawing", "annotating"]
+    assert [told[0][1](), told[-1][1]()] == [4.0, 1.5]
