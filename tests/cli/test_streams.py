@@ -52,6 +52,21 @@ def test_predict_writes_its_files_where_streams_are_closed(shell, closed):
     assert done.stdout == "" or ">&-" not in closed.split()
 
 
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_processes_that_are_started_have_all_three_streams(tmp_path, closed):
+    """Those of `--jobs` use their own."""
+    child = "import os, sys; [os.fstat(number) for number in range(3)]; sys.stderr.buffer"
+    code = (
+        "import subprocess, sys; from dfercli.cli.streams import open_closed_streams\n"
+        "open_closed_streams()\n"
+        f"sys.exit(subprocess.run([sys.executable, '-c', {child!r}]).returncode)"
+    )
+    (tmp_path / "parent.py").write_text(code)
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    line = f"'{sys.executable}' '{tmp_path / 'parent.py'}' {closed}"
+    assert subprocess.run(line, shell=True, env=env).returncode == 0
+
+
 @needs_full
 @pytest.mark.parametrize("options", [{}, {"PYTHONUNBUFFERED": "1"}])
 def test_output_on_a_full_disk_is_one_line_and_the_files_are_written(shell, options):
