@@ -1,9 +1,10 @@
 """The model card: what a published model is, what it scored and how that was measured."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from dfercli.config import RANDOM_WEIGHTS, UNTRAINED
+from dfercli.config import ALL_DATA, RANDOM_WEIGHTS, UNTRAINED
 from dfercli.data import DATASETS, load_dataset
 from dfercli.engine.compare import calibrate
 from dfercli.engine.documents import (
@@ -13,7 +14,8 @@ from dfercli.engine.documents import (
     describe_method,
     protocol_notes,
 )
-from dfercli.engine.evaluate import Results
+from dfercli.engine.evaluate import Results, read_results
+from dfercli.engine.finished import find_folds
 from dfercli.engine.predictions import read_tested
 from dfercli.engine.provenance import UNKNOWN, describe_crop, describe_data, describe_runs
 from dfercli.engine.runlog import RunFolder, list_deviations
@@ -38,6 +40,11 @@ tags:
 """What the Hub reads. No licence of its list fits: see `LICENCE_TEXT`."""
 
 NOTICE = "Not for diagnosis: a named expression is not a felt emotion."
+
+UNTESTED_NOTE = (
+    "This model was trained on all clips and tested on none. The figures are those of models that "
+    "were trained in the same way on all folds but the one they were tested on."
+)
 
 LICENCE_TEXT = (
     "The code of dfer is MIT. The weights derive from the videos that they were trained on, and "
@@ -77,8 +84,25 @@ def write_card(model: ExpressionModel, source: Source, repo_id: str) -> str:
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
-def read_run(run: RunFolder, folder: Path, model: ExpressionModel) -> Results:
+def _read_folds(run: RunFolder) -> Results | None:
+    """Return what the folds of a model on all clips reached; None if none of them is finished.
+
+    It has no test clips of its own. The epoch shown is the one that its length was taken from.
+    """
+    config = run.read_config()
+    if not find_folds(run.path.parent):
+        return None
+    variant = run.path.parent
+    results = read_results(variant.parent.parent, variant.parent.name, variant.name)
+    which = "val" if config.train.val_fraction > 0 else "best"
+    held_out = {which: results.held_out[which]} if which in results.held_out else {}
+    return replace(results, predictions={which: results.predictions[which]}, held_out=held_out)
+
+
+def read_run(run: RunFolder, folder: Path, model: ExpressionModel) -> Results | None:
     """Read what a run found out about the very epoch of one of its checkpoints.
+
+    A run on all clips tested none: it gives what the folds of its variant found out, or None.
 
     Args:
         run: The run.
@@ -94,6 +118,8 @@ def read_run(run: RunFolder, folder: Path, model: ExpressionModel) -> Results:
             f"the run in {run.path} is not finished, so its figures are not; train it to its end"
         )
     _check_same(run, folder, model)
+    if run.fold == ALL_DATA:
+        return _read_folds(run)
     which, config = folder.name, run.read_config()
     held_out = {}
     if config.train.val_fraction > 0:
@@ -160,7 +186,7 @@ def _without_run(model: ExpressionModel) -> str:
     trained = model.settings.get("trained") or {}
     lines = {
         "dataset": trained.get("dataset", UNKNOWN),
-        "fold left out": trained.get("fold", UNKNOWN),
+        "fold left out": "none" if _on_all_clips(model) else trained.get("fold", UNKNOWN),
         "seed": trained.get("seed", UNKNOWN),
         "data": describe_data(trained["deviations"]) if "deviations" in trained else UNKNOWN,
         "recipe": trained.get("recipe", UNKNOWN),
@@ -171,7 +197,7 @@ def _without_run(model: ExpressionModel) -> str:
     return f"""\
 ## Results
 
-No run came with this checkpoint, so no figures are given here. The checkpoint itself tells:
+No test came with this checkpoint, so no figures are given here. The checkpoint itself says:
 
 {listed}"""
 
@@ -180,7 +206,6 @@ def _figures(results: Results, model: ExpressionModel) -> str:
     """Give the figures of the run's fold, and what they are figures of."""
     (which,) = results.predictions
     summary, intervals = results.summaries[which], results.intervals[which]
-    (fold,) = summary.folds
     columns = [Column("figure", "text"), Column("value", "percent")]
     columns += [Column("from", "percent", "95 %"), Column("to", "percent", "95 %")]
     rows: list[list[Any]] = []
@@ -193,7 +218,11 @@ def _figures(results: Results, model: ExpressionModel) -> str:
         f"95 %: {describe_method(intervals.method, intervals.units, results)}: what others would "
         "change, not what another training would",
     ]
-    title = f"Test fold {fold} of {results.dataset}, {summary.num_clips.sum():,} clips"
+    folds = ", ".join(map(str, summary.folds))
+    several = "s" * (len(summary.folds) > 1)
+    title = f"Test fold{several} {folds} of {results.dataset}, {summary.num_clips.sum():,} clips"
+    if _on_all_clips(model):
+        notes.insert(0, UNTESTED_NOTE)
     if not results.untrained:
         title += f", {LABELS[which]}"
     counts = summary.matrix.sum(axis=1)
@@ -215,13 +244,17 @@ def _calibration(model: ExpressionModel, results: Results | None = None) -> str:
     if "temperature" not in given:
         return f"none, {given['refused']}"
     text = f"temperature {given['temperature']:.3g}, of {given['clips']:,} held-out clips"
-    if results is None or not results.held_out:
+    if results is None or not results.held_out or _on_all_clips(model):
         return text
     (which,) = results.held_out
     found = calibrate(results, which)
     if found.after is None:
         return f"{text}; today it would be refused: {'; '.join(found.remarks)}"
     return f"{text}; ECE {found.before.ece:.1%} before it, {found.after.ece:.1%} after"
+
+
+def _on_all_clips(model: ExpressionModel) -> bool:
+    return (model.settings.get("trained") or {}).get("fold") == ALL_DATA
 
 
 def _limits(model: ExpressionModel, results: Results | None) -> list[str]:
@@ -233,7 +266,10 @@ def _limits(model: ExpressionModel, results: Results | None) -> list[str]:
         "Biases by age, sex, skin colour or culture were not measured.",
     ]
     if results is not None:
-        lines.append("The figures are of a single fold and a single training.")
+        if _on_all_clips(model):
+            lines.append(UNTESTED_NOTE)
+        else:
+            lines.append("The figures are of a single fold and a single training.")
         kind = next(iter(results.runs.values())).read_config().data.kind
         if kind in DATASETS and load_dataset(kind).OFFICIAL is not None:
             lines.append(f"Faces in {dataset} are mostly acted, for films and television.")

@@ -50,7 +50,7 @@ def test_a_dry_run_prints_the_card_and_the_files(dfer, monkeypatch):
     done = dfer("push model org/name --dry-run")
     assert (done.code, done.err) == (0, "")
     assert done.out.startswith("---\nlibrary_name: dfer\n")
-    assert "No run came with this checkpoint" in done.out
+    assert "No test came with this checkpoint" in done.out
     files = done.out.splitlines()[-3:]
     assert [line[: len(name)] for line, name in zip(files, FILES, strict=True)] == FILES
     size = Path("model/model.safetensors").stat().st_size

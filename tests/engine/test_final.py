@@ -14,6 +14,7 @@ from dfercli.engine.jobs import train_folds
 from dfercli.engine.named import find_checkpoint
 from dfercli.engine.runlog import RunFolder
 from dfercli.errors import CheckpointError, ConfigError
+from dfercli.publish.hub import prepare
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +72,21 @@ def test_its_run_leaves_one_model_and_no_predictions(final):
     trained = load_checkpoint(str(final.path)).settings["trained"]
     assert (trained["fold"], trained["clips"], trained["epoch"]) == (ALL_DATA, 18, 3)
     assert all("war" not in line for line in final.read_metrics())
+
+
+def test_its_card_has_the_figures_of_the_folds_and_says_so(folds, final):
+    card = prepare(str(final.path), "org/name").card
+    assert "### Test folds 1, 2 of colours, 12 clips, best epoch" in card
+    assert card.count("This model was trained on all clips and tested on none.") == 2
+    assert "from the checkpoint `colours/full/all/last`" in card
+
+
+def test_the_card_of_one_without_folds_has_no_figures(make_run, tmp_path):
+    config = make_run(fold=ALL_DATA, epochs=1, warmup_epochs=0)
+    run = train_folds(config, [ALL_DATA], tmp_path)[ALL_DATA]
+    card = prepare(str(run.path), "org/name").card
+    assert "No test came with this checkpoint, so no figures are given here." in card
+    assert "- **fold left out**: none\n" in card
 
 
 def test_it_is_no_fold(folds, final, make_run):

@@ -102,7 +102,7 @@ def test_the_hub_can_read_its_front(make_run):
 def test_without_a_run_there_are_no_figures(make_run, tmp_path):
     shutil.copytree(make_run(val_fraction=0.2).checkpoint("best"), tmp_path / "alone")
     card = _card(tmp_path / "alone")
-    assert "No run came with this checkpoint" in card
+    assert "No test came with this checkpoint" in card
     assert not {"WAR", "UAR", "recall", "ECE"} & set(card.split())
     assert "- **dataset**: small\n- **fold left out**: 2\n- **seed**: 5\n- **data**: comp" in card
     assert "- **calibration**: temperature 2.5, of 120 held-out clips\n" in card
