@@ -160,4 +160,4 @@ def _list(values: Mapping[str, Any]) -> str:
 def _values(run: RunConfig) -> dict[str, Any]:
     """Give the settings that make up a recipe."""
     values = to_dict(run.model) | to_dict(run.train) | to_dict(run.augment)
-    return {name: value for name, value in values.items() if name not in VARIANT}
+    return {name: value for name, value in values.items() if name not in (*VARIANT, "stop_epoch")}

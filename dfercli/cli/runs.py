@@ -93,11 +93,13 @@ def train(
     for protocol in protocols_of(config.train.val_fraction):
         summary = summarise_runs(trained, protocol)
         print(f"  {LABELS[protocol]}: WAR {summary.mean_war:.2%}, UAR {summary.mean_uar:.2%}")
+    print(f"  chance: UAR {1 / len(summary.recalls[0]):.2%}")
     print(f"  recipe: {describe_recipe(config)}")
     print(f"  models: {next(iter(trained.values())).path.parent}/fold{{{names.replace(' ', '')}}}")
-    print("next: `dfer eval` prints all figures, `dfer report` draws them,")
-    print("`dfer predict video.mp4` reads a video with the newest of these models, and")
-    print("`dfer train --all-data` with the same options trains one on all clips")
+    name = f"{config.data.dataset}/{config.variant}"
+    print("next: `dfer eval` prints all figures, `dfer report` draws them, and")
+    print(f"`dfer predict video.mp4 --checkpoint {name}` reads a video;")
+    print("the same command with --all-data, without --folds, trains one model on all clips")
 
 
 def evaluate(
