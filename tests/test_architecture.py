@@ -269,7 +269,7 @@ def test_readme_shows_every_step():
 
 def test_pages_show_every_command():
     shown = {param.values[0].split()[1] for param in PAGE_CALLS}
-    assert set(typer.main.get_command(app).commands) == shown
+    assert set(typer.main.get_command(app).commands) <= shown
 
 
 @pytest.mark.parametrize("line", [*README_CALLS, *PAGE_CALLS])
