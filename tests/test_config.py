@@ -161,7 +161,7 @@ def test_from_dict_names_what_is_wrong(cls, values, message):
         (
             RunConfig,
             {"data": DATA, "fold": 1, "preset": "p"},
-            "no preset 'p'; known: paper, strong",
+            "no preset 'p'; known: paper, small, strong",
         ),
         (AugmentConfig, {"flip": 3.0}, "flip is 3.0; it must be from 0 to 1.0"),
         (AugmentConfig, {"hue": 0.6}, "hue is 0.6; it must be from 0 to 0.5"),
