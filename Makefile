@@ -14,7 +14,7 @@ TABLE ?= 2
 DEMO_PICTURE := runs/demo/journey.png
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-data ablation test test-gpu check fix lint type docs bench probe clean
+.PHONY: help setup demo demo-data ablation test test-gpu check fix lint type docs docs-serve bench probe clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -59,8 +59,12 @@ fix: $(READY) ## Mend what can be mended automatically
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: $(READY) ## Write docs/commands.md anew from the commands' own help
+docs: $(READY) ## Write docs/commands.md from the commands' help and build the site into site/
 	$(BIN)/python docs/write_commands.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
+docs-serve: docs ## Show the site at http://127.0.0.1:8000 and rebuild it as pages change
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs serve
 
 bench: demo-data ## Time cropping, loading, training, predicting, manifests and the doctor
 	$(BIN)/python benchmarks/crop.py $(BENCH_VIDEO)

@@ -8,13 +8,13 @@ EXIT_SKIPPED = 4
 
 
 class DferError(Exception):
-    """Anything wrong with what the user gave us. Its text is one line, ready to be printed."""
+    """Base class of all errors of dfer. The message is one line, ready to be printed."""
 
     exit_code = 1
 
     @property
     def line(self) -> str:
-        """Its text, without the trace that PyTorch puts before it in a loading process."""
+        """The message, without the traceback that PyTorch adds in a loading process."""
         return re.sub(r"^dfercli\.errors\.\w+: ", "", str(self).strip().splitlines()[-1])
 
 
@@ -26,15 +26,15 @@ class UnknownNameError(DferError):
 
 
 class ConfigError(DferError):
-    """A setting that cannot be used, alone or together with another."""
+    """A setting that is invalid, alone or together with another."""
 
 
 class DataError(DferError):
-    """A manifest, a label or a file on disk that does not hold together."""
+    """A manifest, a label or a file on disk that is missing, damaged or inconsistent."""
 
 
 class VideoError(DferError):
-    """A video or an image that its decoder cannot read."""
+    """A video or an image that cannot be decoded."""
 
 
 class DetectorError(DferError):
@@ -46,19 +46,19 @@ class WeightsError(DferError):
 
 
 class CheckpointError(DferError):
-    """A checkpoint that is missing, incomplete or made for something else."""
+    """A checkpoint that is missing, incomplete or incompatible."""
 
 
 class JobsError(DferError):
-    """Some of several runs that failed; the others are finished."""
+    """Some of several runs failed; the others are finished."""
 
 
 class UnexpectedError(DferError):
-    """A fault of dfer or of a library, not of the user or the machine; its cause has the trace."""
+    """A bug of dfer or of a library, not of the user or the machine; see its `__cause__`."""
 
 
 class NoFaceError(DferError):
-    """No face in the whole video. Has an exit code of its own, so that scripts can tell."""
+    """No face was found in the whole video. It has its own exit code for scripts."""
 
     exit_code = 3
 

@@ -23,17 +23,17 @@ from dfercli.models.pretrained import encode_prompts
 
 
 class DFERModel(ExpressionModel):
-    """Our method. A module that is None is switched off.
+    """The paper's model. A module that is None is switched off.
 
     Args:
         backbone: CLIP's visual tower.
-        interfit: Interaction between frames; None reads each frame alone.
+        interfit: Interaction between frames; None encodes each frame independently.
         msta: Aggregation over frames; None takes their mean.
         biehpro: Prompts; None compares the video with the text features as they are.
-        text_features: (K, E) of the classes, normalised. They are fixed.
-        logit_scale: Start, (), of the log of the inverse temperature; None with a head.
-        head: Maps (B, E) to (B, K) in place of the text (Table 3).
-        settings: What a checkpoint must know: the entries of `config.json`.
+        text_features: (K, E) normalised features of the classes. They are not trained.
+        logit_scale: () initial log of the inverse temperature; None with a head.
+        head: Linear layer (B, E) to (B, K) that replaces the text (Table 3).
+        settings: Entries of the checkpoint's `config.json`.
     """
 
     text_features: Tensor
@@ -62,7 +62,7 @@ class DFERModel(ExpressionModel):
         return frames.mean(dim=1) if self.msta is None else self.msta(frames)
 
     def classify(self, videos: Tensor) -> Tensor:
-        """Give the logits (B, K) of embedded videos V (B, E)."""
+        """Return the logits (B, K) of embedded videos V (B, E)."""
         if self.head is not None:
             return self.head(videos)
         texts = self.text_features  # (K, E)

@@ -1,4 +1,4 @@
-"""What was seen in a video: windows of tracks, and what they come to for each face."""
+"""Predictions of a video: windows of each track, and a summary of each face."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,16 +18,16 @@ STILL_S = 1e-3
 
 @dataclass(frozen=True)
 class Window:
-    """A stretch of a video, one face in it, and its expression.
+    """One face in one window of time, and its expression.
 
     Attributes:
-        track: Number of the face, from 1, the same as long as it is followed.
-        start_s: First moment of the stretch.
-        end_s: Its last.
-        coverage: Share of the stretch's searched frames that show this face.
-        box_xyxy: (4,) where it is in the middle of those frames, in pixels of the video.
-        probs: (K,) probabilities; None where too few frames show the face.
-        face_rgb: The middle one of the aligned faces; kept for a few windows of a long video.
+        track: Number of the face, from 1; constant while the face is followed.
+        start_s: Start of the window in seconds.
+        end_s: End of the window in seconds.
+        coverage: Fraction of the searched frames of the window that show this face.
+        box_xyxy: (4,) the face in the middle one of these frames, in pixels of the video.
+        probs: (K,) probabilities; None if too few frames show the face.
+        face_rgb: Middle one of the aligned faces; kept for only some windows of a long video.
     """
 
     track: int
@@ -40,19 +40,19 @@ class Window:
 
     @property
     def middle_s(self) -> float:
-        """The moment in its middle."""
+        """Middle of the window in seconds."""
         return (self.start_s + self.end_s) / 2
 
     @property
     def top(self) -> int | None:
-        """Index of the class of the greatest probability; None without any."""
+        """Index of the most probable class; None without probabilities."""
         return None if self.probs is None else int(self.probs.argmax())
 
     def is_uncertain(self, calibrated: bool) -> bool | None:
-        """Whether its expression is uncertain; None where that is not known.
+        """Return whether the top probability is below 0.5; None if that is not known.
 
         Args:
-            calibrated: Whether its probabilities are.
+            calibrated: Whether the probabilities are calibrated.
         """
         if self.probs is None or not calibrated:
             return None
@@ -64,12 +64,12 @@ class TrackSummary:
     """One face over the whole video.
 
     Attributes:
-        track: Its number.
+        track: Number of the face.
         start_s: Start of the first window that shows it.
-        end_s: End of the last.
-        windows: Its windows in order of time, of which at least one is named.
-        mean_probs: (K,) mean over the named windows.
-        shares: (K,) share of the named windows that each class is the top of.
+        end_s: End of the last window that shows it.
+        windows: Windows in order of time; at least one has probabilities.
+        mean_probs: (K,) mean over the windows with probabilities.
+        shares: (K,) fraction of these windows in which each class is the top one.
     """
 
     track: int
@@ -81,21 +81,21 @@ class TrackSummary:
 
     @property
     def top(self) -> int:
-        """Index of the class of the greatest mean probability."""
+        """Index of the class with the highest mean probability."""
         return int(self.mean_probs.argmax())
 
     @property
     def coverage(self) -> float:
-        """Mean coverage of its windows."""
+        """Mean coverage of the windows."""
         return float(np.mean([window.coverage for window in self.windows]))
 
 
 @dataclass(frozen=True)
 class SeenFace:
-    """Where a face was in one searched frame.
+    """Place of a face in one searched frame.
 
     Attributes:
-        time_s: Time of the frame; or the end of the video, for faces of its last searched frame.
+        time_s: Time of the frame in seconds, or the end of the video for its last searched frame.
         box_xyxy: (4,) in pixels of the video.
     """
 
@@ -105,19 +105,19 @@ class SeenFace:
 
 @dataclass(frozen=True)
 class VideoPrediction:
-    """The time line of one video.
+    """Predictions of one video.
 
     Attributes:
-        video: Its path or address, as it was given.
-        class_names: K classes.
-        calibrated: Whether the probabilities are: the checkpoint has a temperature.
-        size: Width and height of its frames.
-        duration_s: From the first frame to the end of the last.
-        num_frames: Frames that were searched for faces, or that carry a face between two such.
-        coverage: Share of them that show any face, however shortly.
-        windows: In order of time, then of tracks.
-        paths: Each track's places, by its number, in order of time; empty where not asked for.
-        model: What made it: a model's name, its training, and whether it is calibrated.
+        video: Path or address of the video, as it was given.
+        class_names: K class names, in the order of all probabilities.
+        calibrated: Whether the probabilities are calibrated: the checkpoint has a temperature.
+        size: Width and height of the frames.
+        duration_s: Time from the first frame to the end of the last one.
+        num_frames: Frames that were searched for faces, or in which faces were interpolated.
+        coverage: Fraction of these frames that show any face, however briefly.
+        windows: Windows in order of time, then of tracks.
+        paths: Places of each track by its number, in order of time; empty unless requested.
+        model: The model's name, its training, and whether it is calibrated.
     """
 
     video: str
@@ -133,23 +133,23 @@ class VideoPrediction:
 
     @property
     def shown_s(self) -> float:
-        """Length that is drawn: to the end of the video, or of its last window; never 0."""
+        """Length of the drawn timeline in seconds, never 0: to the end of video or last window."""
         return max(self.duration_s, *(window.end_s for window in self.windows), STILL_S)
 
     @cached_property
     def tracks(self) -> tuple[TrackSummary, ...]:
-        """Each face with a named window, by its number."""
+        """One summary per face that has a window with probabilities, ordered by number."""
         of: dict[int, list[Window]] = {}
         for window in self.windows:
             of.setdefault(window.track, []).append(window)
         return tuple(_sum_up(number, of[number], len(self.class_names)) for number in sorted(of))
 
     def is_uncertain(self, window: Window) -> bool | None:
-        """Whether a window's expression is uncertain; None where that is not known."""
+        """Return whether a window's expression is uncertain; None if that is not known."""
         return window.is_uncertain(self.calibrated)
 
     def name(self, window: Window) -> str | None:
-        """Give the top class of a window; None where too few frames show the face."""
+        """Return the top class of a window; None if too few frames show the face."""
         return None if window.top is None else self.class_names[window.top]
 
     def to_frame(self) -> pd.DataFrame:

@@ -33,15 +33,17 @@ MAX_BATCH = 8
 
 
 class Predictor(ModelInfo):
-    """Names the expressions of the faces in videos.
+    """Predict the expressions of the faces in videos.
+
+    Use `from_checkpoint` or `zero_shot` to create one.
 
     Args:
         model: A trained model, in evaluation mode, on its device.
-        detector: Finds faces; the one that the model's training faces were cropped with.
+        detector: Face detector that the model's training faces were cropped with.
         crop_size: Side of the crops in pixels, as in training.
-        detector_name: Its public name, for the record.
+        detector_name: Public name of the detector, recorded with predictions.
         precision: `fp32`, `bf16` or `fp16`.
-        checkpoint: Name of the checkpoint, for the record; None without one.
+        checkpoint: Name of the checkpoint, recorded with predictions; None without one.
     """
 
     def __init__(
@@ -67,18 +69,18 @@ class Predictor(ModelInfo):
         device: str = "auto",
         precision: str = "auto",
     ) -> "Predictor":
-        """Make a predictor that crops faces as the checkpoint's training data were cropped.
+        """Return a predictor that crops faces in the same way as the checkpoint's training data.
 
         Args:
-            where: A checkpoint's or a run's folder, or a model's name on the Hub.
-            detector: Another detector; needed where the dataset's own crops were trained on.
+            where: Folder of a checkpoint or a run, or name of a model on the Hugging Face Hub.
+            detector: Another detector; required if the model was trained on its dataset's crops.
             device: `auto`, `cpu`, `cuda`, `cuda:1` (any number) or `mps`.
             precision: `auto`, `fp32`, `bf16` or `fp16`.
 
         Raises:
-            CheckpointError: There is no such checkpoint, or its way of cropping is not ours.
-            DetectorError: The detector cannot be set up here.
-            ConfigError: This machine has no such device, or not this precision.
+            CheckpointError: The checkpoint does not exist, or it needs another version of dfer.
+            DetectorError: The detector cannot be set up on this machine.
+            ConfigError: This machine lacks the device, or the device lacks the precision.
         """
         info = describe_checkpoint(where, detector, device, precision)
         return cls._make(load_checkpoint(str(where)), info, device)
@@ -87,16 +89,16 @@ class Predictor(ModelInfo):
     def zero_shot(
         cls, detector: str | None = None, device: str = "auto", precision: str = "auto"
     ) -> "Predictor":
-        """Make a predictor of CLIP as it is: weak, since it was never trained on expressions.
+        """Return a predictor of CLIP as it is, which is weak: it was not trained on expressions.
 
         Args:
-            detector: By default `mtcnn`, which has its weights with it.
+            detector: Face detector; by default `mtcnn`, which includes its weights.
             device: `auto`, `cpu`, `cuda`, `cuda:1` (any number) or `mps`.
             precision: `auto`, `fp32`, `bf16` or `fp16`.
 
         Raises:
-            WeightsError: CLIP's weights cannot be had.
-            ConfigError: This machine has no such device, or not this precision.
+            WeightsError: CLIP's weights are neither cached nor can they be downloaded.
+            ConfigError: This machine lacks the device, or the device lacks the precision.
         """
         info = describe_zero_shot(detector, device, precision)
         model = build_model(ModelConfig(method="zero-shot"), BASIC_EXPRESSIONS).eval()
@@ -113,40 +115,40 @@ class Predictor(ModelInfo):
 
     @property
     def image_size(self) -> int:
-        """Side in pixels of the frames that the model reads."""
+        """Side of the model's input frames in pixels."""
         size: int = self._model.backbone.image_size
         return size
 
     def open(
         self, video: Source, settings: PredictSettings | None = None, keep_paths: bool = False
     ) -> VideoReading:
-        """Begin to read a video; iterate over what is returned for the windows as they end.
+        """Start reading a video. Iterate over the result to get each window as it ends.
 
         Args:
-            video: A path of a video, an image or a folder of frames; the address of a stream; the
-                number of a camera.
-            settings: How it is read.
-            keep_paths: Keep where each face was in each frame: memory grows with the video.
+            video: Path of a video, an image or a folder of frames; address of a stream; or number
+                of a camera.
+            settings: Windows and faces.
+            keep_paths: Keep the place of each face in each frame; memory then grows with the video.
 
         Raises:
-            ConfigError: The settings cannot be used.
+            ConfigError: A setting is invalid.
         """
         window_s, stride_s = self.find_lengths(settings or PredictSettings())
         faces = (settings or PredictSettings()).faces
         return VideoReading(self, video, window_s, stride_s, faces, keep_paths)
 
     def predict(self, video: str | Path | int, **settings: Any) -> VideoPrediction:
-        """Name the expressions in each window of a video.
+        """Predict the expressions in each window of a video.
 
-        Memory does not grow with the video but by its windows. One shorter than a window is one.
+        Frames are not kept, only windows. A video shorter than a window is one window.
 
         Args:
-            video: As for `open`; a text without `://` is a path.
-            settings: Of `PredictSettings`.
+            video: As for `open`; a string without `://` is a path.
+            settings: Fields of `PredictSettings`, such as `window_s=2.0`.
 
         Raises:
             VideoError: The video cannot be read.
-            ConfigError: The settings cannot be used.
+            ConfigError: A setting is invalid.
         """
         source = Path(video) if isinstance(video, str) and "://" not in video else video
         reading = self.open(source, PredictSettings(**settings))
@@ -163,10 +165,10 @@ class Predictor(ModelInfo):
 
     @torch.inference_mode()
     def name_expressions(self, clips: list[list[np.ndarray]]) -> np.ndarray:
-        """Give the probabilities (N, K) of N clips, sampled as in tests.
+        """Return the probabilities (N, K) of N clips, whose frames are sampled as in tests.
 
         Args:
-            clips: For each the frames that show its face, (3, S, S) uint8, any number but 0.
+            clips: For each clip, its aligned faces (3, S, S) uint8: at least one.
         """
         found = [
             self._name_batch(clips[first : first + MAX_BATCH])

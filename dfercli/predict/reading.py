@@ -69,15 +69,15 @@ class _Stretch:
 
 
 class VideoReading:
-    """One pass through a video. Iterate over it once, then ask for the whole with `finish`.
+    """One pass through a video. Iterate over it once, then call `finish` for the result.
 
     Args:
-        reader: Crops and names faces.
-        video: What is read.
-        window_s: Length of a window.
-        stride_s: From start to start.
+        reader: Predictor that crops and classifies faces.
+        video: Path, address or camera number.
+        window_s: Length of a window in seconds.
+        stride_s: Seconds from the start of one window to the next.
         faces: `all` or `largest`.
-        keep_paths: Keep where each face was in each frame.
+        keep_paths: Keep the place of each face in each frame.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class VideoReading:
         """Is told the time of each frame that is read; may raise, which ends the reading."""
 
     def __iter__(self) -> Iterator[Window]:
-        """Give each window of each face as it ends.
+        """Yield each window of each face as it ends.
 
         Raises:
             VideoError: The video cannot be read.
@@ -129,7 +129,7 @@ class VideoReading:
         yield from self._end_video()
 
     def finish(self) -> VideoPrediction:
-        """Give all that was seen so far."""
+        """Return the predictions of everything that was read so far."""
         told = {number: tuple(path) for number, path in self._told_paths()}
         return VideoPrediction(
             video=str(self._video),

@@ -14,12 +14,12 @@ FACES = ("all", "largest")
 
 @dataclass(frozen=True)
 class PredictSettings:
-    """How a video is read.
+    """Windows and faces of a prediction.
 
     Attributes:
-        window_s: Seconds of a window, whose frames are one clip; None: as the training clips.
-        stride_s: Seconds from the start of one window to that of the next; None: as the window.
-        faces: `all`, or `largest`: in each window the face that is largest and longest in it.
+        window_s: Length of a window in seconds; None takes that of the training clips.
+        stride_s: Seconds from the start of one window to the next; None takes `window_s`.
+        faces: `all`, or `largest` for the largest and longest face of each window.
     """
 
     window_s: float | None = None
