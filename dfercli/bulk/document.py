@@ -246,7 +246,7 @@ def check_parquet(path: Path) -> None:
         import pyarrow  # noqa: F401
     except ImportError as error:
         raise ConfigError(
-            f"{path} needs pyarrow: pip install '.[parquet]' in its checkout; or name a .csv file"
+            f"{path} needs pyarrow: pip install '.[parquet]' in the checkout; or name a .csv file"
         ) from error
 
 

@@ -46,7 +46,7 @@ def serve(
 ) -> None:
     """Name expressions on a page in the browser: drop a video, or record one; Ctrl-C ends it."""
     if find_spec("gradio") is None:
-        raise ConfigError("the page needs gradio: pip install '.[app]' in its checkout")
+        raise ConfigError("the page needs gradio: pip install '.[app]' in the checkout")
     model.check_choice(checkpoint, zero_shot, detector, device, precision)
     from dfercli.app.server import check_address
 

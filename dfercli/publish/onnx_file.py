@@ -165,7 +165,7 @@ def describe_model(model: ExpressionModel, where: str) -> dict[str, str]:
 def _check_installed() -> None:
     missing = [name for name in PACKAGES if find_spec(name) is None]
     if missing:
-        raise ConfigError(f"ONNX needs {', '.join(missing)}: pip install '.[onnx]' in its checkout")
+        raise ConfigError(f"ONNX needs {', '.join(missing)}: pip install '.[onnx]' in the checkout")
 
 
 def _check_size(where: str, model: ExpressionModel) -> None:
