@@ -17,6 +17,12 @@ from tqdm import tqdm
 from dfercli.data.transfer import Glance
 from dfercli.progress import on_terminal, show_progress, write_line
 
+BAR = "{desc}{percentage:3.0f}%|{bar}| {remaining} left{postfix}, {rate_fmt}"
+"""What the bar shows: at 80 columns the end is cut off, the speed first."""
+
+SHOWN = ("epoch", "WAR", "loss")
+"""Figures beside the bar, in this order; UAR and the rate are in the metrics."""
+
 REFRESH_S = 0.5
 """Least time between two looks at the loss (our choice)."""
 
@@ -30,7 +36,7 @@ class Progress:
     """
 
     def __init__(self, clips: int, shown: bool) -> None:
-        self._bar = show_progress(total=clips, unit="clip", shown=shown)
+        self._bar = show_progress(total=clips, unit="clip", shown=shown, bar_format=BAR)
         self._title = ""
         self._epochs = 0
         self._shown: dict[str, str] = {}
@@ -69,20 +75,20 @@ class Progress:
         """Show the epoch that follows, counted from 0."""
         self._show(epoch=f"{epoch + 1}/{self._epochs}")
 
-    def step(self, clips: int, loss: Tensor, lr: float) -> None:
+    def step(self, clips: int, loss: Tensor) -> None:
         """Count the clips of a step; now and then show its loss, without waiting for it."""
         self._bar.update(clips)
         if time.monotonic() - self._looked > REFRESH_S and not self._bar.disable:
             self._looked = time.monotonic()
             seen = self._glance.look(loss)
             if seen is not None:
-                self._show(loss=f"{seen:.3f}", lr=f"{lr:.1e}")
+                self._show(loss=f"{seen:.3f}")
 
     def end_epoch(self, line: Mapping[str, Any]) -> None:
         """Show the metrics of an epoch; in a log as a line."""
-        scores = {"loss": f"{line['loss']:.3f}"}
-        scores |= {key.upper(): f"{line[key]:.1%}" for key in ("war", "uar") if key in line}
-        self._show(**scores)
+        if "war" in line:
+            self._show(WAR=f"{line['war']:.1%}")
+        self._show(loss=f"{line['loss']:.3f}")
         if not self._bar.disable and not on_terminal():
             write_line(describe_epoch(self._title, line, self._epochs, self._time_left()))
 
@@ -100,7 +106,8 @@ class Progress:
 
     def _show(self, **values: str) -> None:
         self._shown |= values
-        self._bar.set_postfix(self._shown, refresh=False)
+        shown = [f"{key} {self._shown[key]}" for key in SHOWN if key in self._shown]
+        self._bar.set_postfix_str(", ".join(shown), refresh=False)
 
 
 def describe_epoch(title: str, line: Mapping[str, Any], epochs: int, time_left: str) -> str:

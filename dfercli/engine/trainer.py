@@ -23,9 +23,8 @@ from dfercli.models.dfer import contrastive_loss
 Augment = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Makes normalised views (N, T, 3, H, W) of uint8 clips, given their keys, (N,) twice."""
 
-Report = Callable[[int, Tensor, float], None]
-"""Is told after each step the clips of its batch, the loss of this process's share, and the rate.
-"""
+Report = Callable[[int, Tensor], None]
+"""Takes, after each step, the clips of its batch and the loss of this process's share."""
 
 
 @dataclass
@@ -81,7 +80,7 @@ class Trainer:
             split = clips.split(self.micro_batch), labels.split(self.micro_batch)
             loss = self._take_step(list(zip(*split, strict=True)), share, batch)
             total += loss * share
-            report(batch, loss, float(self.scheduler.get_last_lr()[0]))
+            report(batch, loss)
         return self.accelerator.reduce(total).item() / batches.length
 
     def find_micro_batch(self) -> int:

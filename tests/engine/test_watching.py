@@ -28,22 +28,36 @@ def _line(epoch):
     return {"epoch": epoch, "loss": 1 / epoch, "lr": 1e-4 / epoch, "war": 0.1 * epoch, "uar": 0.1}
 
 
-def test_the_bar_counts_clips_of_all_runs_and_names_epoch_loss_rate_and_war(monkeypatch):
+def test_the_bar_counts_clips_of_all_runs_and_names_epoch_war_and_loss(monkeypatch):
     monkeypatch.setattr("sys.stderr", terminal := _Terminal())
     with Progress(clips=100, shown=True) as progress:
         progress.begin_run("mine full fold 1", epochs=3, done=0)
         progress.begin_epoch(1)
-        progress.step(25, torch.tensor(0.5), 2e-5)
-        assert progress._bar.postfix == "epoch=2/3, loss=0.500, lr=2.0e-05"
+        progress.step(25, torch.tensor(0.5))
+        assert progress._bar.postfix == "epoch 2/3, loss 0.500"
         progress.end_epoch(_line(2))
-        assert progress._bar.postfix.endswith("WAR=20.0%, UAR=10.0%")
+        assert progress._bar.postfix == "epoch 2/3, WAR 20.0%, loss 0.500"
         progress.begin_run("mine full fold 2", epochs=3, done=25)
-        progress.step(10, torch.tensor(0.25), 1e-5)
+        progress.step(10, torch.tensor(0.25))
         assert progress._bar.format_dict["n"] == 60
         assert progress._bar.format_dict["initial"] == 25  # what was done before is no speed
     shown = terminal.getvalue()
-    for said in ("mine full fold 1", "mine full fold 2", "clip/s", "/100"):
+    for said in ("fold 1:   0%|", "fold 2:  60%|", " left, epoch 2/3", "clip/s"):
         assert said in shown
+
+
+def test_at_80_columns_the_bar_shows_the_time_left_and_the_figures(monkeypatch):
+    monkeypatch.setattr("sys.stderr", _Terminal())
+    with Progress(clips=935_600, shown=True) as progress:
+        progress.begin_run("ferv39k full-val20 fold 1", epochs=100, done=0)
+        progress.begin_epoch(41)
+        progress.step(25_000, torch.tensor(0.5))
+        progress.end_epoch(_line(2))
+        state = progress._bar.format_dict | {"ncols": 80, "elapsed": 1000.0, "rate": 25.0}
+        line = progress._bar.format_meter(**state)
+    assert len(line) <= 80
+    assert line.startswith("ferv39k full-val20 fold 1:   3%|")
+    assert " 10:07:04 left, epoch 42/100, WAR 20.0%" in line
 
 
 def test_curves_are_a_picture_also_of_one_epoch(tmp_path):

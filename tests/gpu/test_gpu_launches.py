@@ -53,7 +53,7 @@ def watch_epoch(prepare):
         assert prepared.steps.way == way
         glance, seen = Glance(), []
 
-        def report(clips, loss, rate):
+        def report(clips, loss):
             seen.append(glance.look(loss))
             if len(seen) == STEADY[0]:
                 begin()
