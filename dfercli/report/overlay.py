@@ -33,7 +33,7 @@ BAR = 5
 PAPER = (245, 245, 245)
 INK = (30, 30, 30)
 GREY = (150, 150, 150)
-MUTED = (110, 110, 110)
+MUTED = (104, 110, 118)
 WHITE = (255, 255, 255)
 
 Size = tuple[int, int]

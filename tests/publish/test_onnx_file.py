@@ -220,7 +220,7 @@ def test_weights_that_no_file_holds_are_refused_at_once(shared, tmp_path, monkey
 
 def test_without_the_extra_one_line_names_it(shared, tmp_path, monkeypatch):
     monkeypatch.setattr(onnx_file, "find_spec", lambda name: None)
-    said = r"ONNX needs onnx, onnxruntime, onnxscript: pip install 'dfer\[onnx\]'"
+    said = r"ONNX needs onnx, onnxruntime, onnxscript: pip install '.\[onnx\]' in the"
     with pytest.raises(ConfigError, match=said):
         export_onnx(shared.where, tmp_path / "model.onnx")
 
