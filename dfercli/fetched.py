@@ -3,6 +3,7 @@
 import re
 import ssl
 from functools import cache
+from http.client import HTTPException
 from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
@@ -60,14 +61,14 @@ def hub_answers() -> bool:
 @cache
 def answers(url: str) -> bool:
     """Return whether a server answers at all, within `ANSWER_S` seconds; asked once per process."""
-    request = Request(url, method="HEAD", headers={"User-Agent": "dfer"})
     try:
+        request = Request(url, method="HEAD", headers={"User-Agent": "dfer"})
         urlopen(request, timeout=ANSWER_S).close()
     except HTTPError:
         return True
     except URLError as error:
         return isinstance(error.reason, ssl.SSLError)  # somebody is there, whom others may trust
-    except OSError:  # it was too slow, or hung up
+    except (OSError, ValueError, HTTPException):  # too slow, hung up, or no address of a web server
         return False
     return True
 

@@ -32,6 +32,8 @@ def on_terminal() -> bool:
 def write_line(text: str) -> None:
     """Print a line on stderr above any bar, at once."""
     if sys.stderr is not None:
+        if _hidden:  # only on a terminal, see `hide_progress`
+            sys.stderr.write("\r\x1b[K")  # the bar is another process's; it draws itself again
         tqdm.write(text, file=sys.stderr)
         sys.stderr.flush()
 
@@ -80,11 +82,12 @@ class LogLines(tqdm):
         """Return how far the work is, in words."""
         state = self.format_dict
         done, total, unit = state["n"], state["total"], state["unit"]
+        unit += "s" * (unit != "s")  # of words; seconds are `s`
         title = (state["prefix"] or "progress").removesuffix(": ")
         if total:
-            text = f"{title}: {_count(done)} of {_count(total)} {unit}s ({done / total:.0%})"
+            text = f"{title}: {_count(done)} of {_count(total)} {unit} ({done / total:.0%})"
         else:
-            text = f"{title}: {_count(done)} {unit}s"
+            text = f"{title}: {_count(done)} {unit}"
         if state["postfix"]:
             text += f", {state['postfix']}"
         rate = state["rate"] or (done - state["initial"]) / max(state["elapsed"], 1e-9)

@@ -139,3 +139,18 @@ def test_a_missing_network_is_noticed_without_a_second_try(ask, monkeypatch, tmp
     monkeypatch.setattr(open_clip, "download_pretrained", lambda tag: pytest.fail("tried"))
     with pytest.raises(WeightsError, match=r"neither cached nor to be fetched \(no network\)"):
         load_pretrained(CLIP, "openai")
+
+
+def test_what_is_no_web_server_is_no_network(ask):
+    assert not ask("hub.example.org")  # without a scheme, as an environment variable may have it
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+
+        def greet():
+            connection, _ = other.accept()
+            connection.sendall(b"SSH-2.0-x\r\n")
+            connection.close()
+
+        threading.Thread(target=greet, daemon=True).start()
+        assert not ask(f"http://127.0.0.1:{other.getsockname()[1]}/")

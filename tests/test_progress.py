@@ -50,6 +50,13 @@ def test_work_of_unknown_length_is_counted(capsys, clock):
     assert capsys.readouterr().err == "camera: 1,500 frames\n"
 
 
+def test_seconds_have_no_plural(capsys, clock):
+    with _bar(clock, total=60.0, desc="a.mp4", unit="s") as bar:
+        clock.pass_s(61)
+        bar.update(15)
+    assert capsys.readouterr().err == "a.mp4: 15 of 60 s (25%), 03:03 left\n"
+
+
 def test_a_thread_that_looks_twice_a_second_prints_a_line_a_minute(capsys, clock):
     with _bar(clock, total=600.0, desc="video.mp4", unit="s") as bar:
         for tick in range(240):
@@ -86,4 +93,5 @@ def test_nothing_is_shown(how, capsys, monkeypatch):
         assert bar.disable
         assert list(bar) == [0, 1, 2]
     write_line("said")
-    assert capsys.readouterr().err == ("" if how == "closed" else "said\n")
+    said = {"closed": "", "hidden": "\r\x1b[Ksaid\n"}  # another process's bar is on the line
+    assert capsys.readouterr().err == said.get(how, "said\n")

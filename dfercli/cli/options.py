@@ -29,7 +29,7 @@ from dfercli.config import (
     is_numbered,
 )
 from dfercli.errors import ConfigError, DataError, require_at_least
-from dfercli.presets import apply_preset, describe_recipe
+from dfercli.presets import CHANGES, apply_preset, describe_recipe
 
 OPTION_TYPES = (str, int, float, bool, Path, str | None, Path | None)
 """Types of settings that can be typed; a setting of another type keeps its default."""
@@ -114,6 +114,11 @@ def expand_configs(*left_out: str) -> Callable[[Callable[..., None]], Callable[.
 
         @wraps(command)
         def expanded(**arguments: Any) -> None:
+            changes = CHANGES.get(arguments.get("preset", ""), {})
+            typed = find_typed(arguments["context"]) if changes else ()
+            for values in changes.values():  # so that what is typed is checked beside the preset's
+                known = {n: v for n, v in values.items() if n in arguments and n not in typed}
+                arguments |= known
             for name, cls in configs.items():
                 arguments[name] = cls(**{o.name: arguments.pop(o.name) for o in options[name]})
             command(**arguments)

@@ -95,11 +95,14 @@ def train(
         print(f"  {LABELS[protocol]}: WAR {summary.mean_war:.2%}, UAR {summary.mean_uar:.2%}")
     print(f"  chance: UAR {1 / len(summary.recalls[0]):.2%}")
     print(f"  recipe: {describe_recipe(config)}")
-    print(f"  models: {next(iter(trained.values())).path.parent}/fold{{{names.replace(' ', '')}}}")
-    name = f"{config.data.dataset}/{config.variant}"
-    print("next: `dfer eval` prints all figures, `dfer report` draws them, and")
-    print(f"`dfer predict video.mp4 --checkpoint {name}` reads a video;")
-    print("the same command with --all-data, without --folds, trains one model on all clips")
+    variant = next(iter(trained.values())).path.parent
+    print(
+        f"  models: {variant}/fold{folds[0]}" + (f" and {len(folds) - 1} more" * (len(folds) > 1))
+    )
+    print(f"next: `dfer eval {variant}` prints all figures, `dfer report {variant}` draws them,")
+    print(f"`dfer predict video.mp4 --checkpoint {variant}` reads a video")
+    if config.model.method not in UNTRAINED:
+        print("the same command with --all-data, without --folds, trains one model on all clips")
 
 
 def evaluate(
@@ -292,7 +295,8 @@ def _train_final(config: RunConfig, options: opt.RunOptions) -> None:
     print(f"  model: {trained[ALL_DATA].model}")
     print(f"  recipe: {describe_recipe(final)}")
     if folds:
-        print(f"`dfer eval {final.variant}` prints what the models of folds {names} reached")
+        variant = trained[ALL_DATA].path.parent
+        print(f"`dfer eval {variant}` prints what the models of folds {names} reached")
     else:
         print("`dfer train` without --all-data says how good such a model is")
 

@@ -48,4 +48,6 @@ def find_variant(
         raise ConfigError(f"{name} is a single fold; give {folder.parent} --folds {fold}")
     if len(folder.parts) < 2:
         return runs, dataset, name
+    if len(folder.parts) == 2 and not folder.is_dir() and (runs / folder).is_dir():
+        return runs, folder.parts[0], folder.parts[1]  # `DATASET/VARIANT`, as --checkpoint has it
     return folder.parent.parent, folder.parent.name, folder.name

@@ -165,6 +165,8 @@ def clip_of(path: str) -> str | None:
     parts = path.split("/")[-3:]
     if len(parts) < 3 or parts[0].lower() not in _SCENES or parts[1].lower() not in CLASSES:
         return None
+    if not parts[2].isdecimal():
+        return None
     scene, emotion = _SCENES[parts[0].lower()], EMOTIONS[CLASSES[parts[1].lower()]]
     return f"{scene}/{emotion}/{int(parts[2]):04d}"
 

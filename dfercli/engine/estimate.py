@@ -80,9 +80,11 @@ def estimate(configs: Sequence[RunConfig], runs: Path) -> Estimate | None:
         return None
     rate = SHARES[compute.precision] * measure_matrix_rate(DTYPES[compute.precision])
     manifest = open_manifest(trained[0].data)
+    models = {config.model for config in trained}
+    costs = {model: measure_cost(model, manifest.class_names) for model in models}
     seconds, kept, most = 0.0, 0, 0
     for config in trained:
-        cost = measure_cost(config.model, manifest.class_names)
+        cost = costs[config.model]
         learnt = len(select_rows(manifest, "train", config))
         tested = len(select_rows(manifest, "test", config))
         passes = config.train.last_epoch * (STEP_OVER_FORWARD * learnt + tested)

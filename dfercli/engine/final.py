@@ -11,7 +11,7 @@ from dfercli.engine.differences import name_differences
 from dfercli.engine.finished import find_folds
 from dfercli.engine.held import describe_data
 from dfercli.engine.protocols import Protocol, chosen_epochs
-from dfercli.engine.runlog import RunFolder, check_alike, run_folder
+from dfercli.engine.runlog import RunFolder, run_folder
 from dfercli.errors import ConfigError
 from dfercli.models.base import read_settings
 
@@ -29,22 +29,22 @@ def plan_final(config: RunConfig, runs: Path, manifest: Manifest) -> tuple[RunCo
         manifest: The data.
 
     Raises:
-        ConfigError: The folds were trained with other settings, or on other data.
-        CheckpointError: They differ among themselves.
+        ConfigError: A fold was trained with other settings, or on other data.
+        CheckpointError: A fold's checkpoint or metrics are missing or damaged.
     """
     final = replace(config, fold=ALL_DATA)
     folds = find_folds(run_folder(runs, final).path.parent)
     if not folds:
         return final, []
-    check_alike(folds)
-    first = next(iter(folds.values()))
     asked = describe_data(final, manifest) | {"config": to_dict(final)}
     ignored = ["fold"] + ["compute.precision"] * (final.compute.precision == "auto")
-    if changed := name_differences(first.read(), asked, *ignored):
-        raise ConfigError(
-            f"the folds in {first.path.parent} were trained with other settings ({changed}); give "
-            f"the same ones, or train the folds again with --overwrite"
-        )
+    for run in folds.values():
+        if changed := name_differences(run.read(), asked, *ignored):
+            raise ConfigError(
+                f"{run.path} was trained with other settings ({changed}); give the same ones, or "
+                f"train that fold again with --overwrite"
+            )
+    carry_calibration(run_folder(runs, final))  # finds a damaged fold before anything is removed
     chosen = [chosen_epochs(run.read_metrics())[_protocol(config)] for run in folds.values()]
     stop = median_high(chosen)
     return replace(final, train=replace(final.train, stop_epoch=stop)), [*folds]

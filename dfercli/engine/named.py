@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from dfercli.engine.finished import find_models
-from dfercli.engine.runlog import ALL_DATA_FOLDER, RunFolder
+from dfercli.engine.runlog import ALL_DATA_FOLDER, RunFolder, differ_from_final
 from dfercli.errors import CheckpointError
 from dfercli.models.base import CONFIG_FILE
 
@@ -25,7 +25,7 @@ def find_checkpoint(name: str | None, runs: Path) -> str:
     """Return the folder of a checkpoint, or its name on the Hugging Face Hub.
 
     Of several runs that a name fits, the one finished last is taken; or, where its variant was also
-    trained on all clips, that one.
+    trained on all clips in the same way, that one.
 
     Args:
         name: The folder of a checkpoint, a run or a variant; `VARIANT`, `DATASET/VARIANT` or
@@ -87,11 +87,19 @@ def _find_named(name: str, runs: Path) -> list[RunFolder]:
 def _find_below(folder: Path) -> list[RunFolder]:
     """Return the finished runs in the folder of a variant."""
     folder = folder.resolve()
+    if not folder.parent.name:  # the root of the disk, or directly in it
+        return []
     return find_models(folder.parent.parent, folder.parent.name, folder.name)
 
 
 def _pick(found: list[RunFolder]) -> RunFolder | None:
-    """Return the run that was finished last, or its variant's on all clips; None of none."""
+    """Return the run that was finished last, or the one on all clips that is trained like it."""
     newest = max(found, key=lambda run: run.finished_s, default=None)
-    final = [run for run in found if newest and run.path == newest.path.with_name(ALL_DATA_FOLDER)]
-    return final[0] if final else newest
+    if newest is None:
+        return None
+    for run in found:
+        if run.path == newest.path.with_name(ALL_DATA_FOLDER) and not differ_from_final(
+            newest, run
+        ):
+            return run
+    return newest

@@ -101,7 +101,8 @@ class RunFolder:
         """
         try:
             entries = json.loads(self.run_file.read_text(encoding="utf-8"))
-            if not isinstance(entries, dict) or not isinstance(entries.get("config"), dict):
+            config = entries.get("config") if isinstance(entries, dict) else None
+            if not isinstance(config, dict) or not isinstance(config.get("data"), dict):
                 raise ValueError("not the record of a run")
         except (FileNotFoundError, NotADirectoryError) as error:
             raise CheckpointError(f"no run in {self.path}; train one with `dfer train`") from error
@@ -197,8 +198,12 @@ class RunFolder:
         """Give the lines of the metrics, one an epoch.
 
         Raises:
-            CheckpointError: They are not as they were when the run was finished.
+            CheckpointError: They are missing, or not as they were when the run was finished.
         """
+        if not self.metrics_file.is_file():
+            raise CheckpointError(
+                f"no {self.metrics_file}; put it back, or train the fold again with --overwrite"
+            )
         text = self.metrics_file.read_text(encoding="utf-8")
         seal = self.read().get("sealed", {}).get(self.metrics_file.name)
         if seal not in (None, hash_file(self.metrics_file)):
@@ -274,6 +279,12 @@ def check_alike(runs: Mapping[int, RunFolder]) -> None:
                 f"folds {first} and {fold} of {run.path.parent} were not trained alike "
                 f"({changed}); train one again with --overwrite, or choose with --folds"
             )
+
+
+def differ_from_final(fold: RunFolder, final: RunFolder) -> str:
+    """Name the settings that differ between a fold and the run on all clips; empty if none do."""
+    own = ("fold", "train.stop_epoch", "compute.precision")
+    return name_differences(fold.read(), final.read(), *own)
 
 
 def list_deviations(runs: Iterable[RunFolder]) -> list[str]:

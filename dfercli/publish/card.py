@@ -18,7 +18,7 @@ from dfercli.engine.evaluate import Results, read_results
 from dfercli.engine.finished import find_folds
 from dfercli.engine.predictions import read_tested
 from dfercli.engine.provenance import UNKNOWN, describe_crop, describe_data, describe_runs
-from dfercli.engine.runlog import RunFolder, list_deviations
+from dfercli.engine.runlog import RunFolder, differ_from_final, list_deviations
 from dfercli.errors import CheckpointError
 from dfercli.models.base import ExpressionModel
 from dfercli.publish.source import Source
@@ -90,8 +90,16 @@ def _read_folds(run: RunFolder) -> Results | None:
     It has no test clips of its own. The epoch shown is the one that its length was taken from.
     """
     config = run.read_config()
-    if not find_folds(run.path.parent):
+    folds = find_folds(run.path.parent)
+    if not folds:
         return None
+    for number, fold in folds.items():
+        if changed := differ_from_final(fold, run):
+            raise CheckpointError(
+                f"fold {number} in {run.path.parent} was not trained like the model on all clips "
+                f"({changed}), so its figures do not go with it; train it again with --all-data "
+                f"--overwrite"
+            )
     variant = run.path.parent
     results = read_results(variant.parent.parent, variant.parent.name, variant.name)
     which = "val" if config.train.val_fraction > 0 else "best"

@@ -153,9 +153,10 @@ def _check_final_model(dfer):
         f"demo full all clips: {max(epochs)} epochs, no clip is left to test it",
         "  model: runs/demo/full/all/last",
         *[line for line in done.out.splitlines() if line.startswith("  recipe: ")],
-        "`dfer eval full` prints what the models of folds 1, 2 reached",
+        "`dfer eval runs/demo/full` prints what the models of folds 1, 2 reached",
     ]
     printed = dfer("predict data/demo/videos/person01/happiness_1.mp4 --checkpoint full")
     assert "checkpoint: runs/demo/full/all/last" in printed.err
+    assert dfer("eval demo/full").out == dfer("eval runs/demo/full").out  # a name, and a folder
     refused = dfer("eval --checkpoint full")
     assert "was trained on all clips of demo: none is left to test it on" in refused.err

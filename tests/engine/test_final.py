@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 
 import pytest
 
@@ -51,8 +52,17 @@ def test_without_folds_it_trains_all_epochs(make_run, tmp_path):
 
 
 def test_folds_of_other_settings_do_not_say_how_long(folds, make_run):
-    with pytest.raises(ConfigError, match=r"other settings \(train.lr 0.001 -> 0.5\)"):
+    with pytest.raises(
+        ConfigError, match=r"fold1 was trained with other settings \(train.lr 0.001 -> 0.5\)"
+    ):
         plan_final(make_run(lr=0.5), folds, open_manifest(make_run().data))
+
+
+def test_a_damaged_fold_is_noticed_before_the_old_model_is_removed(folds, make_run, tmp_path):
+    shutil.copytree(folds / "colours", tmp_path / "colours")
+    (tmp_path / "colours" / "full" / "fold2" / "best" / "config.json").unlink()
+    with pytest.raises(CheckpointError, match=r"no config.json in .*fold2.best"):
+        plan_final(make_run(), tmp_path, open_manifest(make_run().data))
 
 
 def test_all_clips_are_trained_on_and_none_is_tested(make_run):
@@ -79,6 +89,30 @@ def test_its_card_has_the_figures_of_the_folds_and_says_so(folds, final):
     assert "### Test folds 1, 2 of colours, 12 clips, best epoch" in card
     assert card.count("This model was trained on all clips and tested on none.") == 2
     assert "from the checkpoint `colours/full/all/last`" in card
+
+
+@pytest.fixture
+def other_fold(folds, final, make_run, tmp_path):
+    """The final model beside a fold that was trained with another rate, later."""
+    shutil.copytree(folds / "colours", tmp_path / "colours")
+    shutil.rmtree(tmp_path / "colours" / "full" / "fold2")
+    train_folds(make_run(lr=2e-3), [1], tmp_path, overwrite=True)
+    return tmp_path
+
+
+def test_figures_of_folds_of_other_settings_do_not_go_with_it(other_fold):
+    with pytest.raises(CheckpointError) as caught:
+        prepare(str(other_fold / "colours" / "full" / "all"), "org/name")
+    assert str(caught.value) == (
+        f"fold 1 in {other_fold}/colours/full was not trained like the model on all clips "
+        "(train.lr 0.002 -> 0.001), so its figures do not go with it; train it again with "
+        "--all-data --overwrite"
+    )
+
+
+def test_a_newer_fold_of_other_settings_is_taken_instead(other_fold):
+    assert find_checkpoint(None, other_fold) == str(other_fold / "colours/full/fold1/best")
+    assert find_checkpoint("full", other_fold) == str(other_fold / "colours/full/fold1/best")
 
 
 def test_the_card_of_one_without_folds_has_no_figures(make_run, tmp_path):
@@ -153,7 +187,9 @@ def _make_run(runs, name, second, drawn=False, dataset=None):
     run.checkpoint(which).mkdir(parents=True)
     (run.checkpoint(which) / "config.json").write_text("{}")
     config = {"data": {"dataset": dataset or name.split("/")[0]}}
-    entries = {"config": config, "finished": True} | ({"drawn": True} if drawn else {})
+    entries = {"config": config, "finished": True, "data_fingerprint": ""} | (
+        {"drawn": True} if drawn else {}
+    )
     run.run_file.write_text(json.dumps(entries))
     os.utime(run.run_file, (second, second))
 
@@ -193,6 +229,11 @@ def test_a_name_stands_for(name, found, runs, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     name = name and name.format(runs=runs)
     assert find_checkpoint(name, runs) == str(runs / found)
+
+
+@pytest.mark.parametrize("name", ["/", "/tmp"])
+def test_a_folder_at_the_root_of_the_disk_is_no_variant(name, runs):
+    assert find_checkpoint(name, runs) == name  # loading says what it lacks
 
 
 @pytest.mark.parametrize("name", ["somebody/their-model", "a.b/c_d"])
