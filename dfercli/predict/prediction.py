@@ -199,7 +199,7 @@ COLUMNS = (
 )
 """Columns of a prediction's table, before the probabilities."""
 
-SHOWN_FIRST = ("track", "start_s", "end_s", "expression", "confidence", "uncertain")
+SHOWN_FIRST = ("track", "start_s", "expression", "confidence", "end_s", "uncertain")
 """Columns that `VideoPrediction.to_frame` begins with."""
 
 

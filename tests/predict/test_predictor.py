@@ -208,7 +208,7 @@ def by_hand(tmp_path):
 def test_a_table_has_a_row_a_window_and_face(by_hand):
     table = by_hand.to_frame()
     assert list(table.columns) == [
-        *("track", "start_s", "end_s", "expression", "confidence", "uncertain", "coverage"),
+        *("track", "start_s", "expression", "confidence", "end_s", "uncertain", "coverage"),
         *("left", "top", "right", "bottom", "prob_red", "prob_green", "prob_blue"),
     ]
     assert table["track"].tolist() == [1, 1, 1, 2]
