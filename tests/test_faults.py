@@ -28,7 +28,8 @@ from dfercli.files import scratch_folder, write_json
 from dfercli.predict.model_info import PredictSettings
 from dfercli.video_writer import write_video
 
-DAMAGED = (b"", b"{", b"[1]", b"{}", b"null", b'{"config": []}', bytes(300), b"\xff\xfe")
+DAMAGED = (b"", b"{", b"[1]", b"{}", b"null", b'{"config": []}', b'{"config": {"data": 3}}')
+DAMAGED += (bytes(300), b"\xff\xfe")
 
 
 def _write_run(folder, content):
@@ -43,7 +44,7 @@ def _forget_notes():
 
 @pytest.mark.parametrize("content", DAMAGED)
 def test_a_damaged_run_is_passed_over_with_a_note(tmp_path, capsys, content):
-    whole = json.dumps({"config": {}, "finished": True}).encode()
+    whole = json.dumps({"config": {"data": {"dataset": "mine"}}, "finished": True}).encode()
     _write_run(tmp_path / "demo" / "full" / "fold1", whole)
     _write_run(tmp_path / "demo" / "msta" / "fold1", content)
     for name in ("fold1~", "fold1 (conflicted copy)", "fold", f"fold{'9' * 30}"):

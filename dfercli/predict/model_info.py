@@ -68,7 +68,7 @@ class ModelInfo:
         if self.checkpoint is None:
             return "CLIP (zero-shot)"
         path = Path(self.checkpoint)
-        path = path.absolute() if path.is_dir() else path  # `.` has no name
+        path = path if path.name else path.absolute()  # `.` has no name
         parts = [part for part in path.parts if part != path.anchor]
         return "/".join(parts[-NAMED_PARTS - (path.name in PROTOCOLS) :])
 

@@ -43,3 +43,10 @@ def test_a_model_in_one_line(checkpoint, trained, temperature, expected):
     if temperature is not None:
         settings["calibration"] = {"temperature": temperature}
     assert ModelInfo(settings, 112, checkpoint=checkpoint).describe() == expected
+
+
+def test_the_folder_that_one_is_in_has_a_name(tmp_path, monkeypatch):
+    (tmp_path / "mine").mkdir()
+    monkeypatch.chdir(tmp_path / "mine")
+    assert ModelInfo({"class_names": ["a"]}, 112, checkpoint=".").name.endswith("/mine")
+    assert ModelInfo({"class_names": ["a"]}, 112, checkpoint="model").name == "model"
