@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 # Pillow warns of sizes on stderr before it refuses larger ones; `check_pixels` refuses both.
-# What it warns of in damaged TIFFs is told as an error, or does not matter.
+# Its warnings about damaged TIFFs are errors of ours, or harmless.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.TiffImagePlugin")
 
@@ -139,7 +139,7 @@ def read_animation(path: Path) -> Iterator[tuple[float, np.ndarray]]:
 
 
 def describe_strange_tiff(path: Path) -> str | None:
-    """Say why a TIFF that is not cut off cannot be read; None of other files."""
+    """Return why a complete TIFF cannot be read; None for other files."""
     return STRANGE_TIFF if _is_tiff(path) else None
 
 

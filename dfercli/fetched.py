@@ -75,4 +75,11 @@ def answers(url: str) -> bool:
 
 def explain_failed_fetch(error: BaseException) -> str:
     """Return why a file could not be fetched from the Hub, in a few words."""
-    return first_line(error) if hub_answers() else "no network"
+    return first_line(error) if hub_answers() else describe_silence()
+
+
+def describe_silence() -> str:
+    """Return why the Hub does not answer: there is no network, or it must not be asked."""
+    from huggingface_hub import constants
+
+    return "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "no network"

@@ -43,7 +43,7 @@ TILED = b"grid"
 
 
 def describe_other_kind(path: Path) -> str | None:
-    """Say what a file is that holds or names pictures without being a video; None of others.
+    """Return the kind of a file that contains or names pictures but is no video, else None.
 
     Raises:
         VideoError: It cannot be read.

@@ -64,7 +64,7 @@ class FolderKind:
         if not folder.is_dir():
             return f"{folder} is a file where dfer puts {self.title}; {WHAT_NEXT}"
         foreign = self._find_foreign(folder)
-        if foreign is None and self.record and (folder / self.record).exists():
+        if foreign is None and self.record and os.path.lexists(folder / self.record):
             foreign = None if _is_record(folder / self.record, self.keys) else self.record
         if foreign is None:
             return None

@@ -75,7 +75,7 @@ def _find_length_s(stream: VideoStream) -> float:
 
 
 def describe_undecodable(source: Path | str) -> str:
-    """Return what is said of a source of which no frame can be decoded."""
+    """Return the error text for a source without a single decodable frame."""
     hint = "is it a video, and whole?" if isinstance(source, Path) else "does it send any?"
     return f"cannot read {source}: no frame can be decoded; {hint}"
 

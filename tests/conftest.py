@@ -41,7 +41,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
     for item in items:
         folder, *_ = item.path.relative_to(here).parts
-        if folder not in SLOW and item.path.name not in SLOW_FILES:
+        needy = any(map(item.get_closest_marker, ("network", "gpu", "realvideo")))
+        if folder not in SLOW and item.path.name not in SLOW_FILES and not needy:
             item.add_marker("fast")
 
 

@@ -73,7 +73,8 @@ def test_twelve_bits_in_sixteen_are_as_bright_as_eight(
     """Values below 4096 are of a camera with 12 bits; others are of 16."""
     image = corner if channels == 3 else corner[..., 0]
     cv2.imwrite(
-        str(tmp_path / name), (image[..., ::-1] if channels == 3 else image) * np.uint16(factor)
+        str(tmp_path / name),
+        (image[..., ::-1] if channels == 3 else image).astype(np.uint16) * factor,
     )
     read = read_image(tmp_path / name)
     expected = np.broadcast_to(image.reshape(40, 60, -1), (40, 60, 3))

@@ -14,7 +14,7 @@ from unittest.mock import patch
 import pytest
 from bulk import by_hand
 from engine.conftest import colours, make_run  # noqa: F401 (fixtures)
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from places import a_place, find_files, nothing_is_lost, put, write_thesis
 from preprocess.small_sets import BRIGHT, BrightFaces, paint_video
@@ -137,6 +137,7 @@ VIDEO = _make_video()
     trained_before=st.booleans(),
     overwrite=st.booleans(),
 )
+@example(layout={f"{RUN}/run.json": "loop"}, trained_before=False, overwrite=False)
 def test_train(layout, trained_before, overwrite, make_run):  # noqa: F811
     from dfercli.engine.train import train_fold
 

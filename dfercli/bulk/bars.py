@@ -43,7 +43,7 @@ class Bars:
 
     @contextmanager
     def within(self, each: Input) -> Iterator["Phases"]:
-        """Show how far a video is; yields what is told of each thing that is done with it."""
+        """Show the progress of a video; yields the object that phases are reported to."""
         length_s = declared_duration_s(each.path) if each.path is not None else 0.0
         phases = Phases(_shorten(printable(each.name)))
         done = threading.Event()
@@ -96,7 +96,7 @@ def _shorten(name: str) -> str:
 
 
 def _follow(bar: "tqdm[Any]", phases: Phases, done: threading.Event) -> None:
-    """Look at a video now and then: no window may end for long where no face is."""
+    """Update the bar regularly: without a face, no window may end for a long time."""
     shown = 1
     while not done.wait(LOOK_S):
         if phases.count > shown:

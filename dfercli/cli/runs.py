@@ -95,7 +95,7 @@ def train(
         print(f"  {LABELS[protocol]}: WAR {summary.mean_war:.2%}, UAR {summary.mean_uar:.2%}")
     print(f"  chance: UAR {1 / len(summary.recalls[0]):.2%}")
     print(f"  recipe: {describe_recipe(config)}")
-    variant = next(iter(trained.values())).path.parent
+    variant = shlex.quote(str(next(iter(trained.values())).path.parent))
     print(
         f"  models: {variant}/fold{folds[0]}" + (f" and {len(folds) - 1} more" * (len(folds) > 1))
     )
@@ -295,7 +295,7 @@ def _train_final(config: RunConfig, options: opt.RunOptions) -> None:
     print(f"  model: {trained[ALL_DATA].model}")
     print(f"  recipe: {describe_recipe(final)}")
     if folds:
-        variant = trained[ALL_DATA].path.parent
+        variant = shlex.quote(str(trained[ALL_DATA].path.parent))
         print(f"`dfer eval {variant}` prints what the models of folds {names} reached")
     else:
         print("`dfer train` without --all-data says how good such a model is")

@@ -1,7 +1,7 @@
 """Frames on disk, held against the published numbers: of each clip, and of each class in each fold.
 
 Folds and classes are the finest totals that are published. So they tell where frames are missing,
-and how many, but not of which clip, unless that has fewer than the shortest one.
+and how many, but not in which clip, unless a clip has fewer than the shortest published one.
 """
 
 from collections import Counter

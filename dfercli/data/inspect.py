@@ -46,7 +46,7 @@ def inspect_clips(clips: Sequence[Sequence[Path]]) -> Iterator[FramesState]:
 
 
 def inspect_frames(*folders: Path) -> FramesState:
-    """Look at every frame of a clip; of sizes, at those of the first and the last.
+    """Check every frame of a clip; read the sizes of the first and the last one.
 
     Args:
         folders: The clip's folder, or several that hold a part of its frames each.

@@ -1,4 +1,4 @@
-"""Several folders of one clip: copies of each other, or parts of which none has all frames.
+"""Clips found in several folders, which are copies of each other or hold different frames.
 
 Sets that are handed out as several archives may have the frames of one clip in two of them.
 Unpacked side by side, each archive gives a folder with a part of the frames.

@@ -164,7 +164,7 @@ def join_folds(lists: Lists, paths: Mapping[ListName, str]) -> dict[str, tuple[s
 def _describe_contradiction(
     clip_ids: Sequence[str], lists: Lists, paths: Mapping[ListName, str]
 ) -> str:
-    """Say which lists give a clip which class, the class of the fewest lists first."""
+    """Describe which lists contain which class of a clip, the rarest class first."""
     clip_id, *others = clip_ids
     where: dict[str, list[str]] = defaultdict(list)
     for name, clips in sorted(lists.items()):

@@ -58,7 +58,7 @@ class Estimate:
         text = f"{describe_time(self.seconds)} on this CPU, and {self.most_bytes / 1e9:.0f} GB of "
         text += f"disk ({self.kept_bytes / 1e9:.0f} GB in the end)"
         if self.free_bytes < self.most_bytes:
-            text += f", of which {self.free_bytes / 1e9:.0f} GB are free"
+            text += f"; only {self.free_bytes / 1e9:.0f} GB are free"
         return text
 
 

@@ -117,7 +117,7 @@ def describe_epoch(title: str, line: Mapping[str, Any], epochs: int, time_left: 
         title: Of the run.
         line: The epoch's metrics.
         epochs: How many the run has.
-        time_left: Of the whole command; empty where unknown.
+        time_left: Of all runs that this process trains; empty where unknown.
     """
     parts = [f"{title}: epoch {line['epoch']} of {epochs}", f"loss {line['loss']:.3f}"]
     parts += [f"{key.upper()} {line[key]:.1%}" for key in ("war", "uar") if key in line]

@@ -60,7 +60,7 @@ def find_smallest_face_px(name: str, size: tuple[int, int]) -> int | None:
 
 
 def describe_search(name: str, size: tuple[int, int] | None) -> str:
-    """Say what faces a detector looks for, for a video in which it found none.
+    """Describe the faces that a detector searches for, for a video without any.
 
     Args:
         name: Its name.

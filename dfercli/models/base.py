@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from dfercli.config import ModelConfig, from_dict, to_dict
 from dfercli.errors import CheckpointError
-from dfercli.fetched import hub_answers
+from dfercli.fetched import describe_silence, hub_answers
 from dfercli.models import load_method
 from dfercli.models.backbone import CLIPBackbone
 from dfercli.models.pretrained import build_untrained, load_pretrained
@@ -291,5 +291,5 @@ def _fetch(model_id: str, name: str, options: dict[str, Any]) -> Path:
             raise CheckpointError(
                 f"cannot fetch {name} of {model_id!r}: {explain_system_error(cause)}"
             ) from error
-        where = "on the Hub" if hub_answers() else "in the cache, and no network to ask the Hub"
+        where = "on the Hub" if hub_answers() else f"in the cache ({describe_silence()})"
         raise CheckpointError(f"no checkpoint {model_id!r}: no such folder, nor {where}") from error

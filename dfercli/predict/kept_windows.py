@@ -1,4 +1,4 @@
-"""The windows of a video that have ended, of which few keep the face that is shown."""
+"""The finished windows of a video; only a few keep a picture of the face."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace

@@ -191,7 +191,7 @@ def _check_recipe(path: Path, recipe: CropRecipe) -> None:
 
 
 def _inspect_sample(listing: Listing, root: Path) -> dict[str, FramesState]:
-    """Look at some of the clips that are on disk, evenly over all; returns states by path."""
+    """Check a sample of the clips on disk, spread evenly; return their states by path."""
     there = [source.path for source in listing.sources if source.path is not None]
     chosen = np.linspace(0, len(there) - 1, min(LOOKED_AT, len(there))).round().astype(int)
     return {there[i]: inspect_frames(*clip_folders(root, there[i])) for i in chosen}

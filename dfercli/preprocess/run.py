@@ -129,7 +129,7 @@ def _find_losses(outcomes: Sequence[ClipOutcome]) -> list[str]:
 
 
 def _count_frames(plan: Plan, outcomes: Sequence[ClipOutcome]) -> FrameComparison:
-    """Hold the frames of adopted clips against the published numbers."""
+    """Compare the frames of adopted clips with the published numbers."""
     official = load_dataset(plan.kind).OFFICIAL
     if plan.recipe is not None or official is None:
         return FrameComparison()

@@ -17,6 +17,7 @@ from dfercli.engine.documents import (
 from dfercli.engine.evaluate import Results, read_results
 from dfercli.engine.finished import find_folds
 from dfercli.engine.predictions import read_tested
+from dfercli.engine.protocols import chosen_epochs
 from dfercli.engine.provenance import UNKNOWN, describe_crop, describe_data, describe_runs
 from dfercli.engine.runlog import RunFolder, differ_from_final, list_deviations
 from dfercli.errors import CheckpointError
@@ -230,7 +231,7 @@ def _figures(results: Results, model: ExpressionModel) -> str:
     several = "s" * (len(summary.folds) > 1)
     title = f"Test fold{several} {folds} of {results.dataset}, {summary.num_clips.sum():,} clips"
     if _on_all_clips(model):
-        notes.insert(0, UNTESTED_NOTE)
+        notes.insert(0, f"{UNTESTED_NOTE} {_compare_epochs(results, model, which)}")
     if not results.untrained:
         title += f", {LABELS[which]}"
     counts = summary.matrix.sum(axis=1)
@@ -259,6 +260,13 @@ def _calibration(model: ExpressionModel, results: Results | None = None) -> str:
     if found.after is None:
         return f"{text}; today it would be refused: {'; '.join(found.remarks)}"
     return f"{text}; ECE {found.before.ece:.1%} before it, {found.after.ece:.1%} after"
+
+
+def _compare_epochs(results: Results, model: ExpressionModel, which: str) -> str:
+    """Describe how long a model on all clips was trained, and those that its figures are of."""
+    epochs = [chosen_epochs(run.read_metrics())[which] for run in results.runs.values()]
+    listed = ", ".join(map(str, epochs))
+    return f"It was trained for {model.settings['trained']['epoch']} epochs, they for {listed}."
 
 
 def _on_all_clips(model: ExpressionModel) -> bool:

@@ -88,6 +88,7 @@ def test_its_card_has_the_figures_of_the_folds_and_says_so(folds, final):
     card = prepare(str(final.path), "org/name").card
     assert "### Test folds 1, 2 of colours, 12 clips, best epoch" in card
     assert card.count("This model was trained on all clips and tested on none.") == 2
+    assert "It was trained for 3 epochs, they for 1, 3." in card
     assert "from the checkpoint `colours/full/all/last`" in card
 
 
