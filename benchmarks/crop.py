@@ -14,12 +14,12 @@ import numpy as np
 
 from dfercli.faces import load_detector
 from dfercli.faces.align import TEMPLATE, similarity_transform
-from dfercli.faces.base import Detector
-from dfercli.faces.crop import CROPS, crop_video
-from dfercli.faces.keyframes import KEY_STEP_S
+from dfercli.faces.crop_files import CROPS, crop_video
+from dfercli.faces.search import KEY_STEP_S
 from dfercli.faces.track import FollowedFace, crop_followed_face, follow_main_face
+from dfercli.faces.types import Detector
 from dfercli.files import replacing_folder
-from dfercli.images import write_image
+from dfercli.media.images import write_image
 
 SIZE = 224
 HEADER = (

@@ -15,7 +15,7 @@ import pandas as pd
 
 from dfercli.data.manifest import Manifest, write_manifest
 from dfercli.doctor import inspect_dataset
-from dfercli.images import write_image
+from dfercli.media.images import write_image
 
 LINKS_EACH = 30_000
 """Links to one file; file systems allow no more than about twice as many."""

@@ -52,20 +52,20 @@ from dfercli.config import (
     TrainConfig,
     to_dict,
 )
-from dfercli.data.clips import build_dataset
+from dfercli.data.dataset import build_dataset
 from dfercli.data.manifest import COLUMNS, Manifest, read_manifest, write_manifest
-from dfercli.data.spec import BASIC_EXPRESSIONS
+from dfercli.data.sources.base import BASIC_EXPRESSIONS
 from dfercli.data.transforms import normalise
-from dfercli.demo import PROTOTYPES
-from dfercli.drawing import Action, Person, Pose, draw_backdrop, draw_person, make_person
-from dfercli.engine.jobs import run_jobs
-from dfercli.engine.predictions import name_classes, read_predictions
-from dfercli.engine.runlog import RunFolder
+from dfercli.demo.drawing import Action, Person, Pose, draw_backdrop, draw_person, make_person
+from dfercli.demo.videos import PROTOTYPES
 from dfercli.files import write_json
-from dfercli.images import write_image
+from dfercli.jobs.run import run_jobs
+from dfercli.media.images import write_image
 from dfercli.models.dfer import DFERModel
 from dfercli.models.msta import MSTA, PAPER_FRAMES
 from dfercli.models.pretrained import build_untrained
+from dfercli.runs.predictions import name_classes, read_predictions
+from dfercli.runs.run_folder import RunFolder
 
 BACKBONE = "demo-ViT-tiny"
 

@@ -36,12 +36,12 @@ from train import (
 
 from dfercli.config import ComputeConfig, DataConfig, ModelConfig, RunConfig, TrainConfig
 from dfercli.data.manifest import write_manifest
-from dfercli.data.spec import BASIC_EXPRESSIONS
-from dfercli.engine.device import make_accelerator, resolve_compute
-from dfercli.engine.optimizer import build_optimizer
+from dfercli.data.sources.base import BASIC_EXPRESSIONS
 from dfercli.files import write_json
 from dfercli.models.base import build_model
 from dfercli.models.flops import measure_cost
+from dfercli.training.device import make_accelerator, resolve_compute
+from dfercli.training.optimizer import build_optimizer
 
 BENCHMARKS = Path(__file__).parent
 ENVIRONMENT = os.environ | {

@@ -30,12 +30,12 @@ from torchvision import transforms
 
 from dfercli.config import CLIP_MEAN, CLIP_STD, AugmentConfig, DataConfig, RunConfig
 from dfercli.data.augment import Augmenter
-from dfercli.data.batches import EpochBatches, build_train_loader
-from dfercli.data.clips import build_dataset
+from dfercli.data.dataset import build_dataset
+from dfercli.data.loaders import EpochBatches, build_train_loader
 from dfercli.data.manifest import Manifest, read_manifest
 from dfercli.data.sampling import sample_train
 from dfercli.files import write_json
-from dfercli.images import list_frames, write_image
+from dfercli.media.images import list_frames, write_image
 
 SIZE = 224
 NUM_FRAMES = 8

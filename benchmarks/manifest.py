@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from dfercli.data.manifest import Manifest, read_manifest, write_manifest
-from dfercli.data.spec import BASIC_EXPRESSIONS
+from dfercli.data.sources.base import BASIC_EXPRESSIONS
 
 NUM_CLIPS = 40_000
 NUM_FOLDS = 5

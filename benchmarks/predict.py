@@ -28,15 +28,15 @@ from typing import Any
 
 from machine import MACHINE, add_output_option, describe_machine
 
-from dfercli.bulk.document import describe_video, describe_window, to_line
 from dfercli.config import ModelConfig
-from dfercli.data.spec import BASIC_EXPRESSIONS
+from dfercli.data.sources.base import BASIC_EXPRESSIONS
 from dfercli.faces.align import TEMPLATE_VERSION
 from dfercli.faces.stream import follow_faces
 from dfercli.files import write_text
+from dfercli.media.video import read_frames
+from dfercli.media.video_writer import write_video
 from dfercli.predict import Predictor, VideoPrediction, reading
-from dfercli.video import read_frames
-from dfercli.video_writer import write_video
+from dfercli.predict.batch.formats import describe_video, describe_window, to_line
 
 PARTS = ("decode", "detect", "model", "write", "rest")
 OTHERS = ("follow", "search")
@@ -59,8 +59,8 @@ def make_checkpoint(folder: Path, backbone: str) -> Path:
     """Save the full model with random weights."""
     import torch
 
-    from dfercli.engine.checkpoint import save_checkpoint
     from dfercli.models.base import build_model
+    from dfercli.runs.checkpoint import save_checkpoint
 
     torch.manual_seed(0)
     crop = {"detector": "mtcnn", "size": 224, "version": TEMPLATE_VERSION}

@@ -29,29 +29,22 @@ from torch.nn import functional as F
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from dfercli.config import (
-    STEPS,
-    ComputeConfig,
-    DataConfig,
-    ModelConfig,
-    RunConfig,
-    TrainConfig,
-)
+from dfercli.config import STEPS, ComputeConfig, DataConfig, ModelConfig, RunConfig, TrainConfig
 from dfercli.data.augment import Augmenter
-from dfercli.data.batches import EpochBatches, build_train_loader
-from dfercli.data.clips import build_dataset
+from dfercli.data.dataset import build_dataset
+from dfercli.data.loaders import EpochBatches, build_train_loader
 from dfercli.data.manifest import read_manifest
-from dfercli.data.spec import BASIC_EXPRESSIONS
-from dfercli.engine.device import make_accelerator, resolve_compute
-from dfercli.engine.gradients import EagerGradients, Gradients
-from dfercli.engine.optimizer import build_optimizer, build_scheduler
-from dfercli.engine.steps import Steps as TakenSteps
-from dfercli.engine.steps import fit_steps
-from dfercli.engine.trainer import Trainer
+from dfercli.data.sources.base import BASIC_EXPRESSIONS
 from dfercli.files import write_json
 from dfercli.models.base import build_model
 from dfercli.models.flops import measure_cost
 from dfercli.models.pretrained import build_untrained
+from dfercli.training.device import make_accelerator, resolve_compute
+from dfercli.training.execution import Steps as TakenSteps
+from dfercli.training.execution import fit_steps
+from dfercli.training.optimizer import build_optimizer, build_scheduler
+from dfercli.training.step import EagerGradients, Gradients
+from dfercli.training.trainer import Trainer
 
 STEP_OVER_FORWARD = 3
 """Operations of a step over those of its forward pass: the backward pass has two products each."""

@@ -11,7 +11,23 @@ import pytest
 if "PYTEST_XDIST_WORKER" in os.environ:  # a worker a core: more threads would only wait
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-SLOW = ("app", "bulk", "cli", "engine", "gpu", "preprocess", "publish", "report")
+pytest_plugins = ["small_runs"]
+
+SLOW = (
+    "ablation",
+    "app",
+    "batch",
+    "cli",
+    "evaluation",
+    "gpu",
+    "jobs",
+    "preprocess",
+    "publish",
+    "report",
+    "runs",
+    "training",
+    "visualize",
+)
 """Folders of tests that train, start processes or draw; all others are marked `fast`."""
 
 SLOW_FILES = ("test_benchmarks.py", "test_bombs.py", "test_demo.py", "test_dynamics.py")
@@ -40,9 +56,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the fast tests, which run on all systems and with the lowest versions."""
     here = Path(__file__).parent
     for item in items:
-        folder, *_ = item.path.relative_to(here).parts
+        folders = item.path.relative_to(here).parent.parts
         needy = any(map(item.get_closest_marker, ("network", "gpu", "realvideo")))
-        if folder not in SLOW and item.path.name not in SLOW_FILES and not needy:
+        if not set(folders) & set(SLOW) and item.path.name not in SLOW_FILES and not needy:
             item.add_marker("fast")
 
 

@@ -13,9 +13,9 @@ import pandas as pd
 import pytest
 
 from dfercli.data.manifest import COLUMNS, Manifest, write_manifest
-from dfercli.drawing import Action, Pose, draw_backdrop, draw_person, make_person
-from dfercli.images import write_image
-from dfercli.video_writer import write_video
+from dfercli.demo.drawing import Action, Pose, draw_backdrop, draw_person, make_person
+from dfercli.media.images import write_image
+from dfercli.media.video_writer import write_video
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 TINY = "--backbone demo-ViT-tiny"

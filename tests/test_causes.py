@@ -12,19 +12,19 @@ import pytest
 from huggingface_hub import constants
 from PIL import Image
 
-from dfercli import fetched
-from dfercli.data import cache as frame_cache
-from dfercli.data.cache import open_cache
+from dfercli import downloads
+from dfercli.data import frame_cache as frame_cache
+from dfercli.data.frame_cache import open_cache
 from dfercli.data.manifest import Manifest, read_manifest, write_manifest
-from dfercli.engine.checkpoint import load_checkpoint
-from dfercli.engine.predictions import read_predictions
-from dfercli.engine.runlog import RunFolder
 from dfercli.errors import CheckpointError, DataError, VideoError, WeightsError
-from dfercli.images import find_fault, image_size, write_image
+from dfercli.media.images import find_fault, image_size, write_image
+from dfercli.media.video import read_frames
+from dfercli.media.video_writer import write_video
 from dfercli.models.pretrained import load_pretrained
 from dfercli.predict import Predictor
-from dfercli.video import read_frames
-from dfercli.video_writer import write_video
+from dfercli.runs.checkpoint import load_checkpoint
+from dfercli.runs.predictions import read_predictions
+from dfercli.runs.run_folder import RunFolder
 
 SAID = "Permission denied; check the permissions"
 NOISE = np.zeros((8, 8, 3), np.uint8)
@@ -130,7 +130,7 @@ def test_a_folder_that_is_not_writable_is_no_lack_of_an_encoder(tmp_path, refuse
     "load", [lambda: load_pretrained("ViT-B-32-quickgelu", "openai"), Predictor.zero_shot]
 )
 def test_weights_that_the_disk_cannot_hold_are_not_blamed_on_the_network(load, refuse, monkeypatch):
-    monkeypatch.setattr(fetched, "answers", lambda url: True)
+    monkeypatch.setattr(downloads, "answers", lambda url: True)
     refuse(open_clip, "download_pretrained", errno.ENOSPC)
     with pytest.raises(WeightsError) as caught:
         load()

@@ -10,23 +10,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bulk import by_hand
+from predict.batch import by_hand
 
-from dfercli.bulk.attempt import Task, attempt
-from dfercli.bulk.inputs import Input
-from dfercli.bulk.journal import open_journal
-from dfercli.engine import finished
-from dfercli.engine.ending import take_ending_signals
-from dfercli.engine.finished import find_newest_run, find_runs
-from dfercli.engine.jobs import ending_on_sigterm
-from dfercli.engine.protocols import EpochKeeper
-from dfercli.engine.resume import find_state, reporting_failed_save
-from dfercli.engine.runlog import RunFolder
 from dfercli.errors import CheckpointError, ConfigError
-from dfercli.faces.crop import RECORD_FILE, crop_video, read_record
+from dfercli.faces.crop_files import RECORD_FILE, crop_video, read_record
 from dfercli.files import scratch_folder, write_json
+from dfercli.jobs.run import ending_on_sigterm
+from dfercli.media.video_writer import write_video
+from dfercli.parallel import take_ending_signals
+from dfercli.predict.batch.attempt import Task, attempt
+from dfercli.predict.batch.inputs import Input
+from dfercli.predict.batch.journal import open_journal
 from dfercli.predict.model_info import PredictSettings
-from dfercli.video_writer import write_video
+from dfercli.runs import lookup
+from dfercli.runs.lookup import find_newest_run, find_runs
+from dfercli.runs.run_folder import RunFolder
+from dfercli.training.selection import EpochKeeper
+from dfercli.training.state import find_state, reporting_failed_save
 
 DAMAGED = (b"", b"{", b"[1]", b"{}", b"null", b'{"config": []}', b'{"config": {"data": 3}}')
 DAMAGED += (bytes(300), b"\xff\xfe")
@@ -39,7 +39,7 @@ def _write_run(folder, content):
 
 @pytest.fixture(autouse=True)
 def _forget_notes():
-    finished._PASSED_OVER.clear()
+    lookup._PASSED_OVER.clear()
 
 
 @pytest.mark.parametrize("content", DAMAGED)

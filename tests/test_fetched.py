@@ -10,9 +10,9 @@ import open_clip
 import pytest
 from huggingface_hub import constants
 
-from dfercli import fetched
+from dfercli import downloads
+from dfercli.downloads import PUBLISHED, find_damage
 from dfercli.errors import WeightsError
-from dfercli.fetched import PUBLISHED, find_damage
 from dfercli.models import pretrained
 from dfercli.models.pretrained import is_cached, load_pretrained
 
@@ -88,7 +88,7 @@ def test_every_published_hash_is_whole_and_of_a_tag_that_open_clip_knows():
         pretrained._find_repository(model, tag).rpartition("/")[2]
         for model, tag in open_clip.list_pretrained()
     }
-    for name, digest in fetched.PUBLISHED.items():
+    for name, digest in downloads.PUBLISHED.items():
         assert len(bytes.fromhex(digest)) == 32
         assert name.split("/")[0] in repositories
 
@@ -96,8 +96,8 @@ def test_every_published_hash_is_whole_and_of_a_tag_that_open_clip_knows():
 @pytest.fixture
 def ask(monkeypatch):
     """Return a function that asks a server, which has forgotten what others said."""
-    function = remember(fetched.answers.__wrapped__)
-    monkeypatch.setattr(fetched, "answers", function)
+    function = remember(downloads.answers.__wrapped__)
+    monkeypatch.setattr(downloads, "answers", function)
     return function
 
 
@@ -108,7 +108,7 @@ def test_a_server_that_refuses_is_a_network(ask):
 
 
 def test_no_server_and_a_silent_one_are_no_network(ask, monkeypatch):
-    monkeypatch.setattr(fetched, "ANSWER_S", 0.2)
+    monkeypatch.setattr(downloads, "ANSWER_S", 0.2)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         port = silent.getsockname()[1]
@@ -124,17 +124,17 @@ def test_the_hub_is_asked_once_and_not_at_all_where_that_is_forbidden(ask, monke
         asked.append(request.full_url)
         raise OSError
 
-    monkeypatch.setattr(fetched, "urlopen", refuse)
+    monkeypatch.setattr(downloads, "urlopen", refuse)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    assert not fetched.hub_answers()
+    assert not downloads.hub_answers()
     assert asked == []
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    assert [fetched.hub_answers() for _ in range(3)] == [False] * 3
+    assert [downloads.hub_answers() for _ in range(3)] == [False] * 3
     assert len(asked) == 1
 
 
 def test_a_missing_network_is_noticed_without_a_second_try(ask, monkeypatch, tmp_path):
-    monkeypatch.setattr(fetched, "answers", lambda url: False)
+    monkeypatch.setattr(downloads, "answers", lambda url: False)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(open_clip, "download_pretrained", lambda tag: pytest.fail("tried"))
     with pytest.raises(WeightsError, match=r"neither cached nor to be fetched \(no network\)"):

@@ -6,20 +6,25 @@ import json
 from pathlib import Path
 
 import pytest
-from bulk import by_hand
 from cli.conftest import dfer  # noqa: F401 (a fixture)
+from predict.batch import by_hand
 
-from dfercli.bulk.document import describe_origin, describe_video, describe_window, write_csv
-from dfercli.cells import escape_cell
-from dfercli.data.folder import read_sources
-from dfercli.data.spec import Choices
-from dfercli.engine.checkpoint import load_checkpoint, save_checkpoint
+from dfercli.data.sources.base import Choices
+from dfercli.data.sources.folder import read_sources
 from dfercli.errors import CheckpointError, DataError
-from dfercli.preprocess.clips import ClipOutcome
+from dfercli.predict.batch.formats import (
+    describe_origin,
+    describe_video,
+    describe_window,
+    write_csv,
+)
+from dfercli.preprocess.crops import ClipOutcome
 from dfercli.preprocess.review import check_review, write_review
 from dfercli.publish.hub import _read_config
-from dfercli.tables.document import Column, Document, Provenance, Table
-from dfercli.tables.machine import render_csv
+from dfercli.runs.checkpoint import load_checkpoint, save_checkpoint
+from dfercli.tables.model import Column, Document, Provenance, Table
+from dfercli.tables.renderers import render_csv
+from dfercli.text import escape_cell
 
 FORMULAS = ("=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "=cmd|' /C calc'!A0")
 

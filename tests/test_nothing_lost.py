@@ -12,24 +12,23 @@ from pathlib import Path
 from unittest.mock import patch
 
 import pytest
-from bulk import by_hand
-from engine.conftest import colours, make_run  # noqa: F401 (fixtures)
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from places import a_place, find_files, nothing_is_lost, put, write_thesis
+from predict.batch import by_hand
 from preprocess.small_sets import BRIGHT, BrightFaces, paint_video
 
-from dfercli.bulk.inputs import find_inputs
-from dfercli.bulk.journal import open_journal
-from dfercli.bulk.run import predict_all
-from dfercli.cli.outputs import check_out, plan_pictures
-from dfercli.data.folder import LABELS_FILE
-from dfercli.data.spec import Choices
+from dfercli.data.sources.base import Choices
+from dfercli.data.sources.folder import LABELS_FILE
 from dfercli.errors import DferError
 from dfercli.faces.align import CropRecipe
 from dfercli.files import write_json, write_text
+from dfercli.predict.batch.artifacts import check_out, plan_pictures
+from dfercli.predict.batch.inputs import find_inputs
+from dfercli.predict.batch.journal import open_journal
+from dfercli.predict.batch.predict_all import predict_all
 from dfercli.predict.model_info import PredictSettings
-from dfercli.preprocess import clips
+from dfercli.preprocess import crops
 from dfercli.preprocess.plan import plan_preprocess
 from dfercli.preprocess.run import preprocess
 from dfercli.report.page import Picture, Section, check_page, write_page, write_pictures
@@ -57,13 +56,13 @@ def layouts(*places):
 
 def crop_here(sources, root, faces, recipe, jobs):
     for source in sources:
-        yield clips.crop_clip(source, root, faces, recipe.size, BrightFaces())
+        yield crops.crop_clip(source, root, faces, recipe.size, BrightFaces())
 
 
 @pytest.fixture
 def cropping_here():
     with (
-        patch.object(clips, "_crop_in_processes", crop_here),
+        patch.object(crops, "_crop_in_processes", crop_here),
         patch("dfercli.preprocess.run.load_detector", lambda name: BrightFaces()),
     ):
         yield
@@ -138,8 +137,8 @@ VIDEO = _make_video()
     overwrite=st.booleans(),
 )
 @example(layout={f"{RUN}/run.json": "loop"}, trained_before=False, overwrite=False)
-def test_train(layout, trained_before, overwrite, make_run):  # noqa: F811
-    from dfercli.engine.train import train_fold
+def test_train(layout, trained_before, overwrite, make_run):
+    from dfercli.training.loop import train_fold
 
     config = make_run(model={"method": "zero-shot"})
     with a_place({}) as folder:
@@ -181,7 +180,7 @@ def test_predict(layout, suffix):
         for name in ("a.mp4", "b.mp4"):
             Path("videos").mkdir(exist_ok=True)
             Path("videos", name).write_text('{"windows": [0.0]}')
-        with nothing_is_lost(folder), patch("dfercli.report.plot_prediction", plot):
+        with nothing_is_lost(folder), patch("dfercli.visualize.plot_prediction", plot):
             inputs = find_inputs(["videos"])
             out = Path(f"x.{suffix}")
             check_out(out, inputs)
@@ -204,7 +203,7 @@ def plot(prediction, path):
 @FEW
 @given(layout=layouts("report.html", ".report.html.partial", "pictures", "pictures/curves-1.png"))
 def test_report(layout):
-    from dfercli.report.style import to_png
+    from dfercli.visualize.style import to_png
 
     section = Section("Curves", [Picture(_draw_png(to_png), "a curve", "A curve.")])
     with a_place(layout) as folder, nothing_is_lost(folder):
@@ -225,9 +224,9 @@ def _draw_png(to_png):
 _DRAWN: list[bytes] = []
 
 
-def test_push_and_its_dry_run_change_nothing(make_run, tmp_path):  # noqa: F811
-    from dfercli.engine.train import train_fold
+def test_push_and_its_dry_run_change_nothing(make_run, tmp_path):
     from dfercli.publish.hub import prepare
+    from dfercli.training.loop import train_fold
 
     run = train_fold(make_run(model={"method": "zero-shot"}), tmp_path)
     write_thesis(tmp_path / "model" / "README.md")
@@ -271,5 +270,5 @@ def test_a_link_to_a_folder_of_ours_on_another_disk_goes_on_working(
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such modes")
 def test_face_crops_are_for_their_owner_alone(tmp_path, cropping_here):
-    list(clips.crop_clips([], tmp_path, tmp_path / "faces", RECIPE))
+    list(crops.crop_clips([], tmp_path, tmp_path / "faces", RECIPE))
     assert stat.S_IMODE((tmp_path / "faces").stat().st_mode) == 0o700

@@ -5,18 +5,17 @@ import time
 
 import numpy as np
 import pytest
-from engine.conftest import colours, make_run  # noqa: F401 (fixtures)
 
-from dfercli.data.cache import _sums_file, open_cache
+from dfercli.data.frame_cache import _sums_file, open_cache
 from dfercli.data.manifest import read_manifest
-from dfercli.engine import train
-from dfercli.engine.checkpoint import load_checkpoint, save_checkpoint
-from dfercli.engine.resume import find_state
-from dfercli.engine.runlog import RunFolder
-from dfercli.engine.train import train_fold
 from dfercli.errors import CheckpointError, DataError
 from dfercli.files import write_json
-from dfercli.models.seal import make_seal
+from dfercli.models.settings import make_seal
+from dfercli.runs.checkpoint import load_checkpoint, save_checkpoint
+from dfercli.runs.run_folder import RunFolder
+from dfercli.training import loop
+from dfercli.training.loop import train_fold
+from dfercli.training.state import find_state
 
 
 def flip_bit(path):
@@ -76,9 +75,9 @@ class _StoppedError(Exception):
 
 
 @pytest.fixture
-def stopped(make_run, tmp_path, monkeypatch):  # noqa: F811
+def stopped(make_run, tmp_path, monkeypatch):
     """A run that was interrupted after an epoch, and its configuration."""
-    config, seed_epoch = make_run(epochs=2), train.seed_epoch
+    config, seed_epoch = make_run(epochs=2), loop.seed_epoch
 
     def stop(seed, epoch, rank):
         if epoch == 1:
@@ -86,7 +85,7 @@ def stopped(make_run, tmp_path, monkeypatch):  # noqa: F811
         seed_epoch(seed, epoch, rank)
 
     with monkeypatch.context() as patch:
-        patch.setattr(train, "seed_epoch", stop)
+        patch.setattr(loop, "seed_epoch", stop)
         with pytest.raises(_StoppedError):
             train_fold(config, tmp_path)
     return RunFolder(tmp_path / "colours" / "full" / "fold1"), config
@@ -112,7 +111,7 @@ def test_metrics_short_of_a_line_are_not_believed(stopped, tmp_path):
         run.read_metrics()
 
 
-def test_a_cache_of_zeros_is_not_believed(colours, tmp_path):  # noqa: F811
+def test_a_cache_of_zeros_is_not_believed(colours, tmp_path):
     manifest = read_manifest(colours)
     cache = open_cache(manifest, colours.parent, 32, tmp_path)
     path = manifest.rows["path"].iloc[0]

@@ -12,8 +12,8 @@ import torch
 import dfercli
 from dfercli import versions
 from dfercli.doctor.machine import inspect_machine
-from dfercli.engine.device import describe_device
-from dfercli.engine.runlog import PACKAGES
+from dfercli.runs.run_folder import PACKAGES
+from dfercli.training.device import describe_device
 from dfercli.versions import describe_versions, find_commit, find_version, find_versions
 
 

@@ -5,7 +5,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
 
-from dfercli.bulk.document import (
+from dfercli.errors import DferError, NoFaceError
+from dfercli.faces import describe_search
+from dfercli.media.video import declared_duration_s
+from dfercli.predict import Predictor, PredictSettings, VideoPrediction
+from dfercli.predict.batch.formats import (
     Recorded,
     describe_origin,
     describe_video,
@@ -13,13 +17,8 @@ from dfercli.bulk.document import (
     write_csv,
     write_json_document,
 )
-from dfercli.bulk.hashes import hash_checkpoint, hash_content
-from dfercli.bulk.origin import Origin
-from dfercli.errors import DferError, NoFaceError
-from dfercli.faces import describe_search
-from dfercli.predict import Predictor, PredictSettings, VideoPrediction
-from dfercli.report import annotate_video, plot_prediction
-from dfercli.video import declared_duration_s
+from dfercli.predict.batch.origin import Origin, hash_checkpoint, hash_content
+from dfercli.visualize import annotate_video, plot_prediction
 
 READING, DRAWING = "looking for faces", "drawing the video"
 

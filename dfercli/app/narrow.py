@@ -3,16 +3,9 @@
 from html import escape
 
 from dfercli.predict import TrackSummary, VideoPrediction
-from dfercli.predict.signs import (
-    PALE,
-    Color,
-    class_color,
-    class_letters,
-    drawn_stretches,
-    fade,
-    ink_on,
-    printable,
-)
+from dfercli.predict.segments import drawn_stretches
+from dfercli.text import printable
+from dfercli.visualize.class_colors import PALE, Color, class_color, class_letters, fade, ink_on
 
 MAX_TRACKS = 6
 """Faces whose time lines are shown (our choice, as in the picture)."""

@@ -26,9 +26,9 @@ from dfercli.app.words import (
     show_faces,
     show_times,
 )
-from dfercli.bulk.folders import VIDEO_SUFFIXES
 from dfercli.errors import DferError, VideoError
 from dfercli.predict import PredictSettings
+from dfercli.predict.batch.inputs import VIDEO_SUFFIXES
 from dfercli.predict.settings import FACES
 
 LENGTHS_S = (0.5, 10.0)

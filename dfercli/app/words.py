@@ -13,7 +13,8 @@ from PIL import Image
 
 from dfercli.app.narrow import show_lines
 from dfercli.predict import Predictor, TrackSummary, VideoPrediction
-from dfercli.predict.signs import class_color, ink_on, printable
+from dfercli.text import printable
+from dfercli.visualize.class_colors import class_color, ink_on
 
 MAX_CARDS = 12
 """Faces that are shown, in the order they come (our choice: a crowd does not fit a page)."""

@@ -14,12 +14,12 @@ from typing import Annotated
 import typer
 
 from dfercli import __version__
-from dfercli.cells import escape_letter
-from dfercli.cli import data, publishing, reports, runs, serving, videos
+from dfercli.cli import data, predict, publishing, reports, runs, serving
 from dfercli.cli import options as opt
 from dfercli.cli.streams import describe_lost_output, open_closed_streams, take_patiently
 from dfercli.errors import DferError
 from dfercli.system_errors import explain_system_error
+from dfercli.text import escape_letter
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
@@ -102,7 +102,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "eval": runs.evaluate,
     "ablate": runs.ablate,
     "report": reports.report,
-    "predict": videos.predict,
+    "predict": predict.predict,
     "app": serving.serve,
     "export": publishing.export,
     "push": publishing.push,

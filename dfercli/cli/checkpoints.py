@@ -105,7 +105,7 @@ def choose_predictor(
     if zero_shot:
         opt.note(f"zero-shot: {WEAKNESS}")
         return Reader(None, detector, device, precision)
-    from dfercli.engine.named import find_checkpoint
+    from dfercli.runs.lookup import find_checkpoint
 
     where = find_checkpoint(checkpoint, runs)
     opt.note(f"checkpoint: {where}")

@@ -18,7 +18,7 @@ def demo(
     seed: Annotated[int, typer.Option(help="The same seed draws the same pixels.", min=0)] = 0,
 ) -> None:
     """Draw the demo dataset: videos of drawn people who show the seven expressions."""
-    from dfercli.demo import make_demo
+    from dfercli.demo.videos import make_demo
 
     files = make_demo(folder, persons, takes, seed)
     print(f"{files.num_videos} videos, listed in {files.labels}")
@@ -65,7 +65,7 @@ def preprocess(
     manifests: opt.Manifests = opt.MANIFESTS,
 ) -> None:
     """Give every clip of a dataset its face crops, and write the manifest with the folds."""
-    from dfercli.data.spec import Choices
+    from dfercli.data.sources.base import Choices
     from dfercli.faces.align import CropRecipe
     from dfercli.owned import check_plain_name
     from dfercli.preprocess.plan import plan_preprocess
@@ -120,7 +120,7 @@ def doctor(
     if as_json:
         print(json.dumps(diagnosis.to_dict(), indent=2))
     else:
-        from dfercli.cli.tables import print_diagnosis
+        from dfercli.cli.printing import print_diagnosis
 
         print_diagnosis(diagnosis)
     if not diagnosis.healthy:

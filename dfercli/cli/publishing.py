@@ -27,8 +27,8 @@ def export(
     runs: opt.Runs = opt.RUNS,
 ) -> None:
     """Write a checkpoint as one ONNX file, and check that it gives what the checkpoint gives."""
-    from dfercli.engine.named import find_checkpoint
     from dfercli.publish.onnx_file import MAX_DIFFERENCE, OPSET, export_onnx
+    from dfercli.runs.lookup import find_checkpoint
 
     file = export_onnx(find_checkpoint(checkpoint, runs), onnx, int8)
     print(f"written: {file.path}, {file.size / 1e6:,.1f} MB, ONNX opset {OPSET}")
@@ -68,9 +68,9 @@ def push(
     runs: opt.Runs = opt.RUNS,
 ) -> None:
     """Publish a checkpoint on the Hugging Face Hub, with a model card made from its run."""
-    from dfercli.engine.named import find_checkpoint
     from dfercli.publish.hub import prepare
     from dfercli.publish.hub import push as upload
+    from dfercli.runs.lookup import find_checkpoint
 
     publication = prepare(find_checkpoint(checkpoint, runs), name)
     if dry_run:

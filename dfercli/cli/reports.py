@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from dfercli.cli import options as opt
-from dfercli.cli.typed import find_variant, parse_folds
+from dfercli.cli.options import find_variant, parse_folds
 
 
 def report(

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dfercli.cli import checkpoints
-from dfercli.cli import documents as docs
 from dfercli.cli import options as opt
-from dfercli.cli.typed import find_variant, parse_folds
+from dfercli.cli import printing as docs
+from dfercli.cli.options import find_variant, parse_folds
 from dfercli.config import (
     ALL_DATA,
     UNTRAINED,
@@ -24,12 +24,12 @@ from dfercli.config import (
     TrainConfig,
     require_device,
 )
+from dfercli.config.presets import VARIANT, apply_preset, describe_recipe
 from dfercli.errors import ConfigError, require_at_least
-from dfercli.presets import VARIANT, apply_preset, describe_recipe
 
 if TYPE_CHECKING:
-    from dfercli.engine.evaluate import Results
-    from dfercli.engine.paper import Row
+    from dfercli.ablation.paper_tables import Row
+    from dfercli.evaluation.results import Results
 
 ABLATED = tuple(name for name in VARIANT if name != "cross_attention")
 """Settings that the rows of the paper's tables decide."""
@@ -77,11 +77,11 @@ def train(
         _train_final(config, options)
         return
     from dfercli.data.manifest import mark_partial
-    from dfercli.engine.documents import LABELS
-    from dfercli.engine.evaluate import summarise_runs
-    from dfercli.engine.jobs import train_folds
-    from dfercli.engine.protocols import protocols_of
-    from dfercli.engine.runlog import list_deviations
+    from dfercli.evaluation.results import summarise_runs
+    from dfercli.evaluation.tables import LABELS
+    from dfercli.jobs.run import train_folds
+    from dfercli.runs.run_folder import list_deviations
+    from dfercli.training.selection import protocols_of
 
     _note_estimate([replace(config, fold=fold) for fold in folds], options)
     trained = train_folds(config, folds, options.runs, _command(), **opt.how_to_run(options))
@@ -162,17 +162,17 @@ def evaluate(
         raise ConfigError("--against compares one run with one; name a single run before it")
     if confusion and (against is not None or len(run or ()) > 1):
         raise ConfigError("--confusion is of a single run; name one, without --against")
-    from dfercli.engine.comparison_document import comparison_document
-    from dfercli.engine.documents import (
+    from dfercli.evaluation.tables import (
+        comparison_document,
         results_document,
         side_by_side_document,
     )
 
     if checkpoint is not None:
-        from dfercli.engine.evaluate import evaluate_checkpoint
+        from dfercli.evaluation.results import evaluate_checkpoint
 
         decoded = opt.find_cache(cache, cache_dir)
-        from dfercli.engine.named import find_checkpoint
+        from dfercli.runs.lookup import find_checkpoint
 
         checkpoint = find_checkpoint(checkpoint, runs)
         data = opt.find_data(dataset, root, manifests, workers, decoded, folds_by)
@@ -222,9 +222,9 @@ def ablate(
     table_format = docs.check_format(table_format, out)
     typed = opt.find_typed(context)
     if dry_run:
-        from dfercli.data.spec import BASIC_EXPRESSIONS
-        from dfercli.engine.ablate import cost_table
-        from dfercli.engine.ablation_document import cost_document
+        from dfercli.ablation.run import cost_table
+        from dfercli.ablation.tables import cost_document
+        from dfercli.data.sources.base import BASIC_EXPRESSIONS
 
         asked = RunConfig(
             data=NO_DATA, fold=1, model=model, train=recipe, augment=augment, preset=options.preset
@@ -233,8 +233,8 @@ def ablate(
         entries = cost_table(rows, base, BASIC_EXPRESSIONS)
         docs.show_document(cost_document(title, base, entries), table_format, out)
         return
-    from dfercli.engine.ablate import run_table
-    from dfercli.engine.ablation_document import ablation_document
+    from dfercli.ablation.run import run_table
+    from dfercli.ablation.tables import ablation_document
 
     config, folds = opt.find_run(options, model, recipe, augment, compute, typed)
     how = opt.how_to_run(options) | {"command": _command()}
@@ -257,8 +257,8 @@ def _note_estimate(configs: Sequence[RunConfig], options: opt.RunOptions) -> Non
     """Print what training will take on this CPU, where it is long."""
     if options.cluster is not None or not opt.is_main_process():
         return
-    from dfercli.engine.estimate import LONG_S, estimate
-    from dfercli.engine.runlog import run_folder
+    from dfercli.runs.run_folder import run_folder
+    from dfercli.training.estimate import LONG_S, estimate
 
     todo = [c for c in configs if options.overwrite or not run_folder(options.runs, c).finished]
     found = estimate(todo, options.runs)
@@ -278,8 +278,8 @@ def _check_all_data(model: ModelConfig, options: opt.RunOptions) -> None:
 def _train_final(config: RunConfig, options: opt.RunOptions) -> None:
     """Train the model on all clips, and print where it is and what says how good it may be."""
     from dfercli.data.folds import open_manifest
-    from dfercli.engine.final import plan_final
-    from dfercli.engine.jobs import train_folds
+    from dfercli.jobs.run import train_folds
+    from dfercli.training.final import plan_final
 
     final, folds = plan_final(config, options.runs, open_manifest(config.data))
     names, epochs = ", ".join(map(str, folds)), final.train.last_epoch
@@ -303,7 +303,7 @@ def _train_final(config: RunConfig, options: opt.RunOptions) -> None:
 
 def _find_rows(table: int | None, grid: str | None) -> "tuple[str, tuple[Row, ...]]":
     """Give the title and the rows of what was asked for; Table 2 if nothing was."""
-    from dfercli.engine.paper import grid_rows, table_rows
+    from dfercli.ablation.paper_tables import grid_rows, table_rows
 
     if grid is None:
         number = 2 if table is None else table
@@ -316,7 +316,7 @@ def _find_rows(table: int | None, grid: str | None) -> "tuple[str, tuple[Row, ..
 
 def _read(name: str | None, runs: Path, dataset: str | None, folds: list[int] | None) -> "Results":
     """Read the runs of a variant, named by its folder or by its name among the runs."""
-    from dfercli.engine.evaluate import read_results
+    from dfercli.evaluation.results import read_results
 
     return read_results(*find_variant(name, runs, dataset), folds)
 

@@ -65,7 +65,7 @@ def _serve(
     from dfercli.app.examine import Examiner
     from dfercli.app.guard import Limits, is_loopback
     from dfercli.app.server import Server
-    from dfercli.engine.ending import take_ending_signals
+    from dfercli.parallel import take_ending_signals
 
     server = Server(Examiner(predictor), host, port, password, Limits(job_s=job_seconds))
     try:

@@ -6,10 +6,10 @@ from types import ModuleType
 from dfercli.errors import UnknownNameError
 
 DATASETS = {
-    "dfew": "dfercli.data.dfew",
-    "ferv39k": "dfercli.data.ferv39k",
-    "mafw": "dfercli.data.mafw",
-    "folder": "dfercli.data.folder",
+    "dfew": "dfercli.data.sources.dfew",
+    "ferv39k": "dfercli.data.sources.ferv39k",
+    "mafw": "dfercli.data.sources.mafw",
+    "folder": "dfercli.data.sources.folder",
 }
 """Public name of each dataset, and the module whose `read_sources` finds its videos."""
 

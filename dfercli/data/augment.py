@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from dfercli.config import AugmentConfig
-from dfercli.data.transfer import send
+from dfercli.data.loaders import send
 from dfercli.data.transforms import normalise, pixel_statistics
 
 STREAM = 1

@@ -11,8 +11,8 @@ import pandas as pd
 
 from dfercli.config import ALL_DATA, DataConfig, RunConfig
 from dfercli.data.manifest import Manifest, read_manifest
-from dfercli.data.spec import count_of
 from dfercli.errors import DataError
+from dfercli.text import count_of
 
 NUM_FOLDS = 5
 """Folds unless others are asked for: as many as DFEW and MAFW have."""

@@ -6,11 +6,11 @@ from typing import Protocol
 
 import numpy as np
 
-from dfercli.data.clip_folders import clip_folders
-from dfercli.data.spec import count_of
+from dfercli.data.manifest import clip_folders
 from dfercli.data.transforms import fit_frame
 from dfercli.errors import DataError
-from dfercli.images import list_frames, read_image
+from dfercli.media.images import list_frames, read_image
+from dfercli.text import count_of
 
 Sampling = Callable[[int], np.ndarray]
 """Gives the (T,) ascending indices of a clip's frames, of how many there are."""

@@ -1,12 +1,8 @@
-"""The manifest: one CSV line a clip, and beside it a JSON file with what all lines share.
-
-Labels are words, never numbers: public code numbers the classes in three different orders. The
-fold in which a clip is tested is a column, so a clip cannot be in train and test at once.
-"""
+"""The manifest: one CSV line per clip, and a JSON file with what all lines share."""
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -15,12 +11,24 @@ import numpy as np
 import pandas as pd
 
 from dfercli.config import ALL_DATA
-from dfercli.data.clip_folders import JOINT
-from dfercli.data.spec import MAX_FOLD, check_inside_root, describe_clips
+from dfercli.data.sources.base import MAX_FOLD, check_inside_root, describe_clips
 from dfercli.errors import DataError
 from dfercli.files import write_json, write_text
 from dfercli.owned import check_plain_name, check_recorded_file, has_controls
 from dfercli.system_errors import explain_system_error
+
+JOINT = "//"
+
+
+def join_folders(folders: Iterable[str]) -> str:
+    """Return the path of a clip whose frames lie in these folders, relative to the data root."""
+    return JOINT.join(folders)
+
+
+def clip_folders(root: Path, path: str) -> list[Path]:
+    """Return the folders of a clip, by its path in the manifest."""
+    return [root / folder for folder in path.split(JOINT)]
+
 
 COLUMNS = ("clip_id", "path", "n_frames", "label", "test_fold")
 Split = Literal["train", "test"]

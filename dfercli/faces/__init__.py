@@ -3,11 +3,11 @@
 from importlib import import_module
 
 from dfercli.errors import UnknownNameError
-from dfercli.faces.base import Detector
+from dfercli.faces.types import Detector
 
 DETECTORS = {
-    "face-alignment": "dfercli.faces.face_alignment",
-    "mtcnn": "dfercli.faces.mtcnn",
+    "face-alignment": "dfercli.faces.detectors.face_alignment",
+    "mtcnn": "dfercli.faces.detectors.mtcnn",
 }
 """Public name of each detector, and the module whose `build_detector` makes it."""
 

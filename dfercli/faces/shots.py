@@ -6,7 +6,7 @@ from itertools import product
 import cv2
 import numpy as np
 
-from dfercli.video import Frame
+from dfercli.media.video import Frame
 
 THUMBNAIL = (32, 18)
 """Width and height of the pictures that are compared (our choice): a face's motion hardly shows."""

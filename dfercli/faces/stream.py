@@ -10,17 +10,11 @@ from operator import itemgetter
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from dfercli.faces.base import (
-    Detector,
-    Face,
-    blend_faces,
-    box_iou,
-    find_least_track_score,
-)
-from dfercli.faces.keyframes import ROUNDING_S, search_frames
+from dfercli.faces.search import ROUNDING_S, search_frames
 from dfercli.faces.shots import number_shots
 from dfercli.faces.track import MAX_GAP_S, MIN_IOU, SHORT_GAP_S
-from dfercli.video import Frame
+from dfercli.faces.types import Detector, Face, blend_faces, box_iou, find_least_track_score
+from dfercli.media.video import Frame
 
 MAX_SHIFT = 0.5
 """Mean distance of the landmarks, in sides of the box, up to which two faces whose boxes hardly

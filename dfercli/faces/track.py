@@ -8,15 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from dfercli.faces.align import TEMPLATE, crop_face, similarity_transform
-from dfercli.faces.base import (
-    Detector,
-    Face,
-    blend_faces,
-    box_iou,
-    find_least_track_score,
-)
-from dfercli.faces.keyframes import KEY_STEP_S, ROUNDING_S, search_frames
-from dfercli.video import Frame, read_frames
+from dfercli.faces.search import KEY_STEP_S, ROUNDING_S, search_frames
+from dfercli.faces.types import Detector, Face, blend_faces, box_iou, find_least_track_score
+from dfercli.media.video import Frame, read_frames
 
 MIN_IOU = 0.3
 """Overlap from which two boxes in neighbouring frames are one face (our choice)."""

@@ -6,19 +6,7 @@ by a bootstrap. `student`: the same where there are few groups, and which of the
 `calibration`: whether a model is as sure as it is right. `temperature`: when that may be mended.
 """
 
-from dfercli.metrics.calibration import (
-    ReliabilityBins,
-    apply_temperature,
-    area_under_risk_coverage,
-    brier_score,
-    expected_calibration_error,
-    fit_temperature,
-    negative_log_likelihood,
-    reliability_bins,
-    risk_coverage,
-)
-from dfercli.metrics.folds import FoldSummary, summarise_folds
-from dfercli.metrics.resampling import (
+from dfercli.metrics.bootstrap import (
     Difference,
     FoldIntervals,
     Interval,
@@ -27,6 +15,20 @@ from dfercli.metrics.resampling import (
     mcnemar,
     paired_bootstrap,
 )
+from dfercli.metrics.calibration import (
+    ReliabilityBins,
+    TemperatureFit,
+    apply_temperature,
+    area_under_risk_coverage,
+    brier_score,
+    expected_calibration_error,
+    fit_calibration,
+    fit_temperature,
+    negative_log_likelihood,
+    reliability_bins,
+    risk_coverage,
+)
+from dfercli.metrics.folds import FoldSummary, summarise_folds
 from dfercli.metrics.scores import (
     confusion_matrix,
     macro_f1,
@@ -36,8 +38,7 @@ from dfercli.metrics.scores import (
     uar,
     war,
 )
-from dfercli.metrics.student import ENOUGH_GROUPS, compare_models, estimate_folds
-from dfercli.metrics.temperature import TemperatureFit, fit_calibration
+from dfercli.metrics.student_t import ENOUGH_GROUPS, compare_models, estimate_folds
 
 __all__ = [
     "ENOUGH_GROUPS",

@@ -6,14 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from dfercli.metrics.scores import (
-    macro_f1,
-    mean_of_known,
-    per_class_f1,
-    per_class_recall,
-    uar,
-    war,
-)
+from dfercli.metrics.scores import macro_f1, mean_of_known, per_class_f1, per_class_recall, uar, war
 
 
 @dataclass(frozen=True)

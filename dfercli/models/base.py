@@ -15,13 +15,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dfercli.config import ModelConfig, from_dict, to_dict
+from dfercli.downloads import describe_silence, hub_answers
 from dfercli.errors import CheckpointError
-from dfercli.fetched import describe_silence, hub_answers
 from dfercli.models import load_method
 from dfercli.models.backbone import CLIPBackbone
 from dfercli.models.pretrained import build_untrained, load_pretrained
-from dfercli.models.seal import SEAL, make_seal
-from dfercli.models.settings import find_settings_fault
+from dfercli.models.settings import SEAL, find_settings_fault, make_seal
 from dfercli.system_errors import explain_system_error, find_local_error, first_line
 
 CONFIG_FILE = "config.json"

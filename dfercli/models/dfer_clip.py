@@ -1,8 +1,4 @@
-"""DFER-CLIP: descriptions of faces with learnt contexts, and a transformer over frames.
-
-Source: Zhao and Patras, 2023, Prompting visual-language models for dynamic facial expression
-recognition, BMVC, section 3; its code for what the text leaves open.
-"""
+"""DFER-CLIP: descriptions of faces with learnt contexts, and a transformer over frames."""
 
 import math
 from collections.abc import Sequence
@@ -15,9 +11,40 @@ from dfercli.config import ModelConfig
 from dfercli.models.backbone import CLIPBackbone
 from dfercli.models.base import ExpressionModel, first_settings, write_prompts
 from dfercli.models.coop import CONTEXT_STD
-from dfercli.models.descriptors import describe_classes
 from dfercli.models.functional import attention
 from dfercli.models.text import PromptEncoder, encode_words
+
+DESCRIPTORS = {
+    # AU 6, 12
+    "happiness": "smiling mouth with its corners pulled up, raised cheeks and narrowed eyes",
+    # AU 1, 4, 15
+    "sadness": "drooping lip corners, with the inner ends of the eyebrows raised and knitted",
+    # none
+    "neutral": "relaxed face at rest, with level eyebrows and a closed, straight mouth",
+    # AU 4, 5, 7, 23
+    "anger": "lowered eyebrows over glaring eyes, with tense eyelids and lips pressed tight",
+    # AU 1, 2, 5, 26
+    "surprise": "raised eyebrows, eyes wide open and a dropped jaw",
+    # AU 9, 15, 16
+    "disgust": "wrinkled nose, with the lower lip pushed down and the lip corners turned down",
+    # AU 1, 2, 4, 5, 7, 20, 26
+    "fear": "staring wide eyes under raised, tense eyebrows, with lips stretched and parted",
+    # AU 12 and 14 on one side
+    "contempt": "one-sided smirk, with one lip corner tightened and raised",
+    # AU 1, 4, 5, 20
+    "anxiety": "worried frown over tense eyes, with lips slightly stretched",
+    # AU 1, 4, 15, 43
+    "helplessness": "slack mouth and tired eyelids, with the inner ends of the eyebrows raised",
+    # AU 15, 17, 64
+    "disappointment": "pouting chin and a downward look, with lip corners slightly turned down",
+}
+"""Descriptor by class of DFEW, FERV39k and MAFW."""
+
+
+def describe_classes(class_names: Sequence[str]) -> list[str]:
+    """Give the descriptor of each class; a class without one is its own name."""
+    return [DESCRIPTORS.get(name.strip().lower(), name) for name in class_names]
+
 
 NUM_CONTEXTS = 8
 """C, context vectors that each class has. Source: their scripts, for all three datasets."""

@@ -6,17 +6,17 @@ from pathlib import Path
 from typing import Any
 
 from dfercli.config import ALL_DATA, ModelConfig, from_dict
-from dfercli.data.spec import BASIC_EXPRESSIONS
-from dfercli.engine.checkpoint import load_settings
-from dfercli.engine.device import resolve_device, resolve_precision
-from dfercli.engine.protocols import PROTOCOLS
+from dfercli.data.sources.base import BASIC_EXPRESSIONS
+from dfercli.downloads import explain_failed_fetch
 from dfercli.errors import CheckpointError, WeightsError
 from dfercli.faces import check_detector
 from dfercli.faces.align import TEMPLATE_VERSION
-from dfercli.fetched import explain_failed_fetch
 from dfercli.models.pretrained import ensure_weights, find_image_size
 from dfercli.predict.settings import PredictSettings
+from dfercli.runs.checkpoint import load_settings
 from dfercli.system_errors import find_local_error
+from dfercli.training.device import resolve_device, resolve_precision
+from dfercli.training.selection import PROTOCOLS
 
 WINDOW_S = 2.0
 """Length of a window where the checkpoint does not tell how long the clips are that it was trained

@@ -1,8 +1,8 @@
-"""One pass through a video: faces as they are followed, windows as they end."""
+"""One pass through a video: faces are followed, and windows predicted as they end."""
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -10,12 +10,54 @@ import numpy as np
 
 from dfercli.data.transforms import fit_frame
 from dfercli.faces.align import crop_face
-from dfercli.faces.base import Face
 from dfercli.faces.stream import SeenFrame, follow_faces
-from dfercli.predict.kept_windows import KeptWindows
+from dfercli.faces.types import Face
+from dfercli.media.video import Extent, Source, is_live, read_frames
 from dfercli.predict.prediction import SeenFace, VideoPrediction, Window
 from dfercli.predict.settings import SEARCH_FPS
-from dfercli.video import Extent, Source, is_live, read_frames
+
+MAX_KEPT = 40
+"""Windows of a video whose face is kept to be shown (our choice): 6 MB at 224 px."""
+
+
+class KeptWindows:
+    """Windows in order of time; faces are kept for few of them, evenly spread over the video.
+
+    Args:
+        stride_s: Seconds from the start of one window to that of the next.
+    """
+
+    def __init__(self, stride_s: float) -> None:
+        self._stride_s = stride_s
+        self._windows: list[Window] = []
+        self._keep_every, self._num_shown = 1, 0
+
+    def __iter__(self) -> Iterator[Window]:
+        return iter(self._windows)
+
+    def __len__(self) -> int:
+        return len(self._windows)
+
+    def add(self, windows: Sequence[Window], first_s: float) -> None:
+        """Add windows.
+
+        Args:
+            windows: Of one stretch of the video.
+            first_s: Start of the video's first window.
+        """
+        thinned = [self._thin(window, first_s) for window in windows]
+        self._windows += thinned
+        self._num_shown += sum(window.face_rgb is not None for window in thinned)
+        if self._num_shown > MAX_KEPT:
+            self._keep_every *= 2
+            self._windows = [self._thin(window, first_s) for window in self._windows]
+            self._num_shown = sum(window.face_rgb is not None for window in self._windows)
+
+    def _thin(self, window: Window, first_s: float) -> Window:
+        """Return a window without its face, unless it is one of those that keep it."""
+        index = round((window.start_s - first_s) / self._stride_s)
+        return window if index % self._keep_every == 0 else replace(window, face_rgb=None)
+
 
 if TYPE_CHECKING:
     from dfercli.predict.predictor import Predictor

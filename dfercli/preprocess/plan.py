@@ -10,18 +10,18 @@ from pathlib import Path
 import numpy as np
 
 from dfercli.data import load_dataset
-from dfercli.data.clip_folders import clip_folders
-from dfercli.data.inspect import FramesState, inspect_frames
-from dfercli.data.manifest import Manifest, check_side_file, read_manifest
-from dfercli.data.official import name_clips
-from dfercli.data.spec import Choices, Listing, count_of, describe_clips
+from dfercli.data.frame_checks import FramesState, inspect_frames
+from dfercli.data.manifest import Manifest, check_side_file, clip_folders, read_manifest
+from dfercli.data.sources.base import Choices, Listing, describe_clips
+from dfercli.data.sources.groups import add_groups
+from dfercli.data.sources.official_lists import name_clips
 from dfercli.errors import ConfigError, DataError, UnknownNameError
 from dfercli.faces import DETECTORS, load_detector
 from dfercli.faces.align import CropRecipe
-from dfercli.images import list_frames, read_image
+from dfercli.media.images import list_frames, read_image
 from dfercli.owned import check_name, check_plain_name
-from dfercli.preprocess.clips import RECIPE_FILE, check_faces_folder
-from dfercli.preprocess.groups import add_groups
+from dfercli.preprocess.crops import RECIPE_FILE, check_faces_folder
+from dfercli.text import count_of
 
 LOOKED_AT = 32
 """Clips of which a frame is looked at to tell what frames show (our choice)."""

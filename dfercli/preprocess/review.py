@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from dfercli.cells import escape_cell
-from dfercli.data.inspect import SHORT_CLIP
+from dfercli.data.frame_checks import SHORT_CLIP
 from dfercli.errors import DataError
-from dfercli.faces.crop import CropRecord
+from dfercli.faces.crop_files import CropRecord
 from dfercli.files import write_text
-from dfercli.images import list_frames, read_image
+from dfercli.media.contact_sheet import Tile, draw_sheet
+from dfercli.media.images import list_frames, read_image
 from dfercli.owned import claim_files
-from dfercli.preprocess.clips import ClipOutcome
-from dfercli.sheet import Tile, draw_sheet
+from dfercli.preprocess.crops import ClipOutcome
+from dfercli.text import escape_cell
 
 MIN_COVERAGE = 0.5
 """Share of a video's frames that must show the face (our choice)."""

@@ -9,14 +9,14 @@ from typing import Any
 import pandas as pd
 
 from dfercli.data import load_dataset
-from dfercli.data.frame_counts import ClipFrames, FrameComparison, compare_frames
+from dfercli.data.frame_checks import ClipFrames, FrameComparison, compare_frames
 from dfercli.data.manifest import Manifest, review_file, write_manifest
-from dfercli.data.official import name_clips
-from dfercli.data.spec import Source
+from dfercli.data.sources.base import Source
+from dfercli.data.sources.official_lists import name_clips
 from dfercli.errors import DataError
 from dfercli.faces import load_detector
 from dfercli.owned import check_claim
-from dfercli.preprocess.clips import ClipOutcome, adopt_clips, crop_clips, miss_clip
+from dfercli.preprocess.crops import ClipOutcome, adopt_clips, crop_clips, miss_clip
 from dfercli.preprocess.plan import Plan
 from dfercli.preprocess.review import check_review, draw_worst, write_review
 

@@ -6,24 +6,24 @@ from typing import Any
 
 from dfercli.config import ALL_DATA, RANDOM_WEIGHTS, UNTRAINED
 from dfercli.data import DATASETS, load_dataset
-from dfercli.engine.compare import calibrate
-from dfercli.engine.documents import (
+from dfercli.errors import CheckpointError
+from dfercli.evaluation.compare import calibrate
+from dfercli.evaluation.results import Results, read_results
+from dfercli.evaluation.tables import (
     LABELS,
     METRICS,
     UNTRAINED_NOTE,
     describe_method,
     protocol_notes,
 )
-from dfercli.engine.evaluate import Results, read_results
-from dfercli.engine.finished import find_folds
-from dfercli.engine.predictions import read_tested
-from dfercli.engine.protocols import chosen_epochs
-from dfercli.engine.provenance import UNKNOWN, describe_crop, describe_data, describe_runs
-from dfercli.engine.runlog import RunFolder, differ_from_final, list_deviations
-from dfercli.errors import CheckpointError
 from dfercli.models.base import ExpressionModel
 from dfercli.publish.source import Source
+from dfercli.runs.lookup import find_folds
+from dfercli.runs.predictions import read_tested
+from dfercli.runs.provenance import UNKNOWN, describe_crop, describe_data, describe_runs
+from dfercli.runs.run_folder import RunFolder, differ_from_final, list_deviations
 from dfercli.tables import Column, Document, Provenance, Table, render
+from dfercli.training.selection import chosen_epochs
 from dfercli.versions import __version__, describe_versions
 
 FRONT = """\

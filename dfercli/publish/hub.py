@@ -1,4 +1,4 @@
-"""A checkpoint on the Hugging Face Hub, with its model card."""
+"""A checkpoint on the Hugging Face Hub, with its model card and its source."""
 
 import json
 from dataclasses import dataclass
@@ -8,14 +8,14 @@ from huggingface_hub import CommitOperationAdd, HfApi, get_token
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError
 from huggingface_hub.utils import validate_repo_id
 
-from dfercli.engine.checkpoint import load_checkpoint
-from dfercli.engine.provenance import name_weights
 from dfercli.errors import CheckpointError, ConfigError
 from dfercli.models.base import CONFIG_FILE, WEIGHTS_FILE
-from dfercli.models.seal import SEAL, make_seal
+from dfercli.models.settings import SEAL, make_seal
 from dfercli.publish import PublishError
 from dfercli.publish.card import write_card
 from dfercli.publish.source import find_source
+from dfercli.runs.checkpoint import load_checkpoint
+from dfercli.runs.provenance import name_weights
 from dfercli.system_errors import explain_system_error, find_local_error
 
 CARD_FILE = "README.md"

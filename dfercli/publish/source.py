@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from dfercli.engine.protocols import PROTOCOLS
-from dfercli.engine.runlog import RunFolder
+from dfercli.runs.run_folder import RunFolder
+from dfercli.training.selection import PROTOCOLS
 
 
 @dataclass(frozen=True)

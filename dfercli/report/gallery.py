@@ -8,27 +8,22 @@ import numpy as np
 import pandas as pd
 import torch
 
-from dfercli.data.batches import build_test_loader
-from dfercli.data.clips import ClipDataset
+from dfercli.data.dataset import ClipDataset
 from dfercli.data.folds import open_manifest
 from dfercli.data.frames import FrameFolders
+from dfercli.data.loaders import build_test_loader
 from dfercli.data.manifest import Manifest
 from dfercli.data.transforms import normalise
-from dfercli.engine.checkpoint import check_fits, load_checkpoint
-from dfercli.engine.device import resolve_device
-from dfercli.engine.explain import AttentionMaps, Explanation, attention_maps, collect
-from dfercli.engine.runlog import RunFolder
 from dfercli.errors import DataError, DferError
+from dfercli.evaluation.explain import AttentionMaps, Explanation, attention_maps, collect
 from dfercli.models.base import ExpressionModel
 from dfercli.report.inputs import Comparison, Errors, Missing, Runs
-from dfercli.report.siblings import (
-    Siblings,
-    find_for_features,
-    find_for_prompts,
-    find_for_text,
-)
+from dfercli.report.siblings import Siblings, find_for_features, find_for_prompts, find_for_text
 from dfercli.report.strips import ClipPicture
 from dfercli.report.worst import choose_clips, worst_errors
+from dfercli.runs.checkpoint import check_fits, load_checkpoint
+from dfercli.runs.run_folder import RunFolder
+from dfercli.training.device import resolve_device
 
 NUM_CLIPS = 3
 """Clips of a comparison that are drawn (our choice)."""

@@ -13,12 +13,12 @@ from typing import Any
 import pandas as pd
 
 from dfercli.config import DataConfig, RunConfig
-from dfercli.engine.documents import protocol_notes
-from dfercli.engine.evaluate import Results, read_results
-from dfercli.engine.explain import Explanation
-from dfercli.engine.runlog import RunFolder
 from dfercli.errors import require_known
+from dfercli.evaluation.explain import Explanation
+from dfercli.evaluation.results import Results, read_results
+from dfercli.evaluation.tables import protocol_notes
 from dfercli.report.strips import ClipPicture
+from dfercli.runs.run_folder import RunFolder
 from dfercli.versions import describe_versions
 
 

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from dfercli.errors import DataError
 from dfercli.files import replacing, write_text
 from dfercli.owned import check_claim, claim_files
-from dfercli.report.style import PIXELS_A_POINT, to_png
+from dfercli.visualize.style import PIXELS_A_POINT, to_png
 
 NUMBER = re.compile(r"[\d.,±–% -]*")
 """What a cell of a column of numbers is made of."""

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dfercli.errors import ConfigError
-from dfercli.report.gallery import Gallery
-from dfercli.report.inputs import ReportInput, find_runs, read_input
-from dfercli.report.looking import (
+from dfercli.report.clip_sections import (
     attention_section,
     errors_section,
     features_section,
     prompts_section,
 )
+from dfercli.report.gallery import Gallery
+from dfercli.report.inputs import ReportInput, find_runs, read_input
 from dfercli.report.page import Section, check_page, write_page, write_pictures
 from dfercli.report.sections import (
     calibration_section,

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from dfercli.engine.compare import Confidence, calibrate, measure_confidence
-from dfercli.engine.documents import LABELS, UNTRAINED_NOTE, results_document
+from dfercli.evaluation.compare import Confidence, calibrate, measure_confidence
+from dfercli.evaluation.tables import LABELS, UNTRAINED_NOTE, results_document
 from dfercli.report.figures import (
     confusion_matrix_figure,
     curves_figure,

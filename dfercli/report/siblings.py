@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from dfercli.ablation.paper_tables import OFF
 from dfercli.config import DataConfig, ModelConfig, RunConfig, TrainConfig
-from dfercli.engine.paper import OFF
-from dfercli.engine.runlog import RunFolder
-from dfercli.presets import describe_recipe
+from dfercli.config.presets import describe_recipe
 from dfercli.report.inputs import Missing, Runs
+from dfercli.runs.run_folder import RunFolder
 
 BASELINE: dict[str, Any] = OFF | {"text": True}
 BOTH: dict[str, Any] = {"text_prompt": True, "visual_prompt": True}

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Patch
 
-from dfercli.report.style import SERIES, WIDTH_IN, hide_axes, make_figure, shorten, styled
+from dfercli.visualize.style import SERIES, WIDTH_IN, hide_axes, make_figure, shorten, styled
 
 FRAME_IN = 0.8
 """Width of a frame in a strip (our choice: a face is recognised on a phone)."""

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from dfercli.engine.explain import Explanation
-from dfercli.engine.predictions import classes_of, probs_of
+from dfercli.evaluation.explain import Explanation
+from dfercli.runs.predictions import classes_of, probs_of
 
 
 def worst_errors(predictions: pd.DataFrame, number: int) -> pd.DataFrame:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dfercli.errors import require_known
-from dfercli.tables.document import (
+from dfercli.tables.model import (
     MISSING,
     Cell,
     Column,
@@ -19,11 +19,9 @@ from dfercli.tables.document import (
     Provenance,
     Table,
     format_cell,
+    slugs_of,
 )
-from dfercli.tables.latex import render_latex
-from dfercli.tables.machine import render_csv, render_json
-from dfercli.tables.markdown import render_markdown
-from dfercli.tables.names import slugs_of
+from dfercli.tables.renderers import render_csv, render_json, render_latex, render_markdown
 
 __all__ = [
     "FORMATS",

@@ -14,9 +14,9 @@ CLASSES = ("happiness", "sadness", "<b>anger</b>")
 def footage(tmp_path_factory):
     """Videos: `face.mp4` of a drawn person, `wall.mp4` of nobody; and what is none: `text.mp4`,
     `list.mp4` and `list.m3u8`, of which the last two name the first."""
-    from dfercli.demo import FPS, draw_video
-    from dfercli.drawing import make_person
-    from dfercli.video_writer import write_video
+    from dfercli.demo.drawing import make_person
+    from dfercli.demo.videos import FPS, draw_video
+    from dfercli.media.video_writer import write_video
 
     folder = tmp_path_factory.mktemp("footage")
     frames = list(draw_video(make_person(0, 0), "happiness", np.random.default_rng(5)))
@@ -34,9 +34,9 @@ def checkpoint(tmp_path_factory):
     import torch
 
     from dfercli.config import ModelConfig
-    from dfercli.engine.checkpoint import save_checkpoint
     from dfercli.faces.align import TEMPLATE_VERSION
     from dfercli.models.base import build_model
+    from dfercli.runs.checkpoint import save_checkpoint
 
     torch.manual_seed(7)
     crop = {"detector": "mtcnn", "size": 64, "version": TEMPLATE_VERSION}

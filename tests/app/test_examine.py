@@ -9,8 +9,8 @@ import typer
 from dfercli.app.examine import DRAWING, READING, StoppedError
 from dfercli.cli import app
 from dfercli.errors import NoFaceError, VideoError
+from dfercli.media.video import read_frames
 from dfercli.predict import PredictSettings
-from dfercli.video import read_frames
 
 SETTINGS = PredictSettings(window_s=1.0, stride_s=1.0)
 

@@ -33,7 +33,7 @@ def dfer(tmp_path, monkeypatch):
 def write_tiny(dfer):
     """Write a manifest `tiny`, two classes in two folds with a clip each; give its rows."""
     from dfercli.data.manifest import Manifest, write_manifest
-    from dfercli.images import write_image
+    from dfercli.media.images import write_image
 
     def write(crop=None, kind="folder"):
         classes, rows = ("happiness", "sadness"), []

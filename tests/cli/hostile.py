@@ -18,9 +18,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from dfercli.demo import draw_video
-from dfercli.drawing import make_person
-from dfercli.images import write_image
+from dfercli.demo.drawing import make_person
+from dfercli.demo.videos import draw_video
+from dfercli.media.images import write_image
 
 NUM_FRAMES = 10
 FPS = 12.5

@@ -12,7 +12,7 @@ from dfercli.cli.options import find_cache
 from dfercli.data.manifest import Manifest, write_manifest
 from dfercli.errors import ConfigError
 from dfercli.faces.align import CropRecipe
-from dfercli.images import write_image
+from dfercli.media.images import write_image
 
 CLASSES = ("happiness", "sadness")
 RECIPE = "--backbone demo-ViT-tiny --weights random --epochs 1 --warmup-epochs 0 --workers 0"

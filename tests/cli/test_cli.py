@@ -12,11 +12,11 @@ import pytest
 
 from dfercli.cli import main
 from dfercli.data.manifest import Manifest, read_manifest, write_manifest
-from dfercli.engine.checkpoint import save_checkpoint
 from dfercli.errors import ConfigError
 from dfercli.faces.align import CropRecipe
+from dfercli.media.video_writer import write_video
 from dfercli.models.base import build_model
-from dfercli.video_writer import write_video
+from dfercli.runs.checkpoint import save_checkpoint
 
 CLASSES = ("happiness", "sadness")
 
@@ -214,7 +214,7 @@ def test_an_interruption_is_one_line_too(dfer, monkeypatch):
     def interrupted(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("dfercli.engine.evaluate.read_results", interrupted)
+    monkeypatch.setattr("dfercli.evaluation.results.read_results", interrupted)
     done = dfer("eval")
     assert (done.code, done.out) == (130, "")
     assert done.err.splitlines()[-1].startswith("interrupted; ")

@@ -19,7 +19,7 @@ from preprocess.small_sets import (
 from dfercli.data.manifest import read_manifest
 from dfercli.doctor import Finding
 from dfercli.errors import DetectorError
-from dfercli.images import list_frames
+from dfercli.media.images import list_frames
 
 A_CLIP = Path("data", "dfew", FACES["dfew"], "00003")
 REFUSED = (
@@ -141,7 +141,7 @@ def test_a_dry_run_does_without_a_detector(dfer, mafw, monkeypatch):
     assert told in done.out
     done = dfer("preprocess --dataset mafw")
     assert (done.code, done.err.splitlines()[-1]) == (1, "error: no weights here")
-    assert loaded == ["dfercli.faces.face_alignment"]
+    assert loaded == ["dfercli.faces.detectors.face_alignment"]
     assert look_at(Path()) == before
 
 

@@ -9,7 +9,7 @@ from data.official_trees import JPEG
 from preprocess.small_sets import FACES, publish, write_set
 
 from dfercli.doctor import Finding
-from dfercli.images import list_frames, read_image
+from dfercli.media.images import list_frames, read_image
 
 A_CLIP = Path("data", "dfew", FACES["dfew"], "00003")
 

@@ -10,12 +10,12 @@ import hostile
 import pytest
 
 from dfercli.config import ModelConfig
-from dfercli.engine.checkpoint import save_checkpoint
 from dfercli.faces.align import CropRecipe
 from dfercli.models import base
 from dfercli.models.base import build_model
+from dfercli.runs.checkpoint import save_checkpoint
 
-INPUTS = Path(__file__).parents[1] / "inputs"
+INPUTS = Path(__file__).parents[1] / "media" / "inputs"
 
 
 @pytest.fixture

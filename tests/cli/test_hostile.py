@@ -14,12 +14,12 @@ import hostile
 import pytest
 from jsonschema import Draft202012Validator
 
-from dfercli.bulk.document import load_schema, plain_text
 from dfercli.config import ModelConfig
-from dfercli.engine.checkpoint import save_checkpoint
 from dfercli.faces.align import CropRecipe
 from dfercli.models.base import build_model
-from dfercli.predict.signs import printable
+from dfercli.predict.batch.formats import load_schema, plain_text
+from dfercli.runs.checkpoint import save_checkpoint
+from dfercli.text import printable
 
 CLASSES = ("happiness", "sadness")
 

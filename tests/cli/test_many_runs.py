@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from dfercli.data.manifest import Manifest, write_manifest
-from dfercli.images import write_image
+from dfercli.media.images import write_image
 
 CLASSES = ("happiness", "sadness")
 RECIPE = "--backbone demo-ViT-tiny --weights random --epochs 1 --warmup-epochs 0 --workers 0"

@@ -16,14 +16,14 @@ import pandas as pd
 import pytest
 from jsonschema import Draft202012Validator
 
-from dfercli.bulk.document import load_schema
 from dfercli.config import ModelConfig
-from dfercli.engine.checkpoint import save_checkpoint
 from dfercli.faces.align import CropRecipe
-from dfercli.images import write_image
+from dfercli.media.images import write_image
+from dfercli.media.video_writer import write_video
 from dfercli.models.base import build_model
 from dfercli.predict import predictor
-from dfercli.video_writer import write_video
+from dfercli.predict.batch.formats import load_schema
+from dfercli.runs.checkpoint import save_checkpoint
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from preprocess.small_sets import (
 )
 
 from dfercli.data.manifest import read_manifest
-from dfercli.images import write_image
+from dfercli.media.images import write_image
 
 OWN = ("a", "b", "c")
 MANIFEST = Path("data_manifests", "own.csv")

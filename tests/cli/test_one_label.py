@@ -17,7 +17,7 @@ def test_training_is_refused_before_torch_is_imported(dfer, write_tiny, monkeypa
     write_tiny()
     manifest = read_manifest(MANIFEST)
     write_manifest(replace(manifest, rows=manifest.rows.assign(label="sadness")), MANIFEST)
-    for module in ("dfercli.engine.jobs", "dfercli.engine.train"):
+    for module in ("dfercli.jobs.run", "dfercli.training.loop"):
         monkeypatch.setitem(sys.modules, module, None)  # whoever imports it fails
     done = dfer(f"{command} --dataset tiny")
     assert (done.code, done.out) == (1, "")

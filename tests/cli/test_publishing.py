@@ -4,9 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from dfercli.engine.checkpoint import save_checkpoint
-from dfercli.publish.onnx_file import OnnxFile
-from dfercli.publish.parity import Difference
+from dfercli.publish.onnx_file import Difference, OnnxFile
+from dfercli.runs.checkpoint import save_checkpoint
 
 FILES = ["config.json: ", "model.safetensors: ", "README.md: "]
 

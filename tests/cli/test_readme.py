@@ -10,12 +10,12 @@ import pandas as pd
 import pytest
 from preprocess.small_sets import in_a_thread
 
-from dfercli.data.clips import check_frames
+from dfercli.data.dataset import check_frames
 from dfercli.data.manifest import read_manifest
-from dfercli.demo import draw_video
-from dfercli.drawing import make_person
-from dfercli.images import write_image
-from dfercli.video_writer import write_video
+from dfercli.demo.drawing import make_person
+from dfercli.demo.videos import draw_video
+from dfercli.media.images import write_image
+from dfercli.media.video_writer import write_video
 
 README = Path(__file__).parents[2] / "README.md"
 NUM_FRAMES = 4
@@ -48,7 +48,7 @@ def videos(dfer, monkeypatch):
         for number, image_rgb in enumerate(frames):
             write_image(root / row.path / f"{number}.png", image_rgb)
     num_threads = cv2.getNumThreads()
-    monkeypatch.setattr("dfercli.preprocess.clips.ProcessPoolExecutor", in_a_thread)
+    monkeypatch.setattr("dfercli.preprocess.crops.ProcessPoolExecutor", in_a_thread)
     yield listed
     cv2.setNumThreads(num_threads)
 

@@ -10,14 +10,14 @@ from pathlib import Path
 import hostile
 import pytest
 
-from dfercli.bulk.document import write_json_document
 from dfercli.cli import streams
 from dfercli.config import ModelConfig
-from dfercli.engine.checkpoint import save_checkpoint
 from dfercli.faces.align import CropRecipe
 from dfercli.files import replacing, replacing_folder
 from dfercli.models.base import build_model
 from dfercli.owned import FolderKind
+from dfercli.predict.batch.formats import write_json_document
+from dfercli.runs.checkpoint import save_checkpoint
 from dfercli.system_errors import naming
 
 FULL = Path("/dev/full")
@@ -156,7 +156,7 @@ def test_a_command_names_the_file_that_it_cannot_write(dfer, monkeypatch, name):
     def fail(*_):
         raise OSError(errno.ENOSPC, "No space left on device", name)
 
-    monkeypatch.setattr("dfercli.demo.make_demo", fail)
+    monkeypatch.setattr("dfercli.demo.videos.make_demo", fail)
     done = dfer("demo drawn")
     assert done.code == 1
     where = f"{name}: " if name else ""

@@ -7,9 +7,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from dfercli.cli.documents import show_document
-from dfercli.cli.screen import screen
-from dfercli.data.spec import BASIC_EXPRESSIONS
+from dfercli.cli.printing import screen, show_document
+from dfercli.data.sources.base import BASIC_EXPRESSIONS
 from dfercli.errors import ConfigError
 from dfercli.tables import FORMATS, Column, Document, Provenance, Table, render, render_files
 

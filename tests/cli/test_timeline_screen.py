@@ -8,9 +8,9 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from dfercli.cli import timeline
+from dfercli.cli import prediction_screen
 from dfercli.predict.prediction import VideoPrediction, Window
-from dfercli.predict.signs import class_color
+from dfercli.visualize.class_colors import class_color
 
 NAMES = ("happiness", "sadness", "surprise")
 
@@ -25,7 +25,7 @@ def show(monkeypatch):
         console = Console(
             file=out, width=width, force_terminal=terminal, color_system=color, highlight=False
         )
-        monkeypatch.setattr(timeline, "screen", console)
+        monkeypatch.setattr(prediction_screen, "screen", console)
         call(*args)
         return out.getvalue()
 
@@ -66,17 +66,21 @@ FOUR = [_window(0.0, 0), _window(2.0, 1), _window(4.0, None), _window(6.0, 2, sh
     ],
 )
 def test_a_window_is_a_line(window, calibrated, line, show):
-    assert show(timeline.print_window, window, NAMES, calibrated).rstrip() == line.rstrip()
+    assert show(prediction_screen.print_window, window, NAMES, calibrated).rstrip() == line.rstrip()
 
 
 def test_a_window_of_a_single_class_is_a_line(show):
-    said = show(timeline.print_window, _window(0.0, 0, 1.0, names=("joy",)), ("joy",), True)
+    said = show(
+        prediction_screen.print_window, _window(0.0, 0, 1.0, names=("joy",)), ("joy",), True
+    )
     assert said.strip().endswith("joy 100 % ██████████")
 
 
 @pytest.mark.parametrize("width", [40, 60, 80])
 def test_a_line_is_no_longer_than_the_terminal(width, show):
-    said = show(timeline.print_window, _window(0.0, 0), NAMES, True, width=width, terminal=True)
+    said = show(
+        prediction_screen.print_window, _window(0.0, 0), NAMES, True, width=width, terminal=True
+    )
     plain = re.sub(r"\x1b\[[\d;]*m", "", said)
     assert cell_len(plain.rstrip("\n")) <= width
     assert "happiness  83 %" in plain
@@ -84,7 +88,7 @@ def test_a_line_is_no_longer_than_the_terminal(width, show):
 
 
 def test_a_summary_has_the_time_line_of_each_face(show):
-    said = show(timeline.print_prediction, _predict(FOUR), width=40).splitlines()
+    said = show(prediction_screen.print_prediction, _predict(FOUR), width=40).splitlines()
     assert said == [
         "folder/v.mp4: 8.0 s, 1 face, seen in 93 ",
         "% of 64 searched frames",
@@ -101,26 +105,26 @@ def test_a_summary_has_the_time_line_of_each_face(show):
 @pytest.mark.parametrize("width", [40, 80, 200])
 def test_a_time_line_is_as_wide_as_the_screen(width, show):
     names = (*NAMES, "disappointment-of-20")
-    said = show(timeline.print_prediction, _predict(FOUR, names), width=width).splitlines()
+    said = show(prediction_screen.print_prediction, _predict(FOUR, names), width=width).splitlines()
     assert max(map(cell_len, said)) == width
     assert "H" * (width // 4) + "S" * (width // 4) in "\n".join(said)
 
 
 def test_a_stretch_shows_its_majority_and_overlaps_are_halved(show):
     windows = [_window(0.0, 0), _window(1.0, 1), _window(2.0, 0)]  # speak 1.5, 1 and 1.5 s
-    said = show(timeline.print_prediction, _predict(windows, duration_s=4.0), width=20)
+    said = show(prediction_screen.print_prediction, _predict(windows, duration_s=4.0), width=20)
     assert "HHHHHHHHSSSSSHHHHHHH" in said or "HHHHHHHSSSSSHHHHHHHH" in said
 
 
 def test_without_calibration_nothing_is_uncertain(show):
-    said = show(timeline.print_prediction, _predict(FOUR, calibrated=False))
+    said = show(prediction_screen.print_prediction, _predict(FOUR, calibrated=False))
     assert "uncertain" not in said
     assert "U" * 20 in said
 
 
 def test_colours_are_those_of_the_classes_and_only_on_a_terminal(show):
-    assert "\x1b" not in show(timeline.print_prediction, _predict(FOUR))
-    said = show(timeline.print_prediction, _predict(FOUR), terminal=True)
+    assert "\x1b" not in show(prediction_screen.print_prediction, _predict(FOUR))
+    said = show(prediction_screen.print_prediction, _predict(FOUR), terminal=True)
     for top in (0, 1):
         assert "48;2;{};{};{}m".format(*class_color(top)) in said
 
@@ -129,14 +133,14 @@ def test_the_bar_of_the_black_class_has_the_terminal_s_colour(show):
     names = tuple(f"class{index}" for index in range(11))
     for top, colored in ((9, True), (10, False)):
         window = _window(0.0, top, names=names)
-        said = show(timeline.print_window, window, names, True, terminal=True, width=100)
+        said = show(prediction_screen.print_window, window, names, True, terminal=True, width=100)
         assert ("38;2;" in said) == colored
         assert "████████" in said
 
 
 def test_of_many_faces_the_most_present_are_shown_and_the_rest_counted(show):
     windows = [_window(0.0, 0, track=track, length_s=1.0 + track / 10) for track in range(1, 11)]
-    said = show(timeline.print_prediction, _predict(windows))
+    said = show(prediction_screen.print_prediction, _predict(windows))
     assert re.findall(r"^face (\d+)", said, flags=re.MULTILINE) == [str(n) for n in range(3, 11)]
     assert said.endswith("and 2 faces that are seen less\n")
     assert ": 8.0 s, 10 faces, " in said
@@ -144,16 +148,16 @@ def test_of_many_faces_the_most_present_are_shown_and_the_rest_counted(show):
 
 @pytest.mark.parametrize("windows", [[], [_window(0.0, None)]])
 def test_without_a_face_the_summary_says_so(windows, show):
-    said = show(timeline.print_prediction, _predict(windows))
+    said = show(prediction_screen.print_prediction, _predict(windows))
     assert "0 faces" in said
     assert said.endswith("no face is seen long enough to name its expression\n")
 
 
 def test_a_still_and_an_hour_have_a_time_line(show):
     still = _predict([_window(0.0, 1, length_s=0.0)], duration_s=0.0)
-    assert "S" * 80 in show(timeline.print_prediction, still)
+    assert "S" * 80 in show(prediction_screen.print_prediction, still)
     hour = _predict([_window(float(t), t // 1800) for t in range(3600)], duration_s=3601.0)
-    said = show(timeline.print_prediction, hour)
+    said = show(prediction_screen.print_prediction, hour)
     assert "H" * 40 + "S" * 40 in said
     assert "600" in said
 
@@ -165,9 +169,9 @@ def test_no_name_is_read_as_markup_or_moves_the_cursor(terminal, show):
     prediction = _predict(windows, names, video="[i]\x1b[2J\udcff.mp4")
 
     def both():
-        timeline.print_prediction(prediction)
+        prediction_screen.print_prediction(prediction)
         for window in windows:
-            timeline.print_window(window, names, True)
+            prediction_screen.print_window(window, names, True)
 
     said = show(both, terminal=terminal, width=100)
     plain = re.sub(r"\x1b\[[\d;]*m", "", said)
@@ -182,4 +186,4 @@ def test_no_name_is_read_as_markup_or_moves_the_cursor(terminal, show):
 def test_a_rest_too_short_for_a_window_is_told_of_by_the_last(show):
     """8.0 s in windows, 8.4 s in all: without it the last four of 80 letters would be dots."""
     seen = _predict([_window(start_s, 0) for start_s in (0.0, 2.0, 4.0, 6.0)], duration_s=8.4)
-    assert "H" * 80 in show(timeline.print_prediction, seen)
+    assert "H" * 80 in show(prediction_screen.print_prediction, seen)

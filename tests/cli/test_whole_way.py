@@ -6,10 +6,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from dfercli.engine.predictions import confusion_of, read_predictions
-from dfercli.images import read_image
+from dfercli.media.images import read_image
 from dfercli.metrics import war
 from dfercli.models.base import read_settings
+from dfercli.runs.predictions import confusion_of, read_predictions
 
 CLASSES = ("happiness", "anger", "surprise")
 CROPS = "--dataset folder --root data/demo --detector mtcnn --size 64 --num-folds 2 --jobs 2"

@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image
 
-from dfercli.data import dfew, ferv39k, mafw
+from dfercli.data.sources import dfew, ferv39k, mafw
 
 DFEW_LISTS = "EmoLabel_DataSplit/{side}(single-labeled)/set_{fold}.csv"
 FERV39K_LISTS = "4_setups/All_scenes/{side}_All.csv"

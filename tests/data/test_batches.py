@@ -6,7 +6,7 @@ from itertools import chain, zip_longest
 import pytest
 import torch
 
-from dfercli.data.batches import (
+from dfercli.data.loaders import (
     VIEWS_APART,
     EpochBatches,
     build_test_loader,

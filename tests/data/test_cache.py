@@ -13,13 +13,13 @@ import pytest
 import torch
 
 from dfercli.config import DataConfig, ModelConfig, RunConfig
-from dfercli.data import cache as module
-from dfercli.data.batches import EpochBatches, build_train_loader
-from dfercli.data.cache import fingerprint_frames, open_cache
-from dfercli.data.clips import build_dataset
+from dfercli.data import frame_cache as module
+from dfercli.data.dataset import build_dataset
+from dfercli.data.frame_cache import fingerprint_frames, open_cache
+from dfercli.data.loaders import EpochBatches, build_train_loader
 from dfercli.data.manifest import Manifest
 from dfercli.errors import DataError, VideoError
-from dfercli.images import write_image
+from dfercli.media.images import write_image
 
 LENGTHS = (3, 8, 21, 9)
 SIZE = 20

@@ -8,17 +8,13 @@ import pytest
 import torch
 
 from dfercli.config import DataConfig, ModelConfig, RunConfig
-from dfercli.data.batches import EpochBatches, build_test_loader, build_train_loader
-from dfercli.data.clips import (
-    ClipDataset,
-    build_dataset,
-    check_frames,
-)
+from dfercli.data.dataset import ClipDataset, build_dataset, check_frames
 from dfercli.data.frames import FrameFolders
+from dfercli.data.loaders import EpochBatches, build_test_loader, build_train_loader
 from dfercli.data.manifest import Manifest
 from dfercli.data.transforms import fit_frame
 from dfercli.errors import DataError, VideoError
-from dfercli.images import write_image
+from dfercli.media.images import write_image
 
 CLASS_NAMES = ("fear", "anger", "joy")
 LENGTHS = (3, 8, 20, 9, 30)

@@ -5,8 +5,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from dfercli.data.folder import assign_folds
-from dfercli.data.spec import BASIC_EXPRESSIONS
+from dfercli.data.sources.base import BASIC_EXPRESSIONS
+from dfercli.data.sources.folder import assign_folds
 
 
 def _counts(labels, groups, folds, num_folds):

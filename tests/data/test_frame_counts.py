@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from dfercli.data import dfew, ferv39k, mafw
-from dfercli.data.frame_counts import ClipFrames, compare_frames, find_frames
-from dfercli.data.official import Official, OfficialFrames, OfficialList, fingerprint
+from dfercli.data.frame_checks import ClipFrames, compare_frames, find_frames
+from dfercli.data.sources import dfew, ferv39k, mafw
+from dfercli.data.sources.official_lists import Official, OfficialFrames, OfficialList, fingerprint
 
 CLIPS = {
     "a": ("joy", 0, 5),

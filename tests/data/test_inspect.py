@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from dfercli.data.inspect import FramesState, inspect_clips, inspect_frames
+from dfercli.data.frame_checks import FramesState, inspect_clips, inspect_frames
 from dfercli.errors import DataError
-from dfercli.images import list_frames, write_image
+from dfercli.media.images import list_frames, write_image
 
 
 @pytest.fixture

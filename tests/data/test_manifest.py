@@ -19,7 +19,7 @@ from dfercli.data.manifest import (
     side_file,
     write_manifest,
 )
-from dfercli.data.spec import BASIC_EXPRESSIONS
+from dfercli.data.sources.base import BASIC_EXPRESSIONS
 from dfercli.errors import DataError
 
 ROOT = Path(__file__).parents[2]

@@ -7,7 +7,7 @@ import pytest
 
 from dfercli.data.folds import name_groups
 from dfercli.data.manifest import COLUMNS, check_rows, read_manifest, side_file, write_manifest
-from dfercli.data.spec import check_inside_root
+from dfercli.data.sources.base import check_inside_root
 from dfercli.errors import DataError
 
 CLASS_NAMES = ("surprise", "anger", "boredom")

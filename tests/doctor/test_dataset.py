@@ -9,10 +9,10 @@ from data.official_trees import JPEG
 from preprocess.small_sets import FACES, look_at, publish, write_set
 
 from dfercli.data.manifest import read_manifest, side_file, write_manifest
-from dfercli.data.spec import BASIC_EXPRESSIONS
+from dfercli.data.sources.base import BASIC_EXPRESSIONS
 from dfercli.doctor import Diagnosis, Finding, diagnose, inspect_dataset
 from dfercli.faces.align import TEMPLATE_VERSION, CropRecipe
-from dfercli.images import list_frames, read_image, write_image
+from dfercli.media.images import list_frames, read_image, write_image
 from dfercli.preprocess.plan import plan_preprocess
 from dfercli.preprocess.run import preprocess
 

@@ -14,7 +14,7 @@ from preprocess.small_sets import (
 )
 
 from dfercli.data.manifest import read_manifest
-from dfercli.data.spec import Choices
+from dfercli.data.sources.base import Choices
 from dfercli.doctor import inspect_dataset
 from dfercli.faces.align import CropRecipe
 from dfercli.preprocess.plan import plan_preprocess

@@ -3,7 +3,7 @@
 import pytest
 from crops import make_frames
 
-from dfercli.video_writer import write_video
+from dfercli.media.video_writer import write_video
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ import json
 import numpy as np
 
 from dfercli.faces.align import TEMPLATE
-from dfercli.faces.base import Face
-from dfercli.faces.crop import RECORD_FILE, crop_video, read_record
+from dfercli.faces.crop_files import RECORD_FILE, crop_video, read_record
+from dfercli.faces.types import Face
 
 STEP = 8
 """Grey levels from frame to frame: more than the codec is off by."""

@@ -10,19 +10,21 @@ import pytest
 
 from dfercli.errors import VideoError
 from dfercli.faces import load_detector
-from dfercli.faces.ahead import (
+from dfercli.faces.align import TEMPLATE
+from dfercli.faces.search import (
+    KEY_FRAMES,
+    KEY_STEP_S,
     MAX_THREADS,
     CopyableDetector,
     DetectorPool,
     count_threads,
     look_ahead,
+    search_frames,
     searching_ahead,
 )
-from dfercli.faces.align import TEMPLATE
-from dfercli.faces.base import Face
-from dfercli.faces.keyframes import KEY_FRAMES, KEY_STEP_S, search_frames
 from dfercli.faces.stream import follow_faces
-from dfercli.video import Frame
+from dfercli.faces.types import Face
+from dfercli.media.video import Frame
 
 CARRY_S = 0.3
 THREADS = 3
@@ -101,8 +103,8 @@ def test_threads_search_at_the_same_time():
 
 
 def test_mtcnn_gives_the_same_bits_in_threads():
-    from dfercli.demo import draw_video
-    from dfercli.drawing import make_person
+    from dfercli.demo.drawing import make_person
+    from dfercli.demo.videos import draw_video
 
     images = list(draw_video(make_person(1, 2), "surprise", np.random.default_rng(3)))[:12]
     frames = [Frame(index, index / 8, image) for index, image in enumerate(images)]

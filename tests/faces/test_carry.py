@@ -8,10 +8,10 @@ import pytest
 
 from dfercli.faces import load_detector
 from dfercli.faces.align import TEMPLATE, similarity_transform
-from dfercli.faces.base import Face
-from dfercli.faces.keyframes import KEY_STEP_S
+from dfercli.faces.search import KEY_STEP_S
 from dfercli.faces.track import fill_gaps, follow_main_face, measure_jitter
-from dfercli.video import Frame
+from dfercli.faces.types import Face
+from dfercli.media.video import Frame
 
 FOOTAGE = sorted(Path(os.environ.get("DFER_TEST_VIDEOS", "none")).glob("*.mp4"))
 

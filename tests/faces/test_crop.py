@@ -11,9 +11,9 @@ import pytest
 from crops import STEP, Everywhere, crop, make_frames, read
 
 from dfercli.errors import DataError, VideoError
-from dfercli.faces.crop import RECORD_FILE, CropRecord, crop_video
-from dfercli.images import list_frames, read_image, write_image
-from dfercli.video_writer import write_video
+from dfercli.faces.crop_files import RECORD_FILE, CropRecord, crop_video
+from dfercli.media.images import list_frames, read_image, write_image
+from dfercli.media.video_writer import write_video
 
 
 def _files(folder):
@@ -123,7 +123,7 @@ def test_a_call_that_dies_leaves_the_old_crops(video, folder, monkeypatch):
             raise KeyboardInterrupt
         path.write_bytes(b"new")
 
-    monkeypatch.setattr("dfercli.faces.crop.write_image", die_at_third)
+    monkeypatch.setattr("dfercli.faces.crop_files.write_image", die_at_third)
     with pytest.raises(KeyboardInterrupt):
         crop(video, folder)
     assert len(written) == 3

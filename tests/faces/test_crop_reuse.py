@@ -6,8 +6,8 @@ import shutil
 import pytest
 from crops import crop, drop, edit, make_frames, read
 
-from dfercli.faces.crop import RECORD_FILE
-from dfercli.images import write_image
+from dfercli.faces.crop_files import RECORD_FILE
+from dfercli.media.images import write_image
 
 
 def test_a_video_without_a_face_is_noted_and_not_searched_again(video, folder):

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from skimage import data
 
-import dfercli.faces.face_alignment as fan
+import dfercli.faces.detectors.face_alignment as fan
 from dfercli.errors import DetectorError, UnknownNameError
 from dfercli.faces import DETECTORS, load_detector
-from dfercli.faces.base import Face, box_iou
-from dfercli.faces.face_alignment import FANDetector
+from dfercli.faces.detectors.face_alignment import FANDetector
+from dfercli.faces.types import Face, box_iou
 
 PORTRAIT_POINTS = np.array([(206, 104), (249, 106), (226, 131), (204, 141), (246, 144)])
 """The astronaut's five landmarks, read off the picture by eye."""

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from dfercli.faces.base import Face
-from dfercli.faces.keyframes import KEY_FRAMES, KEY_STEP_S, part_at_keys, search_frames
-from dfercli.video import Frame
+from dfercli.faces.search import KEY_FRAMES, KEY_STEP_S, part_at_keys, search_frames
+from dfercli.faces.types import Face
+from dfercli.media.video import Frame
 
 
 def _film(times_s):

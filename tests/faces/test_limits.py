@@ -6,8 +6,8 @@ import pytest
 from skimage import data
 
 from dfercli.faces import describe_search, find_smallest_face_px, load_detector
-from dfercli.faces.base import find_least_track_score
-from dfercli.faces.mtcnn import MIN_TRACK_SCORE
+from dfercli.faces.detectors.mtcnn import MIN_TRACK_SCORE
+from dfercli.faces.types import find_least_track_score
 
 
 @pytest.mark.parametrize("lines", [360, 720])

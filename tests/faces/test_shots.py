@@ -6,7 +6,7 @@ import pytest
 from skimage import data
 
 from dfercli.faces.shots import number_shots
-from dfercli.video import Frame
+from dfercli.media.video import Frame
 
 SIZE = (320, 180)
 

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from dfercli.faces.ahead import DetectorPool
 from dfercli.faces.align import TEMPLATE
-from dfercli.faces.base import Face, find_least_track_score
+from dfercli.faces.search import DetectorPool
 from dfercli.faces.stream import follow_faces, measure_nearness
-from dfercli.video import Frame
+from dfercli.faces.types import Face, find_least_track_score
+from dfercli.media.video import Frame
 
 STEP_S = 1 / 8
 SIDE = 100.0

@@ -5,14 +5,10 @@ import pytest
 
 from dfercli.errors import VideoError
 from dfercli.faces.align import TEMPLATE
-from dfercli.faces.base import Face
-from dfercli.faces.track import (
-    crop_followed_face,
-    follow_main_face,
-    link_faces,
-)
-from dfercli.video import Frame
-from dfercli.video_writer import write_video
+from dfercli.faces.track import crop_followed_face, follow_main_face, link_faces
+from dfercli.faces.types import Face
+from dfercli.media.video import Frame
+from dfercli.media.video_writer import write_video
 
 FPS = 10.0
 NO_IMAGE = np.zeros((1, 1, 3), dtype=np.uint8)

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from engine.conftest import colours, make_run  # noqa: F401
 
 DEVICE = "cuda"
 
@@ -24,7 +23,7 @@ def _free_memory() -> Iterator[None]:
 
 
 @pytest.fixture
-def make_gpu_run(make_run: Callable[..., Any]) -> Callable[..., Any]:  # noqa: F811
+def make_gpu_run(make_run: Callable[..., Any]) -> Callable[..., Any]:
     """Make a RunConfig that takes its steps in a way on the GPU."""
 
     def make(way: str = "captured", precision: str = "fp32", **settings: Any) -> Any:
@@ -41,8 +40,8 @@ def prepare(make_gpu_run: Callable[..., Any]) -> Callable[..., Any]:
     from accelerate.utils import set_seed
 
     from dfercli.data.folds import open_manifest
-    from dfercli.engine import train
-    from dfercli.engine.device import make_accelerator, resolve_compute
+    from dfercli.training import loop
+    from dfercli.training.device import make_accelerator, resolve_compute
 
     def prepare(way: str = "captured", precision: str = "fp32", **settings: Any) -> Any:
         config = make_gpu_run(way, precision, **settings)
@@ -52,11 +51,11 @@ def prepare(make_gpu_run: Callable[..., Any]) -> Callable[..., Any]:
             accelerator.scaler.load_state_dict(state | {"scale": 256.0})
         set_seed(config.seed)
         manifest = open_manifest(config.data)
-        model = train._build_model(config, manifest)
+        model = loop._build_model(config, manifest)
         generator = torch.Generator().manual_seed(5)
         for layer in model.interfit or ():  # which starts at 0, so that no LSTM would learn
             weight = layer.attention.out_proj.weight.data
             weight.copy_(0.1 * torch.randn(weight.shape, generator=generator))
-        return train._prepare(config, manifest, model, accelerator)
+        return loop._prepare(config, manifest, model, accelerator)
 
     return prepare

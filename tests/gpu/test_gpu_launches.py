@@ -10,16 +10,11 @@ from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
 from dfercli.config import AugmentConfig
-from dfercli.data.augment import (
-    Augmenter,
-    change_batch,
-    draw_changes,
-    plan_changes,
-)
-from dfercli.data.transfer import AHEAD, Glance, deliver
+from dfercli.data.augment import Augmenter, change_batch, draw_changes, plan_changes
+from dfercli.data.loaders import AHEAD, Glance, deliver
 from dfercli.data.transforms import pixel_statistics
-from dfercli.engine.train import train_fold
 from dfercli.models.base import WEIGHTS_FILE, write_weights
+from dfercli.training.loop import train_fold
 
 pytestmark = pytest.mark.gpu
 

@@ -14,13 +14,13 @@ import torch
 
 import dfercli
 from dfercli.config import METHODS, UNTRAINED, to_dict
-from dfercli.demo import FPS, draw_video
-from dfercli.drawing import make_person
-from dfercli.engine.checkpoint import load_checkpoint
-from dfercli.engine.evaluate import evaluate_checkpoint
-from dfercli.engine.predictions import probs_of, read_tested
-from dfercli.engine.train import train_fold
-from dfercli.video_writer import write_video
+from dfercli.demo.drawing import make_person
+from dfercli.demo.videos import FPS, draw_video
+from dfercli.evaluation.results import evaluate_checkpoint
+from dfercli.media.video_writer import write_video
+from dfercli.runs.checkpoint import load_checkpoint
+from dfercli.runs.predictions import probs_of, read_tested
+from dfercli.training.loop import train_fold
 
 pytestmark = pytest.mark.gpu
 
@@ -46,8 +46,8 @@ TRAIN_AND_DIE = """
 import json, os, signal, sys
 from pathlib import Path
 from dfercli.config import RunConfig, from_dict
-from dfercli.engine.progress import Progress
-from dfercli.engine.train import train_fold
+from dfercli.training.progress import Progress
+from dfercli.training.loop import train_fold
 
 class Deadly(Progress):
     def begin_epoch(self, epoch):

@@ -11,7 +11,7 @@ import pytest
 import torch
 from accelerate.utils import set_seed
 
-from dfercli.engine.gradients import EagerGradients, FixedGradients
+from dfercli.training.step import EagerGradients, FixedGradients
 
 pytestmark = pytest.mark.gpu
 

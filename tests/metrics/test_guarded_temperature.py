@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from dfercli.metrics import TemperatureFit, fit_calibration, fit_temperature
-from dfercli.metrics.calibration import TEMPERATURE_BOUNDS
-from dfercli.metrics.temperature import LEAST_CLIPS, LEAST_ERRORS, PRIOR_SD
+from dfercli.metrics.calibration import LEAST_CLIPS, LEAST_ERRORS, PRIOR_SD, TEMPERATURE_BOUNDS
 
 ROOT = Path(__file__).parents[2]
 

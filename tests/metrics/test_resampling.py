@@ -8,7 +8,7 @@ from simulated import measure, simulate, width
 
 from dfercli.errors import ConfigError, DataError
 from dfercli.metrics import Interval, bootstrap_folds, paired_bootstrap
-from dfercli.metrics import draws as machinery
+from dfercli.metrics import bootstrap as machinery
 
 
 def test_two_clips_by_hand():

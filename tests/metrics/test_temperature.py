@@ -6,12 +6,7 @@ import numpy as np
 import pytest
 
 from dfercli.errors import ConfigError
-from dfercli.metrics import (
-    apply_temperature,
-    brier_score,
-    fit_temperature,
-    negative_log_likelihood,
-)
+from dfercli.metrics import apply_temperature, brier_score, fit_temperature, negative_log_likelihood
 from dfercli.metrics.calibration import TEMPERATURE_BOUNDS
 
 LOWEST, HIGHEST = TEMPERATURE_BOUNDS

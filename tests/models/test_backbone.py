@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 from torch.nn import functional as F
 
-from dfercli import fetched
+from dfercli import downloads
 from dfercli.errors import UnknownNameError, WeightsError
 from dfercli.models.backbone import CLIPBackbone
 from dfercli.models.pretrained import (
@@ -231,7 +231,7 @@ def _no_network(*args, **kwargs):
 def test_a_tag_that_cannot_be_fetched_is_one_line_that_names_the_ways_out(
     network, why, monkeypatch
 ):
-    monkeypatch.setattr(fetched, "answers", lambda _: network)
+    monkeypatch.setattr(downloads, "answers", lambda _: network)
     monkeypatch.setattr(open_clip, "download_pretrained", _no_network)
     with pytest.raises(WeightsError) as caught:
         load_pretrained("ViT-B-32-quickgelu", "openai")

@@ -6,10 +6,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from dfercli.data.mafw import CLASS_NAMES
-from dfercli.data.spec import BASIC_EXPRESSIONS
-from dfercli.models.descriptors import DESCRIPTORS, describe_classes
-from dfercli.models.dfer_clip import TemporalModel
+from dfercli.data.sources.base import BASIC_EXPRESSIONS
+from dfercli.data.sources.mafw import CLASS_NAMES
+from dfercli.models.dfer_clip import DESCRIPTORS, TemporalModel, describe_classes
 from dfercli.models.pretrained import tokenize
 
 WIDTH = 128

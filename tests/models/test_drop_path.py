@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from dfercli.models import backbone as module
-from dfercli.models.backbone import CLIPBackbone
-from dfercli.models.drop_path import draw_factors, scale_clips
+from dfercli.models.backbone import CLIPBackbone, draw_factors, scale_clips
 from dfercli.models.pretrained import build_untrained
 
 

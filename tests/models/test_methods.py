@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from dfercli.config import METHODS, TrainConfig
-from dfercli.engine.checkpoint import load_checkpoint, save_checkpoint
-from dfercli.engine.optimizer import build_optimizer
 from dfercli.errors import ConfigError
 from dfercli.models import MODELS, load_method
 from dfercli.models.base import build_model
 from dfercli.models.dfer import DFERModel, contrastive_loss
-from dfercli.models.seal import seal
+from dfercli.models.settings import seal
 from dfercli.models.zero_shot import ZeroShotCLIP
+from dfercli.runs.checkpoint import load_checkpoint, save_checkpoint
+from dfercli.training.optimizer import build_optimizer
 
 TRAINED = [method for method in METHODS if method != "zero-shot"]
 LEARNT = {  # what trains, by the first part of its name; all in it

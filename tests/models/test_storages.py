@@ -5,9 +5,9 @@ import torch
 from safetensors.torch import load_file, save_model
 
 from dfercli.config import METHODS
-from dfercli.engine.checkpoint import load_checkpoint, save_checkpoint
 from dfercli.models import base
 from dfercli.models.recurrent import BiLSTM
+from dfercli.runs.checkpoint import load_checkpoint, save_checkpoint
 
 WEIGHTS = "model.safetensors"
 

@@ -8,8 +8,8 @@ from torch import nn
 
 from dfercli.data.transforms import CLIP_MEAN, CLIP_STD
 from dfercli.faces.align import TEMPLATE
-from dfercli.faces.base import Face
-from dfercli.video_writer import write_video
+from dfercli.faces.types import Face
+from dfercli.media.video_writer import write_video
 
 FPS = 16.0
 SIDE = 64

@@ -3,11 +3,10 @@
 import numpy as np
 from colour_videos import FPS, GREY, ColourModel, TileDetector, frames_of
 
+from dfercli.media.video import Frame
 from dfercli.predict import Predictor
 from dfercli.predict import reading as reading_module
-from dfercli.predict.kept_windows import MAX_KEPT
-from dfercli.predict.reading import SEARCH_FPS, VideoReading
-from dfercli.video import Frame
+from dfercli.predict.reading import MAX_KEPT, SEARCH_FPS, VideoReading
 
 
 def _predictor():

@@ -25,17 +25,17 @@ from colour_videos import (
 )
 
 from dfercli.config import ModelConfig
-from dfercli.demo import FPS, draw_video
-from dfercli.drawing import make_person
-from dfercli.engine.checkpoint import save_checkpoint
+from dfercli.demo.drawing import make_person
+from dfercli.demo.videos import FPS, draw_video
 from dfercli.errors import ConfigError
-from dfercli.faces.ahead import count_threads
 from dfercli.faces.align import TEMPLATE_VERSION
+from dfercli.faces.search import count_threads
+from dfercli.media.video_writer import write_video
 from dfercli.models.base import build_model
 from dfercli.predict import Predictor, PredictSettings
 from dfercli.predict import predictor as predictor_module
-from dfercli.predict.rounding import AUTOCAST
-from dfercli.video_writer import write_video
+from dfercli.predict.predictor import AUTOCAST
+from dfercli.runs.checkpoint import save_checkpoint
 
 pytestmark = pytest.mark.gpu
 

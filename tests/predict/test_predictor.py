@@ -6,16 +6,16 @@ import torch
 from colour_videos import BLUE, CLASSES, RED, ColourModel, TileDetector, frames_of, write_tiles
 from torch import nn
 
-from dfercli.data.spec import BASIC_EXPRESSIONS
-from dfercli.engine.checkpoint import save_checkpoint
+from dfercli.data.sources.base import BASIC_EXPRESSIONS
 from dfercli.errors import CheckpointError, ConfigError, UnknownNameError
 from dfercli.faces.align import TEMPLATE_VERSION
-from dfercli.images import write_image
+from dfercli.media.images import write_image
 from dfercli.models.base import build_model
 from dfercli.models.recurrent import BiLSTM
 from dfercli.predict import Predictor, PredictSettings, VideoPrediction, Window, model_info
 from dfercli.predict import predictor as predictor_module
-from dfercli.predict.rounding import AUTOCAST, round_weights
+from dfercli.predict.predictor import AUTOCAST, round_weights
+from dfercli.runs.checkpoint import save_checkpoint
 
 CROP = {"detector": "mtcnn", "size": 48, "version": TEMPLATE_VERSION}
 

@@ -20,11 +20,11 @@ from colour_videos import (
 )
 
 from dfercli.errors import VideoError
+from dfercli.media.video import Frame
 from dfercli.predict import Predictor, PredictSettings
 from dfercli.predict import reading as reading_module
 from dfercli.predict.reading import SEARCH_FPS, VideoReading, count_windows
-from dfercli.report.annotate import _Cast
-from dfercli.video import Frame
+from dfercli.visualize.annotated_video import _Cast
 
 
 @pytest.fixture

@@ -20,9 +20,9 @@ from colour_videos import (
     write_tiles,
 )
 
+from dfercli.media.video import Frame
 from dfercli.predict import Predictor, PredictSettings
 from dfercli.predict import reading as reading_module
-from dfercli.video import Frame
 
 
 def _predictor(threads, detector=None):
@@ -104,7 +104,7 @@ from pathlib import Path
 sys.path[:0] = sys.argv[2:]
 from colour_videos import CopyableTiles
 from test_threads import _predictor
-from dfercli.engine.jobs import ending_on_sigterm
+from dfercli.jobs.run import ending_on_sigterm
 from dfercli.predict import PredictSettings
 
 class Slow(CopyableTiles):

@@ -17,11 +17,11 @@ from data.official_trees import (
     write_mafw,
 )
 
-from dfercli.data import dfew, ferv39k, mafw
-from dfercli.data.official import OfficialList, fingerprint
+from dfercli.data.sources import dfew, ferv39k, mafw
+from dfercli.data.sources.official_lists import OfficialList, fingerprint
 from dfercli.faces.align import TEMPLATE
-from dfercli.faces.base import Face
-from dfercli.video_writer import write_video
+from dfercli.faces.types import Face
+from dfercli.media.video_writer import write_video
 
 CLIPS = {"dfew": DFEW_FEW, "ferv39k": FERV39K_FEW, "mafw": MAFW_FEW}
 FACES = {"dfew": "Clip/clip_224x224", "ferv39k": "2_ClipsforFaceCrop", "mafw": "data/frames"}
@@ -101,9 +101,9 @@ def in_a_thread(jobs, context, initializer, initargs):
 def crop_in_a_thread(patch):
     """Crop in a thread, by a detector that sees faces in bright frames."""
     patch.setattr(cv2, "setNumThreads", lambda number: None)  # it would hold for other tests too
-    for module in ("plan", "run", "clips"):
+    for module in ("plan", "run", "crops"):
         patch.setattr(f"dfercli.preprocess.{module}.load_detector", lambda name: BrightFaces())
-    patch.setattr("dfercli.preprocess.clips.ProcessPoolExecutor", in_a_thread)
+    patch.setattr("dfercli.preprocess.crops.ProcessPoolExecutor", in_a_thread)
 
 
 def look_at(folder):

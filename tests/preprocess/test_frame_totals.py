@@ -6,12 +6,12 @@ import pytest
 from data.official_trees import FERV39K_FEW, JPEG, put_clips, write_dfew, write_ferv39k
 from preprocess.small_sets import CLIPS, FACES, FRAMES, publish, write_set
 
-from dfercli.data.cache import fingerprint_frames, open_cache
-from dfercli.data.clips import check_frames
+from dfercli.data.dataset import check_frames
+from dfercli.data.frame_cache import fingerprint_frames, open_cache
 from dfercli.data.frames import FrameFolders
 from dfercli.data.manifest import read_manifest
-from dfercli.data.official import OfficialFrames, fingerprint
-from dfercli.data.spec import Choices
+from dfercli.data.sources.base import Choices
+from dfercli.data.sources.official_lists import OfficialFrames, fingerprint
 from dfercli.doctor import inspect_dataset
 from dfercli.errors import DataError
 from dfercli.faces.align import CropRecipe

@@ -5,9 +5,9 @@ from preprocess.small_sets import CLIPS, crop_in_a_thread, publish, write_mafw_v
 
 from dfercli.data.folds import deal_by_group
 from dfercli.data.manifest import COLUMNS, read_manifest
+from dfercli.data.sources.groups import GROUPS_FILE
 from dfercli.errors import DataError
 from dfercli.faces.align import CropRecipe
-from dfercli.preprocess.groups import GROUPS_FILE
 from dfercli.preprocess.plan import plan_preprocess
 from dfercli.preprocess.run import preprocess
 

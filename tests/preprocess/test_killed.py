@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dfercli.demo import draw_video
-from dfercli.drawing import make_person
-from dfercli.video_writer import write_video
+from dfercli.demo.drawing import make_person
+from dfercli.demo.videos import draw_video
+from dfercli.media.video_writer import write_video
 
 pytestmark = pytest.mark.skipif(
     sys.platform == "win32", reason="Windows has no SIGKILL and no process groups"

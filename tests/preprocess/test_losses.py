@@ -8,13 +8,13 @@ import pytest
 from preprocess.small_sets import BRIGHT, crop_in_a_thread, publish, write_mafw_videos
 
 from dfercli.data.manifest import read_manifest, side_file
-from dfercli.data.spec import Choices
+from dfercli.data.sources.base import Choices
 from dfercli.errors import DataError, DetectorError
 from dfercli.faces.align import CropRecipe
-from dfercli.images import find_fault, list_frames
+from dfercli.media.images import find_fault, list_frames
+from dfercli.media.video_writer import write_video
 from dfercli.preprocess import run
 from dfercli.preprocess.plan import plan_preprocess
-from dfercli.video_writer import write_video
 
 RECIPE = CropRecipe("mtcnn", size=32)
 NUM_FRAMES = 20

@@ -16,12 +16,12 @@ from preprocess.small_sets import (
     write_set,
 )
 
-from dfercli.data.clips import check_frames
+from dfercli.data.dataset import check_frames
 from dfercli.data.manifest import COLUMNS, read_manifest
-from dfercli.data.spec import Choices
+from dfercli.data.sources.base import Choices
 from dfercli.errors import ConfigError, DataError
 from dfercli.faces.align import CropRecipe
-from dfercli.images import list_frames, read_image, write_image
+from dfercli.media.images import list_frames, read_image, write_image
 from dfercli.preprocess.plan import plan_preprocess
 from dfercli.preprocess.run import preprocess
 
@@ -168,7 +168,7 @@ def test_lists_that_deviate_are_refused_before_any_frame_is_looked_at(root, monk
     _write_dfew_lists(root, **{"00001": ("anger", 1)})
     before = look_at(root.parent)
     with monkeypatch.context() as patch:
-        patch.delattr("dfercli.data.inspect.inspect_frames")
+        patch.delattr("dfercli.data.frame_checks.inspect_frames")
         text = _refused("dfew", root)
     assert text.startswith(
         f"dfew in {root} differs from the official set: {RELABELLED}; fold 2 train "

@@ -11,15 +11,15 @@ from filelock import FileLock
 from preprocess.small_sets import BRIGHT, DARK, BrightFaces, crop_in_a_thread, in_a_thread, look_at
 
 from dfercli.data.manifest import read_manifest
-from dfercli.data.spec import Choices, Source
+from dfercli.data.sources.base import Choices, Source
 from dfercli.errors import DataError, DetectorError
 from dfercli.faces.align import CropRecipe
-from dfercli.faces.crop import RECORD_FILE
-from dfercli.images import list_frames, read_image, write_image
-from dfercli.preprocess.clips import ClipOutcome, adopt_clips, crop_clip, crop_clips
+from dfercli.faces.crop_files import RECORD_FILE
+from dfercli.media.images import list_frames, read_image, write_image
+from dfercli.media.video_writer import write_video
+from dfercli.preprocess.crops import ClipOutcome, adopt_clips, crop_clip, crop_clips
 from dfercli.preprocess.plan import plan_preprocess
 from dfercli.preprocess.run import preprocess
-from dfercli.video_writer import write_video
 
 RECIPE = CropRecipe("mtcnn", size=32)
 NUM_FRAMES = 3
@@ -185,8 +185,8 @@ def test_no_more_processes_are_started_than_suit_the_detector_and_the_clips(
         asked.append(number)
         return in_a_thread(number, *rest)
 
-    monkeypatch.setattr("dfercli.preprocess.clips.ProcessPoolExecutor", keep)
-    monkeypatch.setattr("dfercli.preprocess.clips.count_usual_jobs", {"mtcnn": 5}.__getitem__)
+    monkeypatch.setattr("dfercli.preprocess.crops.ProcessPoolExecutor", keep)
+    monkeypatch.setattr("dfercli.preprocess.crops.count_usual_jobs", {"mtcnn": 5}.__getitem__)
     sources = [_source("gone")] * num_clips
     assert len(list(crop_clips(sources, root, root / "faces", RECIPE, jobs))) == num_clips
     assert asked == [started]
@@ -209,7 +209,7 @@ def test_a_process_that_dies_is_an_error_of_one_line(root, monkeypatch):
         def shutdown(self, cancel_futures):
             assert cancel_futures
 
-    monkeypatch.setattr("dfercli.preprocess.clips.ProcessPoolExecutor", lambda *args: _Dying())
+    monkeypatch.setattr("dfercli.preprocess.crops.ProcessPoolExecutor", lambda *args: _Dying())
     with pytest.raises(DetectorError) as caught:
         list(crop_clips([_source("video")], root, root / "faces", RECIPE, jobs=1))
     assert str(caught.value) == (
@@ -239,7 +239,7 @@ def test_ctrl_c_does_not_reach_processes_that_only_just_start(root, monkeypatch)
     def watch(jobs, context, initializer, initargs):
         return _Watched(1, initializer=initializer, initargs=initargs)
 
-    monkeypatch.setattr("dfercli.preprocess.clips.ProcessPoolExecutor", watch)
+    monkeypatch.setattr("dfercli.preprocess.crops.ProcessPoolExecutor", watch)
     usual = signal.getsignal(signal.SIGINT)
     list(crop_clips([_source("gone")] * 3, root, root / "faces", RECIPE, jobs=2))
     assert handlers == [signal.SIG_IGN, signal.SIG_IGN, usual]

@@ -6,7 +6,7 @@ import pytest
 from preprocess.small_sets import BRIGHT, DARK, crop_in_a_thread, paint_video
 
 from dfercli.data.manifest import read_manifest, write_manifest
-from dfercli.data.spec import Choices
+from dfercli.data.sources.base import Choices
 from dfercli.errors import DataError
 from dfercli.faces.align import CropRecipe
 from dfercli.preprocess.plan import plan_preprocess

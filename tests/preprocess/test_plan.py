@@ -16,14 +16,14 @@ from preprocess.small_sets import (
     write_set,
 )
 
-from dfercli.data.spec import Choices, Listing, Source
-from dfercli.demo import draw_video
-from dfercli.drawing import make_person
+from dfercli.data.sources.base import Choices, Listing, Source
+from dfercli.demo.drawing import make_person
+from dfercli.demo.videos import draw_video
 from dfercli.errors import DataError, UnknownNameError
 from dfercli.faces import load_detector
 from dfercli.faces.align import CropRecipe
 from dfercli.faces.track import crop_followed_face, follow_main_face
-from dfercli.images import list_frames, write_image
+from dfercli.media.images import list_frames, write_image
 from dfercli.preprocess.plan import LOOKED_AT, _inspect_sample, plan_preprocess
 from dfercli.preprocess.run import preprocess
 

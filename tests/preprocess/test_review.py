@@ -6,10 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dfercli.faces.crop import CropRecord
-from dfercli.images import read_image, write_image
+from dfercli.faces.crop_files import CropRecord
+from dfercli.media.images import read_image, write_image
 from dfercli.preprocess import review
-from dfercli.preprocess.clips import ClipOutcome
+from dfercli.preprocess.crops import ClipOutcome
 from dfercli.preprocess.review import draw_worst, find_doubts, write_review
 
 GOOD = CropRecord(

@@ -13,19 +13,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dfercli.data.clips import check_frames
+from dfercli.data.dataset import check_frames
 from dfercli.data.manifest import COLUMNS, Manifest, read_manifest, write_manifest
-from dfercli.data.spec import Choices
-from dfercli.demo import draw_video
-from dfercli.drawing import make_person
+from dfercli.data.sources.base import Choices
+from dfercli.demo.drawing import make_person
+from dfercli.demo.videos import draw_video
 from dfercli.errors import DataError, DferError
 from dfercli.faces import load_detector
 from dfercli.faces.align import TEMPLATE, CropRecipe
 from dfercli.files import write_json
-from dfercli.images import list_frames, read_image
+from dfercli.media.images import list_frames, read_image
+from dfercli.media.video_writer import write_video
 from dfercli.preprocess.plan import plan_preprocess
 from dfercli.preprocess.run import preprocess
-from dfercli.video_writer import write_video
 
 RECIPE = CropRecipe("mtcnn", size=112)
 FACES = "faces-mtcnn-112"
@@ -92,7 +92,7 @@ def _in_threads():
     """Crop in threads, all but once: to start processes takes seconds."""
     num_threads = cv2.getNumThreads()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("dfercli.preprocess.clips.ProcessPoolExecutor", _Threads)
+        patch.setattr("dfercli.preprocess.crops.ProcessPoolExecutor", _Threads)
         yield
     cv2.setNumThreads(num_threads)
 
@@ -174,7 +174,7 @@ def test_a_clip_of_few_frames_needs_a_look(first):
 def test_processes_do_the_same(first, tmp_path, monkeypatch):
     root = _copy(first[0], tmp_path)
     shutil.rmtree(root / FACES)
-    monkeypatch.setattr("dfercli.preprocess.clips.ProcessPoolExecutor", ProcessPoolExecutor)
+    monkeypatch.setattr("dfercli.preprocess.crops.ProcessPoolExecutor", ProcessPoolExecutor)
     summary = _preprocess(root, root / "mine.csv", jobs=2)
     assert summary.counts == first[1].counts
     assert set(_files(root)) == set(_files(first[0]))

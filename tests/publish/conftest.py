@@ -34,11 +34,11 @@ def make_run(tmp_path: Path, tiny_name: str) -> Callable[..., Any]:
     import torch
 
     from dfercli.config import DataConfig, ModelConfig, RunConfig, TrainConfig
-    from dfercli.engine.checkpoint import save_checkpoint
-    from dfercli.engine.predictions import describe_clips, write_predictions
-    from dfercli.engine.protocols import protocols_of
-    from dfercli.engine.runlog import run_folder
     from dfercli.models.base import build_model
+    from dfercli.runs.checkpoint import save_checkpoint
+    from dfercli.runs.predictions import describe_clips, write_predictions
+    from dfercli.runs.run_folder import run_folder
+    from dfercli.training.selection import protocols_of
 
     def make(val_fraction: float = 0.0, crop: Any = CROP, **model: Any) -> Any:
         settings = {"backbone": tiny_name, "weights": "random", "num_frames": 4} | model

@@ -6,11 +6,11 @@ import shutil
 import pytest
 from huggingface_hub import ModelCard
 
-from dfercli.engine.checkpoint import load_checkpoint, save_checkpoint
-from dfercli.engine.protocols import PROTOCOLS
 from dfercli.errors import CheckpointError, DataError
-from dfercli.models.seal import seal
+from dfercli.models.settings import seal
 from dfercli.publish.hub import prepare
+from dfercli.runs.checkpoint import load_checkpoint, save_checkpoint
+from dfercli.training.selection import PROTOCOLS
 
 
 def _card(where):

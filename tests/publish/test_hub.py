@@ -6,10 +6,10 @@ import shutil
 import pytest
 import torch
 
-from dfercli.engine.checkpoint import load_checkpoint
 from dfercli.errors import CheckpointError, ConfigError
 from dfercli.publish import PublishError
 from dfercli.publish.hub import prepare, push
+from dfercli.runs.checkpoint import load_checkpoint
 
 REFUSED = "nothing was uploaded to org/name: "
 

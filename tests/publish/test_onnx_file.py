@@ -15,12 +15,12 @@ import torch
 
 from dfercli.config import METHODS, ModelConfig
 from dfercli.data.transforms import normalise
-from dfercli.engine.checkpoint import save_checkpoint
 from dfercli.errors import ConfigError
 from dfercli.faces.align import TEMPLATE
 from dfercli.models.base import build_model
 from dfercli.publish import PublishError, onnx_file
 from dfercli.publish.onnx_file import MAX_DIFFERENCE, OPSET, FacesToProbs, _write, export_onnx
+from dfercli.runs.checkpoint import save_checkpoint
 
 CROP = {"detector": "mtcnn", "size": 48, "template": "loose-five-points", "version": 2}
 NAMES = ("happiness", "sadness", "anger")

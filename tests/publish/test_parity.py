@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dfercli.publish.parity import BATCHES, compare_probs, draw_clips, split_batches
+from dfercli.publish.onnx_file import BATCHES, compare_probs, draw_clips, split_batches
 
 
 def test_twenty_different_people_move_and_are_the_same_each_time():

@@ -57,7 +57,7 @@ def small_data(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A DataConfig of 18 clips: 3 classes in 2 folds, 4 frames of noise each."""
     from dfercli.config import DataConfig
     from dfercli.data.manifest import Manifest, write_manifest
-    from dfercli.images import write_image
+    from dfercli.media.images import write_image
 
     root, rng, rows = tmp_path_factory.mktemp("small"), np.random.default_rng(0), []
     for number in range(len(FOLDS) * PER_CLASS):
@@ -83,16 +83,16 @@ def make_runs(small_data: Any, tiny_name: str) -> Callable[..., None]:
     import torch
 
     from dfercli.config import ModelConfig, RunConfig
-    from dfercli.data.batches import build_test_loader
-    from dfercli.data.clips import build_dataset
+    from dfercli.data.dataset import build_dataset
+    from dfercli.data.loaders import build_test_loader
     from dfercli.data.manifest import read_manifest
-    from dfercli.engine.checkpoint import save_checkpoint
-    from dfercli.engine.explain import collect
-    from dfercli.engine.held import describe_data
-    from dfercli.engine.predictions import write_predictions
-    from dfercli.engine.protocols import protocols_of
-    from dfercli.engine.runlog import run_folder
+    from dfercli.evaluation.explain import collect
     from dfercli.models.base import build_model
+    from dfercli.runs.checkpoint import save_checkpoint
+    from dfercli.runs.predictions import write_predictions
+    from dfercli.runs.run_folder import run_folder
+    from dfercli.training.eval_loaders import describe_data
+    from dfercli.training.selection import protocols_of
 
     manifest = read_manifest(Path(small_data.manifest))
 

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from dfercli.config import TrainConfig
-from dfercli.engine.predictions import read_predictions
-from dfercli.engine.runlog import RunFolder
 from dfercli.errors import CheckpointError, ConfigError, DataError
-from dfercli.metrics import temperature
+from dfercli.metrics import calibration
 from dfercli.report import build_report
 from dfercli.report.gallery import Gallery
 from dfercli.report.inputs import Comparison, Missing, find_runs
 from dfercli.report.siblings import find_for_features, find_for_prompts, find_for_text
+from dfercli.runs.predictions import read_predictions
+from dfercli.runs.run_folder import RunFolder
 
 SECTIONS = [
     "Results",
@@ -245,8 +245,8 @@ def test_curves_of_held_out_clips_are_told_by_which_the_epoch_was_chosen(
         assert "Dashed: the clips that were held out" in page["Training"][0]
         assert "A thin line a fold" in page["Training"][0]
     assert "No temperature is set: not calibrated: 3 held-out clips, " in page["Calibration"][0]
-    monkeypatch.setattr(temperature, "LEAST_CLIPS", 3)
-    monkeypatch.setattr(temperature, "LEAST_ERRORS", 0)
+    monkeypatch.setattr(calibration, "LEAST_CLIPS", 3)
+    monkeypatch.setattr(calibration, "LEAST_ERRORS", 0)
     page = _read(build_report(runs, protocol="last"))
     assert "Each fold's temperature is fitted on its held-out clips" in page["Calibration"][0]
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from dfercli.errors import DataError
-from dfercli.predict.signs import CLASS_COLORS
-from dfercli.report.embedding import embed_in_plane, tsne_figure
-from dfercli.report.style import MARKERS
+from dfercli.report.figures import embed_in_plane, tsne_figure
+from dfercli.visualize.class_colors import CLASS_COLORS
+from dfercli.visualize.style import MARKERS
 
 
 def _clusters(num_classes, per_class=6):

@@ -11,7 +11,7 @@ from dfercli.report.figures import (
     reliability_figure,
     risk_coverage_figure,
 )
-from dfercli.report.style import to_png
+from dfercli.visualize.style import to_png
 
 SEVEN = ("happiness", "sadness", "neutral", "anger", "surprise", "disgust", "fear")
 ELEVEN = (*SEVEN, "contempt", "anxiety", "helplessness", "disappointment")

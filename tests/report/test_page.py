@@ -13,7 +13,7 @@ from PIL import Image
 
 from dfercli.report.figures import per_class_bars
 from dfercli.report.page import Command, Grid, Picture, Section, Text, render_page, write_page
-from dfercli.report.style import to_png
+from dfercli.visualize.style import to_png
 
 VOID = {"meta", "img", "link", "br", "hr", "input"}
 HOSTILE = '<script>alert("1")</script>&amp;\'"><img src=x onerror=alert(1)>'

@@ -7,10 +7,8 @@ from dataclasses import replace
 
 import pytest
 
+from dfercli.ablation.paper_tables import table_rows
 from dfercli.config import ModelConfig, RunConfig, TrainConfig
-from dfercli.engine.finished import find_newest_run
-from dfercli.engine.paper import table_rows
-from dfercli.engine.runlog import RunFolder, run_folder
 from dfercli.report.inputs import find_runs
 from dfercli.report.siblings import (
     find_for_features,
@@ -18,6 +16,8 @@ from dfercli.report.siblings import (
     find_for_text,
     train_command,
 )
+from dfercli.runs.lookup import find_newest_run
+from dfercli.runs.run_folder import RunFolder, run_folder
 
 
 def _set(run, command, **changes):

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from dfercli.engine.explain import Explanation
+from dfercli.evaluation.explain import Explanation
 from dfercli.report.worst import choose_clips, worst_errors
 
 

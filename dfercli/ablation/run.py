@@ -1,0 +1,177 @@
+"""Tables of variants, the paper's among them: what each row costs, and what it reaches."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dfercli.ablation.paper_tables import Row
+from dfercli.config import ModelConfig, RunConfig
+from dfercli.config.presets import apply_method
+from dfercli.evaluation.results import summarise_runs
+from dfercli.jobs.run import Job, Outcome, run_jobs
+from dfercli.metrics import FoldSummary
+from dfercli.models.flops import Cost, measure_cost
+from dfercli.runs.provenance import describe_runs
+from dfercli.runs.run_folder import list_deviations
+from dfercli.training.selection import Protocol, protocols_of
+
+
+@dataclass(frozen=True)
+class RowResult:
+    """What one row reached.
+
+    Attributes:
+        row: The row.
+        variant: Name of its model.
+        summaries: By protocol, one of each seed over the folds; none if one of its runs failed: a
+            mean of other folds than its neighbours' cannot be compared with theirs.
+    """
+
+    row: Row
+    variant: str
+    summaries: Mapping[str, Sequence[FoldSummary]]
+
+    def mean(self, protocol: str, metric: str) -> float | None:
+        """Give the mean over seeds of the mean over folds of `war` or `uar`."""
+        values = [getattr(each, f"mean_{metric}") for each in self.summaries[protocol]]
+        return float(np.mean(values)) if values else None
+
+    def sd(self, protocol: str, metric: str) -> float | None:
+        """Give the standard deviation over seeds or, of a single seed, over folds."""
+        each = self.summaries[protocol]
+        values = [getattr(s, f"mean_{metric}") for s in each]
+        if len(values) == 1:
+            values = getattr(each[0], metric)
+        return float(np.std(values, ddof=1)) if len(values) > 1 else None
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """A table that was trained and tested.
+
+    Attributes:
+        rows: What each row reached.
+        folds: Folds of each mean.
+        seeds: Seeds that each row was trained with.
+        kind: Public name of the kind of dataset, which tells the paper's figures to compare with.
+        provenance: What the figures are figures of; the rows' models are not part of it.
+        deviations: What differs from the official lists in the data, a line each.
+        outcome: What became of the runs.
+    """
+
+    rows: list[RowResult]
+    folds: tuple[int, ...]
+    seeds: tuple[int, ...]
+    kind: str
+    provenance: dict[str, str]
+    deviations: list[str]
+    outcome: Outcome
+
+    @property
+    def protocols(self) -> tuple[str, ...]:
+        """The protocols of its figures."""
+        return tuple(self.rows[0].summaries)
+
+
+def cost_table(
+    rows: Sequence[Row], base: ModelConfig, class_names: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Count each row's parameters and multiply-accumulates, without weights or training.
+
+    Args:
+        rows: Of a table.
+        base: The full model; a row changes it.
+        class_names: K classes.
+
+    Returns:
+        A dictionary a row, ready for JSON. Multiply-accumulates are in 10^9 a clip, parameters
+        in single ones.
+    """
+    models = [row.apply(base) for row in rows]
+    return [
+        _cost_entry(row, model, measure_cost(model, class_names))
+        for row, model in zip(rows, models, strict=True)
+    ]
+
+
+def run_table(
+    rows: Sequence[Row],
+    base: RunConfig,
+    folds: Sequence[int],
+    runs: Path,
+    seeds: int = 1,
+    typed: Collection[str] = (),
+    **how: Any,
+) -> Ablation:
+    """Train and test every row of a table; runs that are finished are taken as they are.
+
+    Args:
+        rows: Of the table.
+        base: The run of the full model; a row changes its model.
+        folds: Folds to test on.
+        runs: Folder of all runs.
+        seeds: How many seeds to train each row with: the base's, and those that follow it.
+        typed: Settings that win over the defaults of a row's method.
+        how: Of `run_jobs`: command, overwrite, jobs, cluster.
+    """
+    each_seed = tuple(range(base.seed, base.seed + seeds))
+    configs = [
+        apply_method(replace(base, model=row.apply(base.model), fold=fold, seed=seed), typed)
+        for row in rows
+        for seed in each_seed
+        for fold in folds
+    ]
+    outcome = run_jobs(configs, runs, **how)
+    protocols = protocols_of(base.train.val_fraction)
+    size = len(each_seed) * len(folds)
+    results = []
+    for index, row in enumerate(rows):
+        jobs = outcome.jobs[index * size : (index + 1) * size]
+        whole = not any(job in outcome.failures for job in jobs)
+        by_seed = [jobs[at : at + len(folds)] for at in range(0, size, len(folds))] * whole
+        summaries: dict[str, list[FoldSummary]] = {
+            name: [_summarise(cells, name) for cells in by_seed] for name in protocols
+        }
+        results.append(RowResult(row, jobs[0].config.model.variant, summaries))
+    done = [job.run for job in outcome.jobs if job not in outcome.failures]
+    kind = base.data.kind or base.data.dataset
+    provenance = describe_runs(done)
+    return Ablation(
+        results, tuple(folds), each_seed, kind, provenance, list_deviations(done), outcome
+    )
+
+
+def _summarise(jobs: Sequence[Job], protocol: Protocol) -> FoldSummary:
+    return summarise_runs({job.config.fold: job.run for job in jobs}, protocol)
+
+
+def _is_papers(config: ModelConfig) -> bool:
+    """Whether the paper's costs are of this backbone and T. Source: section 4.1."""
+    backbone = config.backbone.removesuffix("-quickgelu")
+    return backbone == "ViT-B-32" and config.num_frames == ModelConfig.num_frames
+
+
+def _cost_entry(row: Row, config: ModelConfig, cost: Cost) -> dict[str, Any]:
+    ours = config.method == "dfer"
+    prompts = ours and config.biehpro
+    return {
+        "row": row.name,
+        "variant": config.variant,
+        "method": config.method,
+        "interfit": ours and config.interfit,
+        "msta": ours and config.msta,
+        "msta_fc": config.msta_fc if ours and config.msta else None,
+        "biehpro": prompts,
+        "text": config.text,
+        "text_prompt": prompts and config.text_prompt,
+        "visual_prompt": prompts and config.visual_prompt,
+        "num_blocks": config.num_blocks if prompts else 0,
+        "trainable_parameters": cost.trainable,
+        "total_parameters": cost.total,
+        "paper_convention_gmacs": cost.paper_macs / 1e9,
+        "true_gmacs": cost.true_macs / 1e9,
+        "paper_gflops": row.paper_gflops if _is_papers(config) else None,
+    }

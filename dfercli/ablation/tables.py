@@ -1,0 +1,170 @@
+"""An ablation as tables: measured beside the paper, what each row gains, and the differences."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dfercli.ablation.paper_tables import DATASETS, MODULES
+from dfercli.ablation.run import Ablation, RowResult
+from dfercli.config import UNTRAINED, ModelConfig
+from dfercli.evaluation.tables import LABELS, METRICS, UNTRAINED_NOTE, mean_columns, protocol_notes
+from dfercli.tables import Column, Document, Provenance, Table
+
+COST_NOTE = (
+    "by rule: multiply-accumulates as the paper counts its FLOPs, of convolutions, linear layers "
+    "and the LSTM, none inside attention; true: all of them"
+)
+PAPER_NOTE = "the paper's figures are quoted; it does not say how its epoch was chosen"
+
+
+def ablation_document(title: str, ablation: Ablation) -> Document:
+    """Give a table of variants beside the paper's figures, and what each row gains.
+
+    Args:
+        title: Of the table.
+        ablation: Trained and tested.
+    """
+    over = "seeds" if len(ablation.seeds) > 1 else "folds"
+    quoted = ablation.kind if any(ablation.kind in r.row.paper for r in ablation.rows) else "dfew"
+    paper_group = f"the paper, {DATASETS[quoted]}"
+    protocols = ablation.protocols
+    columns = [Column("row", "text")]
+    columns += [column for name in protocols for column in mean_columns(name)]
+    columns += [Column(metric, "percent", paper_group) for metric in METRICS.values()]
+    paper = [_paper_cells(result.row.paper.get(quoted)) for result in ablation.rows]
+    rows: list[list[Any]] = []
+    for result, figures in zip(ablation.rows, paper, strict=True):
+        cells = [
+            value
+            for name in protocols
+            for metric in METRICS
+            for value in (result.mean(name, metric), result.sd(name, metric))
+        ]
+        rows.append([result.row.name, *cells, *figures])
+    notes = [*protocol_notes(protocols), f"± is the standard deviation over {over}", PAPER_NOTE]
+    for result in ablation.rows:
+        if result.row.changes.get("method") in UNTRAINED:
+            notes.append(f"{result.row.name}: {UNTRAINED_NOTE}")
+    tables = [Table(title, columns, rows, notes), _gains_table(ablation, paper, paper_group)]
+    tables.append(_differences_table(ablation, paper, paper_group, quoted == ablation.kind))
+    data = {
+        "folds": list(ablation.folds),
+        "seeds": list(ablation.seeds),
+        "deviations": ablation.deviations,
+        "rows": [_row_data(result, protocols) for result in ablation.rows],
+    }
+    return Document(tables, Provenance(_mark_failed(ablation)), data)
+
+
+def cost_document(title: str, base: ModelConfig, entries: Sequence[Mapping[str, Any]]) -> Document:
+    """Give what the rows of a table cost.
+
+    Args:
+        title: Of the table.
+        base: The full model.
+        entries: Of `cost_table`.
+    """
+    columns = [
+        Column("row", "text"),
+        Column("parts", "text"),
+        Column("trained", "number", "M params"),
+        Column("in all", "number", "M params"),
+        Column("by rule", "number", "GMACs"),
+        Column("in paper", "number", "GFLOPs"),
+        Column("true", "number", "GMACs"),
+    ]
+    rows = [
+        [
+            entry["row"],
+            _parts(entry),
+            entry["trainable_parameters"] / 1e6,
+            entry["total_parameters"] / 1e6,
+            entry["paper_convention_gmacs"],
+            entry["paper_gflops"],
+            entry["true_gmacs"],
+        ]
+        for entry in entries
+    ]
+    what = f"one clip of {base.num_frames} frames, {base.backbone}, 7 classes"
+    provenance = Provenance({"of": what})
+    return Document([Table(title, columns, rows, [COST_NOTE])], provenance, {"rows": list(entries)})
+
+
+def _parts(entry: Mapping[str, Any]) -> str:
+    """Name what a variant is made of."""
+    if entry["method"] != "dfer":
+        return str(entry["method"])
+    names = MODULES | {"msta": "MSTA over channels" if entry["msta_fc"] == "channels" else "MSTA"}
+    parts = [name for key, name in names.items() if entry[key] and key != "biehpro"]
+    if entry["biehpro"]:
+        prompts = ("text_prompt", "TP"), ("visual_prompt", "VP")
+        kinds = "+".join(name for key, name in prompts if entry[key])
+        parts.append(f"BiEhPro ({kinds}, M={entry['num_blocks']})")
+    return ", ".join([*parts, "text" if entry["text"] else "linear head"])
+
+
+def _gains_table(ablation: Ablation, paper: Sequence[list[Any]], paper_group: str) -> Table:
+    first, *others = ablation.rows
+    columns = [Column("row", "text"), *_signed_columns(ablation.protocols, paper_group)]
+    rows: list[list[Any]] = []
+    for result, figures in zip(others, paper[1:], strict=True):
+        measured = [
+            _minus(result.mean(name, metric), first.mean(name, metric))
+            for name in ablation.protocols
+            for metric in METRICS
+        ]
+        quoted = [_minus(mine, base) for mine, base in zip(figures, paper[0], strict=True)]
+        rows.append([result.row.name, *measured, *quoted])
+    return Table(f"points above {first.row.name}", columns, rows)
+
+
+def _differences_table(
+    ablation: Ablation, paper: Sequence[list[Any]], paper_group: str, same_data: bool
+) -> Table:
+    columns = [Column("row", "text"), *_signed_columns(ablation.protocols)]
+    rows: list[list[Any]] = []
+    for result, figures in zip(ablation.rows, paper, strict=True):
+        cells = [
+            _minus(result.mean(name, metric), quoted)
+            for name in ablation.protocols
+            for metric, quoted in zip(METRICS, figures, strict=True)
+        ]
+        rows.append([result.row.name, *cells])
+    notes = [] if same_data else ["measured on other data than the paper's: no sign of agreement"]
+    return Table(f"measured, minus {paper_group}: points", columns, rows, notes)
+
+
+def _signed_columns(protocols: Sequence[str], *more: str) -> list[Column]:
+    groups = [*(LABELS[name] for name in protocols), *more]
+    return [Column(title, "signed_percent", g) for g in groups for title in METRICS.values()]
+
+
+def _paper_cells(figures: tuple[float, float] | None) -> list[Any]:
+    """Give the paper's WAR and UAR as fractions."""
+    return [None, None] if figures is None else [figures[1] / 100, figures[0] / 100]
+
+
+def _minus(value: float | None, other: float | None) -> float | None:
+    return None if value is None or other is None else value - other
+
+
+def _row_data(result: RowResult, protocols: Sequence[str]) -> dict[str, Any]:
+    measured = {
+        name: {
+            f"{part}_{metric}": getattr(result, part)(name, metric)
+            for metric in METRICS
+            for part in ("mean", "sd")
+        }
+        | {"seeds": [each.to_dict() for each in result.summaries[name]]}
+        for name in protocols
+    }
+    paper = {
+        kind: {"war": war / 100, "uar": uar / 100} for kind, (uar, war) in result.row.paper.items()
+    }
+    return {"row": result.row.name, "variant": result.variant, "paper": paper, **measured}
+
+
+def _mark_failed(ablation: Ablation) -> dict[str, str]:
+    """Give what the figures are of, and which rows have none."""
+    failed = [each.row.name for each in ablation.rows if not each.summaries[ablation.protocols[0]]]
+    lacking = {"rows": f"PARTIAL: runs failed of {', '.join(failed)}"} if failed else {}
+    return lacking | ablation.provenance

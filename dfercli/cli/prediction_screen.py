@@ -1,0 +1,211 @@
+"""The time line of a video's faces on the screen: a line as each window ends, a summary at the end.
+
+All names are printed as `Text`: what looks like rich's markup in them is not interpreted.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+from rich.text import Text
+
+from dfercli.cli.printing import screen
+from dfercli.predict import TrackSummary, VideoPrediction, Window
+from dfercli.predict.segments import Stretch, drawn_stretches, split_time
+from dfercli.text import printable
+from dfercli.visualize.class_colors import PALE, Color, class_color, class_letters, fade, ink_on
+
+MAX_TRACKS = 8
+"""Faces whose time lines are printed; the others are counted (our choice: a screen's height)."""
+
+BAR = 10
+"""Characters of a probability of one."""
+
+LEAST_LINE = 20
+"""Characters that a time line has on the narrowest screen (our choice)."""
+
+TICK = 10
+"""Characters from one time below a time line to the next, at least (our choice)."""
+
+NICE_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600)
+"""Seconds from one time to the next (our choice)."""
+
+UNSEEN = "·"
+
+
+def print_window(window: Window, class_names: Sequence[str], calibrated: bool) -> None:
+    """Print a window in a line, as soon as it ends.
+
+    Args:
+        window: Of any face.
+        class_names: K classes.
+        calibrated: Whether its probabilities are; if not, none is called uncertain.
+    """
+    begin = f"{window.start_s:5.1f} – {window.end_s:5.1f} s  face {window.track}  "
+    if window.probs is None:
+        screen.print(Text(f"{begin}not seen enough", "dim"), soft_wrap=True)
+        return
+    first, *others = window.probs.argsort()[::-1]
+    name, share = printable(class_names[first]), float(window.probs[first])
+    line = Text(begin)
+    if window.is_uncertain(calibrated):
+        line.append(f"uncertain ({name} {_percent(share)})", "dim")
+    else:
+        line.append(f"{name:<{max(map(len, class_names))}} {_percent(share):>5}")
+        color = class_color(int(first))
+        style = _style(color) if any(color) else ""  # black is not seen on most terminals
+        _append(line, f" {'█' * round(BAR * share):<{BAR}}", style)
+        for second in others[:1]:
+            following = f"{printable(class_names[second])} {_percent(window.probs[second])}"
+            _append(line, f"  then {following}", "dim")
+    screen.print(line, soft_wrap=True)
+
+
+def _append(line: Text, more: str, style: str) -> None:
+    """Add to a line what the terminal has room for; a file has room for all."""
+    if not screen.is_terminal or line.cell_len + len(more) <= screen.width:
+        line.append(more, style)
+
+
+def print_prediction(prediction: VideoPrediction) -> None:
+    """Print what a video comes to: for each face its time line in letters, and its classes.
+
+    A letter stands for the class that has most of its stretch, a small one for one that is
+    uncertain, a dot for a face that is not seen.
+    """
+    named = any(window.top is not None for window in prediction.windows)
+    tracks = prediction.tracks if named else ()
+    _print_head(prediction, len(tracks))
+    present = sorted(tracks, key=_seen_s, reverse=True)
+    for track in sorted(present[:MAX_TRACKS], key=lambda each: each.track):
+        _print_track(prediction, track)
+    if len(tracks) > MAX_TRACKS:
+        rest = len(tracks) - MAX_TRACKS
+        screen.print(f"\nand {rest} {'face that is' if rest == 1 else 'faces that are'} seen less")
+    if not tracks:
+        screen.print("no face is seen long enough to name its expression")
+
+
+def _print_head(prediction: VideoPrediction, number: int) -> None:
+    line = Text(printable(prediction.video), "bold")
+    faces = "1 face" if number == 1 else f"{number} faces"
+    seen = f"seen in {_percent(prediction.coverage)} of {prediction.num_frames} searched frames"
+    line.append(f": {prediction.duration_s:.1f} s, {faces}, {seen}", "not bold")
+    screen.print(line)
+
+
+def _print_track(prediction: VideoPrediction, track: TrackSummary) -> None:
+    name = printable(prediction.class_names[track.top])
+    head = Text(f"\nface {track.track}", "bold")
+    head.append(f"  {track.start_s:.1f} – {track.end_s:.1f} s  ", "not bold")
+    head.append(name)
+    head.append(f" ({_percent(track.mean_probs[track.top])} on average)", "not bold")
+    doubtful = [prediction.is_uncertain(window) for window in track.windows]
+    if any(doubtful):
+        share = doubtful.count(True) / (len(doubtful) - doubtful.count(None))
+        head.append(f", uncertain {_percent(share)} (small letters)", "not bold")
+    screen.print(head)
+    width = max(LEAST_LINE, screen.width)
+    for line in (
+        _draw_line(prediction, track, width),
+        Text(_draw_axis(prediction.shown_s, width), "dim"),
+        *_draw_legend(prediction, track, width),
+    ):
+        line.rstrip()
+        screen.print(line, no_wrap=True, overflow="crop")
+
+
+def _draw_line(prediction: VideoPrediction, track: TrackSummary, width: int) -> Text:
+    """Give a face's time line, a character a stretch of equal length."""
+    letters = class_letters(prediction.class_names)
+    borders = np.linspace(0, prediction.shown_s, width + 1)
+    stretches = drawn_stretches(prediction, track.windows)
+    line, first = Text(), 0
+    for start_s, end_s in pairwise(borders):
+        while first < len(stretches) - 1 and stretches[first].end_s <= start_s:
+            first += 1
+        top, doubtful = _majority(prediction, stretches[first:], start_s, end_s)
+        if top is None:
+            line.append(UNSEEN, "dim")
+            continue
+        color = fade(class_color(top), PALE if doubtful else 1.0)
+        line.append(_small(letters[top]) if doubtful else letters[top], _block(color))
+    return line
+
+
+def _majority(
+    prediction: VideoPrediction, stretches: Sequence[Stretch], start_s: float, end_s: float
+) -> tuple[int | None, bool]:
+    """Give the class that has most of a time, and whether it is mostly uncertain.
+
+    The class is None where the face is not seen for more than half of it.
+    """
+    shares: dict[int | None, float] = {None: 0.0}
+    doubtful_s = 0.0
+    left_s = end_s - start_s
+    for stretch in stretches:
+        if stretch.start_s >= end_s:
+            break
+        length_s = max(0.0, min(end_s, stretch.end_s) - max(start_s, stretch.start_s))
+        shares[stretch.window.top] = shares.get(stretch.window.top, 0.0) + length_s
+        doubtful_s += length_s if prediction.is_uncertain(stretch.window) else 0.0
+        left_s -= length_s
+    unseen_s = shares.pop(None) + left_s
+    seen_s = sum(shares.values())
+    if not shares or unseen_s > seen_s:
+        return None, False
+    return max(shares, key=lambda top: shares[top]), doubtful_s > seen_s / 2
+
+
+def _draw_axis(length_s: float, width: int) -> str:
+    """Give the times below a time line: each begins below its moment."""
+    most = max(1, width // TICK)
+    step_s = next((step for step in NICE_S if length_s / step <= most), length_s / most)
+    line = ""
+    for tick in range(int(length_s / step_s) + 1):
+        place = int(tick * step_s / length_s * width)
+        label = f"{tick * step_s:g}" + (" s" if tick == 0 else "")
+        if place + len(label) <= width:
+            line = f"{line:<{place}}{label}"
+    return line
+
+
+def _draw_legend(prediction: VideoPrediction, track: TrackSummary, width: int) -> list[Text]:
+    """Give the classes of a face with their letters in lines, the most frequent first."""
+    letters = class_letters(prediction.class_names)
+    lines = [Text()]
+    for index in sorted(range(len(letters)), key=lambda index: -track.shares[index]):
+        if track.shares[index] <= 0:
+            break
+        name = printable(prediction.class_names[index])
+        part = Text.assemble(
+            (f" {letters[index]} ", _block(class_color(index))),
+            f" {name} {_percent(track.shares[index])}  ",
+        )
+        if lines[-1].cell_len + part.cell_len > width and lines[-1]:
+            lines.append(Text())
+        lines[-1].append_text(part)
+    return lines
+
+
+def _seen_s(track: TrackSummary) -> float:
+    """Give the seconds that a face is named for."""
+    spoken = [each for each in split_time(track.windows) if each.window.top is not None]
+    return sum(each.end_s - each.start_s for each in spoken)
+
+
+def _small(letter: str) -> str:
+    small = letter.lower()
+    return small if small != letter and len(small) == 1 else "?"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
+def _style(color: Color) -> str:
+    return "rgb({},{},{})".format(*color)
+
+
+def _block(color: Color) -> str:
+    return f"{_style(ink_on(color))} on {_style(color)}"

@@ -1,0 +1,103 @@
+"""Clips of T frames for PyTorch."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from dfercli.config import RunConfig
+from dfercli.data.folds import Part, select_rows
+from dfercli.data.frame_cache import open_cache
+from dfercli.data.frames import FrameFolders, FrameSource, list_clip
+from dfercli.data.manifest import Manifest, clip_folders
+from dfercli.data.sampling import sample_test, sample_train
+from dfercli.errors import DataError
+
+Key = int | tuple[int, int]
+
+
+class ClipDataset(Dataset[tuple[Tensor, int, Key]]):
+    """One side of a fold.
+
+    An int as key gives the test view of a clip; a pair (epoch, index) its training view in that
+    epoch, before `augment.py` changes it. A sampler of `batches.py` gives such pairs.
+
+    Args:
+        rows: Of the manifest.
+        class_names: K classes; a label is the place in them.
+        source: Where the frames come from.
+        num_frames: T.
+        seed: Of all that is random.
+    """
+
+    def __init__(
+        self,
+        rows: pd.DataFrame,
+        class_names: tuple[str, ...],
+        source: FrameSource,
+        num_frames: int,
+        seed: int,
+    ) -> None:
+        self.clip_ids = list(rows["clip_id"])
+        self.groups = list(rows["group"].astype(str)) if "group" in rows.columns else None
+        self.labels = [class_names.index(name) for name in rows["label"]]
+        self._paths = [str(path) for path in rows["path"]]
+        self._source = source
+        self._num_frames = num_frames
+        self._seed = seed
+
+    def __len__(self) -> int:
+        return len(self.clip_ids)
+
+    def __getitem__(self, key: Key) -> tuple[Tensor, int, Key]:
+        """Give a clip (T, 3, size, size) uint8, its label, and the key."""
+        epoch, index = key if isinstance(key, tuple) else (None, key)
+
+        def sample(num_available: int) -> np.ndarray:
+            if epoch is None:
+                return sample_test(num_available, self._num_frames)
+            rng = np.random.default_rng([self._seed, epoch, index])
+            return sample_train(num_available, self._num_frames, rng)
+
+        frames = self._source.read_frames(self._paths[index], sample)
+        return torch.from_numpy(frames), self.labels[index], key
+
+
+def build_dataset(manifest: Manifest, part: Part, run: RunConfig, size: int) -> ClipDataset:
+    """Give one part of a run's clips, for frames of `size` pixels.
+
+    Where the run names a folder of caches, all frames are decoded into it first, unless they are
+    there.
+
+    Raises:
+        DataError: The manifest has no such fold, too few clips to hold some out, or the cache
+            cannot be made.
+        VideoError: A frame cannot be read into the cache.
+    """
+    rows, root = select_rows(manifest, part, run), Path(run.data.root)
+    source: FrameSource = (
+        FrameFolders(root, size)
+        if run.data.cache is None
+        else open_cache(manifest, root, size, Path(run.data.cache))
+    )
+    return ClipDataset(rows, manifest.class_names, source, run.model.num_frames, run.seed)
+
+
+def check_frames(manifest: Manifest, root: Path) -> None:
+    """Compare the frames on disk with the manifest, before hours are spent on it.
+
+    Raises:
+        DataError: The root is not there; a clip has none, or more or fewer than the manifest says.
+    """
+    if not root.is_dir():
+        raise DataError(f"no folder {root}, where the data was; name it: --root, or $DFER_DATA")
+    for row in manifest.rows.itertuples(index=False):
+        for folder in clip_folders(root, str(row.path)):
+            if not folder.is_dir():
+                raise DataError(
+                    f"no folder {folder}; is {root} the data's root? else preprocess again"
+                )
+        list_clip(root, str(row.path), int(str(row.n_frames)))

@@ -1,0 +1,203 @@
+"""DFEW: 11,697 clips of films in seven classes, five official folds, face crops by its authors.
+
+Source: Jiang et al., 2020, and the README that comes with the data; counts and fingerprints of the
+split files as DFER-CLIP, MAE-DFER and S2D ship them.
+"""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from dfercli.data.sources.base import BASIC_EXPRESSIONS, Choices, Listing
+from dfercli.data.sources.find_media import Found, Tree, by_number, find_clips, scan_tree
+from dfercli.data.sources.joined_clips import join_parts
+from dfercli.data.sources.official_lists import (
+    ADOPT_ONLY,
+    Official,
+    OfficialFrames,
+    SplitLists,
+    ask_if_guessed,
+    describe_media,
+    find_deviations,
+    find_lists,
+    five_folds,
+    list_sources,
+    miss_media,
+    read_list,
+    read_lists,
+)
+from dfercli.errors import ConfigError, DataError
+from dfercli.media.images import IMAGE_SUFFIXES
+
+MEDIA = ("faces", "faces-16f")
+
+OFFICIAL = Official(
+    BASIC_EXPRESSIONS,  # in the order of the official codes 1 to 7
+    five_folds(
+        [
+            (489, 379, 534, 435, 294, 29, 181),
+            (489, 379, 534, 435, 294, 29, 181),
+            (489, 379, 534, 435, 294, 29, 180),
+            (489, 379, 534, 434, 294, 29, 180),
+            (489, 378, 533, 434, 293, 29, 180),
+        ],
+        [
+            ("115c0f6d3647", "7625fe9f4f6e"),
+            ("02f49bb921ca", "2ec4568b1f3c"),
+            ("0290afc0ad91", "d06322f98a9c"),
+            ("8371d0097f50", "295d084fbf7f"),
+            ("f394e52d6a81", "def4061b9795"),
+        ],
+    ),
+    lambda clip_id, class_name: f"{clip_id} {BASIC_EXPRESSIONS.index(class_name) + 1}",
+    {
+        "clip_224x224": OfficialFrames(
+            11,
+            847,
+            {
+                1: (35_874, 38_023, 42_529, 31_580, 18_418, 1_959, 11_469),
+                2: (38_180, 35_595, 42_131, 33_213, 19_835, 1_979, 11_861),
+                3: (36_362, 36_212, 42_756, 32_635, 19_632, 1_695, 11_408),
+                4: (37_914, 36_957, 43_418, 31_503, 18_848, 1_887, 11_657),
+                5: (34_417, 35_234, 42_840, 32_467, 18_145, 1_535, 11_535),
+            },
+            "7be4ed14d351",
+        ),
+        "clip_224x224_16f": OfficialFrames(16, 16),
+    },
+)
+
+LISTS = (
+    r"(?:.*/)?(?P<split>train|test)[ (_-]*single[ _-]*labell?ed\)?/set_(?P<fold>\d)\.csv",
+    r"(?:.*/)?(?P<split>train|test)/set_(?P<fold>\d)\.csv",
+    r"(?:.*/)?single_(?P<split>train|test)set_(?P<fold>\d)\.csv",
+    r"(?:.*/)?(?P<split>train|test)_set_(?P<fold>\d)\.csv",
+)
+"""The authors' names first, then re-packaged ones, at last those of 0-based copies."""
+
+FACES = (
+    r"(?:^|/)clip_224x224(?=/|$|[ _-]*part|-\d)",
+    r"clip_224x224|jpg_256|single_label/data",
+)
+FACES_16F = r"16f"
+NO_FACES = r"16f|original|(?:\b|_)avi|annotation"
+
+LOOKED_AT = 20
+"""Clip folders looked at to tell resampled frames from all frames (our choice)."""
+
+
+def read_sources(root: Path, choices: Choices) -> Listing:
+    """Read the official lists and find the authors' face crops.
+
+    Args:
+        root: Folder that holds lists and crops, anywhere below.
+        choices: `media` is `faces`, or `faces-16f` for the 16 frames that the authors resampled.
+
+    Raises:
+        DataError: Lists or crops are missing or do not hold together.
+    """
+    if choices.adopt is False:
+        raise ConfigError("DFEW's faces are adopted as its authors cropped them; leave --crop out")
+    tree = scan_tree(root)
+    splits = read_splits(tree)
+    folds = splits.join()
+    resampled = choices.media == "faces-16f"
+    faces = join_parts(root, _find_resampled(tree) if resampled else _find_faces(tree))
+    name = "clip_224x224_16f" if resampled else "clip_224x224"
+    return Listing(
+        list_sources(folds, faces),
+        OFFICIAL.class_names,
+        ask_if_guessed(faces, choices),
+        name,
+        (
+            splits.describe(),
+            describe_media("faces", tree, faces, folds),
+        ),
+        (
+            *miss_media("faces", tree, faces, f"Clip/{name}"),
+            *find_deviations(OFFICIAL, splits.lists),
+            *faces.faults,
+        ),
+        remarks=(
+            "16 resampled frames a clip (clip_224x224_16f): figures are not comparable with those "
+            "on all frames",
+        )
+        * resampled,
+        answers=ADOPT_ONLY,
+        where=faces.where,
+    )
+
+
+def read_splits(tree: Tree) -> SplitLists:
+    """Read the official lists.
+
+    Raises:
+        DataError: Lists are missing, or cannot be read.
+    """
+    paths = find_lists(tree, LISTS, OFFICIAL.lists, "EmoLabel_DataSplit/train(single-labeled)/...")
+    return read_lists(tree.root, paths, _read_list)
+
+
+clip_of = by_number
+"""Return the clip of a folder of its frames; None for another folder."""
+
+
+def _read_list(path: Path) -> dict[str, str]:
+    codes = read_list(path, _parse_line)
+    if max(codes.values()) == "6":
+        raise DataError(
+            f"{path}: its largest label is 6, the authors' go to 7; is it a 0-based copy? "
+            f"use the lists of EmoLabel_DataSplit"
+        )
+    return {clip_id: BASIC_EXPRESSIONS[int(code) - 1] for clip_id, code in codes.items()}
+
+
+def _parse_line(line: str) -> tuple[str, str]:
+    """Read `1,2` or `00001,2`."""
+    match = re.fullmatch(r"\s*\"?(\d+)(?:\.mp4)?\"?\s*[,;\t ]\s*\"?(-?\d+)\"?\s*,?\s*", line)
+    if not match:
+        raise ValueError("not video_name,label")
+    if not 1 <= int(match[2]) <= len(BASIC_EXPRESSIONS):
+        raise ValueError(
+            f"label {match[2]} is not in 1 to 7: a list for another task, or a 0-based copy; "
+            f"use the single-labelled lists of EmoLabel_DataSplit"
+        )
+    return f"{int(match[1]):05d}", str(int(match[2]))
+
+
+def _find_faces(tree: Tree) -> Found:
+    faces = find_clips(tree.clips, by_number, FACES, NO_FACES)
+    resampled = _find_resampled(tree)
+    if not faces.paths and resampled.paths:
+        raise DataError(
+            f"only the 16 resampled frames a clip are there, in {tree.root / resampled.where}; "
+            f"figures on them are not comparable; --media faces-16f uses them all the same"
+        )
+    if _are_resampled([tree.root / path for path in faces.paths.values()]):
+        raise DataError(
+            f"{tree.root / faces.where} holds 16 frames a clip, 1 to 16: those that the authors "
+            f"resampled; figures on them are not comparable; name the folder ..._16f and give "
+            f"--media faces-16f to use them all the same"
+        )
+    return faces
+
+
+def _find_resampled(tree: Tree) -> Found:
+    return find_clips(tree.clips, by_number, FACES_16F, guess=False)
+
+
+def _are_resampled(folders: Sequence[Path]) -> bool:
+    """Tell whether clips hold 16 images named by bare numbers; the first few are looked at."""
+    names = [_image_names(folder) for folder in folders[:LOOKED_AT]]
+    there = [stems for stems in names if stems]
+    return bool(there) and all(
+        len(stems) == 16 and all(stem.isdecimal() for stem in stems) for stems in there
+    )
+
+
+def _image_names(folder: Path) -> list[str]:
+    try:
+        images = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES]
+    except OSError:  # told later, as a fault of this clip
+        return []
+    return [path.stem for path in images if not path.name.startswith(".")]

@@ -1,0 +1,190 @@
+"""FERV39k: 38,935 clips of 22 scenes in seven classes, one official split, crops by its authors.
+
+Source: Wang et al., 2022; counts and fingerprints of the split files as DFER-CLIP, MAE-DFER and S2D
+ship them.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+
+from dfercli.data.sources.base import BASIC_EXPRESSIONS, Choices, Listing
+from dfercli.data.sources.find_media import Tree, find_clips, scan_tree
+from dfercli.data.sources.joined_clips import join_parts
+from dfercli.data.sources.official_lists import (
+    ADOPT_ONLY,
+    Official,
+    OfficialFrames,
+    OfficialList,
+    SplitLists,
+    ask_if_guessed,
+    compare_lists,
+    describe_media,
+    find_lists,
+    list_sources,
+    miss_media,
+    name_clips,
+    read_list,
+    read_lists,
+)
+from dfercli.errors import ConfigError
+
+MEDIA = ("faces",)
+
+EMOTIONS = {
+    "happiness": "Happy",
+    "sadness": "Sad",
+    "neutral": "Neutral",
+    "anger": "Angry",
+    "surprise": "Surprise",
+    "disgust": "Disgust",
+    "fear": "Fear",
+}
+"""Names of folders and in lists, by class."""
+
+CLASSES = {emotion.lower(): class_name for class_name, emotion in EMOTIONS.items()}
+
+SCENES = (
+    "Action",
+    "Argue",
+    "Business",
+    "Conflict",
+    "Contest",
+    "Crime",
+    "Crisis",
+    "DailyLife",
+    "ElegantArt",
+    "Experiment",
+    "History",
+    "Interview",
+    "Liveshow",
+    "Medicine",
+    "OfficialEvent",
+    "ScholarReport",
+    "School",
+    "Social",
+    "Speech",
+    "Talkshow",
+    "Terror",
+    "War",
+)
+
+OFFICIAL = Official(
+    BASIC_EXPRESSIONS,
+    {
+        ("train", 1): OfficialList((5854, 5523, 7790, 5906, 2502, 1833, 1680), "805e30928bf9"),
+        ("test", 1): OfficialList((1473, 1393, 1958, 1487, 638, 467, 431), "991a280ca645"),
+    },
+    lambda clip_id, class_name: f"{clip_id} {EMOTIONS[class_name]}",
+    {
+        "2_ClipsforFaceCrop": OfficialFrames(
+            8,
+            47,
+            {
+                0: (165_165, 160_684, 199_970, 172_108, 70_630, 54_006, 48_024),
+                1: (41_951, 40_872, 49_881, 43_364, 17_978, 13_657, 12_343),
+            },
+            "ceb7101cf733",
+        )
+    },
+)
+
+LISTS = (
+    r"(?:.*/)?All_scenes/(?P<split>train|test)_All\.csv",
+    r"(?:.*/)?(?P<split>train|test)_All\.(?:csv|txt)",
+)
+
+FACES = r"2_ClipsforFaceCrop"
+NO_FACES = r"3_Clips|Scene?Images"
+
+_SCENES = {scene.lower(): scene for scene in SCENES}
+
+
+def read_sources(root: Path, choices: Choices) -> Listing:
+    """Read the official split and find the authors' face crops.
+
+    Args:
+        root: Folder that holds lists and crops, anywhere below.
+        choices: There is nothing to choose.
+
+    Raises:
+        DataError: Lists are missing or do not hold together.
+    """
+    if choices.adopt is False:
+        raise ConfigError(
+            "FERV39k's faces are adopted as its authors cropped them; leave --crop out"
+        )
+    tree = scan_tree(root)
+    splits = read_splits(tree)
+    folds = splits.join()
+    faces = join_parts(root, find_clips(tree.clips, clip_of, FACES, NO_FACES))
+    return Listing(
+        list_sources(folds, faces),
+        OFFICIAL.class_names,
+        ask_if_guessed(faces, choices),
+        "2_ClipsforFaceCrop",
+        (
+            f"lists: {splits.paths['train', 1]} and {splits.paths['test', 1]}",
+            describe_media("faces", tree, faces, folds),
+        ),
+        (
+            *miss_media("faces", tree, faces, "2_ClipsforFaceCrop"),
+            *find_gaps(folds),
+            *compare_lists(OFFICIAL, splits.lists),
+            *faces.faults,
+        ),
+        answers=ADOPT_ONLY,
+        where=faces.where,
+    )
+
+
+def read_splits(tree: Tree) -> SplitLists:
+    """Read the official lists.
+
+    Raises:
+        DataError: Lists are missing, or cannot be read.
+    """
+    paths = find_lists(tree, LISTS, OFFICIAL.lists, "4_setups/All_scenes/train_All.csv")
+    return read_lists(tree.root, paths, lambda path: read_list(path, _parse_line))
+
+
+def find_gaps(clip_ids: Iterable[str]) -> list[str]:
+    """Name clips that lists leave out: in each scene and emotion, ids run from 0000 on."""
+    numbers: dict[str, set[int]] = defaultdict(set)
+    for clip_id in clip_ids:
+        folder, _, number = clip_id.rpartition("/")
+        numbers[folder].add(int(number))
+    lacking = [
+        f"{folder}/{number:04d}"
+        for folder, listed in sorted(numbers.items())
+        for number in sorted(set(range(max(listed))) - listed)
+    ]
+    return [f"the lists lack {name_clips(lacking)}"] if lacking else []
+
+
+def clip_of(path: str) -> str | None:
+    """Return the clip of a folder `.../Action/Happy/0015`; None for another folder."""
+    parts = path.split("/")[-3:]
+    if len(parts) < 3 or parts[0].lower() not in _SCENES or parts[1].lower() not in CLASSES:
+        return None
+    if not parts[2].isdecimal():
+        return None
+    scene, emotion = _SCENES[parts[0].lower()], EMOTIONS[CLASSES[parts[1].lower()]]
+    return f"{scene}/{emotion}/{int(parts[2]):04d}"
+
+
+def _parse_line(line: str) -> tuple[str, str]:
+    """Read `Action/Happy/0015 Happy`."""
+    match = re.fullmatch(r"\s*(?:.*/)?(\w+)/(\w+)/(\d+)/?\s*[\s,]\s*(\w+)\s*", line)
+    if not match:
+        raise ValueError("not Scene/Emotion/number Emotion")
+    scene, folder, number, emotion = match.groups()
+    if scene.lower() not in _SCENES:
+        raise ValueError(f"no scene {scene!r} in FERV39k; known: {', '.join(SCENES)}")
+    if emotion.lower() not in CLASSES:
+        raise ValueError(f"no emotion {emotion!r}; known: {', '.join(EMOTIONS.values())}")
+    if folder.lower() != emotion.lower():
+        raise ValueError(f"label {emotion} is not that of the folder, {folder}")
+    class_name = CLASSES[emotion.lower()]
+    return f"{_SCENES[scene.lower()]}/{EMOTIONS[class_name]}/{int(number):04d}", class_name

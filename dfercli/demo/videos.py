@@ -1,0 +1,276 @@
+"""The embedded demo dataset: short videos of drawn people who show seven expressions.
+
+It is honest about being drawn: it shows that the pipeline works on this machine, from videos to
+tables, and never how accurate a method is on people. Nobody in it is a likeness of anyone.
+The numbers here are our choice.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import astuple, dataclass, fields
+from multiprocessing import get_context
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from dfercli.data.sources.base import BASIC_EXPRESSIONS
+from dfercli.data.sources.folder import DEMO_FILE, DEMO_SETTINGS
+from dfercli.demo.drawing import (
+    HEIGHT,
+    WIDTH,
+    Action,
+    Person,
+    Pose,
+    draw_backdrop,
+    draw_person,
+    make_person,
+)
+from dfercli.errors import DataError
+from dfercli.files import write_json, write_text
+from dfercli.media.video_writer import write_video
+from dfercli.progress import show_progress
+
+FPS = 12.5
+
+NUM_FRAMES = 25
+
+DRAWING_VERSION = 1
+"""Counts up when the same settings give other pictures, so that old demos are known."""
+
+GUEST = 1_000_000
+"""Index of the person of the unseen video: no dataset is that large."""
+
+JOURNEY = ("neutral", "happiness", "surprise", "anger", "sadness")
+
+JOURNEY_HOLD_S = 2.2
+
+PROTOTYPES: dict[str, tuple[Action, ...]] = {
+    "happiness": (
+        Action(smile=1.0, cheek=0.8, part=0.7),
+        Action(smile=0.9, cheek=0.7),
+        Action(smile=1.0, cheek=1.0, part=1.0, jaw=0.3, squint=0.2),
+    ),
+    "sadness": (
+        Action(inner_brow=1.0, frown=0.45, sulk=0.9, chin=0.6, blink=0.15, gaze_y=0.5),
+        Action(inner_brow=1.0, frown=0.3, sulk=0.8, blink=0.3, gaze_y=0.8),
+        Action(inner_brow=0.9, frown=0.5, sulk=1.0, chin=0.9, blink=0.1),
+    ),
+    "neutral": (Action(),),
+    "anger": (
+        Action(frown=1.0, wide=0.6, squint=0.5, press=1.0),
+        Action(frown=1.0, wide=0.7, squint=0.4, press=0.8, chin=0.5, sulk=0.3),
+        Action(frown=1.0, wide=0.7, squint=0.3, upper_lip=0.5, stretch=0.5, part=1.0, jaw=0.25),
+    ),
+    "surprise": (
+        Action(inner_brow=1.0, outer_brow=1.0, wide=0.9, jaw=0.8),
+        Action(inner_brow=1.0, outer_brow=1.0, wide=1.0, jaw=1.0, part=0.3),
+        Action(inner_brow=0.9, outer_brow=1.0, wide=0.8, jaw=0.5, part=0.3),
+    ),
+    "disgust": (
+        Action(nose=1.0, upper_lip=1.0, squint=0.8, cheek=0.4, sulk=0.5, part=0.4),
+        Action(nose=0.9, upper_lip=0.8, squint=0.6, chin=0.7, sulk=0.6, cheek=0.3),
+        Action(nose=1.0, upper_lip=0.9, squint=0.8, part=0.8, jaw=0.25, tongue=1.0),
+    ),
+    "fear": (
+        Action(inner_brow=1.0, outer_brow=0.5, frown=0.6, wide=1.0, stretch=1.0, part=0.7),
+        Action(inner_brow=1.0, outer_brow=0.4, frown=0.7, wide=1.0, stretch=0.9, part=1.0, jaw=0.2),
+        Action(inner_brow=0.9, outer_brow=0.5, frown=0.5, wide=1.0, stretch=0.8, part=0.8),
+    ),
+}
+"""Variants of each expression. Source: the prototypes of EMFACS (Friesen and Ekman, 1983)."""
+
+LEANINGS = {"sadness": (0.0, 0.1), "surprise": (0.02, -0.06), "disgust": (0.08, -0.02)}
+"""Where the head turns with an expression: yaw and pitch."""
+
+
+@dataclass(frozen=True)
+class DemoFiles:
+    """What `make_demo` left on disk.
+
+    Attributes:
+        labels: The list, with columns path, label, group.
+        unseen: A longer video of a person who is not in the list.
+        num_videos: Videos in the list.
+    """
+
+    labels: Path
+    unseen: Path
+    num_videos: int
+
+
+@dataclass(frozen=True)
+class _Task:
+    """One video to draw; with no expression it is the journey."""
+
+    path: Path
+    seed: int
+    person: int
+    expression: int | None = None
+    take: int = 0
+
+
+def make_demo(
+    folder: Path, num_persons: int = 20, takes: int = 1, seed: int = 0, jobs: int | None = None
+) -> DemoFiles:
+    """Draw the demo dataset; videos that are there already stay as they are.
+
+    Args:
+        folder: Gets `labels.csv`, `videos/<person>/<label>_<take>.mp4`, `unseen/journey.mp4`.
+        num_persons: Drawn persons, each with a group of its own.
+        takes: Videos of each person and expression.
+        seed: The same seed gives the same pixels, whatever `jobs` is.
+        jobs: Processes; None for one a core.
+
+    Raises:
+        DataError: The folder holds something else, or a demo made with other settings.
+    """
+    values = (num_persons, takes, seed, DRAWING_VERSION)
+    settings = dict(zip(DEMO_SETTINGS, values, strict=True))
+    _claim_folder(folder, settings)
+    rows, tasks = [], [_Task(folder / "unseen" / "journey.mp4", seed, GUEST)]
+    for person in range(num_persons):
+        group = f"person{person + 1:02d}"
+        for expression, name in enumerate(BASIC_EXPRESSIONS):
+            for take in range(takes):
+                path = f"videos/{group}/{name}_{take + 1}.mp4"
+                rows.append((path, name, group))
+                tasks.append(_Task(folder / path, seed, person, expression, take))
+    _draw_all([task for task in tasks if not task.path.exists()], jobs or os.cpu_count() or 1)
+    labels = folder / "labels.csv"
+    if not labels.exists():
+        lines = [",".join(row) for row in [("path", "label", "group"), *rows]]
+        write_text(labels, "\n".join(lines) + "\n")
+    return DemoFiles(labels, tasks[0].path, len(rows))
+
+
+def _claim_folder(folder: Path, settings: dict[str, int]) -> None:
+    """Note the settings in the folder, or compare them with those noted before."""
+    note = folder / DEMO_FILE
+    if not note.exists():
+        if (folder / "labels.csv").exists():
+            raise DataError(f"{folder} holds a dataset that is not the demo; name another folder")
+        write_json(note, settings)
+        return
+    try:
+        found = dict(json.loads(note.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{note} cannot be read; delete the folder and make it anew") from error
+    differing = [f"{k} {found.get(k)}, not {v}" for k, v in settings.items() if found.get(k) != v]
+    if differing:
+        raise DataError(
+            f"{folder} holds a demo with {'; '.join(differing)}: "
+            "ask for the same, name another folder, or delete this one"
+        )
+
+
+def _draw_all(tasks: list[_Task], jobs: int) -> None:
+    bar = show_progress(total=len(tasks), desc="drawing", unit="video")
+    with bar:
+        if min(jobs, len(tasks)) <= 1:
+            for task in tasks:
+                _draw_task(task)
+                bar.update()
+            return
+        with ProcessPoolExecutor(
+            min(jobs, len(tasks)), get_context("spawn"), cv2.setNumThreads, (1,)
+        ) as pool:
+            for _ in pool.map(_draw_task, tasks):
+                bar.update()
+
+
+def _draw_task(task: _Task) -> None:
+    person = make_person(task.seed, task.person)
+    if task.expression is None:
+        frames = draw_journey(person, np.random.default_rng([task.seed, task.person, 1]))
+    else:
+        rng = np.random.default_rng([task.seed, task.person, task.expression, task.take])
+        frames = draw_video(person, BASIC_EXPRESSIONS[task.expression], rng)
+    write_video(task.path, frames, FPS)
+
+
+def draw_video(person: Person, expression: str, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """Draw a person who shows an expression: onset, apex and offset, or only a part of it.
+
+    Args:
+        person: Who.
+        expression: One of `BASIC_EXPRESSIONS`.
+        rng: Decides on the variant, its strength and timing, and on all that moves by chance.
+
+    Returns:
+        `NUM_FRAMES` frames, (HEIGHT, WIDTH, 3) uint8 RGB.
+    """
+    target = _choose_target(expression, rng)
+    onset = rng.choice([-1.0, 0.06, 0.12])
+    offset = rng.choice([2.0, 0.8, 0.7])
+    share = np.linspace(0, 1, NUM_FRAMES)[:, None] - rng.uniform(0, 0.06, len(target))
+    rise = _ease((share - onset) / rng.uniform(0.14, 0.24))
+    fall = _ease((share - offset) / rng.uniform(0.18, 0.3))
+    yield from _draw_frames(person, rise * (1 - 0.8 * fall) * target, rng)
+
+
+def draw_journey(person: Person, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """Draw a person who goes through the expressions of `JOURNEY`, each held for a while."""
+    targets = np.array([_choose_target(name, rng) for name in JOURNEY])
+    stage = np.arange(round(JOURNEY_HOLD_S * FPS) * len(JOURNEY)) / (JOURNEY_HOLD_S * FPS)
+    now = np.minimum(stage.astype(int), len(JOURNEY) - 1)
+    blend = _ease((stage - now) / 0.18)[:, None]
+    course = targets[np.maximum(now - 1, 0)] * (1 - blend) + targets[now] * blend
+    yield from _draw_frames(person, course, rng)
+
+
+def _choose_target(expression: str, rng: np.random.Generator) -> np.ndarray:
+    """Give the strengths at the apex, in the order of `Action`, then the head's yaw and pitch."""
+    variants = PROTOTYPES[expression]
+    action = np.array(astuple(variants[rng.integers(len(variants))]))
+    action *= rng.uniform(0.8, 1.0) * rng.uniform(0.88, 1.08, len(action))
+    action[-1] = rng.uniform(-0.6, 0.6)
+    return np.append(action, LEANINGS.get(expression, (0.0, 0.0)))
+
+
+def _draw_frames(
+    person: Person, course: np.ndarray, rng: np.random.Generator
+) -> Iterator[np.ndarray]:
+    """Add life to what the face does over time, (frames, strengths), and draw it."""
+    n, names = len(course), [field.name for field in fields(Action)]
+    course = course.copy()
+    lips = names.index("part")  # from here on a little would already open the mouth
+    course[:, :lips] += 0.03 * _drift(n, lips, rng)
+    blink, gaze = names.index("blink"), names.index("gaze_x")
+    for start in np.arange(rng.uniform(4, 30), n, rng.uniform(28, 45)):
+        closed = np.exp(-np.square((np.arange(n) - start) / 1.3))
+        course[:, blink] += closed * (1 - course[:, blink])
+    look = rng.normal(0, 0.22, (n // 12 + 2, 2))
+    course[:, gaze : gaze + 2] += look[(np.arange(n) + rng.integers(12)) // 12]
+    course[:, :gaze] = np.clip(course[:, :gaze], 0, 1)
+    sway = _drift(n, 6, rng) * (0.06, 0.035, 0.04, 0.02, 0.07, 0.035)
+    rest = rng.uniform(-1, 1, 6) * (0.16, 0.05, 0.05, 0.07, 0.1, 0.02)
+    grain = rng.normal(0, 2.5, (HEIGHT + 32, WIDTH + 32, 3)).round().astype(np.int8)
+    backdrop = draw_backdrop(person)
+    for frame, moved in zip(course, sway + rest, strict=True):
+        pose = Pose(
+            x=moved[0],
+            y=moved[1],
+            roll=moved[2],
+            scale=1.0 + moved[3],
+            yaw=moved[4] + frame[-2],
+            pitch=moved[5] + frame[-1],
+        )
+        image = draw_person(person, Action(*frame[:-2]), pose, backdrop)
+        y, x = rng.integers(32, size=2)
+        yield cv2.add(image, grain[y : y + HEIGHT, x : x + WIDTH], dtype=cv2.CV_8U)
+
+
+def _drift(n: int, tracks: int, rng: np.random.Generator) -> np.ndarray:
+    """Give (n, tracks) slow movements of about unit size."""
+    time_s = np.arange(n)[:, None, None] / FPS
+    speed, phase = rng.uniform(0.2, 0.9, (tracks, 2)), rng.uniform(0, 1, (tracks, 2))
+    return np.sin(2 * np.pi * (time_s * speed + phase)).sum(axis=-1) / 1.4
+
+
+def _ease(x: np.ndarray) -> np.ndarray:
+    """Go from 0 to 1 without a jerk."""
+    x = np.clip(x, 0, 1)
+    return x * x * (3 - 2 * x)

@@ -1,1 +1,0 @@
-"""Training, evaluation, ablation, and what they leave on disk."""

@@ -1,0 +1,147 @@
+"""What a trained model looks at, and where it puts clips: the material of the report's pictures."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from dfercli.data.dataset import ClipDataset
+from dfercli.data.transforms import normalise
+from dfercli.models.base import ExpressionModel
+from dfercli.models.functional import keep_attention
+from dfercli.progress import show_progress
+
+
+@dataclass(frozen=True)
+class AttentionMaps:
+    """Where the evidence for one class comes from, in each frame of each clip.
+
+    The shares of a frame's patches and of its interaction token sum to 1.
+
+    Attributes:
+        patches: (B, T, h, w), share of each patch of its frame.
+        interaction: (B, T), share of the interaction tokens: what a frame is told of the others.
+            All 0 for a model without InterFIT.
+    """
+
+    patches: np.ndarray
+    interaction: np.ndarray
+
+
+def attention_maps(
+    model: ExpressionModel, clips: Tensor, targets: Tensor | Sequence[int]
+) -> AttentionMaps:
+    """Give the patches that speak for a class, by attention rollout weighted with gradients.
+
+    Source: Chefer et al., ICCV 2021, Eq. (5) and (6): in each block the mean over heads of
+    relu(gradient * attention), plus the identity, multiplied through the blocks; the class token's
+    row is the map. We depart from it in two things. The row without the class token itself is
+    divided by its sum, because gradients of two models have two scales. And an interaction token
+    is an end: relevance that reaches it stays with it, whatever it was made of, since it comes
+    from the class tokens of all frames through a Bi-LSTM that has no attention to follow. It takes
+    one more column in each block, and these add up to `interaction`.
+
+    A frame in which nothing speaks for the class has equal shares everywhere.
+
+    Args:
+        model: In evaluation mode; with text or without.
+        clips: (B, T, 3, H, W), normalised.
+        targets: (B,) class whose logit is explained.
+    """
+    clips = clips.detach().requires_grad_()  # a graph is needed also where all weights are frozen
+    chosen = torch.as_tensor(targets, device=clips.device).unsqueeze(1)
+    with torch.enable_grad(), keep_attention() as kept:
+        score = model(clips).gather(1, chosen).sum()  # clips do not see each other
+    weights = kept[: model.backbone.num_layers]  # (B * T, heads, P, P or P + 1) each
+    gradients = torch.autograd.grad(score, weights)
+    relevances = [
+        (gradient * attention).detach().float().relu().mean(dim=1)
+        for gradient, attention in zip(gradients, weights, strict=True)
+    ]
+    shares = roll_out(relevances).unflatten(0, clips.shape[:2]).cpu().numpy()  # (B, T, P)
+    side = math.isqrt(shares.shape[-1] - 1)
+    return AttentionMaps(shares[..., :-1].reshape(*shares.shape[:2], side, side), shares[..., -1])
+
+
+def roll_out(relevances: Sequence[Tensor]) -> Tensor:
+    """Multiply the blocks' relevances through, and give the class token's shares.
+
+    Args:
+        relevances: (N, P, P) a block, or (N, P, P + 1) where an interaction token is the last key;
+            not negative. The first token is the class token.
+
+    Returns:
+        (N, P), summing to 1: the P - 1 patches, then the interaction tokens of all blocks.
+    """
+    num_tokens = relevances[0].shape[1]
+    rolled = torch.eye(num_tokens, num_tokens + 1, device=relevances[0].device)
+    for relevance in relevances:
+        arriving = relevance[..., :num_tokens] @ rolled
+        arriving[..., num_tokens:] += relevance[..., num_tokens:].sum(dim=-1, keepdim=True)
+        rolled = rolled + arriving
+    shares = rolled[:, 0, 1:]
+    sums = shares.sum(dim=-1, keepdim=True)
+    equal = torch.full_like(shares, 1 / (num_tokens - 1))
+    equal[:, -1] = 0
+    return torch.where(sums > 0, shares / sums.clamp(min=torch.finfo(sums.dtype).tiny), equal)
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What a model makes of clips, in the order of the clips.
+
+    Attributes:
+        class_names: K classes.
+        clip_ids: N names.
+        labels: (N,) int, true classes.
+        probs: (N, K), probabilities.
+        similarities: (N, K), cosine to each class's text before scaling, in [-1, 1]; None for a
+            model without text.
+        features: (N, E), embeddings of the videos.
+    """
+
+    class_names: tuple[str, ...]
+    clip_ids: tuple[str, ...]
+    labels: np.ndarray
+    probs: np.ndarray
+    similarities: np.ndarray | None
+    features: np.ndarray
+
+    @property
+    def predicted(self) -> np.ndarray:
+        """(N,) int, the likeliest class of each clip."""
+        return self.probs.argmax(axis=1)
+
+
+@torch.inference_mode()
+def collect(model: ExpressionModel, loader: DataLoader) -> Explanation:
+    """Run a model over test views, in one process, and keep more than the probabilities.
+
+    Args:
+        model: In evaluation mode, on the device to be used.
+        loader: Of a `ClipDataset`, in order.
+    """
+    dataset = loader.dataset
+    assert isinstance(dataset, ClipDataset)  # nothing else is loaded here
+    device = next(model.parameters()).device
+    logits, features = [], []
+    for clips, _, _ in show_progress(loader, desc="explaining", unit="batch", leave=False):
+        batch = normalise(clips.to(device))
+        videos = model.encode_video(batch)  # the backbone runs once, for both
+        features.append(videos.float().cpu())
+        logits.append(model.classify(videos).float().cpu())
+    scores = torch.cat(logits)
+    scaled = model.logit_scale is not None
+    cosines = scores / model.logit_scale.detach().exp().cpu() if scaled else None
+    return Explanation(
+        class_names=tuple(model.class_names),
+        clip_ids=tuple(dataset.clip_ids),
+        labels=np.array(dataset.labels, dtype=np.int64),
+        probs=scores.softmax(dim=-1).numpy(),
+        similarities=None if cosines is None else cosines.numpy(),
+        features=torch.cat(features).numpy(),
+    )

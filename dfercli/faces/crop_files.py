@@ -1,0 +1,167 @@
+"""The crops of one video on disk, and the record beside them of how they came about."""
+
+import json
+import re
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import cv2
+
+from dfercli.errors import VideoError
+from dfercli.faces.search import KEY_STEP_S
+from dfercli.faces.track import FollowedFace, crop_followed_face, follow_main_face
+from dfercli.faces.types import Detector
+from dfercli.files import replacing_folder, write_json
+from dfercli.media.images import find_fault, write_image
+from dfercli.media.video import count_declared
+from dfercli.owned import FolderKind
+
+RECORD_FILE = "crop.json"
+TIME = "source_changed_ns"
+
+CROPS = FolderKind(
+    "face crops", rf"[0-9]{{6,}}\.jpg|{re.escape(RECORD_FILE)}", RECORD_FILE, ("n_frames",)
+)
+
+
+@dataclass(frozen=True)
+class CropRecord:
+    """How one video was cropped. Shares have four decimals, so that records can be compared.
+
+    Attributes:
+        n_frames: Crops on disk; 0 where no face was found.
+        video_frames: Frames that were decoded.
+        declared_frames: Frames that the container promises; 0 where it does not.
+        interpolated: Frames searched without success in a short gap; their crops are interpolated.
+        skipped: Frames without a crop.
+        coverage: Share of the frames that have a crop.
+        score: Median score of the detections.
+        jitter: How restless the landmarks are, in shares of the crop's side.
+        rival: Presence of the largest other face in view at the same time, as a share of its own.
+        source: Path of the video, or of the folder of frames, below the dataset's root.
+        source_bytes: Its size, of a folder that of all files in it.
+        source_changed_ns: When it was changed last, as its file system says, of a folder when it
+            or anything in it was; None in records of earlier versions.
+    """
+
+    n_frames: int
+    video_frames: int
+    declared_frames: int
+    interpolated: int
+    skipped: int
+    coverage: float
+    score: float
+    jitter: float
+    rival: float
+    source: str
+    source_bytes: int
+    source_changed_ns: int | None = None
+
+
+def crop_video(root: Path, source: str, folder: Path, size: int, detector: Detector) -> CropRecord:
+    """Write the main face of a video to `000001.jpg` and on, and its record, as a whole.
+
+    The same video gives the same bytes. Where no face is found the folder holds the record alone,
+    so that the video is not searched again.
+
+    Args:
+        root: The dataset's folder.
+        source: Path of a video file, or of a folder of frames, below it.
+        folder: Where the crops go; what was there is replaced.
+        size: Side of the crops in pixels.
+        detector: Finds faces in single frames.
+
+    Raises:
+        VideoError: The video cannot be read, or the detector stumbles over it.
+        DataError: `folder` holds something that dfer did not write.
+    """
+    video = root / source
+    CROPS.check(folder)  # before the work
+    try:
+        before = _measure_source(video) if video.exists() else (0, 0)
+        followed = follow_main_face(video, detector, carry_s=KEY_STEP_S)
+        record = _make_record(video, source, followed, before)
+        with replacing_folder(folder, CROPS) as partial:
+            partial.mkdir(parents=True)
+            if followed.faces:
+                _write_crops(video, followed, size, partial)
+            write_json(partial / RECORD_FILE, asdict(record))
+            if _measure_source(video) != before:
+                raise VideoError(f"{video} was changed while it was read; crop it again")
+    except (cv2.error, RuntimeError) as error:  # of torch, where a frame is too large for a GPU
+        said = str(error).strip() or repr(error)
+        raise VideoError(f"cannot crop {video}: {said.splitlines()[-1]}") from error
+    return record
+
+
+def _write_crops(video: Path, followed: FollowedFace, size: int, folder: Path) -> None:
+    number = 0
+    for number, crop in enumerate(crop_followed_face(video, followed, size), start=1):
+        write_image(folder / _name_crop(number), crop.image_rgb)
+    if number != len(followed.faces):  # a damaged stream need not decode alike twice
+        raise VideoError(f"cannot crop {video}: it gives other frames when read again; damaged?")
+
+
+def read_record(folder: Path, root: Path, source: str) -> CropRecord | None:
+    """Give the record of a video's crops, or None where they have to be made again.
+
+    They have to if the record or a crop is missing, cut off or too many, or if the video is another
+    one, gone, or was changed: neither size nor time is what it was. A record of an earlier version
+    does not tell the time; the video must be older than the crops then.
+    """
+    try:
+        values = json.loads((folder / RECORD_FILE).read_text(encoding="utf-8"))
+        kinds = {field.name: field.type for field in fields(CropRecord)}
+        kinds |= {TIME: int if isinstance(values, dict) and TIME in values else None}
+        if not isinstance(values, dict) or {TIME: None, **_types(values)} != kinds:
+            return None
+        record = CropRecord(**values)
+        newest_ns, source_bytes = _measure_source(root / source)
+        if record.source_changed_ns is None:
+            unchanged = folder.stat().st_mtime_ns >= newest_ns
+        else:
+            unchanged = record.source_changed_ns == newest_ns
+        same = (record.source, record.source_bytes) == (source, source_bytes)
+        crops = sorted(folder.glob("*.jpg"))
+    except (OSError, ValueError):
+        return None
+    expected = [_name_crop(number) for number in range(1, record.n_frames + 1)]
+    there = [path.name for path in crops] == expected
+    whole = unchanged and same and there and not any(map(find_fault, crops))
+    return record if whole else None
+
+
+def _types(values: dict[str, object]) -> dict[str, object]:
+    return {name: type(value) for name, value in values.items()}
+
+
+def _make_record(
+    video: Path, source: str, followed: FollowedFace, before: tuple[int, int]
+) -> CropRecord:
+    changed_ns, source_bytes = before
+    return CropRecord(
+        n_frames=len(followed.faces),
+        video_frames=followed.num_frames,
+        declared_frames=count_declared(video),
+        interpolated=followed.interpolated,
+        skipped=followed.skipped,
+        coverage=round(followed.coverage, 4),
+        score=round(followed.score, 4),
+        jitter=round(followed.jitter, 4),
+        rival=round(followed.rival, 4),
+        source=source,
+        source_bytes=source_bytes,
+        source_changed_ns=changed_ns,
+    )
+
+
+def _name_crop(number: int) -> str:
+    return f"{number:06d}.jpg"
+
+
+def _measure_source(video: Path) -> tuple[int, int]:
+    """Give when a file, or a folder or anything in it, was changed last, and all bytes."""
+    files = list(video.iterdir()) if video.is_dir() else [video]
+    stats = [path.stat() for path in files]
+    newest_ns = max(stat.st_mtime_ns for stat in (video.stat(), *stats))
+    return newest_ns, sum(stat.st_size for stat in stats)

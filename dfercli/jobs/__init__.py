@@ -1,0 +1,1 @@
+"""Many training runs: one after another, in processes, or over a cluster."""

@@ -1,0 +1,311 @@
+"""Several runs as independent jobs: one after another, in processes, or over a cluster.
+
+A job is one run: one model on one fold. Wherever it runs it leaves the same run folder. One that
+fails is reported, and the others go on.
+"""
+
+import gc
+import signal
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from accelerate import PartialState
+
+from dfercli.config import ALL_DATA, UNTRAINED, DataConfig, RunConfig
+from dfercli.data.dataset import check_frames
+from dfercli.data.folds import check_labels, open_manifest, select_rows
+from dfercli.data.manifest import Manifest
+from dfercli.errors import DataError, DferError, JobsError, UnexpectedError
+from dfercli.models.pretrained import ensure_weights
+from dfercli.parallel import leave, take_ending_signals
+from dfercli.progress import write_line
+from dfercli.runs.run_folder import RunFolder, run_folder
+from dfercli.training.device import check_trackers, resolve_compute, resolve_device
+from dfercli.training.eval_loaders import describe_data
+from dfercli.training.loop import train_fold
+from dfercli.training.optimizer import check_rates
+from dfercli.training.progress import Progress, following
+from dfercli.training.selection import chosen_epochs
+
+TERMINATED = 143
+"""Exit code after SIGTERM, as shells have it."""
+
+TICK_S = 1.0
+"""Seconds between two looks at how far jobs elsewhere are (our choice)."""
+
+SHOWN_FAILURES = 4
+"""Failed runs that an error names, so that it stays one readable line (our choice)."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run that is to be trained.
+
+    Attributes:
+        config: The run.
+        runs: Folder of all runs.
+        command: What was typed, for the record.
+        overwrite: Train anew what is there already.
+    """
+
+    config: RunConfig
+    runs: Path
+    command: str = ""
+    overwrite: bool = False
+
+    @property
+    def title(self) -> str:
+        """Dataset, variant and fold."""
+        return self.config.title
+
+    @property
+    def run(self) -> RunFolder:
+        """The run's folder."""
+        return run_folder(self.runs, self.config)
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether there is something to do."""
+        return self.overwrite or not self.run.finished
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a job failed.
+
+    Attributes:
+        line: What went wrong, in one line.
+        trace: Where, if it was no error of ours.
+    """
+
+    line: str
+    trace: str = ""
+
+
+Ended = tuple[Job, Failure | None]
+"""A job that came to its end, and why it failed if it did."""
+
+Work = Callable[[Job], Failure | None]
+"""Does a job; a function of a module, so that other processes can call it."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of several jobs.
+
+    Attributes:
+        jobs: All of them, in the order in which they were asked for.
+        failures: Those that failed; all the others are finished.
+    """
+
+    jobs: list[Job]
+    failures: dict[Job, Failure]
+
+    def check(self) -> None:
+        """Raise an error that says what failed, what is there, and what to do next.
+
+        Raises:
+            JobsError: Some job failed.
+        """
+        if not self.failures:
+            return
+        titles = [job.title for job in self.failures]
+        more = len(titles) - SHOWN_FAILURES
+        named = ", ".join(titles[:SHOWN_FAILURES]) + f", {more} more" * (more > 0)
+        overwritten = any(job.overwrite for job in self.jobs)
+        raise JobsError(
+            f"{len(titles)} of {len(self.jobs)} runs failed ({named}), "
+            f"{len(self.jobs) - len(titles)} finished; the same command"
+            f"{' without --overwrite' * overwritten} trains only what failed"
+        )
+
+
+def train_folds(
+    config: RunConfig,
+    folds: Sequence[int],
+    runs: Path,
+    command: str = "",
+    overwrite: bool = False,
+    jobs: int = 1,
+    cluster: str | None = None,
+) -> dict[int, RunFolder]:
+    """Train a model on each of several folds; folds that are finished are not trained again.
+
+    Args:
+        config: The run; its fold is replaced by each of `folds`.
+        folds: Folds to test on.
+        runs: Folder of all runs.
+        command: What was typed, for the record.
+        overwrite: Train anew what is there already.
+        jobs: Folds that are trained at a time.
+        cluster: Address of a Ray cluster that trains them instead of this machine.
+
+    Returns:
+        The run of each fold.
+
+    Raises:
+        DferError: The data or the settings do not hold together; nothing was trained then.
+        JobsError: Some fold failed; the others are finished. A mean of the folds that are left
+            would pass for the mean of all, so none can be made of what is returned.
+    """
+    configs = [replace(config, fold=fold) for fold in folds]
+    outcome = run_jobs(configs, runs, command, overwrite, jobs, cluster)
+    outcome.check()
+    return {job.config.fold: job.run for job in outcome.jobs}
+
+
+def run_jobs(
+    configs: Sequence[RunConfig],
+    runs: Path,
+    command: str = "",
+    overwrite: bool = False,
+    jobs: int = 1,
+    cluster: str | None = None,
+) -> Outcome:
+    """Train several runs; those that are finished are not trained again.
+
+    Args:
+        configs: The runs, no two of them in one folder.
+        runs: Folder of all runs.
+        command: What was typed, for the record.
+        overwrite: Train anew what is there already.
+        jobs: Runs that are trained at a time, each in a process of its own; 1 trains in this one.
+        cluster: Address of a Ray cluster that trains them instead of this machine.
+
+    Raises:
+        DferError: The data or the settings do not hold together; nothing was trained then. Or a
+            run failed that was the only one, or one of several processes' together.
+    """
+    every = [Job(config, runs, command, overwrite) for config in configs]
+    _check_jobs(every)
+    if cluster is None:  # its machines may have what this one lacks
+        for compute in {config.compute for config in configs}:
+            check_trackers(resolve_compute(compute))
+    todo = [job for job in every if job.unfinished]
+    failures = {}
+    for job, failure in _run(todo, jobs, cluster, alone=len(every) == 1):
+        if failure:
+            failures[job] = failure
+            said = failure.line.removeprefix(f"{job.title}: ")
+            write_line(f"{failure.trace}failed: {job.title}: {said}")
+        elif cluster is not None or jobs > 1 or PartialState().is_main_process:
+            write_line(describe_end(job.run, job.title))
+    return Outcome(every, failures)
+
+
+def describe_end(run: RunFolder, title: str) -> str:
+    """Return the line of a run that is finished: what its epochs reached on the test fold."""
+    metrics = run.read_metrics()
+    if run.fold == ALL_DATA:
+        return f"finished: {title}: {len(metrics)} epochs"
+    chosen = chosen_epochs(metrics)
+    lines = {protocol: metrics[epoch - metrics[0]["epoch"]] for protocol, epoch in chosen.items()}
+    scores = [
+        f"WAR {line['war']:.1%}, UAR {line['uar']:.1%} ({protocol} epoch {line['epoch']})"
+        for protocol, line in lines.items()
+    ]
+    return f"finished: {title}: {'; '.join(scores)}"
+
+
+def _check_jobs(jobs: Sequence[Job]) -> None:
+    """Look for all that can be known to be wrong before anything is trained."""
+    manifests = {data: _check_data(data) for data in {job.config.data for job in jobs}}
+    for job in jobs:
+        manifest, fold = manifests[job.config.data], job.config.fold
+        manifest.select(fold, "test")  # refuses a fold that there is not
+        if manifest.select(fold, "train").empty:
+            raise DataError(f"testing fold {fold} leaves no clip to train on; make more folds")
+        check_rates(job.config.train)
+        if not job.overwrite:
+            job.run.check_same(job.config, describe_data(job.config, manifest))
+    models = [job.config.model for job in jobs if job.unfinished]
+    for backbone, weights in {(model.backbone, model.weights) for model in models}:
+        ensure_weights(backbone, weights)
+
+
+def _check_data(data: DataConfig) -> Manifest:
+    manifest = open_manifest(data)
+    check_labels(manifest)
+    check_frames(manifest, Path(data.root))
+    return manifest
+
+
+def _run(todo: Sequence[Job], count: int, cluster: str | None, alone: bool) -> Iterator[Ended]:
+    """Run jobs where they were asked for, and give each as it ends."""
+    if not todo:
+        return
+    if cluster is None and count == 1:
+        yield from _run_here(todo, alone)
+        return
+    # Both start processes; a module of theirs is imported where it is used.
+    from dfercli.jobs.local import run_processes
+    from dfercli.jobs.ray import run_on_cluster
+
+    files = [job.run.metrics_file for job in todo]
+    epochs = sum(job.config.train.last_epoch for job in todo)
+    with ending_on_sigterm(), following(files, epochs, todo[0].overwrite) as tick:
+        if cluster is not None:
+            yield from run_on_cluster(todo, cluster, attempt, tick)
+        else:
+            yield from run_processes(todo, count, attempt, tick)
+
+
+def _run_here(todo: Sequence[Job], alone: bool) -> Iterator[Ended]:
+    """Run jobs one after another in this process.
+
+    An error goes on to the caller where there is no other job, and where several processes train
+    together (DDP): the others would wait for this one in the middle of the failed job for ever.
+    """
+    device = resolve_device(todo[0].config.compute.device)
+    state = PartialState(cpu=device == "cpu")
+    together = alone or state.num_processes > 1
+    with Progress(sum(map(_count_clips, todo)), state.is_local_main_process) as progress:
+        for job in todo:
+            if together:
+                train_fold(job.config, job.runs, job.command, job.overwrite, progress)
+                gc.collect()  # models lie in cycles; the next job may need their memory
+                yield job, None
+            else:
+                yield job, attempt(job, progress)
+
+
+def _count_clips(job: Job) -> int:
+    """Count the training clips of all epochs."""
+    rows = select_rows(open_manifest(job.config.data), "train", job.config)
+    return len(rows) * job.config.train.last_epoch * (job.config.model.method not in UNTRAINED)
+
+
+def attempt(job: Job, progress: Progress | None = None) -> Failure | None:
+    """Run a job to its end, and say why if it fails."""
+    try:
+        train_fold(job.config, job.runs, job.command, job.overwrite, progress)
+    except DferError as error:
+        trace = traceback.format_exc() if isinstance(error, UnexpectedError) else ""
+        return Failure(error.line, trace)
+    except OSError as error:
+        return Failure(f"{error.filename or 'a file'}: {error.strerror or error}")
+    except Exception as error:  # whatever it is, it is this job's alone
+        said = " ".join(str(error).split())
+        return Failure(f"{type(error).__name__}: {said}", traceback.format_exc())
+    finally:
+        gc.collect()
+    return None
+
+
+@contextmanager
+def ending_on_sigterm() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end this process by an exception, and so what it started."""
+    if threading.current_thread() is not threading.main_thread():  # only that one is told
+        yield
+        return
+
+    before = take_ending_signals(leave)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

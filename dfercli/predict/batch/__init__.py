@@ -1,0 +1,1 @@
+"""Prediction of any number of videos."""

@@ -1,0 +1,209 @@
+"""The faces of a dataset's clips: cropped in parallel processes, or adopted as they are."""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import cv2
+from filelock import Timeout
+
+from dfercli.data.frame_checks import FramesState, inspect_clips
+from dfercli.data.manifest import clip_folders
+from dfercli.data.sources.base import Source
+from dfercli.errors import DataError, DetectorError, VideoError
+from dfercli.faces import count_usual_jobs, load_detector
+from dfercli.faces.align import CropRecipe
+from dfercli.faces.crop_files import CropRecord, crop_video, read_record
+from dfercli.faces.types import Detector
+from dfercli.files import locking, write_json
+from dfercli.owned import check_recorded
+from dfercli.parallel import begin_worker
+from dfercli.progress import show_progress
+
+LOCK_FILE = ".lock"
+
+RECIPE_FILE = "recipe.json"
+"""Beside the crops: how they were made."""
+
+
+@dataclass(frozen=True)
+class ClipOutcome:
+    """What became of one clip.
+
+    Attributes:
+        clip_id: Its name.
+        status: `done`, `reused`, `adopted`, `no face`, `unreadable`, or `missing`.
+        n_frames: Faces on disk; 0 for a clip that is left out.
+        detail: What is wrong.
+        record: How it was cropped; None for one that was not.
+        size: Width and height of adopted frames in pixels.
+    """
+
+    clip_id: str
+    status: str
+    n_frames: int = 0
+    detail: str = ""
+    record: CropRecord | None = None
+    size: tuple[int, int] | None = None
+
+
+def adopt_clips(sources: Sequence[Source], root: Path) -> Iterator[ClipOutcome]:
+    """Look at every frame of clips that are face crops already, and give each outcome."""
+    there = [source for source in sources if source.path is not None]
+    yield from (miss_clip(source) for source in sources if source.path is None)
+    states = inspect_clips([clip_folders(root, str(source.path)) for source in there])
+    for source, state in zip(there, states, strict=True):
+        yield _adopt_clip(source, state, root)
+
+
+def crop_clips(
+    sources: Sequence[Source], root: Path, faces: Path, recipe: CropRecipe, jobs: int | None = None
+) -> Iterator[ClipOutcome]:
+    """Crop videos in parallel processes and give each outcome as it comes.
+
+    Crops that are there, whole and younger than their video are taken as they are; a clip's folder
+    appears only when it is whole. So a call that was stopped goes on where it was.
+
+    Args:
+        sources: The videos.
+        root: Folder that their paths are relative to.
+        faces: Where the crops go, a folder a clip.
+        recipe: How to crop.
+        jobs: Processes; None takes as many as suit the detector.
+
+    Raises:
+        DataError: Another call is cropping into the same folder, or somebody else made it.
+        DetectorError: A process died.
+    """
+    check_faces_folder(faces)
+    faces.mkdir(mode=0o700, parents=True, exist_ok=True)  # faces are their owner's alone
+    try:
+        with locking(faces / LOCK_FILE):
+            write_json(faces / RECIPE_FILE, asdict(recipe))
+            yield from _crop_in_processes(sources, root, faces, recipe, jobs)
+    except Timeout as error:
+        raise DataError(f"another dfer is cropping into {faces}; wait for it") from error
+
+
+def check_faces_folder(faces: Path) -> None:
+    """Refuse to crop into a folder that dfer did not make.
+
+    Raises:
+        DataError: It has files, and no recipe that dfer wrote.
+    """
+    check_recorded(faces, RECIPE_FILE, ("detector", "size"), (LOCK_FILE, f".{RECIPE_FILE}.partial"))
+
+
+def _adopt_clip(source: Source, state: FramesState, root: Path) -> ClipOutcome:
+    if (root / str(source.path)).is_file():
+        return ClipOutcome(
+            source.clip_id, "unreadable", detail="a file; --adopt takes folders of face crops"
+        )
+    if state.fault:
+        status = "unreadable" if state.status == "unreadable" else "missing"
+        return ClipOutcome(source.clip_id, status, detail=f"{source.path}: {state.fault}")
+    return ClipOutcome(source.clip_id, "adopted", state.n_frames, size=state.size)
+
+
+def miss_clip(source: Source) -> ClipOutcome:
+    """Give the outcome of a clip that is listed and not there."""
+    where = f": {source.path}" if source.path else ""
+    return ClipOutcome(source.clip_id, "missing", detail=f"listed, and not on disk{where}")
+
+
+def _crop_in_processes(
+    sources: Sequence[Source], root: Path, faces: Path, recipe: CropRecipe, jobs: int | None
+) -> Iterator[ClipOutcome]:
+    jobs = min(jobs or count_usual_jobs(recipe.detector), len(sources))
+    spawn = multiprocessing.get_context("spawn")  # OpenCV and torch do not survive a fork
+    with ProcessPoolExecutor(jobs, spawn, _start_worker, (recipe, root, faces)) as pool:
+        try:
+            with _sheltered():  # each of the first calls starts a process
+                futures = [pool.submit(_crop_in_worker, source) for source in sources[:jobs]]
+            futures += [pool.submit(_crop_in_worker, source) for source in sources[jobs:]]
+            with show_progress(total=len(sources), desc="faces", unit="clip") as bar:
+                for future in as_completed(futures):
+                    yield future.result()
+                    bar.update()
+        except BrokenProcessPool as error:
+            raise DetectorError(
+                "a process that crops faces died, perhaps for want of memory; "
+                "run again with fewer --jobs"
+            ) from error
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _sheltered() -> Iterator[None]:
+    """Keep Ctrl-C from processes that only just start: they could but show where they were."""
+    if threading.current_thread() is not threading.main_thread():  # only that one has signals
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@dataclass
+class _Worker:
+    """What a process that crops holds; a detector cannot be sent between processes."""
+
+    recipe: CropRecipe
+    root: Path
+    faces: Path
+    detector: Detector
+
+
+_worker: _Worker | None = None
+
+
+def _start_worker(recipe: CropRecipe, root: Path, faces: Path) -> None:
+    global _worker
+    begin_worker()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # read by torch, if the detector imports it
+    cv2.setNumThreads(1)
+    _worker = _Worker(recipe, root, faces, load_detector(recipe.detector))
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _crop_in_worker(source: Source) -> ClipOutcome:
+    assert _worker is not None  # set by `_start_worker`
+    return crop_clip(source, _worker.root, _worker.faces, _worker.recipe.size, _worker.detector)
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # no path at all: too long
+        return False
+
+
+def crop_clip(
+    source: Source, root: Path, faces: Path, size: int, detector: Detector
+) -> ClipOutcome:
+    """Crop one clip, unless its crops are there; an unreadable one is an outcome, no error."""
+    if source.path is None or not _is_there(root / source.path):
+        return miss_clip(source)
+    folder = faces / source.clip_id
+    if not Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(faces)):
+        raise DataError(f"{folder} leads out of {faces} through a link; remove the link")
+    record, status = read_record(folder, root, source.path), "reused"
+    try:
+        if record is None:
+            record, status = crop_video(root, source.path, folder, size, detector), "done"
+    except VideoError as error:
+        return ClipOutcome(source.clip_id, "unreadable", detail=str(error))
+    if not record.n_frames:
+        return ClipOutcome(source.clip_id, "no face", detail="no face in any frame", record=record)
+    return ClipOutcome(source.clip_id, status, record.n_frames, record=record)

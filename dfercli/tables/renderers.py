@@ -1,0 +1,210 @@
+"""Tables as CSV, JSON, Markdown and LaTeX."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import Any, cast
+
+import numpy as np
+
+from dfercli.tables.model import (
+    MISSING,
+    Cell,
+    Column,
+    Document,
+    Kind,
+    Table,
+    format_cell,
+    is_missing,
+    one_line,
+    slugs_of,
+    tell_apart,
+)
+from dfercli.text import escape_cell
+
+
+def render_csv(document: Document) -> str:
+    """Write raw values; what is no table is a comment line. Tables have an empty line between."""
+    head = "".join(f"# {key}: {value}\n" for key, value in document.provenance.pairs)
+    return head + "\n".join(_csv_table(table) for table in document.tables)
+
+
+def _csv_table(table: Table) -> str:
+    lines = [f"# {one_line(table.title)}", *(f"# note: {one_line(note)}" for note in table.notes)]
+    lines.append(",".join(_csv_names(table.columns)))
+    for row in table.rows:
+        cells = [_csv_cell(cell, col.kind) for cell, col in zip(row, table.columns, strict=True)]
+        lines.append(",".join(cells) or '""')  # an empty line would be passed over
+    return "\n".join(lines) + "\n"
+
+
+def _csv_names(columns: Sequence[Column]) -> list[str]:
+    """Name columns in snake case, each otherwise than the ones before."""
+    headings = (f"{column.group} {column.name}".replace("Δ", "delta ") for column in columns)
+    words = (re.findall(r"\w+", heading.lower()) for heading in headings)
+    return tell_apart(("_".join(each).strip("_") or "column" for each in words), "_")
+
+
+def _csv_cell(value: Cell, kind: Kind) -> str:
+    if is_missing(value):
+        return ""
+    if kind == "text":
+        text = escape_cell(str(value))
+        hostile = text != text.strip() or any(mark in text for mark in ',"#\n\r')
+        return '"{}"'.format(text.replace('"', '""')) if hostile else text
+    number = cast(float, value)
+    return str(int(number)) if kind == "count" else repr(float(number))
+
+
+def render_json(document: Document) -> str:
+    """Write title, provenance, the notes of all tables, tables and data as strict JSON."""
+    values = {
+        "title": document.tables[0].title if document.tables else "",
+        "provenance": document.provenance.entries,
+        "notes": [note for table in document.tables for note in table.notes],
+        "tables": [_json_table(table) for table in document.tables],
+        "data": document.data,
+    }
+    return json.dumps(_plain(values), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _json_table(table: Table) -> dict[str, Any]:
+    return {
+        "title": table.title,
+        "columns": [
+            {"name": column.name, "group": column.group, "kind": column.kind}
+            for column in table.columns
+        ],
+        "rows": table.rows,
+        "notes": table.notes,
+    }
+
+
+def _plain(value: Any) -> Any:
+    """Give a value as JSON has it, with null for what is not finite."""
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+MARKS = re.compile(r"([\\`*_{}\[\]<>|#~&$])")
+STARTS = re.compile(r"^(\d*)([-+=.)])")
+"""What begins a list or a heading at the start of a line."""
+
+
+def render_markdown(document: Document) -> str:
+    """Write a heading, a table and its notes for each table, then the provenance as a list."""
+    parts = []
+    for table in document.tables:
+        parts += [f"### {_markdown(table.title)}", _markdown_table(table)]
+        parts += ["\n".join(f"- {_item(note)}" for note in table.notes)]
+    pairs = document.provenance.pairs
+    parts.append("\n".join(f"- **{_markdown(key)}**: {_markdown(value)}" for key, value in pairs))
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _markdown_table(table: Table) -> str:
+    columns = table.columns
+    lines = [
+        [_markdown(f"{column.group} {column.header}") for column in columns],
+        ["---" if column.kind == "text" else "---:" for column in columns],
+    ]
+    for index, row in enumerate(table.rows):
+        pairs = zip(row, columns, strict=True)
+        cells = [_markdown(format_cell(cell, column.kind)) for cell, column in pairs]
+        bold = index in table.bold_rows
+        lines.append([f"**{cell}**" if bold and cell else cell for cell in cells])
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _markdown(text: str) -> str:
+    return MARKS.sub(r"\\\1", one_line(text))
+
+
+def _item(text: str) -> str:
+    """Give a text as an item of a list, that is not itself the start of one."""
+    return STARTS.sub(r"\1\\\2", _markdown(text))
+
+
+LATEX_MARKS = str.maketrans(
+    {
+        **{mark: f"\\{mark}" for mark in "{}$&#%_"},
+        **{mark: f"{{{mark}}}" for mark in "[]*"},  # after a row's end they would be arguments
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "`": r"\textasciigrave{}",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        "|": r"\textbar{}",
+        "Δ": r"$\Delta$",
+        "±": r"$\pm$",
+        "−": "$-$",
+    }
+)
+
+
+def render_latex(document: Document) -> str:
+    """Write a `table` for each table; provenance as comments, and in each caption."""
+    pairs = document.provenance.pairs
+    comments = "".join(f"% {key}: {value}\n" for key, value in pairs)
+    source = "; ".join(f"{_latex(key)}: {_latex(value)}" for key, value in pairs)
+    labels = slugs_of(table.title for table in document.tables)
+    parts = zip(document.tables, labels, strict=True)
+    return comments + "\n".join(_latex_table(table, source, label) for table, label in parts)
+
+
+def _latex_table(table: Table, source: str, label: str) -> str:
+    title = _latex(table.title).rstrip(".")
+    lines = [
+        r"\begin{table}[t]",
+        r"\centering",
+        rf"\caption[{title}]{{{title}.{f' {source}.' if source else ''}}}",
+        rf"\label{{tab:{label}}}",
+        rf"\begin{{tabular}}{{{''.join('l' if c.kind == 'text' else 'r' for c in table.columns)}}}",
+        r"\toprule",
+        *_latex_groups(table.columns),
+        _latex_row([_latex(column.header) for column in table.columns]),
+        r"\midrule",
+    ]
+    for index, row in enumerate(table.rows):
+        pairs = zip(row, table.columns, strict=True)
+        cells = [_latex_cell(cell, column.kind) for cell, column in pairs]
+        bold = index in table.bold_rows
+        lines.append(_latex_row([rf"\textbf{{{cell}}}" if bold else cell for cell in cells]))
+    lines += [r"\bottomrule", r"\end{tabular}"]
+    lines += [rf"\par\smallskip{{\footnotesize {_latex(note)}\par}}" for note in table.notes]
+    return "\n".join([*lines, r"\end{table}"]) + "\n"
+
+
+def _latex_groups(columns: Sequence[Column]) -> list[str]:
+    """Give the row of the groups' headings and the rules under them; none without groups."""
+    cells, rules, start = [], [], 1
+    for group, members in groupby(column.group for column in columns):
+        width = len(list(members))
+        if group:
+            cells.append(rf"\multicolumn{{{width}}}{{c}}{{{_latex(group)}}}")
+            rules.append(rf"\cmidrule(lr){{{start}-{start + width - 1}}}")
+        else:
+            cells += [""] * width
+        start += width
+    return [_latex_row(cells), " ".join(rules)] if rules else []
+
+
+def _latex_row(cells: Sequence[str]) -> str:
+    return " & ".join(cells) + r" \\"
+
+
+def _latex_cell(value: Cell, kind: Kind) -> str:
+    text = format_cell(value, kind)
+    minus = kind != "text" and text != MISSING
+    return text.replace("-", "$-$") if minus else _latex(text)
+
+
+def _latex(text: str) -> str:
+    return re.sub("-(?=-)", "-{}", one_line(text).translate(LATEX_MARKS))  # -- would be one dash

@@ -1,0 +1,77 @@
+"""The final model of a variant: trained on all clips, for as long as its folds' runs say."""
+
+from dataclasses import replace
+from pathlib import Path
+from statistics import median, median_high
+from typing import Any
+
+from dfercli.config import ALL_DATA, RunConfig, to_dict
+from dfercli.data.manifest import Manifest
+from dfercli.errors import ConfigError
+from dfercli.models.base import read_settings
+from dfercli.runs.config_diff import name_differences
+from dfercli.runs.lookup import find_folds
+from dfercli.runs.run_folder import RunFolder, run_folder
+from dfercli.training.eval_loaders import describe_data
+from dfercli.training.selection import Protocol, chosen_epochs
+
+
+def plan_final(config: RunConfig, runs: Path, manifest: Manifest) -> tuple[RunConfig, list[int]]:
+    """Return the run of the final model, and the folds that say after which epoch it stops.
+
+    It has the schedule of the folds' runs and stops at the median of the epochs that they chose
+    (our choice): those of the held-out clips where there are any, else those of the test folds.
+    Without finished folds it trains all epochs.
+
+    Args:
+        config: A run of the variant, of any fold.
+        runs: Folder of all runs.
+        manifest: The data.
+
+    Raises:
+        ConfigError: A fold was trained with other settings, or on other data.
+        CheckpointError: A fold's checkpoint or metrics are missing or damaged.
+    """
+    final = replace(config, fold=ALL_DATA)
+    folds = find_folds(run_folder(runs, final).path.parent)
+    if not folds:
+        return final, []
+    asked = describe_data(final, manifest) | {"config": to_dict(final)}
+    ignored = ["fold"] + ["compute.precision"] * (final.compute.precision == "auto")
+    for run in folds.values():
+        if changed := name_differences(run.read(), asked, *ignored):
+            raise ConfigError(
+                f"{run.path} was trained with other settings ({changed}); give the same ones, or "
+                f"train that fold again with --overwrite"
+            )
+    carry_calibration(run_folder(runs, final))  # finds a damaged fold before anything is removed
+    chosen = [chosen_epochs(run.read_metrics())[_protocol(config)] for run in folds.values()]
+    stop = median_high(chosen)
+    return replace(final, train=replace(final.train, stop_epoch=stop)), [*folds]
+
+
+def carry_calibration(run: RunFolder) -> dict[str, Any]:
+    """Return the calibration of a final model: the median temperature of its folds' (our choice).
+
+    The final model has no held-out clips of its own. Returns nothing unless each finished fold has
+    a temperature.
+
+    Args:
+        run: The run on all clips.
+    """
+    folds = find_folds(run.path.parent)
+    settings = [read_settings(str(_checkpoint_of(fold))) for fold in folds.values()]
+    found = [each.get("calibration") or {} for each in settings]
+    temperatures = [each["temperature"] for each in found if "temperature" in each]
+    if not temperatures or len(temperatures) < len(found):
+        return {}
+    clips = sum(calibration["clips"] for calibration in found)
+    return {"calibration": {"clips": clips, "temperature": median(temperatures)}}
+
+
+def _checkpoint_of(fold: RunFolder) -> Path:
+    return fold.checkpoint(_protocol(fold.read_config()))
+
+
+def _protocol(config: RunConfig) -> Protocol:
+    return "val" if config.train.val_fraction > 0 else "best"

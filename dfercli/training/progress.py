@@ -1,0 +1,171 @@
+"""Progress of a command's runs: a bar on a terminal, in a log one line per epoch and per minute.
+
+There is one for runs that this process trains, and one for those that other processes train, which
+reads what they write.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from torch import Tensor
+from tqdm import tqdm
+
+from dfercli.data.loaders import Glance
+from dfercli.progress import on_terminal, show_progress, write_line
+
+BAR = "{desc}{percentage:3.0f}%|{bar}| {remaining} left{postfix}, {rate_fmt}"
+"""What the bar shows: at 80 columns the end is cut off, the speed first."""
+
+SHOWN = ("epoch", "WAR", "loss")
+"""Figures beside the bar, in this order; UAR and the rate are in the metrics."""
+
+REFRESH_S = 0.5
+"""Least time between two looks at the loss (our choice)."""
+
+
+class Progress:
+    """Progress over the clips of all epochs of all runs: the time left is the whole command's.
+
+    Args:
+        clips: Training clips of all epochs of all runs.
+        shown: Whether this process shows it.
+    """
+
+    def __init__(self, clips: int, shown: bool) -> None:
+        self._bar = show_progress(total=clips, unit="clip", shown=shown, bar_format=BAR)
+        self._title = ""
+        self._epochs = 0
+        self._shown: dict[str, str] = {}
+        self._looked = 0.0
+        self._glance = Glance()
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.close()
+
+    def begin_run(self, title: str, epochs: int, done: int) -> None:
+        """Show the title of the run that follows.
+
+        Args:
+            title: Of the run.
+            epochs: How many it has.
+            done: Clips that were trained before this command; they do not count as speed.
+        """
+        self._title = title
+        self._bar.set_description(title)
+        if not self._bar.disable:
+            self._bar.n += done
+            self._bar.initial += done
+            self._bar.last_print_n += done
+        self._epochs = epochs
+        self._shown = {}
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Show the epoch that follows, counted from 0."""
+        self._show(epoch=f"{epoch + 1}/{self._epochs}")
+
+    def step(self, clips: int, loss: Tensor) -> None:
+        """Count the clips of a step; now and then show its loss, without waiting for it."""
+        self._bar.update(clips)
+        if time.monotonic() - self._looked > REFRESH_S and not self._bar.disable:
+            self._looked = time.monotonic()
+            seen = self._glance.look(loss)
+            if seen is not None:
+                self._show(loss=f"{seen:.3f}")
+
+    def end_epoch(self, line: Mapping[str, Any]) -> None:
+        """Show the metrics of an epoch; in a log as a line."""
+        if "war" in line:
+            self._show(WAR=f"{line['war']:.1%}")
+        self._show(loss=f"{line['loss']:.3f}")
+        if not self._bar.disable and not on_terminal():
+            write_line(describe_epoch(self._title, line, self._epochs, self._time_left()))
+
+    def _time_left(self) -> str:
+        """Return how long the rest of all runs takes at the speed so far, such as `1:02:03`."""
+        state = self._bar.format_dict
+        done, rest = state["n"] - state["initial"], (state["total"] or 0) - state["n"]
+        if done <= 0 or rest <= 0:
+            return ""
+        return tqdm.format_interval(rest * state["elapsed"] / done)
+
+    def note(self, text: str) -> None:
+        """Print a line that the bar does not overwrite."""
+        write_line(text)
+
+    def _show(self, **values: str) -> None:
+        self._shown |= values
+        shown = [f"{key} {self._shown[key]}" for key in SHOWN if key in self._shown]
+        self._bar.set_postfix_str(", ".join(shown), refresh=False)
+
+
+def describe_epoch(title: str, line: Mapping[str, Any], epochs: int, time_left: str) -> str:
+    """Return the line of an epoch in a log.
+
+    Args:
+        title: Of the run.
+        line: The epoch's metrics.
+        epochs: How many the run has.
+        time_left: Of all runs that this process trains; empty where unknown.
+    """
+    parts = [f"{title}: epoch {line['epoch']} of {epochs}", f"loss {line['loss']:.3f}"]
+    parts += [f"{key.upper()} {line[key]:.1%}" for key in ("war", "uar") if key in line]
+    if "clips_per_s" in line:
+        parts.append(f"{line['clips_per_s']:,.1f} clips/s")
+    return ", ".join([*parts, f"{time_left} left"] if time_left else parts)
+
+
+@contextmanager
+def following(
+    files: Sequence[Path], epochs: int, anew: bool = False
+) -> Iterator[Callable[[], None]]:
+    """Show the epochs of several runs on one bar, as lines are added to their metrics.
+
+    Args:
+        files: Metrics of the runs, one line per epoch; they need not be there yet.
+        epochs: Of all runs together.
+        anew: Files that are there are of older runs, and do not count until they change.
+
+    Yields:
+        What moves the bar to where the runs are.
+    """
+    old = {file: _stamp(file) if anew else 0 for file in files}
+
+    def count() -> int:
+        new = [file for file in files if _stamp(file) not in (0, old[file])]
+        return sum(_count_lines(file) for file in new)
+
+    title = f"{len(files)} runs"
+    with show_progress(desc=title, total=epochs, initial=count(), unit="epoch") as bar:
+
+        def move() -> None:
+            bar.n = count()
+            bar.refresh()
+
+        yield move
+
+
+def _stamp(file: Path) -> int:
+    """Give a number that changes when a file does; 0 without one."""
+    try:
+        return file.stat().st_mtime_ns
+    except OSError:  # not there, or just being replaced
+        return 0
+
+
+def _count_lines(file: Path) -> int:
+    try:
+        return file.read_bytes().count(b"\n")
+    except OSError:
+        return 0

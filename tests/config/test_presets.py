@@ -1,0 +1,233 @@
+"""Presets: what they change, that what was asked for wins, and how a recipe is described."""
+
+from dataclasses import fields, replace
+
+import open_clip
+import pytest
+
+from dfercli.config import (
+    METHODS,
+    PRESETS,
+    AugmentConfig,
+    DataConfig,
+    ModelConfig,
+    RunConfig,
+    TrainConfig,
+)
+from dfercli.config.presets import (
+    CHANGES,
+    EXCEPTIONS,
+    OF_METHOD,
+    VARIANT,
+    apply_preset,
+    describe_recipe,
+)
+from dfercli.data.sources.base import BASIC_EXPRESSIONS
+from dfercli.errors import ConfigError, WeightsError
+from dfercli.models.flops import measure_cost
+from dfercli.models.pretrained import known_backbones, load_pretrained
+
+STRONG = TrainConfig(
+    layer_decay=0.75, label_smoothing=0.1, mixup=0.8, drop_path=0.1, balance="prior"
+)
+GENTLE = TrainConfig(layer_decay=0.75, balance="prior")
+OTHER_VALUES = {"method": "coop", "num_blocks": 3, "cross_attention": "all"}
+
+
+def _run(preset, dataset="dfew", kind="", **settings):
+    return RunConfig(
+        data=DataConfig(dataset=dataset, manifest="", root="", kind=kind),
+        fold=1,
+        preset=preset,
+        **settings,
+    )
+
+
+def test_the_paper_changes_nothing():
+    assert (
+        apply_preset(_run("paper")) == _run("paper") == RunConfig(data=_run("paper").data, fold=1)
+    )
+    assert set(CHANGES) == set(PRESETS)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "kind", "expected"),
+    [
+        ("dfew", "dfew", STRONG),
+        ("mafw", "", STRONG),
+        ("ferv39k", "ferv39k", GENTLE),
+        ("ferv39k", "", GENTLE),
+        ("mine", "ferv39k", GENTLE),  # the manifest was given another name
+        ("ferv39k", "folder", STRONG),  # somebody's own videos that are called so
+    ],
+)
+def test_strong_is_gentle_where_its_ingredients_are_known_to_hurt(dataset, kind, expected):
+    run = apply_preset(_run("strong", dataset, kind))
+    assert run.train == expected
+    assert run.model == ModelConfig(backbone="ViT-B-16-quickgelu", num_frames=16)
+    assert describe_recipe(run) == "strong"
+
+
+def test_presets_change_known_settings_alone():
+    for changes in (*CHANGES.values(), *EXCEPTIONS.values(), *OF_METHOD.values()):
+        for part, values in changes.items():
+            names = {each.name for each in fields(getattr(_run("paper"), part))}
+            assert set(values) <= names - set(VARIANT)
+
+
+def test_no_two_settings_of_a_recipe_share_a_name():
+    parts = (ModelConfig, TrainConfig, AugmentConfig)
+    names = [each.name for part in parts for each in fields(part)]
+    assert len(names) == len(set(names))
+
+
+def test_what_was_typed_wins_over_the_preset_also_at_its_default():
+    typed = replace(_run("strong"), train=TrainConfig(mixup=0.2, epochs=20))
+    run = apply_preset(typed, {"mixup", "epochs", "num_frames"})
+    assert run.train == replace(STRONG, mixup=0.2, epochs=20)
+    assert run.model == ModelConfig(backbone="ViT-B-16-quickgelu", num_frames=8)
+    assert describe_recipe(run) == "strong, changed: num_frames 8, epochs 20, mixup 0.2"
+    again = apply_preset(_run("strong", kind="ferv39k"), {"mixup"})
+    assert again.train == GENTLE
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_each_method_has_its_rates_in_every_preset(preset):
+    rates = {}
+    for method in METHODS:
+        run = apply_preset(_run(preset, model=ModelConfig(method=method)))
+        ours = apply_preset(_run(preset))
+        changed = {"lr": run.train.lr, "new_layers_lr": run.train.new_layers_lr}
+        nothing = TrainConfig(epochs=1, warmup_epochs=0)
+        expected = nothing if method == "zero-shot" else replace(ours.train, **changed)
+        assert run.train == expected
+        template = run.model.prompt_template
+        assert run.model == replace(ours.model, method=method, prompt_template=template)
+        assert ("expression of {}" in template) == (method == "zero-shot")
+        if (
+            preset == "small" and method != "zero-shot"
+        ):  # one rate for all: no method starts from what CLIP has learnt
+            assert (run.train.lr, run.train.new_layers_lr) == (3e-4, 1.0)
+            continue
+        own = {
+            "dfer": preset,
+            "zero-shot": f"nothing trained, prompt_template {template!r}",
+            "coop": f"{preset}, of coop: lr 0.002",
+            "cocoop": f"{preset}, of cocoop: lr 0.002",
+        }
+        of_dfer_clip = f"{preset}, of {method}: lr 1e-05, new_layers_lr 100.0"
+        assert describe_recipe(run) == own.get(method, of_dfer_clip)
+        rates[method] = (run.train.lr, run.train.lr * run.train.new_layers_lr)
+    assert preset == "small" or rates == {
+        "dfer": (2e-5, 2e-5),
+        "zero-shot": (2e-5, 2e-5),
+        "coop": (2e-3, 2e-3),
+        "cocoop": (2e-3, 2e-3),
+        "dfer-clip": (1e-5, pytest.approx(1e-3)),
+        "dfer-clip-no-tm": (1e-5, pytest.approx(1e-3)),
+    }
+
+
+def test_what_was_typed_wins_over_the_methods_own():
+    model = ModelConfig(method="zero-shot", prompt_template="{}")
+    run = apply_preset(_run("paper", model=model), {"method", "prompt_template"})
+    assert run.model == model
+    assert describe_recipe(run) == "nothing trained, prompt_template '{}'"
+    typed = _run("paper", model=ModelConfig(method="coop"), train=TrainConfig(lr=2e-5))
+    run = apply_preset(typed, {"method", "lr"})
+    assert run.train == TrainConfig()
+    assert describe_recipe(run) == "paper, changed: lr 2e-05"
+
+
+def test_a_rate_that_was_typed_is_the_rate_of_all_parts():
+    model = ModelConfig(method="dfer-clip")
+    run = apply_preset(_run("paper", model=model, train=TrainConfig(lr=3e-4)), {"lr"})
+    assert (run.train.lr, run.train.new_layers_lr) == (3e-4, 1)
+    both = TrainConfig(lr=3e-4, new_layers_lr=2)
+    run = apply_preset(_run("paper", model=model, train=both), {"lr", "new_layers_lr"})
+    assert run.train == both
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({}, "paper"),
+        ({"train": TrainConfig(epochs=20, lr=1e-4)}, "paper, changed: epochs 20, lr 0.0001"),
+        (
+            {"train": TrainConfig(epochs=2, warmup_epochs=1, batch_size=8, lr=1e-4, min_lr=1e-5)},
+            "paper, changed: epochs 2, warmup_epochs 1, batch_size 8, lr 0.0001, min_lr 1e-05",
+        ),
+        (
+            {"model": ModelConfig(num_frames=16), "train": TrainConfig(mixup=0.8)},
+            "paper, changed: num_frames 16, mixup 0.8",
+        ),
+        (
+            {"model": ModelConfig(msta_pools=((3, 3), (5, 3), (7, 1)))},
+            "paper, changed: msta_pools ((3, 3), (5, 3), (7, 1))",
+        ),
+        ({"model": ModelConfig(interfit=False, num_blocks=3, cross_attention="all")}, "paper"),
+        ({"model": ModelConfig(msta_fc="channels")}, "paper, changed: msta_fc channels"),
+        ({"seed": 3}, "paper"),
+    ],
+)
+def test_a_recipe_is_described_by_what_was_changed_in_it(settings, said):
+    assert describe_recipe(_run("paper", **settings)) == said
+
+
+def test_a_preset_that_was_not_taken_is_described_as_it_is():
+    assert describe_recipe(_run("strong")) == (
+        "strong, changed: backbone ViT-B-32-quickgelu, num_frames 8, layer_decay 1.0, "
+        "label_smoothing 0.0, mixup 0.0, drop_path 0.0, balance none"
+    )
+    ferv39k = apply_preset(_run("strong", kind="ferv39k"))
+    mixed = replace(ferv39k, train=replace(ferv39k.train, mixup=0.8))
+    assert describe_recipe(mixed) == "strong, changed: mixup 0.8"
+
+
+def test_settings_that_are_no_part_of_a_recipe_are_in_the_name_of_the_variant():
+    base = ModelConfig(biehpro=False, text=True)
+    for name in VARIANT:
+        default = getattr(ModelConfig, name)
+        changes = {name: OTHER_VALUES.get(name, not default)}
+        start = base if name == "text" else ModelConfig()
+        assert replace(start, **changes).variant != start.variant, name
+
+
+def test_an_unknown_preset_is_answered_with_the_known_ones():
+    with pytest.raises(ConfigError) as caught:
+        _run("weak")
+    assert str(caught.value) == "no preset 'weak'; known: paper, small, strong"
+
+
+def test_open_clip_has_the_backbone_of_strong_and_openais_weights_fit_it(monkeypatch):
+    def no_network(*args, **kwargs):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(open_clip, "download_pretrained", no_network)
+    model = apply_preset(_run("strong")).model
+    assert model.backbone in known_backbones()
+    with pytest.raises(WeightsError, match="'openai' of ViT-B-16-quickgelu are neither cached"):
+        load_pretrained(model.backbone, model.weights)
+
+
+def test_strong_costs_what_16_frames_of_16_px_patches_cost():
+    # 12 MLPs over 16 * 197 tokens, the patch convolution and the projection, in 10^9.
+    off = {"interfit": False, "msta": False, "biehpro": False}
+    model = replace(apply_preset(_run("strong")).model, **off)
+    mlps = 16 * 12 * 197 * 2 * 768 * 3072
+    others = 16 * 196 * 768 * 3 * 16 * 16 + 16 * 768 * 512
+    assert measure_cost(model, BASIC_EXPRESSIONS).paper_macs == mlps + others
+
+
+def test_small_is_what_fits_a_laptop():
+    run = apply_preset(_run("small"))
+    assert (run.model.backbone, run.model.weights) == ("demo-ViT-tiny", "random")
+    assert run.train == TrainConfig(epochs=20, warmup_epochs=2, batch_size=8, lr=3e-4, min_lr=3e-6)
+    assert run.augment == AugmentConfig(
+        crop_scale=0.95, brightness=0.2, contrast=0.2, saturation=0.2, hue=0.02
+    )
+    assert run.compute.precision == "fp32"
+    assert describe_recipe(run) == "small"
+    cost = measure_cost(run.model, BASIC_EXPRESSIONS)
+    assert cost.true_macs < 0.5e9  # a hundredth of the paper's
+    assert cost.trainable < 5e6

@@ -1,0 +1,191 @@
+"""Devices, precisions, and parts of a batch that fit in memory."""
+
+from contextlib import nullcontext
+
+import pytest
+import torch
+from accelerate import PartialState
+from accelerate.utils.memory import should_reduce_batch_size
+
+from dfercli.config import ComputeConfig
+from dfercli.errors import ConfigError
+from dfercli.models.dfer import DFERModel
+from dfercli.runs.checkpoint import load_checkpoint
+from dfercli.training import device
+from dfercli.training.device import (
+    describe_device,
+    make_accelerator,
+    resolve_compute,
+    resolve_device,
+    resolve_precision,
+)
+from dfercli.training.loop import train_fold
+from dfercli.training.trainer import Trainer
+
+OUT_OF_MEMORY = "DefaultCPUAllocator: can't allocate memory"
+
+
+@pytest.mark.parametrize("multiplies", [True, False])
+def test_auto_takes_bf16_where_the_device_multiplies_in_it(multiplies, monkeypatch):
+    monkeypatch.setattr(device, "multiplies_in_bf16", lambda kind: multiplies)
+    resolved = resolve_compute(ComputeConfig(device="cpu"))
+    assert (resolved.device, resolved.precision) == ("cpu", "bf16" if multiplies else "fp32")
+    assert resolve_compute(resolved) == resolved
+
+
+def test_fp16_is_refused_on_a_cpu_alone():
+    with pytest.raises(ConfigError, match="a CPU emulates fp16"):
+        resolve_precision("fp16", "cpu")
+    assert resolve_precision("fp16", "cuda") == "fp16"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is one")
+def test_a_device_that_is_not_there_is_refused():
+    with pytest.raises(ConfigError) as caught:
+        resolve_compute(ComputeConfig(device="cuda"))
+    assert str(caught.value) == "PyTorch finds no cuda device here; give --device auto, or cpu"
+
+
+@pytest.fixture
+def gpus(monkeypatch):
+    """Make PyTorch find some CUDA devices; gives what is asked of them, in order."""
+    asked = []
+
+    def find(count):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+        monkeypatch.setattr(torch.cuda, "set_device", lambda gpu: asked.append(("set", gpu)))
+        return asked
+
+    return find
+
+
+@pytest.mark.parametrize(
+    ("count", "name", "device"),
+    [(1, "auto", "cuda"), (2, "cuda", "cuda"), (1, "cuda:0", "cuda:0"), (12, "cuda:11", "cuda:11")],
+)
+def test_a_gpu_may_be_named_by_number(count, name, device, gpus):
+    gpus(count)
+    assert resolve_device(name) == device
+
+
+@pytest.mark.parametrize(
+    ("count", "name", "said"),
+    [
+        (0, "cuda:0", "PyTorch finds no cuda device here; give --device auto, or cpu"),
+        (
+            1,
+            "cuda:1",
+            "this machine has 1 CUDA device; --device cuda:1 does not exist; known: cuda:0",
+        ),
+        (
+            2,
+            "cuda:300",
+            "this machine has 2 CUDA devices; --device cuda:300 does not exist; known: cuda:0, "
+            "cuda:1",
+        ),
+        (
+            2,
+            "cuda:x",
+            "no device 'cuda:x'; known: auto, cpu, cuda, mps, or a GPU by number, such as cuda:1",
+        ),
+    ],
+)
+def test_a_gpu_that_is_not_there_is_one_line(count, name, said, gpus):
+    gpus(count)
+    with pytest.raises(ConfigError) as caught:
+        resolve_device(name)
+    assert str(caught.value) == said
+
+
+def test_each_gpu_is_asked_for_its_own_precision(gpus, monkeypatch):
+    current = []
+    monkeypatch.setattr(torch.cuda, "device", lambda gpu: nullcontext(current.append(gpu)))
+    answers = {"cuda": True, "cuda:1": False}
+    monkeypatch.setattr(
+        torch.cuda, "is_bf16_supported", lambda including_emulation: answers[current[-1]]
+    )
+    gpus(2)
+    assert resolve_compute(ComputeConfig(device="cuda")).precision == "bf16"
+    resolved = resolve_compute(ComputeConfig(device="cuda:1"))
+    assert (resolved.device, resolved.precision) == ("cuda:1", "fp32")
+    assert resolve_precision("fp16", "cuda:1") == "fp16"
+
+
+def test_a_gpu_by_number_is_current_before_accelerate_takes_one(gpus, monkeypatch):
+    asked = gpus(2)
+
+    def accelerate(**settings):
+        asked.append(("accelerate", settings["cpu"]))
+
+    monkeypatch.setattr(device, "Accelerator", accelerate)
+    for name in ("cuda:1", "cuda", "cpu"):
+        make_accelerator(ComputeConfig(device=name, precision="fp32"))
+    assert asked == [
+        ("set", "cuda:1"),
+        ("accelerate", False),
+        ("accelerate", False),
+        ("accelerate", True),
+    ]
+
+
+def test_accelerate_takes_the_current_gpu_by_naming_none(gpus):
+    """What the test before relies on: `cuda` without a number is PyTorch's current device."""
+    gpus(2)
+    state = PartialState.__new__(PartialState)
+    assert state.default_device == torch.device("cuda")
+
+
+def test_a_gpu_is_described_by_its_own_name(monkeypatch):
+    names = {torch.device("cuda:0"): "A", torch.device("cuda:1"): "B"}
+    monkeypatch.setattr(torch.cuda, "get_device_name", names.get)
+    assert [describe_device(torch.device("cuda", index)) for index in (0, 1)] == ["A", "B"]
+
+
+def test_runs_of_one_process_have_each_their_own_precision():
+    for precision, expected in (("bf16", "bf16"), ("fp32", "no"), ("bf16", "bf16")):
+        compute = ComputeConfig(device="cpu", precision=precision)
+        assert make_accelerator(compute).mixed_precision == expected
+
+
+def _fail_above(monkeypatch, most):
+    """Let the model run out of memory above a number of clips; give the numbers that it saw."""
+    seen, forward = [], DFERModel.forward
+
+    def limited(self, clips):
+        seen.append(len(clips))
+        if len(clips) > most:
+            raise RuntimeError(OUT_OF_MEMORY)
+        return forward(self, clips)
+
+    monkeypatch.setattr(DFERModel, "forward", limited)
+    return seen
+
+
+@pytest.mark.parametrize(("most", "parts"), [(5, [5]), (4, [3, 2]), (1, [1, 1, 1, 1, 1])])
+def test_batch_auto_halves_the_parts_and_keeps_the_batch(
+    most, parts, make_run, tmp_path, monkeypatch
+):
+    assert should_reduce_batch_size(RuntimeError(OUT_OF_MEMORY))
+    settings = {"epochs": 1, "warmup_epochs": 0, "batch_size": 5}
+    whole = train_fold(make_run(**settings), tmp_path / "whole")
+    seen = _fail_above(monkeypatch, most)
+    steps = []
+    take_step = Trainer._take_step
+
+    def note(self, given, share, batch):
+        steps.append(([len(clips) for clips, _ in given], batch))
+        return take_step(self, given, share, batch)
+
+    monkeypatch.setattr(Trainer, "_take_step", note)
+    run = train_fold(make_run(**settings, compute={"batch": "auto"}), tmp_path / "auto")
+    assert steps[:2] == [(parts, 5)] * 2
+    assert max(seen) == 5  # it was tried
+    assert run.read_metrics()[0]["loss"] == pytest.approx(whole.read_metrics()[0]["loss"], rel=0.02)
+    assert load_checkpoint(str(run.path)).class_names
+
+
+def test_one_clip_that_does_not_fit_is_one_line(make_run, tmp_path, monkeypatch):
+    _fail_above(monkeypatch, 0)
+    with pytest.raises(ConfigError, match="one clip alone does not fit in memory"):
+        train_fold(make_run(compute={"batch": "auto"}), tmp_path)

@@ -1,0 +1,62 @@
+"""What training will take on a CPU is said before it begins."""
+
+import pytest
+
+from dfercli.models.flops import measure_cost
+from dfercli.training import estimate as module
+from dfercli.training.estimate import Estimate, describe_time, estimate, measure_matrix_rate
+
+
+@pytest.fixture
+def rate(monkeypatch):
+    """A CPU of a known speed, in operations per second."""
+    monkeypatch.setattr(module, "measure_matrix_rate", lambda dtype: 1e9)
+    return 1e9
+
+
+def test_time_and_disk_follow_from_what_a_step_costs(rate, make_run, tmp_path):
+    runs = [make_run(fold, epochs=10, compute={"precision": "fp32"}) for fold in (1, 2)]
+    found = estimate(runs, tmp_path / "not" / "there")
+    cost = measure_cost(runs[0].model, ("happiness", "sadness", "anger"))
+    passes = 10 * (3 * 12 + 6)  # 12 clips are learnt from, forward and backward, and 6 tested
+    assert found.seconds == pytest.approx(2 * 2 * cost.true_macs * passes / (0.8 * rate))
+    assert found.kept_bytes == 2 * 2 * 4 * cost.trainable  # two folds, best and last epoch
+    assert found.most_bytes == found.kept_bytes + 6 * 4 * cost.trainable
+    assert found.free_bytes > 0
+
+
+def test_what_is_not_trained_takes_no_time(make_run, tmp_path):
+    assert estimate([make_run(model={"method": "zero-shot"})], tmp_path) is None
+    assert estimate([], tmp_path) is None
+
+
+def test_a_gpu_is_not_guessed(make_run, tmp_path, monkeypatch):
+    from dfercli.training import device
+
+    monkeypatch.setattr(device.torch.cuda, "is_available", lambda: True)
+    assert estimate([make_run(compute={"device": "auto", "precision": "fp32"})], tmp_path) is None
+
+
+def test_this_cpu_multiplies():
+    assert measure_matrix_rate(module.DTYPES["fp32"]) > 1e8
+
+
+def test_a_disk_that_is_too_small_is_said():
+    assert Estimate(40 * 86400, 10_000_000_000, 16_000_000_000, 5_000_000_000).describe() == (
+        "40 days on this CPU, and 16 GB of disk (10 GB in the end); only 5 GB are free"
+    )
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        (10, "less than a minute"),
+        (70, "1 minute"),
+        (3600, "60 minutes"),
+        (7200, "2 hours"),
+        (86400, "24 hours"),
+        (864000, "10 days"),
+    ],
+)
+def test_a_time_is_said_as_a_person_would(seconds, expected):
+    assert describe_time(seconds) == expected
