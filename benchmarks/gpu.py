@@ -37,10 +37,11 @@ from train import (
 from dfercli.config import ComputeConfig, DataConfig, ModelConfig, RunConfig, TrainConfig
 from dfercli.data.manifest import write_manifest
 from dfercli.data.sources.base import BASIC_EXPRESSIONS
+from dfercli.device import resolve_compute
 from dfercli.files import write_json
 from dfercli.models.base import build_model
 from dfercli.models.flops import measure_cost
-from dfercli.training.device import make_accelerator, resolve_compute
+from dfercli.training.device import make_accelerator
 from dfercli.training.optimizer import build_optimizer
 
 BENCHMARKS = Path(__file__).parent

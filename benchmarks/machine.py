@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from dfercli.training.device import name_gpu
+from dfercli.device import name_gpu
 from dfercli.versions import find_commit, find_versions
 
 RESULTS = Path(__file__).with_name("results")

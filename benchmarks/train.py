@@ -35,11 +35,12 @@ from dfercli.data.dataset import build_dataset
 from dfercli.data.loaders import EpochBatches, build_train_loader
 from dfercli.data.manifest import read_manifest
 from dfercli.data.sources.base import BASIC_EXPRESSIONS
+from dfercli.device import resolve_compute
 from dfercli.files import write_json
 from dfercli.models.base import build_model
 from dfercli.models.flops import measure_cost
 from dfercli.models.pretrained import build_untrained
-from dfercli.training.device import make_accelerator, resolve_compute
+from dfercli.training.device import make_accelerator
 from dfercli.training.execution import Steps as TakenSteps
 from dfercli.training.execution import fit_steps
 from dfercli.training.optimizer import build_optimizer, build_scheduler

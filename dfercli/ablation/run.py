@@ -15,8 +15,8 @@ from dfercli.jobs.run import Job, Outcome, run_jobs
 from dfercli.metrics import FoldSummary
 from dfercli.models.flops import Cost, measure_cost
 from dfercli.runs.provenance import describe_runs
-from dfercli.runs.run_folder import list_deviations
-from dfercli.training.selection import Protocol, protocols_of
+from dfercli.runs.run_folder import Protocol, list_deviations
+from dfercli.training.selection import protocols_of
 
 
 @dataclass(frozen=True)

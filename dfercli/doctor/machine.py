@@ -34,7 +34,7 @@ def inspect_machine() -> list[Finding]:
 def _inspect_device() -> Finding:
     import torch
 
-    from dfercli.training.device import name_gpu
+    from dfercli.device import name_gpu
 
     if not torch.cuda.is_available():
         threads = f"{torch.get_num_threads()} threads of {os.cpu_count()} cores"

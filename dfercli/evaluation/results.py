@@ -12,6 +12,7 @@ from dfercli.config import UNTRAINED, ComputeConfig, DataConfig, RunConfig
 from dfercli.data.dataset import build_dataset, check_frames
 from dfercli.data.folds import name_groups, open_manifest
 from dfercli.data.loaders import build_test_loader
+from dfercli.device import resolve_compute
 from dfercli.errors import CheckpointError
 from dfercli.metrics import FoldIntervals, FoldSummary, estimate_folds, summarise_folds
 from dfercli.runs.checkpoint import check_fits, load_checkpoint, unseen_folds
@@ -31,9 +32,9 @@ from dfercli.runs.provenance import (
     describe_dealing,
     describe_runs,
 )
-from dfercli.runs.run_folder import RunFolder, check_alike, list_deviations
-from dfercli.training.device import make_accelerator, resolve_compute
-from dfercli.training.selection import Protocol, protocols_of
+from dfercli.runs.run_folder import Protocol, RunFolder, check_alike, list_deviations
+from dfercli.training.device import make_accelerator
+from dfercli.training.selection import protocols_of
 from dfercli.versions import __version__, find_commit
 
 

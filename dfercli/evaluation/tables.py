@@ -10,8 +10,8 @@ from dfercli.evaluation.compare import calibrate, compare
 from dfercli.evaluation.results import Results
 from dfercli.metrics import ENOUGH_GROUPS, FoldSummary
 from dfercli.runs.provenance import UNKNOWN, join
+from dfercli.runs.run_folder import PROTOCOLS
 from dfercli.tables import Column, Document, Provenance, Table
-from dfercli.training.selection import PROTOCOLS
 
 LABELS = {
     "best": "best epoch",

@@ -19,12 +19,13 @@ from dfercli.config import ALL_DATA, UNTRAINED, DataConfig, RunConfig
 from dfercli.data.dataset import check_frames
 from dfercli.data.folds import check_labels, open_manifest, select_rows
 from dfercli.data.manifest import Manifest
+from dfercli.device import resolve_compute, resolve_device
 from dfercli.errors import DataError, DferError, JobsError, UnexpectedError
 from dfercli.models.pretrained import ensure_weights
 from dfercli.parallel import leave, take_ending_signals
 from dfercli.progress import write_line
 from dfercli.runs.run_folder import RunFolder, run_folder
-from dfercli.training.device import check_trackers, resolve_compute, resolve_device
+from dfercli.training.device import check_trackers
 from dfercli.training.eval_loaders import describe_data
 from dfercli.training.loop import train_fold
 from dfercli.training.optimizer import check_rates

@@ -7,6 +7,7 @@ from typing import Any
 
 from dfercli.config import ALL_DATA, ModelConfig, from_dict
 from dfercli.data.sources.base import BASIC_EXPRESSIONS
+from dfercli.device import resolve_device, resolve_precision
 from dfercli.downloads import explain_failed_fetch
 from dfercli.errors import CheckpointError, WeightsError
 from dfercli.faces import check_detector
@@ -14,9 +15,8 @@ from dfercli.faces.align import TEMPLATE_VERSION
 from dfercli.models.pretrained import ensure_weights, find_image_size
 from dfercli.predict.settings import PredictSettings
 from dfercli.runs.checkpoint import load_settings
+from dfercli.runs.run_folder import PROTOCOLS
 from dfercli.system_errors import find_local_error
-from dfercli.training.device import resolve_device, resolve_precision
-from dfercli.training.selection import PROTOCOLS
 
 WINDOW_S = 2.0
 """Length of a window where the checkpoint does not tell how long the clips are that it was trained

@@ -12,6 +12,7 @@ from dfercli.config import ModelConfig
 from dfercli.data.sampling import sample_test
 from dfercli.data.sources.base import BASIC_EXPRESSIONS
 from dfercli.data.transforms import normalise
+from dfercli.device import resolve_device
 from dfercli.faces import load_detector
 from dfercli.faces.search import count_threads, searching_ahead
 from dfercli.faces.types import Detector
@@ -23,7 +24,6 @@ from dfercli.predict.prediction import VideoPrediction
 from dfercli.predict.reading import VideoReading
 from dfercli.predict.settings import PredictSettings
 from dfercli.runs.checkpoint import load_checkpoint
-from dfercli.training.device import resolve_device
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 """Type of autocast by the name of a precision; fp32 has none."""

@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from dfercli.runs.run_folder import RunFolder
-from dfercli.training.selection import PROTOCOLS
+from dfercli.runs.run_folder import PROTOCOLS, RunFolder
 
 
 @dataclass(frozen=True)

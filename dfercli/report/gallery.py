@@ -14,6 +14,7 @@ from dfercli.data.frames import FrameFolders
 from dfercli.data.loaders import build_test_loader
 from dfercli.data.manifest import Manifest
 from dfercli.data.transforms import normalise
+from dfercli.device import resolve_device
 from dfercli.errors import DataError, DferError
 from dfercli.evaluation.explain import AttentionMaps, Explanation, attention_maps, collect
 from dfercli.models.base import ExpressionModel
@@ -23,7 +24,6 @@ from dfercli.report.strips import ClipPicture
 from dfercli.report.worst import choose_clips, worst_errors
 from dfercli.runs.checkpoint import check_fits, load_checkpoint
 from dfercli.runs.run_folder import RunFolder
-from dfercli.training.device import resolve_device
 
 NUM_CLIPS = 3
 """Clips of a comparison that are drawn (our choice)."""

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from dfercli.config import ALL_DATA, RunConfig, from_dict, to_dict
 from dfercli.errors import CheckpointError, ConfigError
@@ -13,6 +13,14 @@ from dfercli.owned import FolderKind
 from dfercli.runs.config_diff import name_differences
 from dfercli.system_errors import explain_system_error
 from dfercli.versions import find_commit, find_versions
+
+Protocol = Literal["best", "val", "last"]
+PROTOCOLS: dict[Protocol, str] = {
+    "best": "the epoch of the highest WAR on the test fold, as the field publishes: it flatters",
+    "val": "the epoch of the highest WAR on a part held out of the training folds",
+    "last": "the last epoch, whatever it is worth",
+}
+"""Which epoch of a run is reported."""
 
 _CHECKPOINT_FILES = r"config\.json|model\.safetensors"
 _STATE_FILES = rf"{_CHECKPOINT_FILES}|optimizer\.pt|metrics\.json|seals\.json"

@@ -10,8 +10,8 @@ import torch
 
 from dfercli.config import UNTRAINED, RunConfig
 from dfercli.data.folds import open_manifest, select_rows
+from dfercli.device import resolve_compute
 from dfercli.models.flops import measure_cost
-from dfercli.training.device import resolve_compute
 from dfercli.training.selection import protocols_of
 
 STEP_OVER_FORWARD = 3

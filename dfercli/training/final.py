@@ -11,9 +11,9 @@ from dfercli.errors import ConfigError
 from dfercli.models.base import read_settings
 from dfercli.runs.config_diff import name_differences
 from dfercli.runs.lookup import find_folds
-from dfercli.runs.run_folder import RunFolder, run_folder
+from dfercli.runs.run_folder import Protocol, RunFolder, run_folder
 from dfercli.training.eval_loaders import describe_data
-from dfercli.training.selection import Protocol, chosen_epochs
+from dfercli.training.selection import chosen_epochs
 
 
 def plan_final(config: RunConfig, runs: Path, manifest: Manifest) -> tuple[RunConfig, list[int]]:

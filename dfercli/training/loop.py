@@ -20,12 +20,13 @@ from dfercli.data.dataset import build_dataset
 from dfercli.data.folds import Part, open_manifest, select_rows
 from dfercli.data.loaders import EpochBatches, build_train_loader, even_chances
 from dfercli.data.manifest import Manifest
+from dfercli.device import resolve_compute
 from dfercli.errors import ConfigError
 from dfercli.models.base import ExpressionModel, build_model
 from dfercli.runs.predictions import find_missed, read_predictions
 from dfercli.runs.run_folder import RunFolder, run_folder
 from dfercli.training.chosen_epochs import publish_epochs
-from dfercli.training.device import describe_device, make_accelerator, resolve_compute, tracking
+from dfercli.training.device import describe_device, make_accelerator, tracking
 from dfercli.training.eval_loaders import HeldClips, describe_data, load_held, score
 from dfercli.training.execution import Steps, choose_way, fit_steps
 from dfercli.training.final import carry_calibration

@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 
@@ -14,7 +14,7 @@ from dfercli.metrics import TemperatureFit, fit_calibration
 from dfercli.models.base import ExpressionModel
 from dfercli.runs.curves import draw_curves
 from dfercli.runs.predictions import name_classes, probs_of
-from dfercli.runs.run_folder import RunFolder
+from dfercli.runs.run_folder import PROTOCOLS, Protocol, RunFolder
 from dfercli.training.chosen_epochs import (
     ChosenEpoch,
     check_published,
@@ -22,14 +22,6 @@ from dfercli.training.chosen_epochs import (
     stage_epochs,
 )
 from dfercli.training.state import drop_state, reporting_failed_save
-
-Protocol = Literal["best", "val", "last"]
-PROTOCOLS: dict[Protocol, str] = {
-    "best": "the epoch of the highest WAR on the test fold, as the field publishes: it flatters",
-    "val": "the epoch of the highest WAR on a part held out of the training folds",
-    "last": "the last epoch, whatever it is worth",
-}
-"""Which epoch of a run is reported."""
 
 CHOSEN_BY: dict[Protocol, str] = {"best": "war", "val": "val_war"}
 """Metric that an epoch is chosen by: its highest value; `rank_epoch` decides ties."""

@@ -40,8 +40,9 @@ def prepare(make_gpu_run: Callable[..., Any]) -> Callable[..., Any]:
     from accelerate.utils import set_seed
 
     from dfercli.data.folds import open_manifest
+    from dfercli.device import resolve_compute
     from dfercli.training import loop
-    from dfercli.training.device import make_accelerator, resolve_compute
+    from dfercli.training.device import make_accelerator
 
     def prepare(way: str = "captured", precision: str = "fp32", **settings: Any) -> Any:
         config = make_gpu_run(way, precision, **settings)

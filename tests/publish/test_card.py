@@ -10,7 +10,7 @@ from dfercli.errors import CheckpointError, DataError
 from dfercli.models.settings import seal
 from dfercli.publish.hub import prepare
 from dfercli.runs.checkpoint import load_checkpoint, save_checkpoint
-from dfercli.training.selection import PROTOCOLS
+from dfercli.runs.run_folder import PROTOCOLS
 
 
 def _card(where):

@@ -7,18 +7,13 @@ import torch
 from accelerate import PartialState
 from accelerate.utils.memory import should_reduce_batch_size
 
+from dfercli import device
 from dfercli.config import ComputeConfig
+from dfercli.device import resolve_compute, resolve_device, resolve_precision
 from dfercli.errors import ConfigError
 from dfercli.models.dfer import DFERModel
 from dfercli.runs.checkpoint import load_checkpoint
-from dfercli.training import device
-from dfercli.training.device import (
-    describe_device,
-    make_accelerator,
-    resolve_compute,
-    resolve_device,
-    resolve_precision,
-)
+from dfercli.training.device import describe_device, make_accelerator
 from dfercli.training.loop import train_fold
 from dfercli.training.trainer import Trainer
 
@@ -118,7 +113,7 @@ def test_a_gpu_by_number_is_current_before_accelerate_takes_one(gpus, monkeypatc
     def accelerate(**settings):
         asked.append(("accelerate", settings["cpu"]))
 
-    monkeypatch.setattr(device, "Accelerator", accelerate)
+    monkeypatch.setattr("dfercli.training.device.Accelerator", accelerate)
     for name in ("cuda:1", "cuda", "cpu"):
         make_accelerator(ComputeConfig(device=name, precision="fp32"))
     assert asked == [

@@ -11,9 +11,10 @@ from dfercli.evaluation.results import read_results
 from dfercli.metrics import calibration, fit_temperature
 from dfercli.runs.checkpoint import load_checkpoint
 from dfercli.runs.predictions import name_classes, probs_of, read_predictions, read_tested
+from dfercli.runs.run_folder import PROTOCOLS
 from dfercli.training import eval_loaders
 from dfercli.training.loop import train_fold
-from dfercli.training.selection import PROTOCOLS, chosen_epochs, chosen_now, protocols_of
+from dfercli.training.selection import chosen_epochs, chosen_now, protocols_of
 from dfercli.training.trainer import Trainer
 
 CLASSES = ["happiness", "sadness", "anger"]
