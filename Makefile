@@ -73,6 +73,7 @@ bench: demo-data ## Time cropping, loading, training, predicting, manifests and 
 	$(BIN)/python benchmarks/predict.py $(BENCH_VIDEO)
 	$(BIN)/python benchmarks/manifest.py
 	$(BIN)/python benchmarks/doctor.py
+	$(BIN)/python benchmarks/workers.py
 
 probe: $(READY) ## Train the modules on made data that only time tells apart: about an hour
 	$(BIN)/python benchmarks/dynamics.py --jobs 2

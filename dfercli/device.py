@@ -1,11 +1,14 @@
-"""Devices and precisions: what `auto` stands for on this machine."""
+"""Devices and precisions: what `auto` stands for here, and the shares of several workers."""
 
+import os
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
 
 from dfercli.config import ComputeConfig, is_numbered, require_device
 from dfercli.errors import ConfigError
+from dfercli.parallel import Share
 
 
 def resolve_device(name: str) -> str:
@@ -85,3 +88,39 @@ def name_gpu(device: torch.device | None = None) -> str:
         return str(torch.cuda.get_device_name(device))
     except Exception:  # of the driver, in many kinds; work on the device says more if it fails
         return "CUDA GPU of unknown name"
+
+
+def share_this_machine(count: int, device: str) -> list[Share]:
+    """Divide the threads and CUDA devices of this machine among workers.
+
+    Args:
+        count: Number of workers.
+        device: What each of them computes on. They take turns over all CUDA devices, unless it is
+            one by its number: then all use that one.
+    """
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    devices = [] if is_numbered(device) else list_devices(torch.cuda.device_count(), visible)
+    return share_machine(count, torch.get_num_threads(), devices)
+
+
+def share_machine(count: int, threads: int, devices: Sequence[str]) -> list[Share]:
+    """Divide threads and CUDA devices among workers.
+
+    Args:
+        count: Number of workers.
+        threads: Threads of all workers together.
+        devices: CUDA devices as in CUDA_VISIBLE_DEVICES.
+    """
+    threads = max(1, threads // count)
+    return [Share(threads, devices[i % len(devices)] if devices else None) for i in range(count)]
+
+
+def list_devices(count: int, visible: str | None) -> list[str]:
+    """Return the names of the CUDA devices, as in CUDA_VISIBLE_DEVICES.
+
+    Args:
+        count: Number of devices that torch sees.
+        visible: Value of CUDA_VISIBLE_DEVICES, which selects and numbers them; None if unset.
+    """
+    names = visible.split(",") if visible else [str(index) for index in range(count)]
+    return [name.strip() for name in names[:count]]

@@ -36,6 +36,7 @@ RUNS = {
     "temperature": "--runs 2 --out {out}",
     "train": f"{TINY} --device cpu --precision fp32 --steps 1 --repeats 1 --batch-size 2 "
     "--sides 64 --manifest {manifest} --cache {work} --workers 0 --machine m --out {out}",
+    "workers": "--workers 2",
 }
 """Arguments by script: small settings, and all that it writes in folders of the test."""
 

@@ -15,9 +15,8 @@ from predict.batch import by_hand
 from dfercli.errors import CheckpointError, ConfigError
 from dfercli.faces.crop_files import RECORD_FILE, crop_video, read_record
 from dfercli.files import scratch_folder, write_json
-from dfercli.jobs.run import ending_on_sigterm
 from dfercli.media.video_writer import write_video
-from dfercli.parallel import take_ending_signals
+from dfercli.parallel import ending_on_sigterm, take_ending_signals
 from dfercli.predict.batch.attempt import Task, attempt
 from dfercli.predict.batch.inputs import Input
 from dfercli.predict.batch.journal import open_journal

@@ -275,7 +275,7 @@ def predict(
     view = View(inputs, quiet=as_json)
     began_s = time.monotonic()
     if any(each.error is None for each in inputs) or out is not None or as_json:
-        from dfercli.jobs.run import ending_on_sigterm
+        from dfercli.parallel import ending_on_sigterm
 
         reader = model.choose_predictor(checkpoint, zero_shot, runs, detector, device, precision)
         call = Call(inputs, reader, settings, jobs, device, out, as_json, after)

@@ -7,10 +7,8 @@ The numbers here are our choice.
 
 import json
 import os
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator
 from dataclasses import astuple, dataclass, fields
-from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
@@ -28,9 +26,10 @@ from dfercli.demo.drawing import (
     draw_person,
     make_person,
 )
-from dfercli.errors import DataError
+from dfercli.errors import DataError, JobsError
 from dfercli.files import write_json, write_text
 from dfercli.media.video_writer import write_video
+from dfercli.parallel import Emit, Share, WorkerDied, run_in_workers
 from dfercli.progress import show_progress
 
 FPS = 12.5
@@ -167,18 +166,27 @@ def _claim_folder(folder: Path, settings: dict[str, int]) -> None:
 
 
 def _draw_all(tasks: list[_Task], jobs: int) -> None:
-    bar = show_progress(total=len(tasks), desc="drawing", unit="video")
-    with bar:
+    with show_progress(total=len(tasks), desc="drawing", unit="video") as bar:
         if min(jobs, len(tasks)) <= 1:
             for task in tasks:
                 _draw_task(task)
                 bar.update()
             return
-        with ProcessPoolExecutor(
-            min(jobs, len(tasks)), get_context("spawn"), cv2.setNumThreads, (1,)
-        ) as pool:
-            for _ in pool.map(_draw_task, tasks):
-                bar.update()
+        shares = [Share(threads=1)] * jobs
+        failures = []
+        for task, result in run_in_workers(tasks, _start_drawing, shares, purpose="draws"):
+            if isinstance(result, WorkerDied):
+                failures.append(f"{task.path}: {result.reason}")
+            bar.update()
+    if failures:
+        raise JobsError(
+            f"{len(failures)} of {len(tasks)} videos were not drawn ({failures[0]}); run the same "
+            f"command again"
+        )
+
+
+def _start_drawing() -> Callable[[_Task, Emit], None]:
+    return lambda task, emit: _draw_task(task)
 
 
 def _draw_task(task: _Task) -> None:

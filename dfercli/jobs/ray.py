@@ -14,7 +14,8 @@ from typing import Any
 import torch
 
 from dfercli.errors import ConfigError, DataError, DferError, JobsError
-from dfercli.jobs.run import TICK_S, Ended, Failure, Job, Work
+from dfercli.jobs.job import Ended, Failure, Job, Work
+from dfercli.parallel import TICK_S
 from dfercli.progress import write_line
 from dfercli.system_errors import explain_system_error, first_line
 

@@ -5,11 +5,8 @@ fails is reported, and the others go on.
 """
 
 import gc
-import signal
-import threading
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,10 +18,13 @@ from dfercli.data.folds import check_labels, open_manifest, select_rows
 from dfercli.data.manifest import Manifest
 from dfercli.device import resolve_compute, resolve_device
 from dfercli.errors import DataError, DferError, JobsError, UnexpectedError
+from dfercli.jobs.job import Ended, Failure, Job
+from dfercli.jobs.local import run_processes
+from dfercli.jobs.ray import run_on_cluster
 from dfercli.models.pretrained import ensure_weights
-from dfercli.parallel import leave, take_ending_signals
+from dfercli.parallel import ending_on_sigterm
 from dfercli.progress import write_line
-from dfercli.runs.run_folder import RunFolder, run_folder
+from dfercli.runs.run_folder import RunFolder
 from dfercli.training.device import check_trackers
 from dfercli.training.eval_loaders import describe_data
 from dfercli.training.loop import train_fold
@@ -32,66 +32,8 @@ from dfercli.training.optimizer import check_rates
 from dfercli.training.progress import Progress, following
 from dfercli.training.selection import chosen_epochs
 
-TERMINATED = 143
-"""Exit code after SIGTERM, as shells have it."""
-
-TICK_S = 1.0
-"""Seconds between two looks at how far jobs elsewhere are (our choice)."""
-
 SHOWN_FAILURES = 4
 """Failed runs that an error names, so that it stays one readable line (our choice)."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """One run that is to be trained.
-
-    Attributes:
-        config: The run.
-        runs: Folder of all runs.
-        command: What was typed, for the record.
-        overwrite: Train anew what is there already.
-    """
-
-    config: RunConfig
-    runs: Path
-    command: str = ""
-    overwrite: bool = False
-
-    @property
-    def title(self) -> str:
-        """Dataset, variant and fold."""
-        return self.config.title
-
-    @property
-    def run(self) -> RunFolder:
-        """The run's folder."""
-        return run_folder(self.runs, self.config)
-
-    @property
-    def unfinished(self) -> bool:
-        """Whether there is something to do."""
-        return self.overwrite or not self.run.finished
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why a job failed.
-
-    Attributes:
-        line: What went wrong, in one line.
-        trace: Where, if it was no error of ours.
-    """
-
-    line: str
-    trace: str = ""
-
-
-Ended = tuple[Job, Failure | None]
-"""A job that came to its end, and why it failed if it did."""
-
-Work = Callable[[Job], Failure | None]
-"""Does a job; a function of a module, so that other processes can call it."""
 
 
 @dataclass(frozen=True)
@@ -242,10 +184,6 @@ def _run(todo: Sequence[Job], count: int, cluster: str | None, alone: bool) -> I
     if cluster is None and count == 1:
         yield from _run_here(todo, alone)
         return
-    # Both start processes; a module of theirs is imported where it is used.
-    from dfercli.jobs.local import run_processes
-    from dfercli.jobs.ray import run_on_cluster
-
     files = [job.run.metrics_file for job in todo]
     epochs = sum(job.config.train.last_epoch for job in todo)
     with ending_on_sigterm(), following(files, epochs, todo[0].overwrite) as tick:
@@ -295,18 +233,3 @@ def attempt(job: Job, progress: Progress | None = None) -> Failure | None:
     finally:
         gc.collect()
     return None
-
-
-@contextmanager
-def ending_on_sigterm() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end this process by an exception, and so what it started."""
-    if threading.current_thread() is not threading.main_thread():  # only that one is told
-        yield
-        return
-
-    before = take_ending_signals(leave)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -1,30 +1,25 @@
 """The faces of a dataset's clips: cropped in parallel processes, or adopted as they are."""
 
-import multiprocessing
 import os
-import signal
-import threading
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
-import cv2
 from filelock import Timeout
 
 from dfercli.data.frame_checks import FramesState, inspect_clips
 from dfercli.data.manifest import clip_folders
 from dfercli.data.sources.base import Source
-from dfercli.errors import DataError, DetectorError, VideoError
+from dfercli.errors import DataError, VideoError
 from dfercli.faces import count_usual_jobs, load_detector
 from dfercli.faces.align import CropRecipe
 from dfercli.faces.crop_files import CropRecord, crop_video, read_record
 from dfercli.faces.types import Detector
 from dfercli.files import locking, write_json
 from dfercli.owned import check_recorded
-from dfercli.parallel import begin_worker
+from dfercli.parallel import Emit, Share, WorkerDied, run_in_workers
 from dfercli.progress import show_progress
 
 LOCK_FILE = ".lock"
@@ -80,7 +75,7 @@ def crop_clips(
 
     Raises:
         DataError: Another call is cropping into the same folder, or somebody else made it.
-        DetectorError: A process died.
+        JobsError: A process died before it could crop anything.
     """
     check_faces_folder(faces)
     faces.mkdir(mode=0o700, parents=True, exist_ok=True)  # faces are their owner's alone
@@ -121,65 +116,26 @@ def miss_clip(source: Source) -> ClipOutcome:
 def _crop_in_processes(
     sources: Sequence[Source], root: Path, faces: Path, recipe: CropRecipe, jobs: int | None
 ) -> Iterator[ClipOutcome]:
-    jobs = min(jobs or count_usual_jobs(recipe.detector), len(sources))
-    spawn = multiprocessing.get_context("spawn")  # OpenCV and torch do not survive a fork
-    with ProcessPoolExecutor(jobs, spawn, _start_worker, (recipe, root, faces)) as pool:
-        try:
-            with _sheltered():  # each of the first calls starts a process
-                futures = [pool.submit(_crop_in_worker, source) for source in sources[:jobs]]
-            futures += [pool.submit(_crop_in_worker, source) for source in sources[jobs:]]
-            with show_progress(total=len(sources), desc="faces", unit="clip") as bar:
-                for future in as_completed(futures):
-                    yield future.result()
-                    bar.update()
-        except BrokenProcessPool as error:
-            raise DetectorError(
-                "a process that crops faces died, perhaps for want of memory; "
-                "run again with fewer --jobs"
-            ) from error
-        finally:
-            pool.shutdown(cancel_futures=True)
+    shares = [Share(threads=1)] * (jobs or count_usual_jobs(recipe.detector))
+    start = partial(_start_cropping, recipe, root, faces)
+    with (
+        closing(run_in_workers(sources, start, shares, purpose="crops faces")) as results,
+        show_progress(total=len(sources), desc="faces", unit="clip") as bar,
+    ):
+        for source, result in results:
+            if isinstance(result, WorkerDied):
+                yield ClipOutcome(source.clip_id, "unreadable", detail=result.reason)
+            else:
+                yield result
+            bar.update()
 
 
-@contextmanager
-def _sheltered() -> Iterator[None]:
-    """Keep Ctrl-C from processes that only just start: they could but show where they were."""
-    if threading.current_thread() is not threading.main_thread():  # only that one has signals
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-@dataclass
-class _Worker:
-    """What a process that crops holds; a detector cannot be sent between processes."""
-
-    recipe: CropRecipe
-    root: Path
-    faces: Path
-    detector: Detector
-
-
-_worker: _Worker | None = None
-
-
-def _start_worker(recipe: CropRecipe, root: Path, faces: Path) -> None:
-    global _worker
-    begin_worker()
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # read by torch, if the detector imports it
-    cv2.setNumThreads(1)
-    _worker = _Worker(recipe, root, faces, load_detector(recipe.detector))
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def _crop_in_worker(source: Source) -> ClipOutcome:
-    assert _worker is not None  # set by `_start_worker`
-    return crop_clip(source, _worker.root, _worker.faces, _worker.recipe.size, _worker.detector)
+def _start_cropping(
+    recipe: CropRecipe, root: Path, faces: Path
+) -> Callable[[Source, Emit], ClipOutcome]:
+    """Prepare a worker; a detector cannot be sent to one."""
+    detector = load_detector(recipe.detector)
+    return lambda source, emit: crop_clip(source, root, faces, recipe.size, detector)
 
 
 def _is_there(path: Path) -> bool:

@@ -9,7 +9,7 @@ import pytest
 from data.official_trees import JPEG
 from preprocess.small_sets import (
     FACES,
-    crop_in_a_thread,
+    crop_here,
     look_at,
     publish,
     write_mafw_videos,
@@ -150,7 +150,7 @@ def full_disk(path, data):
 
 
 def test_a_full_disk_ends_the_call(dfer, mafw, monkeypatch):
-    crop_in_a_thread(monkeypatch)
+    crop_here(monkeypatch)
     command = "preprocess --dataset mafw --detector mtcnn --size 32"
     with monkeypatch.context() as patch:
         patch.setattr(Path, "write_bytes", full_disk)

@@ -8,7 +8,7 @@ from data.official_trees import put_clips
 from preprocess.small_sets import (
     BRIGHT,
     CLIPS,
-    crop_in_a_thread,
+    crop_here,
     look_at,
     paint,
     paint_video,
@@ -34,7 +34,7 @@ def dfew(dfer, monkeypatch):
 @pytest.fixture
 def own(dfer, monkeypatch):
     """Three videos of one's own, which are cropped in a thread."""
-    crop_in_a_thread(monkeypatch)
+    crop_here(monkeypatch)
     for clip_id in OWN:
         paint_video(Path("own", f"{clip_id}.mp4"), BRIGHT)
     _list([f"{clip_id}.mp4" for clip_id in OWN])

@@ -4,11 +4,10 @@ import re
 from itertools import islice
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pandas as pd
 import pytest
-from preprocess.small_sets import in_a_thread
+from preprocess.small_sets import work_here
 
 from dfercli.data.dataset import check_frames
 from dfercli.data.manifest import read_manifest
@@ -47,10 +46,8 @@ def videos(dfer, monkeypatch):
         (root / row.path).mkdir(parents=True)
         for number, image_rgb in enumerate(frames):
             write_image(root / row.path / f"{number}.png", image_rgb)
-    num_threads = cv2.getNumThreads()
-    monkeypatch.setattr("dfercli.preprocess.crops.ProcessPoolExecutor", in_a_thread)
-    yield listed
-    cv2.setNumThreads(num_threads)
+    monkeypatch.setattr("dfercli.preprocess.crops.run_in_workers", work_here)
+    return listed
 
 
 def test_ones_own_videos_are_preprocessed_as_readme_says(videos, dfer):

@@ -12,8 +12,9 @@ import pytest
 
 from dfercli.errors import ConfigError, DataError, JobsError
 from dfercli.jobs import ray
+from dfercli.jobs.job import Job
 from dfercli.jobs.ray import Need, Place, need_of_job
-from dfercli.jobs.run import Job, run_jobs, train_folds
+from dfercli.jobs.run import run_jobs, train_folds
 
 LONG = 20
 """Epochs of a run that is not finished before its machine is lost; the test checks it."""

@@ -9,7 +9,8 @@ from dfercli.ablation.paper_tables import table_rows
 from dfercli.ablation.run import run_table
 from dfercli.errors import ConfigError, DataError, JobsError, UnknownNameError, WeightsError
 from dfercli.jobs import run
-from dfercli.jobs.run import Job, run_jobs
+from dfercli.jobs.job import Job
+from dfercli.jobs.run import run_jobs
 from dfercli.models.dfer import contrastive_loss
 from dfercli.training import loop
 from dfercli.training.progress import following

@@ -15,15 +15,11 @@ from multiprocessing import active_children, get_start_method
 import pytest
 import torch
 
-from dfercli.jobs.local import (
-    Share,
-    describe_exit,
-    run_processes,
-    share_machine,
-    share_this_machine,
-    visible_devices,
-)
-from dfercli.jobs.run import Failure, Job, run_jobs, train_folds
+from dfercli.device import list_devices, share_machine, share_this_machine
+from dfercli.jobs.job import Failure, Job
+from dfercli.jobs.local import run_processes
+from dfercli.jobs.run import run_jobs, train_folds
+from dfercli.parallel import Share, describe_exit
 
 
 @pytest.mark.usefixtures("one_thread")
@@ -198,7 +194,7 @@ def test_jobs_take_turns_over_all_gpus_or_share_the_one_that_is_named(device, de
     ],
 )
 def test_devices_have_the_names_by_which_they_were_chosen(count, named, devices):
-    assert visible_devices(count, named) == devices
+    assert list_devices(count, named) == devices
 
 
 @pytest.mark.parametrize(

@@ -104,7 +104,7 @@ from pathlib import Path
 sys.path[:0] = sys.argv[2:]
 from colour_videos import CopyableTiles
 from test_threads import _predictor
-from dfercli.jobs.run import ending_on_sigterm
+from dfercli.parallel import ending_on_sigterm
 from dfercli.predict import PredictSettings
 
 class Slow(CopyableTiles):

@@ -1,10 +1,8 @@
 """Official sets of a handful of clips on disk, which are all that is published about them."""
 
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-import cv2
 import numpy as np
 from data.official_trees import (
     DFEW_FEW,
@@ -90,20 +88,18 @@ def write_mafw_videos(root, dark=()):
     return root
 
 
-def in_a_thread(jobs, context, initializer, initargs):
-    """Give one thread where processes, which take seconds to start, are asked for.
+def work_here(tasks, start, shares, **options):
+    """Do tasks in this process instead of in workers, which take a while to start."""
+    work = start()
+    for task in tasks:
+        yield task, work(task, None)
 
-    Several would share a detector.
-    """
-    return ThreadPoolExecutor(1, initializer=initializer, initargs=initargs)
 
-
-def crop_in_a_thread(patch):
-    """Crop in a thread, by a detector that sees faces in bright frames."""
-    patch.setattr(cv2, "setNumThreads", lambda number: None)  # it would hold for other tests too
+def crop_here(patch):
+    """Crop in this process, by a detector that sees faces in bright frames."""
     for module in ("plan", "run", "crops"):
         patch.setattr(f"dfercli.preprocess.{module}.load_detector", lambda name: BrightFaces())
-    patch.setattr("dfercli.preprocess.crops.ProcessPoolExecutor", in_a_thread)
+    patch.setattr("dfercli.preprocess.crops.run_in_workers", work_here)
 
 
 def look_at(folder):

@@ -1,7 +1,7 @@
 """Groups that a user names for the clips of an official set."""
 
 import pytest
-from preprocess.small_sets import CLIPS, crop_in_a_thread, publish, write_mafw_videos, write_set
+from preprocess.small_sets import CLIPS, crop_here, publish, write_mafw_videos, write_set
 
 from dfercli.data.folds import deal_by_group
 from dfercli.data.manifest import COLUMNS, read_manifest
@@ -19,7 +19,7 @@ def _small(monkeypatch):
     """Few clips are official, faces are seen in bright frames, and crops made in a thread."""
     for kind in CLIPS:
         publish(monkeypatch, kind)
-    crop_in_a_thread(monkeypatch)
+    crop_here(monkeypatch)
 
 
 @pytest.fixture

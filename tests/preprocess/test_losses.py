@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 import pytest
-from preprocess.small_sets import BRIGHT, crop_in_a_thread, publish, write_mafw_videos
+from preprocess.small_sets import BRIGHT, crop_here, publish, write_mafw_videos
 
 from dfercli.data.manifest import read_manifest, side_file
 from dfercli.data.sources.base import Choices
@@ -25,7 +25,7 @@ OWN = ("a", "b", "c", "d")
 def _small(monkeypatch):
     """The few clips of MAFW are official, and faces are seen in bright frames."""
     publish(monkeypatch, "mafw")
-    crop_in_a_thread(monkeypatch)
+    crop_here(monkeypatch)
 
 
 def _bright_noise():

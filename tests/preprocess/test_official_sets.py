@@ -9,7 +9,7 @@ from data.official_trees import JPEG, put_clips, write_dfew, write_ferv39k
 from preprocess.small_sets import (
     CLIPS,
     FACES,
-    crop_in_a_thread,
+    crop_here,
     look_at,
     publish,
     write_mafw_videos,
@@ -44,7 +44,7 @@ def _small(monkeypatch):
     """Few clips are official, faces are seen in bright frames, and crops made in a thread."""
     for kind in CLIPS:
         publish(monkeypatch, kind)
-    crop_in_a_thread(monkeypatch)
+    crop_here(monkeypatch)
 
 
 @pytest.fixture

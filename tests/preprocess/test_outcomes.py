@@ -1,22 +1,22 @@
 """What becomes of single clips, videos or folders of frames, cropped or adopted."""
 
+import os
 import shutil
 import signal
-from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 
 import numpy as np
 import pytest
 from filelock import FileLock
-from preprocess.small_sets import BRIGHT, DARK, BrightFaces, crop_in_a_thread, in_a_thread, look_at
+from preprocess.small_sets import BRIGHT, DARK, BrightFaces, crop_here, look_at, work_here
 
 from dfercli.data.manifest import read_manifest
 from dfercli.data.sources.base import Choices, Source
-from dfercli.errors import DataError, DetectorError
+from dfercli.errors import DataError, JobsError
 from dfercli.faces.align import CropRecipe
 from dfercli.faces.crop_files import RECORD_FILE
 from dfercli.media.images import list_frames, read_image, write_image
 from dfercli.media.video_writer import write_video
+from dfercli.parallel import run_in_workers
 from dfercli.preprocess.crops import ClipOutcome, adopt_clips, crop_clip, crop_clips
 from dfercli.preprocess.plan import plan_preprocess
 from dfercli.preprocess.run import preprocess
@@ -69,8 +69,8 @@ def root(given, tmp_path):
 
 
 @pytest.fixture(autouse=True)
-def _in_a_thread(monkeypatch):
-    crop_in_a_thread(monkeypatch)
+def _here(monkeypatch):
+    crop_here(monkeypatch)
 
 
 def _source(clip_id):
@@ -181,69 +181,60 @@ def test_no_more_processes_are_started_than_suit_the_detector_and_the_clips(
 ):
     asked = []
 
-    def keep(number, *rest):
-        asked.append(number)
-        return in_a_thread(number, *rest)
+    def keep(sources, start, shares, **options):
+        asked.append(len(shares[: len(sources)]))
+        return work_here(sources, start, shares)
 
-    monkeypatch.setattr("dfercli.preprocess.crops.ProcessPoolExecutor", keep)
+    monkeypatch.setattr("dfercli.preprocess.crops.run_in_workers", keep)
     monkeypatch.setattr("dfercli.preprocess.crops.count_usual_jobs", {"mtcnn": 5}.__getitem__)
     sources = [_source("gone")] * num_clips
     assert len(list(crop_clips(sources, root, root / "faces", RECIPE, jobs))) == num_clips
     assert asked == [started]
 
 
-def test_a_process_that_dies_is_an_error_of_one_line(root, monkeypatch):
-    dead = Future()
-    dead.set_exception(BrokenProcessPool("a child process terminated abruptly"))
+def _start_dying(recipe, root, faces):
+    """Prepare a worker that a video kills."""
 
-    class _Dying:
-        def __enter__(self):
-            return self
+    def crop(source, emit):
+        if source.clip_id == "video":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return crop_clip(source, root, faces, recipe.size, BrightFaces())
 
-        def __exit__(self, *error):
-            return None
+    return crop
 
-        def submit(self, work, source):
-            return dead
 
-        def shutdown(self, cancel_futures):
-            assert cancel_futures
+def _start_dead(recipe, root, faces):
+    """Be killed while the detector is loaded."""
+    os.kill(os.getpid(), signal.SIGKILL)
 
-    monkeypatch.setattr("dfercli.preprocess.crops.ProcessPoolExecutor", lambda *args: _Dying())
-    with pytest.raises(DetectorError) as caught:
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_process_that_dies_costs_one_clip(root, monkeypatch, jobs):
+    monkeypatch.setattr("dfercli.preprocess.crops.run_in_workers", run_in_workers)
+    monkeypatch.setattr("dfercli.preprocess.crops._start_cropping", _start_dying)
+    sources = [_source(clip_id) for clip_id in ("wall", "video", "frames", "garbage")]
+    outcomes = list(crop_clips(sources, root, root / "faces", RECIPE, jobs))
+    assert {outcome.clip_id: outcome.status for outcome in outcomes} == {
+        "wall": "no face",
+        "video": "unreadable",
+        "frames": "done",
+        "garbage": "unreadable",
+    }
+    (dead,) = (outcome for outcome in outcomes if outcome.clip_id == "video")
+    assert dead.detail == "its process was ended by SIGKILL; out of memory? lower --jobs"
+
+
+def test_processes_that_cannot_start_are_an_error_of_one_line(root, monkeypatch):
+    monkeypatch.setattr("dfercli.preprocess.crops.run_in_workers", run_in_workers)
+    monkeypatch.setattr("dfercli.preprocess.crops._start_cropping", _start_dead)
+    with pytest.raises(JobsError) as caught:
         list(crop_clips([_source("video")], root, root / "faces", RECIPE, jobs=1))
     assert str(caught.value) == (
-        "a process that crops faces died, perhaps for want of memory; run again with fewer --jobs"
+        "a process that crops faces could not start: its process was ended by SIGKILL; "
+        "out of memory? lower --jobs"
     )
     with FileLock(root / "faces" / ".lock", timeout=0):  # given back
         pass
-
-
-@pytest.fixture
-def ctrl_c():
-    """Python's own handler of Ctrl-C, also where a shell started the tests in the background."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("ctrl_c")
-def test_ctrl_c_does_not_reach_processes_that_only_just_start(root, monkeypatch):
-    handlers = []
-
-    class _Watched(ThreadPoolExecutor):
-        def submit(self, *work):
-            handlers.append(signal.getsignal(signal.SIGINT))
-            return super().submit(*work)
-
-    def watch(jobs, context, initializer, initargs):
-        return _Watched(1, initializer=initializer, initargs=initargs)
-
-    monkeypatch.setattr("dfercli.preprocess.crops.ProcessPoolExecutor", watch)
-    usual = signal.getsignal(signal.SIGINT)
-    list(crop_clips([_source("gone")] * 3, root, root / "faces", RECIPE, jobs=2))
-    assert handlers == [signal.SIG_IGN, signal.SIG_IGN, usual]
-    assert signal.getsignal(signal.SIGINT) == usual != signal.SIG_IGN
 
 
 def test_a_folder_that_another_call_crops_into_is_refused(root):

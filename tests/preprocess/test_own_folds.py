@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from preprocess.small_sets import BRIGHT, DARK, crop_in_a_thread, paint_video
+from preprocess.small_sets import BRIGHT, DARK, crop_here, paint_video
 
 from dfercli.data.manifest import read_manifest, write_manifest
 from dfercli.data.sources.base import Choices
@@ -17,8 +17,8 @@ OWN = ("a", "b", "c")
 
 
 @pytest.fixture(autouse=True)
-def _in_a_thread(monkeypatch):
-    crop_in_a_thread(monkeypatch)
+def _here(monkeypatch):
+    crop_here(monkeypatch)
 
 
 @pytest.fixture

@@ -3,15 +3,14 @@
 import csv
 import os
 import shutil
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from preprocess.small_sets import work_here
 
 from dfercli.data.dataset import check_frames
 from dfercli.data.manifest import COLUMNS, Manifest, read_manifest, write_manifest
@@ -24,6 +23,7 @@ from dfercli.faces.align import TEMPLATE, CropRecipe
 from dfercli.files import write_json
 from dfercli.media.images import list_frames, read_image
 from dfercli.media.video_writer import write_video
+from dfercli.parallel import run_in_workers
 from dfercli.preprocess.plan import plan_preprocess
 from dfercli.preprocess.run import preprocess
 
@@ -75,26 +75,17 @@ def _records(*clip_ids):
     return {f"{FACES}/{clip_id}/crop.json" for clip_id in clip_ids}
 
 
-class _Threads(ThreadPoolExecutor):
-    """A pool of threads that is made as a pool of processes is."""
-
-    def __init__(self, jobs, context, initializer, initargs):
-        super().__init__(jobs, initializer=initializer, initargs=initargs)
-
-
 def _preprocess(root, manifest, jobs=1, num_folds=2, recipe=RECIPE, kind="folder"):
     plan = plan_preprocess(kind, root, manifest, recipe, Choices(num_folds=num_folds))
     return preprocess(plan, jobs)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _in_threads():
-    """Crop in threads, all but once: to start processes takes seconds."""
-    num_threads = cv2.getNumThreads()
+def _here():
+    """Crop in this process, all but once: workers take a while to start."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("dfercli.preprocess.crops.ProcessPoolExecutor", _Threads)
+        patch.setattr("dfercli.preprocess.crops.run_in_workers", work_here)
         yield
-    cv2.setNumThreads(num_threads)
 
 
 @pytest.fixture(scope="module")
@@ -174,7 +165,7 @@ def test_a_clip_of_few_frames_needs_a_look(first):
 def test_processes_do_the_same(first, tmp_path, monkeypatch):
     root = _copy(first[0], tmp_path)
     shutil.rmtree(root / FACES)
-    monkeypatch.setattr("dfercli.preprocess.crops.ProcessPoolExecutor", ProcessPoolExecutor)
+    monkeypatch.setattr("dfercli.preprocess.crops.run_in_workers", run_in_workers)
     summary = _preprocess(root, root / "mine.csv", jobs=2)
     assert summary.counts == first[1].counts
     assert set(_files(root)) == set(_files(first[0]))

@@ -8,7 +8,8 @@ import torch
 from safetensors import SafetensorError
 
 from dfercli.errors import CheckpointError, DataError, UnexpectedError
-from dfercli.jobs.run import Job, attempt
+from dfercli.jobs.job import Job
+from dfercli.jobs.run import attempt
 from dfercli.runs.run_folder import RunFolder
 from dfercli.training import loop
 from dfercli.training.loop import train_fold

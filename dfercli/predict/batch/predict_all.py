@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 
 from dfercli.errors import EXIT_SKIPPED, ConfigError, NoFaceError, require_at_least
+from dfercli.parallel import WorkerDied
 from dfercli.predict.batch.attempt import AfterVideo, Event, Task, VideoEnded, WindowEnded, attempt
 from dfercli.predict.batch.bars import Bars
 from dfercli.predict.batch.formats import NO_FACE, OK, describe_failure
@@ -145,7 +146,11 @@ class _Desk:
     on_video: Callable[[Outcome, VideoPrediction | None], None]
     ended: dict[str, Outcome] = field(default_factory=dict)
 
-    def take(self, each: Input, event: WindowEnded | VideoEnded, kept: bool = False) -> None:
+    def take(
+        self, each: Input, event: WindowEnded | VideoEnded | WorkerDied, kept: bool = False
+    ) -> None:
+        if isinstance(event, WorkerDied):
+            event = VideoEnded(describe_failure(each.title, event.reason))
         if isinstance(event, WindowEnded):
             if self.journal is not None:
                 self.journal.add_window(each.title, event.record)

@@ -1,0 +1,60 @@
+"""A job: one training run among several."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from dfercli.config import RunConfig
+from dfercli.runs.run_folder import RunFolder, run_folder
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run that is to be trained.
+
+    Attributes:
+        config: The run.
+        runs: Folder of all runs.
+        command: What was typed, for the record.
+        overwrite: Train anew what is there already.
+    """
+
+    config: RunConfig
+    runs: Path
+    command: str = ""
+    overwrite: bool = False
+
+    @property
+    def title(self) -> str:
+        """Dataset, variant and fold."""
+        return self.config.title
+
+    @property
+    def run(self) -> RunFolder:
+        """The run's folder."""
+        return run_folder(self.runs, self.config)
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether there is something to do."""
+        return self.overwrite or not self.run.finished
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a job failed.
+
+    Attributes:
+        line: What went wrong, in one line.
+        trace: Where, if it was no error of ours.
+    """
+
+    line: str
+    trace: str = ""
+
+
+Ended = tuple[Job, Failure | None]
+"""A job that came to its end, and why it failed if it did."""
+
+Work = Callable[[Job], Failure | None]
+"""Does a job; a function of a module, so that other processes can call it."""
