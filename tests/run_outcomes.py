@@ -36,7 +36,7 @@ def check_readable(folder):
     """
     run = RunFolder(folder)
     if run.run_file.exists():
-        run.read_config()
+        _ = run.read().config
     if run.metrics_file.exists():
         run.read_metrics()
     for path in folder.rglob("model.safetensors"):

@@ -16,7 +16,7 @@ from dfercli.jobs.run import Outcome, run_jobs
 from dfercli.metrics import FoldSummary
 from dfercli.models.flops import Cost, measure_cost
 from dfercli.runs.provenance import describe_runs
-from dfercli.runs.run_folder import Protocol, list_deviations
+from dfercli.runs.run_folder import FinishedRun, list_deviations
 from dfercli.training.selection import protocols_of
 
 
@@ -118,35 +118,39 @@ def run_table(
         typed: Settings that win over the defaults of a row's method.
         how: Of `run_jobs`: command, overwrite, jobs, cluster.
     """
-    each_seed = tuple(range(base.seed, base.seed + seeds))
+    all_seeds = tuple(range(base.seed, base.seed + seeds))
     configs = [
         apply_method(replace(base, model=row.apply(base.model), fold=fold, seed=seed), typed)
         for row in rows
-        for seed in each_seed
+        for seed in all_seeds
         for fold in folds
     ]
     outcome = run_jobs(configs, runs, **how)
     protocols = protocols_of(base.train.val_fraction)
-    size = len(each_seed) * len(folds)
+    finished = {job: job.run.load() for job in outcome.jobs if job not in outcome.failures}
+    size = len(all_seeds) * len(folds)
     results = []
     for index, row in enumerate(rows):
         jobs = outcome.jobs[index * size : (index + 1) * size]
-        whole = not any(job in outcome.failures for job in jobs)
-        by_seed = [jobs[at : at + len(folds)] for at in range(0, size, len(folds))] * whole
+        by_seed: list[dict[int, FinishedRun]] = []
+        if all(job in finished for job in jobs):
+            starts = range(0, size, len(folds))
+            seed_jobs = [jobs[start : start + len(folds)] for start in starts]
+            by_seed = [{job.config.fold: finished[job] for job in group} for group in seed_jobs]
         summaries: dict[str, list[FoldSummary]] = {
-            name: [_summarise(cells, name) for cells in by_seed] for name in protocols
+            name: [summarise_runs(runs_of_seed, name) for runs_of_seed in by_seed]
+            for name in protocols
         }
         results.append(RowResult(row, jobs[0].config.model.variant, summaries))
-    done = [job.run for job in outcome.jobs if job not in outcome.failures]
-    kind = base.data.kind or base.data.dataset
-    provenance = describe_runs(done)
     return Ablation(
-        results, tuple(folds), each_seed, kind, provenance, list_deviations(done), outcome
+        results,
+        tuple(folds),
+        all_seeds,
+        kind=base.data.kind or base.data.dataset,
+        provenance=describe_runs([run.record for run in finished.values()]),
+        deviations=list_deviations(finished.values()),
+        outcome=outcome,
     )
-
-
-def _summarise(jobs: Sequence[Job], protocol: Protocol) -> FoldSummary:
-    return summarise_runs({job.config.fold: job.run for job in jobs}, protocol)
 
 
 def _is_papers(config: ModelConfig) -> bool:

@@ -84,9 +84,10 @@ def train(
     from dfercli.training.selection import protocols_of
 
     _note_estimate([replace(config, fold=fold) for fold in folds], options)
-    trained = train_folds(config, folds, options.runs, _command(), **opt.how_to_run(options))
+    runs = train_folds(config, folds, options.runs, _command(), **opt.how_to_run(options))
     if not opt.is_main_process():
         return
+    trained = {fold: run.load() for fold, run in runs.items()}
     names = ", ".join(map(str, folds))
     title = f"{config.data.dataset} {config.variant}, mean over folds {names}:"
     print(mark_partial(title, list_deviations(trained.values())))
@@ -169,7 +170,7 @@ def evaluate(
     )
 
     if checkpoint is not None:
-        from dfercli.evaluation.results import evaluate_checkpoint
+        from dfercli.evaluation.checkpoint import evaluate_checkpoint
 
         decoded = opt.find_cache(cache, cache_dir)
         from dfercli.runs.lookup import find_checkpoint

@@ -153,7 +153,7 @@ def calibrate(results: Results, protocol: str) -> Calibration:
     temperatures, remarks, before, after, labels = {}, [], [], [], []
     for fold, table in results.predictions[protocol].items():
         run = results.runs.get(fold)
-        balance = run.read_config().train.balance if run else "none"
+        balance = run.record.config.train.balance if run else "none"
         found = fit_held_out(results.held_out[protocol][fold], balance)
         remarks += [found.remark] * (found.remark != "")
         before.append(probs_of(table))

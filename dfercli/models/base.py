@@ -20,11 +20,15 @@ from dfercli.errors import CheckpointError
 from dfercli.models import load_method
 from dfercli.models.backbone import CLIPBackbone
 from dfercli.models.pretrained import build_untrained, load_pretrained
-from dfercli.models.settings import SEAL, find_settings_fault, make_seal
+from dfercli.models.settings import (
+    CONFIG_FILE,
+    SEAL,
+    WEIGHTS_FILE,
+    find_settings_fault,
+    make_seal,
+)
 from dfercli.system_errors import explain_system_error, find_local_error, first_line
 
-CONFIG_FILE = "config.json"
-WEIGHTS_FILE = "model.safetensors"
 MAX_LOGIT_SCALE = math.log(100)
 """CLIP's own bound on its temperature."""
 

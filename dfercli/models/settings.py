@@ -12,6 +12,9 @@ from typing import Any, get_args, get_origin, get_type_hints
 from dfercli.config import ModelConfig
 from dfercli.owned import has_controls
 
+CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
+"""Names of a checkpoint's files: the Hugging Face layout."""
+
 SEAL = "seal"
 """Entry of `config.json`; checkpoints of earlier versions have none."""
 

@@ -21,7 +21,8 @@ from dfercli.publish.source import Source
 from dfercli.runs.lookup import find_folds
 from dfercli.runs.predictions import read_tested
 from dfercli.runs.provenance import UNKNOWN, describe_crop, describe_data, describe_runs
-from dfercli.runs.run_folder import RunFolder, differ_from_final, list_deviations
+from dfercli.runs.record import CheckpointInfo, RunRecord, TrainingRecord
+from dfercli.runs.run_folder import FinishedRun, RunFolder, differ_from_final, list_deviations
 from dfercli.tables import Column, Document, Provenance, Table, render
 from dfercli.training.selection import chosen_epochs
 from dfercli.versions import __version__, describe_versions
@@ -85,17 +86,16 @@ def write_card(model: ExpressionModel, source: Source, repo_id: str) -> str:
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
-def _read_folds(run: RunFolder) -> Results | None:
-    """Return what the folds of a model on all clips reached; None if none of them is finished.
+def _read_folds(run: FinishedRun) -> Results | None:
+    """Return the results of the folds of a model on all clips; None if no fold is finished.
 
-    It has no test clips of its own. The epoch shown is the one that its length was taken from.
+    The model has no test clips of its own. The epochs shown are those that set its length.
     """
-    config = run.read_config()
     folds = find_folds(run.path.parent)
     if not folds:
         return None
     for number, fold in folds.items():
-        if changed := differ_from_final(fold, run):
+        if changed := differ_from_final(fold.record, run.record):
             raise CheckpointError(
                 f"fold {number} in {run.path.parent} was not trained like the model on all clips "
                 f"({changed}), so its figures do not go with it; train it again with --all-data "
@@ -103,7 +103,7 @@ def _read_folds(run: RunFolder) -> Results | None:
             )
     variant = run.path.parent
     results = read_results(variant.parent.parent, variant.parent.name, variant.name)
-    which = "val" if config.train.val_fraction > 0 else "best"
+    which = "val" if run.record.config.train.val_fraction > 0 else "best"
     held_out = {which: results.held_out[which]} if which in results.held_out else {}
     return replace(results, predictions={which: results.predictions[which]}, held_out=held_out)
 
@@ -122,48 +122,42 @@ def read_run(run: RunFolder, folder: Path, model: ExpressionModel) -> Results | 
         CheckpointError: As `write_card`.
         DataError: As `write_card`.
     """
-    if not run.finished:
-        raise CheckpointError(
-            f"the run in {run.path} is not finished, so its figures are not; train it to its end"
-        )
-    _check_same(run, folder, model)
+    finished = run.load()
+    record, config = finished.record, finished.record.config
+    _check_same(record, folder, model)
     if run.fold == ALL_DATA:
-        return _read_folds(run)
-    which, config = folder.name, run.read_config()
+        return _read_folds(finished)
+    which = folder.name
     held_out = {}
     if config.train.val_fraction > 0:
-        held_out = {which: {config.fold: read_tested(run, which, held_out=True)}}
+        held_out = {which: {config.fold: read_tested(finished, which, held_out=True)}}
+    versions = describe_versions(record.calls[0].versions) or UNKNOWN
     return Results(
         config.variant,
         config.data.dataset,
-        {which: {config.fold: read_tested(run, which)}},
+        {which: {config.fold: read_tested(finished, which)}},
         held_out,
-        describe_runs([run]) | {"versions": _versions(run)},
-        list_deviations([run]),
-        {config.fold: run},
+        describe_runs([record]) | {"versions": versions},
+        list_deviations([finished]),
+        {config.fold: finished},
     )
 
 
-def _check_same(run: RunFolder, folder: Path, model: ExpressionModel) -> None:
+def _check_same(record: RunRecord, folder: Path, model: ExpressionModel) -> None:
     """Refuse a checkpoint that another run left, by what both say of the training."""
-    entries, config = run.read(), run.read_config()
-    said = {
-        "dataset": config.data.dataset,
-        "fold": config.fold,
-        "seed": config.seed,
-        "data_fingerprint": entries["data_fingerprint"],
+    config, trained = record.config, _trained(model)
+    pairs = {
+        "dataset": (config.data.dataset, trained.dataset),
+        "fold": (config.fold, trained.fold),
+        "seed": (config.seed, trained.seed),
+        "data_fingerprint": (record.data.fingerprint, trained.data_fingerprint),
     }
-    trained = model.settings.get("trained") or {}
-    other = [name for name, value in said.items() if trained.get(name) != value]
+    other = [name for name, (run_value, value) in pairs.items() if run_value != value]
     if other or model.config != config.model:
         raise CheckpointError(
             f"{folder} is not its run's checkpoint, it has another {', '.join(other or ['model'])};"
             f" put the run's own back, or publish it from a folder outside of the run"
         )
-
-
-def _versions(run: RunFolder) -> str:
-    return describe_versions(run.read().get("versions", {})) or UNKNOWN
 
 
 def _usage(model: ExpressionModel, repo_id: str) -> str:
@@ -192,14 +186,16 @@ It reads {model.config.num_frames} frames of {model.backbone.image_size} px of a
 
 def _without_run(model: ExpressionModel) -> str:
     """Say that there are no figures, and what the checkpoint tells of its training."""
-    trained = model.settings.get("trained") or {}
+    info = CheckpointInfo.from_settings(model.settings)
+    trained, deviations = info.trained, info.trained.deviations
+    fold = "none" if trained.fold == ALL_DATA else trained.fold
     lines = {
-        "dataset": trained.get("dataset", UNKNOWN),
-        "fold left out": "none" if _on_all_clips(model) else trained.get("fold", UNKNOWN),
-        "seed": trained.get("seed", UNKNOWN),
-        "data": describe_data(trained["deviations"]) if "deviations" in trained else UNKNOWN,
-        "recipe": trained.get("recipe", UNKNOWN),
-        "crops": describe_crop(model.settings.get("crop")),
+        "dataset": trained.dataset or UNKNOWN,
+        "fold left out": UNKNOWN if fold is None else fold,
+        "seed": UNKNOWN if trained.seed is None else trained.seed,
+        "data": UNKNOWN if deviations is None else describe_data(deviations),
+        "recipe": trained.recipe or UNKNOWN,
+        "crops": describe_crop(info.crop),
         "calibration": _calibration(model),
     }
     listed = "\n".join(f"- **{name}**: {value}" for name, value in lines.items())
@@ -247,12 +243,12 @@ def _figures(results: Results, model: ExpressionModel) -> str:
 
 def _calibration(model: ExpressionModel, results: Results | None = None) -> str:
     """Say whether probabilities are calibrated, and what that changes on the test fold."""
-    given = model.settings.get("calibration")
-    if not given:
+    info = CheckpointInfo.from_settings(model.settings)
+    if info.calibration_refused:
+        return f"none, {info.calibration_refused}"
+    if info.temperature is None:
         return "none, no clips were held out: probabilities are those of a plain softmax"
-    if "temperature" not in given:
-        return f"none, {given['refused']}"
-    text = f"temperature {given['temperature']:.3g}, of {given['clips']:,} held-out clips"
+    text = f"temperature {info.temperature:.3g}, of {info.calibration_clips:,} held-out clips"
     if results is None or not results.held_out or _on_all_clips(model):
         return text
     (which,) = results.held_out
@@ -266,15 +262,19 @@ def _compare_epochs(results: Results, model: ExpressionModel, which: str) -> str
     """Describe how long a model on all clips was trained, and those that its figures are of."""
     epochs = [chosen_epochs(run.read_metrics())[which] for run in results.runs.values()]
     listed = ", ".join(map(str, epochs))
-    return f"It was trained for {model.settings['trained']['epoch']} epochs, they for {listed}."
+    return f"It was trained for {_trained(model).epoch} epochs, they for {listed}."
 
 
 def _on_all_clips(model: ExpressionModel) -> bool:
-    return (model.settings.get("trained") or {}).get("fold") == ALL_DATA
+    return _trained(model).fold == ALL_DATA
+
+
+def _trained(model: ExpressionModel) -> TrainingRecord:
+    return CheckpointInfo.from_settings(model.settings).trained
 
 
 def _limits(model: ExpressionModel, results: Results | None) -> list[str]:
-    dataset = (model.settings.get("trained") or {}).get("dataset", UNKNOWN)
+    dataset = _trained(model).dataset or UNKNOWN
     lines = [
         NOTICE,
         "It knows the faces, cameras and ways of showing an expression of its training data alone "
@@ -286,7 +286,7 @@ def _limits(model: ExpressionModel, results: Results | None) -> list[str]:
             lines.append(UNTESTED_NOTE)
         else:
             lines.append("The figures are of a single fold and a single training.")
-        kind = next(iter(results.runs.values())).read_config().data.kind
+        kind = next(iter(results.runs.values())).record.config.data.kind
         if kind in DATASETS and load_dataset(kind).OFFICIAL is not None:
             lines.append(f"Faces in {dataset} are mostly acted, for films and television.")
     if model.config.method in UNTRAINED:

@@ -9,8 +9,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError
 from huggingface_hub.utils import validate_repo_id
 
 from dfercli.errors import CheckpointError, ConfigError
-from dfercli.models.base import CONFIG_FILE, WEIGHTS_FILE
-from dfercli.models.settings import SEAL, make_seal
+from dfercli.models.settings import CONFIG_FILE, SEAL, WEIGHTS_FILE, make_seal
 from dfercli.publish import PublishError
 from dfercli.publish.card import write_card
 from dfercli.publish.source import find_source

@@ -24,6 +24,7 @@ from dfercli.models.base import ExpressionModel
 from dfercli.publish import PublishError
 from dfercli.publish.source import find_source
 from dfercli.runs.checkpoint import load_checkpoint
+from dfercli.runs.record import CheckpointInfo
 from dfercli.versions import __version__
 
 BATCHES = (1, 2, 3, 5, 9)
@@ -217,8 +218,8 @@ def export_onnx(where: str, path: Path, int8: bool = False) -> OnnxFile:
 
 def temperature_of(model: ExpressionModel) -> float:
     """Give the temperature that a model's held-out clips were calibrated by; 1 without any."""
-    calibration = model.settings.get("calibration") or {}
-    return float(calibration.get("temperature", 1.0))
+    temperature = CheckpointInfo.from_settings(model.settings).temperature
+    return 1.0 if temperature is None else float(temperature)
 
 
 def describe_model(model: ExpressionModel, where: str) -> dict[str, str]:

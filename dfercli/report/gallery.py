@@ -115,7 +115,7 @@ class Gallery:
 
     def _explain(self, run: RunFolder, model: ExpressionModel) -> Explanation:
         if run.path not in self._explained:
-            config = run.read_config()
+            config = run.read().config
             dataset = self._dataset(model.backbone.image_size, model.config.num_frames)
             loader = build_test_loader(dataset, config.train.batch_size, self.runs.data.workers)
             self._explained[run.path] = collect(model, loader)

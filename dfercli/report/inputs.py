@@ -18,7 +18,8 @@ from dfercli.evaluation.explain import Explanation
 from dfercli.evaluation.results import Results, read_results
 from dfercli.evaluation.tables import protocol_notes
 from dfercli.report.strips import ClipPicture
-from dfercli.runs.run_folder import RunFolder
+from dfercli.runs.record import RunRecord
+from dfercli.runs.run_folder import FinishedRun
 from dfercli.versions import describe_versions
 
 
@@ -123,14 +124,14 @@ class Runs:
     protocol: str
 
     @property
-    def by_fold(self) -> Mapping[int, RunFolder]:
+    def by_fold(self) -> Mapping[int, FinishedRun]:
         """Finished runs, in order."""
         return self.results.runs
 
     @property
     def config(self) -> RunConfig:
         """Of the first of them."""
-        return next(iter(self.by_fold.values())).read_config()
+        return next(iter(self.by_fold.values())).record.config
 
     @property
     def tables(self) -> Mapping[int, pd.DataFrame]:
@@ -166,7 +167,7 @@ def find_runs(
     """
     results = read_results(runs, dataset, variant, folds)
     require_known("epoch", protocol, tuple(results.predictions))
-    data = next(iter(results.runs.values())).read_config().data
+    data = next(iter(results.runs.values())).record.config.data
     if manifests is not None:
         data = replace(data, manifest=str(manifests / Path(data.manifest).name))
     return Runs(results, replace(data, root=str(root or data.root)), protocol)
@@ -180,17 +181,17 @@ def read_input(
     prompts: Comparison | Missing,
 ) -> ReportInput:
     """Read the record and the metrics of runs, and join what models make of clips."""
-    entries = [run.read() for run in runs.by_fold.values()]
+    records = [run.record for run in runs.by_fold.values()]
     metrics = {fold: run.read_metrics() for fold, run in runs.by_fold.items()}
-    typed = [entry["command"] for entry in entries]
-    typed += [again["command"] for entry in entries for again in entry.get("resumed", ())]
+    commands = [record.calls[0].command for record in records]
+    commands += [call.command for record in records for call in record.resumed]
     return ReportInput(
         title=f"{runs.results.dataset}: {runs.results.name}",
-        provenance=_describe(runs, entries),
+        provenance=_describe(runs, records),
         results=runs.results,
         protocol=runs.protocol,
         metrics=metrics,
-        commands=[line for line in dict.fromkeys(typed) if line],
+        commands=[line for line in dict.fromkeys(commands) if line],
         errors=errors,
         features=features,
         attention=attention,
@@ -198,14 +199,14 @@ def read_input(
     )
 
 
-def _describe(runs: Runs, entries: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+def _describe(runs: Runs, records: Sequence[RunRecord]) -> dict[str, str]:
     """Say what the page was made of."""
-    versions = dict.fromkeys(describe_versions(entry["versions"]) for entry in entries)
+    versions = dict.fromkeys(describe_versions(record.calls[0].versions) for record in records)
     named = protocol_notes([runs.protocol])[0]
     shown = "none: nothing was trained" if runs.results.untrained else named
     return {
         **runs.results.provenance,
         "epoch shown": shown,
-        "device": ", ".join(dict.fromkeys(str(entry.get("device")) for entry in entries)),
+        "device": ", ".join(dict.fromkeys(str(record.calls[0].device) for record in records)),
         "versions": "; ".join(versions),
     }

@@ -10,6 +10,7 @@ from dfercli.ablation.paper_tables import OFF
 from dfercli.config import DataConfig, ModelConfig, RunConfig, TrainConfig
 from dfercli.config.presets import describe_recipe
 from dfercli.report.inputs import Missing, Runs
+from dfercli.runs.record import RunRecord
 from dfercli.runs.run_folder import RunFolder
 
 BASELINE: dict[str, Any] = OFF | {"text": True}
@@ -107,8 +108,8 @@ def train_command(runs: Runs, table: int, fold: int) -> str:
     """
     run = runs.by_fold[fold]
     words = ["dfer", "ablate", "--table", str(table), "--folds", str(fold)]
-    words += _place_words(run.read_config(), run.path.parents[2])
-    return shlex.join([*words, *_recipe_words(run.read()["command"])])
+    words += _place_words(run.read().config, run.path.parents[2])
+    return shlex.join([*words, *_recipe_words(run.read().calls[0].command)])
 
 
 def _place_words(config: RunConfig, runs: Path) -> list[str]:
@@ -163,16 +164,15 @@ def _finished(runs: Runs, fold: int, pair: Mapping[str, Mapping[str, Any]]) -> d
     for name, changes in pair.items():
         folder = own.path.parents[1] / _variant(runs, changes) / own.path.name
         run = RunFolder(folder) if changes else own
-        if run.finished and _of_one_kind(run, own):
+        if run.finished and _of_one_kind(run.read(), own.read()):
             there[name] = run
     return there
 
 
-def _of_one_kind(run: RunFolder, own: RunFolder) -> bool:
+def _of_one_kind(run: RunRecord, own: RunRecord) -> bool:
     """Whether two runs were tested on the same frames of the same clips."""
-    same_clips = run.read()["data_fingerprint"] == own.read()["data_fingerprint"]
-    counts = [each.read_config().model.num_frames for each in (run, own)]
-    return same_clips and counts[0] == counts[1]
+    same_clips = run.data.fingerprint == own.data.fingerprint
+    return same_clips and run.config.model.num_frames == own.config.model.num_frames
 
 
 def _variant(runs: Runs, changes: Mapping[str, Any]) -> str:
@@ -187,6 +187,6 @@ def _variant(runs: Runs, changes: Mapping[str, Any]) -> str:
 
 def _remark(runs: Runs, found: Mapping[str, RunFolder]) -> str:
     own = describe_recipe(runs.config)
-    recipes = {name: describe_recipe(run.read_config()) for name, run in found.items()}
+    recipes = {name: describe_recipe(run.read().config) for name, run in found.items()}
     others = [f"{name}: {recipe}" for name, recipe in recipes.items() if recipe != own]
     return f"Trained by another recipe than this run ({own}): {'; '.join(others)}" if others else ""

@@ -1,4 +1,4 @@
-"""Checkpoints: written whole, found again, and refused where they do not fit."""
+"""Checkpoints: written atomically, loaded, and refused where they do not fit the data."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,23 +11,22 @@ from dfercli.data.manifest import Manifest
 from dfercli.errors import CheckpointError
 from dfercli.files import replacing_files
 from dfercli.models.base import (
-    CONFIG_FILE,
-    WEIGHTS_FILE,
     ExpressionModel,
     check_seal,
     find_weights,
     read_settings,
     write_weights,
 )
-from dfercli.models.settings import seal
+from dfercli.models.settings import CONFIG_FILE, WEIGHTS_FILE, seal
+from dfercli.runs.record import CheckpointInfo
 from dfercli.runs.run_folder import CHECKPOINT, RunFolder
 
 
 def save_checkpoint(model: ExpressionModel, folder: Path) -> None:
     """Write a model as it is; there is always a checkpoint in the folder.
 
-    Its two files are replaced one after the other: a process that is killed between these moments
-    leaves two that do not belong together, which their seal refuses.
+    Its two files are replaced one after the other. A process that is killed in between leaves two
+    files that do not belong together; their seal shows it, and they are refused.
     """
     with replacing_files(folder, CHECKPOINT) as partial:
         write_sealed(model.state_dict(), model.settings, partial)
@@ -44,23 +43,23 @@ def load_checkpoint(where: str) -> ExpressionModel:
     """Load a model in evaluation mode.
 
     Args:
-        where: A checkpoint's folder, a run's folder (its best epoch is taken), or a model's name
+        where: The folder of a checkpoint or of a run (its best epoch is taken), or a model's name
             on the Hugging Face Hub.
 
     Raises:
-        CheckpointError: There is none, or it is incomplete or was not written by dfer.
+        CheckpointError: There is no checkpoint, or it is incomplete or was not written by dfer.
     """
     return ExpressionModel.from_pretrained(_find_checkpoint(where))
 
 
 def load_settings(where: str) -> dict[str, Any]:
-    """Return the entries of a whole checkpoint's `config.json`; its weights are not kept in memory.
+    """Return the entries of a valid checkpoint's `config.json`; its weights are not kept in memory.
 
     Args:
         where: As for `load_checkpoint`.
 
     Raises:
-        CheckpointError: There is none, or one of its files is damaged.
+        CheckpointError: There is no checkpoint, or one of its files is damaged.
     """
     model_id = _find_checkpoint(where)
     settings = read_settings(model_id)
@@ -69,7 +68,7 @@ def load_settings(where: str) -> dict[str, Any]:
 
 
 def _find_checkpoint(where: str) -> str:
-    """Return the folder of a run's model; a checkpoint or a name on the Hub as it is."""
+    """Return the folder of a run's model; a checkpoint or a name on the Hub stays as it is."""
     model = RunFolder(Path(where)).model
     return str(model) if model.is_dir() else where
 
@@ -80,50 +79,53 @@ def unseen_folds(
     folds_by: str = "official",
     folds: Sequence[int] | None = None,
 ) -> list[int]:
-    """Give the folds that a model can be tested on, as asked for or all.
+    """Return the folds that a model can be tested on: the requested ones, or all.
 
-    Data of the name that the model was trained on counts as the same, also where it has grown or
-    was cropped again since: most of its clips are.
+    Data with the name of the training data counts as the training data, even if clips were added or
+    cropped again since: the model has seen most of them.
 
     Args:
         model: A trained model.
         manifest: The data, with the folds to test.
-        folds_by: Which folds these are.
-        folds: Those that were asked for; None gives all that can be tested.
+        folds_by: How the folds were assigned: `official` or `group`.
+        folds: The requested folds; None for all that can be tested.
 
     Raises:
-        CheckpointError: The model was trained on clips of a fold that was asked for.
+        CheckpointError: The model was trained on clips of a requested fold.
         DataError: The manifest has no such fold.
     """
     for fold in folds or ():
         manifest.select(fold, "test")
-    trained = model.settings.get("trained") or {}
-    same_name = trained.get("dataset") == manifest.dataset
-    if not same_name and trained.get("data_fingerprint") != manifest.fingerprint:
+    trained = CheckpointInfo.from_settings(model.settings).trained
+    same_data = trained.data_fingerprint == manifest.fingerprint
+    if trained.dataset != manifest.dataset and not same_data:
         return list(folds or manifest.folds)
-    if trained["fold"] == ALL_DATA:
+    if trained.fold == ALL_DATA:
         raise CheckpointError(
             f"the checkpoint was trained on all clips of {manifest.dataset}: none is left to test "
-            f"it on; `dfer eval` prints what its folds reached"
+            f"it on; `dfer eval` prints the results of its folds"
         )
-    dealt = trained.get("folds_by", "official")
-    if dealt != folds_by:
+    if trained.folds_by != folds_by:
         raise CheckpointError(
-            f"the checkpoint was trained with {dealt} folds: {folds_by} folds test clips that it "
-            f"has seen; give --folds-by {dealt}"
+            f"the checkpoint was trained with {trained.folds_by} folds: {folds_by} folds test "
+            f"clips that it has seen; give --folds-by {trained.folds_by}"
         )
-    if dealt == "group" and trained.get("data_fingerprint") != manifest.fingerprint:
+    if trained.folds_by == "group" and not same_data:
         raise CheckpointError(
             f"{manifest.dataset} has changed since the checkpoint was trained, and its folds by "
-            f"group were dealt anew: any has clips that it has seen; train again"
+            f"group were assigned again: each has clips that it has seen; train again"
         )
-    seen = set(folds or ()) - {trained["fold"]}
-    if seen:
+    if trained.fold is None:
+        raise CheckpointError(
+            f"the checkpoint does not say which fold of {manifest.dataset} it was not trained on; "
+            f"train it again"
+        )
+    if seen := set(folds or ()) - {trained.fold}:
         raise CheckpointError(
             f"the checkpoint was trained on the clips of fold {min(seen)}; "
-            f"test it on fold {trained['fold']}"
+            f"test it on fold {trained.fold}"
         )
-    return [trained["fold"]]
+    return [trained.fold]
 
 
 def check_fits(
@@ -132,16 +134,16 @@ def check_fits(
     crop: dict[str, Any] | None,
     allow_other_crop: bool = False,
 ) -> None:
-    """Refuse data that a model was not made for.
+    """Refuse data that does not fit a model.
 
     Args:
         model: A trained model.
         class_names: Classes of the data, in order.
-        crop: How the data's faces were cropped.
-        allow_other_crop: Go on although the faces were cropped otherwise.
+        crop: How the faces of the data were cropped.
+        allow_other_crop: Accept faces that were cropped differently.
 
     Raises:
-        CheckpointError: The classes differ, or their order; or the crops do.
+        CheckpointError: The classes or their order differ, or the crops do.
     """
     if list(class_names) != model.class_names:
         raise CheckpointError(
@@ -151,5 +153,5 @@ def check_fits(
     if crop != model.settings["crop"] and not allow_other_crop:
         raise CheckpointError(
             f"the checkpoint was trained on faces cropped by {model.settings['crop']}, the data's "
-            f"are by {crop}; crop alike, or give --allow-other-crop"
+            f"are by {crop}; crop them the same way, or give --allow-other-crop"
         )

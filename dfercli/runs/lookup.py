@@ -1,72 +1,113 @@
 """Finished runs below a folder, and the checkpoint that a name stands for."""
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from dfercli.errors import CheckpointError
-from dfercli.models.base import CONFIG_FILE
+from dfercli.models.settings import CONFIG_FILE
 from dfercli.progress import write_line
-from dfercli.runs.run_folder import ALL_DATA_FOLDER, RunFolder, differ_from_final
+from dfercli.runs.run_folder import ALL_DATA_FOLDER, FinishedRun, RunFolder, differ_from_final
 
 FOLD = "fold[0-9]{1,3}"
-"""Name of a fold's folder; a copy that somebody set aside, such as `fold1-old`, is none."""
+"""Name of a fold's folder. A copy that somebody set aside, such as `fold1-old`, does not match."""
 
-_PASSED_OVER: set[Path] = set()
-"""Damaged runs of which a note was given: commands look at all runs several times."""
-
-
-def find_runs(runs: Path, dataset: str = "*", variant: str = "*") -> list[RunFolder]:
-    """Return the finished runs on folds, of a dataset and a variant or of all."""
-    return _find(runs, dataset, variant, FOLD)
+_REPORTED: set[Path] = set()
+"""Damaged runs that have been reported: a command may look through all runs several times."""
 
 
-def find_models(runs: Path, dataset: str = "*", variant: str = "*") -> list[RunFolder]:
-    """Return the finished runs on folds and on all clips, of a dataset and a variant or of all."""
-    return _find(runs, dataset, variant, rf"{FOLD}|{ALL_DATA_FOLDER}")
+def find_runs(runs: Path, dataset: str = "*", variant: str = "*") -> list[FinishedRun]:
+    """Return the finished runs on folds, of one dataset and variant or of all."""
+    return _load_runs(_find_folders(runs, dataset, variant, FOLD))
 
 
-def _find(runs: Path, dataset: str, variant: str, names: str) -> list[RunFolder]:
-    found = [
+def find_models(runs: Path, dataset: str = "*", variant: str = "*") -> list[FinishedRun]:
+    """Return the finished runs on folds and on all clips, of one dataset and variant or of all."""
+    return _load_runs(_find_folders(runs, dataset, variant, rf"{FOLD}|{ALL_DATA_FOLDER}"))
+
+
+def _find_folders(runs: Path, dataset: str, variant: str, names: str) -> list[RunFolder]:
+    return [
         RunFolder(path.parent)
         for path in sorted(runs.glob(f"{dataset}/{variant}/*/run.json"))
         if re.fullmatch(names, path.parent.name) and path.is_file()
     ]
-    return [run for run in found if _is_finished(run)]
 
 
-def _is_finished(run: RunFolder) -> bool:
-    """Return whether a run is finished; a damaged one is skipped with a note."""
-    try:
-        return run.finished
-    except CheckpointError as error:
-        if run.path not in _PASSED_OVER:
-            _PASSED_OVER.add(run.path)
-            write_line(f"passed over: {error}")
-        return False
+def _load_runs(folders: Iterable[RunFolder]) -> list[FinishedRun]:
+    """Read the records of runs, and return the finished ones; damaged ones are reported once."""
+    finished = []
+    for run in folders:
+        try:
+            record = run.read()
+        except CheckpointError as error:
+            if run.path not in _REPORTED:
+                _REPORTED.add(run.path)
+                write_line(f"passed over: {error}")
+            continue
+        if record.finished:
+            finished.append(FinishedRun(run.path, record))
+    return finished
 
 
-def find_newest_run(runs: Path, dataset: str = "*", variant: str = "*") -> RunFolder:
-    """Give the run that was finished last.
+def find_newest_run(runs: Path, dataset: str = "*", variant: str = "*") -> FinishedRun:
+    """Return the run that was finished last.
 
     Raises:
-        CheckpointError: None is finished.
+        CheckpointError: No run is finished.
     """
-    finished = find_runs(runs, dataset, variant)
+    return _newest_of(find_runs(runs, dataset, variant), runs, dataset, variant)
+
+
+def find_variant_folds(
+    runs: Path, dataset: str = "*", variant: str = "*"
+) -> tuple[dict[int, FinishedRun], list[str]]:
+    """Return the finished folds of the variant that was finished last, and the other variants.
+
+    Each record is read once.
+
+    Args:
+        runs: Folder of all runs.
+        dataset: Name of the dataset; `*` for any.
+        variant: Name of the variant's folder; `*` for any.
+
+    Returns:
+        The runs by fold, in order; and the names of the other variants of the same dataset that
+        have a finished fold.
+
+    Raises:
+        CheckpointError: No run is finished.
+    """
+    matching = find_runs(runs, dataset, variant)
+    newest = _newest_of(matching, runs, dataset, variant).path.parent
+    folds = [run for run in matching if run.path.parent == newest]
+    read = {run.path for run in matching}
+    folders = _find_folders(runs, newest.parent.name, "*", FOLD)
+    others = _load_runs(run for run in folders if run.path not in read)
+    same_dataset = [run.path.parent for run in (*matching, *others)]
+    names = {path.name for path in same_dataset if path.parent == newest.parent}
+    return _by_fold(folds), sorted(names - {newest.name})
+
+
+def find_folds(variant_folder: Path) -> dict[int, FinishedRun]:
+    """Return the finished runs of one variant by fold, in order."""
+    dataset, variant = variant_folder.parent.name, variant_folder.name
+    return _by_fold(find_runs(variant_folder.parent.parent, dataset, variant))
+
+
+def _by_fold(runs: Iterable[FinishedRun]) -> dict[int, FinishedRun]:
+    return {run.fold: run for run in sorted(runs, key=lambda run: run.fold)}
+
+
+def _newest_of(finished: list[FinishedRun], runs: Path, dataset: str, variant: str) -> FinishedRun:
     if not finished:
         where = runs / dataset / variant if (dataset, variant) != ("*", "*") else runs
         raise CheckpointError(f"no finished run in {where}; train one with `dfer train`")
     return max(finished, key=lambda run: run.finished_s)
 
 
-def find_folds(variant_folder: Path) -> dict[int, RunFolder]:
-    """Give the finished runs of one variant by fold, in order."""
-    dataset, variant = variant_folder.parent.name, variant_folder.name
-    finished = find_runs(variant_folder.parent.parent, dataset, variant)
-    return {run.fold: run for run in sorted(finished, key=lambda run: run.fold)}
-
-
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
-"""OWNER/NAME, as models on the Hugging Face Hub are called."""
+"""OWNER/NAME, the form of a model's name on the Hugging Face Hub."""
 
 SHOWN_NAMES = 6
 """Names that an error lists (our choice)."""
@@ -81,13 +122,13 @@ HOW_TO_GET_ONE = (
 def find_checkpoint(name: str | None, runs: Path) -> str:
     """Return the folder of a checkpoint, or its name on the Hugging Face Hub.
 
-    Of several runs that a name fits, the one finished last is taken; or, where its variant was also
-    trained on all clips in the same way, that one.
+    If several runs match a name, the one finished last is taken, or the run of the same variant on
+    all clips if there is one with the same settings.
 
     Args:
         name: The folder of a checkpoint, a run or a variant; `VARIANT`, `DATASET/VARIANT` or
             `DATASET/VARIANT/foldK` among the runs; or `OWNER/NAME` on the Hub. None takes any run
-            but those on the drawn people of the demo, who say nothing about real faces.
+            except those on the demo's drawn people, which say nothing about real faces.
         runs: Folder of all runs.
 
     Raises:
@@ -99,37 +140,37 @@ def find_checkpoint(name: str | None, runs: Path) -> str:
     if (folder / CONFIG_FILE).is_file() or RunFolder(folder).model.is_dir():
         return name
     below = _find_below(folder) if name and folder.is_dir() else []
-    if (found := _pick(below or _find_named(name, runs))) is not None:
-        return str(found.model)
+    if (chosen := _choose(below or _find_by_name(name, runs))) is not None:
+        return str(chosen.model)
     if (name and folder.is_dir()) or (HUB_NAME.fullmatch(name) and ".." not in name):
         return name
-    there = sorted({"/".join(run.path.parts[-3:-1]) for run in find_models(runs)})
-    more = [f"{len(there) - SHOWN_NAMES} more"] if len(there) > SHOWN_NAMES else []
-    listed = ", ".join([*there[:SHOWN_NAMES], *more]) or "none"
+    names = sorted({"/".join(run.path.parts[-3:-1]) for run in find_models(runs)})
+    more = [f"{len(names) - SHOWN_NAMES} more"] if len(names) > SHOWN_NAMES else []
+    listed = ", ".join([*names[:SHOWN_NAMES], *more]) or "none"
     raise CheckpointError(
         f"no checkpoint {name!r}: neither a folder, nor a finished run in {runs} (there: {listed}),"
         f" nor OWNER/NAME as on the Hugging Face Hub"
     )
 
 
-def _find_default(runs: Path) -> RunFolder:
-    every = find_models(runs)
-    found = _pick([run for run in every if not run.drawn])
-    if found is not None:
-        return found
-    if every:
+def _find_default(runs: Path) -> FinishedRun:
+    models = find_models(runs)
+    chosen = _choose([run for run in models if not run.record.drawn])
+    if chosen is not None:
+        return chosen
+    if models:
         raise CheckpointError(
             f"the only finished runs in {runs} are of the drawn people of the demo, and say "
-            f"nothing about real faces: {HOW_TO_GET_ONE}; --checkpoint {every[0].path} takes the "
+            f"nothing about real faces: {HOW_TO_GET_ONE}; --checkpoint {models[0].path} takes the "
             f"demo's all the same"
         )
     raise CheckpointError(f"no finished run in {runs}: {HOW_TO_GET_ONE}")
 
 
-def _find_named(name: str, runs: Path) -> list[RunFolder]:
+def _find_by_name(name: str, runs: Path) -> list[FinishedRun]:
     """Return the finished runs that `VARIANT`, `DATASET/VARIANT` or `DATASET/VARIANT/foldK` means.
 
-    Where a variant's name alone fits several datasets, real faces come before drawn ones.
+    If a variant's name alone matches several datasets, real faces come before drawn ones.
     """
     parts = name.strip("/").split("/")
     if len(parts) > 3 or any(re.search(r"[*?\[]", part) or part in ("", "..") for part in parts):
@@ -137,11 +178,11 @@ def _find_named(name: str, runs: Path) -> list[RunFolder]:
     if len(parts) == 1:
         parts = ["*", *parts]
     dataset, variant, fold = [*parts, "*"][:3]
-    found = [run for run in find_models(runs, dataset, variant) if fold in ("*", run.path.name)]
-    return [run for run in found if not run.drawn] or found
+    matching = [run for run in find_models(runs, dataset, variant) if fold in ("*", run.path.name)]
+    return [run for run in matching if not run.record.drawn] or matching
 
 
-def _find_below(folder: Path) -> list[RunFolder]:
+def _find_below(folder: Path) -> list[FinishedRun]:
     """Return the finished runs in the folder of a variant."""
     folder = folder.resolve()
     if not folder.parent.name:  # the root of the disk, or directly in it
@@ -149,14 +190,14 @@ def _find_below(folder: Path) -> list[RunFolder]:
     return find_models(folder.parent.parent, folder.parent.name, folder.name)
 
 
-def _pick(found: list[RunFolder]) -> RunFolder | None:
-    """Return the run that was finished last, or the one on all clips that is trained like it."""
-    newest = max(found, key=lambda run: run.finished_s, default=None)
+def _choose(runs: list[FinishedRun]) -> FinishedRun | None:
+    """Return the run that was finished last, or the one on all clips with the same settings."""
+    newest = max(runs, key=lambda run: run.finished_s, default=None)
     if newest is None:
         return None
-    for run in found:
+    for run in runs:
         if run.path == newest.path.with_name(ALL_DATA_FOLDER) and not differ_from_final(
-            newest, run
+            newest.record, run.record
         ):
             return run
     return newest

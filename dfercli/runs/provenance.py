@@ -1,46 +1,45 @@
-"""What a figure is of: the lines that every table carries."""
+"""Provenance: the lines above a table that say what its figures were computed from."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from dfercli.config import DataConfig, RunConfig, from_dict
+from dfercli.config import DataConfig
 from dfercli.config.presets import describe_recipe
 from dfercli.data import DATASETS, load_dataset
-from dfercli.runs.run_folder import RunFolder
+from dfercli.runs.record import RunRecord
 
 UNKNOWN = "not recorded"
 
 
-def describe_runs(runs: Sequence[RunFolder]) -> dict[str, str]:
-    """Say of some runs what their figures are figures of; what differs among them is listed.
+def describe_runs(records: Sequence[RunRecord]) -> dict[str, str]:
+    """Return the provenance of figures of finished runs; values that differ are listed.
 
     Args:
-        runs: Finished ones of one dataset.
+        records: Of runs on one dataset.
     """
-    entries = [run.read() for run in runs]
-    configs = [from_dict(RunConfig, entry["config"]) for entry in entries]
+    configs = [record.config for record in records]
     models = [config.model for config in configs]
     return {
         "dataset": join(
-            f"{config.data.dataset}, fingerprint {entry['data_fingerprint']}"
-            for config, entry in zip(configs, entries, strict=True)
+            f"{record.config.data.dataset}, fingerprint {record.data.fingerprint}"
+            for record in records
         ),
-        "data": describe_data([line for entry in entries for line in entry.get("deviations", ())]),
-        "folds": _describe_folds(configs, entries),
-        "held out to choose an epoch": _describe_held_out(entries),
-        "seeds": _list(config.seed for config in configs),
+        "data": describe_data([line for record in records for line in record.data.deviations]),
+        "folds": _describe_folds(records),
+        "held out to choose an epoch": _describe_held_out(records),
+        "seeds": ", ".join(map(str, sorted({config.seed for config in configs}))),
         "backbone": join(
             f"{m.backbone} ({name_weights(m.weights)}), {m.num_frames} frames" for m in models
         ),
         "recipe": join(map(describe_recipe, configs)),
-        "crops": join(describe_crop(entry.get("crop")) for entry in entries),
+        "crops": join(describe_crop(record.data.crop) for record in records),
         "precision": join(config.compute.precision for config in configs),
         "dfer": join(
-            describe_code(each["versions"].get("dfer", UNKNOWN), each.get("commit"))
-            for entry in entries
-            for each in (entry, *entry.get("resumed", ()))
-            if "versions" in each
+            describe_code(call.versions.get("dfer") or UNKNOWN, call.commit)
+            for record in records
+            for call in record.calls
+            if call.versions
         ),
     }
 
@@ -51,57 +50,53 @@ def name_weights(weights: str) -> str:
 
 
 def describe_code(version: str, commit: str | None) -> str:
-    """Say which code ran."""
+    """Return which version of dfer ran, as one line."""
     return f"{version}, commit {commit or UNKNOWN}"
 
 
 def describe_data(deviations: Sequence[str]) -> str:
-    """Say whether data is complete, and what it lacks if it is not."""
+    """Return whether data is complete, and what it lacks if it is not."""
     lines = list(dict.fromkeys(deviations))
     return f"PARTIAL: {'; '.join(lines)}" if lines else "complete"
 
 
 def describe_crop(crop: Mapping[str, Any] | None) -> str:
-    """Say how faces were cropped."""
+    """Return how faces were cropped, as one line."""
     if crop is None:
         return "the dataset's own"
     return ", ".join(f"{name} {value}" for name, value in crop.items())
 
 
-def _describe_folds(configs: Sequence[RunConfig], entries: Sequence[Mapping[str, Any]]) -> str:
-    """Say which folds, whether they are all, and who dealt them."""
-    tested = {config.fold for config in configs}
-    known = {fold for entry in entries for fold in entry.get("folds", ())}
+def _describe_folds(records: Sequence[RunRecord]) -> str:
+    """Return the folds, whether they are all, and who assigned the clips to them."""
+    tested = {record.config.fold for record in records}
+    known = {fold for record in records for fold in record.data.folds}
     names = ", ".join(map(str, sorted(tested)))
     if known - tested:
         names = f"PARTIAL: {names} of {', '.join(map(str, sorted(known)))}"
-    dealt = join(
-        describe_dealing(config.data, bool(entry.get("grouped")))
-        for config, entry in zip(configs, entries, strict=True)
+    assigned = join(
+        describe_assignment(record.config.data, record.data.grouped) for record in records
     )
-    return f"{names} ({dealt})"
+    return f"{names} ({assigned})"
 
 
-def describe_dealing(data: DataConfig, grouped: bool) -> str:
-    """Say who dealt the folds of a run's data, and what they keep apart."""
+def describe_assignment(data: DataConfig, grouped: bool) -> str:
+    """Return who assigned the clips to folds, and what the folds keep apart."""
     if data.folds_by == "group":
-        return "dealt anew, no group in two of them"
+        return "assigned by group, no group in two of them"
     if data.kind in DATASETS and load_dataset(data.kind).OFFICIAL is not None:
         return "as published"
-    return f"dealt by dfer, {'no group in two of them' if grouped else 'clip by clip'}"
+    return f"assigned by dfer, {'no group in two of them' if grouped else 'clip by clip'}"
 
 
-def _describe_held_out(entries: Sequence[Mapping[str, Any]]) -> str:
-    held = sum(entry.get("held_out", {}).get("clips", 0) for entry in entries)
-    if held == 0:
+def _describe_held_out(records: Sequence[RunRecord]) -> str:
+    held_out = sum(record.data.held_out.clips for record in records if record.data.held_out)
+    if held_out == 0:
         return "none"
-    return f"{held / (held + sum(entry['learnt'] for entry in entries)):.1%} of the training clips"
+    trained = sum(record.data.train_clips for record in records)
+    return f"{held_out / (held_out + trained):.1%} of the training clips"
 
 
 def join(values: Iterable[str]) -> str:
-    """Give each different value once, in order."""
+    """Return the different values in order, separated by bars."""
     return " | ".join(dict.fromkeys(values))
-
-
-def _list(numbers: Iterable[int]) -> str:
-    return ", ".join(map(str, sorted(set(numbers))))

@@ -1,4 +1,4 @@
-"""The folder of a run: its record, its log, and whether it is finished."""
+"""The folder of a run: where its files are, and how they are written and read back."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from dfercli.config import ALL_DATA, RunConfig, from_dict, to_dict
+from dfercli.config import ALL_DATA, RunConfig, to_dict
 from dfercli.errors import CheckpointError, ConfigError
 from dfercli.files import hash_file, write_json, write_text
 from dfercli.owned import FolderKind
-from dfercli.runs.config_diff import name_differences
+from dfercli.runs.record import DataRecord, RunRecord, name_differences
 from dfercli.system_errors import explain_system_error
 from dfercli.versions import find_commit, find_versions
 
@@ -76,7 +76,7 @@ class RunFolder:
 
     @property
     def model(self) -> Path:
-        """Folder of the checkpoint that predictions take: the best epoch, of all clips the last."""
+        """Folder of the best epoch's checkpoint; of a run on all clips the last epoch's."""
         return self.checkpoint("last" if self.path.name == ALL_DATA_FOLDER else "best")
 
     @property
@@ -86,27 +86,27 @@ class RunFolder:
 
     @property
     def metrics_file(self) -> Path:
-        """A line an epoch."""
+        """Metrics, one line per epoch."""
         return self.path / "metrics.jsonl"
 
     @property
     def resume_folder(self) -> Path:
-        """State after the last saved epoch, and epochs that wait for it; gone at the end."""
+        """State to resume from, and epochs that wait for it; removed at the end."""
         return self.path / "resume"
 
     @property
     def lock_file(self) -> Path:
-        """Held by the process that trains the run; beside its folder, which may be removed."""
+        """Locked by the process that trains the run; outside its folder, which may be removed."""
         return self.path.with_name(f".{self.path.name}.lock")
 
     @property
     def curves_file(self) -> Path:
-        """Picture of loss, rate, WAR and UAR."""
+        """Picture of loss, learning rate, WAR and UAR."""
         return self.path / "curves.png"
 
     @property
     def logs_folder(self) -> Path:
-        """What trackers write."""
+        """Files that trackers write."""
         return self.path / "logs"
 
     def checkpoint(self, which: str) -> Path:
@@ -121,17 +121,19 @@ class RunFolder:
         """Predictions of an epoch on the clips that were held out of training."""
         return self.path / f"validation_{which}.csv"
 
-    def read(self) -> dict[str, Any]:
-        """Give the entries of `run.json`.
+    def read(self) -> RunRecord:
+        """Return the content of `run.json`.
 
         Raises:
             CheckpointError: There is none, or it is damaged.
         """
+        return self._read()[1]
+
+    def _read(self) -> tuple[dict[str, Any], RunRecord]:
+        """Return the entries of `run.json`, as they are stored and typed."""
         try:
             entries = json.loads(self.run_file.read_text(encoding="utf-8"))
-            config = entries.get("config") if isinstance(entries, dict) else None
-            if not isinstance(config, dict) or not isinstance(config.get("data"), dict):
-                raise ValueError("not the record of a run")
+            return entries, RunRecord.from_entries(entries)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise CheckpointError(f"no run in {self.path}; train one with `dfer train`") from error
         except OSError as error:
@@ -142,42 +144,40 @@ class RunFolder:
             raise CheckpointError(
                 f"{self.run_file} is damaged; remove {self.path} and train it again"
             ) from error
-        return entries
-
-    def read_config(self) -> RunConfig:
-        """Give the configuration of the run."""
-        return from_dict(RunConfig, self.read()["config"])
-
-    @property
-    def drawn(self) -> bool:
-        """Whether it was trained on the drawn people of the demo; old runs go by its usual name."""
-        entries = self.read()
-        return bool(entries.get("drawn", entries["config"]["data"].get("dataset") == "demo"))
-
-    @property
-    def finished_s(self) -> float:
-        """When it was finished, in seconds since the epoch."""
-        return self.run_file.stat().st_mtime
 
     @property
     def finished(self) -> bool:
         """Whether the run was trained to its end."""
-        return self.run_file.is_file() and bool(self.read().get("finished"))
+        return self.run_file.is_file() and self.read().finished
 
-    def check_own(self) -> None:
-        """Refuse a folder without a run that holds something that dfer did not write.
+    def load(self) -> "FinishedRun":
+        """Return the finished run with its record.
 
         Raises:
-            DataError: It does: it would be in the way of a new run.
+            CheckpointError: There is no run, it is damaged, or it is not finished.
+        """
+        record = self.read()
+        if not record.finished:
+            raise CheckpointError(
+                f"the run in {self.path} is not finished, so its figures are not; train it to its "
+                f"end"
+            )
+        return FinishedRun(self.path, record)
+
+    def check_own(self) -> None:
+        """Refuse a folder that holds no run but files that dfer did not write.
+
+        Raises:
+            DataError: There are such files, which a new run would remove.
         """
         if not self.run_file.is_file():
             RUN.check(self.path)
 
     def discard(self) -> None:
-        """Remove the run, so that there is no moment with half of it.
+        """Remove the run as a whole: a process that is killed leaves all of it or nothing.
 
         Raises:
-            DataError: The folder holds something that dfer did not write; nothing was removed.
+            DataError: The folder holds files that dfer did not write; nothing was removed.
         """
         old = self.path.with_name(f".{self.path.name}.old")
         RUN.check(self.path)
@@ -189,26 +189,29 @@ class RunFolder:
     def start(
         self,
         config: RunConfig,
-        data: Mapping[str, Any],
+        data: DataRecord,
         command: str,
         device: str,
         processes: int = 1,
+        steps: str | None = None,
     ) -> None:
-        """Begin a run from its first epoch; what was there is removed.
+        """Begin a run from its first epoch; a run that was there is removed.
 
         Args:
             config: The run.
-            data: What it says of its data, such as `data_fingerprint`.
-            command: What was typed.
-            device: What it is trained on, in words.
-            processes: How many train it together.
+            data: Its data.
+            command: The command as it was typed.
+            device: Name of the device.
+            processes: Number of processes that train it together.
+            steps: How training steps are computed; None where nothing is trained.
         """
         self.discard()
         write_json(
             self.run_file,
             {
                 "config": to_dict(config),
-                **data,
+                **data.to_entries(),
+                **({} if steps is None else {"steps": steps}),
                 "command": command,
                 "device": device,
                 "processes": processes,
@@ -218,22 +221,42 @@ class RunFolder:
             },
         )
 
+    def resume(self, epochs: int, command: str, device: str) -> None:
+        """Record that an interrupted run is resumed after its first `epochs` epochs."""
+        entries, _ = self._read()
+        call = {
+            "after_epoch": epochs,
+            "command": command,
+            "device": device,
+            "versions": find_versions(*PACKAGES),
+            "commit": find_commit(),
+        }
+        write_json(self.run_file, entries | {"resumed": [*entries.get("resumed", ()), call]})
+
+    def finish(self) -> None:
+        """Mark the run as trained to its end, and seal its predictions and metrics."""
+        files = sorted([*self.path.glob("predictions_*.csv"), *self.path.glob("validation_*.csv")])
+        files += [self.metrics_file] if self.metrics_file.is_file() else []
+        sealed = {path.name: hash_file(path) for path in files}
+        entries, _ = self._read()
+        write_json(self.run_file, entries | {"sealed": sealed, "finished": True})
+
     def write_metrics(self, lines: Sequence[Mapping[str, Any]]) -> None:
         """Write the metrics of all epochs so far."""
         write_text(self.metrics_file, "".join(json.dumps(line) + "\n" for line in lines))
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """Give the lines of the metrics, one an epoch.
+        """Return the metrics, one dictionary per epoch.
 
         Raises:
-            CheckpointError: They are missing, or not as they were when the run was finished.
+            CheckpointError: They are missing, or have changed since the run was finished.
         """
         if not self.metrics_file.is_file():
             raise CheckpointError(
                 f"no {self.metrics_file}; put it back, or train the fold again with --overwrite"
             )
         text = self.metrics_file.read_text(encoding="utf-8")
-        seal = self.read().get("sealed", {}).get(self.metrics_file.name)
+        seal = (self.read().seals or {}).get(self.metrics_file.name)
         if seal not in (None, hash_file(self.metrics_file)):
             raise CheckpointError(
                 f"{self.metrics_file} is damaged: not as it was when the run was finished; put it "
@@ -241,34 +264,14 @@ class RunFolder:
             )
         return [json.loads(line) for line in text.splitlines()]
 
-    def go_on(self, epochs: int, command: str, device: str) -> None:
-        """Record that an interrupted run goes on after its first `epochs` epochs."""
-        entries = self.read()
-        resumed = [
-            *entries.get("resumed", ()),
-            {
-                "after_epoch": epochs,
-                "command": command,
-                "device": device,
-                "versions": find_versions(*PACKAGES),
-                "commit": find_commit(),
-            },
-        ]
-        write_json(self.run_file, entries | {"resumed": resumed})
+    def check_same(self, config: RunConfig, data: DataRecord) -> None:
+        """Refuse to mix two runs in one folder.
 
-    def finish(self) -> None:
-        """Mark the run as trained to its end, and seal its predictions and metrics."""
-        files = sorted([*self.path.glob("predictions_*.csv"), *self.path.glob("validation_*.csv")])
-        files += [self.metrics_file] if self.metrics_file.is_file() else []
-        sealed = {path.name: hash_file(path) for path in files}
-        write_json(self.run_file, self.read() | {"sealed": sealed, "finished": True})
-
-    def check_same(self, config: RunConfig, data: Mapping[str, Any]) -> None:
-        """Refuse to mix two runs in one folder; a precision still left to a machine may be any.
+        A precision that is still `auto` fits any.
 
         Args:
-            config: The run that is asked for.
-            data: What it says of its data, as in `start`.
+            config: The run to be trained.
+            data: Its data.
 
         Raises:
             ConfigError: The run in the folder has other settings or other data.
@@ -277,8 +280,8 @@ class RunFolder:
             return
         ignored = ["compute.precision"] if config.compute.precision == "auto" else []
         before = self.read()
-        changed = name_differences(before, {**data, "config": to_dict(config)}, *ignored)
-        if not changed and before.get("held_out") != data.get("held_out"):
+        changed = name_differences(before, RunRecord(to_dict(config), data), *ignored)
+        if not changed and before.data.held_out != data.held_out:
             changed = "other clips are held out: was the column group changed?"
         if changed:
             raise ConfigError(
@@ -287,21 +290,41 @@ class RunFolder:
             )
 
 
+@dataclass(frozen=True)
+class FinishedRun(RunFolder):
+    """A finished run whose record has been read.
+
+    Attributes:
+        record: The content of `run.json`.
+    """
+
+    record: RunRecord
+
+    def read(self) -> RunRecord:
+        """Return the record, without reading the file again."""
+        return self.record
+
+    @property
+    def finished_s(self) -> float:
+        """When the run was finished, in seconds since the epoch."""
+        return self.run_file.stat().st_mtime
+
+
 def run_folder(runs: Path, config: RunConfig) -> RunFolder:
-    """Give the folder of a run below the folder of all runs."""
+    """Return the folder of a run, below the folder of all runs."""
     name = ALL_DATA_FOLDER if config.fold == ALL_DATA else f"fold{config.fold}"
     return RunFolder(runs / config.data.dataset / config.variant / name)
 
 
-def check_alike(runs: Mapping[int, RunFolder]) -> None:
+def check_alike(runs: Mapping[int, FinishedRun]) -> None:
     """Refuse to average runs that differ in more than their fold.
 
     Raises:
-        CheckpointError: Two of them have other settings or other data.
+        CheckpointError: Two of them have different settings or different data.
     """
-    (first, run), *rest = runs.items()
-    for fold, other in rest:
-        changed = name_differences(run.read(), other.read(), "fold")
+    (first, run), *others = runs.items()
+    for fold, other in others:
+        changed = name_differences(run.record, other.record, "fold")
         if changed:
             raise CheckpointError(
                 f"folds {first} and {fold} of {run.path.parent} were not trained alike "
@@ -309,12 +332,11 @@ def check_alike(runs: Mapping[int, RunFolder]) -> None:
             )
 
 
-def differ_from_final(fold: RunFolder, final: RunFolder) -> str:
-    """Name the settings that differ between a fold and the run on all clips; empty if none do."""
-    own = ("fold", "train.stop_epoch", "compute.precision")
-    return name_differences(fold.read(), final.read(), *own)
+def differ_from_final(fold: RunRecord, final: RunRecord) -> str:
+    """Return the settings that differ between a fold's run and the run on all clips."""
+    return name_differences(fold, final, "fold", "train.stop_epoch", "compute.precision")
 
 
-def list_deviations(runs: Iterable[RunFolder]) -> list[str]:
-    """Give what differs from the official lists in the data of some of the runs, a line each."""
-    return list(dict.fromkeys(line for run in runs for line in run.read().get("deviations", ())))
+def list_deviations(runs: Iterable[FinishedRun]) -> list[str]:
+    """Return what differs from the official lists in the data of some runs, each sentence once."""
+    return list(dict.fromkeys(line for run in runs for line in run.record.data.deviations))

@@ -14,7 +14,7 @@ from accelerate.utils import DataLoaderConfiguration
 from dfercli.config import ComputeConfig, RunConfig, is_numbered, to_dict
 from dfercli.device import name_gpu
 from dfercli.errors import ConfigError
-from dfercli.runs.config_diff import flatten
+from dfercli.runs.record import flatten
 
 MIXED = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 """accelerate's name of each precision."""

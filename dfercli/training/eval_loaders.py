@@ -2,27 +2,24 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
+import torch
 from accelerate import Accelerator
 from torch import nn
 from torch.utils.data import DataLoader
 
 from dfercli.config import ALL_DATA, RunConfig
-from dfercli.data.dataset import build_dataset
+from dfercli.data.dataset import ClipDataset, build_dataset
 from dfercli.data.folds import Part, select_rows
 from dfercli.data.loaders import build_test_loader
 from dfercli.data.manifest import Manifest
+from dfercli.data.transforms import normalise
+from dfercli.errors import DataError
 from dfercli.metrics import negative_log_likelihood, uar, war
 from dfercli.models.base import ExpressionModel
-from dfercli.runs.predictions import (
-    confusion_of,
-    describe_clips,
-    name_classes,
-    predict_clips,
-    probs_of,
-)
+from dfercli.runs.predictions import confusion_of, describe_clips, name_classes, probs_of
+from dfercli.runs.record import DataRecord
 
 
 @dataclass(frozen=True)
@@ -45,6 +42,43 @@ class HeldClips:
         }
 
 
+@torch.inference_mode()
+def predict_clips(
+    model: nn.Module, loader: DataLoader, accelerator: Accelerator, class_names: Sequence[str]
+) -> pd.DataFrame:
+    """Predict test clips, each exactly once whatever the number of devices.
+
+    Args:
+        model: Maps normalised clips (B, T, 3, H, W) to logits (B, K); prepared by the accelerator.
+        loader: Of a `ClipDataset`, in order; prepared by the accelerator.
+        accelerator: Gathers the predictions of several devices.
+        class_names: The K classes.
+
+    Returns:
+        A table of predictions, in the order of the dataset.
+
+    Raises:
+        DataError: The number of predictions differs from the number of clips.
+    """
+    model.eval()
+    probs, indices = [], []
+    for clips, _, index in loader:
+        batch = accelerator.gather_for_metrics((model(normalise(clips)).softmax(dim=-1), index))
+        probs.append(batch[0])  # left on the device: fetching them would wait for it
+        indices.append(batch[1])
+    dataset = loader.dataset
+    assert isinstance(dataset, ClipDataset)  # nothing else is loaded here
+    order = torch.cat(indices).cpu().argsort()
+    table = pd.DataFrame(torch.cat(probs).cpu()[order].numpy(), columns=list(class_names))
+    if len(table) != len(dataset):
+        raise DataError(f"{len(dataset)} clips went in, {len(table)} predictions came out")
+    if dataset.groups is not None:
+        table.insert(0, "group", dataset.groups)
+    table.insert(0, "label", [class_names[label] for label in dataset.labels])
+    table.insert(0, "clip_id", dataset.clip_ids)
+    return table
+
+
 def score(predictions: Mapping[Part, pd.DataFrame]) -> dict[str, float]:
     """Return WAR and UAR of the test fold; those of the held-out part, and its loss in nats.
 
@@ -64,23 +98,21 @@ def score(predictions: Mapping[Part, pd.DataFrame]) -> dict[str, float]:
     return scores
 
 
-def describe_data(config: RunConfig, manifest: Manifest) -> dict[str, Any]:
-    """Give what a run writes down of its data, so that its results are known again."""
-    parts: dict[str, Part] = {"tested": "test"}
-    if config.train.val_fraction > 0 and config.fold != ALL_DATA:
-        parts["held_out"] = "val"
-    rows = {name: select_rows(manifest, part, config) for name, part in parts.items()}
-    return {
-        "data_fingerprint": manifest.fingerprint,
-        "deviations": list(manifest.deviations),
-        "drawn": manifest.drawn,
-        "class_names": list(manifest.class_names),
-        "crop": manifest.crop,
-        "folds": list(manifest.folds),
-        "grouped": "group" in manifest.rows.columns,
-        "learnt": len(select_rows(manifest, "train", config)),
-        **{name: describe_clips(each) for name, each in rows.items()},
-    }
+def describe_data(config: RunConfig, manifest: Manifest) -> DataRecord:
+    """Return the record of a run's data."""
+    has_held_out = config.train.val_fraction > 0 and config.fold != ALL_DATA
+    return DataRecord(
+        fingerprint=manifest.fingerprint,
+        deviations=tuple(manifest.deviations),
+        drawn=manifest.drawn,
+        class_names=tuple(manifest.class_names),
+        crop=manifest.crop,
+        folds=tuple(manifest.folds),
+        grouped="group" in manifest.rows.columns,
+        train_clips=len(select_rows(manifest, "train", config)),
+        tested=describe_clips(select_rows(manifest, "test", config)),
+        held_out=describe_clips(select_rows(manifest, "val", config)) if has_held_out else None,
+    )
 
 
 def load_held(

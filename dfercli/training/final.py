@@ -9,9 +9,9 @@ from dfercli.config import ALL_DATA, RunConfig, to_dict
 from dfercli.data.manifest import Manifest
 from dfercli.errors import ConfigError
 from dfercli.models.base import read_settings
-from dfercli.runs.config_diff import name_differences
 from dfercli.runs.lookup import find_folds
-from dfercli.runs.run_folder import Protocol, RunFolder, run_folder
+from dfercli.runs.record import CheckpointInfo, RunRecord, name_differences
+from dfercli.runs.run_folder import FinishedRun, Protocol, RunFolder, run_folder
 from dfercli.training.eval_loaders import describe_data
 from dfercli.training.selection import chosen_epochs
 
@@ -36,10 +36,10 @@ def plan_final(config: RunConfig, runs: Path, manifest: Manifest) -> tuple[RunCo
     folds = find_folds(run_folder(runs, final).path.parent)
     if not folds:
         return final, []
-    asked = describe_data(final, manifest) | {"config": to_dict(final)}
+    asked = RunRecord(to_dict(final), describe_data(final, manifest))
     ignored = ["fold"] + ["compute.precision"] * (final.compute.precision == "auto")
     for run in folds.values():
-        if changed := name_differences(run.read(), asked, *ignored):
+        if changed := name_differences(run.record, asked, *ignored):
             raise ConfigError(
                 f"{run.path} was trained with other settings ({changed}); give the same ones, or "
                 f"train that fold again with --overwrite"
@@ -60,17 +60,19 @@ def carry_calibration(run: RunFolder) -> dict[str, Any]:
         run: The run on all clips.
     """
     folds = find_folds(run.path.parent)
-    settings = [read_settings(str(_checkpoint_of(fold))) for fold in folds.values()]
-    found = [each.get("calibration") or {} for each in settings]
-    temperatures = [each["temperature"] for each in found if "temperature" in each]
-    if not temperatures or len(temperatures) < len(found):
+    infos = [
+        CheckpointInfo.from_settings(read_settings(str(_checkpoint_of(fold))))
+        for fold in folds.values()
+    ]
+    temperatures = [info.temperature for info in infos if info.temperature is not None]
+    if not temperatures or len(temperatures) < len(infos):
         return {}
-    clips = sum(calibration["clips"] for calibration in found)
+    clips = sum(info.calibration_clips for info in infos)
     return {"calibration": {"clips": clips, "temperature": median(temperatures)}}
 
 
-def _checkpoint_of(fold: RunFolder) -> Path:
-    return fold.checkpoint(_protocol(fold.read_config()))
+def _checkpoint_of(fold: FinishedRun) -> Path:
+    return fold.checkpoint(_protocol(fold.record.config))
 
 
 def _protocol(config: RunConfig) -> Protocol:

@@ -121,10 +121,10 @@ def _train(
         if metrics:
             with reporting_failed_save(run, len(metrics)):
                 publish_epochs(run, len(metrics))
-            run.go_on(len(metrics), command, device)
+            run.resume(len(metrics), command, device)
         else:
-            entries = describe_data(config, manifest) | {"steps": prepared.steps.way}
-            run.start(config, entries, command, device, accelerator.num_processes)
+            data, processes = describe_data(config, manifest), accelerator.num_processes
+            run.start(config, data, command, device, processes, prepared.steps.way)
     clips, epochs = prepared.batches.length, config.train.last_epoch
     save, every = partial(save_state, run, trainer), config.compute.save_every
     keeper = EpochKeeper(run, model, save, every, len(metrics), config.train.balance)

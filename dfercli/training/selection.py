@@ -185,7 +185,7 @@ class EpochKeeper:
         with reporting_failed_save(self._run, self._safe):
             self._run.write_metrics(metrics)
             best = chosen_epochs(metrics).get("best")
-            draw_curves(metrics, self._run.read_config().title, best, self._run.curves_file)
+            draw_curves(metrics, self._run.read().config.title, best, self._run.curves_file)
             self._run.finish()
         drop_state(self._run)
 

@@ -220,7 +220,7 @@ def test_a_table_is_not_mixed_with_runs_of_other_settings(make_run, tmp_path):
     with pytest.raises(ConfigError, match=r"holds a run with other settings \(train.lr 0.001 -> "):
         run_table(table_rows(3), other, [1], tmp_path)
     run_table(table_rows(3), other, [1], tmp_path, overwrite=True)
-    assert {run.read_config().train.lr for run in find_runs(tmp_path)} == {2e-3}
+    assert {run.read().config.train.lr for run in find_runs(tmp_path)} == {2e-3}
 
 
 def test_a_row_says_what_its_msta_mixes():

@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections import Counter
 from pathlib import Path
 
 import pandas as pd
@@ -31,8 +32,25 @@ def test_every_format_has_the_same_figures(dfer):
     assert f"{100 * mean:.2f}" in markdown
     assert r"\begin{tabular}" in dfer("eval full --format latex").out
     for printed in (text, markdown):
-        assert "dealt by dfer, clip by clip" in printed
+        assert "assigned by dfer, clip by clip" in printed
         assert report["provenance"]["dataset"] in printed
+
+
+@pytest.mark.usefixtures("runs")
+@pytest.mark.parametrize("line", ["eval", "eval full", "eval full --dataset tiny --folds 1"])
+def test_each_record_is_read_once(line, dfer, monkeypatch):
+    reads, read_text = Counter(), Path.read_text
+
+    def count(path, *args, **kwargs):
+        reads[str(path)] += path.name == "run.json"
+        return read_text(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "read_text", count)
+    assert dfer(line).code == 0
+    records = {
+        f"runs/tiny/{name}/fold{k}/run.json" for name in ("full", "baseline") for k in (1, 2)
+    }
+    assert {path: number for path, number in reads.items() if number} == dict.fromkeys(records, 1)
 
 
 @pytest.mark.usefixtures("runs")

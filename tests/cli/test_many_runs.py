@@ -43,7 +43,7 @@ def test_train_prints_no_mean_of_some_folds(dfer):
         "error: 1 of 2 runs failed (tiny full fold 2), 1 finished; the same command "
         "trains only what failed"
     )
-    assert "folds: PARTIAL: 1 of 1, 2 (dealt by dfer, clip by clip)\n" in dfer("eval").out
+    assert "folds: PARTIAL: 1 of 1, 2 (assigned by dfer, clip by clip)\n" in dfer("eval").out
     Path("runs/tiny/full/fold2").unlink()
     done = dfer(f"train {RECIPE}")
     assert done.code == 0

@@ -1,7 +1,8 @@
 """What tables of results hold: figures of hand-made predictions, and the paper's beside them."""
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,11 +11,13 @@ import pytest
 from dfercli.ablation.paper_tables import table_rows
 from dfercli.ablation.run import Ablation, RowResult
 from dfercli.ablation.tables import ablation_document
-from dfercli.config import DataConfig, RunConfig, TrainConfig
+from dfercli.config import DataConfig, RunConfig, TrainConfig, to_dict
 from dfercli.errors import DataError
 from dfercli.evaluation.results import Results
 from dfercli.evaluation.tables import comparison_document, results_document, side_by_side_document
 from dfercli.metrics import summarise_folds
+from dfercli.runs.record import DataRecord, RunRecord
+from dfercli.runs.run_folder import FinishedRun
 from dfercli.tables import FORMATS, render
 
 CLASSES = ["happiness", "sadness"]
@@ -158,21 +161,16 @@ def test_a_comparison_gives_both_figures_their_difference_and_two_tests():
     assert mcnemar.rows[0][3] == pytest.approx(0.5)
 
 
-@dataclass(frozen=True)
-class _Run:
-    """Stands for a finished run of so many epochs."""
-
-    epochs: int
-
-    def read_config(self):
-        recipe = TrainConfig(epochs=self.epochs, warmup_epochs=0)
-        data = DataConfig(dataset="own", manifest="own.csv", root="data")
-        return RunConfig(data=data, fold=1, train=recipe)
+def _finished_run(epochs):
+    recipe = TrainConfig(epochs=epochs, warmup_epochs=0)
+    data = DataConfig(dataset="own", manifest="own.csv", root="data")
+    config = RunConfig(data=data, fold=1, train=recipe)
+    return FinishedRun(Path("fold1"), RunRecord(to_dict(config), DataRecord()))
 
 
 def test_the_best_of_more_epochs_is_not_tested_against_the_best_of_fewer():
     ours, theirs, equal = (
-        replace(_results(name, wrongs), runs={fold: _Run(epochs) for fold in (1, 2)})
+        replace(_results(name, wrongs), runs={fold: _finished_run(epochs) for fold in (1, 2)})
         for name, wrongs, epochs in (
             ("full", (2, 4), 20),
             ("zero-shot", (4, 4), 1),

@@ -14,7 +14,8 @@ from dfercli.config import DataConfig
 from dfercli.config.presets import describe_recipe
 from dfercli.data.manifest import Manifest, read_manifest, write_manifest
 from dfercli.errors import CheckpointError, DataError
-from dfercli.evaluation.results import evaluate_checkpoint, read_results
+from dfercli.evaluation.checkpoint import evaluate_checkpoint
+from dfercli.evaluation.results import read_results
 from dfercli.jobs.run import train_folds
 from dfercli.models.settings import seal
 from dfercli.runs.predictions import confusion_of, read_predictions
@@ -53,7 +54,7 @@ def test_results_are_of_the_variant_that_was_finished_last(runs, tiny_name):
     assert results.provenance == {
         "dataset": f"colours, fingerprint {entries['data_fingerprint']}",
         "data": "complete",
-        "folds": "PARTIAL: 3 of 1, 2, 3 (dealt by dfer, clip by clip)",
+        "folds": "PARTIAL: 3 of 1, 2, 3 (assigned by dfer, clip by clip)",
         "held out to choose an epoch": "none",
         "seeds": "0",
         "backbone": f"{tiny_name} (random), 4 frames",
@@ -70,7 +71,8 @@ def test_results_are_of_the_variant_that_was_finished_last(runs, tiny_name):
 
 def test_results_of_a_named_variant_have_all_its_folds(runs):
     results = read_results(runs, "colours", "full")
-    assert results.provenance["folds"] == ("PARTIAL: 1, 2 of 1, 2, 3 (dealt by dfer, clip by clip)")
+    folds = "PARTIAL: 1, 2 of 1, 2, 3 (assigned by dfer, clip by clip)"
+    assert results.provenance["folds"] == folds
     assert results.others == ["baseline"]
     for protocol, summary in results.summaries.items():
         assert summary.folds == (1, 2)
@@ -128,7 +130,7 @@ def test_a_checkpoint_is_not_tested_on_what_it_was_trained_on(trained, make_run,
 def test_folds_that_were_not_trained_alike_are_not_averaged(runs, tmp_path):
     shutil.copytree(runs / "colours", tmp_path / "colours")
     run = RunFolder(tmp_path / "colours" / "full" / "fold2")
-    entries = run.read()
+    entries = json.loads(run.run_file.read_text())
     entries["config"]["seed"] = 7
     run.run_file.write_text(json.dumps(entries), encoding="utf-8")
     with pytest.raises(CheckpointError, match=r"folds 1 and 2 of .*alike \(seed 0 -> 7"):
@@ -143,7 +145,8 @@ def test_folds_that_were_not_trained_alike_are_not_averaged(runs, tmp_path):
 def test_partial_data_is_told_from_runs_and_manifests(runs, trained, write_other, tmp_path):
     shutil.copytree(runs / "colours", tmp_path / "colours")
     run = RunFolder(tmp_path / "colours" / "full" / "fold2")
-    run.run_file.write_text(json.dumps(run.read() | {"deviations": ["fold 2 lacks a clip"]}))
+    entries = json.loads(run.run_file.read_text()) | {"deviations": ["fold 2 lacks a clip"]}
+    run.run_file.write_text(json.dumps(entries))
     assert read_results(tmp_path, "colours", "full").deviations == ["fold 2 lacks a clip"]
     assert read_results(tmp_path, "colours", "full", [1]).deviations == []
     data = write_other(deviations=("clip 3 is not there",))
@@ -211,7 +214,7 @@ def test_data_cropped_otherwise_is_refused_unless_allowed(trained, write_other, 
         evaluate_checkpoint(str(trained.path), data, [1])
     assert str(caught.value) == (
         f"the checkpoint was trained on faces cropped by {ours}, the data's are by {theirs}; "
-        "crop alike, or give --allow-other-crop"
+        "crop them the same way, or give --allow-other-crop"
     )
     results = evaluate_checkpoint(str(trained.path), data, [1], allow_other_crop=True)
     summary = _summary(results)
@@ -247,5 +250,5 @@ def test_a_checkpoint_of_group_folds_is_not_tested_on_data_that_has_changed(
 ):
     _train_by_group(own_run)
     data = write_other(dataset="colours", groups=True)
-    with pytest.raises(CheckpointError, match="its folds by group were dealt anew: any has clips"):
+    with pytest.raises(CheckpointError, match="folds by group were assigned again: each has clips"):
         evaluate_checkpoint(str(own_run.path), replace(data, folds_by="group"))

@@ -16,7 +16,7 @@ import dfercli
 from dfercli.config import METHODS, UNTRAINED, to_dict
 from dfercli.demo.drawing import make_person
 from dfercli.demo.videos import FPS, draw_video
-from dfercli.evaluation.results import evaluate_checkpoint
+from dfercli.evaluation.checkpoint import evaluate_checkpoint
 from dfercli.media.video_writer import write_video
 from dfercli.runs.checkpoint import load_checkpoint
 from dfercli.runs.predictions import probs_of, read_tested
@@ -95,8 +95,8 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(config, killed, tmp_pat
     assert died.returncode == -signal.SIGKILL, died.stderr
     run = train_fold(config, killed)
     assert run.finished
-    assert [each["after_epoch"] for each in run.read()["resumed"]] == [1]
-    assert run.read()["device"] == torch.cuda.get_device_name()
+    assert [call.after_epoch for call in run.read().resumed] == [1]
+    assert run.read().calls[0].device == torch.cuda.get_device_name()
     ours, theirs = run.read_metrics(), undisturbed.read_metrics()
     assert len(ours) == len(theirs) == 2
     for line, expected in zip(ours, theirs, strict=True):
@@ -146,7 +146,7 @@ def test_a_variant_trains_saves_and_loads(settings, make_gpu_run, tmp_path):
     config = make_gpu_run(model=settings, epochs=1, warmup_epochs=0)
     run = train_fold(config, tmp_path)
     if config.model.method not in UNTRAINED:
-        assert run.read()["steps"] == "captured"
+        assert run.read().steps == "captured"
         assert np.isfinite(run.read_metrics()[0]["loss"])
     last, fold = str(run.checkpoint("last")), config.fold
     results = evaluate_checkpoint(last, config.data, [fold], device=DEVICE)
@@ -178,7 +178,7 @@ def test_epochs_have_the_losses_of_a_cpu(recipe, make_run, make_gpu_run, tmp_pat
     ways = ("captured",) if recipe == "plain" else ("eager", "captured", "compiled")
     for way in ways:
         run = train_fold(make_gpu_run(way, **settings), tmp_path / way)
-        assert run.read()["steps"] == way
+        assert run.read().steps == way
         for line, expected in zip(run.read_metrics(), theirs, strict=True):
             assert line["loss"] == pytest.approx(expected["loss"], rel=1e-4), way
 
@@ -204,7 +204,7 @@ def test_a_run_saves_where_packages_have_no_metadata(make_gpu_run, tmp_path, mon
 
     monkeypatch.setattr(metadata, "version", version)
     run = train_fold(make_gpu_run("eager", epochs=1, warmup_epochs=0), tmp_path)
-    versions = run.read()["versions"]
+    versions = run.read().calls[0].versions
     assert versions["dfer"] == dfercli.__version__
     assert versions["torch"]
     assert load_checkpoint(str(run.path)).class_names

@@ -59,7 +59,7 @@ def test_a_machine_that_is_lost_in_the_middle_loses_no_run(
     assert len(unfinished) == 2  # one of them was on that machine: each holds one
     for fold in folds:
         assert there[fold].finished
-        assert there[fold].read_config() == here[fold].read_config()
+        assert there[fold].read().config == here[fold].read().config
         assert results_of(there[fold]) == results_of(here[fold])
     assert [path.name for path in runs.iterdir()] == ["colours"]  # nothing is left beside the runs
 

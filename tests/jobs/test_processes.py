@@ -27,8 +27,8 @@ def test_two_processes_give_the_same_runs_bit_for_bit(make_job, results_of, tmp_
     here = train_folds(make_job(workers=1), [1, 2], tmp_path / "here")
     there = train_folds(make_job(workers=1), [1, 2], tmp_path / "there", "dfer train", jobs=2)
     assert list(there) == [1, 2]
-    assert there[2].read()["command"] == "dfer train"
-    assert there[2].read()["device"].endswith(" 1 threads")
+    assert there[2].read().calls[0].command == "dfer train"
+    assert there[2].read().calls[0].device.endswith(" 1 threads")
     for fold in here:
         assert results_of(there[fold]) == results_of(here[fold])
 

@@ -37,6 +37,7 @@ def make_run(tmp_path: Path, tiny_name: str) -> Callable[..., Any]:
     from dfercli.models.base import build_model
     from dfercli.runs.checkpoint import save_checkpoint
     from dfercli.runs.predictions import describe_clips, write_predictions
+    from dfercli.runs.record import DataRecord
     from dfercli.runs.run_folder import run_folder
     from dfercli.training.selection import protocols_of
 
@@ -47,19 +48,17 @@ def make_run(tmp_path: Path, tiny_name: str) -> Callable[..., Any]:
         config = RunConfig(data=data, fold=2, model=ModelConfig(**settings), train=train, seed=5)
         run = run_folder(tmp_path / "runs", config)
         tested, held_out = _table(TESTED, "clip"), _table(HELD_OUT, "held")
-        said = {
-            "data_fingerprint": "0123456789ab",
-            "deviations": [],
-            "class_names": list(CLASSES),
-            "crop": crop,
-            "folds": [1, 2],
-            "grouped": True,
-            "learnt": 20,
-            "tested": describe_clips(tested),
-        }
-        if val_fraction:
-            said["held_out"] = describe_clips(held_out)
-        run.start(config, said, "dfer train", "a CPU")
+        record = DataRecord(
+            fingerprint="0123456789ab",
+            class_names=tuple(CLASSES),
+            crop=crop,
+            folds=(1, 2),
+            grouped=True,
+            train_clips=20,
+            tested=describe_clips(tested),
+            held_out=describe_clips(held_out) if val_fraction else None,
+        )
+        run.start(config, record, "dfer train", "a CPU")
         torch.manual_seed(3)
         network = build_model(config.model, CLASSES, crop)
         trained = {"dataset": "small", "fold": 2, "seed": 5, "data_fingerprint": "0123456789ab"}

@@ -42,12 +42,12 @@ def test_what_figures_are_of_is_told(make_run):
     run = make_run()
     card = _card(run.path)
     assert "- **dataset**: small, fingerprint 0123456789ab\n" in card
-    assert "- **folds**: PARTIAL: 2 of 1, 2 (dealt by dfer, no group in two of them)\n" in card
+    assert "- **folds**: PARTIAL: 2 of 1, 2 (assigned by dfer, no group in two of them)\n" in card
     assert "- **seeds**: 5\n" in card
     assert "- **recipe**: paper, changed: " in card
     crop = "detector mtcnn, size 32, template loose-five-points, version 2"
     assert f"- **crops**: {crop}\n" in card
-    versions = run.read()["versions"]
+    versions = run.read().calls[0].versions
     assert f"- **dfer**: {versions['dfer']}, commit " in card
     assert f"torch {versions['torch']}, " in card
 
@@ -110,7 +110,7 @@ def test_without_a_run_there_are_no_figures(make_run, tmp_path):
 
 def test_figures_of_an_unfinished_run_are_not_given(make_run):
     run = make_run()
-    run.run_file.write_text(json.dumps(run.read() | {"finished": False}))
+    run.run_file.write_text(json.dumps(json.loads(run.run_file.read_text()) | {"finished": False}))
     with pytest.raises(CheckpointError, match=r"is not finished, so its figures are not; train"):
         _card(run.path)
 

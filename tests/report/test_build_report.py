@@ -166,7 +166,7 @@ def test_siblings_of_other_data_are_no_siblings(all_runs, tmp_path):
     shutil.copytree(all_runs, runs)
     run = RunFolder(runs / "small" / "interfit-msta-notext" / "fold1")
     text = run.run_file.read_text()
-    fingerprint = run.read()["data_fingerprint"]
+    fingerprint = run.read().data.fingerprint
     run.run_file.write_text(text.replace(fingerprint, "0" * 12))
     found = find_for_text(find_runs(runs, "small", "full"), 1)
     assert list(found.runs) == ["text"]

@@ -22,7 +22,7 @@ from dfercli.runs.run_folder import RunFolder, run_folder
 
 def _set(run, command, **changes):
     """Write another command, and other settings by part, into a run's record."""
-    entries = run.read()
+    entries = json.loads(run.run_file.read_text())
     for part, values in changes.items():
         entries["config"][part] |= values
     entries["command"] = command
@@ -104,7 +104,7 @@ def test_the_command_of_another_methods_run_names_no_model(method, option, one_r
 )
 def test_the_command_makes_what_is_missing(find, table, changes, one_run, tmp_path):
     _set(one_run, "dfer train --num-frames 4", model=changes)
-    config = one_run.read_config()
+    config = one_run.read().config
     one_run.path.parent.rename(one_run.path.parents[1] / config.variant)
     runs = find_runs(tmp_path / "runs")
     missing = find(runs, 1).missing

@@ -14,11 +14,12 @@ from dfercli.config import AugmentConfig, to_dict
 from dfercli.data.manifest import read_manifest
 from dfercli.errors import CheckpointError, ConfigError
 from dfercli.runs.lookup import find_folds, find_newest_run, find_runs
+from dfercli.runs.record import ClipSet, DataRecord
 from dfercli.runs.run_folder import RunFolder, list_deviations, run_folder
 from dfercli.training.device import describe_device
 
 FINGERPRINT = "0123456789ab"
-DATA = {"data_fingerprint": FINGERPRINT}
+DATA = DataRecord(FINGERPRINT)
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def begin(tmp_path, make_run):
         config = replace(config, data=replace(config.data, dataset=dataset))
         run = run_folder(tmp_path, config)
         run.path.mkdir(parents=True)
-        data = {"data_fingerprint": FINGERPRINT, "deviations": list(deviations)}
+        data = DataRecord(FINGERPRINT, deviations)
         run.start(config, data, "dfer train", "a device")
         if finished_at is not None:
             run.finish()
@@ -63,7 +64,7 @@ def test_a_run_writes_down_how_it_came_about(trained, make_run, colours):
         "sealed",
     ]
     assert entries["config"] == json.loads(json.dumps(to_dict(make_run())))
-    assert trained.read_config() == make_run()
+    assert trained.read().config == make_run()
     assert entries["data_fingerprint"] == read_manifest(colours).fingerprint
     assert entries["deviations"] == []
     assert entries["command"] == "dfer train --folds 1"
@@ -81,10 +82,11 @@ def test_a_run_records_what_is_not_installed_as_null(make_run, tmp_path, monkeyp
 
     monkeypatch.setattr("importlib.metadata.version", missing)
     run = run_folder(tmp_path, make_run())
-    run.start(make_run(), {}, "dfer train", "a device")
-    run.go_on(1, "dfer train", "a device")
-    versions = run.read()["versions"]
-    assert versions == run.read()["resumed"][0]["versions"]
+    run.start(make_run(), DataRecord(), "dfer train", "a device")
+    run.resume(1, "dfer train", "a device")
+    began, resumed = run.read().calls
+    versions = began.versions
+    assert versions == resumed.versions
     assert versions["dfer"] == __version__
     assert versions["torch"] is None
     assert versions["opencv-python"] is None
@@ -105,7 +107,7 @@ def test_a_run_is_finished_only_when_it_says_so(begin, tmp_path):
     before = run.read()
     run.finish()
     assert run.finished
-    assert run.read() == before | {"sealed": {}, "finished": True}
+    assert run.read() == replace(before, seals={}, finished=True)
 
 
 def test_a_new_start_forgets_the_old_metrics(begin, make_run):
@@ -222,7 +224,7 @@ def test_a_precision_that_is_left_to_the_machine_is_no_difference(begin, make_ru
 def test_other_settings_are_named_before_and_after(changed, fingerprint, said, begin, make_run):
     run = begin()
     with pytest.raises(ConfigError) as caught:
-        run.check_same(make_run(**changed), {"data_fingerprint": fingerprint})
+        run.check_same(make_run(**changed), DataRecord(fingerprint))
     assert str(caught.value) == (
         f"{run.path} holds a run with other settings {said}; "
         "name another --runs folder, or give --overwrite"
@@ -231,24 +233,24 @@ def test_other_settings_are_named_before_and_after(changed, fingerprint, said, b
 
 def test_other_clips_that_are_held_out_are_another_run(begin, make_run):
     run = begin()
-    data = DATA | {"held_out": {"clips": 3, "fingerprint": "0" * 12}}
+    data = replace(DATA, held_out=ClipSet(3, "0" * 12))
     with pytest.raises(ConfigError, match="other clips are held out: was the column group change"):
         run.check_same(make_run(), data)
 
 
 def test_a_setting_that_an_older_run_did_not_have_is_a_difference(begin, make_run):
     run = begin()
-    entries = run.read()
+    entries = json.loads(run.run_file.read_text())
     del entries["config"]["augment"]["flip"]
     run.run_file.write_text(json.dumps(entries))
     with pytest.raises(ConfigError, match=r"\(augment\.flip None -> 0\.5\)"):
         run.check_same(make_run(), DATA)
-    assert run.read_config().augment == AugmentConfig()
+    assert run.read().config.augment == AugmentConfig()
 
 
 def _forget_msta_fc(run):
     """Make a run one of an older version, which had no such setting."""
-    entries = run.read()
+    entries = json.loads(run.run_file.read_text())
     del entries["config"]["model"]["msta_fc"]
     run.run_file.write_text(json.dumps(entries))
 
@@ -256,7 +258,7 @@ def _forget_msta_fc(run):
 def test_a_run_of_before_msta_fc_mixed_channels(begin, make_run):
     run = begin()
     _forget_msta_fc(run)
-    assert run.read_config() == make_run(model={"msta_fc": "channels"})
+    assert run.read().config == make_run(model={"msta_fc": "channels"})
     run.check_same(make_run(model={"msta_fc": "channels"}), DATA)
     with pytest.raises(ConfigError, match=r"\(model\.msta_fc channels -> positions\)"):
         run.check_same(make_run(), DATA)
@@ -269,9 +271,10 @@ def test_a_run_of_before_msta_fc_without_msta_is_the_same_as_now(begin, make_run
 
 
 def test_what_the_data_of_runs_lacks_is_listed_once(begin):
-    older, *runs = begin(1), begin(2, deviations=("a", "b")), begin(3, deviations=("b", "c"))
-    entries = older.read()
+    older = begin(1, 1)
+    runs = begin(2, 1, deviations=("a", "b")), begin(3, 1, deviations=("b", "c"))
+    entries = json.loads(older.run_file.read_text())
     del entries["deviations"]
     older.run_file.write_text(json.dumps(entries))
-    assert list_deviations([older, *runs]) == ["a", "b", "c"]
-    assert list_deviations([older]) == []
+    assert list_deviations([run.load() for run in (older, *runs)]) == ["a", "b", "c"]
+    assert list_deviations([older.load()]) == []

@@ -145,7 +145,7 @@ def test_an_interrupted_one_ends_the_same(folds, final, make_run, tmp_path, monk
         with pytest.raises(KeyboardInterrupt):
             train_folds(config, [ALL_DATA], tmp_path)
     run = train_folds(config, [ALL_DATA], tmp_path)[ALL_DATA]
-    assert run.read()["resumed"][0]["after_epoch"] == 2
+    assert run.read().resumed[0].after_epoch == 2
     weights = [folder.checkpoint("last") / "model.safetensors" for folder in (run, final)]
     assert weights[0].read_bytes() == weights[1].read_bytes()
 

@@ -88,7 +88,7 @@ def test_each_ingredient_changes_the_training_and_not_the_model(
     model = load_checkpoint(str(run.path))
     assert model.config == load_checkpoint(str(plain.path)).config
     assert model.backbone.drop_path == 0
-    assert replace(run.read_config(), train=make_run(**ONE_EPOCH).train) == make_run(**ONE_EPOCH)
+    assert replace(run.read().config, train=make_run(**ONE_EPOCH).train) == make_run(**ONE_EPOCH)
 
 
 def test_layer_decay_lowers_the_rate_from_the_top_to_the_embedding(make_run, class_names):

@@ -68,7 +68,7 @@ def test_a_strong_recipe_that_is_killed_between_epochs_ends_the_same(make_run, t
         process.wait()
         assert not run.finished
     subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
-    first, second = (each["after_epoch"] for each in run.read()["resumed"])
+    first, second = (call.after_epoch for call in run.read().resumed)
     assert 1 <= first < second < 6
     assert outcome_of(run.path) == outcome_of(expected.path)
 

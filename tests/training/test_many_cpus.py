@@ -32,7 +32,7 @@ def test_a_run_of_several_processes_on_cpus_goes_on(make_run, tmp_path, monkeypa
     run = train_fold(config, tmp_path)
     name = "last/model.safetensors"
     assert (run.path / name).read_bytes() == (whole.path / name).read_bytes()
-    assert RunFolder(run.path).read()["processes"] == 1
+    assert RunFolder(run.path).read().processes == 1
 
 
 @pytest.mark.parametrize(

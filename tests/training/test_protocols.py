@@ -91,7 +91,7 @@ def test_a_run_with_a_validation_part_leaves_these_files(with_val):
 
 
 def test_clips_that_were_held_out_are_not_trained_on_and_not_tested(with_val, colours):
-    config, manifest = with_val.read_config(), read_manifest(colours)
+    config, manifest = with_val.read().config, read_manifest(colours)
     held_out = read_predictions(with_val.validation_file("last"))
     assert list(held_out["clip_id"]) == list(select_rows(manifest, "val", config)["clip_id"])
     assert held_out["label"].value_counts().to_dict() == dict.fromkeys(CLASSES, 1)

@@ -44,7 +44,7 @@ def test_a_run_ends_the_same_wherever_it_was_stopped(config, undisturbed, tmp_pa
         done = [] if state is None else [count_epochs(state)]
         run = train_fold(config, runs)
         assert outcome_of(run.path) == undisturbed
-        resumed = run.read().get("resumed", [])
+        resumed = run.read().resumed
         assert [each["after_epoch"] for each in resumed] == done
         shutil.rmtree(runs)
         call += 1
@@ -93,7 +93,7 @@ def test_all_that_a_strong_recipe_draws_is_drawn_again(
     config = make_run(epochs=2, balance=balance, workers=workers, **STRONG)
     undisturbed = outcome_of(train_fold(config, tmp_path / "undisturbed").path)
     run = _stop_after(monkeypatch, config, tmp_path, 1)
-    assert train_fold(config, tmp_path).read()["resumed"][0]["after_epoch"] == 1
+    assert train_fold(config, tmp_path).read().resumed[0].after_epoch == 1
     assert outcome_of(run.path) == undisturbed
 
 
@@ -114,7 +114,7 @@ def test_other_settings_do_not_go_on(config, make_run, tmp_path, monkeypatch):
         "name another --runs folder, or give --overwrite"
     )
     assert train_fold(make_run(epochs=2, lr=0.5), tmp_path, overwrite=True).finished
-    assert "resumed" not in run.read()
+    assert run.read().resumed == ()
 
 
 def test_a_damaged_state_is_named(config, tmp_path, monkeypatch):

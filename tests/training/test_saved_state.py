@@ -67,7 +67,7 @@ def test_a_run_whose_parameters_share_storages_is_resumed(
     undisturbed = results_of(train_fold(config, tmp_path / "undisturbed"))
     _stop_after_one_epoch(monkeypatch, config, tmp_path)
     resumed = train_fold(config, tmp_path)
-    assert resumed.read()["resumed"][0]["after_epoch"] == 1
+    assert resumed.read().resumed[0].after_epoch == 1
     assert results_of(resumed) == undisturbed
 
 

@@ -104,7 +104,7 @@ def test_wherever_a_run_stops_between_two_saves_it_ends_the_same(
     run = train_fold(seldom, tmp_path / "stopped")
     for name in KEPT:
         assert (run.path / name).read_bytes() == (whole.path / name).read_bytes(), name
-    resumed = [each["after_epoch"] for each in run.read().get("resumed", ())]
+    resumed = [call.after_epoch for call in run.read().resumed]
     assert resumed == ([3] if stop >= 3 else [])
 
 
@@ -127,4 +127,4 @@ def test_what_waits_is_the_epoch_that_was_chosen_not_the_one_that_is_saved(
 def test_how_often_a_run_was_saved_makes_no_other_run(trained, make_run):
     other = make_run(compute={"save_every": 7, "steps": "compiled"})
     run = train_fold(other, trained.path.parents[2])
-    assert run.read_config() == make_run()  # it was finished, and stays as it is
+    assert run.read().config == make_run()  # it was finished, and stays as it is

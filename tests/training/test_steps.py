@@ -225,7 +225,7 @@ def test_compiled_steps_train_as_eager_ones_do(make_run, tmp_path, monkeypatch):
     eager = train_fold(make_run(), tmp_path / "eager")
     monkeypatch.setattr(torch, "compile", compile_quickly)
     compiled = train_fold(make_run(compute={"steps": "compiled"}), tmp_path / "compiled")
-    assert compiled.read()["steps"] == "compiled"
+    assert compiled.read().steps == "compiled"
     # A block and the patches, each in training and in tests, for batches of 4 and 2 alike.
     assert len(graphs) == 4
     for ours, theirs in zip(compiled.read_metrics(), eager.read_metrics(), strict=True):

@@ -157,7 +157,7 @@ def test_a_finished_fold_is_not_trained_again(own_run, make_run):
     assert trained[1].path == own_run.path
     assert _times(own_run.path) == before
     assert trained[2].finished
-    assert trained[2].read_config().fold == 2
+    assert trained[2].read().config.fold == 2
 
 
 def test_other_settings_are_refused_and_overwrite_trains_anew(own_run, make_run):
@@ -172,7 +172,7 @@ def test_other_settings_are_refused_and_overwrite_trains_anew(own_run, make_run)
     assert _times(own_run.path) == before
     assert [path.name for path in own_run.path.parent.iterdir()] == ["fold1"]
     train_folds(other, [1], runs, overwrite=True)
-    assert own_run.read_config() == other
+    assert own_run.read().config == other
     assert len(own_run.read_metrics()) == 2
 
 
@@ -200,7 +200,7 @@ def test_run_and_checkpoint_remember_that_their_data_was_partial(make_run, colou
     config = make_run(epochs=1, warmup_epochs=0, manifest=tmp_path / "colours.csv")
     config = replace(config, data=replace(config.data, root=str(colours.parent)))
     run = train_fold(config, tmp_path)
-    assert run.read()["deviations"] == ["clip 3 is not there"]
+    assert run.read().data.deviations == ("clip 3 is not there",)
     assert load_checkpoint(str(run.path)).settings["trained"] == {
         "dataset": "colours",
         "fold": 1,
@@ -250,7 +250,7 @@ def test_every_variant_takes_its_steps(settings, make_run, tmp_path):
     (line,) = run.read_metrics()
     assert math.isfinite(line["loss"])
     assert _files(run.path) == FILES
-    assert run.path.parent.name == run.read_config().model.variant
+    assert run.path.parent.name == run.read().config.model.variant
 
 
 def test_half_precision_learns_too(trained, make_run, tmp_path):

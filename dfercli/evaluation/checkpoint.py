@@ -1,0 +1,88 @@
+"""Testing a checkpoint on the test clips of a dataset."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from dfercli.config import ComputeConfig, DataConfig, RunConfig
+from dfercli.data.dataset import build_dataset, check_frames
+from dfercli.data.folds import open_manifest
+from dfercli.data.loaders import build_test_loader
+from dfercli.data.manifest import Manifest
+from dfercli.device import resolve_compute
+from dfercli.evaluation.results import Results
+from dfercli.models.base import ExpressionModel
+from dfercli.runs.checkpoint import check_fits, load_checkpoint, unseen_folds
+from dfercli.runs.provenance import (
+    UNKNOWN,
+    describe_assignment,
+    describe_code,
+    describe_crop,
+    describe_data,
+)
+from dfercli.runs.record import CheckpointInfo
+from dfercli.training.device import make_accelerator
+from dfercli.training.eval_loaders import predict_clips
+from dfercli.versions import __version__, find_commit
+
+
+def evaluate_checkpoint(
+    where: str,
+    data: DataConfig,
+    folds: Sequence[int] | None = None,
+    allow_other_crop: bool = False,
+    device: str = "auto",
+) -> Results:
+    """Predict the test clips that a checkpoint was not trained on, in single precision.
+
+    Args:
+        where: The folder of a checkpoint or of a run, or a model's name on the Hub.
+        data: The data.
+        folds: Folds to test; None for the fold that the checkpoint was not trained on, or for all
+            folds of other data.
+        allow_other_crop: Accept faces that were cropped differently from those of the training.
+        device: As in `ComputeConfig`.
+
+    Raises:
+        ConfigError: This machine has no such device.
+        CheckpointError: There is no such checkpoint, it was trained on clips of one of the folds,
+            or the data has other classes or crops.
+        DataError: The manifest or the clips are invalid.
+    """
+    compute = resolve_compute(ComputeConfig(device=device, precision="fp32"))
+    model = load_checkpoint(where)
+    manifest = open_manifest(data)
+    check_fits(model, manifest.class_names, manifest.crop, allow_other_crop)
+    folds = unseen_folds(model, manifest, data.folds_by, folds)
+    check_frames(manifest, Path(data.root))
+    accelerator = make_accelerator(compute)
+    prepared = accelerator.prepare(model)
+    tables = {}
+    for fold in folds:
+        run = RunConfig(data=data, fold=fold, model=model.config)
+        dataset = build_dataset(manifest, "test", run, model.backbone.image_size)
+        loader = accelerator.prepare(build_test_loader(dataset, run.train.batch_size, data.workers))
+        tables[fold] = predict_clips(prepared, loader, accelerator, manifest.class_names)
+    provenance = {"checkpoint": where, **_describe(model, manifest, data, folds)}
+    deviations = list(manifest.deviations)
+    return Results(where, data.dataset, {"checkpoint": tables}, {}, provenance, deviations)
+
+
+def _describe(
+    model: ExpressionModel, manifest: Manifest, data: DataConfig, folds: Sequence[int]
+) -> dict[str, str]:
+    """Return the provenance of the figures."""
+    trained, config = CheckpointInfo.from_settings(model.settings).trained, model.config
+    left_out = "" if trained.fold is None else f", tested fold {trained.fold}"
+    assigned = describe_assignment(data, "group" in manifest.rows.columns)
+    return {
+        "dataset": f"{data.dataset}, fingerprint {manifest.fingerprint}",
+        "data": describe_data(manifest.deviations),
+        "folds": f"{', '.join(map(str, folds))} ({assigned})",
+        "trained on": f"{trained.dataset or UNKNOWN}{left_out}",
+        "seeds": UNKNOWN if trained.seed is None else str(trained.seed),
+        "backbone": f"{config.backbone} ({config.weights}), {config.num_frames} frames",
+        "recipe": trained.recipe or UNKNOWN,
+        "crops": describe_crop(manifest.crop),
+        "precision": "fp32",
+        "dfer": describe_code(__version__, find_commit()),
+    }

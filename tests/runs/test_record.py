@@ -1,0 +1,109 @@
+"""Records of runs and checkpoints: what is read from their files, and what is refused."""
+
+import json
+
+import pytest
+
+from dfercli.config import to_dict
+from dfercli.errors import CheckpointError
+from dfercli.runs.record import CheckpointInfo, ClipSet, DataRecord, RunRecord, TrainingRecord
+from dfercli.runs.run_folder import RunFolder
+
+DATA = DataRecord(
+    fingerprint="0123456789ab",
+    deviations=("fold 1 lacks a clip",),
+    drawn=False,
+    class_names=("happiness", "sadness"),
+    crop={"detector": "mtcnn", "size": 224},
+    folds=(1, 2),
+    grouped=True,
+    train_clips=7,
+    tested=ClipSet(3, "a" * 12),
+    held_out=ClipSet(2, "b" * 12),
+)
+
+
+@pytest.mark.parametrize("data", [DATA, DataRecord("0" * 12)])
+def test_data_comes_back_as_it_was_written(data):
+    assert DataRecord.from_entries(json.loads(json.dumps(data.to_entries()))) == data
+
+
+def test_a_run_comes_back_as_it_was_written(make_run, tmp_path):
+    run = RunFolder(tmp_path / "fold1")
+    run.path.mkdir()
+    run.start(make_run(), DATA, "dfer train", "a device", processes=2, steps="captured")
+    run.resume(3, "dfer train --resume", "another device")
+    record = run.read()
+    assert record.config == make_run()
+    assert (record.data, record.processes, record.steps) == (DATA, 2, "captured")
+    assert [call.command for call in record.calls] == ["dfer train", "dfer train --resume"]
+    assert [call.after_epoch for call in record.calls] == [0, 3]
+    assert [call.device for call in record.resumed] == ["another device"]
+    assert (record.finished, record.seals) == (False, None)
+    with pytest.raises(CheckpointError, match="is not finished, so its figures are not; train it"):
+        run.load()
+    run.finish()
+    finished = run.load()
+    assert (finished.path, finished.record.finished, finished.record.seals) == (run.path, True, {})
+    run.run_file.unlink()
+    assert finished.read() is finished.record
+
+
+def test_entries_that_an_old_run_lacks_have_defaults(make_run):
+    settings = json.loads(json.dumps(to_dict(make_run())))
+    record = RunRecord.from_entries({"config": settings, "data_fingerprint": "ab"})
+    assert record == RunRecord(settings, DataRecord("ab"))
+    assert record.config == make_run()
+    assert not record.drawn
+    settings["data"]["dataset"] = "demo"
+    assert record.drawn
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"deviations": 3},
+        {"deviations": [3]},
+        {"class_names": "happiness"},
+        {"crop": []},
+        {"folds": ["1"]},
+        {"tested": 6},
+        {"tested": {"clips": "6"}},
+        {"resumed": [1]},
+        {"versions": []},
+        {"sealed": []},
+        {"finished": "yes"},
+        {"config": {"data": 1}},
+    ],
+)
+def test_an_entry_of_another_type_is_damage(damage, make_run, tmp_path):
+    run = RunFolder(tmp_path / "fold1")
+    run.path.mkdir()
+    run.start(make_run(), DATA, "dfer train", "a device")
+    run.run_file.write_text(json.dumps(json.loads(run.run_file.read_text()) | damage))
+    with pytest.raises(CheckpointError) as caught:
+        run.read()
+    assert str(caught.value) == (f"{run.run_file} is damaged; remove {run.path} and train it again")
+
+
+def test_a_checkpoint_says_what_it_was_trained_on():
+    trained = {"dataset": "own", "fold": 1, "deviations": ["a"], "clips": 9, "of_later": 1}
+    calibration = {"clips": 20, "temperature": 1.5}
+    settings = {"class_names": ["a", "b"], "trained": trained, "calibration": calibration}
+    info = CheckpointInfo.from_settings(settings)
+    assert info.class_names == ("a", "b")
+    assert info.trained == TrainingRecord(dataset="own", fold=1, deviations=("a",))
+    assert (info.temperature, info.calibration_clips, info.calibration_refused) == (1.5, 20, "")
+    plain = CheckpointInfo.from_settings({"class_names": ["a", "b"], "trained": None})
+    assert (plain.trained, plain.temperature) == (TrainingRecord(), None)
+
+
+def test_records_wait_for_neither_torch_nor_pandas():
+    import subprocess
+    import sys
+
+    code = (
+        "import sys, dfercli.runs.lookup, dfercli.runs.record\n"
+        "sys.exit(' '.join({'torch', 'pandas', 'matplotlib'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True).stderr == b"\n"
