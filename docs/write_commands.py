@@ -5,7 +5,7 @@ from typing import Any
 
 import typer
 
-from dfercli.cli import app
+from dfercli.cli import COMMANDS, app
 
 PAGE = Path(__file__).with_name("commands.md")
 INTRODUCTION = """
@@ -28,7 +28,8 @@ def commands_page() -> str:
     group: Any = typer.main.get_command(app)
     parts = ["# Commands", INTRODUCTION]
     for name, command in group.commands.items():
-        parts += [f"## dfer {name}", command.help, _options_table(command)]
+        example = f"```\n{COMMANDS[name].example}\n```"
+        parts += [f"## dfer {name}", command.help, example, _options_table(command)]
     return "\n\n".join(parts) + "\n"
 
 

@@ -38,7 +38,7 @@ def _write_run(folder, content):
 
 @pytest.fixture(autouse=True)
 def _forget_notes():
-    lookup._PASSED_OVER.clear()
+    lookup._REPORTED.clear()
 
 
 @pytest.mark.parametrize("content", DAMAGED)

@@ -1,6 +1,6 @@
-"""The command line: parse, build a configuration, make one call of the library, print.
+"""The command line: parse options, build a configuration, call the library once, print.
 
-The only folder that knows typer and rich. Everything heavy is imported inside the commands, so
+Only this package uses typer and rich. Commands import everything heavy when they are called, so
 that `dfer --help` does not wait for torch.
 """
 
@@ -9,12 +9,14 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
+from typer.core import TyperCommand
 
 from dfercli import __version__
-from dfercli.cli import data, predict, publishing, reports, runs, serving
+from dfercli.cli import data, predict, publishing, results, serving, training
 from dfercli.cli import options as opt
 from dfercli.cli.streams import describe_lost_output, open_closed_streams, take_patiently
 from dfercli.errors import DferError
@@ -22,7 +24,7 @@ from dfercli.system_errors import explain_system_error
 from dfercli.text import escape_letter
 
 INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it."""
+"""Exit code after Ctrl-C, as in shells."""
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -33,14 +35,15 @@ _state = {"debug": False}
 
 
 def main() -> None:
-    """Run the command; an error of ours becomes one line on stderr and an exit code."""
+    """Run the command; an error of dfer becomes one line on stderr and an exit code."""
     open_closed_streams()
     output = take_patiently()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal without all letters is no error
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # its decoders' own lines on stderr,
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # and its own; errors are told by us
+            stream.reconfigure(errors="replace")  # for terminals that cannot show every character
+    # OpenCV and its decoders would print lines of their own; dfer reports their errors.
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     try:
         _run()
     except SystemExit as end:
@@ -75,14 +78,14 @@ def _run() -> None:
 
 
 def _escape(text: str) -> str:
-    """Escape what a terminal would obey, such as a sequence of escape in a file's name."""
+    """Escape control characters, which a terminal would obey, such as those in a file's name."""
     return "".join(escape_letter(letter) for letter in text)
 
 
 @app.callback(invoke_without_command=True)
 def settings(
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show where an error arose.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show an error's stack trace.")] = False,
 ) -> None:
     """Dynamic facial expression recognition: name the expression in a short video of a face."""
     _state["debug"] = debug
@@ -94,20 +97,38 @@ def settings(
         raise typer.Exit
 
 
-COMMANDS: dict[str, Callable[..., None]] = {
-    "demo": data.demo,
-    "preprocess": data.preprocess,
-    "doctor": data.doctor,
-    "train": runs.train,
-    "eval": runs.evaluate,
-    "ablate": runs.ablate,
-    "report": reports.report,
-    "predict": predict.predict,
-    "app": serving.serve,
-    "export": publishing.export,
-    "push": publishing.push,
+@dataclass(frozen=True)
+class Command:
+    """A command of the program.
+
+    Attributes:
+        function: Does the work; its docstring is the help.
+        example: One call of it, shown below the help.
+        cls: How it is parsed.
+    """
+
+    function: Callable[..., None]
+    example: str
+    cls: type[TyperCommand] = TyperCommand
+
+
+COMMANDS: dict[str, Command] = {
+    "demo": Command(data.demo, "dfer demo data/demo --persons 20"),
+    "preprocess": Command(
+        data.preprocess, "dfer preprocess --dataset folder --root my-videos --detector mtcnn"
+    ),
+    "doctor": Command(data.doctor, "dfer doctor --dataset dfew"),
+    "train": Command(training.train, "dfer train --dataset dfew --folds 1-5"),
+    "eval": Command(results.evaluate, "dfer eval full --against baseline", cls=results.EvalCommand),
+    "test": Command(results.test, "dfer test dfew/full --dataset my-videos"),
+    "ablate": Command(training.ablate, "dfer ablate --table 2 --dataset dfew --folds 1-5"),
+    "report": Command(results.report, "dfer report full --epoch last"),
+    "predict": Command(predict.predict, "dfer predict video.mp4 --out predictions.csv"),
+    "app": Command(serving.serve, "dfer app --checkpoint full"),
+    "export": Command(publishing.export, "dfer export full --onnx model.onnx"),
+    "push": Command(publishing.push, "dfer push full organisation/name --private"),
 }
 """Command by name, in the order of use."""
 
 for name, command in COMMANDS.items():
-    app.command(name)(command)
+    app.command(name, cls=command.cls, epilog=f"Example: {command.example}")(command.function)

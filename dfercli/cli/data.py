@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from dfercli.cli import options as opt
-from dfercli.cli import places
 from dfercli.errors import EXIT_SKIPPED, ConfigError, DferError
 
 
@@ -74,7 +73,7 @@ def preprocess(
     dataset = dataset.lower()
     if root is None and dataset == "folder":
         raise ConfigError("where are the videos, and labels.csv? name their folder: --root")
-    root = root or places.usual_root(dataset)
+    root = root or opt.usual_root(dataset)
     usual = root.resolve().name if dataset == "folder" else "-".join(filter(None, (dataset, media)))
     name = name or usual
     check_plain_name(name, "--name")
@@ -114,8 +113,8 @@ def doctor(
     if root and not dataset:
         raise ConfigError("--root is the folder of one dataset; name it with --dataset")
     paths = [find_manifest(manifests, dataset)] if dataset else sorted(manifests.glob("*.csv"))
-    unprepared = {} if dataset else places.find_unprepared({path.stem for path in paths})
-    data = {path: root or places.find_root(path) for path in paths}
+    unprepared = {} if dataset else opt.find_unprepared({path.stem for path in paths})
+    data = {path: root or opt.find_root(path) for path in paths}
     diagnosis = diagnose(data, unprepared, asked=dataset is not None)
     if as_json:
         print(json.dumps(diagnosis.to_dict(), indent=2))

@@ -1,19 +1,19 @@
-"""Options of the commands, and what their values mean."""
+"""Options that commands share, and what their values mean."""
 
 import inspect
 import os
 import re
 import sys
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dfercli.cli.places import find_root, usual_cache
 from dfercli.config import (
+    ALL_DATA,
     AugmentConfig,
     ComputeConfig,
     DataConfig,
@@ -27,12 +27,22 @@ from dfercli.data.sources.base import MAX_FOLD
 from dfercli.errors import ConfigError, DataError, require_at_least
 from dfercli.text import escape_letter
 
+if TYPE_CHECKING:
+    from dfercli.data.manifest import Manifest
+    from dfercli.runs.run_folder import RunFolder
+
+MANIFESTS = Path("data_manifests")
+RUNS = Path("runs")
+
+DATA, MODEL, RUN, OUTPUT = "Data", "Model", "Runs", "Output"
+"""Groups of options in the help."""
+
 
 def parse_folds(text: str) -> list[int]:
     """Read `1-5`, `1,3` or `2` as fold numbers.
 
     Raises:
-        ConfigError: It is none of these.
+        ConfigError: The text is none of these, or names a fold that no dataset has.
     """
     folds: set[int] = set()
     for part in text.split(","):
@@ -53,12 +63,12 @@ def parse_folds(text: str) -> list[int]:
 def find_variant(
     name: str | None, runs: Path, dataset: str | None
 ) -> tuple[Path, str | None, str | None]:
-    """Give the folder of all runs, the dataset and the variant, of which some may be open.
+    """Return the folder of all runs, the dataset and the variant; the last two may be None.
 
     Args:
-        name: Of the variant, or the path of its folder; None leaves it open.
-        runs: Folder of all runs, unless the path tells it.
-        dataset: Its name, unless the path tells it.
+        name: Name of the variant, or the path of its folder; None for any.
+        runs: Folder of all runs, unless the path contains it.
+        dataset: Name of the dataset, unless the path contains it.
 
     Raises:
         ConfigError: The path is that of a fold.
@@ -77,66 +87,74 @@ def find_variant(
 OPTION_TYPES = (str, int, float, bool, Path, str | None, Path | None)
 """Types of settings that can be typed; a setting of another type keeps its default."""
 
-MANIFESTS = Path("data_manifests")
-RUNS = Path("runs")
-
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What the commands that train share beside the configurations.
+    """The options of commands that train, beside the configurations.
 
     Attributes:
         dataset: Name of a manifest; by default the one written last.
         folds: Folds to test on, such as 1-5 or 1,3; by default all.
-        folds_by: `official`, the manifest's folds; or `group`, dealt anew so that no person (or
-            film: the manifest's column group) is in two of them.
-        preset: Recipe: `paper`; `small`, which fits a laptop's CPU; or `strong`, of later
-            ingredients. Typed settings win over it.
+        folds_by: `official`, the folds of the manifest; or `group`, assigned again so that no two
+            folds share a person (or film: the manifest's column group).
+        preset: Recipe: `paper`; `small`, which fits a laptop's CPU; or `strong`, with ingredients
+            of later work. Options that are typed win over it.
         seed: Seed of everything random.
-        workers: Processes that load clips; 0 loads in this one.
-        root: Folder of the data; by default where it was, or $DFER_DATA/DATASET.
+        workers: Processes that load clips; 0 loads them in the main process.
+        root: Folder of the data; by default the one it was prepared in, or $DFER_DATA/DATASET.
         manifests: Folder of the manifests.
         runs: Folder of the runs.
-        overwrite: Train anew what is there already, or go on where it was interrupted.
-        cache: Keep all frames decoded on disk, for all folds and runs: 150 kB a frame of 224 px.
+        overwrite: Train from scratch what is there already, or resume where it was interrupted.
+        cache: Keep all frames decoded on disk, for all folds and runs: 150 kB per 224 px frame.
         cache_dir: Folder of decoded frames; by default $DFER_CACHE, or dfer in the user's caches.
-        jobs: Runs that are trained at a time on this machine, each in a process of its own.
-        cluster: Train on a Ray cluster instead: its address, or `auto` on one of its machines.
+        jobs: Runs to train at the same time on this machine, each in its own process.
+        cluster: Address of a Ray cluster to train on, or `auto` on one of its machines.
     """
 
-    dataset: str | None = None
-    folds: str | None = None
-    folds_by: str = DataConfig.folds_by
-    preset: str = RunConfig.preset
-    seed: int = RunConfig.seed
-    workers: int = DataConfig.workers
-    root: Path | None = None
-    manifests: Path = MANIFESTS
-    runs: Path = RUNS
-    overwrite: bool = field(default=False, metadata={"names": ("--overwrite/--resume",)})
-    cache: bool = False
-    cache_dir: Path | None = None
-    jobs: int = 1
-    cluster: str | None = None
+    dataset: str | None = field(default=None, metadata={"panel": DATA})
+    folds: str | None = field(default=None, metadata={"panel": DATA})
+    folds_by: str = field(default=DataConfig.folds_by, metadata={"panel": DATA})
+    preset: str = field(default=RunConfig.preset, metadata={"panel": RUN})
+    seed: int = field(default=RunConfig.seed, metadata={"panel": RUN})
+    workers: int = field(default=DataConfig.workers, metadata={"panel": DATA})
+    root: Path | None = field(default=None, metadata={"panel": DATA})
+    manifests: Path = field(default=MANIFESTS, metadata={"panel": DATA})
+    runs: Path = field(default=RUNS, metadata={"panel": RUN})
+    overwrite: bool = field(
+        default=False, metadata={"panel": RUN, "names": ("--overwrite/--resume",)}
+    )
+    cache: bool = field(default=False, metadata={"panel": DATA})
+    cache_dir: Path | None = field(default=None, metadata={"panel": DATA})
+    jobs: int = field(default=1, metadata={"panel": RUN})
+    cluster: str | None = field(default=None, metadata={"panel": RUN})
 
 
 def _attribute_texts(cls: Any) -> dict[str, str]:
-    """Read the texts of a docstring's section `Attributes:`."""
+    """Return the texts in the section `Attributes:` of a docstring, by attribute."""
     section = (inspect.getdoc(cls) or "").partition("Attributes:\n")[2]
     found = re.findall(r"^    (\w+): (.+(?:\n {8}.+)*)", section, flags=re.MULTILINE)
     return {name: re.sub(r"\s+", " ", text) for name, text in found}
 
 
 _TEXTS = _attribute_texts(RunOptions)
-Root = Annotated[Path | None, typer.Option(help=_TEXTS["root"])]
-Manifests = Annotated[Path, typer.Option(help=_TEXTS["manifests"])]
-Runs = Annotated[Path, typer.Option(help=_TEXTS["runs"])]
-FoldsBy = Annotated[str, typer.Option(help=_TEXTS["folds_by"])]
-Folds = Annotated[str | None, typer.Option(help=_TEXTS["folds"])]
-Workers = Annotated[int, typer.Option(help=_TEXTS["workers"])]
-Cache = Annotated[bool, typer.Option("--cache/--no-cache", help=_TEXTS["cache"])]
-CacheDir = Annotated[Path | None, typer.Option(help=_TEXTS["cache_dir"])]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+
+
+def _shared(name: str, panel: str, *names: str) -> Any:
+    """Return an option of `RunOptions` that other commands have too."""
+    return typer.Option(*names, help=_TEXTS[name], rich_help_panel=panel)
+
+
+Dataset = Annotated[str | None, _shared("dataset", DATA)]
+Root = Annotated[Path | None, _shared("root", DATA)]
+Manifests = Annotated[Path, _shared("manifests", DATA)]
+FoldsBy = Annotated[str, _shared("folds_by", DATA)]
+Workers = Annotated[int, _shared("workers", DATA)]
+Cache = Annotated[bool, _shared("cache", DATA, "--cache/--no-cache")]
+CacheDir = Annotated[Path | None, _shared("cache_dir", DATA)]
+Runs = Annotated[Path, _shared("runs", RUN)]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print JSON instead of tables.", rich_help_panel=OUTPUT)
+]
 
 
 def expand_configs(*left_out: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -157,49 +175,159 @@ def expand_configs(*left_out: str) -> Callable[[Callable[..., None]], Callable[.
 
         @wraps(command)
         def expanded(**arguments: Any) -> None:
-            changes = CHANGES.get(arguments.get("preset", ""), {})
-            typed = find_typed(arguments["context"]) if changes else ()
-            for values in changes.values():  # so that what is typed is checked beside the preset's
-                known = {n: v for n, v in values.items() if n in arguments and n not in typed}
-                arguments |= known
+            typed = find_typed(arguments["context"])
+            bases, values = _find_defaults(arguments, typed)
+            # So that options that were typed are checked beside the others of the run.
+            arguments |= {n: v for n, v in values.items() if n in arguments and n not in typed}
             for name, cls in configs.items():
-                arguments[name] = cls(**{o.name: arguments.pop(o.name) for o in options[name]})
+                own = {option.name: arguments.pop(option.name) for option in options[name]}
+                arguments[name] = replace(bases[name], **own) if name in bases else cls(**own)
             command(**arguments)
 
-        kept = [p for name, p in signature.parameters.items() if name not in configs]
-        made = [option for name in configs for option in options[name]]
-        expanded.__signature__ = signature.replace(parameters=kept + made)  # type: ignore[attr-defined]
+        others = [p for name, p in signature.parameters.items() if name not in configs]
+        expansions = [option for name in configs for option in options[name]]
+        expanded.__signature__ = signature.replace(  # type: ignore[attr-defined]
+            parameters=others + expansions
+        )
         return expanded
 
     return decorate
+
+
+def _find_defaults(
+    arguments: dict[str, Any], typed: set[str]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what takes the place of defaults: the settings of a repeated run, or of a preset.
+
+    Returns:
+        Configurations by parameter, for settings that are no options; and values by option.
+
+    Raises:
+        ConfigError: There is no such run, or a preset was typed beside it.
+    """
+    if arguments.get("repeat") is None:
+        changes = CHANGES.get(arguments.get("preset", ""), {})
+        return {}, {name: value for part in changes.values() for name, value in part.items()}
+    if "preset" in typed:
+        raise ConfigError("--repeat takes the recipe of a run; leave out --preset, or --repeat")
+    sources = find_repeated(arguments["repeat"], arguments["runs"])
+    config = next(iter(sources.values())).read().config
+    bases: dict[str, Any] = {
+        "model": config.model,
+        "recipe": config.train,
+        "augment": config.augment,
+        "compute": config.compute,
+    }
+    values = {f.name: getattr(part, f.name) for part in bases.values() for f in fields(part)}
+    manifest, root = Path(config.data.manifest), Path(config.data.root)
+    if not typed & {"dataset", "manifests"} and not manifest.is_file():
+        raise ConfigError(
+            f"cannot repeat {arguments['repeat']}: its manifest {manifest} is gone; if it is in "
+            f"another folder now, name that: --manifests"
+        )
+    values |= {
+        "dataset": manifest.stem,
+        "manifests": manifest.parent,
+        "folds_by": config.data.folds_by,
+        "workers": config.data.workers,
+        "preset": config.preset,
+        "seed": config.seed,
+    }
+    if "dataset" not in typed and root.is_dir():
+        values["root"] = root
+    if config.fold == ALL_DATA:
+        values["all_data"] = True
+    else:
+        values["folds"] = ",".join(map(str, sources))
+    return bases, values
+
+
+def find_repeated(name: str, runs: Path) -> "dict[int, RunFolder]":
+    """Return the runs that `--repeat` names by fold, sought in `runs` and where runs usually are.
+
+    Raises:
+        CheckpointError: There is no such run, or its folds were trained with different settings.
+    """
+    from dfercli.runs.lookup import find_named
+
+    return find_named(name, dict.fromkeys((runs, RUNS)))
 
 
 def _options_of(panel: str, cls: Any, left_out: tuple[str, ...]) -> list[inspect.Parameter]:
     texts = _attribute_texts(cls)
     return [
         inspect.Parameter(
-            each.name,
+            setting.name,
             inspect.Parameter.KEYWORD_ONLY,
-            default=each.default,
+            default=setting.default,
             annotation=Annotated[
-                each.type,
+                setting.type,
                 typer.Option(
-                    *each.metadata.get("names", ()),
-                    help=texts[each.name],
-                    rich_help_panel=panel.title(),
+                    *setting.metadata.get("names", ()),
+                    help=texts[setting.name],
+                    rich_help_panel=setting.metadata.get("panel", panel.title()),
                 ),
             ],
         )
-        for each in fields(cls)
-        if each.type in OPTION_TYPES and each.name not in left_out
+        for setting in fields(cls)
+        if setting.type in OPTION_TYPES and setting.name not in left_out
     ]
 
 
-def find_cache(wanted: bool, folder: Path | None) -> str | None:
-    """Give the folder of decoded frames: as named, $DFER_CACHE, or `dfer` in the user's caches.
+def usual_root(dataset: str) -> Path:
+    """Return the folder of a dataset: `$DFER_DATA/NAME` if it exists, else `data/NAME`.
+
+    Upper and lower case do not matter in the name of the folder: people have DFEW and FERV39k. If
+    there is no such folder, the first of the two is returned.
+    """
+    parents = [Path(name) for name in (os.environ.get("DFER_DATA"), "data") if name]
+    folders = (_find_folder(parent, dataset) for parent in parents)
+    return next((folder for folder in folders if folder), parents[0] / dataset)
+
+
+def _find_folder(parent: Path, name: str) -> Path | None:
+    """Return the folder with this name, or with one that differs only in upper and lower case."""
+    matching = [path for path in parent.glob("*") if path.name.casefold() == name.casefold()]
+    folders = sorted(path for path in matching if path.is_dir())
+    return parent / name if parent / name in folders else next(iter(folders), None)
+
+
+def find_unprepared(prepared: Collection[str]) -> dict[str, Path]:
+    """Return the datasets in their usual folders that have not been prepared yet."""
+    from dfercli.data import DATASETS
+
+    folders = {name: usual_root(name) for name in DATASETS if name not in prepared}
+    return {name: folder for name, folder in folders.items() if folder.is_dir()}
+
+
+def find_root(manifest: Path) -> Path | None:
+    """Return the folder of a manifest's data in $DFER_DATA; None if there is none."""
+    parent = os.environ.get("DFER_DATA")
+    return _find_folder(Path(parent), manifest.stem) if parent else None
+
+
+def usual_cache() -> Path:
+    """Return the folder of decoded frames: `$DFER_CACHE`, or `dfer` in the user's caches.
 
     Raises:
-        ConfigError: It is named, and no cache is wanted.
+        ConfigError: Neither is set, and the user has no home folder.
+    """
+    folder = os.environ.get("DFER_CACHE")
+    if folder:
+        return Path(folder)
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dfer"
+    except RuntimeError as error:
+        raise ConfigError(
+            "no home folder to keep decoded frames in; name a folder: --cache-dir, or $DFER_CACHE"
+        ) from error
+
+
+def find_cache(wanted: bool, folder: Path | None) -> str | None:
+    """Return the folder of decoded frames: as typed, $DFER_CACHE, or `dfer` in the user's caches.
+
+    Raises:
+        ConfigError: A folder was typed without --cache.
     """
     if not wanted:
         if folder is not None:
@@ -219,7 +347,7 @@ def find_data(
     cache: str | None = None,
     folds_by: str = DataConfig.folds_by,
 ) -> DataConfig:
-    """Find a manifest and its data: as named, in $DFER_DATA, or where they were preprocessed."""
+    """Find a manifest and its data: as typed, in $DFER_DATA, or where it was prepared."""
     from dfercli.data.manifest import find_manifest, read_manifest
 
     path = find_manifest(manifests, dataset)
@@ -245,8 +373,8 @@ def find_run(
     augment: AugmentConfig,
     compute: ComputeConfig,
     typed: Collection[str],
-) -> tuple[RunConfig, list[int]]:
-    """Give the run that was asked for, and the folds: as typed, or all that the manifest has."""
+) -> "tuple[RunConfig, list[int], Manifest]":
+    """Return the requested run, its folds (all of the manifest by default), and the manifest."""
     from dfercli.data.folds import check_labels, open_manifest
 
     _check_how_to_run(options, compute.device)
@@ -274,17 +402,17 @@ def find_run(
     note(f"backbone: {run.model.backbone}, weights: {run.model.weights}")
     note(f"recipe: {describe_recipe(run)}")
     note_processes()
-    return run, folds
+    return run, folds, manifest
 
 
 def find_typed(context: typer.Context) -> set[str]:
-    """Give the names of the options that were typed, not left at their defaults."""
+    """Return the names of the options that were typed."""
     sources = {name: context.get_parameter_source(name) for name in context.params}
     return {name for name, source in sources.items() if source and source.name != "DEFAULT"}
 
 
 def how_to_run(options: RunOptions) -> dict[str, Any]:
-    """Give what tells how runs are trained, and changes no result."""
+    """Return the options of `run_jobs` that change no result."""
     return {"overwrite": options.overwrite, "jobs": options.jobs, "cluster": options.cluster}
 
 
@@ -314,21 +442,21 @@ def _check_how_to_run(options: RunOptions, device: str) -> None:
 
 
 def wait_without_spinning() -> None:
-    """Let threads of torch sleep while they wait, where the user has not chosen; before it loads.
+    """Let waiting threads of torch sleep, unless the user has chosen otherwise.
 
-    Beside any other work on the machine, threads that spin take the time from those they wait for:
-    a window then took ten times as long (docs/performance.md).
+    It must be called before torch is imported. If anything else runs on the machine, threads that
+    spin take time from those they wait for: a window took ten times as long (docs/performance.md).
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def note(text: str) -> None:
-    """Print a remark where it does not mix with results, once however many processes there are."""
+    """Print a remark on stderr, once even if several processes train together."""
     if is_main_process():
         lines = ("".join(map(escape_letter, line)) for line in text.split("\n"))
         print("\n".join(lines), file=sys.stderr)
 
 
 def is_main_process() -> bool:
-    """Whether this process is the one that prints, of those that were launched together."""
+    """Return whether this is the one process that prints, of those launched together."""
     return os.environ.get("RANK", "0") == "0"

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table as ScreenTable
 from rich.text import Text
 
+from dfercli.cli.options import OUTPUT
 from dfercli.errors import ConfigError, require_known
 from dfercli.files import write_text
 from dfercli.tables import (
@@ -103,13 +104,19 @@ SPREAD = "±"
 """Begins the name of a column that says how far the figure before it varies."""
 
 Format = Annotated[
-    str, typer.Option("--format", help="`screen`, `csv`, `markdown`, `latex` or `json`.")
+    str,
+    typer.Option(
+        "--format",
+        help="`screen`, `csv`, `markdown`, `latex` or `json`.",
+        rich_help_panel=OUTPUT,
+    ),
 ]
 Out = Annotated[
     Path | None,
     typer.Option(
-        help="Write a file instead: `.csv`, `.md`, `.tex` or `.json` tell the format. In CSV each "
-        "table after the first has its own, named after this one and its title."
+        help="Write a file instead, in the format of its suffix: `.csv`, `.md`, `.tex` or `.json`. "
+        "In CSV each further table gets its own file, named after this one and the table's title.",
+        rich_help_panel=OUTPUT,
     ),
 ]
 

@@ -55,13 +55,15 @@ class ModelConfig:
         text: Compare with text features; off means a linear head (Table 3).
         text_prompt: Generate textual prompts (Table 5, TP).
         visual_prompt: Generate visual prompts (Table 5, VP).
-        num_blocks: M, BiEhPro blocks. Source: section 4.1.
-        cross_attention: `paired` (Eq. 10 as printed) or `all` (over all classes' rows).
-        msta_fc: What MSTA's three FC mix: `positions` (Eq. 5 as printed, on the dimension T/3 of a
-            D x T/3 tensor) or `channels`, at each position.
+        num_blocks: Number of BiEhPro blocks, M. Source: section 4.1.
+        cross_attention: Rows that a prompt attends to: `paired`, those of its own class, as in
+            Eq. (10); or `all`, those of all classes.
+        msta_fc: What the three FC of MSTA mix: `positions`, the T/3 positions of each channel, as in
+            Eq. (5); or `channels`, the channels of each position.
         msta_pools: Kernel and stride of the three pooling branches. Source: section 3.2.
         near_clip_init: New layers start so that the model starts near CLIP (our choice).
-        prompt_scale: Start of alpha and beta in Eq. (11) (our choice).
+        prompt_scale: Initial weight of the generated prompts, alpha and beta in Eq. (11) (our
+            choice).
         prompt_template: Text given to CLIP; `{}` stands for the class name. Source: section 4.1.
     """
 

@@ -1,4 +1,4 @@
-"""How far figures can be trusted: two variants on the same clips, and a model's own confidence."""
+"""How far results can be trusted: tests between two variants, and calibration of probabilities."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,44 +27,44 @@ from dfercli.training.selection import fit_held_out
 
 
 def compare(ours: Results, theirs: Results, protocol: str) -> dict[str, Any]:
-    """Compare two variants on the clips that both tested, in whatever folds.
+    """Compare two variants on the same test clips; their folds may differ.
 
     Returns:
-        `war` and `uar`, ours minus theirs; `war_interval`, `uar_interval` at 95 %, `war_p`,
-        `uar_p`, how these were found (`method`: `bootstrap`, or `t` over few groups) and over how
-        many groups or clips (`units`); `only_a`, `only_b`, `mcnemar_p` of McNemar's test.
+        `war` and `uar`, ours minus theirs; `war_interval` and `uar_interval` at 95 %; `war_p` and
+        `uar_p`; the `method` (`bootstrap`, or `t` for few groups) and the number of groups or clips
+        (`units`); and `only_a`, `only_b`, `mcnemar_p` of McNemar's test.
 
     Raises:
-        DataError: They have other classes, or did not test the same clips.
+        DataError: The variants have different classes, or did not test the same clips.
     """
     if ours.class_names != theirs.class_names:
-        raise DataError(f"{ours.name} and {theirs.name} have other classes; nothing to compare")
-    a, b = (each.pool(protocol).set_index("clip_id") for each in (ours, theirs))
-    lacking = len(a.index.difference(b.index)), len(b.index.difference(a.index))
-    if any(lacking):
+        raise DataError(f"{ours.name} and {theirs.name} have different classes; nothing to compare")
+    a, b = (results.pool(protocol).set_index("clip_id") for results in (ours, theirs))
+    only_a, only_b = len(a.index.difference(b.index)), len(b.index.difference(a.index))
+    if only_a or only_b:
         raise DataError(
-            f"{ours.name} and {theirs.name} did not test the same clips: {lacking[0]:,} are only "
-            f"in the first, {lacking[1]:,} only in the second; choose alike with --folds, or train "
-            f"what is missing"
+            f"{ours.name} and {theirs.name} did not test the same clips: {only_a:,} are only "
+            f"in the first, {only_b:,} only in the second; choose the same folds with --folds, or "
+            f"train what is missing"
         )
     b = b.loc[a.index]
     (labels, predicted_a), (labels_b, predicted_b) = map(name_classes, (a, b))
     if (labels != labels_b).any():
-        raise DataError(f"{ours.name} and {theirs.name} label some clips otherwise")
+        raise DataError(f"{ours.name} and {theirs.name} label some clips differently")
     groups = np.array(name_groups(a.reset_index())) if "group" in a.columns else None
     folds = a["fold"].to_numpy(), b["fold"].to_numpy()
     num_classes = len(ours.class_names)
-    found = compare_models(labels, predicted_a, predicted_b, *folds, num_classes, groups)
+    paired = compare_models(labels, predicted_a, predicted_b, *folds, num_classes, groups)
     test = mcnemar(predicted_a == labels, predicted_b == labels)
     return {
-        "war": found.war,
-        "war_interval": [found.war_interval.low, found.war_interval.high],
-        "war_p": found.war_p,
-        "uar": found.uar,
-        "uar_interval": [found.uar_interval.low, found.uar_interval.high],
-        "uar_p": found.uar_p,
-        "method": found.method,
-        "units": found.units,
+        "war": paired.war,
+        "war_interval": [paired.war_interval.low, paired.war_interval.high],
+        "war_p": paired.war_p,
+        "uar": paired.uar,
+        "uar_interval": [paired.uar_interval.low, paired.uar_interval.high],
+        "uar_p": paired.uar_p,
+        "method": paired.method,
+        "units": paired.units,
         "only_a": test.only_a,
         "only_b": test.only_b,
         "mcnemar_p": test.p_value,
@@ -73,7 +73,7 @@ def compare(ours: Results, theirs: Results, protocol: str) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Confidence:
-    """How sure a model is of the test clips of all folds, and how right.
+    """The confidence of a model on the test clips of all folds, and how often it is right.
 
     Attributes:
         probs: (N, K) probabilities.
@@ -105,17 +105,21 @@ class Confidence:
 
     @cached_property
     def risk_coverage(self) -> tuple[np.ndarray, np.ndarray]:
-        """Share of clips that are decided, rising, and the share of wrong ones among them."""
+        """Rising shares of decided clips, and the share of errors among each."""
         return risk_coverage(self.probs.max(axis=1), self.probs.argmax(axis=1) == self.labels)
 
     @cached_property
     def area(self) -> float:
-        """Area under the curve of risk against coverage."""
+        """Area under the risk-coverage curve."""
         right = self.probs.argmax(axis=1) == self.labels
         return area_under_risk_coverage(self.probs.max(axis=1), right)
 
     def risk_at(self, coverage: float) -> float:
-        """Give the share of wrong ones among the surest clips, at least so many of all."""
+        """Return the share of errors among the most confident clips.
+
+        Args:
+            coverage: Smallest share of all clips to take.
+        """
         shares, risks = self.risk_coverage
         return float(risks[min(int(np.searchsorted(shares, coverage - 1e-9)), len(risks) - 1)])
 
@@ -125,10 +129,10 @@ class Calibration:
     """A model's confidence before and after temperature scaling.
 
     Attributes:
-        temperatures: By fold, fitted on its held-out clips; those of folds that are not refused.
-        remarks: Why a temperature is refused or to be doubted, once each.
-        before: As predicted.
-        after: At these temperatures; None where that of some fold is refused.
+        temperatures: Temperature by fold, fitted on its held-out clips; without refused folds.
+        remarks: Why temperatures were refused or are doubtful, each remark once.
+        before: Confidence as predicted.
+        after: Confidence at these temperatures; None if that of any fold was refused.
     """
 
     temperatures: Mapping[int, float]
@@ -138,12 +142,12 @@ class Calibration:
 
     @property
     def mean_temperature(self) -> float | None:
-        """Mean over folds; None where that of some fold is refused."""
+        """Mean over folds; None if the temperature of any fold was refused."""
         return None if self.after is None else float(np.mean(list(self.temperatures.values())))
 
 
 def calibrate(results: Results, protocol: str) -> Calibration:
-    """Fit a temperature a fold on its held-out clips, and apply it to its test clips.
+    """Fit one temperature per fold on its held-out clips, and apply it to its test clips.
 
     Raises:
         DataError: No clips were held out.
@@ -154,24 +158,25 @@ def calibrate(results: Results, protocol: str) -> Calibration:
     for fold, table in results.predictions[protocol].items():
         run = results.runs.get(fold)
         balance = run.record.config.train.balance if run else "none"
-        found = fit_held_out(results.held_out[protocol][fold], balance)
-        remarks += [found.remark] * (found.remark != "")
+        fit = fit_held_out(results.held_out[protocol][fold], balance)
+        if fit.remark:
+            remarks.append(fit.remark)
         before.append(probs_of(table))
         labels.append(name_classes(table)[0])
-        if found.temperature is not None:
-            temperatures[fold] = found.temperature
-            after.append(apply_temperature(before[-1], found.temperature))
-    every, whole = np.concatenate(labels), len(after) == len(before)
+        if fit.temperature is not None:
+            temperatures[fold] = fit.temperature
+            after.append(apply_temperature(before[-1], fit.temperature))
+    all_labels, all_fitted = np.concatenate(labels), len(after) == len(before)
     return Calibration(
         temperatures,
         list(dict.fromkeys(remarks)),
-        Confidence(np.concatenate(before), every),
-        Confidence(np.concatenate(after), every) if whole else None,
+        Confidence(np.concatenate(before), all_labels),
+        Confidence(np.concatenate(after), all_labels) if all_fitted else None,
     )
 
 
 def measure_confidence(results: Results, protocol: str) -> Confidence:
-    """Give a model's confidence in the test clips of all folds, as predicted."""
+    """Return the confidence of a model on the test clips of all folds, as predicted."""
     tables = results.predictions[protocol].values()
     probs = np.concatenate([probs_of(table) for table in tables])
     return Confidence(probs, np.concatenate([name_classes(table)[0] for table in tables]))

@@ -1,4 +1,4 @@
-"""What a trained model looks at, and where it puts clips: the material of the report's pictures."""
+"""What a trained model looks at: attention maps, similarities and features of clips."""
 
 import math
 from collections.abc import Sequence
@@ -18,14 +18,14 @@ from dfercli.progress import show_progress
 
 @dataclass(frozen=True)
 class AttentionMaps:
-    """Where the evidence for one class comes from, in each frame of each clip.
+    """How much each part of a frame contributes to the evidence for one class.
 
     The shares of a frame's patches and of its interaction token sum to 1.
 
     Attributes:
-        patches: (B, T, h, w), share of each patch of its frame.
-        interaction: (B, T), share of the interaction tokens: what a frame is told of the others.
-            All 0 for a model without InterFIT.
+        patches: (B, T, h, w), share of each patch of a frame.
+        interaction: (B, T), share of the interaction tokens, which carry information from the other
+            frames. All 0 for a model without InterFIT.
     """
 
     patches: np.ndarray
@@ -35,28 +35,28 @@ class AttentionMaps:
 def attention_maps(
     model: ExpressionModel, clips: Tensor, targets: Tensor | Sequence[int]
 ) -> AttentionMaps:
-    """Give the patches that speak for a class, by attention rollout weighted with gradients.
+    """Return the patches that support a class, by attention rollout weighted with gradients.
+
+    A frame without any evidence for the class has equal shares everywhere.
 
     Source: Chefer et al., ICCV 2021, Eq. (5) and (6): in each block the mean over heads of
     relu(gradient * attention), plus the identity, multiplied through the blocks; the class token's
-    row is the map. We depart from it in two things. The row without the class token itself is
-    divided by its sum, because gradients of two models have two scales. And an interaction token
-    is an end: relevance that reaches it stays with it, whatever it was made of, since it comes
-    from the class tokens of all frames through a Bi-LSTM that has no attention to follow. It takes
-    one more column in each block, and these add up to `interaction`.
-
-    A frame in which nothing speaks for the class has equal shares everywhere.
+    row is the map. We depart from it in two points. The row, without the class token itself, is
+    divided by its sum, because the gradients of two models differ in scale. And relevance that
+    reaches an interaction token stays there: the token comes from the class tokens of all frames
+    through a Bi-LSTM, which has no attention to follow. It takes one more column in each block, and
+    these columns add up to `interaction`.
 
     Args:
-        model: In evaluation mode; with text or without.
+        model: The model in evaluation mode, with or without text.
         clips: (B, T, 3, H, W), normalised.
         targets: (B,) class whose logit is explained.
     """
-    clips = clips.detach().requires_grad_()  # a graph is needed also where all weights are frozen
+    clips = clips.detach().requires_grad_()  # builds a graph even if all weights are frozen
     chosen = torch.as_tensor(targets, device=clips.device).unsqueeze(1)
-    with torch.enable_grad(), keep_attention() as kept:
-        score = model(clips).gather(1, chosen).sum()  # clips do not see each other
-    weights = kept[: model.backbone.num_layers]  # (B * T, heads, P, P or P + 1) each
+    with torch.enable_grad(), keep_attention() as attentions:
+        score = model(clips).gather(1, chosen).sum()  # clips are independent of each other
+    weights = attentions[: model.backbone.num_layers]  # (B * T, heads, P, P or P + 1) each
     gradients = torch.autograd.grad(score, weights)
     relevances = [
         (gradient * attention).detach().float().relu().mean(dim=1)
@@ -68,11 +68,11 @@ def attention_maps(
 
 
 def roll_out(relevances: Sequence[Tensor]) -> Tensor:
-    """Multiply the blocks' relevances through, and give the class token's shares.
+    """Multiply the relevances of all blocks, and return the shares of the class token's row.
 
     Args:
-        relevances: (N, P, P) a block, or (N, P, P + 1) where an interaction token is the last key;
-            not negative. The first token is the class token.
+        relevances: One non-negative (N, P, P) per block, or (N, P, P + 1) if an interaction token
+            is the last key. The first token is the class token.
 
     Returns:
         (N, P), summing to 1: the P - 1 patches, then the interaction tokens of all blocks.
@@ -92,11 +92,11 @@ def roll_out(relevances: Sequence[Tensor]) -> Tensor:
 
 @dataclass(frozen=True)
 class Explanation:
-    """What a model makes of clips, in the order of the clips.
+    """The outputs of a model for clips, in the order of the clips.
 
     Attributes:
         class_names: K classes.
-        clip_ids: N names.
+        clip_ids: N identifiers.
         labels: (N,) int, true classes.
         probs: (N, K), probabilities.
         similarities: (N, K), cosine to each class's text before scaling, in [-1, 1]; None for a
@@ -113,17 +113,17 @@ class Explanation:
 
     @property
     def predicted(self) -> np.ndarray:
-        """(N,) int, the likeliest class of each clip."""
+        """(N,) int, the most probable class of each clip."""
         return self.probs.argmax(axis=1)
 
 
 @torch.inference_mode()
 def collect(model: ExpressionModel, loader: DataLoader) -> Explanation:
-    """Run a model over test views, in one process, and keep more than the probabilities.
+    """Run a model over test clips in one process, and return all that explains its predictions.
 
     Args:
-        model: In evaluation mode, on the device to be used.
-        loader: Of a `ClipDataset`, in order.
+        model: The model in evaluation mode, on the device to use.
+        loader: Loader of a `ClipDataset`, in order.
     """
     dataset = loader.dataset
     assert isinstance(dataset, ClipDataset)  # nothing else is loaded here

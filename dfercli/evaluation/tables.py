@@ -1,4 +1,4 @@
-"""Results as tables: what `dfer eval` prints, in every format."""
+"""Results as tables, which `dfer eval` and `dfer test` print in every format."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -24,21 +24,21 @@ LABELS = {
 METRICS = {"war": "WAR", "uar": "UAR"}
 
 SHARES = (0.8, 1.0)
-"""Shares of the clips that are decided where errors are told (our choice)."""
+"""Shares of decided clips for which the error is reported (our choice)."""
 
 VAL_BIAS_NOTE = (
-    "val epoch: the clips that fit its temperature chose it, which makes it look surer than it is: "
-    "a true 1 is fitted as about 0.86 of 100 clips, 0.94 of 450, 0.97 of 1,870"
+    "val epoch: its temperature is fitted to the clips that chose the epoch, which biases it: "
+    "a true 1 is fitted as about 0.86 on 100 clips, 0.94 on 450, 0.97 on 1,870"
 )
-UNTRAINED_NOTE = "nothing was trained: all epochs are one and the same model"
+UNTRAINED_NOTE = "nothing was trained: all epochs are the same model"
 
 
 def results_document(results: Results, confusion: bool = False) -> Document:
-    """Give all figures of one variant: per fold, their mean, per class, and how sure it is.
+    """Return all tables of one variant: folds and their mean, classes, calibration.
 
     Args:
-        results: Of a variant or a checkpoint.
-        confusion: Add the confusion matrix over all folds, for each protocol.
+        results: Results of a variant or of a checkpoint.
+        confusion: Add the confusion matrix over all folds for each protocol.
     """
     tables = [_folds_table(results), _classes_table(results)]
     if results.held_out:
@@ -54,94 +54,98 @@ def results_document(results: Results, confusion: bool = False) -> Document:
     return Document(tables, Provenance(results.provenance), data)
 
 
-def side_by_side_document(every: Sequence[Results]) -> Document:
-    """Give the means of several variants, a row each.
+def side_by_side_document(variants: Sequence[Results]) -> Document:
+    """Return one table of the means of several variants, one row per variant.
 
     Raises:
-        DataError: They have other classes.
+        DataError: The variants have different classes.
     """
-    first = every[0]
-    for other in every[1:]:
+    first, *others = variants
+    for other in others:
         if other.class_names != first.class_names:
             raise DataError(
-                f"{first.name} and {other.name} have other classes; compare runs of one dataset"
+                f"{first.name} and {other.name} have different classes; compare runs of one dataset"
             )
-    protocols = [name for name in PROTOCOLS if any(name in each.predictions for each in every)]
+    protocols = [name for name in PROTOCOLS if any(name in v.predictions for v in variants)]
     columns = [Column("run", "text"), Column("folds", "text"), Column("clips", "count")]
     columns += [column for name in protocols for column in mean_columns(name)]
     rows = []
-    for each in every:
-        summaries = each.summaries
-        some = next(iter(summaries.values()))
+    for results in variants:
+        summaries = results.summaries
+        summary = next(iter(summaries.values()))
+        folds = ", ".join(map(str, summary.folds))
         cells = [value for name in protocols for value in _mean_cells(summaries.get(name))]
-        rows.append([each.title, ", ".join(map(str, some.folds)), some.num_clips.sum(), *cells])
-    provenance = describe_several(every)
+        rows.append([results.title, folds, summary.num_clips.sum(), *cells])
+    provenance = describe_several(variants)
     data = {
         "runs": [
-            {"name": each.name, "dataset": each.dataset, "provenance": each.provenance}
-            | {"protocols": {name: _summary_data(each, name) for name in each.predictions}}
-            for each in every
+            {
+                "name": results.name,
+                "dataset": results.dataset,
+                "provenance": results.provenance,
+                "protocols": {name: _summary_data(results, name) for name in results.predictions},
+            }
+            for results in variants
         ]
     }
     notes = [*protocol_notes(protocols), "± is the standard deviation over folds"]
-    notes += [f"{each.title}: {UNTRAINED_NOTE}" for each in every if each.untrained]
+    notes += [f"{results.title}: {UNTRAINED_NOTE}" for results in variants if results.untrained]
     return Document([Table("side by side", columns, rows, notes)], provenance, data)
 
 
 def _folds_table(results: Results) -> Table:
     summaries = results.summaries
-    some = next(iter(summaries.values()))
+    first = next(iter(summaries.values()))
     columns = [Column("fold", "text"), Column("clips", "count")]
     columns += [
         Column(title, "percent", LABELS[name]) for name in summaries for title in METRICS.values()
     ]
     rows: list[list[Any]] = [
-        [str(fold), some.num_clips[at]]
-        + [getattr(each, metric)[at] for each in summaries.values() for metric in METRICS]
-        for at, fold in enumerate(some.folds)
+        [str(fold), first.num_clips[at]]
+        + [getattr(summary, metric)[at] for summary in summaries.values() for metric in METRICS]
+        for at, fold in enumerate(first.folds)
     ]
-    rows.append(["mean", some.num_clips.sum()])
+    rows.append(["mean", first.num_clips.sum()])
     rows += [["sd", None], ["95 % from", None], ["to", None]]
-    rows.append(["all clips", some.num_clips.sum()])
-    for name, each in summaries.items():
+    rows.append(["all clips", first.num_clips.sum()])
+    for name, summary in summaries.items():
         for metric in METRICS:
-            at_95 = getattr(results.intervals[name], metric)
-            figures = getattr(each, f"mean_{metric}"), getattr(each, f"sd_{metric}")
-            values = *figures, at_95.low, at_95.high, getattr(each, f"pooled_{metric}")
+            interval = getattr(results.intervals[name], metric)
+            values = (
+                getattr(summary, f"mean_{metric}"),
+                getattr(summary, f"sd_{metric}"),
+                interval.low,
+                interval.high,
+                getattr(summary, f"pooled_{metric}"),
+            )
             for row, value in zip(rows[-5:], values, strict=True):
                 row.append(value)
-    chosen = [UNTRAINED_NOTE] if results.untrained else protocol_notes(list(summaries))
+    intervals = next(iter(results.intervals.values()))
+    method = describe_method(intervals.method, intervals.units, results)
     notes = [
-        *chosen,
-        f"95 %: {_describe_intervals(results)}, of the mean over folds: what other clips would "
-        "change, not what another training would",
-        "all clips: of the clips of all folds together, each clip once",
-        *_note_lacking(results, some),
+        *([UNTRAINED_NOTE] if results.untrained else protocol_notes(list(summaries))),
+        f"95 %: {method}, of the mean over folds: it covers other clips, not another training",
+        "all clips: the clips of all folds together, each clip once",
+        *_note_missing_classes(results, first),
     ]
-    mean = len(some.folds)
-    title = f"{results.title}, each fold"
-    return Table(title, columns, rows, notes, (mean,))
+    mean_row = len(first.folds)
+    return Table(f"{results.title}, each fold", columns, rows, notes, (mean_row,))
 
 
-def _note_lacking(results: Results, summary: FoldSummary) -> list[str]:
-    """Say which folds have no clip of some class, and what that does to the mean UAR."""
+def _note_missing_classes(results: Results, summary: FoldSummary) -> list[str]:
+    """Return a note about the folds that have no clip of some class, if there are any."""
     names = np.array(results.class_names)
-    lacking = [
-        f"fold {fold} {', '.join(names[gone])}"
-        for fold, gone in zip(summary.folds, np.isnan(summary.recalls), strict=True)
-        if gone.any()
+    folds = [
+        f"fold {fold} {', '.join(names[missing])}"
+        for fold, missing in zip(summary.folds, np.isnan(summary.recalls), strict=True)
+        if missing.any()
     ]
-    if not lacking:
+    if not folds:
         return []
     return [
-        f"without a clip of some class: {'; '.join(lacking)}. Their UAR is over the other classes, "
-        "which lets the mean look better than it is; that of all clips misses none"
+        f"without a clip of some class: {'; '.join(folds)}. Their UAR is over the other classes, "
+        "so the mean is too high; the UAR of all clips includes every class"
     ]
-
-
-def _describe_intervals(results: Results) -> str:
-    some = next(iter(results.intervals.values()))
-    return describe_method(some.method, some.units, results)
 
 
 def _classes_table(results: Results) -> Table:
@@ -165,21 +169,21 @@ def _calibration_table(results: Results) -> Table:
     rows: list[list[Any]] = []
     remarks: dict[str, None] = {}
     for name in results.held_out:
-        found = calibrate(results, name)
-        before, after = found.before, found.after
+        calibration = calibrate(results, name)
+        before, after = calibration.before, calibration.after
         calibrated = [None, None] if after is None else [after.ece, after.nll]
-        cells = [found.mean_temperature, before.ece, before.nll, *calibrated]
+        cells = [calibration.mean_temperature, before.ece, before.nll, *calibrated]
         rows.append([LABELS[name], *cells, *map(before.risk_at, SHARES)])
-        remarks |= {f"{LABELS[name]}: {remark}": None for remark in found.remarks}
+        remarks |= {f"{LABELS[name]}: {remark}": None for remark in calibration.remarks}
         if name == "val" and after is not None:
             remarks[VAL_BIAS_NOTE] = None
     notes = [
         *remarks,
-        "temperature: of each fold's held-out clips (Guo et al., 2017), with a prior at 1, mean "
-        "over folds",
-        "error of a share: of the clips that it is surest of, the others left undecided",
+        "temperature: fitted on each fold's held-out clips (Guo et al., 2017) with a prior at 1; "
+        "mean over folds",
+        "error of a share: among the most confident clips; the others are left undecided",
     ]
-    return Table("how sure it is", columns, rows, notes)
+    return Table("calibration", columns, rows, notes)
 
 
 def _confusion_table(protocol: str, results: Results) -> Table:
@@ -191,7 +195,7 @@ def _confusion_table(protocol: str, results: Results) -> Table:
 
 
 def mean_columns(protocol: str) -> list[Column]:
-    """Give the columns of WAR and UAR with their deviations, under a protocol's heading."""
+    """Return the columns of WAR and UAR with their deviations, under a protocol's heading."""
     return [
         Column(name, "percent", LABELS[protocol])
         for title in METRICS.values()
@@ -206,28 +210,29 @@ def _mean_cells(summary: FoldSummary | None) -> list[float | None]:
 
 
 def _summary_data(results: Results, name: str) -> dict[str, Any]:
-    every = results.intervals[name]
-    found = {f"{metric}_interval": getattr(every, metric) for metric in METRICS}
-    pairs = {metric: [each.low, each.high] for metric, each in found.items()}
-    return results.summaries[name].to_dict() | pairs
+    data = results.summaries[name].to_dict()
+    for metric in METRICS:
+        interval = getattr(results.intervals[name], metric)
+        data[f"{metric}_interval"] = [interval.low, interval.high]
+    return data
 
 
 def protocol_notes(names: Sequence[str]) -> list[str]:
-    """Say what each protocol is."""
-    known = {str(name): text for name, text in PROTOCOLS.items()}
-    return [f"{LABELS[name]}: {known[name]}" for name in names if name in known]
+    """Return one line per protocol that says what it is."""
+    texts = {str(name): text for name, text in PROTOCOLS.items()}
+    return [f"{LABELS[name]}: {texts[name]}" for name in names if name in texts]
 
 
 def describe_method(method: str, units: int, results: Results) -> str:
-    """Say how an interval was found, and over how many groups or clips.
+    """Return how an interval was computed, and over how many groups or clips.
 
     Args:
-        method: `bootstrap`, or `t`.
-        units: How many there are.
-        results: Of the model, whose clips are in groups or not.
+        method: `bootstrap` or `t`.
+        units: Number of groups, or of clips if the data has no groups.
+        results: Results of the model.
     """
-    some = next(iter(next(iter(results.predictions.values())).values()))
-    grouped = "group" in some.columns
+    table = next(iter(next(iter(results.predictions.values())).values()))
+    grouped = "group" in table.columns
     over = f"{units:,} {'groups of clips' if grouped else 'clips'}"
     if method == "bootstrap":
         return f"bootstrap over {over}"
@@ -235,15 +240,16 @@ def describe_method(method: str, units: int, results: Results) -> str:
     return f"Student's t over {over} (a fold has fewer than {ENOUGH_GROUPS} {kind} to draw from)"
 
 
-def describe_several(every: Sequence[Results]) -> Provenance:
-    """Give what figures of several runs are of; what differs is told run by run."""
-    names = dict.fromkeys(name for each in every for name in each.provenance)
+def describe_several(variants: Sequence[Results]) -> Provenance:
+    """Return the provenance of several variants; values that differ are listed by variant."""
+    names = dict.fromkeys(name for results in variants for name in results.provenance)
     lines = {}
     for name in names:
-        values = {each.title: each.provenance.get(name, UNKNOWN) for each in every}
-        same = len(set(values.values())) == 1
-        told = [value if same else f"{title}: {value}" for title, value in values.items()]
-        lines[name] = join(told)
+        values = {v.title: v.provenance.get(name, UNKNOWN) for v in variants}
+        if len(set(values.values())) == 1:
+            lines[name] = next(iter(values.values()))
+        else:
+            lines[name] = join(f"{title}: {value}" for title, value in values.items())
     return Provenance(lines)
 
 
@@ -257,20 +263,20 @@ MCNEMAR_COLUMNS = [
     Column("p", "number"),
 ]
 SELECTION_NOTE = (
-    "both tests take the epoch as given; these very clips chose the best epoch, so judge by another"
+    "both tests ignore that these clips chose the best epoch; rely on another epoch instead"
 )
 UNEQUAL_NOTE = (
-    "best epoch: no interval or p, since the best of more epochs is better by chance alone, and "
+    "best epoch: no interval and no p, because the best of more epochs is better by chance alone; "
     "these runs had {} epochs"
 )
-MCNEMAR_NOTE = "exact; it takes clips as independent, which those of one person are not"
+MCNEMAR_NOTE = "exact; it assumes that clips are independent, which those of one person are not"
 
 
 def comparison_document(ours: Results, theirs: Results) -> Document:
-    """Say whether two variants differ by more than chance, on the clips that both tested.
+    """Return tables that show whether two variants differ by more than chance.
 
     Raises:
-        DataError: They did not test the same clips.
+        DataError: The variants did not test the same clips.
     """
     columns = [
         Column("epoch", "text"),
@@ -285,23 +291,22 @@ def comparison_document(ours: Results, theirs: Results) -> Document:
     rows: list[list[Any]] = []
     tests: list[list[Any]] = []
     data = {}
-    epochs = [each.epochs for each in (ours, theirs)]
+    epochs = [results.epochs for results in (ours, theirs)]
     unequal = epochs[0] != epochs[1]
     for name in ours.predictions:
         if name not in theirs.predictions:
             continue
-        found = compare(ours, theirs, name)
+        pair = compare(ours, theirs, name)
         if name == "best" and unequal:
-            found |= dict.fromkeys(JUDGED)
+            pair |= dict.fromkeys(JUDGED)
         for metric, title in METRICS.items():
-            means = [getattr(each.summaries[name], f"mean_{metric}") for each in (ours, theirs)]
-            interval = found[f"{metric}_interval"] or (None, None)
-            rows.append(
-                [LABELS[name], title, *means, found[metric], *interval, found[f"{metric}_p"]]
-            )
-        tests.append([LABELS[name], found["only_a"], found["only_b"], found["mcnemar_p"]])
-        data[name] = found
-    methods = {describe_method(found["method"], found["units"], ours) for found in data.values()}
+            means = [getattr(v.summaries[name], f"mean_{metric}") for v in (ours, theirs)]
+            interval = pair[f"{metric}_interval"] or (None, None)
+            p_value = pair[f"{metric}_p"]
+            rows.append([LABELS[name], title, *means, pair[metric], *interval, p_value])
+        tests.append([LABELS[name], pair["only_a"], pair["only_b"], pair["mcnemar_p"]])
+        data[name] = pair
+    methods = {describe_method(pair["method"], pair["units"], ours) for pair in data.values()}
     notes = [
         *(f"95 % and p: paired, {method}, of the mean over folds" for method in methods),
         UNEQUAL_NOTE.format(" and ".join(map(_list_epochs, epochs))) if unequal else SELECTION_NOTE,

@@ -7,7 +7,13 @@ from pathlib import Path
 from dfercli.errors import CheckpointError
 from dfercli.models.settings import CONFIG_FILE
 from dfercli.progress import write_line
-from dfercli.runs.run_folder import ALL_DATA_FOLDER, FinishedRun, RunFolder, differ_from_final
+from dfercli.runs.run_folder import (
+    ALL_DATA_FOLDER,
+    FinishedRun,
+    RunFolder,
+    check_alike,
+    differ_from_final,
+)
 
 FOLD = "fold[0-9]{1,3}"
 """Name of a fold's folder. A copy that somebody set aside, such as `fold1-old`, does not match."""
@@ -104,6 +110,37 @@ def _newest_of(finished: list[FinishedRun], runs: Path, dataset: str, variant: s
         where = runs / dataset / variant if (dataset, variant) != ("*", "*") else runs
         raise CheckpointError(f"no finished run in {where}; train one with `dfer train`")
     return max(finished, key=lambda run: run.finished_s)
+
+
+def find_named(name: str, runs: Iterable[Path]) -> dict[int, RunFolder]:
+    """Return the runs that a name means by fold, whether they are finished or not.
+
+    Args:
+        name: The folder of a run or of a variant; or `DATASET/VARIANT/foldK`, `DATASET/VARIANT` or
+            `VARIANT` among the runs. A variant means all its folds.
+        runs: Folders of runs to search, in order.
+
+    Raises:
+        CheckpointError: There is no such run, or its folds were trained with different settings.
+    """
+    roots = list(runs)
+    folders = [Path(name), *(root / name for root in roots)]
+    if name == Path(name).name:
+        folders += [dataset / name for root in roots for dataset in sorted(root.glob("*"))]
+    for folder in folders:
+        own = RunFolder(folder)
+        found = [own] if own.run_file.is_file() else _find_fold_folders(folder)
+        by_fold = {run.read().config.fold: run for run in found}
+        if by_fold:
+            check_alike(by_fold)
+            return dict(sorted(by_fold.items()))
+    searched = ", ".join(map(str, roots))
+    raise CheckpointError(f"no run {name!r}: neither a folder, nor a run in {searched}")
+
+
+def _find_fold_folders(variant_folder: Path) -> list[RunFolder]:
+    paths = sorted(variant_folder.glob("*/run.json"))
+    return [RunFolder(path.parent) for path in paths if re.fullmatch(FOLD, path.parent.name)]
 
 
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")

@@ -8,6 +8,7 @@ from dfercli.config import DataConfig
 from dfercli.config.presets import describe_recipe
 from dfercli.data import DATASETS, load_dataset
 from dfercli.runs.record import RunRecord
+from dfercli.versions import find_commit, find_versions
 
 UNKNOWN = "not recorded"
 
@@ -52,6 +53,20 @@ def name_weights(weights: str) -> str:
 def describe_code(version: str, commit: str | None) -> str:
     """Return which version of dfer ran, as one line."""
     return f"{version}, commit {commit or UNKNOWN}"
+
+
+def describe_code_changes(record: RunRecord) -> str:
+    """Return what differs between the code that trained a run and this one; empty if nothing."""
+    call, commit = record.calls[-1], find_commit()
+    versions = find_versions(*(name for name in call.versions if name != "python"))
+    changes = [
+        f"{name} {version} -> {versions.get(name)}"
+        for name, version in call.versions.items()
+        if version != versions.get(name)
+    ]
+    if call.commit != commit:
+        changes.append(f"commit {call.commit or UNKNOWN} -> {commit or UNKNOWN}")
+    return "; ".join(changes)
 
 
 def describe_data(deviations: Sequence[str]) -> str:

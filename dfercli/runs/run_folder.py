@@ -316,7 +316,7 @@ def run_folder(runs: Path, config: RunConfig) -> RunFolder:
     return RunFolder(runs / config.data.dataset / config.variant / name)
 
 
-def check_alike(runs: Mapping[int, FinishedRun]) -> None:
+def check_alike(runs: Mapping[int, RunFolder]) -> None:
     """Refuse to average runs that differ in more than their fold.
 
     Raises:
@@ -324,7 +324,7 @@ def check_alike(runs: Mapping[int, FinishedRun]) -> None:
     """
     (first, run), *others = runs.items()
     for fold, other in others:
-        changed = name_differences(run.record, other.record, "fold")
+        changed = name_differences(run.read(), other.read(), "fold")
         if changed:
             raise CheckpointError(
                 f"folds {first} and {fold} of {run.path.parent} were not trained alike "

@@ -97,7 +97,7 @@ def test_all_commands_share_one_cache_and_find_the_same(dfer, monkeypatch):
             assert cached.read_text() == plain.read_text()
     (name,) = _caches()
     assert dfer(f"ablate --table 3 --folds 1 {RECIPE} --cache --runs other").code == 0
-    line = "eval --checkpoint runs/tiny/full/fold1 --workers 0 --format json"
+    line = "test runs/tiny/full/fold1 --workers 0 --format json"
     results = [json.loads(dfer(f"{line} {more}").out) for more in ("", "--cache")]
     assert results[0] == results[1]
     assert _caches() == [name]

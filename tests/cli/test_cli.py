@@ -96,13 +96,23 @@ def _broken_video(project):
         (None, "ablate --table 7", "no table '7'; known: 1, 2, 3, 4, 5"),
         (None, "eval", "no finished run in runs; train one with `dfer train`"),
         (None, "eval full", "no finished run in runs/*/full; train one with"),
-        (None, "eval full --checkpoint model", "a run and --checkpoint both say what to report"),
+        (
+            None,
+            "eval --checkpoint model --folds 1 --workers 0",
+            "`dfer eval` reports finished runs; to test a checkpoint: dfer test model --folds 1 "
+            "--workers 0",
+        ),
+        (
+            None,
+            "eval --device cpu --checkpoint=model",
+            "`dfer eval` reports finished runs; to test a checkpoint: dfer test model --device cpu",
+        ),
         (
             _other_classes,
-            "eval --checkpoint model --folds 1",
+            "test model --folds 1",
             "the checkpoint knows the classes happiness, sadness; the data has sadness, happiness",
         ),
-        (None, "eval --checkpoint data --folds 1", "no config.json in data; is it a checkpoint"),
+        (None, "test data --folds 1", "no config.json in data; is it a checkpoint"),
         (None, "demo grey.mp4", "grey.mp4"),
         (None, "preprocess --dataset folder", "where are the videos, and labels.csv? name their f"),
         (None, "preprocess --dataset mafw --size 0 --detector mtcnn", "crops of 0 px show no"),
@@ -225,7 +235,7 @@ def test_an_interruption_is_one_line_too(dfer, monkeypatch):
 def test_data_is_found_in_the_folder_of_all_data(dfer, monkeypatch, tmp_path):
     Path("data").rename("moved")
     monkeypatch.setenv("DFER_DATA", str(tmp_path / "moved"))
-    done = dfer("eval --checkpoint model --folds 1 --workers 0 --format json")
+    done = dfer("test model --folds 1 --workers 0 --format json")
     assert f"data in {tmp_path / 'moved' / 'tiny'}\n" in done.err
     assert json.loads(done.out)["data"]["protocols"]["checkpoint"]["folds"] == [1]
 
@@ -256,7 +266,7 @@ def test_partial_data_is_told_wherever_figures_of_runs_are(partial, dfer):
 
 
 def test_partial_data_is_told_where_a_checkpoint_is_tested(partial, dfer):
-    line = "eval --checkpoint model --folds 1 --workers 0"
+    line = "test model --folds 1 --workers 0"
     assert f"data: PARTIAL: {'; '.join(partial)}" in " ".join(dfer(line).out.split())
     told = json.loads(dfer(f"{line} --format json").out)
     assert told["data"]["deviations"] == list(partial)
@@ -264,6 +274,6 @@ def test_partial_data_is_told_where_a_checkpoint_is_tested(partial, dfer):
 
 @pytest.mark.usefixtures("project")
 def test_of_whole_data_nothing_is_said(dfer):
-    line = "eval --checkpoint model --folds 1 --workers 0"
+    line = "test model --folds 1 --workers 0"
     assert "PARTIAL" not in dfer(line).out
     assert json.loads(dfer(f"{line} --format json").out)["data"]["deviations"] == []

@@ -3,6 +3,7 @@
 import os
 import re
 import runpy
+import shlex
 import subprocess
 import sys
 from dataclasses import MISSING, fields
@@ -12,11 +13,10 @@ import pandas as pd
 import pytest
 import typer
 
-from dfercli import __version__, errors
+from dfercli import __version__, cli, errors
 from dfercli.cli import app
-from dfercli.cli.options import RunOptions, find_data, parse_folds
-from dfercli.cli.places import find_root, usual_root
-from dfercli.cli.runs import ABLATED
+from dfercli.cli.options import RunOptions, find_data, find_root, parse_folds, usual_root
+from dfercli.cli.training import ABLATED
 from dfercli.config import AugmentConfig, ComputeConfig, ModelConfig, TrainConfig
 from dfercli.data.manifest import Manifest, write_manifest
 from dfercli.errors import ConfigError, DataError, DferError
@@ -24,8 +24,8 @@ from dfercli.errors import ConfigError, DataError, DferError
 ROOT = Path(__file__).parents[2]
 GROUP = typer.main.get_command(app)
 COMMANDS = (
-    *("demo", "preprocess", "doctor", "train", "eval", "ablate", "report", "predict"),
-    *("app", "export", "push"),
+    *("demo", "preprocess", "doctor", "train", "eval", "test", "ablate", "report"),
+    *("predict", "app", "export", "push"),
 )
 CONFIGS = (ModelConfig, TrainConfig, AugmentConfig, ComputeConfig, RunOptions)
 NOT_TYPED = {"msta_pools", "stop_epoch"}
@@ -91,6 +91,23 @@ def test_a_run_goes_on_unless_it_is_told_to_begin_anew(typed, overwrite, monkeyp
     with pytest.raises(_ArrivedError) as arrived:
         GROUP.main(["train", *typed.split()])
     assert arrived.value.args[0].overwrite is overwrite
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_shows_an_example_that_parses(name):
+    command = GROUP.commands[name]
+    example = cli.COMMANDS[name].example
+    program, typed, *arguments = shlex.split(example)
+    assert (program, typed) == ("dfer", name)
+    assert command.epilog == f"Example: {example}"
+    command.make_context(name, arguments)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_says_what_an_option_means_before_it_cites_the_paper(name):
+    for parameter in GROUP.commands[name].params:
+        assert not re.match(r"(Eq|Table|Section|Source|Figure)\b", parameter.help, re.IGNORECASE)
+        assert not re.match(r"`\w+` \(Eq", parameter.help), parameter.name
 
 
 def test_the_page_of_commands_is_the_live_help():
@@ -257,7 +274,7 @@ WRONG = {
     "predict a.mp4 --stride-s nan": "stride nan s: it must be at least 0.125 s",
     "app --device gpu": "no device 'gpu'",
     "app --precision fp8": "no precision 'fp8'",
-    "eval --checkpoint x --device gpu": "no device 'gpu'",
+    "test x --device gpu": "no device 'gpu'",
     "train --device gpu": "no device 'gpu'",
     "train --precision fp8": "no precision 'fp8'",
 }

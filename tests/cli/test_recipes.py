@@ -105,7 +105,7 @@ def test_every_table_says_its_recipe(dfer):
     assert entries["config"]["train"]["mixup"] == 0
     assert entries["config"]["model"]["num_frames"] == 16
 
-    of_checkpoint = "eval --checkpoint runs/tiny/full/fold1 --folds 1 --workers 0"
+    of_checkpoint = "test runs/tiny/full/fold1 --folds 1 --workers 0"
     for command in ("eval", of_checkpoint, f"ablate --table 3 {line}"):
         assert f"recipe: {recipe}" in " ".join(dfer(command).out.split())
         report = json.loads(dfer(f"{command} --format json").out)

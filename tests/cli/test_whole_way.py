@@ -100,7 +100,7 @@ def _check_eval(dfer):
     printed = dfer("eval").out
     assert f"{100 * report['protocols']['last']['mean_war']:.2f}" in printed
     assert all(name in printed for name in CLASSES)
-    line = "eval --checkpoint runs/demo/full/fold2 --folds 2 --format json"
+    line = "test runs/demo/full/fold2 --folds 2 --format json"
     checked = json.loads(dfer(line).out)["data"]
     assert checked["protocols"]["checkpoint"]["war"] == report["protocols"]["best"]["war"][1:]
 
@@ -158,5 +158,5 @@ def _check_final_model(dfer):
     printed = dfer("predict data/demo/videos/person01/happiness_1.mp4 --checkpoint full")
     assert "checkpoint: runs/demo/full/all/last" in printed.err
     assert dfer("eval demo/full").out == dfer("eval runs/demo/full").out  # a name, and a folder
-    refused = dfer("eval --checkpoint full")
+    refused = dfer("test full")
     assert "was trained on all clips of demo: none is left to test it on" in refused.err

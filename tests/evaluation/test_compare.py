@@ -65,8 +65,11 @@ def test_folds_may_be_others_and_the_order_does_not_matter():
     ("change", "said"),
     [
         (lambda t: t.iloc[1:], "did not test the same clips: 1 are only in the first, 0 only"),
-        (lambda t: t.assign(label=t["label"].iloc[::-1].to_list()), "label some clips otherwise"),
-        (lambda t: t.rename(columns={A: "fear"}).replace(A, "fear"), "have other classes; nothing"),
+        (lambda t: t.assign(label=t["label"].iloc[::-1].to_list()), "label some clips differently"),
+        (
+            lambda t: t.rename(columns={A: "fear"}).replace(A, "fear"),
+            "have different classes; nothing",
+        ),
     ],
 )
 def test_what_cannot_be_compared_is_refused(change, said):

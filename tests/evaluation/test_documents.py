@@ -123,7 +123,7 @@ def test_held_out_clips_add_a_protocol_and_a_table():
     assert titles[:3] == [
         "full on own, each fold",
         "each class, mean over the folds",
-        "how sure it is",
+        "calibration",
     ]
     assert titles[3:] == [
         f"confusion matrix over all folds, {name} epoch" for name in ("best", "val", "last")
@@ -147,7 +147,7 @@ def test_runs_stand_side_by_side_with_dashes_for_what_one_lacks():
         f: t.rename(columns={"sadness": "fear"}) for f, t in other.predictions["last"].items()
     }
     odd = Results("odd", "own", {"last": renamed}, {}, {}, [])
-    with pytest.raises(DataError, match="full and odd have other classes; compare runs of one"):
+    with pytest.raises(DataError, match="full and odd have different classes; compare runs of one"):
         side_by_side_document([_results(), odd])
 
 

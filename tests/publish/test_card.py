@@ -87,7 +87,7 @@ def test_a_model_of_its_datasets_own_crops_needs_a_detector(make_run):
 def test_where_nothing_was_trained_no_epoch_is_told(make_run):
     card = _card(make_run(method="zero-shot").path)
     assert "### Test fold 2 of small, 8 clips\n" in card
-    assert "nothing was trained: all epochs are one and the same model" in card
+    assert "nothing was trained: all epochs are the same model" in card
     assert "it flatters" not in card
 
 

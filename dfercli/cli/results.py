@@ -1,0 +1,219 @@
+"""Commands that report results: tables of finished runs, a checkpoint's test, a page of a run."""
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from dfercli.cli import checkpoints
+from dfercli.cli import options as opt
+from dfercli.cli import printing as out_opt
+from dfercli.cli.options import find_variant, parse_folds
+from dfercli.config import DataConfig, require_device
+from dfercli.errors import ConfigError
+
+if TYPE_CHECKING:
+    from dfercli.evaluation.results import Results
+
+Dataset = Annotated[
+    str | None,
+    typer.Option(help="Dataset of the runs; by default that of the run finished last."),
+]
+Confusion = Annotated[
+    bool,
+    typer.Option(
+        "--confusion",
+        help="Add the confusion matrix over all folds.",
+        rich_help_panel=opt.OUTPUT,
+    ),
+]
+
+
+class EvalCommand(TyperCommand):
+    """`dfer eval`, which names the new command where it is called to test a checkpoint."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the arguments.
+
+        Raises:
+            ConfigError: `--checkpoint` is among them.
+        """
+        for at, word in enumerate(args):
+            option, equals, value = word.partition("=")
+            if option == "--checkpoint":
+                name, rest = ([value], at + 1) if equals else (args[at + 1 : at + 2], at + 2)
+                command = shlex.join(["dfer", "test", *name, *args[:at], *args[rest:]])
+                raise ConfigError(
+                    f"`dfer eval` reports finished runs; to test a checkpoint: {command}"
+                )
+        return super().parse_args(ctx, args)
+
+
+def evaluate(
+    run: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Variants to report, several side by side: folders such as runs/demo/full, or "
+            "their names; by default the one finished last.",
+            show_default=False,
+        ),
+    ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(help="Test whether the run differs from this one by more than chance."),
+    ] = None,
+    dataset: Dataset = None,
+    folds: Annotated[
+        str | None, typer.Option(help="Folds to report, such as 1-5 or 1,3; by default all.")
+    ] = None,
+    runs: opt.Runs = opt.RUNS,
+    confusion: Confusion = False,
+    table_format: out_opt.Format = out_opt.SCREEN,
+    out: out_opt.Out = None,
+) -> None:
+    """Report the results of finished runs: WAR, UAR, recalls and F1, with confidence intervals."""
+    chosen = parse_folds(folds) if folds else None
+    table_format = out_opt.check_format(table_format, out)
+    if against is not None and len(run or ()) > 1:
+        raise ConfigError("--against compares one run with one; name a single run before it")
+    if confusion and (against is not None or len(run or ()) > 1):
+        raise ConfigError("--confusion is of a single run; name one, without --against")
+    from dfercli.evaluation.tables import (
+        comparison_document,
+        results_document,
+        side_by_side_document,
+    )
+
+    names: list[str | None] = [*run] if run else [None]
+    results = [_read(names[0], runs, dataset, chosen)]
+    results += [_read(name, runs, dataset or results[0].dataset, chosen) for name in names[1:]]
+    if results[0].others and not run:
+        opt.note(f"other variants there: {', '.join(results[0].others)}")
+    if against is not None:
+        other = _read(against, runs, results[0].dataset, chosen)
+        document = comparison_document(results[0], other)
+    elif len(results) > 1:
+        document = side_by_side_document(results)
+    else:
+        document = results_document(results[0], confusion)
+    out_opt.show_document(document, table_format, out)
+
+
+def _read(name: str | None, runs: Path, dataset: str | None, folds: list[int] | None) -> "Results":
+    """Read the runs of a variant, named by its folder or by its name among the runs."""
+    from dfercli.evaluation.results import read_results
+
+    return read_results(*find_variant(name, runs, dataset), folds)
+
+
+def test(
+    checkpoint: Annotated[
+        str,
+        typer.Argument(
+            help="Folder of a checkpoint or of a run, name of a run such as `full`, or Hub name."
+        ),
+    ],
+    dataset: opt.Dataset = None,
+    folds: Annotated[
+        str | None,
+        typer.Option(
+            help="Folds to test on, such as 1-5 or 1,3; by default the fold that the checkpoint "
+            "was not trained on, or all folds of other data.",
+            rich_help_panel=opt.DATA,
+        ),
+    ] = None,
+    folds_by: opt.FoldsBy = DataConfig.folds_by,
+    root: opt.Root = None,
+    manifests: opt.Manifests = opt.MANIFESTS,
+    runs: opt.Runs = opt.RUNS,
+    allow_other_crop: Annotated[
+        bool,
+        typer.Option(
+            "--allow-other-crop",
+            help="Accept faces that were cropped differently from those of the training.",
+            rich_help_panel=opt.DATA,
+        ),
+    ] = False,
+    workers: opt.Workers = DataConfig.workers,
+    cache: opt.Cache = False,
+    cache_dir: opt.CacheDir = None,
+    device: checkpoints.Device = "auto",
+    confusion: Confusion = False,
+    table_format: out_opt.Format = out_opt.SCREEN,
+    out: out_opt.Out = None,
+) -> None:
+    """Test a checkpoint on the test clips of a dataset, never on clips it was trained on."""
+    chosen = parse_folds(folds) if folds else None
+    table_format = out_opt.check_format(table_format, out)
+    require_device(device)
+    decoded = opt.find_cache(cache, cache_dir)
+    from dfercli.evaluation.checkpoint import evaluate_checkpoint
+    from dfercli.evaluation.tables import results_document
+    from dfercli.runs.lookup import find_checkpoint
+
+    where = find_checkpoint(checkpoint, runs)
+    data = opt.find_data(dataset, root, manifests, workers, decoded, folds_by)
+    results = evaluate_checkpoint(where, data, chosen, allow_other_crop, device)
+    out_opt.show_document(results_document(results, confusion), table_format, out)
+
+
+def report(
+    run: Annotated[
+        str | None,
+        typer.Argument(
+            help="The variant: a folder such as runs/demo/full, or its name; by default the one "
+            "finished last.",
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The page, an .html file; by default report.html in the run's folder."),
+    ] = None,
+    figures: Annotated[
+        Path | None,
+        typer.Option(help="Also write each picture into this folder, as PNG and PDF."),
+    ] = None,
+    epoch: Annotated[str, typer.Option(help="Epoch to show: `best`, `val` or `last`.")] = "best",
+    fold: Annotated[
+        int | None,
+        typer.Option(
+            help="Fold whose clips are shown; by default the first one.", show_default=False
+        ),
+    ] = None,
+    folds: Annotated[
+        str | None, typer.Option(help="Folds to report, such as 1-5 or 1,3; by default all.")
+    ] = None,
+    dataset: Dataset = None,
+    root: opt.Root = None,
+    manifests: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the manifests; by default the one used in training.",
+            rich_help_panel=opt.DATA,
+        ),
+    ] = None,
+    runs: opt.Runs = opt.RUNS,
+) -> None:
+    """Write one self-contained page about a run: results, errors, and what the model looks at."""
+    chosen = parse_folds(folds) if folds else None
+    from dfercli.report import build_report
+
+    where, of, variant = find_variant(run, runs, dataset)
+    path = build_report(
+        where,
+        of,
+        variant,
+        chosen,
+        path=out,
+        figures=figures,
+        protocol=epoch,
+        fold=fold,
+        root=root,
+        manifests=manifests,
+    )
+    print(f"written: {path}")
+    if figures is not None:
+        print(f"pictures: {figures}")

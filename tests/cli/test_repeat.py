@@ -1,0 +1,109 @@
+"""`dfer train --repeat`: a run is trained again from its own record."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dfercli.data.manifest import read_manifest, write_manifest
+from dfercli.runs.run_folder import RunFolder
+
+RECIPE = (
+    "--backbone demo-ViT-tiny --weights random --epochs 2 --warmup-epochs 0 --workers 0 --lr 1e-3 "
+    "--num-blocks 1 --seed 3 --save-every 1"
+)
+WHERE = Path("tiny", "full-M1-seed3", "fold2")
+MANIFEST = Path("data_manifests", "tiny.csv")
+
+
+@pytest.fixture
+def run(write_tiny, dfer):
+    """A finished run on fold 2 with settings of its own."""
+    write_tiny()
+    done = dfer(f"train --folds 2 {RECIPE}")
+    assert done.code == 0, done.err
+    return RunFolder("runs" / WHERE)
+
+
+@pytest.mark.parametrize("name", [f"runs/{WHERE}", str(WHERE), "full-M1-seed3"])
+def test_a_repeated_run_is_the_same(name, run, dfer):
+    done = dfer(f"train --repeat {name} --runs again")
+    assert done.code == 0, done.err
+    again = RunFolder("again" / WHERE)
+    assert again.read().config == run.read().config
+    for file in ("predictions_best.csv", "predictions_last.csv", "last/model.safetensors"):
+        assert (again.path / file).read_bytes() == (run.path / file).read_bytes()
+    notes = done.err.splitlines()
+    assert any(note.startswith(f"repeats: runs/{WHERE} (dfer train --folds 2 ") for note in notes)
+    assert not [note for note in notes if note.startswith("changed ")]
+
+
+def test_options_that_are_typed_override_the_record(run, dfer):
+    done = dfer(f"train --repeat {WHERE} --epochs 1 --seed 4 --runs again")
+    assert done.code == 0, done.err
+    config, recorded = RunFolder("again/tiny/full-M1-seed4/fold2").read().config, run.read().config
+    assert config == replace(recorded, seed=4, train=replace(recorded.train, epochs=1))
+    assert "changed settings: seed 3 -> 4; train.epochs 2 -> 1" in done.err.splitlines()
+
+
+def test_changed_data_and_code_are_named(run, dfer):
+    manifest = read_manifest(MANIFEST)
+    rows = manifest.rows.assign(n_frames=1)
+    write_manifest(replace(manifest, rows=rows), MANIFEST)
+    entries = json.loads(run.run_file.read_text())
+    entries["versions"]["torch"] = "1.0"
+    run.run_file.write_text(json.dumps(entries))
+    notes = dfer(f"train --repeat {WHERE} --runs again").err.splitlines()
+    before, after = manifest.fingerprint, read_manifest(MANIFEST).fingerprint
+    assert f"changed data: data {before} -> {after}" in notes
+    (code,) = (note for note in notes if note.startswith("changed code: "))
+    assert code.startswith("changed code: torch 1.0 -> 2")
+
+
+def test_an_interrupted_run_is_finished_from_its_record(run, dfer):
+    entries = json.loads(run.run_file.read_text())
+    run.run_file.write_text(json.dumps({**entries, "finished": False}))
+    done = dfer(f"train --repeat {WHERE}")
+    assert done.code == 0, done.err
+    assert run.read().finished
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (f"--repeat {WHERE}", f"runs/{WHERE} is the run to repeat, and finished; name another"),
+        ("--repeat nothing", "no run 'nothing': neither a folder, nor a run in runs"),
+        (f"--repeat {WHERE} --preset small", "--repeat takes the recipe of a run; leave out"),
+        (f"--repeat {WHERE} --manifests elsewhere", "no manifest in elsewhere; `dfer preprocess`"),
+    ],
+)
+def test_a_run_that_cannot_be_repeated_says_why(line, said, run, dfer):
+    done = dfer(f"train {line}")
+    assert (done.code, done.out) == (1, "")
+    assert done.err.splitlines()[-1].startswith(f"error: {said}")
+
+
+def test_a_run_whose_data_is_gone_says_so(run, dfer):
+    MANIFEST.rename("moved.csv")
+    done = dfer(f"train --repeat {WHERE} --runs again")
+    assert done.err.splitlines()[-1] == (
+        f"error: cannot repeat {WHERE}: its manifest {MANIFEST} is gone; if it is in another "
+        "folder now, name that: --manifests"
+    )
+    Path("moved.csv").rename(MANIFEST)
+    Path("data").rename("moved")
+    done = dfer(f"train --repeat {WHERE} --runs again")
+    assert (done.code, done.out) == (1, "")
+    assert "no folder data/tiny, where the data was; name it: --root" in done.err
+    assert dfer(f"train --repeat {WHERE} --runs again --root moved/tiny").code == 0
+
+
+def test_a_run_on_all_clips_is_repeated_for_as_many_epochs(run, dfer):
+    assert dfer(f"train --all-data {RECIPE}").code == 0
+    final = RunFolder("runs" / WHERE.with_name("all"))
+    assert dfer(f"train --repeat {final.path} --runs again").code == 0
+    again = RunFolder("again" / WHERE.with_name("all"))
+    assert again.read().config == final.read().config
+    name = "last/model.safetensors"
+    assert (again.path / name).read_bytes() == (final.path / name).read_bytes()
