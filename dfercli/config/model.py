@@ -58,8 +58,8 @@ class ModelConfig:
         num_blocks: Number of BiEhPro blocks, M. Source: section 4.1.
         cross_attention: Rows that a prompt attends to: `paired`, those of its own class, as in
             Eq. (10); or `all`, those of all classes.
-        msta_fc: What the three FC of MSTA mix: `positions`, the T/3 positions of each channel, as in
-            Eq. (5); or `channels`, the channels of each position.
+        msta_fc: What the three FC of MSTA mix: `positions`, the T/3 positions of each channel, as
+            in Eq. (5); or `channels`, the channels of each position.
         msta_pools: Kernel and stride of the three pooling branches. Source: section 3.2.
         near_clip_init: New layers start so that the model starts near CLIP (our choice).
         prompt_scale: Initial weight of the generated prompts, alpha and beta in Eq. (11) (our

@@ -50,7 +50,7 @@ def test_results_are_of_the_variant_that_was_finished_last(runs, tiny_name):
         "warmup_epochs 0, batch_size 4, lr 0.001, min_lr 1e-05"
     )
     assert (results.dataset, results.name) == ("colours", "baseline")
-    entries = results.runs[3].read()
+    entries = json.loads(results.runs[3].run_file.read_text())
     assert results.provenance == {
         "dataset": f"colours, fingerprint {entries['data_fingerprint']}",
         "data": "complete",
