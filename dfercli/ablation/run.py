@@ -11,7 +11,6 @@ from dfercli.ablation.paper_tables import Row
 from dfercli.config import ModelConfig, RunConfig
 from dfercli.config.presets import apply_method
 from dfercli.evaluation.results import summarise_runs
-from dfercli.jobs.job import Job
 from dfercli.jobs.run import Outcome, run_jobs
 from dfercli.metrics import FoldSummary
 from dfercli.models.flops import Cost, measure_cost
