@@ -189,6 +189,14 @@ def test_no_file_is_longer_than_one_can_read():
     assert {path: lines for path, lines in lengths.items() if lines > MAX_LINES} == {}
 
 
+def test_a_wheel_contains_every_file_of_the_package():
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    listed = re.search(r"^dfercli = \[(.*?)\]", text, flags=re.DOTALL | re.MULTILINE)[1]
+    packed = {path for name in re.findall(r'"(.*?)"', listed) for path in PACKAGE.glob(name)}
+    files = {path for path in PACKAGE.rglob("*") if path.is_file()}
+    assert packed == {path for path in files if path.suffix not in (".py", ".pyc")}
+
+
 @pytest.mark.parametrize("name", DATASETS)
 def test_every_dataset_finds_its_videos(name):
     assert callable(load_dataset(name).read_sources)

@@ -1,5 +1,5 @@
-"""A page in the browser: give it a video, see the expressions of the faces in it.
+"""The browser app: upload a video, see the expressions of the faces in it.
 
-`examine` does what the button does and knows no page; `words` has what is said on it; `page` builds
-it and `server` lets it be reached, the only modules that know gradio.
+`examine` reads a video and writes the results; `html` renders them. `page`, `guard` and `server`
+are the gradio page, its access control and its web server.
 """

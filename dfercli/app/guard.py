@@ -1,4 +1,4 @@
-"""What stands before the page: who may ask, for what, and how much they may send."""
+"""Access control before the page: who may send requests, which ones, and how much data."""
 
 import ipaddress
 import re
@@ -21,30 +21,29 @@ OPEN = re.compile(
     r"|heartbeat/[^/]+|run/[^/]+|call/[^/]+(/[^/]+)?|file=(?!\w+:).+|(static|assets|svelte)/.+"
     r"|favicon\.ico|manifest\.json|robots\.txt)"
 )
-"""Paths that the page, and scripts that use it, ask for. All others of gradio's are closed, such as
+"""Paths that the page and its API clients request. All others of gradio's are closed, such as
 `process_recording`, which runs ffmpeg, `proxy=`, `stream` and `monitoring`."""
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 MAX_BODY = 1 << 20
-"""Bytes of a request that is no upload (our choice: a press on the button has under 10 kB)."""
+"""Longest request that is not an upload (our choice: pressing the button sends under 10 kB)."""
 
 SPARE_BYTES = 1 << 30
-"""Free space that uploads leave on the disk (our choice)."""
+"""Disk space that uploads leave free (our choice)."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What visitors may take up; all of it our choice.
+    """Limits on videos and visitors; the values are our choice.
 
     Attributes:
-        queue: Videos that wait or are read.
-        job_s: Seconds for which a video is read and drawn.
-        file_bytes: Bytes of one upload.
-        visitor_bytes: Bytes that one address may upload in `keep_s`.
-        total_bytes: Bytes of all uploads and of what was made of them.
-        keep_s: Seconds for which a video and what was made of it are kept: time enough to download
-            it all.
+        queue: Videos that are waiting or being read.
+        job_s: Time for reading and drawing one video.
+        file_bytes: Size of one upload.
+        visitor_bytes: Total size of one address's uploads within `keep_s`.
+        total_bytes: Total size of all uploads and results.
+        keep_s: Time until a video and its results are deleted; long enough to download them.
     """
 
     queue: int = 20
@@ -56,17 +55,17 @@ class Limits:
 
 
 class Guard:
-    """Passes requests on to the page, or refuses them in one line.
+    """ASGI middleware that passes a request on to the page, or refuses it with one line.
 
-    A page that is open in a browser can be asked by others that are: by their own address, once its
-    name leads here (DNS rebinding), or across sites. So the `Host` must be this machine's, and the
-    `Origin`, where one is sent, the same.
+    Other pages in the browser can reach a local server: directly across sites, or through a name of
+    theirs that resolves to this machine (DNS rebinding). So the `Host` header must name this
+    machine, and the `Origin` header, if any, must agree with it.
 
     Args:
         app: The page.
-        host: Address that it listens at.
-        folder: Where uploads and what is made of them lie.
-        limits: What visitors may take up.
+        host: Address that the server listens at.
+        folder: Folder of the uploads and results.
+        limits: Limits on videos and visitors.
     """
 
     def __init__(self, app: ASGIApp, host: str, folder: Path, limits: Limits) -> None:
@@ -83,11 +82,11 @@ class Guard:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
-        if scope["type"] != "http":  # the page uses no other
+        if scope["type"] != "http":  # the page uses no websockets
             return
-        status, said = self._judge(scope)
+        status, reason = self._check(scope)
         if status:
-            await PlainTextResponse(said, status)(scope, receive, send)
+            await PlainTextResponse(reason, status)(scope, receive, send)
             return
         length = int(Headers(scope=scope).get("content-length", 0))
         self._arriving += length
@@ -96,13 +95,13 @@ class Guard:
         finally:
             self._arriving -= length
 
-    def _judge(self, scope: Scope) -> tuple[int, str]:
-        """Return a status and a line of why a request is refused; 0 where it is not."""
+    def _check(self, scope: Scope) -> tuple[int, str]:
+        """Return the status and reason with which a request is refused; status 0 lets it pass."""
         headers = Headers(scope=scope)
-        if not self._knows(headers.get("host", "")):
-            return 403, "the page has another address; open the one that dfer printed"
+        if not self._is_own_name(headers.get("host", "")):
+            return 403, "wrong address; open the one that dfer printed"
         if not _is_same_site(headers):
-            return 403, "another page may not ask this one"
+            return 403, "requests from other pages are refused"
         path = scope["path"]
         if not OPEN.fullmatch(path):
             return 403, "closed: the page does not use it"
@@ -110,30 +109,30 @@ class Guard:
             return 0, ""
         length = headers.get("content-length", "")
         if not re.fullmatch("[0-9]{1,15}", length):
-            return 411, "say how long the request is"
+            return 411, "the request has no valid Content-Length"
         if path.endswith("/upload"):
-            return self._judge_upload((scope.get("client") or ("", 0))[0], int(length))
+            return self._check_upload((scope.get("client") or ("", 0))[0], int(length))
         return (413, "the request is too long") if int(length) > MAX_BODY else (0, "")
 
-    def _judge_upload(self, visitor: str, length: int) -> tuple[int, str]:
-        """Judge an upload, and count it where it may come."""
+    def _check_upload(self, visitor: str, length: int) -> tuple[int, str]:
+        """Check an upload against the limits, and count it if it may pass."""
         limits, now_s = self._limits, time.monotonic()
         while self._uploads and now_s - self._uploads[0][0] > limits.keep_s:
             self._uploads.popleft()
-        if length > limits.file_bytes + MAX_BODY:  # around a file are some headers
+        if length > limits.file_bytes + MAX_BODY:  # the body has headers around the file
             return 413, f"the file exceeds the maximum allowed size of {limits.file_bytes:,} bytes"
         sent = sum(size for _, address, size in self._uploads if address == visitor)
         if sent + length > limits.visitor_bytes:
-            return 429, "you have sent as much as one visitor may; come again in an hour"
+            return 429, "upload limit reached; try again in an hour"
         used = measure_folder(self._folder) + self._arriving + length
         free = shutil.disk_usage(self._folder).free - self._arriving - length
         if used > limits.total_bytes or free < SPARE_BYTES:
-            return 507, "the page has no room for more videos now; come again later"
+            return 507, "no space left for more videos; try again later"
         self._uploads.append((now_s, visitor, length))
         return 0, ""
 
-    def _knows(self, host: str) -> bool:
-        """Return whether a `Host` header names this machine; on all interfaces any address does."""
+    def _is_own_name(self, host: str) -> bool:
+        """Return whether a `Host` header names this machine; any address does on all interfaces."""
         try:
             name = urlsplit(f"//{host}").hostname or ""
         except ValueError:
@@ -142,7 +141,7 @@ class Guard:
 
 
 def _is_same_site(headers: Headers) -> bool:
-    """Return whether a request comes from the page itself, or is a navigation to it."""
+    """Return whether a request comes from the page itself or navigates to it."""
     origin = headers.get("origin")
     if origin is not None:
         return urlsplit(origin).netloc == headers.get("host")
@@ -151,7 +150,7 @@ def _is_same_site(headers: Headers) -> bool:
 
 
 def find_names(host: str) -> Collection[str]:
-    """Return the names by which a browser may know this machine, in small letters."""
+    """Return the names that a browser may use for this machine, in lower case."""
     names = {*LOOPBACK, host.lower()}
     if not is_loopback(host):
         own = socket.gethostname().lower()
@@ -160,7 +159,7 @@ def find_names(host: str) -> Collection[str]:
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether only this machine can reach an address."""
+    """Return whether an address can be reached only from this machine."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -168,7 +167,7 @@ def is_loopback(host: str) -> bool:
 
 
 def _is_address(name: str) -> bool:
-    """Return whether a name is a numeric address, which DNS rebinding cannot redirect."""
+    """Return whether a name is an IP address, which DNS rebinding cannot redirect."""
     try:
         ipaddress.ip_address(name)
     except ValueError:
@@ -177,7 +176,7 @@ def _is_address(name: str) -> bool:
 
 
 def measure_folder(folder: Path) -> int:
-    """Return the total size in bytes of the files below a folder; files may vanish meanwhile."""
+    """Return the total size in bytes of the files below a folder, even while files vanish."""
     total = 0
     for path in folder.rglob("*"):
         try:

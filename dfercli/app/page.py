@@ -1,4 +1,4 @@
-"""The page itself: where a video goes in, and what is shown of it."""
+"""The page: an upload, the settings, and the results of a video."""
 
 import logging
 import math
@@ -14,38 +14,43 @@ import gradio as gr
 
 from dfercli.app.examine import Examined, Examiner, StoppedError, TooLongError
 from dfercli.app.guard import Limits
-from dfercli.app.words import (
-    INTRODUCTION,
-    NO_DIAGNOSIS,
-    UNPLAYABLE,
-    describe_model,
+from dfercli.app.html import (
     name_model,
-    say_done,
-    say_error,
-    say_stopped,
-    show_faces,
-    show_times,
+    render_done,
+    render_error,
+    render_faces,
+    render_model,
+    render_stopped,
+    render_timeline,
 )
 from dfercli.errors import DferError, VideoError
 from dfercli.predict import PredictSettings
 from dfercli.predict.batch.inputs import VIDEO_SUFFIXES
 from dfercli.predict.settings import FACES
 
-LENGTHS_S = (0.5, 10.0)
-"""Shortest and longest window and stride that the page offers (our choice)."""
+INTRODUCTION = (
+    "Upload or record a video with faces in it. Each face is followed, and its expression is "
+    "classified every few seconds, with the model's confidence."
+)
+NO_DIAGNOSIS = "Not for diagnosis: a predicted expression is not a felt emotion."
+UNPLAYABLE = (
+    "If this browser cannot play a video (“Video not playable”), dfer can often still read it."
+)
 
-PRESS, STOP = "Name the expressions", "Stop"
+MIN_LENGTH_S, MAX_LENGTH_S = 0.5, 10.0
+"""Range of the sliders for window and stride (our choice)."""
 
-_FACES_SHOWN = {"all": "all", "largest": "only the largest"}
+FACE_CHOICES = {"all": "all", "largest": "only the largest"}
+"""Label of each setting of `faces`."""
 
 
 class Page:
-    """A page for one model. `blocks` is what is served.
+    """The page of one model; `blocks` is what gradio serves.
 
     Args:
-        examiner: Does what the button does.
-        limits: What visitors may take up.
-        folder: Where a video is worked on; None for the system's own.
+        examiner: Reads the videos.
+        limits: Limits on videos and visitors; None for the defaults.
+        folder: Folder for temporary files; None for the system's.
     """
 
     def __init__(
@@ -54,28 +59,19 @@ class Page:
         self._examiner = examiner
         self._limits = limits or Limits()
         self._folder = folder
-        self._stops: dict[str | None, Event] = {}  # of each tab whose video is being read
+        self._stops: dict[str | None, Event] = {}  # by browser tab, while its video is read
         self._model = name_model(examiner.predictor)
-        usual = examiner.predictor.resolve(PredictSettings())
         title = "dfer: expressions in a video"
         with gr.Blocks(title=title, analytics_enabled=False) as self.blocks:
             gr.Markdown(f"# Expressions in a video\n\n{INTRODUCTION}")
             gr.HTML(f'<div class="dfer-notice">{NO_DIAGNOSIS}</div>')
             with gr.Row():
                 with gr.Column():
-                    video = gr.Video(
-                        label="Your video", sources=["upload", "webcam"], include_audio=True
+                    inputs = self._add_inputs()
+                    button = gr.Button(
+                        "Name the expressions", variant="primary", elem_id="dfer-press"
                     )
-                    gr.HTML(f'<div class="dfer-small">{UNPLAYABLE}</div>')
-                    with gr.Accordion("Settings", open=False):
-                        lengths = self._add_lengths(usual)
-                        faces = gr.Radio(
-                            [(_FACES_SHOWN[name], name) for name in FACES],
-                            value=usual.faces,
-                            label="Faces",
-                        )
-                    button = gr.Button(PRESS, variant="primary", elem_id="dfer-press")
-                    self._stop = gr.Button(STOP, visible=False, elem_id="dfer-stop")
+                    self._stop = gr.Button("Stop", visible=False, elem_id="dfer-stop")
                 with gr.Column():
                     self._status = gr.HTML(min_height=72, elem_id="dfer-status")
                     with gr.Column(visible=False) as self._beside:
@@ -85,23 +81,37 @@ class Page:
                 self._cards = gr.HTML(elem_id="dfer-faces")
                 gr.Markdown("## Over time")
                 self._timeline = gr.HTML(elem_id="dfer-timeline")
-                gr.Markdown("## To keep")
+                gr.Markdown("## Downloads")
                 with gr.Row():
                     self._annotated = gr.DownloadButton("Video, MP4")
-                    self._picture = gr.DownloadButton("Time line, PNG")
+                    self._picture = gr.DownloadButton("Timeline, PNG")
                     self._document = gr.DownloadButton("All numbers, JSON")
                     self._table = gr.DownloadButton("Windows, CSV")
-            with gr.Accordion("About the model, and what it cannot do", open=True):
-                gr.HTML(describe_model(examiner.predictor))
+            with gr.Accordion("About the model, and its limits", open=True):
+                gr.HTML(render_model(examiner.predictor))
                 gr.Markdown(
-                    "Videos go to the computer that runs this page and to no other; it deletes "
-                    "them, and what was made of them, after "
-                    f"{self._limits.keep_s // 60:.0f} minutes, and when the page ends."
+                    "Videos go to the computer that runs this page and to no other. It deletes "
+                    f"them and their results after {self._limits.keep_s // 60:.0f} minutes, and "
+                    "when the page ends."
                 )
+            # The order of outputs is that of the answers to scripts that call the page.
+            outputs = [
+                self._status,
+                self._stop,
+                self._beside,
+                self._below,
+                self._video,
+                self._cards,
+                self._timeline,
+                self._annotated,
+                self._picture,
+                self._document,
+                self._table,
+            ]
             button.click(
                 self._answer,
-                [video, *lengths, faces],
-                self._outputs,
+                inputs,
+                outputs,
                 api_name="examine",
                 concurrency_limit=1,
                 show_progress_on=self._status,
@@ -110,32 +120,22 @@ class Page:
             self.blocks.unload(self._end)  # the tab was closed
         self.blocks.queue(api_open=False, default_concurrency_limit=1, max_size=self._limits.queue)
 
-    def _add_lengths(self, usual: PredictSettings) -> list[gr.Slider]:
-        shortest_s, longest_s = LENGTHS_S
-        told = (
-            ("Window: an expression is named from so many seconds", usual.window_s),
-            ("Stride: seconds from one window to the next", usual.stride_s),
-        )
-        return [
-            gr.Slider(shortest_s, longest_s, value=seconds, step=0.5, label=label)
-            for label, seconds in told
-        ]
-
-    @property
-    def _outputs(self) -> list[Any]:
-        return [
-            self._status,
-            self._stop,
-            self._beside,
-            self._below,
-            self._video,
-            self._cards,
-            self._timeline,
-            self._annotated,
-            self._picture,
-            self._document,
-            self._table,
-        ]
+    def _add_inputs(self) -> list[Any]:
+        """Add the upload and the settings; returns them in the order of `_answer`'s arguments."""
+        defaults = self._examiner.predictor.resolve(PredictSettings())
+        video = gr.Video(label="Your video", sources=["upload", "webcam"], include_audio=True)
+        gr.HTML(f'<div class="dfer-small">{UNPLAYABLE}</div>')
+        with gr.Accordion("Settings", open=False):
+            window, stride = (
+                gr.Slider(MIN_LENGTH_S, MAX_LENGTH_S, value=seconds, step=0.5, label=label)
+                for label, seconds in (
+                    ("Window: seconds of video per classification", defaults.window_s),
+                    ("Stride: seconds from one window to the next", defaults.stride_s),
+                )
+            )
+            choices = [(FACE_CHOICES[name], name) for name in FACES]
+            faces = gr.Radio(choices, value=defaults.faces, label="Faces")
+        return [video, window, stride, faces]
 
     def _answer(
         self,
@@ -146,88 +146,92 @@ class Page:
         request: gr.Request,
         progress: gr.Progress = gr.Progress(),  # noqa: B008 (gradio finds it by its default)
     ) -> Iterator[dict[Any, Any]]:
-        """Examine a video. What goes wrong becomes a line on the page, and the server goes on."""
+        """Examine a video; an error becomes a message on the page, and the server goes on."""
         if video is None:
-            yield self._say(say_error("Choose a video first, or record one."))
+            yield self._show_message(render_error("Choose a video first, or record one."))
             return
+        path = Path(video)
         stop = self._stops[request.session_hash] = Event()
-        yield self._say("") | {self._stop: gr.Button(visible=True)}
-
+        yield self._show_message("") | {self._stop: gr.Button(visible=True)}
         began_s = time.monotonic()
 
-        def tell(doing: str, at_s: float, of_s: float) -> None:
+        def report_progress(activity: str, at_s: float, of_s: float) -> None:
             if time.monotonic() - began_s > self._limits.job_s:
                 raise TooLongError(
-                    f"stopped at {describe_time(at_s, of_s)}, while {doing}: a video may take "
+                    f"stopped at {describe_time(at_s, of_s)}, while {activity}: a video may take "
                     f"{self._limits.job_s:.0f} s here; cut it, or use `dfer predict`"
                 )
             if stop.is_set():
-                raise StoppedError(f"stopped at {describe_time(at_s, of_s)}, while {doing}")
-            _keep(Path(video), self._limits.keep_s)
-            share = min(1.0, at_s / of_s) if of_s else (int(at_s), None)  # as of a webcam
-            progress(share, desc=f"{doing}: {describe_time(at_s, of_s)}", unit="s of the video")
+                raise StoppedError(f"stopped at {describe_time(at_s, of_s)}, while {activity}")
+            _keep(path, self._limits.keep_s)
+            share = min(1.0, at_s / of_s) if of_s else (int(at_s), None)  # a webcam's file
+            progress(share, desc=f"{activity}: {describe_time(at_s, of_s)}", unit="s of the video")
 
         settings = PredictSettings(window_s, stride_s, faces)
         try:
-            _check_suffix(Path(video))
-            _keep(Path(video), self._limits.keep_s)
+            _check_suffix(path)
+            _keep(path, self._limits.keep_s)
             with TemporaryDirectory(prefix="work-", dir=self._folder) as folder:
-                found = self._examiner.examine(Path(video), settings, Path(folder), tell)
-                yield self._show(found)  # gradio copies the files before it comes back
+                result = self._examiner.examine(path, settings, Path(folder), report_progress)
+                yield self._show_result(result)  # gradio copies the files before it resumes here
         except StoppedError as error:
-            yield self._say(say_stopped(error.line))
+            yield self._show_message(render_stopped(error.line))
         except DferError as error:
-            yield self._say(say_error(error.line.replace(str(Path(video)), Path(video).name)))
-        except Exception as error:  # a fault of ours must not be an empty page
-            logging.getLogger(__name__).exception("while examining %s", Path(video).name)
-            line = f"dfer failed on this video ({type(error).__name__}); its terminal tells where"
-            yield self._say(say_error(line))
+            yield self._show_message(render_error(error.line.replace(str(path), path.name)))
+        except Exception as error:  # a bug must not leave an empty page
+            logging.getLogger(__name__).exception("while examining %s", path.name)
+            line = f"dfer failed on this video ({type(error).__name__}); see its terminal"
+            yield self._show_message(render_error(line))
         finally:
             self._stops.pop(request.session_hash, None)
 
     def _end(self, request: gr.Request) -> None:
-        """Stop what is read for the tab that asks, or is closed."""
+        """Stop the video of the tab that asks, or that was closed."""
         if stop := self._stops.get(request.session_hash):
             stop.set()
 
-    def _say(self, text: str) -> dict[Any, Any]:
+    def _show_message(self, html: str) -> dict[Any, Any]:
+        """Show a message instead of results."""
         hidden = gr.Column(visible=False)
         stop = gr.Button(visible=False)
-        return {self._status: text, self._stop: stop, self._beside: hidden, self._below: hidden}
+        return {self._status: html, self._stop: stop, self._beside: hidden, self._below: hidden}
 
-    def _show(self, found: Examined) -> dict[Any, Any]:
+    def _show_result(self, result: Examined) -> dict[Any, Any]:
+        prediction = result.prediction
         return {
-            self._status: say_done(found.prediction, self._model),
+            self._status: render_done(prediction, self._model),
             self._stop: gr.Button(visible=False),
             self._beside: gr.Column(visible=True),
             self._below: gr.Column(visible=True),
-            self._video: str(found.video),
-            self._cards: show_faces(found.prediction),
-            self._timeline: show_times(found.prediction, found.picture),
-            self._annotated: str(found.video),
-            self._picture: str(found.picture),
-            self._document: str(found.document),
-            self._table: str(found.table),
+            self._video: str(result.video),
+            self._cards: render_faces(prediction),
+            self._timeline: render_timeline(prediction, result.picture.read_bytes()),
+            self._annotated: str(result.video),
+            self._picture: str(result.picture),
+            self._document: str(result.document),
+            self._table: str(result.table),
         }
 
 
 def _check_suffix(video: Path) -> None:
     if video.suffix.lower() not in VIDEO_SUFFIXES:
-        what = f"files that end in {video.suffix}" if video.suffix else "files of such a name"
-        raise VideoError(f"cannot read {video.name}: {what} are no videos")
+        kind = f"files that end in {video.suffix}" if video.suffix else "files without a suffix"
+        raise VideoError(f"cannot read {video.name}: {kind} are not videos")
 
 
 def _keep(video: Path, keep_s: float) -> None:
-    """Have an upload that is used, or is about to be, kept for `keep_s` from now."""
+    """Have an upload that is in use kept for `keep_s` from now."""
     try:
         os.utime(video)
     except FileNotFoundError:
-        kept = f"videos are kept for {keep_s // 60:.0f} minutes"
-        raise VideoError(f"{video.name} has expired ({kept}); give it again") from None
+        minutes = f"{keep_s // 60:.0f} minutes"
+        raise VideoError(
+            f"{video.name} has expired (videos are kept for {minutes}); upload it again"
+        ) from None
 
 
 def describe_time(at_s: float, of_s: float) -> str:
-    """Give a moment of a video, and its length where that is known."""
+    """Return a position in a video, with the video's length if that is known."""
     at_s = min(at_s, of_s) if of_s else at_s
-    whole = f" of {of_s:.1f}" if of_s and math.isfinite(of_s) else ""
-    return f"{at_s:.1f}{whole} s of the video"
+    length = f" of {of_s:.1f}" if of_s and math.isfinite(of_s) else ""
+    return f"{at_s:.1f}{length} s of the video"

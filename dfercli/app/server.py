@@ -1,4 +1,4 @@
-"""The page on a port of this machine."""
+"""The web server of the page."""
 
 import logging
 import os
@@ -10,37 +10,35 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dfercli.app.examine import Examiner
-from dfercli.app.narrow import STYLE as NARROW_STYLE
-from dfercli.app.words import STYLE
 from dfercli.errors import ConfigError
 from dfercli.files import scratch_folder
 
 if TYPE_CHECKING:
     from dfercli.app.guard import Limits
 
-PREFIX = "dfer-app-"
-"""How the folder of a page is named."""
+FOLDER_PREFIX = "dfer-app-"
+"""Start of the name of the server's temporary folder."""
 
 USER = "dfer"
-"""Whose password it is that opens the page."""
+"""User name that belongs to the password."""
 
 SWEEP_S = 60
-"""Seconds from one look for old files to the next (our choice)."""
+"""Seconds between two deletions of old files (our choice)."""
 
 UPLOADS = "GRADIO_TEMP_DIR"
-"""Environment variable that tells gradio where to keep files."""
+"""Environment variable with the folder that gradio keeps files in."""
 
 
 def check_address(host: str, port: int) -> None:
-    """Refuse an address that cannot be listened at, before a model is loaded.
+    """Check that a server can listen at an address, before a model is loaded.
 
     Raises:
-        ConfigError: Another program listens there, or this machine has no such address.
+        ConfigError: Another program listens there, or this machine does not have the address.
     """
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except socket.gaierror as error:
-        raise ConfigError(f"no address {host!r}; give --host 127.0.0.1 or 0.0.0.0") from error
+        raise ConfigError(f"unknown address {host!r}; use --host 127.0.0.1 or 0.0.0.0") from error
     with socket.socket(family, kind) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -48,25 +46,25 @@ def check_address(host: str, port: int) -> None:
         except OSError as error:
             why = error.strerror or str(error)
             raise ConfigError(
-                f"cannot listen at {host}, port {port}: {why}; give another with --port"
+                f"cannot listen at {host}, port {port}: {why}; choose another with --port"
             ) from error
 
 
 class Server:
-    """A page that is served by a thread of its own, until it is closed.
+    """Serves the page from a thread, until `close` is called.
 
-    Its files have a folder of their own. Old ones are deleted here, since gradio's `delete_cache`
-    deletes uploads alone and forgets what a handler gave back; the rest goes with the server.
+    Files live in a folder of the server's own, which is deleted with it. Old files are deleted
+    here, because gradio's `delete_cache` covers only uploads, not the files that a handler returns.
 
     Args:
-        examiner: Does what the page's button does.
-        host: Address that is listened at.
-        port: Its port.
-        password: Opens the page, to a user named `dfer`; None opens it to all who reach it.
-        limits: What visitors may take up.
+        examiner: Reads the videos.
+        host: Address to listen at.
+        port: Port to listen at.
+        password: Password of the user `dfer`; None lets in everyone who can reach the page.
+        limits: Limits on videos and visitors; None for the defaults.
 
     Raises:
-        ConfigError: Nothing can be served there.
+        ConfigError: The server cannot listen at the address.
     """
 
     def __init__(
@@ -78,10 +76,11 @@ class Server:
         limits: "Limits | None" = None,
     ) -> None:
         self._examiner = examiner
-        self._before = os.environ.get(UPLOADS)
         self._stack = ExitStack()
-        parent = Path(self._before) if self._before else None
-        self._folder = self._stack.enter_context(scratch_folder(PREFIX, parent))
+        before = os.environ.get(UPLOADS)
+        self._stack.callback(_set_variable, UPLOADS, before)
+        parent = Path(before) if before else None
+        self._folder = self._stack.enter_context(scratch_folder(FOLDER_PREFIX, parent))
         self._files = self._folder / "files"
         self._files.mkdir()
         os.environ[UPLOADS] = str(self._files)  # gradio reads it as it is imported
@@ -95,9 +94,9 @@ class Server:
         limits = limits or Limits()
         self._blocks = Page(examiner, limits, self._folder).blocks
         guard = Middleware(Guard, host=host, folder=self._folder, limits=limits)
-        _reach_without_proxy("127.0.0.1", "localhost", host)
+        _bypass_proxy("127.0.0.1", "localhost", host)
         try:
-            # All that is off here is on by default, or can be turned on from the environment.
+            # What is switched off here is on by default, or the environment can switch it on.
             _, self.url, _ = self._blocks.launch(
                 server_name=host,
                 server_port=port,
@@ -122,11 +121,13 @@ class Server:
                     font=("system-ui", "sans-serif"),
                     font_mono=("ui-monospace", "monospace"),
                 ),
-                css=STYLE + NARROW_STYLE,
+                css=(Path(__file__).parent / "page.css").read_text(encoding="utf-8"),
             )
         except OSError as error:
-            self._delete_all()
-            raise ConfigError(f"cannot listen at {host}, port {port}; give --port") from error
+            self._stack.close()
+            raise ConfigError(
+                f"cannot listen at {host}, port {port}; choose another with --port"
+            ) from error
         self._closed = threading.Event()
         threading.Thread(target=self._sweep, args=[limits.keep_s], daemon=True).start()
 
@@ -135,36 +136,36 @@ class Server:
         threading.Event().wait()
 
     def close(self) -> None:
-        """Stop what is being examined, and listen no more."""
+        """Stop the video being read, and stop listening."""
         self._examiner.end()
         self._closed.set()
-        # Open pages would listen for many seconds; that they are cut off is no news.
+        # Open pages would keep the server alive for seconds; uvicorn reports cutting them off.
         logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
         self._blocks.server.force_exit = True
         self._blocks.close(verbose=False)
-        self._delete_all()
+        self._stack.close()
 
     def _sweep(self, keep_s: float) -> None:
         while not self._closed.wait(SWEEP_S):
             delete_old(self._files, keep_s)
 
-    def _delete_all(self) -> None:
-        self._stack.close()
-        if self._before is None:
-            del os.environ[UPLOADS]
-        else:
-            os.environ[UPLOADS] = self._before
-
 
 def delete_old(folder: Path, keep_s: float) -> None:
-    """Delete the files below a folder that came, or were used, longer ago than this."""
+    """Delete the files below a folder that were last written or used over `keep_s` seconds ago."""
     for path in folder.rglob("*"):
         with suppress(FileNotFoundError):
             if path.is_file() and time.time() - path.stat().st_ctime > keep_s:
                 path.unlink()
 
 
-def _reach_without_proxy(*hosts: str) -> None:
-    """Have gradio, which asks its own page whether it is there, not ask a proxy for it."""
+def _set_variable(name: str, value: str | None) -> None:
+    if value is None:
+        os.environ.pop(name, None)
+    else:
+        os.environ[name] = value
+
+
+def _bypass_proxy(*hosts: str) -> None:
+    """Exclude hosts from proxies: gradio requests its own page to see whether it is up."""
     set_before = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
     os.environ["no_proxy"] = ",".join(filter(None, (set_before, *hosts)))

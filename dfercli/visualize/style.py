@@ -17,8 +17,8 @@ from matplotlib.figure import Figure
 WIDTH_IN = 4.8
 """Width of most pictures: 346 points, what is left of a phone's 390 pixels (our choice)."""
 
-POINTS_AN_INCH = 72
-PIXELS_A_POINT = 3
+POINTS_PER_INCH = 72
+PIXELS_PER_POINT = 3
 """Twice the 1.5 CSS pixels that a point takes on a wide screen."""
 
 SERIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#000000")
@@ -73,7 +73,7 @@ def make_figure(width_in: float, height_in: float) -> Figure:
 def to_png(figure: Figure) -> bytes:
     """Give a picture as PNG, the same bytes each time."""
     stream = io.BytesIO()
-    dpi = POINTS_AN_INCH * PIXELS_A_POINT
+    dpi = POINTS_PER_INCH * PIXELS_PER_POINT
     with style.context(["default", SETTINGS]):
         figure.savefig(stream, format="png", dpi=dpi, metadata={"Software": None})
     return stream.getvalue()

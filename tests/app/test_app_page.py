@@ -31,7 +31,7 @@ def ask(served, tmp_path):
 def test_a_video_is_answered_with_faces_and_files(ask, footage, tmp_path):
     status, shown = ask(footage / "face.mp4")
     assert "face.mp4: " in status
-    assert "1 face, named by " in status
+    assert "1 face, classified by " in status
     texts = [value for value in shown if isinstance(value, str) and "<div" in value]
     assert any("Face 1: on average" in text for text in texts)
     assert {path.suffix for path in (tmp_path / "got").rglob("face*")} == {
@@ -48,7 +48,7 @@ def test_what_goes_wrong_is_one_line_and_the_server_goes_on(ask, footage, examin
     for video, said in [
         (None, "Choose a video first, or record one."),
         (footage / "text.mp4", "Cannot read text.mp4: no frame can be decoded"),
-        (footage / "list.m3u8", "Cannot read list.m3u8: files that end in .m3u8 are no videos"),
+        (footage / "list.m3u8", "Cannot read list.m3u8: files that end in .m3u8 are not videos"),
         (footage / "list.mp4", "Cannot read list.mp4: a playlist, which names other files"),
         (footage / "wall.mp4", "No face was found in wall.mp4: 16 frames were searched for faces"),
     ]:
@@ -177,7 +177,7 @@ def test_an_upload_that_waited_too_long_is_told_and_not_made_anew(
 ):
     monkeypatch.setattr("dfercli.app.page._check_suffix", Path.unlink)  # as the sweep might
     status, _ = ask(footage / "wall.mp4")
-    assert "Wall.mp4 has expired (videos are kept for 60 minutes); give it again" in status
+    assert "Wall.mp4 has expired (videos are kept for 60 minutes); upload it again" in status
     assert list((tmp_path / "uploads").rglob("wall.mp4")) == []
 
 
@@ -189,13 +189,14 @@ def test_a_port_that_is_taken_is_told_with_the_option():
         with pytest.raises(ConfigError) as caught:
             check_address("127.0.0.1", port)
     assert str(caught.value) == (
-        f"cannot listen at 127.0.0.1, port {port}: Address already in use; give another with --port"
+        f"cannot listen at 127.0.0.1, port {port}: Address already in use; "
+        "choose another with --port"
     )
     check_address("127.0.0.1", port)
 
 
 def test_an_address_that_is_none_is_told():
-    with pytest.raises(ConfigError, match=r"no address 'no\.where'; give --host"):
+    with pytest.raises(ConfigError, match=r"unknown address 'no\.where'; use --host"):
         check_address("no.where", 7860)
 
 

@@ -91,8 +91,8 @@ def test_the_page_itself_and_a_link_to_it_are_answered(served):
 def test_at_all_addresses_the_page_takes_its_own_names_and_no_other(tmp_path):
     guard = Guard(None, "0.0.0.0", tmp_path, Limits())
     for host in ("192.168.0.7:7860", "[fe80::1]:7860", "localhost", *find_names("0.0.0.0")):
-        assert guard._knows(f"[{host}]" if host == "::1" else host), host
-    assert not guard._knows(EVIL)
+        assert guard._is_own_name(f"[{host}]" if host == "::1" else host), host
+    assert not guard._is_own_name(EVIL)
 
 
 @pytest.mark.parametrize(("method", "path"), CLOSED)

@@ -41,7 +41,7 @@ def test_a_video_goes_in_and_its_faces_come_out(browser, footage):
     seen = "document.querySelectorAll('video')[1]"
     browser.wait_for(f"{seen}?.readyState >= 2 && {seen}.videoWidth > 100")
     text = browser.run("document.body.innerText")
-    for name in ("Video, MP4", "Time line, PNG", "All numbers, JSON", "Windows, CSV"):
+    for name in ("Video, MP4", "Timeline, PNG", "All numbers, JSON", "Windows, CSV"):
         assert name in text
     assert browser.hosts() == {"127.0.0.1"}
     assert browser.failures == []

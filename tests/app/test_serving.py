@@ -30,7 +30,7 @@ def test_without_gradio_its_extra_is_named(monkeypatch, capsys):
     [
         ("app --zero-shot --checkpoint x", "--zero-shot is CLIP as it is; leave it out, or "),
         ("app --runs none", "no finished run in none: train one with `dfer train`, name one "),
-        ("app --host no.where", "no address 'no.where'; give --host"),
+        ("app --host no.where", "unknown address 'no.where'; use --host"),
     ],
 )
 def test_what_cannot_be_served_is_one_line(line, said, free_port, monkeypatch, capsys, tmp_path):

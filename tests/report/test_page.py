@@ -177,8 +177,8 @@ def test_the_page_is_written_whole_and_the_same_each_time(tmp_path, figure):
 @pytest.mark.parametrize(
     ("image", "alt", "said"),
     [
-        (Figure(), " ", "a picture needs words for those who do not see it"),
-        (b"GIF89a", "a gif", "a picture is a figure, or a PNG"),
+        (Figure(), " ", "a picture needs a description for people who cannot see it"),
+        (b"GIF89a", "a gif", "a picture must be a figure or a PNG"),
     ],
 )
 def test_a_picture_without_words_or_of_another_kind_is_refused(image, alt, said):

@@ -8,8 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dfercli.app.narrow import show_lines
-from dfercli.app.words import MAX_CARDS, describe_model, name_model, say_done, say_error, show_faces
+from dfercli.app.html import (
+    MAX_CARDS,
+    name_model,
+    render_done,
+    render_error,
+    render_faces,
+    render_model,
+    render_timeline,
+)
 from dfercli.predict import Predictor, VideoPrediction, Window
 
 NAMES = ("happiness", "sadness", "<b>anger</b>")
@@ -35,7 +42,7 @@ WINDOWS = (
 
 def test_a_face_has_its_expression_its_times_and_its_shares():
     """Means of 0.9, 0.8, 0.2: happiness. Confidence (0.9 + 0.8 + 0.4) / 3 = 70%."""
-    shown = show_faces(_prediction(*WINDOWS))
+    shown = render_faces(_prediction(*WINDOWS))
     assert "Face 1: on average <span" in shown
     assert "0.0 to 8.0 s, seen in 50% of the frames" in shown
     assert "mean confidence 70%, uncertain in 33% of its windows" in shown
@@ -47,21 +54,21 @@ def test_a_face_has_its_expression_its_times_and_its_shares():
 
 
 def test_without_a_temperature_nothing_is_called_uncertain():
-    assert "uncertain" not in show_faces(_prediction(*WINDOWS, calibrated=False))
+    assert "uncertain" not in render_faces(_prediction(*WINDOWS, calibrated=False))
 
 
 def test_names_are_words_not_marks():
-    shown = show_faces(_prediction(_window(1, 0, [0.0, 0.0, 1.0])))
+    shown = render_faces(_prediction(_window(1, 0, [0.0, 0.0, 1.0])))
     assert "&lt;b&gt;anger&lt;/b&gt; 100%" in shown
     assert "<b>" not in shown
-    done = say_done(replace(_prediction(WINDOWS[0]), video="<i>.mp4"), "m & n")
-    assert "&lt;i&gt;.mp4: 6.0 s, 1 face, named by m &amp; n." in done
-    assert say_error("cannot <read>\udcff").endswith(r">Cannot &lt;read&gt;\xff</div>")
+    done = render_done(replace(_prediction(WINDOWS[0]), video="<i>.mp4"), "m & n")
+    assert "&lt;i&gt;.mp4: 6.0 s, 1 face, classified by m &amp; n." in done
+    assert render_error("cannot <read>\udcff").endswith(r">Cannot &lt;read&gt;\xff</div>")
 
 
 def test_lines_of_a_narrow_screen_have_a_block_for_each_stretch_of_a_class():
     """Windows of 2 s in 8: named, not seen enough, named, and uncertain, which is pale."""
-    shown = show_lines(_prediction(*WINDOWS))
+    shown = render_timeline(_prediction(*WINDOWS), b"")
     starts = re.findall(r"left: ([\d.]+)%; width: ([\d.]+)%; background: (rgb\([\d, ]+\))", shown)
     assert [(left, width) for left, width, _ in starts] == [
         ("0.00", "25.00"),
@@ -71,18 +78,18 @@ def test_lines_of_a_narrow_screen_have_a_block_for_each_stretch_of_a_class():
     assert starts[0][2] == starts[1][2] != starts[2][2]
     assert ">H</span>" in shown
     assert "8.0 s" in shown
-    assert "<b>" not in show_lines(_prediction(_window(1, 0, [0.0, 0.0, 1.0])))
+    assert "<b>" not in render_timeline(_prediction(_window(1, 0, [0.0, 0.0, 1.0])), b"")
 
 
 def test_a_crowd_is_cut_short():
     crowd = [_window(track, 0, [1.0, 0.0, 0.0]) for track in range(1, MAX_CARDS + 4)]
-    shown = show_faces(_prediction(*crowd))
+    shown = render_faces(_prediction(*crowd))
     assert shown.count('class="dfer-card"') == MAX_CARDS
     assert "3 more are in the JSON document and the table" in shown
 
 
 def test_the_model_says_what_it_was_trained_on(predictor, checkpoint):
-    said = describe_model(predictor)
+    said = render_model(predictor)
     shown = "/".join(Path(checkpoint).parts[-3:])
     assert f"Model: {shown}, trained on drawn without fold 2." in said
     assert "3 expressions" in said
@@ -103,8 +110,8 @@ def test_where_the_server_keeps_its_model_is_not_told(typed, shown, predictor):
     other = copy(predictor)
     other.checkpoint = typed
     assert name_model(other) == shown
-    assert f"Model: {shown}, trained" in describe_model(other)
-    assert "somebody/runs" not in describe_model(other)
+    assert f"Model: {shown}, trained" in render_model(other)
+    assert "somebody/runs" not in render_model(other)
 
 
 @pytest.fixture
@@ -117,6 +124,6 @@ def plain(make_model):
 
 
 def test_clip_as_it_is_says_that_it_was_never_trained_on_expressions(plain):
-    said = describe_model(plain)
+    said = render_model(plain)
     assert "never trained on expressions, so expect weak answers" in said
     assert "not calibrated" in said
