@@ -1,20 +1,9 @@
-"""Every reported number comes through here: pure numpy and scipy, nothing of it needs torch.
+"""All reported figures: accuracy, its confidence intervals, and calibration; needs no torch.
 
-`scores`: WAR, UAR and what they are made of, of one confusion matrix. `folds`: the same over the
-folds of a dataset. `resampling`: how far such a figure, or the difference of two, can be trusted,
-by a bootstrap. `student`: the same where there are few groups, and which of the two it is.
-`calibration`: whether a model is as sure as it is right. `temperature`: when that may be mended.
+`scores` computes WAR, UAR and F1 of a confusion matrix, `folds` their means over folds, `intervals`
+confidence intervals and tests, and `calibration` temperatures and the quality of confidences.
 """
 
-from dfercli.metrics.bootstrap import (
-    Difference,
-    FoldIntervals,
-    Interval,
-    McNemar,
-    bootstrap_folds,
-    mcnemar,
-    paired_bootstrap,
-)
 from dfercli.metrics.calibration import (
     ReliabilityBins,
     TemperatureFit,
@@ -29,6 +18,18 @@ from dfercli.metrics.calibration import (
     risk_coverage,
 )
 from dfercli.metrics.folds import FoldSummary, summarise_folds
+from dfercli.metrics.intervals import (
+    ENOUGH_GROUPS,
+    Difference,
+    FoldIntervals,
+    Interval,
+    McNemar,
+    bootstrap_folds,
+    compare_models,
+    estimate_folds,
+    mcnemar,
+    paired_bootstrap,
+)
 from dfercli.metrics.scores import (
     confusion_matrix,
     macro_f1,
@@ -38,7 +39,6 @@ from dfercli.metrics.scores import (
     uar,
     war,
 )
-from dfercli.metrics.student_t import ENOUGH_GROUPS, compare_models, estimate_folds
 
 __all__ = [
     "ENOUGH_GROUPS",

@@ -5,21 +5,30 @@ from dataclasses import dataclass
 import numpy as np
 
 from dfercli.errors import ConfigError, DataError, require_at_least
-from dfercli.metrics.bootstrap import check_lengths
+from dfercli.metrics.intervals import check_lengths
 from dfercli.metrics.scores import divide
 
 NUM_BINS = 15
-"""Bins of Guo et al. (2017), section 5."""
+"""Source: Guo et al. (2017), section 5."""
 
 SMALLEST_PROB = float(np.finfo(np.float32).tiny)
-"""What a probability of 0 counts as where its logarithm is taken: the least that single precision,
-in which models run, tells apart from 0 at full accuracy."""
+"""Value that replaces a probability of 0 before a logarithm: the least normal float32 number, since
+models run in single precision."""
 
 TEMPERATURE_BOUNDS = (0.1, 10.0)
-"""Where a temperature is looked for (our choice): beyond them a figure says no more."""
+"""Range of fitted temperatures (our choice)."""
 
 SUM_TOLERANCE = 1e-3
-"""How far the probabilities of a clip may be from adding up to 1: half precision rounds so."""
+"""How far a clip's probabilities may be from adding up to 1, for the rounding of half precision."""
+
+LEAST_CLIPS = 100
+LEAST_ERRORS = 20
+"""Held-out clips, and errors among them, that a temperature needs (our choice): that of a
+calibrated model, the best of 20 epochs, then lies between 0.7 and 1.4 in 95 % of cases."""
+
+PRIOR_SD = 0.5
+"""Standard deviation of the prior of log T around 0 (our choice): T lies between 0.38 and 2.7 with
+95 %. It counts for about as much as eight clips."""
 
 
 @dataclass(frozen=True)
@@ -27,10 +36,10 @@ class ReliabilityBins:
     """Clips by confidence, in M bins of equal width.
 
     Attributes:
-        edges: (M + 1,) from 0 to 1; a bin holds its upper edge, not its lower one.
-        confidence: (M,) mean confidence of a bin's clips; nan for an empty bin.
-        accuracy: (M,) share of a bin's clips that are right; nan for an empty bin.
-        count: (M,) int64, clips in a bin.
+        edges: (M + 1,) from 0 to 1; a bin includes its upper edge, not its lower one.
+        confidence: (M,) mean confidence of each bin; nan for an empty bin.
+        accuracy: (M,) fraction of correct clips in each bin; nan for an empty bin.
+        count: (M,) int64, clips in each bin.
     """
 
     edges: np.ndarray
@@ -42,7 +51,7 @@ class ReliabilityBins:
 def reliability_bins(
     probs: np.ndarray, labels: np.ndarray, num_bins: int = NUM_BINS
 ) -> ReliabilityBins:
-    """Sort clips into bins by confidence, as a reliability diagram draws them.
+    """Sort clips into bins by confidence, for a reliability diagram.
 
     Args:
         probs: (N, K) probabilities.
@@ -50,8 +59,8 @@ def reliability_bins(
         num_bins: M.
 
     Raises:
-        DataError: No clip, rows that are no probabilities, or labels that do not fit them.
-        ConfigError: No bin.
+        DataError: There are no clips, a row is not a distribution, or the labels do not fit.
+        ConfigError: `num_bins` is below 1.
 
     Source: Guo et al., On Calibration of Modern Neural Networks (ICML 2017), section 2.
     """
@@ -72,19 +81,9 @@ def reliability_bins(
 def expected_calibration_error(
     probs: np.ndarray, labels: np.ndarray, num_bins: int = NUM_BINS
 ) -> float:
-    """Give the mean distance of confidence and accuracy, over bins weighted by their clips.
+    """Return the mean gap between confidence and accuracy of the bins, weighted by their clips.
 
-    Args:
-        probs: (N, K) probabilities; of each clip only the largest matters.
-        labels: (N,) int, true classes.
-        num_bins: Bins of equal width.
-
-    Returns:
-        A fraction in [0, 1].
-
-    Raises:
-        DataError: As `reliability_bins`.
-        ConfigError: As `reliability_bins`.
+    See `reliability_bins` for the arguments and errors.
 
     Source: Guo et al. (2017), section 2, equation 3.
     """
@@ -94,32 +93,21 @@ def expected_calibration_error(
 
 
 def negative_log_likelihood(probs: np.ndarray, labels: np.ndarray) -> float:
-    """Give the mean of -log of the true class's probability, in nats.
+    """Return the mean of -log of the true class's probability, in nats.
 
-    Args:
-        probs: (N, K) probabilities; 0 counts as `SMALLEST_PROB`, so one clip costs 87.3 at most
-            (scikit-learn's `log_loss` stops at 36.0, double precision's spacing).
-        labels: (N,) int, true classes.
-
-    Raises:
-        DataError: As `reliability_bins`.
+    A probability of 0 counts as `SMALLEST_PROB`, so one clip costs at most 87.3 (36.0 in
+    scikit-learn's `log_loss`, from the spacing of double precision). See `reliability_bins` for the
+    arguments and errors.
     """
     probs, labels = _check(probs, labels)
     return float(-_log(_of_label(probs, labels)).mean())
 
 
 def brier_score(probs: np.ndarray, labels: np.ndarray) -> float:
-    """Give the mean over clips of the squared errors of all classes' probabilities.
+    """Return the mean over clips of the summed squared errors of all classes' probabilities.
 
-    Args:
-        probs: (N, K) probabilities.
-        labels: (N,) int, true classes.
-
-    Returns:
-        In [0, 2], 0 at best: not halved, as first published.
-
-    Raises:
-        DataError: As `reliability_bins`.
+    It lies in [0, 2] and is 0 at best: not halved, as first published. See `reliability_bins` for
+    the arguments and errors.
 
     Source: Brier, Monthly Weather Review 78 (1950), equation 2.
     """
@@ -128,28 +116,27 @@ def brier_score(probs: np.ndarray, labels: np.ndarray) -> float:
 
 
 def fit_temperature(probs: np.ndarray, labels: np.ndarray, prior_sd: float | None = None) -> float:
-    """Return the temperature that makes these clips likeliest, within `TEMPERATURE_BOUNDS`.
+    """Return the temperature within `TEMPERATURE_BOUNDS` that maximises the likelihood of clips.
 
-    Above 1 the model is too sure, below 1 not sure enough. Where every clip is right the likeliest
-    has no end, and the lower bound is given; where the true classes are no likelier than others on
-    average it is the upper one. Where all probabilities are equal nothing can be told: 1.
+    It is above 1 for an overconfident model. Without a prior, the likelihood may have no maximum:
+    the result is the lower bound if every clip is right, and the upper bound if the true classes
+    are on average no more likely than the others. It is 1 if all probabilities are equal.
 
     Args:
-        probs: (N, K) probabilities; not of the clips that are then judged.
+        probs: (N, K) probabilities of clips that are not evaluated afterwards.
         labels: (N,) int, true classes.
-        prior_sd: Standard deviation of a normal prior of log T around 0, with which the likeliest
-            always has an end; None is plain maximum likelihood.
+        prior_sd: Standard deviation of a normal prior of log T around 0; None for no prior.
 
     Raises:
         DataError: As `reliability_bins`.
 
     Source: Guo et al. (2017), section 4.2; the prior is our choice. Fitted on log-probabilities,
-        which differ from logits by a constant per clip that softmax takes out again.
+        which differ from logits by a constant per clip that the softmax cancels.
     """
     probs, labels = _check(probs, labels)
     logs = _log(probs)
     of_label = _of_label(logs, labels)
-    # In 1/T the likelihood is concave, so its slopes at both ends tell whether it peaks between.
+    # The likelihood is concave in 1/T, so its slopes at both ends tell whether it has a maximum.
     if (logs == logs[:, :1]).all():
         return 1.0
     if prior_sd is None and (of_label == logs.max(axis=1)).all():
@@ -157,11 +144,12 @@ def fit_temperature(probs: np.ndarray, labels: np.ndarray, prior_sd: float | Non
     if prior_sd is None and of_label.mean() <= logs.mean():
         return TEMPERATURE_BOUNDS[1]
     penalty = 0.0 if prior_sd is None else 0.5 / (prior_sd**2 * len(logs))
-    from scipy.optimize import minimize_scalar  # half a second to import, and only needed here
+    from scipy.optimize import minimize_scalar  # half a second to import
 
     def loss(log_temperature: float) -> float:
         scaled = logs / np.exp(log_temperature)
         top = scaled.max(axis=1)
+        # Not scipy's logsumexp: its last digit differs, and with it the published temperatures.
         norm = top + np.log(np.exp(scaled - top[:, None]).sum(axis=1))
         fit = float((norm - _of_label(scaled, labels)).mean())
         return fit + penalty * log_temperature**2
@@ -173,40 +161,41 @@ def fit_temperature(probs: np.ndarray, labels: np.ndarray, prior_sd: float | Non
 
 
 def apply_temperature(probs: np.ndarray, temperature: float) -> np.ndarray:
-    """Make probabilities softer (above 1) or sharper (below 1); which is largest stays.
+    """Divide the logits of probabilities by a temperature; the most probable class stays the same.
 
     Args:
         probs: (..., K) probabilities.
-        temperature: What their logits are divided by.
+        temperature: Above 1 makes them less confident, below 1 more.
 
     Returns:
         (..., K) float64.
 
     Raises:
-        ConfigError: The temperature is not a number above 0.
+        ConfigError: The temperature is not a finite number above 0.
     """
     if not (0 < temperature < np.inf):
         raise ConfigError(f"the temperature is {temperature}; it must be a number above 0")
+    from scipy.special import softmax  # 0.2 s to import
+
     scaled = _log(np.asarray(probs, dtype=np.float64)) / temperature
-    powers = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
-    return powers / powers.sum(axis=-1, keepdims=True)
+    return np.asarray(softmax(scaled, axis=-1))
 
 
 def risk_coverage(confidence: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Give the errors among the surest clips, the surest first and more and more of them.
+    """Return the error rate among the most confident clips, for a growing number of them.
 
-    Clips of equal confidence are let in together, so their order does not matter.
+    Clips of equal confidence are added together, so that their order does not matter.
 
     Args:
-        confidence: (N,) how sure the model is of each clip; any scale.
-        right: (N,) bool, whether it is right.
+        confidence: (N,) confidence of each clip, on any scale.
+        right: (N,) bool, whether the clip is classified correctly.
 
     Returns:
-        Coverage, (S,) share of the clips let in, rising to 1; and risk, (S,) share of wrong ones
-        among them; S distinct confidences.
+        Coverage, (S,) fraction of the clips included, rising to 1, and risk, (S,) error rate among
+        them, for S distinct confidences.
 
     Raises:
-        DataError: No clip, not as many of one as of the other, or a confidence that is no number.
+        DataError: There are no clips, the two differ in length, or a confidence is nan.
 
     Source: Geifman and El-Yaniv, Selective Classification for Deep Neural Networks (NeurIPS 2017),
         section 2.
@@ -214,22 +203,17 @@ def risk_coverage(confidence: np.ndarray, right: np.ndarray) -> tuple[np.ndarray
     confidence, right = np.asarray(confidence, dtype=np.float64), np.asarray(right, dtype=bool)
     check_lengths(confidence=confidence, right=right)
     if len(confidence) == 0 or np.isnan(confidence).any():
-        raise DataError("a risk-coverage curve needs a clip, and a number for each")
+        raise DataError("a risk-coverage curve needs clips, and a confidence for each")
     steps, step = np.unique(-confidence, return_inverse=True)
-    admitted = np.bincount(step, minlength=len(steps)).cumsum()
+    included = np.bincount(step, minlength=len(steps)).cumsum()
     wrong = np.bincount(step, ~right, len(steps)).cumsum()
-    return admitted / len(confidence), wrong / admitted
+    return included / len(confidence), wrong / included
 
 
 def area_under_risk_coverage(confidence: np.ndarray, right: np.ndarray) -> float:
-    """Give the mean risk over all coverages, in [0, 1]: 0 at best, the share of errors by chance.
+    """Return the mean risk over all coverages: 0 at best, the error rate for random confidences.
 
-    Args:
-        confidence: (N,) how sure the model is of each clip; any scale.
-        right: (N,) bool, whether it is right.
-
-    Raises:
-        DataError: As `risk_coverage`.
+    See `risk_coverage` for the arguments and errors.
 
     Source: Geifman et al., Bias-Reduced Uncertainty Estimation (ICLR 2019): the mean of the risk
         at each clip. Clips of equal confidence all have the risk of their last.
@@ -238,47 +222,14 @@ def area_under_risk_coverage(confidence: np.ndarray, right: np.ndarray) -> float
     return float((risk * np.diff(coverage, prepend=0.0)).sum())
 
 
-def _check(probs: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Give probabilities in float64 and labels as integers, once they are what they must be."""
-    probs, labels = np.asarray(probs, dtype=np.float64), np.asarray(labels, dtype=np.int64)
-    if probs.ndim != 2 or 0 in probs.shape or labels.shape != probs.shape[:1]:
-        raise DataError(f"probabilities {probs.shape} and labels {labels.shape} do not fit")
-    sums = probs.sum(axis=1)
-    wrong = ~((probs >= 0).all(axis=1) & (np.abs(sums - 1) <= SUM_TOLERANCE))  # also where nan
-    if wrong.any():
-        raise DataError(f"{wrong.sum()} of {len(probs)} rows are no probabilities of classes")
-    if labels.min() < 0 or labels.max() >= probs.shape[1]:
-        raise DataError(f"labels are {labels.min()} to {labels.max()} of {probs.shape[1]} classes")
-    return probs, labels
-
-
-def _of_label(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Give each clip's value at its true class, (N,)."""
-    return np.take_along_axis(values, labels[:, None], axis=1)[:, 0]
-
-
-def _log(probs: np.ndarray) -> np.ndarray:
-    return np.log(np.maximum(probs, SMALLEST_PROB))
-
-
-LEAST_CLIPS = 100
-LEAST_ERRORS = 20
-"""Held-out clips, and wrong ones among them, that a temperature needs (our choice): with them that
-of a calibrated model, the best of 20 epochs, lies between 0.7 and 1.4 in 95 % of cases."""
-
-PRIOR_SD = 0.5
-"""Standard deviation of log T before anything is known, around T = 1 (our choice): 95 % between
-0.38 and 2.7. It counts for about as much as eight clips."""
-
-
 @dataclass(frozen=True)
 class TemperatureFit:
-    """A temperature of held-out clips, or why there is none.
+    """A temperature fitted to held-out clips, or the reason why there is none.
 
     Attributes:
-        temperature: What logits are divided by; None where it is refused.
-        clips: Held-out clips.
-        remark: Why it is refused, or what to beware of; empty where nothing is to be said.
+        temperature: Divisor of the logits; None if it was refused.
+        clips: Number of held-out clips.
+        remark: Reason for the refusal, or a warning; empty without either.
     """
 
     temperature: float | None
@@ -287,36 +238,58 @@ class TemperatureFit:
 
 
 def fit_calibration(probs: np.ndarray, labels: np.ndarray, balance: str = "none") -> TemperatureFit:
-    """Fit a temperature to held-out clips, unless nothing that holds would come of it.
+    """Fit a temperature to held-out clips, or refuse if it would not be reliable.
 
     Args:
         probs: (N, K) probabilities.
         labels: (N,) int, true classes.
-        balance: How the training balanced its classes: unless it is `none`, the probabilities are
-            those of equally frequent classes, which no temperature turns into those of the clips.
+        balance: How training balanced the classes. Unless it is `none`, the probabilities are those
+            of equally frequent classes, which no temperature corrects.
 
     Raises:
-        DataError: As `fit_temperature`.
+        DataError: As `reliability_bins`.
     """
     clips = len(labels)
-    if balance != "none":
-        return TemperatureFit(
-            None,
-            clips,
-            f"not calibrated: with --balance {balance} the probabilities are those of equally "
-            f"frequent classes; train without it for calibrated ones",
-        )
     errors = int((np.argmax(probs, axis=1) != labels).sum()) if clips else 0
-    if clips < LEAST_CLIPS or errors < LEAST_ERRORS:
-        return TemperatureFit(
-            None,
-            clips,
-            f"not calibrated: {clips} held-out clips, {errors} of them wrong; a temperature needs "
-            f"{LEAST_CLIPS}, {LEAST_ERRORS} of them wrong: raise --val-fraction or add clips",
+    refusal = ""
+    if balance != "none":
+        refusal = (
+            f"not calibrated: with --balance {balance} the probabilities are those of equally "
+            f"frequent classes; train without it for calibrated ones"
         )
-    found = fit_temperature(probs, labels, PRIOR_SD)
+    elif clips < LEAST_CLIPS or errors < LEAST_ERRORS:
+        refusal = (
+            f"not calibrated: {clips} held-out clips, {errors} of them wrong; a temperature needs "
+            f"{LEAST_CLIPS}, {LEAST_ERRORS} of them wrong: raise --val-fraction or add clips"
+        )
+    if refusal:
+        return TemperatureFit(None, clips, refusal)
+    temperature = fit_temperature(probs, labels, PRIOR_SD)
     low, high = TEMPERATURE_BOUNDS
-    remark = ""
-    if not low * 1.001 < found < high / 1.001:
-        remark = f"the temperature is {found:g}, a bound of the search: look at the reliability"
-    return TemperatureFit(found, clips, remark)
+    if low * 1.001 < temperature < high / 1.001:
+        return TemperatureFit(temperature, clips)
+    warning = f"the temperature is {temperature:g}, a bound of the search: look at the reliability"
+    return TemperatureFit(temperature, clips, warning)
+
+
+def _check(probs: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return probabilities as float64 and labels as int64; refuses what is not a distribution."""
+    probs, labels = np.asarray(probs, dtype=np.float64), np.asarray(labels, dtype=np.int64)
+    if probs.ndim != 2 or 0 in probs.shape or labels.shape != probs.shape[:1]:
+        raise DataError(f"probabilities {probs.shape} and labels {labels.shape} do not fit")
+    sums = probs.sum(axis=1)
+    wrong = ~((probs >= 0).all(axis=1) & (np.abs(sums - 1) <= SUM_TOLERANCE))  # catches nan
+    if wrong.any():
+        raise DataError(f"{wrong.sum()} of {len(probs)} rows are not probabilities of classes")
+    if labels.min() < 0 or labels.max() >= probs.shape[1]:
+        raise DataError(f"labels are {labels.min()} to {labels.max()} of {probs.shape[1]} classes")
+    return probs, labels
+
+
+def _of_label(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return each clip's value of its true class, (N,)."""
+    return np.take_along_axis(values, labels[:, None], axis=1)[:, 0]
+
+
+def _log(probs: np.ndarray) -> np.ndarray:
+    return np.log(np.maximum(probs, SMALLEST_PROB))

@@ -8,7 +8,7 @@ from simulated import measure, simulate, width
 
 from dfercli.errors import ConfigError, DataError
 from dfercli.metrics import Interval, bootstrap_folds, paired_bootstrap
-from dfercli.metrics import bootstrap as machinery
+from dfercli.metrics import intervals as machinery
 
 
 def test_two_clips_by_hand():
@@ -26,14 +26,14 @@ def test_a_fold_or_a_class_that_a_draw_leaves_out_does_not_count():
     # others have one fold only, and are its figure: 1 or 0, never half of it.
     clips = np.array([0, 1]), np.array([0, 0]), np.array([1, 2])
     one = machinery.Cells(*clips, num_classes=2)
-    figures = machinery.resample([one], one.measure, None, 4000, 0)
+    figures = machinery.resample([one], None, 4000, 0)
     values, counts = np.unique(figures[:, 0], return_counts=True)
     assert values.tolist() == [0, 0.5, 1]
     assert counts / 4000 == pytest.approx([0.25, 0.5, 0.25], abs=0.03)  # 4 standard errors
     assert np.array_equal(figures[:, 0], figures[:, 1])
     # The same in one fold: a class that is not drawn leaves UAR to the other.
     one = machinery.Cells(*clips[:2], np.array([1, 1]), num_classes=2)
-    assert np.array_equal(machinery.resample([one], one.measure, None, 4000, 0), figures)
+    assert np.array_equal(machinery.resample([one], None, 4000, 0), figures)
 
 
 def test_draws_are_those_of_a_plain_loop_over_clips():
@@ -156,7 +156,7 @@ def test_a_single_unit_says_nothing_of_how_far_it_can_be_trusted(num_clips, grou
     ("columns", "settings", "said"),
     [
         (([], [], []), {}, "no clip to draw from"),
-        (([0, 1], [0], [1, 1]), {}, "not one of each for every clip: 2 labels, 1 predicted"),
+        (([0, 1], [0], [1, 1]), {}, "the columns differ in length: 2 labels, 1 predicted"),
         (([0, 3], [0, 1], [1, 1]), {}, "class 3 is not one of 0 to 2"),
         (([0, -1], [0, 1], [1, 1]), {}, "class -1 is not one of 0 to 2"),
         (([0, 1], [0, 1], [1, 1]), {"groups": ["a"]}, "2 clips and 1 groups"),

@@ -69,8 +69,8 @@ def test_ends(confidence, right, area):
 @pytest.mark.parametrize(
     ("confidence", "right", "said"),
     [
-        ([], [], "needs a clip"),
-        ([math.nan, 0.5], [True, True], "a number for each"),
+        ([], [], "needs clips"),
+        ([math.nan, 0.5], [True, True], "a confidence for each"),
         ([0.5], [True, False], "1 confidence, 2 right"),
     ],
 )

@@ -18,7 +18,7 @@ from dfercli.metrics import (
     estimate_folds,
     paired_bootstrap,
 )
-from dfercli.metrics.student_t import has_enough_groups
+from dfercli.metrics.intervals import has_enough_groups
 
 ROOT = Path(__file__).parents[2]
 
