@@ -232,6 +232,11 @@ def hash_file(path: Path) -> str:
     return digest.hexdigest()
 
 
+def hash_text(text: str) -> str:
+    """Return the SHA-256 of a text in UTF-8, in hex digits."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def _flush(path: Path) -> None:
     """Make sure that the bytes are on the disk before the name is."""
     with path.open("rb") as stream:

@@ -1,18 +1,22 @@
-"""Text for people: safe to print on a terminal, safe to open in a spreadsheet."""
+"""Text helpers: escaping for terminals and spreadsheets, counts with nouns, short lists."""
 
 import re
+from collections.abc import Sequence
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""What a cell begins with that a spreadsheet computes. Source: OWASP, CSV Injection."""
+"""First characters of a cell that a spreadsheet evaluates. Source: OWASP, CSV Injection."""
+
+LISTED_NAMES = 3
+"""Names that `list_some` shows (our choice)."""
 
 
 def escape_cell(text: str) -> str:
-    """Return a text that no spreadsheet takes for a formula: an apostrophe stands before one."""
+    """Return text that no spreadsheet evaluates as a formula: it is prefixed with an apostrophe."""
     return f"'{text}" if text.startswith(FORMULA) else text
 
 
 def escape_letter(letter: str) -> str:
-    """Return a letter as a terminal may have it: what would steer the terminal is escaped."""
+    """Return a character, escaped if a terminal would interpret it."""
     if letter.isprintable() or letter == "\u200d":  # the joiner within emoji
         return letter
     if "\udc80" <= letter <= "\udcff":  # a byte, as `surrogateescape` keeps it
@@ -21,31 +25,51 @@ def escape_letter(letter: str) -> str:
 
 
 def printable(name: object) -> str:
-    r"""Give a name for one line of a terminal: what would break it is escaped, as `\n` or `\xff`.
+    r"""Return a name as one line that is safe to print, with escapes such as `\n` or `\xff`.
 
-    Undecodable bytes, control characters and those that turn the direction of writing are; letters
-    and emoji of any script are not. Passwords of streams are hidden.
+    Undecodable bytes, control characters and characters that change the writing direction are
+    escaped; letters of any script and emoji are not. Passwords of streams are hidden.
     """
     return "".join(escape_letter(letter) for letter in hide_password(str(name)))
 
 
 def hide_password(text: str) -> str:
-    """Give a text in which addresses do not tell who may read them: `rtsp://***@host`.
-
-    Nor do the values of their queries: `?user=***&password=***`; which of them is a secret, nobody
-    knows.
-    """
+    """Hide user names, passwords and query values in URLs: `rtsp://***@host`, `?user=***`."""
     text = re.sub(r"(?<=://)[^/\s]+@", "***@", text)
-    return re.sub(r"(://[^?\s]*\?)(\S+)", lambda found: found[1] + _hide_values(found[2]), text)
+    return re.sub(r"(://[^?\s]*\?)(\S+)", lambda match: match[1] + _hide_values(match[2]), text)
 
 
 def _hide_values(query: str) -> str:
-    """Hide the values of a query; what ends a clause behind it is no part of it."""
-    whole = query.rstrip(":;,.)'\"")
-    hidden = "&".join(re.sub(r"(?<==).+|^[^=]+$", "***", part) for part in whole.split("&"))
-    return hidden + query[len(whole) :]
+    """Hide the values of a URL's query; punctuation that ends a clause is not part of it."""
+    stripped = query.rstrip(":;,.)'\"")
+    hidden = "&".join(re.sub(r"(?<==).+|^[^=]+$", "***", part) for part in stripped.split("&"))
+    return hidden + query[len(stripped) :]
+
+
+def shorten(text: str, length: int) -> str:
+    """Return text of at most `length` characters; the end of longer text becomes an ellipsis."""
+    return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def plural(noun: str, number: int) -> str:
+    """Return a noun in the form that goes with a number."""
+    return noun if number == 1 else f"{noun}s"
 
 
 def count_of(number: int, noun: str) -> str:
-    """Return a number with its noun, in the plural unless it is 1."""
-    return f"{number:,} {noun}{'s' * (number != 1)}"
+    """Return a number with its noun, such as `1 clip` or `1,234 clips`."""
+    return f"{number:,} {plural(noun, number)}"
+
+
+def list_some(names: Sequence[str], noun: str, total: int | None = None) -> str:
+    """Return the number of names and the first few, such as `4 of 12 clips (a, b, c, ...)`.
+
+    Args:
+        names: All names.
+        noun: What is counted.
+        total: Number that the names are part of; None leaves `of ...` out.
+    """
+    shown = ", ".join([*names[:LISTED_NAMES], *(["..."] if len(names) > LISTED_NAMES else [])])
+    if total is None:
+        return f"{count_of(len(names), noun)} ({shown})"
+    return f"{len(names):,} of {count_of(total, noun)} ({shown})"

@@ -47,7 +47,6 @@ TORCH_FREE = (
     "dfercli.data.sources",
     "dfercli.data.sources.base",
     "dfercli.data.sources.find_media",
-    "dfercli.data.sources.joined_clips",
     "dfercli.data.sources.folder",
     "dfercli.data.sources.official_lists",
     "dfercli.demo",

@@ -13,8 +13,8 @@ from huggingface_hub import constants
 from PIL import Image
 
 from dfercli import downloads
-from dfercli.data import frame_cache as frame_cache
-from dfercli.data.frame_cache import open_cache
+from dfercli.data import frames as frame_cache
+from dfercli.data.frames import open_cache
 from dfercli.data.manifest import Manifest, read_manifest, write_manifest
 from dfercli.errors import CheckpointError, DataError, VideoError, WeightsError
 from dfercli.media.images import find_fault, image_size, write_image

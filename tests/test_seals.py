@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 
-from dfercli.data.frame_cache import _sums_file, open_cache
+from dfercli.data.frames import _checksum_file, open_cache
 from dfercli.data.manifest import read_manifest
 from dfercli.errors import CheckpointError, DataError
 from dfercli.files import write_json
@@ -120,6 +120,6 @@ def test_a_cache_of_zeros_is_not_believed(colours, tmp_path):
     again = open_cache(manifest, colours.parent, 32, tmp_path)
     with pytest.raises(DataError, match=f"the frames of {path} are not as they were decoded"):
         again.read_frames(path, np.arange)
-    _sums_file(cache.file).unlink()  # as an earlier version left it
+    _checksum_file(cache.file).unlink()  # as an earlier version left it
     assert not open_cache(manifest, colours.parent, 32, tmp_path).read_frames(path, np.arange).any()
     assert frames.any()

@@ -115,7 +115,7 @@ def doctor(
     paths = [find_manifest(manifests, dataset)] if dataset else sorted(manifests.glob("*.csv"))
     unprepared = {} if dataset else opt.find_unprepared({path.stem for path in paths})
     data = {path: root or opt.find_root(path) for path in paths}
-    diagnosis = diagnose(data, unprepared, asked=dataset is not None)
+    diagnosis = diagnose(data, unprepared, requested=dataset is not None)
     if as_json:
         print(json.dumps(diagnosis.to_dict(), indent=2))
     else:

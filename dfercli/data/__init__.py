@@ -11,14 +11,14 @@ DATASETS = {
     "mafw": "dfercli.data.sources.mafw",
     "folder": "dfercli.data.sources.folder",
 }
-"""Public name of each dataset, and the module whose `read_sources` finds its videos."""
+"""Public name of each dataset, and the module whose `read_sources` lists its videos."""
 
 
 def load_dataset(name: str) -> ModuleType:
-    """Give the module of a dataset by its public name.
+    """Return the module of a dataset by its public name.
 
     Raises:
-        UnknownNameError: No dataset has this name.
+        UnknownNameError: There is no dataset of this name.
     """
     if name not in DATASETS:
         raise UnknownNameError("dataset", name, DATASETS)

@@ -1,8 +1,8 @@
-"""Random changes of training clips: on the whole batch, and on its device.
+"""Augmentation of training clips: whole batches, on their device.
 
-A clip's changes are drawn by a generator of its own, of the seed, the epoch and the clip's place
-in its dataset. So they are the same whatever batch the clip is in, however many workers and
-devices there are, and after a restart.
+Each clip has its own random generator, seeded by the run's seed, the epoch and the clip's index in
+the dataset. Its changes therefore do not depend on its batch, on the number of workers and devices,
+or on restarts.
 """
 
 import math
@@ -18,37 +18,37 @@ from dfercli.data.loaders import send
 from dfercli.data.transforms import normalise, pixel_statistics
 
 STREAM = 1
-"""Keeps these draws apart from those of the frames, which have seed, epoch and index too."""
+"""Separates these random numbers from those of the sampled frames, which have the same seeds."""
 
 CROP_RATIO = 1.1
-"""Most that a crop's sides differ (our choice: more would change the face's proportions)."""
+"""Largest ratio of a crop's sides (our choice: more would distort the face)."""
 
 LUMA = (299, 587, 114)
-"""Weights of R, G, B in grey, in thousandths. Source: ITU-R BT.601."""
+"""Weights of R, G and B in grey, in thousandths. Source: ITU-R BT.601."""
 
 CHROMA = np.array([[0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
-"""The two axes of colour, I and Q of YIQ, each a row over R, G, B. Source: NTSC, 1953."""
+"""The colour axes I and Q of YIQ, one row each over R, G, B. Source: NTSC, 1953."""
 
 GREY = np.outer(np.ones(3), np.array(LUMA) / sum(LUMA))
-"""Matrix that takes the colour out of a pixel."""
+"""Matrix that removes the colour of a pixel."""
 
-TURNED = np.linalg.solve([GREY[0], *CHROMA], [np.zeros(3), -CHROMA[1], CHROMA[0]])
-"""Matrix that turns a pixel's chroma by a quarter of the colour wheel, without its grey."""
+ROTATED = np.linalg.solve([GREY[0], *CHROMA], [np.zeros(3), -CHROMA[1], CHROMA[0]])
+"""Matrix that rotates a pixel's chroma by a quarter turn and removes its grey."""
 
 
 @dataclass(frozen=True)
 class Changes:
-    """What was drawn for one clip; all its frames are changed alike.
+    """The random changes of one clip, the same for all its frames.
 
     Attributes:
         area: Share of the frame's area that the crop keeps.
-        ratio: Width over height of the crop, in units of the frame's.
-        place: Where the crop lies between its extremes, from the top and from the left, in [0, 1).
-        flipped: Whether left and right are exchanged.
+        ratio: Aspect ratio of the crop relative to that of the frame.
+        place: Vertical and horizontal position of the crop, from 0 (top, left) to 1.
+        flipped: Whether the clip is mirrored.
         brightness: Factor of the pixels.
         contrast: Factor of their distance from the clip's mean grey.
         saturation: Factor of their distance from their own grey.
-        hue: Turns of the colour wheel.
+        hue: Rotation of the colour wheel, in turns.
     """
 
     area: float = 1.0
@@ -62,21 +62,22 @@ class Changes:
 
 
 def draw_changes(config: AugmentConfig, rng: np.random.Generator) -> Changes:
-    """Draw the changes of one clip; a strength does not shift what is drawn for the others.
+    """Draw the changes of one clip; one strength does not affect the draws of the others.
 
-    Factors are uniform around 1, as torchvision's ColorJitter has them. The crop is that of its
-    RandomResizedCrop, but its ratio is drawn among those that fit (our choice), not until one fits.
+    Factors are uniform around 1, as in torchvision's ColorJitter. The crop is that of its
+    RandomResizedCrop, except that the ratio is drawn from those that fit (our choice) instead of
+    being drawn until one fits.
 
     Args:
         config: The strengths.
-        rng: Where chance comes from.
+        rng: Random generator.
     """
     area, ratio, top, left, flip, *colours = rng.random(9).tolist()
     area = config.crop_scale + area * (1 - config.crop_scale)
     widest = min(math.log(CROP_RATIO), -math.log(area))
     strengths = (config.brightness, config.contrast, config.saturation, config.hue)
     brightness, contrast, saturation, hue = (
-        strength * (2 * drawn - 1) for strength, drawn in zip(strengths, colours, strict=True)
+        strength * (2 * number - 1) for strength, number in zip(strengths, colours, strict=True)
     )
     return Changes(
         area=area,
@@ -91,11 +92,11 @@ def draw_changes(config: AugmentConfig, rng: np.random.Generator) -> Changes:
 
 
 class Augmenter:
-    """Changes and normalises training clips (section 4.1 names the kinds of changes).
+    """Changes and normalises training clips (section 4.1 lists the kinds of changes).
 
     Args:
-        config: The strengths; without any, clips are but normalised, bit for bit.
-        seed: Of all that is random.
+        config: The strengths; if all are zero, clips are only normalised, bit for bit.
+        seed: Seed of the changes.
         change: Changes a whole batch on a GPU; by default `change_batch`.
     """
 
@@ -108,17 +109,17 @@ class Augmenter:
         self._config = config
         self._seed = seed
         self._change_batch = change or change_batch
-        self._stages = torch.empty(0)  # kept from batch to batch: a heap would be torn by it
+        self._buffers = torch.empty(0)  # reused for each batch, to keep the heap unfragmented
 
     def __call__(self, clips: Tensor, views: Tensor, indices: Tensor) -> Tensor:
-        """Return clips as the model reads them in training, on the device that they are on.
+        """Return changed and normalised clips, on the same device.
 
-        A clip comes out the same bit for bit whatever else is in the batch.
+        The result for a clip is bit for bit the same in any batch.
 
         Args:
             clips: (B, T, 3, H, W) uint8.
-            views: (B,) int64: the epoch from 0, or another number for a clip that comes again.
-            indices: (B,) int64: the clips' places in their dataset.
+            views: (B,) int64: the epoch from 0, or another number for a repeated clip.
+            indices: (B,) int64: the clips' indices in their dataset.
 
         Returns:
             (B, T, 3, H, W) float32.
@@ -132,19 +133,19 @@ class Augmenter:
         if clips.device.type != "cpu":
             return self._change_batch(clips, plan, pixel_statistics(clips.device))
         shape = (3, *clips.shape[1:])
-        if self._stages.shape != shape:
-            self._stages = torch.empty(shape)
-        return change_clips(clips, plan, self._stages)
+        if self._buffers.shape != shape:
+            self._buffers = torch.empty(shape)
+        return change_clips(clips, plan, self._buffers)
 
 
 @dataclass(frozen=True)
 class Neighbours:
-    """The two pixels along one side that each new pixel of B clips lies between, (B, S) each.
+    """The two old pixels along one side that surround each new pixel, (B, S) each.
 
     Attributes:
-        before: int64.
-        after: int64.
-        share: float32, weight of `after` in [0, 1).
+        before: Indices, int64.
+        after: Indices, int64.
+        share: Weight of `after` in [0, 1), float32.
     """
 
     before: Tensor
@@ -157,9 +158,9 @@ class Plan:
     """The changes of B clips as tensors on their device.
 
     Attributes:
-        rows: Where the new rows come from.
-        columns: Where the new columns come from.
-        colours: (B, 3, 4) float32, a matrix of `colour_matrix` per clip.
+        rows: Old rows for each new row.
+        columns: Old columns for each new column.
+        colours: (B, 3, 4) float32, one `colour_matrix` per clip.
     """
 
     rows: Neighbours
@@ -168,29 +169,32 @@ class Plan:
 
 
 ChangeBatch = Callable[[Tensor, Plan, tuple[Tensor, Tensor]], Tensor]
-"""`change_batch`, or a function that does the same."""
+"""`change_batch` or an equivalent function."""
 
 
 def plan_changes(draws: list[Changes], height: int, width: int, device: torch.device) -> Plan:
-    """Return the changes of each of B clips of this size; nothing waits for the device."""
-    bounds = [crop_bounds(drawn, height, width) for drawn in draws]
-    upright = [(top, bottom, False) for top, bottom, _, _ in bounds]
-    across = [(*each[2:], drawn.flipped) for each, drawn in zip(bounds, draws, strict=True)]
-    matrices = np.stack([colour_matrix(drawn) for drawn in draws])
+    """Return the changes of B clips of this size as tensors, without waiting for the device."""
+    bounds = [crop_bounds(changes, height, width) for changes in draws]
+    vertical = [(top, bottom, False) for top, bottom, _, _ in bounds]
+    horizontal = [
+        (left, right, changes.flipped)
+        for (_, _, left, right), changes in zip(bounds, draws, strict=True)
+    ]
+    matrices = np.stack([colour_matrix(changes) for changes in draws])
     return Plan(
-        find_neighbours(upright, height, device),
-        find_neighbours(across, width, device),
+        find_neighbours(vertical, height, device),
+        find_neighbours(horizontal, width, device),
         send(matrices.astype(np.float32), device),
     )
 
 
 def find_neighbours(
-    stretches: list[tuple[int, int, bool]], side: int, device: torch.device
+    intervals: list[tuple[int, int, bool]], side: int, device: torch.device
 ) -> Neighbours:
-    """Spread stretches (first, end, reversed) of a side over the whole of it."""
-    first, end, turned = np.array(stretches).T[:, :, None]
+    """Stretch intervals (first, end, reversed) of a side to the whole side."""
+    first, end, mirrored = np.array(intervals).T[:, :, None]
     places = first + (np.arange(side) + 0.5) * (end - first) / side - 0.5
-    places = np.where(turned, places[:, ::-1], places).clip(first, end - 1)
+    places = np.where(mirrored, places[:, ::-1], places).clip(first, end - 1)
     before = np.floor(places).astype(np.int64)
     after = np.minimum(before + 1, end - 1)
     share = (places - before).astype(np.float32)
@@ -198,18 +202,18 @@ def find_neighbours(
 
 
 def change_batch(clips: Tensor, plan: Plan, statistics: tuple[Tensor, Tensor]) -> Tensor:
-    """Crop, flip, recolour and normalise all clips at once: the way of a GPU.
+    """Crop, flip, recolour and normalise all clips at once, which suits a GPU.
 
-    It takes the same number of operations however many clips there are, each of them element by
-    element (or a sum of whole numbers), so that a clip does not depend on its batch.
+    The number of operations does not depend on the number of clips. All of them are elementwise or
+    integer sums, so that the result for a clip does not depend on its batch.
 
     Args:
         clips: (B, T, 3, H, W) uint8.
-        plan: Changes of each clip.
-        statistics: Of `pixel_statistics`, on the clips' device.
+        plan: Changes of the clips.
+        statistics: Result of `pixel_statistics` for the clips' device.
 
     Returns:
-        (B, T, 3, H, W) float32, as the model reads them.
+        (B, T, 3, H, W) float32, normalised.
     """
     sums = clips.sum(dim=(1, 3, 4), dtype=torch.int64)  # (B, 3), exact
     red, green, blue = (sums[:, i] * LUMA[i] for i in range(3))
@@ -232,20 +236,20 @@ def change_batch(clips: Tensor, plan: Plan, statistics: tuple[Tensor, Tensor]) -
     return normalise(changed, statistics)
 
 
-def change_clips(clips: Tensor, plan: Plan, stages: Tensor) -> Tensor:
-    """Do what `change_batch` does, one clip at a time: on a CPU it stays in the cache.
+def change_clips(clips: Tensor, plan: Plan, buffers: Tensor) -> Tensor:
+    """Do the same as `change_batch`, one clip at a time, which stays in a CPU's cache.
 
     Args:
         clips: (B, T, 3, H, W) uint8.
-        plan: Changes of each clip.
-        stages: (3, T, 3, H, W) float32, overwritten: a clip on its way.
+        plan: Changes of the clips.
+        buffers: (3, T, 3, H, W) float32, overwritten.
 
     Returns:
-        (B, T, 3, H, W) float32, as the model reads them.
+        (B, T, 3, H, W) float32, normalised.
     """
     weights, statistics = torch.tensor(LUMA), pixel_statistics(clips.device)
     changed = torch.empty(clips.shape)
-    whole, part, other = stages
+    whole, part, other = buffers
     for index, clip in enumerate(clips):
         whole.copy_(clip)
         mean = _mean_grey(whole, weights)
@@ -263,36 +267,36 @@ def change_clips(clips: Tensor, plan: Plan, stages: Tensor) -> Tensor:
 
 
 def _mean_grey(clip: Tensor, weights: Tensor) -> Tensor:
-    """Return the mean over all frames; sums of whole numbers do not depend on their order."""
-    sums = clip.sum(dim=-1).long().sum(dim=(0, 2))  # a row's sum is exact in float32 too
+    """Return the mean over all frames; integer sums do not depend on the order of summation."""
+    sums = clip.sum(dim=-1).long().sum(dim=(0, 2))  # the sum of a row is exact in float32
     return (sums * weights).sum() / (sum(LUMA) * clip[:, 0].numel())
 
 
-def crop_bounds(drawn: Changes, height: int, width: int) -> tuple[int, int, int, int]:
-    """Give top, bottom, left and right of a crop in whole pixels, the second and last exclusive."""
-    rows = max(1, round(height * math.sqrt(drawn.area / drawn.ratio)))
-    columns = max(1, round(width * math.sqrt(drawn.area * drawn.ratio)))
-    top = int(drawn.place[0] * (height - rows + 1))
-    left = int(drawn.place[1] * (width - columns + 1))
+def crop_bounds(changes: Changes, height: int, width: int) -> tuple[int, int, int, int]:
+    """Return top, bottom, left and right of a crop in whole pixels; bottom and right exclusive."""
+    rows = max(1, round(height * math.sqrt(changes.area / changes.ratio)))
+    columns = max(1, round(width * math.sqrt(changes.area * changes.ratio)))
+    top = int(changes.place[0] * (height - rows + 1))
+    left = int(changes.place[1] * (width - columns + 1))
     return top, top + rows, left, left + columns
 
 
-def colour_matrix(drawn: Changes) -> np.ndarray:
-    """Give the (3, 4) matrix of all changes of colour, over R, G, B and the clip's mean grey.
+def colour_matrix(changes: Changes) -> np.ndarray:
+    """Return the (3, 4) matrix of all colour changes, over R, G, B and the clip's mean grey.
 
-    Saturation scales the chroma of YIQ and hue turns it, which keeps the luma, where torchvision
-    goes through HSV; contrast is around the mean of all frames, before the crop (our choices: one
-    matrix does it). These maps are linear, so their order does not matter, and the range of the
-    pixels is kept once, at the end.
+    Saturation scales the chroma of YIQ and hue rotates it, which keeps the luma, while torchvision
+    converts to HSV. Contrast is relative to the mean of all frames before the crop. (Both are our
+    choices, so that one matrix is enough.) These maps are linear: their order does not matter, and
+    pixels are clamped once, at the end.
     """
-    angle = 2 * math.pi * drawn.hue
-    cosine, sine = drawn.saturation * math.cos(angle), drawn.saturation * math.sin(angle)
-    colours = drawn.contrast * (GREY + cosine * (np.eye(3) - GREY) + sine * TURNED)
-    return drawn.brightness * np.column_stack([colours, np.full(3, 1 - drawn.contrast)])
+    angle = 2 * math.pi * changes.hue
+    cosine, sine = changes.saturation * math.cos(angle), changes.saturation * math.sin(angle)
+    colours = changes.contrast * (GREY + cosine * (np.eye(3) - GREY) + sine * ROTATED)
+    return changes.brightness * np.column_stack([colours, np.full(3, 1 - changes.contrast)])
 
 
 def _recolour(clip: Tensor, mean: Tensor, colours: Tensor, out: Tensor) -> None:
-    """Apply a matrix of `colour_matrix` to a clip (T, 3, H, W), given the mean grey."""
+    """Apply a `colour_matrix` to a clip (T, 3, H, W) with this mean grey."""
     red, green, blue, grey = colours[:, :, None, None].unbind(1)  # (3, 1, 1)
     torch.mul(clip[:, 0:1], red, out=out)
     out.addcmul_(clip[:, 1:2], green).addcmul_(clip[:, 2:3], blue)

@@ -1,4 +1,4 @@
-"""Clips of T frames for PyTorch."""
+"""Clips of T frames as a PyTorch dataset."""
 
 from pathlib import Path
 
@@ -10,8 +10,7 @@ from torch.utils.data import Dataset
 
 from dfercli.config import RunConfig
 from dfercli.data.folds import Part, select_rows
-from dfercli.data.frame_cache import open_cache
-from dfercli.data.frames import FrameFolders, FrameSource, list_clip
+from dfercli.data.frames import FrameFolders, FrameSource, list_clip, open_cache
 from dfercli.data.manifest import Manifest, clip_folders
 from dfercli.data.sampling import sample_test, sample_train
 from dfercli.errors import DataError
@@ -20,17 +19,17 @@ Key = int | tuple[int, int]
 
 
 class ClipDataset(Dataset[tuple[Tensor, int, Key]]):
-    """One side of a fold.
+    """The clips of one part of a fold.
 
-    An int as key gives the test view of a clip; a pair (epoch, index) its training view in that
-    epoch, before `augment.py` changes it. A sampler of `batches.py` gives such pairs.
+    An int as key returns the test view of a clip. A pair (epoch, index), as `EpochBatches` yields
+    it, returns its training view in that epoch, before augmentation.
 
     Args:
-        rows: Of the manifest.
-        class_names: K classes; a label is the place in them.
+        rows: Rows of the manifest.
+        class_names: K classes; a label is an index into them.
         source: Where the frames come from.
         num_frames: T.
-        seed: Of all that is random.
+        seed: Seed of the sampled frames.
     """
 
     def __init__(
@@ -53,7 +52,7 @@ class ClipDataset(Dataset[tuple[Tensor, int, Key]]):
         return len(self.clip_ids)
 
     def __getitem__(self, key: Key) -> tuple[Tensor, int, Key]:
-        """Give a clip (T, 3, size, size) uint8, its label, and the key."""
+        """Return a clip (T, 3, size, size) uint8, its label, and the key."""
         epoch, index = key if isinstance(key, tuple) else (None, key)
 
         def sample(num_available: int) -> np.ndarray:
@@ -67,10 +66,9 @@ class ClipDataset(Dataset[tuple[Tensor, int, Key]]):
 
 
 def build_dataset(manifest: Manifest, part: Part, run: RunConfig, size: int) -> ClipDataset:
-    """Give one part of a run's clips, for frames of `size` pixels.
+    """Return the clips of one part of a run, with frames of `size` pixels.
 
-    Where the run names a folder of caches, all frames are decoded into it first, unless they are
-    there.
+    If the run has a cache folder, all frames of the manifest are decoded into a cache first.
 
     Raises:
         DataError: The manifest has no such fold, too few clips to hold some out, or the cache
@@ -87,10 +85,10 @@ def build_dataset(manifest: Manifest, part: Part, run: RunConfig, size: int) -> 
 
 
 def check_frames(manifest: Manifest, root: Path) -> None:
-    """Compare the frames on disk with the manifest, before hours are spent on it.
+    """Check that every clip has as many frames on disk as in the manifest.
 
     Raises:
-        DataError: The root is not there; a clip has none, or more or fewer than the manifest says.
+        DataError: The root or a clip's folder is missing, or a number of frames differs.
     """
     if not root.is_dir():
         raise DataError(f"no folder {root}, where the data was; name it: --root, or $DFER_DATA")

@@ -1,4 +1,4 @@
-"""Who is tested when: folds that are dealt, and the part of the training clips that is held out."""
+"""Folds: assigning clips to them, and holding out training clips for validation."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -15,29 +15,32 @@ from dfercli.errors import DataError
 from dfercli.text import count_of
 
 NUM_FOLDS = 5
-"""Folds unless others are asked for: as many as DFEW and MAFW have."""
+"""Default number of folds, as in DFEW and MAFW."""
+
+FOLD_SEED = 0
+"""Seed that breaks ties when folds are assigned (our choice)."""
 
 TRIES = 20
-"""Orders in which groups are tried for holding some out (our choice)."""
+"""Orders of groups that are tried when clips are held out (our choice)."""
 
-SAME_MISS = 1e-12
-"""Misses that differ by less are equal."""
+TOLERANCE = 1e-12
+"""Errors of a held-out part that differ by less are equal."""
 
 VAL_STREAM = 7
-"""Keeps the draw of the validation part apart from all others that begin with the seed."""
+"""Separates the random numbers of the validation split from others with the same seed."""
 
 Part = Literal["train", "val", "test"]
-"""What a clip is for in a run: it is learnt from, an epoch is chosen by it, or it is tested."""
+"""What a run uses a clip for: training, choosing an epoch, or testing."""
 
 
 def open_manifest(data: DataConfig) -> Manifest:
-    """Read the manifest of a run's data, with the folds that were asked for.
+    """Read the manifest of a run, with folds by group if `folds_by` asks for them.
 
     Raises:
-        DataError: It does not hold together, or has no groups to keep apart.
+        DataError: The manifest is inconsistent, or has no groups to split by.
     """
     manifest = read_manifest(Path(data.manifest))
-    return manifest if data.folds_by == "official" else deal_by_group(manifest)
+    return manifest if data.folds_by == "official" else split_by_group(manifest)
 
 
 def check_labels(manifest: Manifest) -> None:
@@ -55,13 +58,13 @@ def check_labels(manifest: Manifest) -> None:
 
 
 def name_groups(rows: pd.DataFrame) -> list[str]:
-    """Give what must not be parted of each clip: its group, or itself where it has none.
+    """Return the unit of each clip that must not be split: its group, or else the clip itself.
 
     Args:
-        rows: Of a manifest, (N,).
+        rows: (N,) rows of a manifest.
 
     Returns:
-        (N,) names; their beginnings keep a clip apart from a group that is called alike.
+        (N,) names; a prefix distinguishes a clip from a group of the same name.
     """
     clips = [f"clip {clip_id}" for clip_id in rows["clip_id"]]
     if "group" not in rows.columns:
@@ -70,37 +73,37 @@ def name_groups(rows: pd.DataFrame) -> list[str]:
     return [f"group {group}" if group else clip for group, clip in zip(groups, clips, strict=True)]
 
 
-def deal_by_group(manifest: Manifest) -> Manifest:
-    """Deal all clips of a manifest to folds anew, so that no group is in two of them.
+def split_by_group(manifest: Manifest) -> Manifest:
+    """Assign all clips of a manifest to new folds such that no group is in two of them.
 
-    A clip without a group is dealt by itself. There are as many folds as before, or five where
-    one part was tested and one only trained.
+    A clip without a group is a group of its own. The number of folds stays; a manifest with a
+    single test fold gets five.
 
     Raises:
         DataError: No clip of the manifest has a group, or there are too few groups.
     """
     rows = manifest.rows
     if "group" not in rows.columns or (rows["group"].fillna("").astype(str) == "").all():
-        lacking = "only clips without a group" if "group" in rows.columns else "no column group"
+        reason = "only clips without a group" if "group" in rows.columns else "no column group"
         raise DataError(
-            f"the manifest of {manifest.dataset} has {lacking}: nothing says which clips show one "
+            f"the manifest of {manifest.dataset} has {reason}: nothing says which clips show one "
             f"person; add it, or leave out --folds-by group"
         )
     num_folds = len(manifest.folds) if len(manifest.folds) > 1 else NUM_FOLDS
     names = name_groups(rows)
-    found = len(set(names))
-    if found < num_folds:
+    num_groups = len(set(names))
+    if num_groups < num_folds:
         raise DataError(
-            f"the manifest of {manifest.dataset} has {count_of(found, 'group')}, too few for "
+            f"the manifest of {manifest.dataset} has {count_of(num_groups, 'group')}, too few for "
             f"{num_folds} folds; name more, or leave out --folds-by group"
         )
     folds = assign_folds(rows["label"].tolist(), names, num_folds)
-    dealt = rows.assign(test_fold=[folds[name] for name in names])
-    return replace(manifest, rows=dealt, num_folds=num_folds)
+    rows = rows.assign(test_fold=[folds[name] for name in names])
+    return replace(manifest, rows=rows, num_folds=num_folds)
 
 
 def select_rows(manifest: Manifest, part: Part, run: RunConfig) -> pd.DataFrame:
-    """Give the rows of a manifest that a run uses for one purpose.
+    """Return the rows of a manifest that a run uses for one purpose.
 
     Raises:
         DataError: The manifest has no such fold, or too few clips to hold some out.
@@ -110,29 +113,28 @@ def select_rows(manifest: Manifest, part: Part, run: RunConfig) -> pd.DataFrame:
     rows = manifest.select(run.fold, "train")
     if run.train.val_fraction == 0 or run.fold == ALL_DATA:
         return rows if part == "train" else rows.iloc[:0]
-    held = hold_out(rows, run.train.val_fraction, run.seed)
-    return rows[held if part == "val" else ~held].reset_index(drop=True)
+    held_out = hold_out(rows, run.train.val_fraction, run.seed)
+    return rows[held_out if part == "val" else ~held_out].reset_index(drop=True)
 
 
 def hold_out(rows: pd.DataFrame, fraction: float, seed: int) -> np.ndarray:
-    """Choose clips to hold out: the same share of each class, and no group in part.
+    """Choose clips to hold out: the same share of each class, without splitting a group.
 
-    Groups come in an order drawn by the seed; one is held out if that brings the held-out shares
-    of the classes nearer to `fraction`, whatever their sizes, and leaves each class a clip to
-    train on. Clips without a group are taken one by one, so that where there are no groups the
-    counts are the shares rounded. An order can begin with a large group that keeps better ones
-    out, so several are tried; the nearest is taken, and the first among equals.
+    Groups are visited in a random order. A group is held out if that brings the held-out share of
+    the classes closer to `fraction` and leaves each class a clip to train on. Without groups the
+    held-out counts are the rounded shares. An order can start with a large group that keeps better
+    ones out, so several orders are tried and the first of the best results is used.
 
     Args:
-        rows: Of a manifest, (N,).
+        rows: (N,) rows of a manifest.
         fraction: Share of the clips.
-        seed: Of the order.
+        seed: Seed of the orders.
 
     Returns:
         (N,) bool.
 
     Raises:
-        DataError: There are too few clips: none can be held out.
+        DataError: There are too few clips to hold any out.
     """
     classes, labels = np.unique(rows["label"].to_numpy(str), return_inverse=True)
     units, members = np.unique(name_groups(rows), return_inverse=True)
@@ -140,64 +142,62 @@ def hold_out(rows: pd.DataFrame, fraction: float, seed: int) -> np.ndarray:
     np.add.at(counts, (members, labels), 1)
     totals = counts.sum(axis=0)
     rng = np.random.default_rng([seed, VAL_STREAM])
-    least = _miss(np.round(fraction * totals), totals, fraction)
-    chosen, miss = np.zeros(len(units), dtype=bool), np.inf
+    least_error = _share_error(np.round(fraction * totals), totals, fraction)
+    best, best_error = np.zeros(len(units), dtype=bool), np.inf
     for _ in range(TRIES):
-        held = _hold_in_order(rng.permutation(len(units)), counts, fraction)
-        away = _miss(counts[held].sum(axis=0), totals, fraction)
-        if away < miss - SAME_MISS:
-            chosen, miss = held, away
-        if miss <= least + SAME_MISS:
-            break  # as near as whole clips can be: always so where there are no groups
-    if not chosen.any():
+        chosen = _hold_out_in_order(rng.permutation(len(units)), counts, fraction)
+        error = _share_error(counts[chosen].sum(axis=0), totals, fraction)
+        if error < best_error - TOLERANCE:
+            best, best_error = chosen, error
+        if best_error <= least_error + TOLERANCE:
+            break  # as close as whole clips allow; without groups the first order gets there
+    if not best.any():
         raise DataError(
             f"{count_of(len(units), 'group')} (or clips) cannot be parted into {fraction:.0%} to "
             f"choose an epoch by and the rest to train on; leave out --val-fraction"
         )
-    return chosen[members]
+    return best[members]
 
 
-def _hold_in_order(order: np.ndarray, counts: np.ndarray, fraction: float) -> np.ndarray:
-    """Return which units are held out, (U,) bool, if they are taken in this order.
+def _hold_out_in_order(order: np.ndarray, counts: np.ndarray, fraction: float) -> np.ndarray:
+    """Return which units are held out, (U,) bool, if they are visited in this order.
 
     Args:
-        order: Of the U units.
+        order: Order of the U units.
         counts: (U, K) clips of each class in each unit.
         fraction: Share of the clips.
     """
     totals = counts.sum(axis=0)
-    wanted, held = fraction * totals, np.zeros(len(totals))
+    target, held_out = fraction * totals, np.zeros(len(totals))
     chosen = np.zeros(len(counts), dtype=bool)
     for unit in order:
-        more = held + counts[unit]
-        change = ((wanted - more) ** 2 - (wanted - held) ** 2) / totals**2
+        more = held_out + counts[unit]
+        change = ((target - more) ** 2 - (target - held_out) ** 2) / totals**2
         if change.sum() < 0 and (more < totals).all():
-            held, chosen[unit] = more, True
+            held_out, chosen[unit] = more, True
     return chosen
 
 
-def _miss(held: np.ndarray, totals: np.ndarray, fraction: float) -> float:
-    """Return how far the held-out shares of the classes are from a fraction, squared and summed."""
-    return float((((fraction * totals - held) / totals) ** 2).sum())
+def _share_error(held_out: np.ndarray, totals: np.ndarray, fraction: float) -> float:
+    """Return the squared distance of the classes' held-out shares from a fraction."""
+    return float((((fraction * totals - held_out) / totals) ** 2).sum())
 
 
 def assign_folds(
     labels: Sequence[str],
     groups: Sequence[str],
     num_folds: int,
-    seed: int = 0,
-    settled: Mapping[str, int] | None = None,
+    fixed: Mapping[str, int] | None = None,
 ) -> dict[str, int]:
-    """Deal groups to folds 1 to `num_folds`, largest first, each where its classes are rarest.
+    """Assign groups to folds 1 to `num_folds`, largest first, each where its classes are rarest.
 
-    Where they are equally rare, the fold of the fewest videos gets it.
+    Of folds where they are equally rare, the one with the fewest videos gets the group.
 
     Args:
         labels: (N,) class of each video.
         groups: (N,) group of each video.
-        num_folds: How many folds; at most as many as there are groups.
-        seed: Decides between equals.
-        settled: Groups whose fold is fixed.
+        num_folds: Number of folds, at most the number of groups.
+        fixed: Existing folds by group, which stay.
 
     Raises:
         DataError: There are fewer groups than folds.
@@ -207,23 +207,22 @@ def assign_folds(
     for label, group in zip(labels, groups, strict=True):
         counts[group][classes[label]] += 1
     if len(counts) < num_folds:
-        groups_there = count_of(len(counts), "group")
         lower = f", or give --num-folds {len(counts)}" if len(counts) > 1 else ""
         raise DataError(
-            f"{groups_there} (or videos, without a column group) cannot fill {num_folds} folds; "
-            f"add videos{lower}"
+            f"{count_of(len(counts), 'group')} (or videos, without a column group) cannot fill "
+            f"{num_folds} folds; add videos{lower}"
         )
-    folds = {group: fold for group, fold in (settled or {}).items() if group in counts}
-    held = np.zeros((num_folds, len(classes)))
+    folds = {group: fold for group, fold in (fixed or {}).items() if group in counts}
+    fold_counts = np.zeros((num_folds, len(classes)))
     for group, fold in folds.items():
-        if fold:  # 0, set by hand, always trains
-            held[fold - 1] += counts[group]
-    order = np.random.default_rng(seed).permutation(sorted(counts.keys() - folds.keys()))
+        if fold:  # fold 0, set by the user, is always trained on
+            fold_counts[fold - 1] += counts[group]
+    order = np.random.default_rng(FOLD_SEED).permutation(sorted(counts.keys() - folds.keys()))
     for group in sorted(map(str, order), key=lambda group: -counts[group].sum()):
-        # Squares grow fastest where a class is plentiful already.
-        growth = ((held + counts[group]) ** 2 - held**2).sum(axis=1)
-        # Among equals the smallest: an empty fold is always among them, so none stays empty.
-        fold = int(np.lexsort((held.sum(axis=1), growth))[0])
-        held[fold] += counts[group]
+        # Squares grow fastest where a class is common already.
+        growth = ((fold_counts + counts[group]) ** 2 - fold_counts**2).sum(axis=1)
+        # Of equals the smallest fold: an empty fold is always among them, so none stays empty.
+        fold = int(np.lexsort((fold_counts.sum(axis=1), growth))[0])
+        fold_counts[fold] += counts[group]
         folds[group] = fold + 1
     return folds

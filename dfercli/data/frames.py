@@ -1,29 +1,49 @@
-"""The frames that a clip is made of, decoded from folders of images to the model's size."""
+"""The frames of clips in the model's size, decoded from folders of images or from a cache.
 
+The cache is one file with all decoded frames of a dataset. All folds and runs that read the same
+frames in the same size share it, and each clip maps its own part.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import zlib
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
-from dfercli.data.manifest import clip_folders
+from dfercli.data.manifest import Manifest, clip_folders
 from dfercli.data.transforms import fit_frame
 from dfercli.errors import DataError
+from dfercli.files import locking, replacing, write_json
 from dfercli.media.images import list_frames, read_image
+from dfercli.progress import show_progress
+from dfercli.system_errors import describe_system_error, explain_system_error
 from dfercli.text import count_of
 
+VERSION = 1
+"""Version of the cache file and of how frames are decoded; increase it when either changes."""
+
+SPARE_BYTES = 1 << 30
+"""Free space that a new cache leaves on the disk (our choice)."""
+
 Sampling = Callable[[int], np.ndarray]
-"""Gives the (T,) ascending indices of a clip's frames, of how many there are."""
+"""Returns the (T,) ascending indices of a clip's frames, given the number of frames."""
 
 
 class FrameSource(Protocol):
-    """Where the frames of clips come from; can be sent to the processes that load."""
+    """Where the frames of clips come from; it can be sent to loader processes."""
 
     def read_frames(self, path: str, sample: Sampling) -> np.ndarray:
-        """Give frames of a clip as (T, 3, size, size) uint8, and touch no others.
+        """Return frames of a clip as (T, 3, size, size) uint8, and read no others.
 
         Args:
-            path: Of the clip in the manifest.
+            path: Path of the clip in the manifest.
             sample: Chooses the frames.
         """
 
@@ -33,7 +53,7 @@ class FrameFolders:
 
     Args:
         root: Folder that the clips' paths are relative to.
-        size: Side of the frames that come out, in pixels.
+        size: Side of the returned frames, in pixels.
     """
 
     def __init__(self, root: Path, size: int) -> None:
@@ -41,10 +61,10 @@ class FrameFolders:
         self.size = size
 
     def read_frames(self, path: str, sample: Sampling) -> np.ndarray:
-        """Decode the frames that are chosen, repeated ones once.
+        """Decode the chosen frames, repeated ones once.
 
         Raises:
-            DataError: The clip has no frames, or they are of several sizes.
+            DataError: The clip has no frames, or frames of several sizes.
             VideoError: A frame cannot be read.
         """
         paths = list_frames(*clip_folders(self.root, path))
@@ -53,11 +73,11 @@ class FrameFolders:
         return np.stack([frames[place] for place in places])
 
     def decode(self, paths: Iterable[Path]) -> Iterator[np.ndarray]:
-        """Give frames of one clip as (3, size, size) uint8, one at a time.
+        """Yield frames of one clip as (3, size, size) uint8.
 
         Raises:
-            DataError: They are of several sizes.
-            VideoError: One cannot be read.
+            DataError: The frames have several sizes.
+            VideoError: A frame cannot be read.
         """
         shape: tuple[int, ...] | None = None
         for path in paths:
@@ -69,15 +89,15 @@ class FrameFolders:
 
 
 def list_clip(root: Path, path: str, n_frames: int) -> list[Path]:
-    """List a clip's frames in their order.
+    """Return a clip's frames in order.
 
     Args:
         root: Folder that the path is relative to.
-        path: Of the clip in the manifest.
-        n_frames: Frames in the manifest.
+        path: Path of the clip in the manifest.
+        n_frames: Number of frames in the manifest.
 
     Raises:
-        DataError: A folder has none, or there are more or fewer than the manifest says.
+        DataError: A folder has no frames, or the number differs from the manifest's.
     """
     folders = clip_folders(root, path)
     frames = list_frames(*folders)
@@ -88,3 +108,203 @@ def list_clip(root: Path, path: str, n_frames: int) -> list[Path]:
             f"the manifest says {n_frames}; run `dfer preprocess` again"
         )
     return frames
+
+
+@dataclass(frozen=True)
+class ClipPlace:
+    """Where a clip's frames are in the cache.
+
+    Attributes:
+        start: Index of the first frame among all frames.
+        n_frames: Number of frames.
+    """
+
+    start: int
+    n_frames: int
+
+
+class FrameCache:
+    """The decoded frames of a dataset. It holds no frames, so it can be sent to other processes.
+
+    Args:
+        file: File made by `open_cache`: (N, 3, size, size) uint8 without a header.
+        places: Place of each clip, by its path in the manifest.
+        size: Side of the frames, in pixels.
+    """
+
+    def __init__(self, file: Path, places: dict[str, ClipPlace], size: int) -> None:
+        self.file = file
+        self._places = places
+        self._size = size
+        self._checksums: dict[str, int] | None = None
+        self._checked: set[str] = set()
+
+    @property
+    def frame_bytes(self) -> int:
+        """Bytes of one frame."""
+        return 3 * self._size**2
+
+    def read_frames(self, path: str, sample: Sampling) -> np.ndarray:
+        """Copy the chosen frames.
+
+        The file is mapped for this call only, so that it does not count as memory of the process.
+
+        Raises:
+            DataError: The file was removed, cannot be read, or is damaged in this clip.
+        """
+        place = self._places[path]
+        shape = (place.n_frames, 3, self._size, self._size)
+        try:
+            frames = np.memmap(self.file, np.uint8, "r", place.start * self.frame_bytes, shape)
+        except (FileNotFoundError, ValueError) as error:
+            raise DataError(f"{self.file} was removed or cut off; start again") from error
+        except OSError as error:
+            raise DataError(f"cannot read {self.file}: {explain_system_error(error)}") from error
+        if path not in self._checked:
+            self._check(path, frames)
+        return np.asarray(frames[sample(place.n_frames)])
+
+    def _check(self, path: str, frames: np.ndarray) -> None:
+        """Compare the frames of a clip with their checksum, once per process."""
+        if self._checksums is None:
+            self._checksums = _read_checksums(self.file)
+        if path in self._checksums and self._checksums[path] != zlib.crc32(frames.data):
+            raise DataError(
+                f"{self.file} is damaged: the frames of {path} are not as they were decoded; "
+                f"remove it, and it is made again"
+            )
+        self._checked.add(path)
+
+
+def open_cache(manifest: Manifest, root: Path, size: int, folder: Path) -> FrameCache:
+    """Return the cache of a dataset's frames; decode them all first if it is missing or incomplete.
+
+    If several processes ask at once, one builds the cache and the others wait.
+
+    Args:
+        manifest: Manifest of the dataset.
+        root: Folder that its paths are relative to.
+        size: Side of the frames that the model reads, in pixels.
+        folder: Folder of all caches.
+
+    Raises:
+        DataError: The disk is too full or cannot be written, or a clip's frames differ from the
+            manifest.
+        VideoError: A frame cannot be read.
+    """
+    places = _place_clips(manifest)
+    digits = fingerprint_frames(manifest, root)
+    cache = FrameCache(folder / f"{manifest.dataset}-{size}-{digits}.frames", places, size)
+    length = sum(place.n_frames for place in places.values()) * cache.frame_bytes
+    if _is_complete(cache.file, length):
+        return cache
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # faces are private
+        with locking(folder / f".{digits}-{size}.lock", wait_s=-1):
+            if not _is_complete(cache.file, length):  # another process may have built it
+                _build(cache.file, FrameFolders(root, size), places, length)
+    except OSError as error:
+        path = Path(str(error.filename))
+        if path.is_relative_to(root) and not path.is_relative_to(folder):
+            raise DataError(
+                f"cannot read {error.filename}: {explain_system_error(error)}"
+            ) from error
+        raise DataError(
+            f"cannot write {cache.file} ({describe_system_error(error)}); name another "
+            f"--cache-dir, or give --no-cache"
+        ) from error
+    return cache
+
+
+def fingerprint_frames(manifest: Manifest, root: Path) -> str:
+    """Return twelve hex digits that change with the frames of a dataset.
+
+    They depend on the clips' paths, numbers of frames and times of their folders, which change when
+    frames are added, removed, renamed or cropped again. Labels and folds have no influence, and a
+    frame that is overwritten in place is not noticed.
+
+    Raises:
+        DataError: A clip's folder is missing.
+    """
+    digest = hashlib.sha256(f"{VERSION}\n{root.resolve()}\n".encode())
+    for path, place in _place_clips(manifest).items():
+        times = ",".join(str(_change_time(folder, root)) for folder in clip_folders(root, path))
+        digest.update(f"{path}\t{place.n_frames}\t{times}\n".encode())
+    return digest.hexdigest()[:12]
+
+
+def _change_time(folder: Path, root: Path) -> int:
+    """Return the modification time of a folder in nanoseconds."""
+    try:
+        return folder.stat().st_mtime_ns
+    except PermissionError as error:
+        raise DataError(f"cannot read {folder}: {explain_system_error(error)}") from error
+    except OSError as error:
+        raise DataError(
+            f"no folder {folder}; is {root} the data's root? else preprocess again"
+        ) from error
+
+
+def _place_clips(manifest: Manifest) -> dict[str, ClipPlace]:
+    """Place the clips one after the other, by path; two rows may share a path."""
+    rows = manifest.rows.drop_duplicates("path").sort_values("path")
+    starts = rows["n_frames"].cumsum() - rows["n_frames"]
+    columns = (rows["path"].tolist(), starts.tolist(), rows["n_frames"].tolist())
+    return {path: ClipPlace(start, n) for path, start, n in zip(*columns, strict=True)}
+
+
+def _is_complete(file: Path, length: int) -> bool:
+    return file.is_file() and file.stat().st_size == length
+
+
+def _build(file: Path, source: FrameFolders, places: dict[str, ClipPlace], length: int) -> None:
+    """Decode all frames into the file, in parallel, with one frame per thread in memory."""
+    file.unlink(missing_ok=True)  # it is incomplete
+    free = shutil.disk_usage(file.parent).free - SPARE_BYTES
+    if free < length:
+        raise DataError(
+            f"the cache needs {length / 1e9:.1f} GB, {file.parent} has {max(0, free) / 1e9:.1f} GB "
+            f"to spare; name another --cache-dir, or give --no-cache"
+        )
+    with replacing(file) as partial:
+        with partial.open("wb") as stream:
+            stream.truncate(length)
+        clips, checksums = list(places.items()), {}
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # OpenCV decodes without Python's lock
+            try:
+                futures = {pool.submit(_write_clip, partial, source, *clip): clip for clip in clips}
+                with show_progress(total=len(clips), desc="cache", unit="clip") as bar:
+                    for future in as_completed(futures):
+                        checksums[futures[future][0]] = future.result()
+                        bar.update()
+            finally:
+                pool.shutdown(cancel_futures=True)
+        write_json(_checksum_file(file), checksums)
+
+
+def _write_clip(file: Path, source: FrameFolders, path: str, place: ClipPlace) -> int:
+    """Write the frames of one clip; return their checksum."""
+    checksum = 0
+    paths = list_clip(source.root, path, place.n_frames)
+    with file.open("r+b") as stream:
+        stream.seek(place.start * 3 * source.size**2)
+        for frame in source.decode(paths):
+            content = frame.tobytes()
+            stream.write(content)
+            checksum = zlib.crc32(content, checksum)
+    return checksum
+
+
+def _checksum_file(file: Path) -> Path:
+    return file.with_suffix(".json")
+
+
+def _read_checksums(file: Path) -> dict[str, int]:
+    """Return the checksum of each clip; earlier versions wrote none."""
+    try:
+        checksums: dict[str, int] = json.loads(_checksum_file(file).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise DataError(f"{_checksum_file(file)} is damaged; remove it and {file}") from error
+    return checksums

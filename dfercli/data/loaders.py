@@ -1,4 +1,4 @@
-"""Batches of clips, and their way to a device and back."""
+"""Batches of clips, and their transfer to a device and back."""
 
 import math
 from collections import Counter, deque
@@ -13,21 +13,28 @@ from torch.utils.data import DataLoader, Sampler
 
 from dfercli.data.dataset import ClipDataset
 
-VIEWS_APART = 10**6
-"""From one drawing of a clip in an epoch to the next, in numbers of views: more than epochs."""
+VIEW_STRIDE = 10**6
+"""Distance between the view numbers of a clip that is drawn repeatedly in an epoch; larger than any
+number of epochs."""
+
+MAX_PENDING_STEPS = 2
+"""Steps that may be queued on a GPU, which bounds the memory of their batches (our choice)."""
 
 
 class EpochBatches(Sampler[list[tuple[int, int]]]):
-    """Every clip once an epoch, in batches that are dealt to the processes clip by clip.
+    """Batches of clips for training, divided among processes clip by clip.
+
+    Set `epoch` before each pass.
 
     Args:
-        length: Clips.
-        batch_size: Clips a step, of all processes together.
-        seed: Of the order.
-        rank: Number of this process.
-        num_processes: How many there are.
-        chances: Weight of each clip. As many clips are drawn by them as there are, so that some
-            come several times, in another view each, and some not at all. None takes each once.
+        length: Number of clips.
+        batch_size: Clips per step, over all processes.
+        seed: Seed of the order.
+        rank: Index of this process.
+        num_processes: Number of processes.
+        weights: Sampling weight of each clip. `length` clips are drawn with replacement, so that
+            some occur several times, in a different view each, and some not at all. None takes
+            each clip once.
     """
 
     def __init__(
@@ -37,7 +44,7 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
         seed: int,
         rank: int = 0,
         num_processes: int = 1,
-        chances: Sequence[float] | None = None,
+        weights: Sequence[float] | None = None,
     ) -> None:
         self.length = length
         self.batch_size = batch_size
@@ -45,87 +52,78 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
         self._seed = seed
         self._rank = rank
         self._num_processes = num_processes
-        self._chances = None if chances is None else np.divide(chances, np.sum(chances))
+        self._probabilities = None if weights is None else np.divide(weights, np.sum(weights))
 
     def __len__(self) -> int:
-        """Give the steps an epoch."""
+        """Return the number of steps per epoch."""
         return math.ceil(self.length / self.batch_size)
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        """Give this process's share of each step's batch, as pairs of epoch and clip.
+        """Yield this process's share of each step's batch, as pairs (view, clip).
 
-        A clip that is drawn again in the epoch has a number in its place that no epoch has.
-
-        A share that would be empty is the batch's first clip, so that all processes take part;
-        `count_share` counts it as none.
+        The view is the epoch, or an unused number for a clip that was drawn before in the epoch. A
+        share that would be empty is the first clip of the batch, so that all processes take part;
+        `count_share` does not count it.
         """
-        keys = self._draw()
+        keys = self._draw_keys()
         for start in range(0, self.length, self.batch_size):
             batch = keys[start : start + self.batch_size]
             yield batch[self._rank :: self._num_processes] or batch[:1]
 
-    def _draw(self) -> list[tuple[int, int]]:
-        """Give all pairs of the epoch, in order."""
+    def _draw_keys(self) -> list[tuple[int, int]]:
+        """Return all pairs of the epoch, in order."""
         rng = np.random.default_rng([self._seed, self.epoch])
-        if self._chances is None:
+        if self._probabilities is None:
             return [(self.epoch, index) for index in rng.permutation(self.length).tolist()]
-        times: Counter[int] = Counter()
+        draws: Counter[int] = Counter()
         keys = []
-        for index in rng.choice(self.length, self.length, p=self._chances).tolist():
-            keys.append((self.epoch + VIEWS_APART * times[index], index))
-            times[index] += 1
+        for index in rng.choice(self.length, self.length, p=self._probabilities).tolist():
+            keys.append((self.epoch + VIEW_STRIDE * draws[index], index))
+            draws[index] += 1
         return keys
 
     def count_batch(self, step: int) -> int:
-        """Give the clips of all processes in a step; the last one of an epoch may be smaller."""
+        """Return the clips of all processes in a step; the last step of an epoch may have fewer."""
         return min(self.batch_size, self.length - step * self.batch_size)
 
     def count_share(self, step: int) -> int:
-        """Give the clips of this process that count in a step."""
+        """Return the clips of this process that count in a step."""
         return len(range(self._rank, self.count_batch(step), self._num_processes))
 
 
-def even_chances(labels: Sequence[int]) -> list[float]:
-    """Give each clip one over the clips of its class, so that each class is drawn as often."""
+def balance_weights(labels: Sequence[int]) -> list[float]:
+    """Return a sampling weight for each clip such that all classes are drawn equally often."""
     counts = Counter(labels)
     return [1 / counts[label] for label in labels]
 
 
 def build_train_loader(dataset: ClipDataset, batches: EpochBatches, workers: int) -> DataLoader:
-    """Give training views; `batches` must be told the epoch before each pass.
+    """Return a loader of training views.
 
     Args:
-        dataset: Training side of a fold.
-        batches: Which clips make up the batches.
-        workers: Processes that load; 0 loads in this one.
+        dataset: Training clips.
+        batches: The batches.
+        workers: Loader processes; 0 loads in the main process.
     """
-    return DataLoader(
-        dataset,
-        batch_sampler=batches,
-        **_loading(workers),
-    )
+    return DataLoader(dataset, batch_sampler=batches, **_loader_arguments(workers))
 
 
 def build_test_loader(dataset: ClipDataset, batch_size: int, workers: int) -> DataLoader:
-    """Give all test views in order.
+    """Return a loader of all test views, in order.
 
     Args:
-        dataset: Test side of a fold.
-        batch_size: Clips a batch of one process.
-        workers: Processes that load; 0 loads in this one.
+        dataset: Test clips.
+        batch_size: Clips per batch of one process.
+        workers: Loader processes; 0 loads in the main process.
     """
-    return DataLoader(
-        dataset,
-        batch_size,
-        **_loading(workers),
-    )
+    return DataLoader(dataset, batch_size, **_loader_arguments(workers))
 
 
-def _loading(workers: int) -> dict[str, Any]:
-    """Return the arguments that every DataLoader of clips shares.
+def _loader_arguments(workers: int) -> dict[str, Any]:
+    """Return the arguments that all loaders of clips share.
 
-    It draws a seed for its workers in the first epoch that it sees: from a generator of its own, so
-    that what a model draws does not depend on the workers, or on which epoch a run went on from.
+    A loader draws a seed for its workers in its first epoch. With a generator of its own, the
+    model's random numbers do not depend on the workers, nor on the epoch at which a run resumed.
     """
     return {
         "generator": torch.Generator(),
@@ -135,41 +133,36 @@ def _loading(workers: int) -> dict[str, Any]:
     }
 
 
-AHEAD = 2
-"""Steps that may wait on a GPU at a time, which bounds the memory of what they read (our choice).
-"""
-
-
 @cache
 def side_stream(index: int, purpose: str) -> torch.cuda.Stream:
-    """Return the CUDA stream of a device that serves a purpose, always the same one.
+    """Return the CUDA stream of a device for a purpose, always the same one.
 
-    PyTorch keeps freed memory, and a workspace for matrix products, for each stream that was ever
-    used: a new stream per epoch or capture would let them add up.
+    PyTorch keeps freed memory and a workspace for every stream that was ever used, so a new stream
+    per epoch or graph would accumulate memory.
 
     Args:
-        index: Number of the CUDA device.
-        purpose: A name.
+        index: Index of the CUDA device.
+        purpose: Name of the purpose.
     """
     return torch.cuda.Stream(torch.device("cuda", index))
 
 
 def send(values: np.ndarray, device: torch.device) -> Tensor:
-    """Return an array as a tensor on a device."""
+    """Return an array as a tensor on a device, without waiting for a GPU."""
     tensor = torch.from_numpy(values)
     if device.type != "cuda":
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)
 
 
-def deliver(loader: Iterable[Any], device: torch.device) -> Iterator[tuple[Tensor, Tensor, Any]]:
+def prefetch(loader: Iterable[Any], device: torch.device) -> Iterator[tuple[Tensor, Tensor, Any]]:
     """Yield the batches of a training loader with clips and labels on a device.
 
-    On CUDA the copy of a batch runs beside the step on the batch before it.
+    On CUDA, a batch is copied while the step of the previous batch runs.
 
     Args:
-        loader: Yields clips (N, T, 3, H, W), labels (N,), and their keys, in pinned memory.
-        device: Where clips and labels go; the keys stay.
+        loader: Yields clips (N, T, 3, H, W), labels (N,) and keys, in pinned memory.
+        device: Device for clips and labels; the keys stay.
     """
     if device.type != "cuda":
         for clips, labels, keys in loader:
@@ -178,45 +171,45 @@ def deliver(loader: Iterable[Any], device: torch.device) -> Iterator[tuple[Tenso
     computing = torch.cuda.current_stream(device)
     copying = side_stream(computing.device.index, "copy")
     # Batches are held until their steps are done: their memory belongs to the copying stream.
-    launched: deque[tuple[torch.cuda.Event, Tensor, Tensor]] = deque()
+    pending: deque[tuple[torch.cuda.Event, Tensor, Tensor]] = deque()
     try:
         for clips, labels, keys in loader:
             with torch.cuda.stream(copying):
-                clips, labels = (each.to(device, non_blocking=True) for each in (clips, labels))
+                clips = clips.to(device, non_blocking=True)
+                labels = labels.to(device, non_blocking=True)
             computing.wait_stream(copying)
             yield clips, labels, keys
-            launched.append((computing.record_event(), clips, labels))
-            if len(launched) > AHEAD:
-                launched.popleft()[0].synchronize()
+            pending.append((computing.record_event(), clips, labels))
+            if len(pending) > MAX_PENDING_STEPS:
+                pending.popleft()[0].synchronize()
     finally:
         copying.wait_stream(computing)
 
 
-class Glance:
-    """Reads a number off a device now and then, when it has arrived by itself."""
+class DelayedReader:
+    """Reads numbers from a device without waiting for it."""
 
     def __init__(self) -> None:
-        self._arriving: tuple[Tensor, torch.cuda.Event] | None = None
+        self._pending: tuple[Tensor, torch.cuda.Event] | None = None
 
-    def look(self, value: Tensor) -> float | None:
-        """Return the number that was asked for last, and ask for this one.
+    def read(self, value: Tensor) -> float | None:
+        """Return the number that was requested last, and request this one.
 
         Args:
             value: (), on any device.
 
         Returns:
-            `value` itself where the device is the CPU; elsewhere an earlier one, or None while
-            nothing has arrived.
+            `value` itself on the CPU; elsewhere an earlier value, or None if none has arrived.
         """
         if value.device.type != "cuda":
             return value.item()
         arrived = None
-        if self._arriving is not None:
-            number, event = self._arriving
+        if self._pending is not None:
+            number, event = self._pending
             if not event.query():
                 return None
             arrived = number.item()
         number = value.detach().to("cpu", non_blocking=True)
         event = torch.cuda.current_stream(value.device).record_event()
-        self._arriving = number, event
+        self._pending = number, event
         return arrived

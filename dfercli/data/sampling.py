@@ -1,21 +1,21 @@
-"""Which frames of a video make a clip of T frames."""
+"""Choose the T frames of a video that make a clip."""
 
 import numpy as np
 
 
 def sample_test(num_available: int, num_frames: int) -> np.ndarray:
-    """Take the middle frame of each of T equal segments.
+    """Return the middle frame of each of T equal segments.
 
     Args:
-        num_available: Frames the video has, at least 1.
+        num_available: Number of frames in the video, at least 1.
         num_frames: T.
 
     Returns:
-        (T,) int, ascending. A video of fewer than T frames gives all of them, then repeats the
-        last.
+        (T,) int, ascending. A video with fewer than T frames gives all of them, then repeats the
+        last one.
 
     Source: temporal segment networks (Wang et al., 2016), as the field does at test time; the
-        padding is that of DFER-CLIP (Zhao and Patras, 2023).
+        padding follows DFER-CLIP (Zhao and Patras, 2023).
     """
     if num_available < num_frames:
         return np.minimum(np.arange(num_frames), num_available - 1)
@@ -24,18 +24,18 @@ def sample_test(num_available: int, num_frames: int) -> np.ndarray:
 
 
 def sample_train(num_available: int, num_frames: int, rng: np.random.Generator) -> np.ndarray:
-    """Take one random frame of each of T equal segments.
+    """Return one random frame of each of T equal segments.
 
     Args:
-        num_available: Frames the video has, at least 1.
+        num_available: Number of frames in the video, at least 1.
         num_frames: T.
-        rng: Where chance comes from.
+        rng: Random generator.
 
     Returns:
-        (T,) int, ascending; for fewer than T frames the same as `sample_test`.
+        (T,) int, ascending; the result of `sample_test` for a video with fewer than T frames.
     """
     if num_available < num_frames:
         return sample_test(num_available, num_frames)
     offsets = np.arange(num_frames) + rng.random(num_frames)
-    drawn = (offsets * num_available / num_frames).astype(np.int64)
-    return np.minimum(drawn, num_available - 1)  # where the last product is rounded up
+    indices = (offsets * num_available / num_frames).astype(np.int64)
+    return np.minimum(indices, num_available - 1)  # the last product may be rounded up

@@ -1,4 +1,4 @@
-"""What happens to the pixels of every clip, in training, in tests and in prediction alike."""
+"""Resizing and normalisation of frames, the same in training, tests and prediction."""
 
 from functools import cache
 
@@ -11,10 +11,10 @@ from dfercli.config import CLIP_MEAN, CLIP_STD
 
 
 def fit_frame(image_rgb: np.ndarray, size: int) -> np.ndarray:
-    """Resize a frame to the square that the model reads, and nothing else.
+    """Resize a frame to the square that the model reads.
 
-    Shrinking averages over all pixels that a new one covers; enlarging is bilinear. A frame of the
-    right size stays as it is.
+    Sides that shrink are averaged over all pixels that a new pixel covers; sides that grow are
+    interpolated bilinearly. A frame of the right size is not changed.
 
     Args:
         image_rgb: (H, W, 3) uint8.
@@ -24,21 +24,21 @@ def fit_frame(image_rgb: np.ndarray, size: int) -> np.ndarray:
         (3, size, size) uint8.
     """
     height, width = image_rgb.shape[:2]
-    for sides, way in (
+    for sides, interpolation in (
         ((min(width, size), min(height, size)), cv2.INTER_AREA),
         ((size, size), cv2.INTER_LINEAR),
     ):
         if image_rgb.shape[1::-1] != sides:
-            image_rgb = cv2.resize(image_rgb, sides, interpolation=way)
+            image_rgb = cv2.resize(image_rgb, sides, interpolation=interpolation)
     return np.stack(cv2.split(image_rgb))
 
 
 def pixel_statistics(device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return mean and standard deviation of the pixels that CLIP was trained on, (3, 1, 1) each.
+    """Return mean and standard deviation of CLIP's training pixels, (3, 1, 1) each.
 
-    They are sent to a GPU once: each transfer would wait for all that the GPU has to do.
+    They are sent to a GPU only once, since each transfer would wait for the GPU's pending work.
     """
-    return _send_once(device) if device.type == "cuda" else _make_statistics(device)
+    return _cached_statistics(device) if device.type == "cuda" else _make_statistics(device)
 
 
 def _make_statistics(device: torch.device) -> tuple[Tensor, Tensor]:
@@ -47,20 +47,20 @@ def _make_statistics(device: torch.device) -> tuple[Tensor, Tensor]:
 
 
 @cache
-def _send_once(device: torch.device) -> tuple[Tensor, Tensor]:
-    with torch.inference_mode(False):  # whoever asks first, training may use them too
+def _cached_statistics(device: torch.device) -> tuple[Tensor, Tensor]:
+    with torch.inference_mode(False):  # training may use them after inference asked first
         return _make_statistics(device)
 
 
 def normalise(
     clips: Tensor, statistics: tuple[Tensor, Tensor] | None = None, out: Tensor | None = None
 ) -> Tensor:
-    """Bring pixels (..., 3, H, W) in [0, 255] to the range that CLIP was trained on, as float32.
+    """Normalise pixels (..., 3, H, W) from [0, 255] as CLIP was trained, in float32.
 
     Args:
-        clips: Of any type.
-        statistics: Of `pixel_statistics`, where they are at hand on the clips' device.
-        out: Where to write; the clips themselves where they may be lost.
+        clips: Pixels of any type.
+        statistics: Result of `pixel_statistics` for the clips' device, if available.
+        out: Where to write; may be the clips themselves.
     """
     mean, std = statistics or pixel_statistics(clips.device)
     return torch.div(clips, 255, out=out).sub_(mean).div_(std)

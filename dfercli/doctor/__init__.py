@@ -1,4 +1,4 @@
-"""A look at all that a run depends on: this machine, cached weights, and the data on disk."""
+"""`dfer doctor`: check what a run depends on, from this machine to the frames on disk."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,14 +13,14 @@ __all__ = ["Diagnosis", "Finding", "diagnose", "inspect_dataset", "inspect_machi
 def diagnose(
     data: Mapping[Path, Path | None],
     unprepared: Mapping[str, Path] | None = None,
-    asked: bool = True,
+    requested: bool = True,
 ) -> Diagnosis:
-    """Look at this machine and at datasets.
+    """Check this machine and some datasets.
 
     Args:
-        data: Data root by manifest; None where the manifest itself has to tell.
-        unprepared: Folder of datasets, by public name, that are there and have no manifest yet.
-        asked: Whether somebody asked for these datasets, so that data that is not there is wrong.
+        data: Data root by manifest; None uses the root in the manifest.
+        unprepared: Folders of datasets without a manifest, by public name.
+        requested: Whether the user asked for these datasets, so that missing data is an error.
     """
     machine = inspect_machine()
     for name, folder in (unprepared or {}).items():
@@ -32,5 +32,5 @@ def diagnose(
             "`dfer preprocess` writes a manifest"
         )
         machine.append(Finding("datasets", "note", text))
-    reports = tuple(inspect_dataset(manifest, root, asked) for manifest, root in data.items())
+    reports = tuple(inspect_dataset(manifest, root, requested) for manifest, root in data.items())
     return Diagnosis(tuple(machine), reports)

@@ -16,32 +16,106 @@ from dfercli.data.frame_checks import (
 )
 from dfercli.data.manifest import JOINT, Manifest, clip_folders, read_manifest, review_file
 from dfercli.data.sources.base import Choices
-from dfercli.data.sources.find_media import name_some, scan_tree
-from dfercli.data.sources.official_lists import Official, compare_lists, lists_of, name_clips
+from dfercli.data.sources.find_media import scan_tree
+from dfercli.data.sources.official_lists import Official, compare_lists, split_into_lists
 from dfercli.doctor.page import DatasetReport, Finding, State
 from dfercli.errors import DferError
 from dfercli.faces.align import TEMPLATE_VERSION
 from dfercli.media.contact_sheet import Tile, draw_sheet
 from dfercli.media.images import list_frames, read_image
-from dfercli.text import count_of
+from dfercli.text import count_of, list_some
+
+SHEET_CLIPS = 24
+"""Clips on a contact sheet (our choice: three rows)."""
 
 
-def compare_official(manifest: Manifest, official: Official, root: Path) -> Iterator[Finding]:
-    """Compare classes, labels and folds with the published ones.
-
-    Only whole lists are published, as counts and fingerprints. Where those differ, as in a partial
-    set, each row is compared with the lists that lie below the root.
+def inspect_dataset(
+    manifest_path: Path, root: Path | None = None, requested: bool = True
+) -> DatasetReport:
+    """Check a manifest and every frame that it names.
 
     Args:
-        manifest: Of a set with official lists.
-        official: What is published about it.
-        root: The dataset's folder.
+        manifest_path: The manifest.
+        root: Folder that its paths are relative to; None uses the folder in the manifest.
+        requested: Whether a missing root is an error instead of a note.
+    """
+    try:
+        manifest = read_manifest(manifest_path)
+        official = load_dataset(manifest.kind).OFFICIAL
+    except DferError as error:
+        finding = Finding("manifest", "wrong", error.line)
+        return DatasetReport(manifest_path.stem, manifest_path, root, (finding,))
+    root = root or Path(manifest.root)
+    if not root.is_dir():
+        state: State = "wrong" if requested else "note"
+        finding = Finding("data", state, f"no folder {root}; name it: --root")
+        return DatasetReport(manifest.dataset, manifest_path, root, (finding,))
+    folders = [clip_folders(root, path) for path in manifest.rows["path"]]
+    states = dict(zip(manifest.rows["clip_id"], inspect_clips(folders), strict=True))
+    findings = [
+        *_inspect_rows(manifest, official),
+        *(_compare_official(manifest, official, root) if official else ()),
+        *_compare_paths(manifest),
+        *_compare_sources(manifest, root),
+        *_inspect_states(manifest, states),
+        *(_compare_states(manifest, official, states) if official else ()),
+        _inspect_crop(manifest),
+    ]
+    sheet, drawn = review_file(manifest_path, "-sample.png"), False
+    try:
+        drawn = _draw_sample(manifest, root, states, sheet)
+    except DferError as error:  # an image with an intact end that cannot be decoded
+        findings.append(Finding("contact sheet", "wrong", error.line))
+    return DatasetReport(
+        manifest.dataset, manifest_path, root, tuple(findings), sheet if drawn else None
+    )
+
+
+def _inspect_rows(manifest: Manifest, official: Official | None) -> Iterable[Finding]:
+    """Describe the rows, and check folds, groups and classes."""
+    published = f"; officially {official.num_clips:,}" if official else ""
+    yield Finding("clips", "ok", f"{manifest.describe()}{published}")
+    for remark in manifest.remarks():
+        yield Finding("manifest", "note", remark)
+    if "group" in manifest.rows:
+        grouped = manifest.rows[manifest.rows["group"].astype(str) != ""]
+        folds_per_group = grouped.groupby("group")["test_fold"].nunique()
+        leaks = sorted(folds_per_group[folds_per_group > 1].index)
+        if leaks:  # official folds do not follow groups
+            state: State = "wrong" if official is None else "note"
+            yield Finding("groups", state, f"{list_some(leaks, 'group')} in several folds")
+    if manifest.rows["label"].nunique() < 2:
+        yield Finding("classes", "wrong", "all clips have one label: nothing to tell apart")
+    for fold in manifest.folds:
+        yield from _inspect_fold(manifest, fold)
+
+
+def _inspect_fold(manifest: Manifest, fold: int) -> Iterable[Finding]:
+    """Report a fold without training clips, and classes that it does not train or test."""
+    tested, trained = (set(manifest.select(fold, split)["label"]) for split in ("test", "train"))
+    if not trained:
+        yield Finding(f"fold {fold}", "wrong", "no clip is left to train on; make more folds")
+        return
+    untested, untrained = set(manifest.class_names) - tested, tested - trained
+    if untested:
+        text = f"none of {', '.join(sorted(untested))} is tested: UAR leaves them out"
+        yield Finding(f"fold {fold}", "note", text)
+    if untrained:
+        text = f"none of {', '.join(sorted(untrained))} is trained: they are tested, and missed"
+        yield Finding(f"fold {fold}", "note", text)
+
+
+def _compare_official(manifest: Manifest, official: Official, root: Path) -> Iterator[Finding]:
+    """Compare classes, labels and folds with the published ones.
+
+    Only counts and fingerprints of whole lists are published. If they differ, as in a partial
+    dataset, each row is compared with the lists below the root.
     """
     if manifest.class_names != official.class_names:
         text = f"{', '.join(manifest.class_names)}; officially {', '.join(official.class_names)}"
         yield Finding("classes", "wrong", text)
         return
-    deviations = compare_lists(official, lists_of(_folds(manifest), official))
+    deviations = compare_lists(official, split_into_lists(_folds(manifest), official))
     if not deviations:
         yield Finding("official lists", "ok", "counts and fingerprints are the published ones")
         return
@@ -53,7 +127,7 @@ def compare_official(manifest: Manifest, official: Official, root: Path) -> Iter
 
 
 def _folds(manifest: Manifest) -> dict[str, tuple[str, int]]:
-    """Return label and test fold by clip."""
+    """Return label and test fold by clip id."""
     rows = manifest.rows
     pairs = zip(rows["label"], rows["test_fold"], strict=True)
     return dict(zip(rows["clip_id"], pairs, strict=True))
@@ -63,59 +137,59 @@ def _compare_rows(manifest: Manifest, root: Path) -> Iterator[Finding]:
     """Compare each row with the lists below the root."""
     topic = "lists on disk"
     try:
-        splits = load_dataset(manifest.kind).read_splits(scan_tree(root))
-        listed = splits.join()
+        listed = load_dataset(manifest.kind).read_splits(scan_tree(root)).join()
     except DferError as error:
         yield Finding(topic, "note", f"labels and folds cannot be compared: {error.line}")
         return
     rows = _folds(manifest)
-    strays = sorted(rows.keys() - listed.keys())
-    if strays:
-        yield Finding(topic, "wrong", f"no list has {name_clips(strays)}")
+    unlisted = sorted(rows.keys() - listed.keys())
+    if unlisted:
+        yield Finding(topic, "wrong", f"no list has {list_some(unlisted, 'clip')}")
     shared = sorted(rows.keys() & listed.keys())
-    differing = sum(rows[clip] != listed[clip] for clip in shared)
+    num_differing = sum(rows[clip] != listed[clip] for clip in shared)
     for index, what in enumerate(("label", "test fold")):
         changed = [clip for clip in shared if rows[clip][index] != listed[clip][index]]
         if changed:
             clip = changed[0]
             text = (
-                f"another {what} than in the lists: {name_clips(changed)}; {clip} has "
+                f"another {what} than in the lists: {list_some(changed, 'clip')}; {clip} has "
                 f"{rows[clip][index]}, the lists say {listed[clip][index]}; preprocess again"
             )
             yield Finding(topic, "wrong", text)
-    lacking = sorted(listed.keys() - rows.keys())
-    if lacking:
-        agree = "" if strays or differing else "; labels and folds of all others agree"
-        text = f"{name_clips(lacking, len(listed))} not in the manifest{agree}"
+    missing = sorted(listed.keys() - rows.keys())
+    if missing:
+        agree = "" if unlisted or num_differing else "; labels and folds of all others agree"
+        text = f"{list_some(missing, 'clip', len(listed))} not in the manifest{agree}"
         yield Finding(topic, "note" if manifest.partial else "wrong", text)
-    elif not strays and not differing:
+    elif not unlisted and not num_differing:
         text = f"labels and folds of all {count_of(len(shared), 'clip')} are those of the lists"
         yield Finding(topic, "ok", text)
 
 
-def compare_paths(manifest: Manifest) -> Iterator[Finding]:
-    """Find rows whose folder is that of another clip."""
+def _compare_paths(manifest: Manifest) -> Iterator[Finding]:
+    """Report rows whose folder belongs to another clip."""
     module = load_dataset(manifest.kind)
     columns = (manifest.rows["clip_id"].tolist(), manifest.rows["path"].tolist())
     pairs = [(str(clip_id), str(path)) for clip_id, path in zip(*columns, strict=True)]
     clip_ids = {clip_id for clip_id, _ in pairs}
-    wrong: dict[str, str] = {}
+    wrong_folders: dict[str, str] = {}
     for clip_id, path in pairs:
         for folder in path.split(JOINT):
             if module.OFFICIAL is None:
                 owner = _find_owner(folder, clip_id, clip_ids)
             else:
-                owner = module.clip_of(folder)
+                owner = module.find_clip_id(folder)
             if owner != clip_id:
-                wrong[clip_id] = folder
-    if wrong:
-        clip_id, folder = next(iter(wrong.items()))
-        text = f"folder of another clip: {name_clips(list(wrong))}; {clip_id} has {folder}"
-        yield Finding("paths", "wrong", f"{text}; preprocess again")
+                wrong_folders[clip_id] = folder
+    if wrong_folders:
+        clip_id, folder = next(iter(wrong_folders.items()))
+        names = list_some(list(wrong_folders), "clip")
+        text = f"folder of another clip: {names}; {clip_id} has {folder}; preprocess again"
+        yield Finding("paths", "wrong", text)
 
 
 def _find_owner(folder: str, clip_id: str, clip_ids: Collection[str]) -> str:
-    """Return the clip whose name a folder ends with: this one, another one, or this if none is."""
+    """Return the clip whose name a folder ends with; `clip_id` if no other clip's does."""
     parts = PurePosixPath(folder).parts
     names = ["/".join(parts[first:]) for first in range(len(parts))]
     if clip_id in names:
@@ -123,110 +197,8 @@ def _find_owner(folder: str, clip_id: str, clip_ids: Collection[str]) -> str:
     return next((name for name in names if name in clip_ids), clip_id)
 
 
-def compare_states(
-    manifest: Manifest, official: Official, states: Mapping[str, FramesState]
-) -> Iterator[Finding]:
-    """Compare the frames on disk with the published numbers, where faces were adopted."""
-    media = str((manifest.crop or {}).get("adopted", "")).partition(" ")[2]
-    if not media or manifest.class_names != official.class_names:
-        return
-    clips = [
-        ClipFrames(clip_id, class_name, fold, states[clip_id].n_frames)
-        for clip_id, (class_name, fold) in _folds(manifest).items()
-        if states[clip_id].n_frames
-    ]
-    found = compare_frames(official, media, clips)
-    topic = "official frames"
-    for deviation in found.deviations:
-        state: State = "note" if deviation in manifest.deviations else "wrong"
-        yield Finding(topic, state, deviation)
-    if found.note:
-        yield Finding(topic, "note", found.note)
-    elif found.agreement and not found.deviations:
-        nothing = found.num_published and not found.num_compared
-        yield Finding(topic, "note" if nothing else "ok", found.agreement)
-
-
-SHOWN_CLIPS = 24
-"""Clips on a contact sheet (our choice: three rows)."""
-
-
-def inspect_dataset(
-    manifest_path: Path, root: Path | None = None, asked: bool = True
-) -> DatasetReport:
-    """Look at a manifest and at every frame that it names.
-
-    Args:
-        manifest_path: The manifest.
-        root: Folder that its paths are relative to; None takes the one that it was written for.
-        asked: Whether it is wrong if that folder is not there.
-    """
-    try:
-        manifest = read_manifest(manifest_path)
-        official = load_dataset(manifest.kind).OFFICIAL
-    except DferError as error:
-        wrong = Finding("manifest", "wrong", error.line)
-        return DatasetReport(manifest_path.stem, manifest_path, root, (wrong,))
-    root = root or Path(manifest.root)
-    if not root.is_dir():
-        gone = Finding("data", "wrong" if asked else "note", f"no folder {root}; name it: --root")
-        return DatasetReport(manifest.dataset, manifest_path, root, (gone,))
-    states = _inspect_clips(manifest, root)
-    findings = [
-        *_inspect_rows(manifest, official),
-        *(compare_official(manifest, official, root) if official else ()),
-        *compare_paths(manifest),
-        *_compare_sources(manifest, root),
-        *_inspect_states(manifest, states),
-        *(compare_states(manifest, official, states) if official else ()),
-        _inspect_crop(manifest),
-    ]
-    sheet, drawn = review_file(manifest_path, "-sample.png"), False
-    try:
-        drawn = _draw_sample(manifest, root, states, sheet)
-    except DferError as error:  # an image that is whole by its end, and cannot be decoded
-        findings.append(Finding("contact sheet", "wrong", error.line))
-    return DatasetReport(
-        manifest.dataset, manifest_path, root, tuple(findings), sheet if drawn else None
-    )
-
-
-def _inspect_rows(manifest: Manifest, official: Official | None) -> Iterable[Finding]:
-    """Describe the rows, and check folds and groups against each other."""
-    published = f"; officially {official.num_clips:,}" if official else ""
-    yield Finding("clips", "ok", f"{manifest.describe()}{published}")
-    for remark in manifest.remarks():
-        yield Finding("manifest", "note", remark)
-    if "group" in manifest.rows:
-        named = manifest.rows[manifest.rows["group"].astype(str) != ""]
-        spread = named.groupby("group")["test_fold"].nunique()
-        leaks = sorted(spread[spread > 1].index)
-        if leaks:  # official folds were not dealt by group
-            state: State = "wrong" if official is None else "note"
-            yield Finding("groups", state, f"{name_some(leaks, 'group')} in several folds")
-    if manifest.rows["label"].nunique() < 2:
-        yield Finding("classes", "wrong", "all clips have one label: nothing to tell apart")
-    for fold in manifest.folds:
-        yield from _inspect_fold(manifest, fold)
-
-
-def _inspect_fold(manifest: Manifest, fold: int) -> Iterable[Finding]:
-    """Tell of what a fold cannot train, and of classes that it does not train, or not test."""
-    tested, trained = (set(manifest.select(fold, side)["label"]) for side in ("test", "train"))
-    if not trained:
-        yield Finding(f"fold {fold}", "wrong", "no clip is left to train on; make more folds")
-        return
-    untested, unknown = set(manifest.class_names) - tested, tested - trained
-    if untested:
-        text = f"none of {', '.join(sorted(untested))} is tested: UAR leaves them out"
-        yield Finding(f"fold {fold}", "note", text)
-    if unknown:
-        text = f"none of {', '.join(sorted(unknown))} is trained: they are tested, and missed"
-        yield Finding(f"fold {fold}", "note", text)
-
-
 def _compare_sources(manifest: Manifest, root: Path) -> Iterable[Finding]:
-    """Tell what one's own list says by now, and the manifest does not."""
+    """Report changes of the user's own list since the manifest was written."""
     module = load_dataset(manifest.kind)
     if module.OFFICIAL is not None:
         return
@@ -245,39 +217,58 @@ def _compare_sources(manifest: Manifest, root: Path) -> Iterable[Finding]:
     }
     for change, clips in changes.items():
         if clips:
-            text = f"{change} since: {name_clips(clips)}; preprocess again"
+            text = f"{change} since: {list_some(clips, 'clip')}; preprocess again"
             yield Finding("list", "wrong", text)
 
 
 def _inspect_states(manifest: Manifest, states: Mapping[str, FramesState]) -> Iterable[Finding]:
-    """Tell what is missing, empty, unreadable, short, or not as the manifest says."""
-    promised = dict(zip(manifest.rows["clip_id"], manifest.rows["n_frames"], strict=True))
+    """Report frames that are missing, unreadable, few, or not as many as in the manifest."""
+    expected = dict(zip(manifest.rows["clip_id"], manifest.rows["n_frames"], strict=True))
     for status in ("missing", "empty", "unreadable"):
         clips = [clip for clip, state in states.items() if state.status == status]
         if clips:
             detail = f": {states[clips[0]].fault}" if status == "unreadable" else ""
-            yield Finding(status, "wrong", name_clips(clips) + detail)
-    changed = [
-        clip
-        for clip, state in states.items()
-        if not state.fault and state.n_frames != promised[clip]
-    ]
+            yield Finding(status, "wrong", list_some(clips, "clip") + detail)
+    intact = {clip: state for clip, state in states.items() if not state.fault}
+    changed = [clip for clip, state in intact.items() if state.n_frames != expected[clip]]
     if changed:
         clip = changed[0]
-        text = f"{name_clips(changed)}; {clip} has {states[clip].n_frames}, not {promised[clip]}"
+        numbers = f"{clip} has {states[clip].n_frames}, not {expected[clip]}"
+        text = f"{list_some(changed, 'clip')}; {numbers}"
         yield Finding("other number of frames", "wrong", text)
-    whole = [state for state in states.values() if not state.fault]
-    if not whole:
+    if not intact:
         return
-    numbers = np.array([state.n_frames for state in whole])
-    short = int((numbers < SHORT_CLIP).sum())
-    text = (
-        f"{numbers.sum():,}; {numbers.min()} to {numbers.max()} a clip, mean {numbers.mean():.1f}"
-    )
-    yield Finding("frames", "ok", f"{text}; {count_of(short, 'clip')} under {SHORT_CLIP}")
-    sizes = Counter(state.size for state in whole if state.size)
+    counts = np.array([state.n_frames for state in intact.values()])
+    short = count_of(int((counts < SHORT_CLIP).sum()), "clip")
+    text = f"{counts.sum():,}; {counts.min()} to {counts.max()} a clip, mean {counts.mean():.1f}"
+    yield Finding("frames", "ok", f"{text}; {short} under {SHORT_CLIP}")
+    sizes = Counter(state.size for state in intact.values() if state.size)
     text = ", ".join(f"{width}x{height} ({n:,})" for (width, height), n in sizes.most_common(5))
     yield Finding("frame sizes", "ok" if len(sizes) == 1 else "note", text)
+
+
+def _compare_states(
+    manifest: Manifest, official: Official, states: Mapping[str, FramesState]
+) -> Iterator[Finding]:
+    """Compare the frames on disk with the published numbers, if faces were adopted."""
+    media = str((manifest.crop or {}).get("adopted", "")).partition(" ")[2]
+    if not media or manifest.class_names != official.class_names:
+        return
+    clips = [
+        ClipFrames(clip_id, class_name, fold, states[clip_id].n_frames)
+        for clip_id, (class_name, fold) in _folds(manifest).items()
+        if states[clip_id].n_frames
+    ]
+    comparison = compare_frames(official, media, clips)
+    topic = "official frames"
+    for deviation in comparison.deviations:
+        state: State = "note" if deviation in manifest.deviations else "wrong"
+        yield Finding(topic, state, deviation)
+    if comparison.note:
+        yield Finding(topic, "note", comparison.note)
+    elif comparison.agreement and not comparison.deviations:
+        nothing_compared = comparison.num_published and not comparison.num_compared
+        yield Finding(topic, "note" if nothing_compared else "ok", comparison.agreement)
 
 
 def _inspect_crop(manifest: Manifest) -> Finding:
@@ -288,19 +279,14 @@ def _inspect_crop(manifest: Manifest) -> Finding:
     return Finding("crops", "ok" if crop else "note", text)
 
 
-def _inspect_clips(manifest: Manifest, root: Path) -> dict[str, FramesState]:
-    states = inspect_clips([clip_folders(root, path) for path in manifest.rows["path"]])
-    return dict(zip(manifest.rows["clip_id"], states, strict=True))
-
-
 def _draw_sample(
     manifest: Manifest, root: Path, states: Mapping[str, FramesState], path: Path
 ) -> bool:
-    """Draw the middle frame of some clips, evenly over the manifest."""
+    """Draw the middle frames of some clips, evenly over the manifest; return whether any is."""
     rows = manifest.rows[[not states[clip].fault for clip in manifest.rows["clip_id"]]]
     if rows.empty:
         return False
-    chosen = np.linspace(0, len(rows) - 1, min(SHOWN_CLIPS, len(rows))).round().astype(int)
+    chosen = np.linspace(0, len(rows) - 1, min(SHEET_CLIPS, len(rows))).round().astype(int)
     tiles = []
     for row in rows.iloc[chosen].itertuples(index=False):
         frames = list_frames(*clip_folders(root, str(row.path)))

@@ -1,4 +1,4 @@
-"""A look at this machine: Python, device, cached weights, detectors, disk."""
+"""Diagnosis of this machine: Python, device, cached weights, detectors and disk."""
 
 import os
 import shutil
@@ -14,12 +14,12 @@ from dfercli.system_errors import describe_system_error, first_line
 from dfercli.versions import describe_versions, find_versions
 
 LOW_DISK_GB = 16.0
-"""Free space under which a remark is made (our choice: the two checkpoints of five folds, and what
-one of them goes on from while it is trained)."""
+"""Free space that is reported as low (our choice: two checkpoints for each of five folds, and the
+state to resume one fold from)."""
 
 
 def inspect_machine() -> list[Finding]:
-    """Look at Python, packages, device, precision, cached weights, detectors and disk."""
+    """Check Python, packages, device, precision, cached weights, detectors and disk."""
     versions = find_versions("dfer", "torch", "open_clip_torch", "opencv-python")
     python = versions.pop("python")
     return [
@@ -53,8 +53,8 @@ def _inspect_disk() -> Finding:
         free_gb = shutil.disk_usage(folder).free / 1e9
     except OSError as error:
         return Finding("disk", "wrong", f"no working folder: {describe_system_error(error)}")
-    low: State = "note" if free_gb < LOW_DISK_GB else "ok"
-    return Finding("disk", low, f"{free_gb:.0f} GB free in {folder}")
+    state: State = "note" if free_gb < LOW_DISK_GB else "ok"
+    return Finding("disk", state, f"{free_gb:.0f} GB free in {folder}")
 
 
 def _inspect_weights() -> Finding:

@@ -1,4 +1,4 @@
-"""The page that the doctor writes."""
+"""The results of a diagnosis."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,12 +9,12 @@ State = Literal["ok", "note", "wrong"]
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the page.
+    """One result.
 
     Attributes:
-        topic: What was looked at.
-        state: `ok`; `note` for what a person should know; `wrong` where a run would be wrong.
-        text: What was found.
+        topic: What was checked.
+        state: `ok`; `note` if a person should know it; `wrong` if a run would fail or mislead.
+        text: The result in words.
     """
 
     topic: str
@@ -24,14 +24,14 @@ class Finding:
 
 @dataclass(frozen=True)
 class DatasetReport:
-    """What was found about one dataset.
+    """The results for one dataset.
 
     Attributes:
         name: Name of its manifest.
         manifest: Path of the manifest.
         root: The data root.
-        findings: A line each.
-        sheet: Contact sheet of some clips, or None where none can be drawn.
+        findings: The results.
+        sheet: Contact sheet of some clips, or None if it cannot be drawn.
     """
 
     name: str
@@ -43,11 +43,11 @@ class DatasetReport:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """The whole page.
+    """All results.
 
     Attributes:
-        machine: Findings about this machine.
-        datasets: Reports of the datasets that were found.
+        machine: The results for this machine.
+        datasets: The results for each dataset.
     """
 
     machine: tuple[Finding, ...]
@@ -55,22 +55,22 @@ class Diagnosis:
 
     @property
     def verdict(self) -> str:
-        """The last line of the page."""
+        """The conclusion in one line."""
         if not self.healthy:
             return "a run would go wrong: see above"
         topics = {finding.topic for report in self.datasets for finding in report.findings}
-        if topics <= {"data"}:  # no manifest, or manifests whose data is elsewhere
+        if topics <= {"data"}:  # no manifest, or only manifests of missing data
             return "this machine is well; no dataset was found to look at"
         return "all is well"
 
     @property
     def healthy(self) -> bool:
-        """Whether nothing was found for which a run would be wrong."""
+        """Whether no result is `wrong`."""
         findings = [*self.machine, *(f for report in self.datasets for f in report.findings)]
         return all(finding.state != "wrong" for finding in findings)
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the page as plain values for JSON."""
+        """Return the results as plain values for JSON."""
         values = {"healthy": self.healthy, **asdict(self)}
         for report in values["datasets"]:
             paths = {key: report[key] for key in ("manifest", "root", "sheet")}

@@ -14,14 +14,13 @@ from dfercli.data.frame_checks import FramesState, inspect_frames
 from dfercli.data.manifest import Manifest, check_side_file, clip_folders, read_manifest
 from dfercli.data.sources.base import Choices, Listing, describe_clips
 from dfercli.data.sources.groups import add_groups
-from dfercli.data.sources.official_lists import name_clips
 from dfercli.errors import ConfigError, DataError, UnknownNameError
 from dfercli.faces import DETECTORS, load_detector
 from dfercli.faces.align import CropRecipe
 from dfercli.media.images import list_frames, read_image
 from dfercli.owned import check_name, check_plain_name
 from dfercli.preprocess.crops import RECIPE_FILE, check_faces_folder
-from dfercli.text import count_of
+from dfercli.text import count_of, list_some
 
 LOOKED_AT = 32
 """Clips of which a frame is looked at to tell what frames show (our choice)."""
@@ -75,7 +74,7 @@ class Plan:
         """What differs from the official lists, as far as it is known without looking at frames."""
         missing = self.missing
         among = len(self.listing.sources)
-        lacking = [f"missing: {name_clips(missing, among)}"] if missing else []
+        lacking = [f"missing: {list_some(missing, 'clip', among)}"] if missing else []
         return [*lacking, *self.listing.deviations]
 
     def without(self, unusable: Collection[str]) -> "Plan":

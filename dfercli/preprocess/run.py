@@ -12,13 +12,13 @@ from dfercli.data import load_dataset
 from dfercli.data.frame_checks import ClipFrames, FrameComparison, compare_frames
 from dfercli.data.manifest import Manifest, review_file, write_manifest
 from dfercli.data.sources.base import Source
-from dfercli.data.sources.official_lists import name_clips
 from dfercli.errors import DataError
 from dfercli.faces import load_detector
 from dfercli.owned import check_claim
 from dfercli.preprocess.crops import ClipOutcome, adopt_clips, crop_clips, miss_clip
 from dfercli.preprocess.plan import Plan
 from dfercli.preprocess.review import check_review, draw_worst, write_review
+from dfercli.text import list_some
 
 LOSSES = {
     "missing": "missing:",
@@ -125,7 +125,7 @@ def _find_losses(outcomes: Sequence[ClipOutcome]) -> list[str]:
             lost[LOSSES[outcome.status]].append(outcome.clip_id)
         elif record and record.video_frames < HALF * record.declared_frames:
             lost["cut off before their middle:"].append(outcome.clip_id)
-    return [f"{reason} {name_clips(ids, len(outcomes))}" for reason, ids in lost.items()]
+    return [f"{reason} {list_some(ids, 'clip', len(outcomes))}" for reason, ids in lost.items()]
 
 
 def _count_frames(plan: Plan, outcomes: Sequence[ClipOutcome]) -> FrameComparison:

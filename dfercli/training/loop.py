@@ -18,7 +18,7 @@ from dfercli.config.presets import describe_recipe
 from dfercli.data.augment import Augmenter
 from dfercli.data.dataset import build_dataset
 from dfercli.data.folds import Part, open_manifest, select_rows
-from dfercli.data.loaders import EpochBatches, build_train_loader, even_chances
+from dfercli.data.loaders import EpochBatches, balance_weights, build_train_loader
 from dfercli.data.manifest import Manifest
 from dfercli.device import resolve_compute
 from dfercli.errors import ConfigError
@@ -266,7 +266,7 @@ def _prepare(
 ) -> _Prepared:
     train_set = build_dataset(manifest, "train", config, model.backbone.image_size)
     rank, processes = accelerator.process_index, accelerator.num_processes
-    chances = even_chances(train_set.labels) if config.train.balance == "oversample" else None
+    chances = balance_weights(train_set.labels) if config.train.balance == "oversample" else None
     batches = EpochBatches(
         len(train_set), config.train.batch_size, config.seed, rank, processes, chances
     )

@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor
 from tqdm import tqdm
 
-from dfercli.data.loaders import Glance
+from dfercli.data.loaders import DelayedReader
 from dfercli.progress import on_terminal, show_progress, write_line
 
 BAR = "{desc}{percentage:3.0f}%|{bar}| {remaining} left{postfix}, {rate_fmt}"
@@ -41,7 +41,7 @@ class Progress:
         self._epochs = 0
         self._shown: dict[str, str] = {}
         self._looked = 0.0
-        self._glance = Glance()
+        self._reader = DelayedReader()
 
     def __enter__(self) -> "Progress":
         return self
@@ -80,7 +80,7 @@ class Progress:
         self._bar.update(clips)
         if time.monotonic() - self._looked > REFRESH_S and not self._bar.disable:
             self._looked = time.monotonic()
-            seen = self._glance.look(loss)
+            seen = self._reader.read(loss)
             if seen is not None:
                 self._show(loss=f"{seen:.3f}")
 

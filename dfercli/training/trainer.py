@@ -11,7 +11,7 @@ from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from dfercli.data.loaders import EpochBatches, deliver
+from dfercli.data.loaders import EpochBatches, prefetch
 from dfercli.data.transforms import normalise
 from dfercli.errors import ConfigError
 from dfercli.models.base import ExpressionModel
@@ -71,7 +71,7 @@ class Trainer:
         self.prepared.train()
         device = self.accelerator.device
         total = torch.zeros((), device=device)
-        for step, (clips, labels, keys) in enumerate(deliver(loader, device)):
+        for step, (clips, labels, keys) in enumerate(prefetch(loader, device)):
             clips = augment(clips, *keys)
             if self.mixup is not None:
                 clips, labels = self.mixup(clips, labels, batches.epoch, step)

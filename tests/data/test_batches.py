@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from dfercli.data.loaders import (
-    VIEWS_APART,
+    VIEW_STRIDE,
     EpochBatches,
+    balance_weights,
     build_test_loader,
     build_train_loader,
-    even_chances,
 )
 
 
@@ -51,7 +51,7 @@ LABELS = [0] * 90 + [1] * 9 + [2]
 
 
 def test_oversampling_draws_every_class_as_often():
-    batches = EpochBatches(100, 8, seed=0, chances=even_chances(LABELS))
+    batches = EpochBatches(100, 8, seed=0, weights=balance_weights(LABELS))
     drawn = Counter()
     for epoch in range(100):
         batches.epoch = epoch
@@ -63,12 +63,12 @@ def test_oversampling_draws_every_class_as_often():
 
 
 def test_a_clip_that_is_drawn_again_has_views_that_no_epoch_has():
-    batches = EpochBatches(100, 8, seed=0, chances=even_chances(LABELS))
+    batches = EpochBatches(100, 8, seed=0, weights=balance_weights(LABELS))
     batches.epoch = 3
     views = [view for view, index in chain(*batches) if index == 99]
-    assert views == [3 + VIEWS_APART * time for time in range(len(views))]
+    assert views == [3 + VIEW_STRIDE * time for time in range(len(views))]
     assert len(views) > 10
-    again = EpochBatches(100, 8, seed=0, chances=even_chances(LABELS))
+    again = EpochBatches(100, 8, seed=0, weights=balance_weights(LABELS))
     again.epoch = 3
     assert list(again) == list(batches)
     again.epoch = 4
@@ -76,9 +76,9 @@ def test_a_clip_that_is_drawn_again_has_views_that_no_epoch_has():
 
 
 def test_processes_share_what_one_would_draw_of_rare_classes():
-    chances = even_chances(LABELS)
-    alone = list(EpochBatches(100, 8, 0, chances=chances))
-    first, second = (list(EpochBatches(100, 8, 0, rank, 2, chances)) for rank in range(2))
+    weights = balance_weights(LABELS)
+    alone = list(EpochBatches(100, 8, 0, weights=weights))
+    first, second = (list(EpochBatches(100, 8, 0, rank, 2, weights)) for rank in range(2))
     for batch, *shares in zip(alone, first, second, strict=True):
         assert sorted(batch) == sorted(chain(*shares))
 

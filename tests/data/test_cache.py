@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from dfercli.config import DataConfig, ModelConfig, RunConfig
-from dfercli.data import frame_cache as module
+from dfercli.data import frames as module
 from dfercli.data.dataset import build_dataset
-from dfercli.data.frame_cache import fingerprint_frames, open_cache
+from dfercli.data.frames import fingerprint_frames, open_cache
 from dfercli.data.loaders import EpochBatches, build_train_loader
 from dfercli.data.manifest import Manifest
 from dfercli.errors import DataError, VideoError

@@ -76,17 +76,17 @@ def test_another_root_is_looked_at_where_it_is_given(healthy):
     assert _odd(healthy, root.with_name("moved")) == {}
 
 
-@pytest.mark.parametrize(("asked", "state"), [(True, "wrong"), (False, "note")])
+@pytest.mark.parametrize(("requested", "state"), [(True, "wrong"), (False, "note")])
 def test_data_that_is_not_there_is_wrong_where_somebody_asked_for_it(
-    healthy, monkeypatch, asked, state
+    healthy, monkeypatch, requested, state
 ):
     monkeypatch.setattr("dfercli.doctor.inspect_machine", list)
     root = healthy.parents[1] / "root"
     shutil.rmtree(root)
-    page = diagnose({healthy: None}, asked=asked)
+    page = diagnose({healthy: None}, requested=requested)
     (report,) = page.datasets
     assert report.findings == (Finding("data", state, f"no folder {root}; name it: --root"),)
-    assert page.healthy is not asked
+    assert page.healthy is not requested
 
 
 def _remove(clip):

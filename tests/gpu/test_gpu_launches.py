@@ -11,7 +11,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from dfercli.config import AugmentConfig
 from dfercli.data.augment import Augmenter, change_batch, draw_changes, plan_changes
-from dfercli.data.loaders import AHEAD, Glance, deliver
+from dfercli.data.loaders import MAX_PENDING_STEPS, DelayedReader, prefetch
 from dfercli.data.transforms import pixel_statistics
 from dfercli.models.base import WEIGHTS_FILE, write_weights
 from dfercli.training.loop import train_fold
@@ -46,10 +46,10 @@ def watch_epoch(prepare):
     def watch(way, begin, end):
         prepared = prepare(way, batch_size=2, **STRONG)
         assert prepared.steps.way == way
-        glance, seen = Glance(), []
+        reader, seen = DelayedReader(), []
 
         def report(clips, loss):
-            seen.append(glance.look(loss))
+            seen.append(reader.read(loss))
             if len(seen) == STEADY[0]:
                 begin()
             if len(seen) == STEADY[1] + 1:
@@ -124,11 +124,11 @@ def test_batches_arrive_whole_while_the_gpu_is_busy():
             torch.full((4,), number).pin_memory(),
             ("keys", number),
         )
-        for number in range(8 + AHEAD)
+        for number in range(8 + MAX_PENDING_STEPS)
     ]
     for _ in range(2):  # a second epoch takes the memory of the first
         sums, labels, keys = [], [], []
-        for clips, numbers, key in deliver(sent, DEVICE):
+        for clips, numbers, key in prefetch(sent, DEVICE):
             assert clips.is_cuda and numbers.is_cuda
             torch.cuda._sleep(10_000_000)
             sums.append(clips.sum(dtype=torch.int64))
@@ -139,20 +139,20 @@ def test_batches_arrive_whole_while_the_gpu_is_busy():
         assert [each.item() for each in labels] == [4 * number for number in range(len(sent))]
 
 
-def test_a_glance_tells_the_number_before_and_does_not_wait():
-    glance, values = Glance(), torch.tensor([1.5, 2.5, 3.5], device=DEVICE)
+def test_a_reader_tells_the_number_before_and_does_not_wait():
+    reader, values = DelayedReader(), torch.tensor([1.5, 2.5, 3.5], device=DEVICE)
     torch.cuda.synchronize()
     torch.cuda._sleep(200_000_000)
     torch.cuda.set_sync_debug_mode("error")
     try:
-        assert glance.look(values[0]) is None
-        assert glance.look(values[1]) is None  # the first is still on its way
+        assert reader.read(values[0]) is None
+        assert reader.read(values[1]) is None  # the first is still on its way
     finally:
         torch.cuda.set_sync_debug_mode("default")
     torch.cuda.synchronize()
-    assert glance.look(values[1]) == 1.5
+    assert reader.read(values[1]) == 1.5
     torch.cuda.synchronize()
-    assert glance.look(values[2]) == 2.5
+    assert reader.read(values[2]) == 2.5
 
 
 @pytest.fixture

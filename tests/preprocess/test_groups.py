@@ -3,7 +3,7 @@
 import pytest
 from preprocess.small_sets import CLIPS, crop_here, publish, write_mafw_videos, write_set
 
-from dfercli.data.folds import deal_by_group
+from dfercli.data.folds import split_by_group
 from dfercli.data.manifest import COLUMNS, read_manifest
 from dfercli.data.sources.groups import GROUPS_FILE
 from dfercli.errors import DataError
@@ -72,7 +72,7 @@ def test_folds_are_dealt_by_the_groups_that_were_named(root):
     _name(root, {"00001": "a", "00002": "a"})
     plan = _plan(root)
     preprocess(plan, 1)
-    rows = deal_by_group(read_manifest(plan.manifest)).rows.set_index("clip_id")
+    rows = split_by_group(read_manifest(plan.manifest)).rows.set_index("clip_id")
     assert rows["test_fold"]["00001"] == rows["test_fold"]["00002"]
     assert sorted(rows["test_fold"].unique()) == [1, 2, 3, 4, 5]
 

@@ -8,7 +8,7 @@ import torch
 
 from dfercli.config import ComputeConfig
 from dfercli.data.augment import change_batch
-from dfercli.data.loaders import Glance, deliver, send
+from dfercli.data.loaders import DelayedReader, prefetch, send
 from dfercli.errors import ConfigError
 from dfercli.models.backbone import run_block
 from dfercli.training import execution, step
@@ -246,11 +246,11 @@ def test_what_is_sent_and_delivered_to_a_cpu_is_as_it_was():
     values = torch.arange(6).numpy()
     assert torch.equal(send(values, CPU), torch.arange(6))
     batches = [(torch.rand(2, 3), torch.tensor([1, 0]), ("keys", n)) for n in range(3)]
-    delivered = list(deliver(batches, CPU))
+    delivered = list(prefetch(batches, CPU))
     assert [keys for *_, keys in delivered] == [keys for *_, keys in batches]
     assert all(torch.equal(a[0], b[0]) for a, b in zip(delivered, batches, strict=True))
 
 
-def test_a_glance_at_a_cpu_tells_the_number_itself():
-    glance = Glance()
-    assert [glance.look(torch.tensor(value)) for value in (1.5, math.inf)] == [1.5, math.inf]
+def test_a_reader_at_a_cpu_tells_the_number_itself():
+    reader = DelayedReader()
+    assert [reader.read(torch.tensor(value)) for value in (1.5, math.inf)] == [1.5, math.inf]

@@ -1,4 +1,4 @@
-"""What every dataset provides: labelled videos, classes and folds; and lists that users type."""
+"""What every dataset provides: labelled videos, classes and folds; and CSV lists by users."""
 
 import codecs
 from collections import Counter
@@ -27,22 +27,22 @@ MAX_FOLD = 999
 """Largest number of a fold (our choice)."""
 
 Media = Literal["videos", "crops", "frames"]
-"""Whether a dataset's clips are to be cropped (videos, or folders of whole frames), are face crops
-already, or are frames of which only a look tells."""
+"""What the clips of a dataset are: videos (or folders of whole frames) to crop, face crops, or
+frames that have to be looked at to tell."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """One labelled video as the dataset's authors hand it out.
+    """One labelled video as the authors of a dataset distribute it.
 
     Attributes:
         clip_id: Its name, unique in the dataset.
-        path: Where its file, or the folder of its frames, is below the dataset's root, in POSIX
-            form; None where it is listed and not there.
+        path: Its file, or the folder of its frames, relative to the dataset's root in POSIX form;
+            None if it is listed but missing.
         class_name: Its expression.
-        test_fold: The fold in which it is tested; 0 for one that always trains.
-        group: Who or what must not be in train and test at once, such as a person; empty where
-            nobody has named it, None where nothing names any.
+        test_fold: The fold in which it is tested; 0 for a clip that is only trained on.
+        group: What must not be in both train and test, such as a person; empty if this clip has no
+            group, None if the dataset has no groups.
     """
 
     clip_id: str
@@ -54,16 +54,16 @@ class Source:
 
 @dataclass(frozen=True)
 class Choices:
-    """What a user may choose about a dataset.
+    """What a user can choose about a dataset.
 
     Attributes:
-        media: Which of its media to take, by the names that the dataset's module lists as `MEDIA`;
-            None takes the usual one.
-        adopt: Whether frames are face crops already; None where nobody has said.
-        num_folds: Folds to deal videos to, for datasets that come without; None takes as many as
-            they were dealt to before, or the usual number.
-        known_folds: Fold by clip id where it is settled already.
-        unusable: Clips that count for no fold, since they have no crops.
+        media: Which media to use, one of the names in `MEDIA` of the dataset's module; None uses
+            the default.
+        adopt: Whether frames are face crops already; None if the user did not say.
+        num_folds: Number of folds, for datasets without official ones; None keeps the number of
+            the existing manifest, or the default.
+        known_folds: Existing test folds by clip id.
+        unusable: Clips without crops, which do not count when folds are assigned.
     """
 
     media: str | None = None
@@ -75,20 +75,20 @@ class Choices:
 
 @dataclass(frozen=True)
 class Listing:
-    """What a dataset's lists and folders hold.
+    """The content of a dataset's lists and folders.
 
     Attributes:
         sources: Every listed clip.
         class_names: The K classes in the order of tables and logits.
-        media: Whether the clips are to be cropped.
-        media_name: What the authors call these media, whatever their folder is called here.
-        taken: Which lists and folders were taken, a line each.
-        deviations: What differs from the official lists, a line each, the gravest first.
-        num_folds: Folds that the clips were dealt to; None where the folds are official.
-        remarks: What was asked for, and every table of figures has to repeat all the same.
-        answers: What to say about `frames`, when asked.
-        drawn: Whether it shows the drawn people of `dfer demo`.
-        where: Folder of these media below the root, as it was found.
+        media: Whether the clips have to be cropped.
+        media_name: What the authors call these media, whatever the folder is called here.
+        taken: The lists and folders that were used, one line each.
+        deviations: Differences from the official lists, one line each, the gravest first.
+        num_folds: Number of folds that we assigned; None if the folds are official.
+        remarks: Choices of the user that every table of results repeats.
+        answers: Options that resolve media `frames`.
+        drawn: Whether the videos are the drawn ones of `dfer demo`.
+        where: Folder of the media, relative to the root.
     """
 
     sources: tuple[Source, ...]
@@ -107,18 +107,18 @@ class Listing:
 def describe_clips(
     class_names: Sequence[str], labels: Iterable[str], test_folds: Iterable[int]
 ) -> str:
-    """Say how many clips there are of each class, and in each fold."""
+    """Return the number of clips per class and per test fold, in one line."""
     counts, folds = Counter(labels), Counter(test_folds)
     classes = ", ".join(f"{name} {counts[name]:,}" for name in class_names)
-    dealt = ", ".join(f"{fold}: {count:,}" for fold, count in sorted(folds.items()))
-    return f"{sum(counts.values()):,} ({classes}); by test fold {dealt}"
+    fold_sizes = ", ".join(f"{fold}: {count:,}" for fold, count in sorted(folds.items()))
+    return f"{sum(counts.values()):,} ({classes}); by test fold {fold_sizes}"
 
 
 def check_inside_root(path: str, where: str) -> None:
     """Refuse a path that could leave the data root.
 
     Raises:
-        DataError: The path is absolute, has a drive or backslashes, goes up, or names nothing.
+        DataError: The path is absolute, has a drive or backslashes, contains `..`, or is empty.
     """
     pure = PurePosixPath(path)
     if not pure.name or pure.is_absolute() or ".." in pure.parts or "\\" in path or ":" in path[:3]:
@@ -133,17 +133,19 @@ def order_classes(class_names: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(set(class_names), key=lambda name: (rank.get(name, len(rank)), name)))
 
 
-def read_list(path: Path, needed: Sequence[str], begins: str, quoted: str) -> "pd.DataFrame":
-    """Read a list as text, without spaces around; its columns in lower case.
+def read_user_list(
+    path: Path, required: Sequence[str], first_line: str, quoted: str
+) -> "pd.DataFrame":
+    """Read a CSV file as text, with stripped cells and lower-case column names.
 
     Args:
-        path: Of the CSV file, which is there.
-        needed: Columns that it must have.
-        begins: Its first line as it should be, for an empty file.
-        quoted: What may have a comma in it, for lines that are too long.
+        path: An existing file.
+        required: Columns that it must have.
+        first_line: The expected header, for the error about an empty file.
+        quoted: Column that may contain a comma, for the error about lines that are too long.
 
     Raises:
-        DataError: It is empty, not in UTF-8, not CSV, or lacks a column.
+        DataError: The file is empty, not UTF-8, not CSV, or lacks a column.
     """
     import pandas as pd
 
@@ -154,27 +156,27 @@ def read_list(path: Path, needed: Sequence[str], begins: str, quoted: str) -> "p
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not in UTF-8; save it as CSV in UTF-8") from error
     except pd.errors.EmptyDataError as error:
-        raise DataError(f"{path} is empty; it begins with {begins}") from error
+        raise DataError(f"{path} is empty; it begins with {first_line}") from error
     except pd.errors.ParserError as error:
         reason = str(error).strip().splitlines()[0].rpartition("C error: ")[2]
         raise DataError(
             f"cannot read {path}: {reason}; is a comma in a {quoted}? quote it"
         ) from error
-    if not isinstance(table.index, pd.RangeIndex):  # pandas names lines by what is left over
+    if not isinstance(table.index, pd.RangeIndex):  # pandas uses surplus fields as the index
         raise DataError(f"{path}: the lines have more fields than the header; name each column")
     table.columns = [str(name).strip().lower() for name in table.columns]
-    missing = [name for name in needed if name not in table.columns]
+    missing = [name for name in required if name not in table.columns]
     if missing:
         raise DataError(
             f"{path} has no column {missing[0]!r}, its first line reads "
-            f"{','.join(table.columns)!r}; it needs {','.join(needed)}, with commas and in UTF-8"
+            f"{','.join(table.columns)!r}; it needs {','.join(required)}, with commas and in UTF-8"
         )
     table = table.apply(lambda column: column.str.strip())
     return table[(table != "").any(axis=1)]  # spreadsheets leave lines of commas
 
 
 def find_encoding(content: bytes) -> str:
-    """Return the encoding of a text by its byte order mark; UTF-8 where it has none."""
+    """Return the encoding that a byte order mark indicates; UTF-8 without one."""
     marks = {
         codecs.BOM_UTF32_LE: "utf-32",  # begins like that of UTF-16
         codecs.BOM_UTF32_BE: "utf-32",
@@ -185,8 +187,8 @@ def find_encoding(content: bytes) -> str:
 
 
 def normalise_words(words: "pd.Series") -> "pd.Series":
-    """Give words without outer and double spaces, and with one code for each letter.
+    """Normalise whitespace and Unicode, so that equal words compare equal.
 
-    macOS and others write accents as letters of their own.
+    macOS, for one, writes accents as separate characters.
     """
     return words.str.normalize("NFC").str.split().str.join(" ")

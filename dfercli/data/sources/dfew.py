@@ -1,4 +1,4 @@
-"""DFEW: 11,697 clips of films in seven classes, five official folds, face crops by its authors.
+"""DFEW: 11,697 film clips in seven classes, five official folds, face crops by the authors.
 
 Source: Jiang et al., 2020, and the README that comes with the data; counts and fingerprints of the
 split files as DFER-CLIP, MAE-DFER and S2D ship them.
@@ -9,31 +9,35 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dfercli.data.sources.base import BASIC_EXPRESSIONS, Choices, Listing
-from dfercli.data.sources.find_media import Found, Tree, by_number, find_clips, scan_tree
-from dfercli.data.sources.joined_clips import join_parts
+from dfercli.data.sources.find_media import (
+    FoundClips,
+    Tree,
+    find_clip_number,
+    find_clips,
+    join_parts,
+    scan_tree,
+)
 from dfercli.data.sources.official_lists import (
     ADOPT_ONLY,
     Official,
     OfficialFrames,
     SplitLists,
-    ask_if_guessed,
-    describe_media,
+    adopt_crops,
+    build_listing,
+    cross_validation_lists,
     find_deviations,
-    find_lists,
-    five_folds,
-    list_sources,
-    miss_media,
     read_list,
-    read_lists,
+    read_split_lists,
+    require_authors_crops,
 )
-from dfercli.errors import ConfigError, DataError
+from dfercli.errors import DataError
 from dfercli.media.images import IMAGE_SUFFIXES
 
 MEDIA = ("faces", "faces-16f")
 
 OFFICIAL = Official(
     BASIC_EXPRESSIONS,  # in the order of the official codes 1 to 7
-    five_folds(
+    cross_validation_lists(
         [
             (489, 379, 534, 435, 294, 29, 181),
             (489, 379, 534, 435, 294, 29, 181),
@@ -73,7 +77,7 @@ LISTS = (
     r"(?:.*/)?single_(?P<split>train|test)set_(?P<fold>\d)\.csv",
     r"(?:.*/)?(?P<split>train|test)_set_(?P<fold>\d)\.csv",
 )
-"""The authors' names first, then re-packaged ones, at last those of 0-based copies."""
+"""The authors' names first, then repackaged ones, then those of 0-based copies."""
 
 FACES = (
     r"(?:^|/)clip_224x224(?=/|$|[ _-]*part|-\d)",
@@ -82,49 +86,49 @@ FACES = (
 FACES_16F = r"16f"
 NO_FACES = r"16f|original|(?:\b|_)avi|annotation"
 
-LOOKED_AT = 20
-"""Clip folders looked at to tell resampled frames from all frames (our choice)."""
+INSPECTED_CLIPS = 20
+"""Clip folders that are inspected to recognise resampled frames (our choice)."""
+
+RESAMPLED = (
+    "16 resampled frames a clip (clip_224x224_16f): figures are not comparable with those on all "
+    "frames"
+)
+
+find_clip_id = find_clip_number
+"""Return the clip id of a folder of frames; None for another folder."""
 
 
 def read_sources(root: Path, choices: Choices) -> Listing:
     """Read the official lists and find the authors' face crops.
 
     Args:
-        root: Folder that holds lists and crops, anywhere below.
+        root: Folder that contains lists and crops at any depth.
         choices: `media` is `faces`, or `faces-16f` for the 16 frames that the authors resampled.
 
     Raises:
-        DataError: Lists or crops are missing or do not hold together.
+        ConfigError: The faces should be cropped again.
+        DataError: Lists or crops are missing or inconsistent.
     """
-    if choices.adopt is False:
-        raise ConfigError("DFEW's faces are adopted as its authors cropped them; leave --crop out")
+    require_authors_crops("DFEW", choices)
     tree = scan_tree(root)
     splits = read_splits(tree)
     folds = splits.join()
     resampled = choices.media == "faces-16f"
     faces = join_parts(root, _find_resampled(tree) if resampled else _find_faces(tree))
     name = "clip_224x224_16f" if resampled else "clip_224x224"
-    return Listing(
-        list_sources(folds, faces),
-        OFFICIAL.class_names,
-        ask_if_guessed(faces, choices),
-        name,
-        (
-            splits.describe(),
-            describe_media("faces", tree, faces, folds),
-        ),
-        (
-            *miss_media("faces", tree, faces, f"Clip/{name}"),
-            *find_deviations(OFFICIAL, splits.lists),
-            *faces.faults,
-        ),
-        remarks=(
-            "16 resampled frames a clip (clip_224x224_16f): figures are not comparable with those "
-            "on all frames",
-        )
-        * resampled,
+    return build_listing(
+        OFFICIAL,
+        tree,
+        folds,
+        faces,
+        title="faces",
+        usual_folder=f"Clip/{name}",
+        taken_lists=splits.describe(),
+        list_deviations=find_deviations(OFFICIAL, splits.lists),
+        media=adopt_crops(faces, choices),
+        media_name=name,
+        remarks=(RESAMPLED,) if resampled else (),
         answers=ADOPT_ONLY,
-        where=faces.where,
     )
 
 
@@ -132,14 +136,10 @@ def read_splits(tree: Tree) -> SplitLists:
     """Read the official lists.
 
     Raises:
-        DataError: Lists are missing, or cannot be read.
+        DataError: A list is missing or cannot be read.
     """
-    paths = find_lists(tree, LISTS, OFFICIAL.lists, "EmoLabel_DataSplit/train(single-labeled)/...")
-    return read_lists(tree.root, paths, _read_list)
-
-
-clip_of = by_number
-"""Return the clip of a folder of its frames; None for another folder."""
+    example = "EmoLabel_DataSplit/train(single-labeled)/..."
+    return read_split_lists(tree, LISTS, OFFICIAL, example, _read_list)
 
 
 def _read_list(path: Path) -> dict[str, str]:
@@ -153,7 +153,7 @@ def _read_list(path: Path) -> dict[str, str]:
 
 
 def _parse_line(line: str) -> tuple[str, str]:
-    """Read `1,2` or `00001,2`."""
+    """Parse `1,2` or `00001,2`."""
     match = re.fullmatch(r"\s*\"?(\d+)(?:\.mp4)?\"?\s*[,;\t ]\s*\"?(-?\d+)\"?\s*,?\s*", line)
     if not match:
         raise ValueError("not video_name,label")
@@ -165,8 +165,8 @@ def _parse_line(line: str) -> tuple[str, str]:
     return f"{int(match[1]):05d}", str(int(match[2]))
 
 
-def _find_faces(tree: Tree) -> Found:
-    faces = find_clips(tree.clips, by_number, FACES, NO_FACES)
+def _find_faces(tree: Tree) -> FoundClips:
+    faces = find_clips(tree.clips, find_clip_number, FACES, NO_FACES)
     resampled = _find_resampled(tree)
     if not faces.paths and resampled.paths:
         raise DataError(
@@ -182,22 +182,23 @@ def _find_faces(tree: Tree) -> Found:
     return faces
 
 
-def _find_resampled(tree: Tree) -> Found:
-    return find_clips(tree.clips, by_number, FACES_16F, guess=False)
+def _find_resampled(tree: Tree) -> FoundClips:
+    return find_clips(tree.clips, find_clip_number, FACES_16F, guess=False)
 
 
 def _are_resampled(folders: Sequence[Path]) -> bool:
-    """Tell whether clips hold 16 images named by bare numbers; the first few are looked at."""
-    names = [_image_names(folder) for folder in folders[:LOOKED_AT]]
-    there = [stems for stems in names if stems]
-    return bool(there) and all(
-        len(stems) == 16 and all(stem.isdecimal() for stem in stems) for stems in there
+    """Return whether the first clips have 16 images each, named by bare numbers."""
+    clips = [_image_names(folder) for folder in folders[:INSPECTED_CLIPS]]
+    non_empty = [names for names in clips if names]
+    return bool(non_empty) and all(
+        len(names) == 16 and all(name.isdecimal() for name in names) for names in non_empty
     )
 
 
 def _image_names(folder: Path) -> list[str]:
+    """Return the names of a folder's images without suffixes."""
     try:
         images = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES]
-    except OSError:  # told later, as a fault of this clip
+    except OSError:  # reported later, as a fault of this clip
         return []
     return [path.stem for path in images if not path.name.startswith(".")]

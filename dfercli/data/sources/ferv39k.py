@@ -10,25 +10,21 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from dfercli.data.sources.base import BASIC_EXPRESSIONS, Choices, Listing
-from dfercli.data.sources.find_media import Tree, find_clips, scan_tree
-from dfercli.data.sources.joined_clips import join_parts
+from dfercli.data.sources.find_media import Tree, find_clips, join_parts, scan_tree
 from dfercli.data.sources.official_lists import (
     ADOPT_ONLY,
     Official,
     OfficialFrames,
     OfficialList,
     SplitLists,
-    ask_if_guessed,
+    adopt_crops,
+    build_listing,
     compare_lists,
-    describe_media,
-    find_lists,
-    list_sources,
-    miss_media,
-    name_clips,
     read_list,
-    read_lists,
+    read_split_lists,
+    require_authors_crops,
 )
-from dfercli.errors import ConfigError
+from dfercli.text import list_some
 
 MEDIA = ("faces",)
 
@@ -41,7 +37,7 @@ EMOTIONS = {
     "disgust": "Disgust",
     "fear": "Fear",
 }
-"""Names of folders and in lists, by class."""
+"""Name of each class in folders and lists."""
 
 CLASSES = {emotion.lower(): class_name for class_name, emotion in EMOTIONS.items()}
 
@@ -105,37 +101,30 @@ def read_sources(root: Path, choices: Choices) -> Listing:
     """Read the official split and find the authors' face crops.
 
     Args:
-        root: Folder that holds lists and crops, anywhere below.
-        choices: There is nothing to choose.
+        root: Folder that contains lists and crops at any depth.
+        choices: Only `adopt` has a meaning here.
 
     Raises:
-        DataError: Lists are missing or do not hold together.
+        ConfigError: The faces should be cropped again.
+        DataError: Lists are missing or inconsistent.
     """
-    if choices.adopt is False:
-        raise ConfigError(
-            "FERV39k's faces are adopted as its authors cropped them; leave --crop out"
-        )
+    require_authors_crops("FERV39k", choices)
     tree = scan_tree(root)
     splits = read_splits(tree)
     folds = splits.join()
-    faces = join_parts(root, find_clips(tree.clips, clip_of, FACES, NO_FACES))
-    return Listing(
-        list_sources(folds, faces),
-        OFFICIAL.class_names,
-        ask_if_guessed(faces, choices),
-        "2_ClipsforFaceCrop",
-        (
-            f"lists: {splits.paths['train', 1]} and {splits.paths['test', 1]}",
-            describe_media("faces", tree, faces, folds),
-        ),
-        (
-            *miss_media("faces", tree, faces, "2_ClipsforFaceCrop"),
-            *find_gaps(folds),
-            *compare_lists(OFFICIAL, splits.lists),
-            *faces.faults,
-        ),
+    faces = join_parts(root, find_clips(tree.clips, find_clip_id, FACES, NO_FACES))
+    return build_listing(
+        OFFICIAL,
+        tree,
+        folds,
+        faces,
+        title="faces",
+        usual_folder="2_ClipsforFaceCrop",
+        taken_lists=f"lists: {splits.paths['train', 1]} and {splits.paths['test', 1]}",
+        list_deviations=(*find_gaps(folds), *compare_lists(OFFICIAL, splits.lists)),
+        media=adopt_crops(faces, choices),
+        media_name="2_ClipsforFaceCrop",
         answers=ADOPT_ONLY,
-        where=faces.where,
     )
 
 
@@ -143,28 +132,30 @@ def read_splits(tree: Tree) -> SplitLists:
     """Read the official lists.
 
     Raises:
-        DataError: Lists are missing, or cannot be read.
+        DataError: A list is missing or cannot be read.
     """
-    paths = find_lists(tree, LISTS, OFFICIAL.lists, "4_setups/All_scenes/train_All.csv")
-    return read_lists(tree.root, paths, lambda path: read_list(path, _parse_line))
+    example = "4_setups/All_scenes/train_All.csv"
+    return read_split_lists(
+        tree, LISTS, OFFICIAL, example, lambda path: read_list(path, _parse_line)
+    )
 
 
 def find_gaps(clip_ids: Iterable[str]) -> list[str]:
-    """Name clips that lists leave out: in each scene and emotion, ids run from 0000 on."""
+    """Describe clips that the lists omit: ids run from 0000 on in each scene and emotion."""
     numbers: dict[str, set[int]] = defaultdict(set)
     for clip_id in clip_ids:
         folder, _, number = clip_id.rpartition("/")
         numbers[folder].add(int(number))
-    lacking = [
+    missing = [
         f"{folder}/{number:04d}"
         for folder, listed in sorted(numbers.items())
         for number in sorted(set(range(max(listed))) - listed)
     ]
-    return [f"the lists lack {name_clips(lacking)}"] if lacking else []
+    return [f"the lists lack {list_some(missing, 'clip')}"] if missing else []
 
 
-def clip_of(path: str) -> str | None:
-    """Return the clip of a folder `.../Action/Happy/0015`; None for another folder."""
+def find_clip_id(path: str) -> str | None:
+    """Return the clip id of a folder `.../Action/Happy/0015`; None for another folder."""
     parts = path.split("/")[-3:]
     if len(parts) < 3 or parts[0].lower() not in _SCENES or parts[1].lower() not in CLASSES:
         return None
@@ -175,7 +166,7 @@ def clip_of(path: str) -> str | None:
 
 
 def _parse_line(line: str) -> tuple[str, str]:
-    """Read `Action/Happy/0015 Happy`."""
+    """Parse `Action/Happy/0015 Happy`."""
     match = re.fullmatch(r"\s*(?:.*/)?(\w+)/(\w+)/(\d+)/?\s*[\s,]\s*(\w+)\s*", line)
     if not match:
         raise ValueError("not Scene/Emotion/number Emotion")

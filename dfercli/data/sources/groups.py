@@ -1,54 +1,50 @@
-"""Groups that a user names for the clips of a set whose lists have none: `groups.csv`."""
+"""`groups.csv`: groups that a user gives to the clips of a dataset with official lists."""
 
 from dataclasses import replace
 from pathlib import Path
 
-from dfercli.data.sources.base import Listing, normalise_words, read_list
+from dfercli.data.sources.base import Listing, normalise_words, read_user_list
 from dfercli.errors import DataError
+from dfercli.text import count_of
 
 GROUPS_FILE = "groups.csv"
-"""Optional list in the root folder of a set with official lists."""
+"""Optional file in the dataset's root folder."""
 
 COLUMNS = ("clip_id", "group")
 
 
 def add_groups(listing: Listing, root: Path) -> Listing:
-    """Give the same listing with the groups of `groups.csv`, where there is one.
+    """Return the listing with the groups of `groups.csv`, if the file exists.
 
-    A clip that it does not list gets an empty group.
-
-    Args:
-        listing: From the official lists.
-        root: The dataset's folder.
+    A clip that the file does not list gets an empty group.
 
     Raises:
-        DataError: `groups.csv` cannot be read, names a clip twice or without a group, or one that
-            the lists do not have.
+        DataError: `groups.csv` cannot be read, lists a clip twice, without a group, or one that
+            the official lists do not contain.
     """
     path = root / GROUPS_FILE
     if not path.is_file():
         return listing
     groups = _read_groups(path)
-    listed = [source.clip_id for source in listing.sources]
-    strays = sorted(groups.keys() - set(listed))
-    if strays:
-        more = f" and {len(strays) - 1:,} more" if len(strays) > 1 else ""
+    clip_ids = [source.clip_id for source in listing.sources]
+    unknown = sorted(groups.keys() - set(clip_ids))
+    if unknown:
+        more = f" and {len(unknown) - 1:,} more" if len(unknown) > 1 else ""
         raise DataError(
-            f"{path}: the lists have no clip {strays[0]!r}{more}; clips are called like "
-            f"{listed[0]!r}, correct these lines or remove them"
+            f"{path}: the lists have no clip {unknown[0]!r}{more}; clips are called like "
+            f"{clip_ids[0]!r}, correct these lines or remove them"
         )
     sources = tuple(replace(s, group=groups.get(s.clip_id, "")) for s in listing.sources)
-    count = len(set(groups.values()))
     line = (
-        f"groups: {GROUPS_FILE} ({count:,} group{'s' * (count > 1)}, "
-        f"{len(groups):,} of {len(listed):,} clips)"
+        f"groups: {GROUPS_FILE} ({count_of(len(set(groups.values())), 'group')}, "
+        f"{len(groups):,} of {len(clip_ids):,} clips)"
     )
     return replace(listing, sources=sources, taken=(*listing.taken, line))
 
 
 def _read_groups(path: Path) -> dict[str, str]:
-    """Read the group of each clip that is listed."""
-    table = read_list(path, COLUMNS, ",".join(COLUMNS), "group")
+    """Return the group of each listed clip."""
+    table = read_user_list(path, COLUMNS, ",".join(COLUMNS), "group")
     table = table[[*COLUMNS]].apply(normalise_words)
     if table.empty:
         raise DataError(f"{path} lists no clip; add a line for each, or remove the file")

@@ -1,6 +1,6 @@
-"""MAFW: 9,172 clips with a single label in eleven classes, five official folds; faces are ours.
+"""MAFW: 9,172 single-label clips in eleven classes, five official folds; faces are cropped by us.
 
-What the authors' `frames` show, whole frames or faces, is told differently; so nothing is assumed
+Sources disagree on whether the authors' `frames` are whole frames or faces, so nothing is assumed
 about them. Source: Liu et al., 2022; counts and fingerprints of the split files as DFER-CLIP,
 MAE-DFER and S2D ship them.
 """
@@ -11,19 +11,23 @@ from dataclasses import replace
 from pathlib import Path
 
 from dfercli.data.sources.base import Choices, Listing, Media
-from dfercli.data.sources.find_media import Found, Tree, by_number, find_clips, scan_tree
-from dfercli.data.sources.joined_clips import join_parts, keep_apart
+from dfercli.data.sources.find_media import (
+    FoundClips,
+    Tree,
+    find_clip_number,
+    find_clips,
+    join_parts,
+    keep_apart,
+    scan_tree,
+)
 from dfercli.data.sources.official_lists import (
     Official,
     SplitLists,
-    describe_media,
+    build_listing,
+    cross_validation_lists,
     find_deviations,
-    find_lists,
-    five_folds,
-    list_sources,
-    miss_media,
     read_list,
-    read_lists,
+    read_split_lists,
 )
 from dfercli.errors import ConfigError
 
@@ -46,7 +50,7 @@ CLASS_NAMES = (
 
 OFFICIAL = Official(
     CLASS_NAMES,
-    five_folds(
+    cross_validation_lists(
         [
             (278, 128, 125, 249, 228, 294, 215, 48, 184, 53, 37),
             (278, 128, 125, 249, 228, 294, 215, 47, 183, 53, 37),
@@ -71,7 +75,7 @@ LISTS = (
     r"(?:.*/)?set_(?P<fold>\d)/(?P<split>train|test)\.txt",
 )
 OTHER_TASKS = r"(?:^|/)(?:compound|with[_ -]captions?)/"
-"""Lists of 43 joined classes, and lists from which neutral is missing."""
+"""Lists of 43 compound classes, and lists without the class neutral."""
 
 FRAMES = r"frames"
 FACES = r"(?:\b|_)faces?(?:\b|_)"
@@ -79,17 +83,21 @@ FACES = r"(?:\b|_)faces?(?:\b|_)"
 VIDEOS = r"\.(?:mp4|avi|mkv|mov|webm)$"
 
 
+find_clip_id = find_clip_number
+"""Return the clip id of a folder of frames; None for another folder."""
+
+
 def read_sources(root: Path, choices: Choices) -> Listing:
-    """Read the official lists and find the clips, or the frames.
+    """Read the official lists and find the videos or the frames.
 
     Args:
-        root: Folder that holds lists and media, anywhere below.
-        choices: `media` is `clips`, `frames` or `faces`; by default the first that is there, and
-            that can be adopted where `adopt` says so.
+        root: Folder that contains lists and media at any depth.
+        choices: `media` is `clips`, `frames` or `faces`; by default the first that exists and that
+            can be adopted if `adopt` asks for it.
 
     Raises:
-        ConfigError: Videos cannot be adopted as faces.
-        DataError: Lists are missing or do not hold together.
+        ConfigError: Videos should be adopted as faces.
+        DataError: Lists are missing or inconsistent.
     """
     if choices.adopt and choices.media == "clips":
         raise ConfigError(
@@ -98,50 +106,46 @@ def read_sources(root: Path, choices: Choices) -> Listing:
     tree = scan_tree(root)
     splits = read_splits(tree)
     folds = splits.join()
-    found = {kind: _find(tree, kind) for kind in MEDIA}
-    name = choices.media or _usual(found, choices.adopt)
-    kind = _kind(name, found[name], choices.adopt)
+    media = {name: _find_clips(tree, name) for name in MEDIA}
+    name = choices.media or _find_usual(media, choices.adopt)
+    clips = media[name]
+    kind = _choose_kind(name, clips, choices.adopt)
     if name != "clips":
-        join = keep_apart if kind == "videos" else join_parts
-        found[name] = join(root, found[name])
-    others = [kind for kind in MEDIA if kind != name and found[kind].paths]
-    also = f"; there are {' and '.join(others)} too (--media)" if others else ""
-    return Listing(
-        list_sources(folds, found[name]),
-        CLASS_NAMES,
-        kind,
-        name,
-        (
-            splits.describe(),
-            describe_media(name, tree, found[name], folds) + also,
-        ),
-        (
-            *miss_media(name, tree, found[name], f"data/{name}"),
-            *find_deviations(OFFICIAL, splits.lists),
-            *found[name].faults,
-        ),
-        where=found[name].where,
+        clips = keep_apart(root, clips) if kind == "videos" else join_parts(root, clips)
+    others = [other for other in MEDIA if other != name and media[other].paths]
+    return build_listing(
+        OFFICIAL,
+        tree,
+        folds,
+        clips,
+        title=name,
+        usual_folder=f"data/{name}",
+        taken_lists=splits.describe(),
+        list_deviations=find_deviations(OFFICIAL, splits.lists),
+        note=f"; there are {' and '.join(others)} too (--media)" if others else "",
+        media=kind,
+        media_name=name,
     )
-
-
-clip_of = by_number
-"""Return the clip of a folder of its frames; None for another folder."""
 
 
 def read_splits(tree: Tree) -> SplitLists:
     """Read the official lists.
 
     Raises:
-        DataError: Lists are missing, or cannot be read.
+        DataError: A list is missing or cannot be read.
     """
     files = [path for path in tree.files if not re.search(OTHER_TASKS, path, re.IGNORECASE)]
-    example = "Train & Test Set/single/no_caption/set_1/train.txt"
-    paths = find_lists(replace(tree, files=tuple(files)), LISTS, OFFICIAL.lists, example)
-    return read_lists(tree.root, paths, lambda path: read_list(path, _parse_line))
+    return read_split_lists(
+        replace(tree, files=tuple(files)),
+        LISTS,
+        OFFICIAL,
+        "Train & Test Set/single/no_caption/set_1/train.txt",
+        lambda path: read_list(path, _parse_line),
+    )
 
 
 def _parse_line(line: str) -> tuple[str, str]:
-    """Read `00025.mp4 anger`."""
+    """Parse `00025.mp4 anger`."""
     if line.strip().count("\t") > 1:
         raise ValueError("with captions; such lists lack the class neutral, use no_caption")
     match = re.fullmatch(r"\s*(\d+)(?:\.mp4)?\s*[\s,]\s*(\w+)\s*", line, re.IGNORECASE)
@@ -155,24 +159,24 @@ def _parse_line(line: str) -> tuple[str, str]:
     return f"{int(match[1]):05d}", label
 
 
-def _find(tree: Tree, media: str) -> Found:
+def _find_clips(tree: Tree, media: str) -> FoundClips:
     if media == "clips":
         videos = [path for path in tree.files if re.search(VIDEOS, path, re.IGNORECASE)]
-        return find_clips(videos, by_number, "clips")
+        return find_clips(videos, find_clip_number, "clips")
     if media == "faces":
-        return find_clips(tree.clips, by_number, FACES, FRAMES, guess=False)
-    return find_clips(tree.clips, by_number, FRAMES, f"{FACES}|landmarks")
+        return find_clips(tree.clips, find_clip_number, FACES, FRAMES, guess=False)
+    return find_clips(tree.clips, find_clip_number, FRAMES, f"{FACES}|landmarks")
 
 
-def _usual(found: Mapping[str, Found], adopt: bool | None) -> str:
-    """Name the first media that are there, and that can be adopted where they are to be."""
-    kinds = MEDIA[1:] if adopt else MEDIA
-    return next((kind for kind in kinds if found[kind].paths), kinds[0])
+def _find_usual(media: Mapping[str, FoundClips], adopt: bool | None) -> str:
+    """Return the first media that exist, and that can be adopted if they should be."""
+    names = MEDIA[1:] if adopt else MEDIA
+    return next((name for name in names if media[name].paths), names[0])
 
 
-def _kind(name: str, found: Found, adopt: bool | None) -> Media:
+def _choose_kind(name: str, clips: FoundClips, adopt: bool | None) -> Media:
     if name == "clips" or adopt is False:
         return "videos"
     if adopt:
         return "crops"
-    return "frames" if found.paths else "videos"  # where there are none, nobody can tell
+    return "frames" if clips.paths else "videos"  # without any, it does not matter

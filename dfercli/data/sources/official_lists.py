@@ -1,201 +1,30 @@
-"""Official splits: their lists read in any packing, and compared with published counts."""
+"""Official splits: lists read from any packaging and compared with the published counts."""
 
-import hashlib
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from dfercli.data.manifest import Split
-from dfercli.data.sources.base import Choices, Media, Source, find_encoding
-from dfercli.data.sources.find_media import Found, Tree, name_some
-from dfercli.errors import DataError
-from dfercli.text import count_of
+from dfercli.data.sources.base import Choices, Listing, Media, Source, find_encoding
+from dfercli.data.sources.find_media import FoundClips, Tree
+from dfercli.errors import ConfigError, DataError
+from dfercli.files import hash_text
+from dfercli.text import count_of, list_some
 
 ListName = tuple[Split, int]
-"""Side and fold of a list."""
+"""Split and fold of a list."""
 
 Lists = dict[ListName, dict[str, str]]
-"""Class by clip, of each side of each fold."""
+"""Class by clip id, for each split of each fold."""
 
-SHOWN_LETTERS = 60
+QUOTED_LETTERS = 60
 """Letters of a line that an error quotes (our choice; a binary file may be one line)."""
 
-
-@dataclass(frozen=True)
-class SplitLists:
-    """Official lists as they were found.
-
-    Attributes:
-        paths: Of each list, below the root.
-        lists: What they hold.
-    """
-
-    paths: Mapping[ListName, str]
-    lists: Lists
-
-    def describe(self) -> str:
-        """Name the lists in one line; those that lie elsewhere than most are named one by one."""
-        templates = {name: _find_template(path, name) for name, path in self.paths.items()}
-        usual = Counter(templates.values()).most_common(1)[0][0]
-        first, *others = (
-            path for name, path in sorted(self.paths.items()) if templates[name] == usual
-        )
-        strays = [path for name, path in sorted(self.paths.items()) if templates[name] != usual]
-        more = f" and {len(others)} more" if others else ""
-        mixed = f", together with {name_some(strays, 'list')} from elsewhere" if strays else ""
-        return f"lists: {first}{more}{mixed}"
-
-    def join(self) -> dict[str, tuple[str, int]]:
-        """Return class and test fold of each clip, as `join_folds` does."""
-        return join_folds(self.lists, self.paths)
-
-
-def read_lists(
-    root: Path, paths: Mapping[ListName, str], read: Callable[[Path], dict[str, str]]
-) -> SplitLists:
-    """Read lists that were found below a root."""
-    return SplitLists(paths, {name: read(root / path) for name, path in paths.items()})
-
-
-def _find_template(path: str, name: ListName) -> str:
-    """Return the path of a list without its side and fold: the same for lists of one folder."""
-    before, _, after = path.rpartition(str(name[1]))
-    return re.sub("train|test", "*", f"{before}#{after}" if before else path, flags=re.IGNORECASE)
-
-
-def find_lists(
-    tree: Tree, patterns: Sequence[str], wanted: Iterable[ListName], example: str
-) -> dict[ListName, str]:
-    """Find the files of the official lists.
-
-    Args:
-        tree: What lies below the root.
-        patterns: Of whole paths, with groups `split` and, where there are several, `fold`; the
-            official names first. The first pattern that finds any decides.
-        wanted: Sides and folds.
-        example: How the authors name one, for the error.
-
-    Raises:
-        DataError: There is none, or one is missing.
-    """
-    wanted = list(wanted)
-    found: dict[ListName, str] = {}
-    for pattern in patterns:
-        found = found or {
-            name: path for name, path in _match_lists(tree, pattern).items() if name in wanted
-        }
-    if not found:
-        raise DataError(
-            f"no split lists below {tree.root}; the authors' are {example}{tree.packed}"
-        )
-    missing = [name for name in wanted if name not in found]
-    if missing:
-        (side, fold), path = missing[0], next(iter(found.values()))
-        raise DataError(
-            f"{len(found)} of {len(wanted)} split lists found, such as {tree.root / path}; "
-            f"no {side} list of fold {fold}{tree.packed}"
-        )
-    return found
-
-
-def read_list(path: Path, parse_line: Callable[[str], tuple[str, str]]) -> dict[str, str]:
-    """Read a list: the class of each clip.
-
-    UTF-16 is recognised by its byte order mark. Any line ends, blank lines, and a header (a first
-    line without a digit) are passed over.
-
-    Args:
-        path: The list.
-        parse_line: Returns clip and class of a line; raises ValueError with what is wrong.
-
-    Raises:
-        DataError: A line cannot be read, or lists a clip again, or there is none.
-    """
-    content = path.read_bytes()
-    text = content.decode(find_encoding(content), errors="replace")
-    clips: dict[str, str] = {}
-    for number, line in enumerate(re.split(r"\r\n|\r|\n", text), start=1):
-        if not line.strip() or (number == 1 and not re.search(r"\d", line)):
-            continue
-        try:
-            clip_id, class_name = parse_line(line)
-        except ValueError as error:
-            quoted = repr(line.strip()[:SHOWN_LETTERS])
-            raise DataError(f"{path} line {number}, {quoted}: {error}") from error
-        if clip_id in clips:
-            raise DataError(f"{path} line {number}: clip {clip_id} is listed twice")
-        clips[clip_id] = class_name
-    if not clips:
-        raise DataError(f"{path} lists no clip; unpack the authors' lists again")
-    return clips
-
-
-def join_folds(lists: Lists, paths: Mapping[ListName, str]) -> dict[str, tuple[str, int]]:
-    """Return class and test fold of each clip; 0 for one that no list tests.
-
-    Args:
-        lists: Classes by clip.
-        paths: Of the lists, for errors.
-
-    Raises:
-        DataError: A clip has two classes, is tested twice, or trains where it is tested: no
-            manifest can say so.
-    """
-    joined: dict[str, tuple[str, int]] = {}
-    contradicted: dict[str, None] = {}
-    for (side, fold), clips in sorted(lists.items()):  # test lists come before train lists
-        for clip_id, class_name in clips.items():
-            known, tested = joined.get(clip_id, (class_name, 0))
-            if known != class_name:
-                contradicted[clip_id] = None
-            if tested and (side == "test" or tested == fold):
-                raise DataError(
-                    f"clip {clip_id} is in the {side} list of fold {fold} ({paths[side, fold]}) "
-                    f"and in the test list of fold {tested} ({paths['test', tested]}); the lists "
-                    f"leak, unpack the authors' again"
-                )
-            joined[clip_id] = (known, fold if side == "test" else tested)
-    if contradicted:
-        raise DataError(_describe_contradiction(sorted(contradicted), lists, paths))
-    return joined
-
-
-def _describe_contradiction(
-    clip_ids: Sequence[str], lists: Lists, paths: Mapping[ListName, str]
-) -> str:
-    """Describe which lists contain which class of a clip, the rarest class first."""
-    clip_id, *others = clip_ids
-    where: dict[str, list[str]] = defaultdict(list)
-    for name, clips in sorted(lists.items()):
-        if clip_id in clips:
-            where[clips[clip_id]].append(paths[name])
-    parts = []
-    for class_name, files in sorted(where.items(), key=lambda item: len(item[1])):
-        named = files[0] if len(files) == 1 else name_some(files, "list", shown=1)
-        parts.append(f"{class_name} in {named}")
-    more = f"; {count_of(len(others), 'more clip')} with two classes" if others else ""
-    return (
-        f"clip {clip_id} is {' and '.join(parts)}{more}; correct the lists, or unpack the "
-        f"authors' again"
-    )
-
-
-def _match_lists(tree: Tree, pattern: str) -> dict[ListName, str]:
-    """Return the files that a pattern matches; of copies, the shallowest."""
-    found: dict[ListName, str] = {}
-    for path in tree.files:
-        match = re.fullmatch(pattern, path, re.IGNORECASE)
-        if match:
-            names = match.groupdict()
-            side: Split = "train" if names["split"].lower() == "train" else "test"
-            found.setdefault((side, int(names.get("fold") or 1)), path)
-    return found
-
-
 ADOPT_ONLY = "--adopt if they are the authors' crops; else point --root at those"
-"""What to answer about frames in a set that is never cropped by us."""
+"""Answer to the question about frames, for datasets that are never cropped by us."""
 
 
 @dataclass(frozen=True)
@@ -204,7 +33,7 @@ class OfficialList:
 
     Attributes:
         counts: (K,) clips of each class.
-        fingerprint: Of its lines.
+        fingerprint: Fingerprint of its lines.
     """
 
     counts: tuple[int, ...]
@@ -218,9 +47,9 @@ class OfficialFrames:
     Attributes:
         fewest: Frames of the shortest clip.
         most: Frames of the longest clip.
-        counts: (K,) frames of each class by test fold, 0 for clips that always train; nothing
-            where all clips have equally many.
-        fingerprint: Of the lines `clip_id n_frames`.
+        counts: (K,) frames of each class by test fold, 0 for clips that are only trained on; empty
+            if all clips have the same number of frames.
+        fingerprint: Fingerprint of the lines `clip_id n_frames`.
     """
 
     fewest: int
@@ -231,71 +60,253 @@ class OfficialFrames:
 
 @dataclass(frozen=True)
 class Official:
-    """What is published about a dataset's splits.
+    """What is published about a dataset.
 
     Attributes:
         class_names: The K classes in their official order.
-        lists: Each side of each fold.
-        line: Gives the line of a fingerprint by clip and class.
-        frames: What is published about frames, by the name of the media.
+        lists: Each split of each fold.
+        line: Returns the fingerprinted line for a clip id and a class.
+        frames: What is published about frames, by name of the media.
     """
 
     class_names: tuple[str, ...]
-    lists: Mapping[tuple[Split, int], OfficialList]
+    lists: Mapping[ListName, OfficialList]
     line: Callable[[str, str], str]
     frames: Mapping[str, OfficialFrames] = field(default_factory=dict)
 
     @property
     def num_clips(self) -> int:
-        """Clips of the whole dataset: those of the first fold's two sides."""
-        return sum(sum(self.lists[side, 1].counts) for side in ("train", "test"))
+        """Number of clips in the dataset: the sum of the first fold's splits."""
+        return sum(sum(self.lists[split, 1].counts) for split in ("train", "test"))
 
 
-def five_folds(tested: Sequence[Sequence[int]], prints: Sequence[tuple[str, str]]) -> dict:
-    """Give the lists of folds that each train on what the others test.
+def cross_validation_lists(
+    test_counts: Sequence[Sequence[int]], fingerprints: Sequence[tuple[str, str]]
+) -> dict[ListName, OfficialList]:
+    """Return the lists of folds that each train on what the other folds test.
 
     Args:
-        tested: (5, K) clips of each class in each test list.
-        prints: (5, 2) fingerprints of train and test lists.
+        test_counts: (F, K) clips of each class in each test list.
+        fingerprints: (F, 2) fingerprints of train and test lists.
     """
-    totals = [sum(counts) for counts in zip(*tested, strict=True)]
-    lists = {}
-    for fold, (counts, (train, test)) in enumerate(zip(tested, prints, strict=True), start=1):
+    totals = [sum(counts) for counts in zip(*test_counts, strict=True)]
+    lists: dict[ListName, OfficialList] = {}
+    folds = zip(test_counts, fingerprints, strict=True)
+    for fold, (counts, (train, test)) in enumerate(folds, start=1):
         rest = tuple(total - count for total, count in zip(totals, counts, strict=True))
         lists["train", fold] = OfficialList(rest, train)
         lists["test", fold] = OfficialList(tuple(counts), test)
     return lists
 
 
-def list_sources(folds: Mapping[str, tuple[str, int]], found: Found) -> tuple[Source, ...]:
-    """Give the listed clips in the order of their names, and where each is on disk."""
-    return tuple(
-        Source(clip_id, found.paths.get(clip_id), class_name, fold)
-        for clip_id, (class_name, fold) in sorted(folds.items())
+def fingerprint(lines: Iterable[str]) -> str:
+    """Return twelve hex digits that identify a set of lines, in any order."""
+    return hash_text("".join(f"{line}\n" for line in sorted(lines)))[:12]
+
+
+@dataclass(frozen=True)
+class SplitLists:
+    """Official lists as found on disk.
+
+    Attributes:
+        paths: Path of each list below the root.
+        lists: Their contents.
+    """
+
+    paths: Mapping[ListName, str]
+    lists: Lists
+
+    def describe(self) -> str:
+        """Return one line that names the lists; those outside the usual folder one by one."""
+        templates = {name: _find_template(path, name) for name, path in self.paths.items()}
+        usual = Counter(templates.values()).most_common(1)[0][0]
+        first, *others = (
+            path for name, path in sorted(self.paths.items()) if templates[name] == usual
+        )
+        strays = [path for name, path in sorted(self.paths.items()) if templates[name] != usual]
+        more = f" and {len(others)} more" if others else ""
+        mixed = f", together with {list_some(strays, 'list')} from elsewhere" if strays else ""
+        return f"lists: {first}{more}{mixed}"
+
+    def join(self) -> dict[str, tuple[str, int]]:
+        """Return class and test fold of each clip; see `join_folds`."""
+        return join_folds(self.lists, self.paths)
+
+
+def _find_template(path: str, name: ListName) -> str:
+    """Return the path of a list without split and fold, which lists of one folder share."""
+    before, _, after = path.rpartition(str(name[1]))
+    return re.sub("train|test", "*", f"{before}#{after}" if before else path, flags=re.IGNORECASE)
+
+
+def read_split_lists(
+    tree: Tree,
+    patterns: Sequence[str],
+    official: Official,
+    example: str,
+    read: Callable[[Path], dict[str, str]],
+) -> SplitLists:
+    """Find and read all official lists of a dataset.
+
+    Args:
+        tree: The files below the root.
+        patterns: See `find_lists`.
+        official: The lists that the dataset has.
+        example: See `find_lists`.
+        read: Returns the class of each clip in one file.
+
+    Raises:
+        DataError: A list is missing or cannot be read.
+    """
+    paths = find_lists(tree, patterns, official.lists, example)
+    return SplitLists(paths, {name: read(tree.root / path) for name, path in paths.items()})
+
+
+def find_lists(
+    tree: Tree, patterns: Sequence[str], names: Iterable[ListName], example: str
+) -> dict[ListName, str]:
+    """Return the paths of the official lists below the root.
+
+    Args:
+        tree: The files below the root.
+        patterns: Patterns of whole paths with the groups `split` and optionally `fold`, the
+            official names first. The first pattern that matches any file is used.
+        names: Splits and folds to find.
+        example: The authors' name of one list, for the error.
+
+    Raises:
+        DataError: No list is found, or one is missing.
+    """
+    names = list(names)
+    paths: dict[ListName, str] = {}
+    for pattern in patterns:
+        paths = paths or {
+            name: path for name, path in _match_lists(tree, pattern).items() if name in names
+        }
+    if not paths:
+        raise DataError(
+            f"no split lists below {tree.root}; the authors' are {example}{tree.packed}"
+        )
+    missing = [name for name in names if name not in paths]
+    if missing:
+        (split, fold), path = missing[0], next(iter(paths.values()))
+        raise DataError(
+            f"{len(paths)} of {len(names)} split lists found, such as {tree.root / path}; "
+            f"no {split} list of fold {fold}{tree.packed}"
+        )
+    return paths
+
+
+def _match_lists(tree: Tree, pattern: str) -> dict[ListName, str]:
+    """Return the files that match a pattern; of several copies, the shallowest."""
+    paths: dict[ListName, str] = {}
+    for path in tree.files:
+        match = re.fullmatch(pattern, path, re.IGNORECASE)
+        if match:
+            groups = match.groupdict()
+            split: Split = "train" if groups["split"].lower() == "train" else "test"
+            paths.setdefault((split, int(groups.get("fold") or 1)), path)
+    return paths
+
+
+def read_list(path: Path, parse_line: Callable[[str], tuple[str, str]]) -> dict[str, str]:
+    """Return the class of each clip in a list.
+
+    Any line ends and the Unicode encodings with a byte order mark are understood. Blank lines and a
+    header (a first line without a digit) are skipped.
+
+    Args:
+        path: The list.
+        parse_line: Returns clip id and class of a line; raises ValueError with the reason.
+
+    Raises:
+        DataError: A line cannot be parsed or repeats a clip, or the list is empty.
+    """
+    content = path.read_bytes()
+    text = content.decode(find_encoding(content), errors="replace")
+    clips: dict[str, str] = {}
+    for number, line in enumerate(re.split(r"\r\n|\r|\n", text), start=1):
+        if not line.strip() or (number == 1 and not re.search(r"\d", line)):
+            continue
+        try:
+            clip_id, class_name = parse_line(line)
+        except ValueError as error:
+            quoted = repr(line.strip()[:QUOTED_LETTERS])
+            raise DataError(f"{path} line {number}, {quoted}: {error}") from error
+        if clip_id in clips:
+            raise DataError(f"{path} line {number}: clip {clip_id} is listed twice")
+        clips[clip_id] = class_name
+    if not clips:
+        raise DataError(f"{path} lists no clip; unpack the authors' lists again")
+    return clips
+
+
+def join_folds(lists: Lists, paths: Mapping[ListName, str]) -> dict[str, tuple[str, int]]:
+    """Return class and test fold of each clip; fold 0 if no list tests it.
+
+    Args:
+        lists: Class by clip id, for each split of each fold.
+        paths: Paths of the lists, for errors.
+
+    Raises:
+        DataError: A clip has two classes, is tested twice, or is trained on in the fold that tests
+            it; a manifest cannot express that.
+    """
+    joined: dict[str, tuple[str, int]] = {}
+    contradictions: set[str] = set()
+    for (split, fold), clips in sorted(lists.items()):  # test lists come before train lists
+        for clip_id, class_name in clips.items():
+            known_class, test_fold = joined.get(clip_id, (class_name, 0))
+            if known_class != class_name:
+                contradictions.add(clip_id)
+            if test_fold and (split == "test" or test_fold == fold):
+                raise DataError(
+                    f"clip {clip_id} is in the {split} list of fold {fold} ({paths[split, fold]}) "
+                    f"and in the test list of fold {test_fold} ({paths['test', test_fold]}); the "
+                    f"lists leak, unpack the authors' again"
+                )
+            joined[clip_id] = (known_class, fold if split == "test" else test_fold)
+    if contradictions:
+        raise DataError(_describe_contradiction(sorted(contradictions), lists, paths))
+    return joined
+
+
+def _describe_contradiction(
+    clip_ids: Sequence[str], lists: Lists, paths: Mapping[ListName, str]
+) -> str:
+    """Describe which lists contain which class of a clip, the rarest class first."""
+    clip_id, *others = clip_ids
+    files_by_class: dict[str, list[str]] = defaultdict(list)
+    for name, clips in sorted(lists.items()):
+        if clip_id in clips:
+            files_by_class[clips[clip_id]].append(paths[name])
+    parts = []
+    for class_name, files in sorted(files_by_class.items(), key=lambda item: len(item[1])):
+        more_files = f"{len(files)} lists ({files[0]}, ...)"
+        parts.append(f"{class_name} in {files[0] if len(files) == 1 else more_files}")
+    more = f"; {count_of(len(others), 'more clip')} with two classes" if others else ""
+    return (
+        f"clip {clip_id} is {' and '.join(parts)}{more}; correct the lists, or unpack the "
+        f"authors' again"
     )
 
 
-def ask_if_guessed(found: Found, choices: Choices) -> Media:
-    """Adopt the authors' crops; of a folder whose name nobody knows, only a look tells."""
-    return "frames" if found.paths and found.guessed and not choices.adopt else "crops"
-
-
-def describe_media(name: str, tree: Tree, found: Found, listed: Iterable[str]) -> str:
-    """Say which media were taken, and what may hold those that are missing."""
-    packed = "" if found.paths.keys() >= set(listed) else tree.packed
-    return f"{name}: {found}{packed}"
-
-
-def miss_media(name: str, tree: Tree, found: Found, usual: str) -> list[str]:
-    """Say that there are no media at all, where there are none."""
-    if found.paths:
-        return []
-    return [f"no {name} below {tree.root}; they are usually in {usual}{tree.packed}"]
+def split_into_lists(folds: Mapping[str, tuple[str, int]], official: Official) -> Lists:
+    """Return the lists for clips with a class and test fold; the inverse of `join_folds`."""
+    lists: Lists = {}
+    for split, fold in official.lists:
+        lists[split, fold] = {
+            clip_id: class_name
+            for clip_id, (class_name, test_fold) in folds.items()
+            if (test_fold == fold) == (split == "test")
+        }
+    return lists
 
 
 def find_deviations(official: Official, lists: Lists) -> list[str]:
-    """Say what differs from what is published, and between folds, a line each, test lists first."""
-    tests, trains = ({k: v for k, v in lists.items() if k[0] == s} for s in ("test", "train"))
+    """Describe differences from the published lists and between folds, test lists first."""
+    tests = {name: clips for name, clips in lists.items() if name[0] == "test"}
+    trains = {name: clips for name, clips in lists.items() if name[0] == "train"}
     return [
         *compare_lists(official, tests),
         *compare_folds(lists),
@@ -304,73 +315,112 @@ def find_deviations(official: Official, lists: Lists) -> list[str]:
 
 
 def compare_lists(official: Official, lists: Lists) -> list[str]:
-    """Say which of some lists differ from the published counts and fingerprints, a line each."""
+    """Describe which lists differ from the published counts and fingerprints, one line each."""
     deviations = []
-    for (side, fold), clips in sorted(lists.items()):
-        known = official.lists[side, fold]
-        counted = Counter(clips.values())
-        counts = tuple(counted[name] for name in official.class_names)
-        found = fingerprint(official.line(*item) for item in clips.items())
-        where = f"fold {fold} {side}"
-        if counts != known.counts:
-            deviations.append(f"{where} has {_compare_counts(official, counts, known.counts)}")
-        elif found != known.fingerprint:
+    for (split, fold), clips in sorted(lists.items()):
+        published = official.lists[split, fold]
+        by_class = Counter(clips.values())
+        counts = tuple(by_class[name] for name in official.class_names)
+        digits = fingerprint(official.line(*item) for item in clips.items())
+        if counts != published.counts:
+            difference = _compare_counts(official, counts, published.counts)
+            deviations.append(f"fold {fold} {split} has {difference}")
+        elif digits != published.fingerprint:
             deviations.append(
-                f"{where} has the official counts, but other clips or labels "
-                f"(fingerprint {found}, officially {known.fingerprint})"
+                f"fold {fold} {split} has the official counts, but other clips or labels "
+                f"(fingerprint {digits}, officially {published.fingerprint})"
             )
     return deviations
+
+
+def _compare_counts(official: Official, counts: Sequence[int], published: Sequence[int]) -> str:
+    classes = zip(official.class_names, counts, published, strict=True)
+    differences = [
+        f"{name} {count:,}, not {right:,}" for name, count, right in classes if count != right
+    ]
+    total = count_of(sum(counts), "clip")
+    return f"{total}, officially {sum(published):,} ({'; '.join(differences)})"
 
 
 def compare_folds(lists: Lists) -> list[str]:
-    """Say which train lists are not what the other folds test, a line for each difference."""
-    tested = {fold: clips.keys() for (side, fold), clips in lists.items() if side == "test"}
-    everything = set().union(*tested.values())
-    folds: dict[str, list[int]] = defaultdict(list)
+    """Describe which train lists differ from what the other folds test, one line each."""
+    tested = {fold: clips.keys() for (split, fold), clips in lists.items() if split == "test"}
+    tested_anywhere = set().union(*tested.values())
+    untested: dict[str, list[int]] = defaultdict(list)
     deviations = []
     for fold in sorted(tested):
-        train = lists["train", fold].keys()
-        for stray in train - everything:
-            folds[stray].append(fold)
-        lacking = sorted(everything - tested[fold] - train)
-        if lacking:
-            deviations.append(
-                f"fold {fold} train lacks {name_clips(lacking)}, which another fold tests"
-            )
-    strays: dict[str, list[str]] = defaultdict(list)
-    for stray, there in sorted(folds.items()):
-        strays[", ".join(map(str, there))].append(stray)
-    for where, clips in strays.items():
-        deviations.append(f"no fold tests {name_clips(clips)}, on which fold {where} trains")
+        trained = lists["train", fold].keys()
+        for clip_id in trained - tested_anywhere:
+            untested[clip_id].append(fold)
+        missing = sorted(tested_anywhere - tested[fold] - trained)
+        if missing:
+            names = list_some(missing, "clip")
+            deviations.append(f"fold {fold} train lacks {names}, which another fold tests")
+    clips_by_folds: dict[str, list[str]] = defaultdict(list)
+    for clip_id, folds in sorted(untested.items()):
+        clips_by_folds[", ".join(map(str, folds))].append(clip_id)
+    for fold_names, clip_ids in clips_by_folds.items():
+        names = list_some(clip_ids, "clip")
+        deviations.append(f"no fold tests {names}, on which fold {fold_names} trains")
     return deviations
 
 
-def lists_of(folds: Mapping[str, tuple[str, int]], official: Official) -> Lists:
-    """Give the lists that clips of a class and test fold make, the reverse of `join_folds`."""
-    lists: Lists = {}
-    for side, fold in official.lists:
-        lists[side, fold] = {
-            clip_id: class_name
-            for clip_id, (class_name, tested) in folds.items()
-            if (tested == fold) == (side == "test")
-        }
-    return lists
+def require_authors_crops(name: str, choices: Choices) -> None:
+    """Refuse to crop a dataset whose authors distribute face crops.
+
+    Raises:
+        ConfigError: The user asked for cropping.
+    """
+    if choices.adopt is False:
+        raise ConfigError(
+            f"{name}'s faces are adopted as its authors cropped them; leave --crop out"
+        )
 
 
-def fingerprint(lines: Iterable[str]) -> str:
-    """Give twelve hex digits that tell lists apart, whatever their order."""
-    text = "".join(f"{line}\n" for line in sorted(lines))
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+def adopt_crops(clips: FoundClips, choices: Choices) -> Media:
+    """Return `crops`, or `frames` if the folder has an unknown name and the user did not say."""
+    return "frames" if clips.paths and clips.guessed and not choices.adopt else "crops"
 
 
-def name_clips(clip_ids: Sequence[str], among: int | None = None) -> str:
-    """Name a few clips, and how many there are, of how many."""
-    return name_some(clip_ids, "clip", among)
+def build_listing(
+    official: Official,
+    tree: Tree,
+    folds: Mapping[str, tuple[str, int]],
+    clips: FoundClips,
+    *,
+    title: str,
+    usual_folder: str,
+    taken_lists: str,
+    list_deviations: Iterable[str],
+    note: str = "",
+    **fields: Any,
+) -> Listing:
+    """Return the listing of a dataset with official lists.
 
-
-def _compare_counts(official: Official, counts: Sequence[int], known: Sequence[int]) -> str:
-    classes = zip(official.class_names, counts, known, strict=True)
-    differing = [
-        f"{name} {count:,}, not {right:,}" for name, count, right in classes if count != right
-    ]
-    return f"{count_of(sum(counts), 'clip')}, officially {sum(known):,} ({'; '.join(differing)})"
+    Args:
+        official: What is published about it.
+        tree: The files below the root.
+        folds: Class and test fold of each listed clip.
+        clips: The clips on disk.
+        title: Name of the media in messages.
+        usual_folder: Where the authors put the media.
+        taken_lists: One line about the lists.
+        list_deviations: Differences from the official lists.
+        note: End of the line about the media.
+        fields: Further fields of the listing.
+    """
+    packed = "" if clips.paths.keys() >= folds.keys() else tree.packed
+    missing = []
+    if not clips.paths:
+        missing = [f"no {title} below {tree.root}; they are usually in {usual_folder}{tree.packed}"]
+    return Listing(
+        sources=tuple(
+            Source(clip_id, clips.paths.get(clip_id), class_name, fold)
+            for clip_id, (class_name, fold) in sorted(folds.items())
+        ),
+        class_names=official.class_names,
+        taken=(taken_lists, f"{title}: {clips}{packed}{note}"),
+        deviations=(*missing, *list_deviations, *clips.faults),
+        where=clips.where,
+        **fields,
+    )

@@ -5,8 +5,13 @@ from pathlib import Path
 import pytest
 
 from dfercli.data.manifest import clip_folders
-from dfercli.data.sources.find_media import by_number, find_clips, scan_tree
-from dfercli.data.sources.joined_clips import join_parts, keep_apart
+from dfercli.data.sources.find_media import (
+    find_clip_number,
+    find_clips,
+    join_parts,
+    keep_apart,
+    scan_tree,
+)
 from dfercli.media.images import list_frames
 
 
@@ -21,7 +26,7 @@ def find(tmp_path):
             for text in names.split():
                 name, _, content = text.partition("=")
                 (folder / name).write_bytes(content.encode() or b"any")
-        return join(tmp_path, find_clips(scan_tree(tmp_path).clips, by_number, "faces"))
+        return join(tmp_path, find_clips(scan_tree(tmp_path).clips, find_clip_number, "faces"))
 
     return found
 
@@ -102,7 +107,7 @@ def test_a_folder_that_may_not_be_read_is_said(find, monkeypatch):
     def refuse(folder):  # root may read everything, so chmod would not do
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("dfercli.data.sources.joined_clips.list_image_names", refuse)
+    monkeypatch.setattr("dfercli.data.sources.find_media.list_image_names", refuse)
     (fault,) = find("1.jpg", "2.jpg").faults
     assert fault.startswith("cannot read ")
     assert fault.endswith("Permission denied")
@@ -113,7 +118,7 @@ def test_no_name_of_a_folder_is_taken_for_several(tmp_path, name):
     for part in (name, f"{name}-2"):
         (tmp_path / part / "faces" / "1").mkdir(parents=True)
         (tmp_path / part / "faces" / "1" / f"{len(part)}.jpg").write_bytes(b"any")
-    clips = join_parts(tmp_path, find_clips(scan_tree(tmp_path).clips, by_number, "faces"))
+    clips = join_parts(tmp_path, find_clips(scan_tree(tmp_path).clips, find_clip_number, "faces"))
     folders = clip_folders(tmp_path, clips.paths["00001"])
     assert sorted(folders) == sorted(tmp_path / p / "faces" / "1" for p in (name, f"{name}-2"))
     assert len(list_frames(*folders)) == 2

@@ -11,13 +11,13 @@ from dfercli.data.sources.official_lists import (
     Official,
     compare_folds,
     compare_lists,
+    cross_validation_lists,
     find_deviations,
     find_lists,
     fingerprint,
-    five_folds,
     join_folds,
-    lists_of,
     read_list,
+    split_into_lists,
 )
 from dfercli.errors import DataError
 
@@ -41,7 +41,7 @@ def _print(text):
 ADE, BC = _print("a joy\nd woe\ne joy\n"), _print("b joy\nc woe\n")
 OFFICIAL = Official(
     ("joy", "woe"),
-    five_folds([(2, 1), (1, 1)], [(BC, ADE), (ADE, BC)]),
+    cross_validation_lists([(2, 1), (1, 1)], [(BC, ADE), (ADE, BC)]),
     lambda clip_id, class_name: f"{clip_id} {class_name}",
 )
 
@@ -97,7 +97,7 @@ def test_a_fold_trains_on_what_the_others_test():
 
 def test_clips_and_lists_turn_into_each_other():
     assert join_folds(LISTS, PATHS) == FOLDS
-    assert lists_of(FOLDS, OFFICIAL) == LISTS
+    assert split_into_lists(FOLDS, OFFICIAL) == LISTS
     assert join_folds({("train", 1): {"a": "joy"}, ("test", 1): {"b": "joy"}}, PATHS) == {
         "a": ("joy", 0),
         "b": ("joy", 1),
@@ -139,12 +139,12 @@ def test_official_lists_deviate_in_nothing():
 )
 def test_a_clip_that_is_gone_relabelled_or_moved_shows_in_the_counts(folds, said):
     changed = {name: clip for name, clip in (FOLDS | folds).items() if clip}
-    assert compare_lists(OFFICIAL, lists_of(changed, OFFICIAL)) == said
+    assert compare_lists(OFFICIAL, split_into_lists(changed, OFFICIAL)) == said
 
 
 def test_clips_that_were_swapped_show_in_the_fingerprints():
     swapped = FOLDS | {"a": ("joy", 2), "b": ("joy", 1)}
-    said = compare_lists(OFFICIAL, lists_of(swapped, OFFICIAL))
+    said = compare_lists(OFFICIAL, split_into_lists(swapped, OFFICIAL))
     assert [line.partition(" has ")[0] for line in said] == [
         "fold 1 test",
         "fold 2 test",

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from dfercli.config import DataConfig, RunConfig, TrainConfig
-from dfercli.data.folds import deal_by_group, hold_out, name_groups, open_manifest, select_rows
+from dfercli.data.folds import hold_out, name_groups, open_manifest, select_rows, split_by_group
 from dfercli.data.manifest import Manifest, read_manifest, write_manifest
 from dfercli.errors import DataError
 
@@ -33,7 +33,7 @@ def _manifest(rows):
 def test_no_group_is_in_two_folds_and_classes_are_spread():
     manifest = _manifest(_rows(folds=4))
     assert manifest.rows.groupby("group")["test_fold"].nunique().max() == 4  # as published
-    dealt = deal_by_group(manifest)
+    dealt = split_by_group(manifest)
     assert dealt.rows.groupby("group")["test_fold"].nunique().max() == 1
     assert dealt.folds == manifest.folds == (1, 2, 3, 4)
     counts = pd.crosstab(dealt.rows["test_fold"], dealt.rows["label"]).to_numpy()
@@ -44,7 +44,7 @@ def test_no_group_is_in_two_folds_and_classes_are_spread():
 
 def test_a_single_test_part_becomes_five_folds_and_all_clips_are_tested():
     rows = _rows().assign(test_fold=[i % 2 for i in range(80)])  # 0 trains, 1 is tested
-    assert deal_by_group(_manifest(rows)).folds == (1, 2, 3, 4, 5)
+    assert split_by_group(_manifest(rows)).folds == (1, 2, 3, 4, 5)
 
 
 def test_a_clip_without_a_group_is_a_group_of_its_own():
@@ -63,7 +63,7 @@ def test_without_groups_nothing_is_dealt(missing, lacking):
     rows = _rows()
     rows = rows.drop(columns="group") if missing == "column" else rows.assign(group="")
     with pytest.raises(DataError) as caught:
-        deal_by_group(_manifest(rows))
+        split_by_group(_manifest(rows))
     assert str(caught.value) == (
         f"the manifest of own has {lacking}: nothing says which clips show one person; add it, or "
         f"leave out --folds-by group"
@@ -73,7 +73,7 @@ def test_without_groups_nothing_is_dealt(missing, lacking):
 def test_clips_without_a_group_are_dealt_one_by_one():
     rows = _rows()
     rows["group"] = [name if i < 40 else "" for i, name in enumerate(rows["group"])]
-    dealt = deal_by_group(_manifest(rows)).rows
+    dealt = split_by_group(_manifest(rows)).rows
     named = dealt[dealt["group"] != ""]
     assert named.groupby("group")["test_fold"].nunique().max() == 1
     counts = pd.crosstab(dealt["test_fold"], dealt["label"]).to_numpy()
@@ -82,7 +82,7 @@ def test_clips_without_a_group_are_dealt_one_by_one():
 
 def test_fewer_groups_than_folds_cannot_be_dealt():
     with pytest.raises(DataError) as caught:
-        deal_by_group(_manifest(_rows(num_groups=3, folds=4)))
+        split_by_group(_manifest(_rows(num_groups=3, folds=4)))
     assert str(caught.value) == (
         "the manifest of own has 3 groups, too few for 4 folds; name more, or leave out "
         "--folds-by group"
@@ -95,7 +95,7 @@ def test_the_data_says_which_folds_are_read(tmp_path):
     read = read_manifest(tmp_path / "own.csv")
     assert open_manifest(data).fingerprint == read.fingerprint
     by_group = open_manifest(replace(data, folds_by="group"))
-    assert by_group.fingerprint == deal_by_group(read).fingerprint != read.fingerprint
+    assert by_group.fingerprint == split_by_group(read).fingerprint != read.fingerprint
 
 
 @pytest.mark.parametrize("fraction", [0.1, 0.2, 0.25, 0.5])

@@ -4,8 +4,9 @@ import os
 
 import pytest
 
-from dfercli.data.sources.find_media import MAX_DEPTH, by_number, find_clips, name_some, scan_tree
+from dfercli.data.sources.find_media import MAX_DEPTH, find_clip_number, find_clips, scan_tree
 from dfercli.errors import DataError
+from dfercli.text import list_some
 
 
 def _make(root, *paths):
@@ -18,7 +19,7 @@ def _make(root, *paths):
 
 def _found(*folders, known="faces", excluded="whole", guess=True):
     paths = [f"{folder}/{clip}".lstrip("/") for folder, clips in folders for clip in clips]
-    return find_clips(paths, by_number, known, excluded, guess)
+    return find_clips(paths, find_clip_number, known, excluded, guess)
 
 
 def test_clips_are_told_from_folders_and_not_entered(tmp_path):
@@ -155,11 +156,11 @@ def test_a_clip_below_folders_of_its_own_counts_for_the_folder_above_them():
     [("a/1", "00001"), ("00012.mp4", "00012"), ("a/x1", None), ("a/1_2", None), ("²", None)],
 )
 def test_numbers_are_padded(path, key):
-    assert by_number(path) == key
+    assert find_clip_number(path) == key
 
 
 def test_a_few_of_many_are_named():
-    assert name_some(["a"], "clip") == "1 clip (a)"
-    assert name_some(["a", "b", "c"], "clip") == "3 clips (a, b, c)"
-    assert name_some(list(map(str, range(1234))), "clip") == "1,234 clips (0, 1, 2, ...)"
-    assert name_some(["a"], "clip", among=2000) == "1 of 2,000 clips (a)"
+    assert list_some(["a"], "clip") == "1 clip (a)"
+    assert list_some(["a", "b", "c"], "clip") == "3 clips (a, b, c)"
+    assert list_some(list(map(str, range(1234))), "clip") == "1,234 clips (0, 1, 2, ...)"
+    assert list_some(["a"], "clip", total=2000) == "1 of 2,000 clips (a)"

@@ -1,12 +1,12 @@
-"""How one's own videos are dealt to folds: evenly, by groups, and always alike."""
+"""Own videos are assigned to folds: evenly, by groups, and always the same way."""
 
 from collections import Counter
 
 import numpy as np
 import pytest
 
+from dfercli.data.folds import assign_folds
 from dfercli.data.sources.base import BASIC_EXPRESSIONS
-from dfercli.data.sources.folder import assign_folds
 
 
 def _counts(labels, groups, folds, num_folds):
@@ -17,7 +17,7 @@ def _counts(labels, groups, folds, num_folds):
     return counts
 
 
-def test_single_videos_are_dealt_evenly_by_class_and_in_all():
+def test_single_videos_are_assigned_evenly_by_class_and_in_all():
     labels = ["anger"] * 10 + ["fear"] * 20 + ["neutral"] * 33 + ["disgust"] * 4
     groups = [str(i) for i in range(len(labels))]
     counts = _counts(labels, groups, assign_folds(labels, groups, 5), 5)
@@ -52,19 +52,20 @@ def test_every_fold_gets_a_group_when_there_are_just_enough():
     assert sorted(assign_folds(labels, groups, 3).values()) == [1, 2, 3]
 
 
-def test_folds_follow_from_the_seed_and_not_from_the_order_of_the_list():
+def test_folds_follow_from_the_seed_and_not_from_the_order_of_the_list(monkeypatch):
     labels = [BASIC_EXPRESSIONS[i % 7] for i in range(70)]
     groups = [f"p{i // 3}" for i in range(70)]
-    folds = assign_folds(labels, groups, 5, seed=0)
-    assert assign_folds(labels, groups, 5, seed=0) == folds
-    assert assign_folds(labels[::-1], groups[::-1], 5, seed=0) == folds
-    assert assign_folds(labels, groups, 5, seed=1) != folds
+    folds = assign_folds(labels, groups, 5)
+    assert assign_folds(labels, groups, 5) == folds
+    assert assign_folds(labels[::-1], groups[::-1], 5) == folds
+    monkeypatch.setattr("dfercli.data.folds.FOLD_SEED", 1)
+    assert assign_folds(labels, groups, 5) != folds
 
 
 def test_added_videos_go_where_their_class_is_rare():
     labels, groups = ["anger"] * 6 + ["fear"] * 4, list("abcdefwxyz")
-    settled = {"a": 1, "b": 1, "c": 1, "d": 2, "w": 2, "x": 2}
-    folds = assign_folds(labels, groups, 2, settled=settled)
-    assert {group: folds[group] for group in settled} == settled
+    fixed = {"a": 1, "b": 1, "c": 1, "d": 2, "w": 2, "x": 2}
+    folds = assign_folds(labels, groups, 2, fixed=fixed)
+    assert {group: folds[group] for group in fixed} == fixed
     assert (folds["e"], folds["f"]) == (2, 2)  # fold 1 holds three of anger, fold 2 one
     assert (folds["y"], folds["z"]) == (1, 1)
