@@ -1,4 +1,4 @@
-"""Dynamic facial expression recognition: name the expression in a short video of a face.
+"""Dynamic facial expression recognition: classify the expression in a short video of a face.
 
 `DFERModel` and `Predictor` are loaded on first use, so that importing this package (and
 `dfer --help`) does not import torch.

@@ -1,4 +1,4 @@
-"""`python -m dfercli` and `accelerate launch -m dfercli` run the same command as `dfer`."""
+"""Entry point of `python -m dfercli` and `accelerate launch -m dfercli`."""
 
 from dfercli.cli import main
 

@@ -1,4 +1,4 @@
-"""Weights from the network: asked for once, and held against a hash before they are loaded."""
+"""Downloaded weights: whether a server answers, and whether a file is the published one."""
 
 import re
 import ssl
@@ -12,7 +12,7 @@ from dfercli.files import hash_file
 from dfercli.system_errors import first_line
 
 ANSWER_S = 4.0
-"""Seconds that a server gets to answer before there counts as no network (our choice)."""
+"""Seconds after which a server counts as unreachable (our choice)."""
 
 PUBLISHED = {
     "vit_base_patch32_clip_224.openai/open_clip_model.safetensors": (
@@ -22,36 +22,36 @@ PUBLISHED = {
 """SHA-256 of files, by repository on the Hub and file name. Source: three public projects that pin
 this file of OpenAI's ViT-B/32 record the same hash; it was not downloaded to check it."""
 
-NAMED = re.compile(r"-(?=[0-9]*[a-f])([0-9a-f]{8,64})\.")
-"""The first digits of its SHA-256 in a file's name, as PyTorch's hub has it; a date is none."""
+HASH_IN_NAME = re.compile(r"-(?=[0-9]*[a-f])([0-9a-f]{8,64})\.")
+"""First digits of the SHA-256 in a file name, as PyTorch's hub writes them; dates do not match."""
 
 
 def find_damage(path: Path, repository: str = "") -> str | None:
-    """Return what is wrong with the content of a file; None where it is as it was published.
+    """Return how a file differs from the published one; None if it is intact.
 
-    A file of the Hub's cache is a link to one that has its SHA-256 for a name, but where the system
-    has no links. One that neither `PUBLISHED` nor its name tells a hash of cannot be checked.
+    The expected hash is in `PUBLISHED`, in the file's name, or in the name of the file that a link
+    in the Hub's cache points to. A file without any of them cannot be checked and counts as intact.
 
     Args:
         path: The file.
-        repository: On the Hub, without its owner.
+        repository: Repository on the Hub, without its owner.
     """
     target = path.resolve().name
     expected = PUBLISHED.get(f"{repository}/{path.name}", "")
     if not expected and re.fullmatch("[0-9a-f]{64}", target):
         expected = target
-    if not expected and (named := NAMED.search(path.name)):
-        expected = named[1]
-    found = hash_file(path) if expected else ""
-    if found.startswith(expected):
+    if not expected and (match := HASH_IN_NAME.search(path.name)):
+        expected = match[1]
+    actual = hash_file(path) if expected else ""
+    if actual.startswith(expected):
         return None
-    return f"{path} has the SHA-256 {found[:12]}..., not {expected[:12]}..."
+    return f"{path} has the SHA-256 {actual[:12]}..., not {expected[:12]}..."
 
 
 def hub_answers() -> bool:
     """Return whether the Hugging Face Hub can be reached.
 
-    The Hub's own library tries again for half a minute before it says that there is no network.
+    This is much faster than the Hub's own library, which retries for half a minute.
     """
     from huggingface_hub import constants
 
@@ -60,26 +60,26 @@ def hub_answers() -> bool:
 
 @cache
 def answers(url: str) -> bool:
-    """Return whether a server answers at all, within `ANSWER_S` seconds; asked once per process."""
+    """Return whether a server answers within `ANSWER_S` seconds; asked once per process."""
     try:
         request = Request(url, method="HEAD", headers={"User-Agent": "dfer"})
         urlopen(request, timeout=ANSWER_S).close()
     except HTTPError:
         return True
     except URLError as error:
-        return isinstance(error.reason, ssl.SSLError)  # somebody is there, whom others may trust
-    except (OSError, ValueError, HTTPException):  # too slow, hung up, or no address of a web server
+        return isinstance(error.reason, ssl.SSLError)  # it answers, and other clients may trust it
+    except (OSError, ValueError, HTTPException):  # timeout, broken connection, or invalid address
         return False
     return True
 
 
 def explain_failed_fetch(error: BaseException) -> str:
-    """Return why a file could not be fetched from the Hub, in a few words."""
-    return first_line(error) if hub_answers() else describe_silence()
+    """Return why a file could not be downloaded from the Hub, in a few words."""
+    return first_line(error) if hub_answers() else explain_offline()
 
 
-def describe_silence() -> str:
-    """Return why the Hub does not answer: there is no network, or it must not be asked."""
+def explain_offline() -> str:
+    """Return why the Hub does not answer: there is no network, or it must not be used."""
     from huggingface_hub import constants
 
     return "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "no network"

@@ -1,20 +1,20 @@
-"""The errors that users see: one line that says what, where and what to do next."""
+"""Errors for users: one line that says what happened, where, and what to do next."""
 
 import re
 from collections.abc import Iterable, Sequence
 
 EXIT_SKIPPED = 4
-"""Exit code of a batch that was finished but for some videos, which are listed."""
+"""Exit code of a batch in which some videos were skipped, which are listed."""
 
 
 class DferError(Exception):
-    """Base class of all errors of dfer. The message is one line, ready to be printed."""
+    """Base class of all errors of dfer. The message is one printable line."""
 
     exit_code = 1
 
     @property
     def line(self) -> str:
-        """The message, without the traceback that PyTorch adds in a loading process."""
+        """The message, without the traceback that PyTorch adds in loader processes."""
         return re.sub(r"^dfercli\.errors\.\w+: ", "", str(self).strip().splitlines()[-1])
 
 
@@ -26,7 +26,7 @@ class UnknownNameError(DferError):
 
 
 class ConfigError(DferError):
-    """A setting that is invalid, alone or together with another."""
+    """A setting that is invalid, by itself or in combination with another."""
 
 
 class DataError(DferError):
@@ -50,26 +50,26 @@ class CheckpointError(DferError):
 
 
 class JobsError(DferError):
-    """Some of several runs failed; the others are finished."""
+    """Some of several runs failed; the others finished."""
 
 
 class UnexpectedError(DferError):
-    """A bug of dfer or of a library, not of the user or the machine; see its `__cause__`."""
+    """A bug in dfer or in a library; see its `__cause__`."""
 
 
 class NoFaceError(DferError):
-    """No face was found in the whole video. It has its own exit code for scripts."""
+    """The video has no face. Scripts can recognise this by the exit code."""
 
     exit_code = 3
 
 
 def require_at_least(name: str, value: int, least: int) -> None:
-    """Raise a ConfigError that names both numbers when `value` is under `least`."""
+    """Raise a ConfigError with both numbers if `value` is less than `least`."""
     if value < least:
         raise ConfigError(f"{name} is {value}; it must be at least {least}")
 
 
 def require_known(name: str, value: str, known: Sequence[str]) -> None:
-    """Raise a ConfigError that lists what is known when `value` is not among it."""
+    """Raise a ConfigError with the known values if `value` is not one of them."""
     if value not in known:
         raise ConfigError(f"no {name} {value!r}; known: {', '.join(known)}")

@@ -1,4 +1,4 @@
-"""Writing that never leaves half a file: under a temporary name first, then renamed."""
+"""Atomic writes: files and folders are written under a temporary name and then renamed."""
 
 import errno
 import hashlib
@@ -18,21 +18,21 @@ from dfercli.owned import FolderKind
 from dfercli.system_errors import naming
 
 SCRATCH_LOCK = ".dfer-lock"
-"""File in a folder that goes with its process, which holds it."""
+"""Lock file in a scratch folder, held by the process that uses it."""
 
 BLOCK = 1 << 20
-"""Bytes that are hashed at a time, so that memory does not grow with a file (our choice)."""
+"""Bytes that are hashed at a time, so that memory does not grow with the file (our choice)."""
 
 LONG_NAME = 200
-"""Bytes from which a temporary name does not repeat the name (our choice)."""
+"""Bytes above which a temporary name does not contain the file's name (our choice)."""
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside a file that takes its place when the block ends well.
+    """Yield a temporary path that replaces a file when the block succeeds.
 
-    What stood at `path` before is lost only once the new file is whole; after an error it is
-    untouched. A link is replaced, never what it points to.
+    The old file is lost only once the new one is complete; after an error it is unchanged. A link
+    is replaced, never its target.
 
     Raises:
         DataError: A folder is in the way.
@@ -40,7 +40,7 @@ def replacing(path: Path) -> Iterator[Path]:
     if path.is_dir():
         raise DataError(f"cannot write {path}: a folder is there; move it, or name another file")
     _make_parents(path)
-    partial = path.with_name(f".{_shorten(path.name)}.partial")
+    partial = path.with_name(f".{_temporary_name(path.name)}.partial")
     if partial.is_dir() and not partial.is_symlink():
         raise DataError(f"cannot write {path}: the folder {partial} is in the way; move it")
     partial.unlink(missing_ok=True)
@@ -55,16 +55,16 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing_folder(folder: Path, kind: FolderKind) -> Iterator[Path]:
-    """Give a temporary path for a folder that takes the old one's place when the block ends well.
+    """Yield a temporary path that replaces a folder when the block succeeds.
 
     Args:
-        folder: What stands there is lost only once the new folder is whole.
-        kind: What dfer writes into such a folder: one that holds anything else is not replaced.
+        folder: The folder, which is lost only once the new one is complete.
+        kind: What dfer writes into it; a folder with anything else is not replaced.
 
     Raises:
-        DataError: The folder that is there was not made by dfer; nothing was written then.
+        DataError: The folder was not made by dfer; nothing is written then.
     """
-    partial = folder.with_name(f".{_shorten(folder.name)}.partial")
+    partial = folder.with_name(f".{_temporary_name(folder.name)}.partial")
     kind.check(folder)
     kind.remove(partial)
     _make_parents(folder)
@@ -79,15 +79,14 @@ def replacing_folder(folder: Path, kind: FolderKind) -> Iterator[Path]:
 
 @contextmanager
 def replacing_files(folder: Path, kind: FolderKind) -> Iterator[Path]:
-    """Give a temporary path for a folder whose files take their places when the block ends well.
+    """Yield a temporary folder whose files move into `folder` when the block succeeds.
 
-    Unlike `replacing_folder`, there is no moment without `folder` once it is there: its files are
-    replaced one at a time. A new folder comes into being whole. Either way the bytes are on the
-    disk before the names are.
+    Unlike with `replacing_folder`, `folder` always exists: its files are replaced one at a time,
+    and only a new folder appears as a whole.
 
     Args:
-        folder: What else somebody keeps in it stays.
-        kind: What dfer writes into such a folder.
+        folder: The folder; other files in it stay.
+        kind: What dfer writes into it.
 
     Raises:
         DataError: A link or a file is in the way.
@@ -107,11 +106,11 @@ def replacing_files(folder: Path, kind: FolderKind) -> Iterator[Path]:
 
 
 def move_files(source: Path, folder: Path, kind: FolderKind) -> None:
-    """Move the files of a folder into another, or the folder itself where there is no other.
+    """Move the files of a folder into another, or the whole folder if the other does not exist.
 
     Args:
-        source: Has no folder in it.
-        folder: Files of the same names are replaced one at a time; all others stay.
+        source: A folder without subfolders.
+        folder: Files with the same names are replaced one at a time; all others stay.
         kind: What dfer writes into such a folder.
 
     Raises:
@@ -132,7 +131,7 @@ def move_files(source: Path, folder: Path, kind: FolderKind) -> None:
 
 
 def move_file(source: Path, target: Path) -> None:
-    """Give a file another name, also on another disk; what stood there is replaced at once."""
+    """Move a file, also to another disk; an existing target is replaced atomically."""
     try:
         source.replace(target)
     except OSError as error:
@@ -144,7 +143,7 @@ def move_file(source: Path, target: Path) -> None:
 
 
 def check_place(folder: Path, kind: FolderKind) -> None:
-    """Refuse a link or a file where a folder is to be.
+    """Refuse a link or a file at the path of a folder.
 
     Raises:
         DataError: There is one.
@@ -155,15 +154,15 @@ def check_place(folder: Path, kind: FolderKind) -> None:
 
 @contextmanager
 def locking(path: Path, wait_s: float = 0.0) -> Iterator[None]:
-    """Hold a lock file, which is empty, for as long as the block runs.
+    """Hold a lock file, which is empty, during the block.
 
     Args:
         path: The file.
-        wait_s: How long to wait for another process that holds it; negative waits until it ends.
+        wait_s: How long to wait for another process that holds it; a negative value waits forever.
 
     Raises:
         filelock.Timeout: Another process holds it.
-        DataError: The file is a link, or somebody's own: it would be emptied.
+        DataError: The path is a link or a file with content, which locking would erase.
     """
     if path.is_symlink() or (path.exists() and (not path.is_file() or path.stat().st_size)):
         raise DataError(f"{path} is no lock file of dfer's; move it elsewhere")
@@ -173,21 +172,21 @@ def locking(path: Path, wait_s: float = 0.0) -> Iterator[None]:
 
 @contextmanager
 def scratch_folder(prefix: str, parent: Path | None) -> Iterator[Path]:
-    """Give a folder for its owner alone that goes when the block ends.
+    """Yield a private temporary folder and remove it after the block.
 
-    Those that a killed process has left beside it go too: nobody holds their locks any more.
+    Folders left by killed processes, whose locks nobody holds any more, are removed too.
 
     Args:
-        prefix: How its name begins.
-        parent: Where it lies; None for the system's own folder.
+        prefix: Beginning of its name.
+        parent: Folder for it; None for the system's temporary folder.
     """
-    where = Path(tempfile.gettempdir()) if parent is None else parent
-    for left in where.glob(f"{prefix}*/{SCRATCH_LOCK}"):
+    location = Path(tempfile.gettempdir()) if parent is None else parent
+    for lock in location.glob(f"{prefix}*/{SCRATCH_LOCK}"):
         with suppress(OSError, Timeout, DataError):
-            if not left.parent.is_symlink() and os.access(left.parent, os.W_OK):
-                with locking(left):
-                    shutil.rmtree(left.parent, ignore_errors=True)
-    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=where))
+            if not lock.parent.is_symlink() and os.access(lock.parent, os.W_OK):
+                with locking(lock):
+                    shutil.rmtree(lock.parent, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=location))
     try:
         with locking(folder / SCRATCH_LOCK):
             yield folder
@@ -195,27 +194,14 @@ def scratch_folder(prefix: str, parent: Path | None) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _make_parents(path: Path) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError) as error:
-        raise DataError(f"{path.parent}: a file or a link is in the way; move it") from error
-
-
-def _shorten(name: str) -> str:
-    """Give a name that leaves room for more letters: file systems take 255 bytes."""
-    digest = hashlib.sha256(os.fsencode(name)).hexdigest()
-    return name if len(os.fsencode(name)) <= LONG_NAME else digest
-
-
 def write_text(path: Path, text: str) -> None:
-    """Write a text file as a whole, in UTF-8 with POSIX line ends."""
+    """Write a text file atomically, in UTF-8 with POSIX line ends."""
     with replacing(path) as partial:
         partial.write_text(text, encoding="utf-8", newline="\n")
 
 
 def write_json(path: Path, values: Any) -> None:
-    """Write readable JSON as a whole."""
+    """Write readable JSON atomically."""
     write_text(path, json.dumps(values, indent=2, ensure_ascii=False) + "\n")
 
 
@@ -223,7 +209,7 @@ def hash_file(path: Path) -> str:
     """Return the SHA-256 of a file's content, in hex digits.
 
     Raises:
-        OSError: It cannot be read.
+        OSError: The file cannot be read.
     """
     digest = hashlib.sha256()
     with path.open("rb", buffering=0) as stream:
@@ -237,7 +223,20 @@ def hash_text(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def _make_parents(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise DataError(f"{path.parent}: a file or a link is in the way; move it") from error
+
+
+def _temporary_name(name: str) -> str:
+    """Return a name that leaves room for a suffix: file systems allow 255 bytes."""
+    encoded = os.fsencode(name)
+    return name if len(encoded) <= LONG_NAME else hashlib.sha256(encoded).hexdigest()
+
+
 def _flush(path: Path) -> None:
-    """Make sure that the bytes are on the disk before the name is."""
+    """Wait until the content is on the disk, so that it gets there before the name."""
     with path.open("rb") as stream:
         os.fsync(stream.fileno())

@@ -1,7 +1,7 @@
-"""Progress of long work: a bar on a terminal, plain lines in a log.
+"""Progress of long tasks: a bar on a terminal, plain lines in a log.
 
-A bar redraws itself in place, which a file or a scheduler's log cannot show. There a line is
-printed about once a minute, and none for work that is shorter.
+A log cannot show a bar that redraws itself, so a line is printed about once a minute instead, and
+none for shorter tasks.
 """
 
 import io
@@ -13,13 +13,13 @@ from typing import Any
 from tqdm import tqdm
 
 LINE_S = 60.0
-"""Seconds between two lines of a log (our choice)."""
+"""Seconds between two lines in a log (our choice)."""
 
 _hidden = False
 
 
 def hide_progress() -> None:
-    """Show no progress from this process: the one that started it does, on the same terminal."""
+    """Show no progress in this process, because its parent shows it on the same terminal."""
     global _hidden
     _hidden = True
 
@@ -30,10 +30,10 @@ def on_terminal() -> bool:
 
 
 def write_line(text: str) -> None:
-    """Print a line on stderr above any bar, at once."""
+    """Print a line on stderr, above any bar."""
     if sys.stderr is not None:
         if _hidden:  # only on a terminal, see `hide_progress`
-            sys.stderr.write("\r\x1b[K")  # the bar is another process's; it draws itself again
+            sys.stderr.write("\r\x1b[K")  # erase the parent's bar, which redraws itself
         tqdm.write(text, file=sys.stderr)
         sys.stderr.flush()
 
@@ -41,17 +41,17 @@ def write_line(text: str) -> None:
 def show_progress(
     iterable: Iterable[Any] | None = None, *, shown: bool = True, **options: Any
 ) -> "tqdm[Any]":
-    """Return a bar that fits where it is shown.
+    """Return a progress bar for a terminal or a log.
 
     Args:
-        iterable: What to count as it is iterated over; without it `update` counts.
+        iterable: Items to count while iterating; without it, call `update`.
         shown: Whether this process shows anything.
-        options: Of tqdm, such as `total`, `desc` and `unit`.
+        options: Options of tqdm, such as `total`, `desc` and `unit`.
     """
     shown = shown and not _hidden and sys.stderr is not None
     if not shown or on_terminal():
         return tqdm(iterable, disable=not shown, dynamic_ncols=True, **options)
-    # A file of its own keeps tqdm from drawing it again after other output.
+    # With a separate file, tqdm does not redraw it after other output.
     options |= {"file": io.StringIO(), "mininterval": LINE_S, "delay": LINE_S, "miniters": 1}
     return LogLines(iterable, **options)
 
@@ -62,27 +62,27 @@ class LogLines(tqdm):
     closing = False
 
     def refresh(self, nolock: bool = False, lock_args: Any = None) -> None:
-        """Print a line if the last one is old enough."""
+        """Print a line if the last one is more than `LINE_S` old."""
         now_s = time.time()
         if now_s - self.last_print_t >= LINE_S:
             self.last_print_t = now_s
             super().refresh(nolock, lock_args)
 
     def display(self, msg: str | None = None, pos: int | None = None) -> None:
-        """Print a line, whatever tqdm would have drawn."""
+        """Print a line instead of what tqdm would draw."""
         if not self.closing:
             write_line(self.describe())
 
     def close(self) -> None:
-        """End without a line: what was done is said elsewhere."""
+        """End without a line; the result is reported elsewhere."""
         self.closing = True
         super().close()
 
     def describe(self) -> str:
-        """Return how far the work is, in words."""
+        """Return the progress in words."""
         state = self.format_dict
         done, total, unit = state["n"], state["total"], state["unit"]
-        unit += "s" * (unit != "s")  # of words; seconds are `s`
+        unit += "s" * (unit != "s")  # the plural of words, not of `s` for seconds
         title = (state["prefix"] or "progress").removesuffix(": ")
         if total:
             text = f"{title}: {_count(done)} of {_count(total)} {unit} ({done / total:.0%})"

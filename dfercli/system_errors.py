@@ -1,4 +1,4 @@
-"""Errors of the operating system: found behind the errors of libraries, described with advice."""
+"""Find errors of the operating system behind those of libraries, and explain them with advice."""
 
 import errno
 import os
@@ -22,31 +22,31 @@ ADVICE = {
     "ENFILE": "raise the limit on open files",
     "ENOMEM": "free some memory",
 }
-"""What a user can do, by the name of the error. Only the first three are about space."""
+"""What a user can do, by name of the error. The first three are about disk space."""
 
-OF_DISKS = ("ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EIO")
-"""Errors of writing to a file."""
+DISK_ERRORS = ("ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EIO")
+"""Errors that writing to a file raises."""
 
 OTHER_ADVICE = "resolve this"
 
 LOCAL = ADVICE.keys() - {"ENOENT", "ENOTCONN"}
-"""Errors that no network causes, among those of fetching or sending a file."""
+"""Errors of downloads and uploads that the network does not cause."""
 
-IN_TEXT = re.compile(r"([^:(]*?)\s*\(os error (\d+)\)")
-"""How libraries written in Rust, such as safetensors, quote an error of the system."""
+QUOTED_ERROR = re.compile(r"([^:(]*?)\s*\(os error (\d+)\)")
+"""How libraries in Rust, such as safetensors, quote a system error."""
 
 
 def find_system_error(error: BaseException) -> OSError | None:
-    """Return the system's error that an exception is, quotes or was raised after; else None.
+    """Return the system error that an exception is, quotes, or was raised while handling.
 
-    safetensors quotes it in its text, and `torch.save` raises an error of its own while the
-    system's is being handled.
+    safetensors quotes the system error in its message; `torch.save` raises its own error while it
+    handles the system error. None if there is no system error.
     """
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError) and cause.errno is not None:
             return cause
-        quoted = IN_TEXT.search(str(cause))
+        quoted = QUOTED_ERROR.search(str(cause))
         if quoted:
             number = int(quoted[2])
             # The last argument is for Windows, which numbers its errors differently.
@@ -58,49 +58,49 @@ def find_system_error(error: BaseException) -> OSError | None:
 
 @contextmanager
 def naming(path: Path, *also: Path) -> Iterator[None]:
-    """Let errors of a disk that is written to say which file they are about.
+    """Add the file name to disk errors that the block raises.
 
-    The system names the file of an error only where it is opened, not where it is written to.
+    The system names the file only in errors of opening it, not of writing to it.
 
     Args:
-        path: What is written.
-        also: Other names of it, such as a temporary one, which say nothing to users.
+        path: The file that is written.
+        also: Its other names, such as a temporary one, which `path` replaces in the error.
     """
     names = (None, *map(str, also))
     try:
         yield
     except OSError as error:
-        if errno.errorcode.get(error.errno or 0) in OF_DISKS and error.filename in names:
+        if errno.errorcode.get(error.errno or 0) in DISK_ERRORS and error.filename in names:
             error.filename = str(path)
         raise
 
 
 def describe_system_error(error: OSError) -> str:
-    """Return what the system says, such as "No space left on device"."""
-    said = os.strerror(error.errno) if error.errno else str(error)
-    return error.strerror or said or type(error).__name__
+    """Return the system's message, such as "No space left on device"."""
+    message = os.strerror(error.errno) if error.errno else str(error)
+    return error.strerror or message or type(error).__name__
 
 
 def advise(error: OSError) -> str:
-    """Return what to do about an error of the system, to be followed by "and try again"."""
+    """Return what to do about a system error; a caller adds "and try again"."""
     return ADVICE.get(errno.errorcode.get(error.errno or 0, ""), OTHER_ADVICE)
 
 
 def explain_system_error(error: OSError) -> str:
-    """Return what the system says and, where it is known, what to do about it."""
+    """Return the system's message with advice, if there is any."""
     advice = advise(error)
     return describe_system_error(error) + (f"; {advice}" if advice != OTHER_ADVICE else "")
 
 
 def find_local_error(error: BaseException) -> OSError | None:
-    """Return the error behind another that this machine is to blame for, not the network."""
+    """Return the error of this machine, not the network, that caused an exception, or None."""
     cause = find_system_error(error)
     name = errno.errorcode.get(cause.errno or 0) if cause is not None else None
     return cause if name in LOCAL else None
 
 
 def first_line(error: BaseException) -> str:
-    """Return what an error says, or the system's error behind it, in one line."""
+    """Return the message of an error, or of the system error behind it, in one line."""
     cause = find_system_error(error)
     if cause is not None:
         return describe_system_error(cause)

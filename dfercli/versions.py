@@ -1,4 +1,4 @@
-"""Which code runs, for the record: versions and the commit. Best effort, never an error."""
+"""Versions and commit of the running code, for records. Lookups never raise."""
 
 import platform
 import subprocess
@@ -7,7 +7,7 @@ from importlib import metadata
 from pathlib import Path
 
 __version__ = "0.1.0"
-"""Of dfer. It stands here and not in the package, which may import anything."""
+"""Version of dfer. It is defined here because importing the package may import anything."""
 
 ALTERNATIVES = {
     "opencv-python": (
@@ -16,33 +16,33 @@ ALTERNATIVES = {
         "opencv-contrib-python-headless",
     )
 }
-"""Other distributions of the same module, of which a machine may have any."""
+"""Other distributions that provide the same module."""
 
 NOT_INSTALLED = "not installed"
 
 GIT_WAIT_S = 10.0
-"""How long git may take (our choice: a record is not worth more)."""
+"""Seconds that git may take (our choice: a record is not worth more)."""
 
 
 def find_version(name: str) -> str | None:
-    """Return the version of an installed distribution; None where nothing says it.
+    """Return the version of an installed distribution, or None.
 
-    That of dfer is its own, which it also has in a source tree that was never installed.
+    The version of dfer is known even in a source tree that was never installed.
     """
     if name == "dfer":
         return __version__
     try:
         return metadata.version(name) or None
-    except Exception:  # not installed, or its metadata are damaged in one of many ways
+    except Exception:  # not installed, or its metadata is damaged in one of many ways
         return None
 
 
 def find_versions(*names: str) -> dict[str, str | None]:
-    """Return the version of each distribution, and of Python, by the name it is installed under."""
+    """Return the versions of distributions and of Python, by their installed names."""
     versions: dict[str, str | None] = {}
     for name in names:
         candidates = (name, *ALTERNATIVES.get(name, ()))
-        installed = next((each for each in candidates if find_version(each)), name)
+        installed = next((candidate for candidate in candidates if find_version(candidate)), name)
         versions[installed] = find_version(installed)
     return versions | {"python": platform.python_version()}
 
@@ -53,7 +53,7 @@ def describe_versions(versions: Mapping[str, str | None]) -> str:
 
 
 def find_commit() -> str | None:
-    """Return the commit of the checkout that this package runs from; None where nothing says it."""
+    """Return the commit of the checkout that this package runs from, or None."""
     checkout = Path(__file__).parents[1]
     command = ["git", "-C", str(checkout), "describe", "--always", "--dirty"]
     try:

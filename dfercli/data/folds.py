@@ -153,7 +153,7 @@ def hold_out(rows: pd.DataFrame, fraction: float, seed: int) -> np.ndarray:
             break  # as close as whole clips allow; without groups the first order gets there
     if not best.any():
         raise DataError(
-            f"{count_of(len(units), 'group')} (or clips) cannot be parted into {fraction:.0%} to "
+            f"{count_of(len(units), 'group')} (or clips) cannot be split into {fraction:.0%} to "
             f"choose an epoch by and the rest to train on; leave out --val-fraction"
         )
     return best[members]

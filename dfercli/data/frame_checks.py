@@ -62,7 +62,7 @@ def inspect_frames(*folders: Path) -> FramesState:
     except DataError:
         return FramesState(0, fault="empty")
     except OSError as error:
-        return FramesState(0, fault=f"not to be read, {error.strerror}")
+        return FramesState(0, fault=f"cannot be read: {error.strerror}")
     for path in frames:
         fault = find_fault(path)
         if fault:

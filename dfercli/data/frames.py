@@ -171,7 +171,7 @@ class FrameCache:
         if path in self._checksums and self._checksums[path] != zlib.crc32(frames.data):
             raise DataError(
                 f"{self.file} is damaged: the frames of {path} are not as they were decoded; "
-                f"remove it, and it is made again"
+                f"remove it to build it again"
             )
         self._checked.add(path)
 

@@ -93,7 +93,7 @@ class Manifest:
         if empty:
             names = ", ".join(map(str, empty))
             remarks.append(
-                f"no clip is left to be tested in fold {names}; remove the manifest to deal anew"
+                f"no clip is left to be tested in fold {names}; remove the manifest to assign folds again"
             )
         return remarks
 
@@ -245,7 +245,7 @@ def _read_side_file(path: Path, unfinished: bool) -> dict[str, Any]:
 
 def _read_texts(values: Any) -> tuple[str, ...]:
     if not isinstance(values, list | tuple) or not all(isinstance(text, str) for text in values):
-        raise TypeError(f"{values!r} is no list of texts")
+        raise TypeError(f"{values!r} is not a list of texts")
     if any(has_controls(text) for text in values):
         raise ValueError("a text in it has a control character")
     return tuple(values)
@@ -255,7 +255,7 @@ def _read_fold(value: Any) -> int | None:
     """Return the number of a fold, or of folds."""
     if value is None or (type(value) is int and 0 <= value <= MAX_FOLD):
         return value
-    raise ValueError(f"{value!r} is no number from 0 to {MAX_FOLD}")
+    raise ValueError(f"{value!r} is not a number from 0 to {MAX_FOLD}")
 
 
 def check_rows(rows: pd.DataFrame, class_names: tuple[str, ...], where: str) -> None:

@@ -24,7 +24,7 @@ def diagnose(
     """
     machine = inspect_machine()
     for name, folder in (unprepared or {}).items():
-        text = f"is in {folder}, no manifest is called so; dfer preprocess --dataset {name}"
+        text = f"is in {folder}, without a manifest; run dfer preprocess --dataset {name}"
         machine.append(Finding(name, "note", text))
     if not data and not unprepared:
         text = (

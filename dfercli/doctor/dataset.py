@@ -240,7 +240,7 @@ def _inspect_states(manifest: Manifest, states: Mapping[str, FramesState]) -> It
         return
     counts = np.array([state.n_frames for state in intact.values()])
     short = count_of(int((counts < SHORT_CLIP).sum()), "clip")
-    text = f"{counts.sum():,}; {counts.min()} to {counts.max()} a clip, mean {counts.mean():.1f}"
+    text = f"{counts.sum():,}; {counts.min()} to {counts.max()} per clip, mean {counts.mean():.1f}"
     yield Finding("frames", "ok", f"{text}; {short} under {SHORT_CLIP}")
     sizes = Counter(state.size for state in intact.values() if state.size)
     text = ", ".join(f"{width}x{height} ({n:,})" for (width, height), n in sizes.most_common(5))

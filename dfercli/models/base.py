@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dfercli.config import ModelConfig, from_dict, to_dict
-from dfercli.downloads import describe_silence, hub_answers
+from dfercli.downloads import explain_offline, hub_answers
 from dfercli.errors import CheckpointError
 from dfercli.models import load_method
 from dfercli.models.backbone import CLIPBackbone
@@ -294,5 +294,5 @@ def _fetch(model_id: str, name: str, options: dict[str, Any]) -> Path:
             raise CheckpointError(
                 f"cannot fetch {name} of {model_id!r}: {explain_system_error(cause)}"
             ) from error
-        where = "on the Hub" if hub_answers() else f"in the cache ({describe_silence()})"
+        where = "on the Hub" if hub_answers() else f"in the cache ({explain_offline()})"
         raise CheckpointError(f"no checkpoint {model_id!r}: no such folder, nor {where}") from error

@@ -239,6 +239,6 @@ def _keep_folds(choices: Choices, manifest: Manifest, path: Path, root: Path) ->
     if choices.num_folds not in (None, num_folds):
         raise DataError(
             f"{path} has {num_folds} folds, not {choices.num_folds}; give --num-folds "
-            f"{num_folds}, or remove it to deal the videos anew"
+            f"{num_folds}, or remove it to assign all folds again"
         )
     return replace(choices, num_folds=num_folds, known_folds=folds)

@@ -113,7 +113,7 @@ def test_the_doctor_names_data_that_has_no_manifest_yet(dfer, dfew):
     note = {
         "topic": "dfew",
         "state": "note",
-        "text": "is in data/dfew, no manifest is called so; dfer preprocess --dataset dfew",
+        "text": "is in data/dfew, without a manifest; run dfer preprocess --dataset dfew",
     }
     done = dfer("doctor --json")
     assert (done.code, json.loads(done.out)["machine"][1:]) == (0, [note])

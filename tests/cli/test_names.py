@@ -116,7 +116,7 @@ def test_the_number_of_folds_is_that_of_the_earlier_manifest(dfer, own):
     assert (done.code, done.err) == (
         1,
         "error: data_manifests/own.csv has 2 folds, not 3; give --num-folds 2, or remove it to "
-        "deal the videos anew\n",
+        "assign all folds again\n",
     )
 
 
@@ -134,5 +134,5 @@ def test_a_fold_that_lost_its_clips_is_told(dfer, own):
         0,
         ["clips: 3 (anger 2, fear 1); by test fold 1: 3"],
     )
-    said = "no clip is left to be tested in fold 2; remove the manifest to deal anew"
+    said = "no clip is left to be tested in fold 2; remove the manifest to assign folds again"
     assert said in done.err.splitlines()

@@ -126,7 +126,7 @@ KIND = FolderKind("letters", r".+\.txt", "letters.txt", ())
 def test_an_error_of_a_full_disk_names_the_file(tmp_path, what, monkeypatch):
     """The system names it only where a file is opened."""
     path = tmp_path / "r.json"
-    monkeypatch.setattr("dfercli.files._shorten", lambda name: name)
+    monkeypatch.setattr("dfercli.files._temporary_name", lambda name: name)
     with pytest.raises(OSError, match="No space left") as caught:
         if what == "file":
             with replacing(path) as partial:

@@ -1,4 +1,4 @@
-"""Batches: every clip once an epoch, and dealt to processes so that they take one's steps."""
+"""Batches: every clip once an epoch, and assigned to processes so that they take one's steps."""
 
 from collections import Counter
 from itertools import chain, zip_longest
@@ -40,8 +40,8 @@ def test_the_shares_of_all_processes_make_up_the_batches_of_one(num_processes):
     assert {len(share) for share in shares} == {len(alone)} == {len(each[0])}
     for step, batch in enumerate(alone):
         counted = [shares[rank][step][: b.count_share(step)] for rank, b in enumerate(each)]
-        dealt = [key for keys in zip_longest(*counted) for key in keys if key is not None]
-        assert dealt == batch
+        assigned = [key for keys in zip_longest(*counted) for key in keys if key is not None]
+        assert assigned == batch
         assert {b.count_batch(step) for b in each} == {len(batch)}
         # Whoever has nothing to do keeps step with a clip that does not count.
         assert all(len(share[step]) >= 1 for share in shares)

@@ -135,7 +135,7 @@ def test_a_folder_that_may_not_be_read_is_a_fault_and_no_exception(
     with monkeypatch.context() as patch:
         patch.setattr(method, refuse)
         state = inspect_frames(tmp_path)
-    assert state == FramesState(0, None, "not to be read, Permission denied")
+    assert state == FramesState(0, None, "cannot be read: Permission denied")
     assert state.status == "unreadable"
 
 

@@ -25,7 +25,7 @@ from dfercli.errors import DataError
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "data_manifests" / "demo.csv"
 CLASS_NAMES = ("surprise", "anger", "boredom")
-IDLE = "no clip is left to be tested in fold {}; remove the manifest to deal anew"
+IDLE = "no clip is left to be tested in fold {}; remove the manifest to assign folds again"
 
 
 def _rows():

@@ -47,7 +47,7 @@ def test_a_fold_that_leaves_nothing_to_train_on_is_wrong(healthy):
         Finding(
             "manifest",
             "note",
-            "no clip is left to be tested in fold 2; remove the manifest to deal anew",
+            "no clip is left to be tested in fold 2; remove the manifest to assign folds again",
         ),
         Finding("fold 1", "wrong", "no clip is left to train on; make more folds"),
     ]
@@ -73,7 +73,7 @@ def test_a_fold_of_which_no_clip_is_left_is_noted(healthy):
     _list(healthy, cleo_anger="anger,cleo", dan_anger="anger,dan")
     left_out = {"cleo/anger": 3, "dan/anger": 4}
     write_manifest(replace(read_manifest(healthy), num_folds=4, left_out=left_out), healthy)
-    text = "no clip is left to be tested in fold 3, 4; remove the manifest to deal anew"
+    text = "no clip is left to be tested in fold 3, 4; remove the manifest to assign folds again"
     assert _odd(healthy) == [Finding("manifest", "note", text)]
 
 

@@ -119,12 +119,12 @@ def test_what_a_spreadsheet_makes_of_the_file_is_read(root, text, group):
         ),
         (
             "clip_id,group\n00001,a\n2,a\n",
-            ": the lists have no clip '2'; clips are called like '00001', correct these lines or "
+            ": the lists have no clip '2'; clip ids look like '00001', correct these lines or "
             "remove them",
         ),
         (
             "clip_id,group\n3,a\n00001,a\n2,b\n4,b\n",
-            ": the lists have no clip '2' and 2 more; clips are called like '00001', correct these "
+            ": the lists have no clip '2' and 2 more; clip ids look like '00001', correct these "
             "lines or remove them",
         ),
         (

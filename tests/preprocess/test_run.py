@@ -232,7 +232,7 @@ def test_a_dataset_without_any_face_is_an_error(tmp_path):
             "folder",
             RECIPE,
             3,
-            "has 2 folds, not 3; give --num-folds 2, or remove it to deal the videos anew",
+            "has 2 folds, not 3; give --num-folds 2, or remove it to assign all folds again",
         ),
     ],
 )

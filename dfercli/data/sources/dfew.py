@@ -170,14 +170,14 @@ def _find_faces(tree: Tree) -> FoundClips:
     resampled = _find_resampled(tree)
     if not faces.paths and resampled.paths:
         raise DataError(
-            f"only the 16 resampled frames a clip are there, in {tree.root / resampled.where}; "
-            f"figures on them are not comparable; --media faces-16f uses them all the same"
+            f"there are only the 16 resampled frames per clip, in {tree.root / resampled.where}; "
+            f"results on them are not comparable; --media faces-16f uses them anyway"
         )
     if _are_resampled([tree.root / path for path in faces.paths.values()]):
         raise DataError(
-            f"{tree.root / faces.where} holds 16 frames a clip, 1 to 16: those that the authors "
-            f"resampled; figures on them are not comparable; name the folder ..._16f and give "
-            f"--media faces-16f to use them all the same"
+            f"{tree.root / faces.where} has 16 frames per clip, 1 to 16: those that the authors "
+            f"resampled; results on them are not comparable; name the folder ..._16f and give "
+            f"--media faces-16f to use them anyway"
         )
     return faces
 

@@ -115,7 +115,7 @@ def _assign_folds(
     if known and max(known.values()) > num_folds:
         raise DataError(
             f"the manifest of {root} has a clip of test_fold {max(known.values())}, and "
-            f"{num_folds} folds; correct it, or remove it to deal the videos anew"
+            f"{num_folds} folds; correct it, or remove it to assign all folds again"
         )
     fixed = {unit: known[clip] for unit, clip in zip(units, clip_ids, strict=True) if clip in known}
     usable = [i for i, clip in enumerate(clip_ids) if clip not in choices.unusable]
@@ -153,7 +153,9 @@ def _check_spelling(words: Iterable[str], what: str, where: Path) -> None:
     for word in words:
         first = spellings.setdefault(word.casefold(), word)
         if first != word:
-            raise DataError(f"{where}: {what} {first!r} and {word!r} are one word; spell it alike")
+            raise DataError(
+                f"{where}: {what} {first!r} and {word!r} are one word; spell it the same way"
+            )
 
 
 def _find_spelling(root: Path, path: str) -> str:

@@ -31,7 +31,7 @@ def add_groups(listing: Listing, root: Path) -> Listing:
     if unknown:
         more = f" and {len(unknown) - 1:,} more" if len(unknown) > 1 else ""
         raise DataError(
-            f"{path}: the lists have no clip {unknown[0]!r}{more}; clips are called like "
+            f"{path}: the lists have no clip {unknown[0]!r}{more}; clip ids look like "
             f"{clip_ids[0]!r}, correct these lines or remove them"
         )
     sources = tuple(replace(s, group=groups.get(s.clip_id, "")) for s in listing.sources)

@@ -263,7 +263,7 @@ def join_folds(lists: Lists, paths: Mapping[ListName, str]) -> dict[str, tuple[s
                 raise DataError(
                     f"clip {clip_id} is in the {split} list of fold {fold} ({paths[split, fold]}) "
                     f"and in the test list of fold {test_fold} ({paths['test', test_fold]}); the "
-                    f"lists leak, unpack the authors' again"
+                    f"lists leak; unpack the authors' again"
                 )
             joined[clip_id] = (known_class, fold if split == "test" else test_fold)
     if contradictions:

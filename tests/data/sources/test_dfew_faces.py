@@ -154,8 +154,8 @@ def test_without_any_face_the_archives_are_named_first(few):
 def test_resampled_frames_alone_are_refused(few):
     put_clips(few / FACES_16F, DFEW_FEW, NAMES_16F)
     assert _refused(few) == (
-        f"only the 16 resampled frames a clip are there, in {few / FACES_16F}; figures on them are "
-        f"not comparable; --media faces-16f uses them all the same"
+        f"there are only the 16 resampled frames per clip, in {few / FACES_16F}; results "
+        f"on them are not comparable; --media faces-16f uses them anyway"
     )
 
 
@@ -191,7 +191,7 @@ def test_resampled_frames_under_another_name_are_refused(few, folder, names):
     put_files(few / folder / "00002", ["Thumbs.db", "._1.jpg"])
     for path in (few / folder / "00001").iterdir():  # an empty clip tells nothing
         path.unlink()
-    assert _refused(few).startswith(f"{few / folder} holds 16 frames a clip, 1 to 16: those")
+    assert _refused(few).startswith(f"{few / folder} has 16 frames per clip, 1 to 16: those")
 
 
 @pytest.mark.parametrize(

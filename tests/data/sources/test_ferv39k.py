@@ -163,7 +163,7 @@ def test_a_clip_in_both_lists_is_refused(few):
     path.write_text(path.read_text() + "Action/Happy/0001 Happy\n")
     assert _refused(few) == (
         "clip Action/Happy/0001 is in the train list of fold 1 (4_setups/All_scenes/train_All.csv) "
-        "and in the test list of fold 1 (4_setups/All_scenes/test_All.csv); the lists leak, unpack "
+        "and in the test list of fold 1 (4_setups/All_scenes/test_All.csv); the lists leak; unpack "
         "the authors' again"
     )
 

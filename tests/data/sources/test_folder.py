@@ -219,7 +219,7 @@ def test_another_number_of_folds_is_refused_once_they_are_settled(write_labels):
     known = {source.clip_id: source.test_fold for source in _sources(root, 3)}
     assert _error(root, num_folds=2, known_folds=known) == (
         f"the manifest of {root} has a clip of test_fold 3, and 2 folds; "
-        f"correct it, or remove it to deal the videos anew"
+        f"correct it, or remove it to assign all folds again"
     )
 
 
@@ -268,7 +268,7 @@ def test_lines_of_commas_are_passed_over(write_labels):
     assert _error(root) == "LIST line 5: no label for b.mp4; name its expression"
 
 
-def test_unusable_videos_are_dealt_to_no_fold(write_labels):
+def test_unusable_videos_are_assigned_to_no_fold(write_labels):
     root = write_labels("path,label", *(f"{name}.mp4,anger" for name in "abcd"))
     sources = _sources(root, 2, unusable=["a", "c"])
     folds = {source.clip_id: source.test_fold for source in sources}
@@ -284,7 +284,7 @@ def test_unusable_videos_keep_the_fold_that_they_had(write_labels):
     assert sorted(source.test_fold for source in sources[1:]) == [1, 2]
 
 
-def test_without_a_number_of_folds_the_usual_number_is_dealt(write_labels):
+def test_without_a_number_of_folds_the_usual_number_is_assigned(write_labels):
     root = write_labels("path,label", *(f"{i}.mp4,anger" for i in range(5)))
     listing = read_sources(root, Choices())
     assert listing.num_folds == NUM_FOLDS == 5

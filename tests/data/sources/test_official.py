@@ -189,12 +189,12 @@ def test_a_clip_on_which_several_folds_train_is_named_once():
         (
             _with(test_2={"a": "joy"}),
             "clip a is in the test list of fold 2 (x/test_2) and in the test list of fold 1 "
-            "(x/test_1); the lists leak, unpack the authors' again",
+            "(x/test_1); the lists leak; unpack the authors' again",
         ),
         (
             _with(train_2={"c": "woe"}),
             "clip c is in the train list of fold 2 (x/train_2) and in the test list of fold 2 "
-            "(x/test_2); the lists leak, unpack the authors' again",
+            "(x/test_2); the lists leak; unpack the authors' again",
         ),
         (
             _with(train_2={"d": "joy"}),

@@ -1,4 +1,4 @@
-"""Folds dealt by group, and the clips that are held out of training."""
+"""Folds assigned by group, and the clips that are held out of training."""
 
 from dataclasses import replace
 
@@ -33,13 +33,13 @@ def _manifest(rows):
 def test_no_group_is_in_two_folds_and_classes_are_spread():
     manifest = _manifest(_rows(folds=4))
     assert manifest.rows.groupby("group")["test_fold"].nunique().max() == 4  # as published
-    dealt = split_by_group(manifest)
-    assert dealt.rows.groupby("group")["test_fold"].nunique().max() == 1
-    assert dealt.folds == manifest.folds == (1, 2, 3, 4)
-    counts = pd.crosstab(dealt.rows["test_fold"], dealt.rows["label"]).to_numpy()
+    assigned = split_by_group(manifest)
+    assert assigned.rows.groupby("group")["test_fold"].nunique().max() == 1
+    assert assigned.folds == manifest.folds == (1, 2, 3, 4)
+    counts = pd.crosstab(assigned.rows["test_fold"], assigned.rows["label"]).to_numpy()
     assert counts.tolist() == [[10, 10]] * 4
-    assert dealt.fingerprint != manifest.fingerprint
-    assert list(dealt.rows["clip_id"]) == list(manifest.rows["clip_id"])
+    assert assigned.fingerprint != manifest.fingerprint
+    assert list(assigned.rows["clip_id"]) == list(manifest.rows["clip_id"])
 
 
 def test_a_single_test_part_becomes_five_folds_and_all_clips_are_tested():
@@ -59,7 +59,7 @@ def test_a_clip_without_a_group_is_a_group_of_its_own():
     ("missing", "lacking"),
     [("column", "no column group"), ("values", "only clips without a group")],
 )
-def test_without_groups_nothing_is_dealt(missing, lacking):
+def test_without_groups_nothing_is_assigned(missing, lacking):
     rows = _rows()
     rows = rows.drop(columns="group") if missing == "column" else rows.assign(group="")
     with pytest.raises(DataError) as caught:
@@ -70,17 +70,17 @@ def test_without_groups_nothing_is_dealt(missing, lacking):
     )
 
 
-def test_clips_without_a_group_are_dealt_one_by_one():
+def test_clips_without_a_group_are_assigned_one_by_one():
     rows = _rows()
     rows["group"] = [name if i < 40 else "" for i, name in enumerate(rows["group"])]
-    dealt = split_by_group(_manifest(rows)).rows
-    named = dealt[dealt["group"] != ""]
+    assigned = split_by_group(_manifest(rows)).rows
+    named = assigned[assigned["group"] != ""]
     assert named.groupby("group")["test_fold"].nunique().max() == 1
-    counts = pd.crosstab(dealt["test_fold"], dealt["label"]).to_numpy()
+    counts = pd.crosstab(assigned["test_fold"], assigned["label"]).to_numpy()
     assert counts.tolist() == [[10, 10]] * 4  # as one group, 40 clips would be in one fold
 
 
-def test_fewer_groups_than_folds_cannot_be_dealt():
+def test_fewer_groups_than_folds_cannot_be_assigned():
     with pytest.raises(DataError) as caught:
         split_by_group(_manifest(_rows(num_groups=3, folds=4)))
     assert str(caught.value) == (
@@ -180,7 +180,7 @@ def test_what_is_held_out_follows_from_the_seed_alone():
 
 @pytest.mark.parametrize("fraction", [0.01, 0.5])
 def test_too_few_clips_cannot_be_parted(fraction):
-    with pytest.raises(DataError, match=r"^1 group \(or clips\) cannot be parted into"):
+    with pytest.raises(DataError, match=r"^1 group \(or clips\) cannot be split into"):
         hold_out(_rows(num_groups=1), fraction, seed=0)
 
 
