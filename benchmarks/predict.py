@@ -30,8 +30,8 @@ from machine import MACHINE, add_output_option, describe_machine
 
 from dfercli.config import ModelConfig
 from dfercli.data.sources.base import BASIC_EXPRESSIONS
-from dfercli.faces.align import TEMPLATE_VERSION
-from dfercli.faces.stream import follow_faces
+from dfercli.faces.align import CROP_VERSION
+from dfercli.faces.tracking import follow_faces
 from dfercli.files import write_text
 from dfercli.media.video import read_frames
 from dfercli.media.video_writer import write_video
@@ -63,7 +63,7 @@ def make_checkpoint(folder: Path, backbone: str) -> Path:
     from dfercli.runs.checkpoint import save_checkpoint
 
     torch.manual_seed(0)
-    crop = {"detector": "mtcnn", "size": 224, "version": TEMPLATE_VERSION}
+    crop = {"detector": "mtcnn", "size": 224, "version": CROP_VERSION}
     config = ModelConfig(backbone=backbone, weights="random")
     save_checkpoint(build_model(config, BASIC_EXPRESSIONS, crop), folder)
     return folder

@@ -7,8 +7,14 @@ import numpy as np
 
 from dfercli.errors import ConfigError
 
-TEMPLATE_VERSION = 2
-"""Counts up when the template or the way of cropping changes, so that old crops are known."""
+CROP_VERSION = 3
+"""Counts up when the template, the cutting or the choice of the face changes, so that old crops are
+recognised."""
+
+READABLE_VERSIONS = (2, CROP_VERSION)
+"""Versions of crops that a model may have been trained on to read videos with this dfer. Crops of
+version 2 have the same template and cutting; they differ where a film is cut, since faces were
+followed across cuts."""
 
 MIN_SIZE = 16
 """Least side of a crop in pixels (our choice)."""
@@ -30,13 +36,13 @@ class CropRecipe:
         detector: Public name of the detector.
         size: Side of the square crops in pixels.
         template: Name of the template.
-        version: `TEMPLATE_VERSION` when the crops were made.
+        version: `CROP_VERSION` when the crops were made.
     """
 
     detector: str
     size: int = 224
     template: str = "loose-five-points"
-    version: int = TEMPLATE_VERSION
+    version: int = CROP_VERSION
 
     def __post_init__(self) -> None:
         if self.size < MIN_SIZE:

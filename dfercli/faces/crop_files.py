@@ -8,8 +8,8 @@ from pathlib import Path
 import cv2
 
 from dfercli.errors import VideoError
+from dfercli.faces.main_face import FollowedFace, follow_main_face, read_crops
 from dfercli.faces.search import KEY_STEP_S
-from dfercli.faces.track import FollowedFace, crop_followed_face, follow_main_face
 from dfercli.faces.types import Detector
 from dfercli.files import replacing_folder, write_json
 from dfercli.media.images import find_fault, write_image
@@ -96,8 +96,8 @@ def crop_video(root: Path, source: str, folder: Path, size: int, detector: Detec
 
 def _write_crops(video: Path, followed: FollowedFace, size: int, folder: Path) -> None:
     number = 0
-    for number, crop in enumerate(crop_followed_face(video, followed, size), start=1):
-        write_image(folder / _name_crop(number), crop.image_rgb)
+    for number, crop_rgb in enumerate(read_crops(video, followed, size), start=1):
+        write_image(folder / _name_crop(number), crop_rgb)
     if number != len(followed.faces):  # a damaged stream need not decode alike twice
         raise VideoError(f"cannot crop {video}: it gives other frames when read again; damaged?")
 

@@ -1,5 +1,6 @@
-"""Where one shot of a film ends and the next begins."""
+"""Cuts in a film, and the camera views between them."""
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 from itertools import product
 
@@ -9,46 +10,62 @@ import numpy as np
 from dfercli.media.video import Frame
 
 THUMBNAIL = (32, 18)
-"""Width and height of the pictures that are compared (our choice): a face's motion hardly shows."""
+"""Width and height of the compared thumbnails (our choice): so small that a face's motion hardly
+shows."""
 
 MAX_PAN = (8, 3)
-"""Pixels of them that a moving camera may shift a picture by between two frames, to the side and up
-or down (our choice): a quarter of its width."""
+"""Largest shift between two frames of one shot, in thumbnail pixels to the side and up or down (our
+choice): a moving camera shifts the picture by up to a quarter of its width."""
 
 CHANGED_LEVELS = 20
-"""Levels of 255 by which a pixel must change to count (our choice)."""
+"""Difference in levels (of 255) from which a pixel counts as changed (our choice)."""
 
 MIN_CHANGED = 0.5
-"""Share of the pixels that a cut changes, however the pictures are shifted (our choice)."""
+"""Share of pixels that must change at a cut, at the best shift (our choice)."""
+
+MAX_VIEWS = 8
+"""Earlier views that a new shot is compared with (our choice)."""
 
 
-def number_shots(frames: Iterable[Frame]) -> Iterator[tuple[int, Frame]]:
-    """Give each frame with the number of its shot, from 0.
+_Picture = tuple[tuple[int, ...], np.ndarray]
+"""Shape of a frame, and its thumbnail: (18, 32, 3) int16, minus its mean."""
 
-    A shot ends where most of the picture changes from one frame to the next, and neither a pan of
-    the camera nor more or less light explains it. A slow dissolve ends none.
+
+def number_views(frames: Iterable[Frame]) -> Iterator[tuple[int, Frame]]:
+    """Yield each frame with the number of its camera view, counted from 0.
+
+    The number changes at every cut: where most of the picture changes from one frame to the next,
+    and neither a pan nor a change of brightness explains it. A slow dissolve is not a cut. A shot
+    that shows the picture of an earlier one again, such as the one after a cutaway or a flash, has
+    the earlier number.
 
     Args:
         frames: In order of time.
     """
-    shot = 0
-    before: np.ndarray | None = None
-    size: tuple[int, ...] = ()
+    ends: deque[tuple[int, _Picture]] = deque(maxlen=MAX_VIEWS)  # last picture of each shot
+    view, num_views = 0, 1
+    before: _Picture | None = None
     for frame in frames:
         thumbnail = cv2.resize(frame.image_rgb, THUMBNAIL, interpolation=cv2.INTER_AREA)
-        here = thumbnail.astype(np.int16) - int(thumbnail.mean())
-        other_size = size != frame.image_rgb.shape
-        if before is not None and (other_size or measure_change(before, here) >= MIN_CHANGED):
-            shot += 1
-        before, size = here, frame.image_rgb.shape
-        yield shot, frame
+        here = (frame.image_rgb.shape, thumbnail.astype(np.int16) - int(thumbnail.mean()))
+        if before is not None and not _is_same(before, here):
+            ends.appendleft((view, before))
+            others = (number for number, end in ends if number != view and _is_same(end, here))
+            view = next(others, num_views)
+            num_views = max(num_views, view + 1)
+        before = here
+        yield view, frame
+
+
+def _is_same(before: _Picture, after: _Picture) -> bool:
+    return before[0] == after[0] and measure_change(before[1], after[1]) < MIN_CHANGED
 
 
 def measure_change(before: np.ndarray, after: np.ndarray) -> float:
-    """Give the share of pixels that differ visibly, at the shift where fewest do.
+    """Return the share of pixels that differ visibly, at the shift where the fewest do.
 
     Args:
-        before: (H, W, 3) int16, less its mean.
+        before: (H, W, 3) int16, minus its mean.
         after: Of the same shape.
     """
     changed = _compare(before, after)

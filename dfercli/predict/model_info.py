@@ -11,7 +11,7 @@ from dfercli.device import resolve_device, resolve_precision
 from dfercli.downloads import explain_failed_fetch
 from dfercli.errors import CheckpointError, WeightsError
 from dfercli.faces import check_detector
-from dfercli.faces.align import TEMPLATE_VERSION
+from dfercli.faces.align import CROP_VERSION, READABLE_VERSIONS
 from dfercli.models.pretrained import ensure_weights, find_image_size
 from dfercli.predict.settings import PredictSettings
 from dfercli.runs.checkpoint import load_settings
@@ -136,10 +136,10 @@ def describe_checkpoint(
     precision = resolve_precision(precision, resolve_device(device))
     settings = load_settings(str(where))
     crop = settings["crop"] or {}
-    if crop.get("version", TEMPLATE_VERSION) != TEMPLATE_VERSION:
+    if crop.get("version", CROP_VERSION) not in READABLE_VERSIONS:
         raise CheckpointError(
-            f"{where} reads faces cropped by template {crop['version']}; this dfer crops by "
-            f"{TEMPLATE_VERSION}; use the dfer it was trained with"
+            f"{where} reads faces cropped by version {crop['version']}; this dfer crops by version "
+            f"{CROP_VERSION}; use the dfer it was trained with"
         )
     detector = detector or crop.get("detector")
     if detector is None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from dfercli.data.transforms import fit_frame
 from dfercli.faces.align import crop_face
-from dfercli.faces.stream import SeenFrame, follow_faces
+from dfercli.faces.tracking import SeenFrame, follow_faces
 from dfercli.faces.types import Face
 from dfercli.media.video import Extent, Source, is_live, read_frames
 from dfercli.predict.prediction import SeenFace, VideoPrediction, Window

@@ -178,15 +178,22 @@ def _check_faces(plan: Plan, recipe: CropRecipe) -> None:
 
 
 def _check_recipe(path: Path, recipe: CropRecipe) -> None:
-    """Never mix crops of two recipes."""
+    """Refuse to mix crops of two recipes."""
     try:
-        same = json.loads(path.read_text(encoding="utf-8")) == asdict(recipe)
+        known = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return
     except ValueError:
-        same = False
-    if not same:
-        raise DataError(f"{path.parent} holds crops of another recipe; remove it to crop again")
+        known = None
+    ours = asdict(recipe)
+    if known == ours:
+        return
+    if isinstance(known, dict) and known | {"version": recipe.version} == ours:
+        raise DataError(
+            f"{path.parent} holds crops of version {known.get('version')}, and this dfer crops by "
+            f"version {recipe.version}; remove the folder to crop again, or train on it as it is"
+        )
+    raise DataError(f"{path.parent} holds crops of another recipe; remove it to crop again")
 
 
 def _inspect_sample(listing: Listing, root: Path) -> dict[str, FramesState]:

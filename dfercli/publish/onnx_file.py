@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from dfercli.data.transforms import fit_frame, normalise
 from dfercli.demo.drawing import Action, Pose, draw_backdrop, draw_person, make_person
 from dfercli.errors import ConfigError
-from dfercli.faces.align import TEMPLATE, TEMPLATE_VERSION, CropRecipe
+from dfercli.faces.align import READABLE_VERSIONS, TEMPLATE, CropRecipe
 from dfercli.files import replacing
 from dfercli.metrics import apply_temperature
 from dfercli.models.base import ExpressionModel
@@ -230,8 +230,11 @@ def describe_model(model: ExpressionModel, where: str) -> dict[str, str]:
     dataset's own.
     """
     crop = model.settings.get("crop")
-    ours = {"template": CropRecipe.template, "version": TEMPLATE_VERSION}
-    if crop and ours.items() <= crop.items():
+    if (
+        crop
+        and crop.get("template") == CropRecipe.template
+        and crop.get("version") in READABLE_VERSIONS
+    ):
         crop = {**crop, "points": TEMPLATE.tolist()}
     return {
         "class_names": json.dumps(model.class_names, ensure_ascii=False),

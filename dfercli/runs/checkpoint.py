@@ -153,5 +153,5 @@ def check_fits(
     if crop != model.settings["crop"] and not allow_other_crop:
         raise CheckpointError(
             f"the checkpoint was trained on faces cropped by {model.settings['crop']}, the data's "
-            f"are by {crop}; crop them the same way, or give --allow-other-crop"
+            f"are by {crop}; train on crops like these, or give --allow-other-crop"
         )

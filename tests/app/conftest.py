@@ -34,12 +34,12 @@ def checkpoint(tmp_path_factory):
     import torch
 
     from dfercli.config import ModelConfig
-    from dfercli.faces.align import TEMPLATE_VERSION
+    from dfercli.faces.align import CROP_VERSION
     from dfercli.models.base import build_model
     from dfercli.runs.checkpoint import save_checkpoint
 
     torch.manual_seed(7)
-    crop = {"detector": "mtcnn", "size": 64, "version": TEMPLATE_VERSION}
+    crop = {"detector": "mtcnn", "size": 64, "version": CROP_VERSION}
     config = ModelConfig(backbone="demo-ViT-tiny", weights="random", num_frames=4)
     model = build_model(config, CLASSES, crop)
     model.settings["trained"] = {"dataset": "drawn", "fold": 2}

@@ -11,7 +11,7 @@ from preprocess.small_sets import FACES, look_at, publish, write_set
 from dfercli.data.manifest import read_manifest, side_file, write_manifest
 from dfercli.data.sources.base import BASIC_EXPRESSIONS
 from dfercli.doctor import Diagnosis, Finding, diagnose, inspect_dataset
-from dfercli.faces.align import TEMPLATE_VERSION, CropRecipe
+from dfercli.faces.align import CROP_VERSION, CropRecipe
 from dfercli.media.images import list_frames, read_image, write_image
 from dfercli.preprocess.plan import plan_preprocess
 from dfercli.preprocess.run import preprocess
@@ -49,7 +49,7 @@ def test_of_a_healthy_dataset_everything_is_ok(healthy):
         Finding("clips", "ok", "4 (happiness 2, anger 2); by test fold 1: 2, 2: 2"),
         Finding("frames", "ok", "64; 16 to 16 per clip, mean 16.0; 0 clips under 16"),
         Finding("frame sizes", "ok", "8x8 (4)"),
-        Finding("crops", "ok", f"{OURS}, version {TEMPLATE_VERSION}"),
+        Finding("crops", "ok", f"{OURS}, version {CROP_VERSION}"),
     )
     assert (report.name, report.manifest) == ("own", healthy)
     assert report.root == healthy.parents[1] / "root"
@@ -166,13 +166,20 @@ def test_a_group_in_two_folds_is_wrong(healthy):
     assert _odd(healthy) == {}
 
 
+AGAIN = (
+    f"this dfer crops by version {CROP_VERSION}; remove the folder of crops and run "
+    "`dfer preprocess` to crop again"
+)
+
+
 @pytest.mark.parametrize(
     ("crop", "found"),
     [
         (
             {"detector": "mtcnn", "version": 1},
-            ("wrong", f"detector mtcnn, version 1; this dfer crops by version {TEMPLATE_VERSION}"),
+            ("wrong", f"detector mtcnn, version 1; {AGAIN}"),
         ),
+        ({"detector": "mtcnn", "version": 2}, ("note", f"detector mtcnn, version 2; {AGAIN}")),
         (None, ("note", "nothing is known")),
         ({"adopted": "folder frames", "size": "8x8"}, ("ok", "adopted folder frames, size 8x8")),
     ],

@@ -214,7 +214,7 @@ def test_data_cropped_otherwise_is_refused_unless_allowed(trained, write_other, 
         evaluate_checkpoint(str(trained.path), data, [1])
     assert str(caught.value) == (
         f"the checkpoint was trained on faces cropped by {ours}, the data's are by {theirs}; "
-        "crop them the same way, or give --allow-other-crop"
+        "train on crops like these, or give --allow-other-crop"
     )
     results = evaluate_checkpoint(str(trained.path), data, [1], allow_other_crop=True)
     summary = _summary(results)

@@ -22,7 +22,7 @@ from dfercli.faces.search import (
     search_frames,
     searching_ahead,
 )
-from dfercli.faces.stream import follow_faces
+from dfercli.faces.tracking import follow_faces
 from dfercli.faces.types import Face
 from dfercli.media.video import Frame
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from dfercli.faces.align import (
+    CROP_VERSION,
     TEMPLATE,
-    TEMPLATE_VERSION,
     CropRecipe,
     crop_face,
     similarity_transform,
@@ -123,5 +123,5 @@ def test_beyond_the_image_its_edge_is_repeated():
 
 def test_a_recipe_names_all_that_makes_a_crop():
     recipe = CropRecipe("mtcnn")
-    assert recipe == CropRecipe("mtcnn", 224, "loose-five-points", version=TEMPLATE_VERSION)
+    assert recipe == CropRecipe("mtcnn", 224, "loose-five-points", version=CROP_VERSION)
     assert recipe != CropRecipe("face-alignment")

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from skimage import data
 
-from dfercli.faces.shots import number_shots
+from dfercli.faces.shots import number_views
 from dfercli.media.video import Frame
 
 SIZE = (320, 180)
@@ -20,7 +20,7 @@ def _frames(images):
 
 
 def _cuts(images):
-    shots = [shot for shot, _ in number_shots(_frames(images))]
+    shots = [shot for shot, _ in number_views(_frames(images))]
     return [index for index in range(1, len(shots)) if shots[index] != shots[index - 1]]
 
 

@@ -28,7 +28,7 @@ from dfercli.config import ModelConfig
 from dfercli.demo.drawing import make_person
 from dfercli.demo.videos import FPS, draw_video
 from dfercli.errors import ConfigError
-from dfercli.faces.align import TEMPLATE_VERSION
+from dfercli.faces.align import CROP_VERSION
 from dfercli.faces.search import count_threads
 from dfercli.media.video_writer import write_video
 from dfercli.models.base import build_model
@@ -40,7 +40,7 @@ from dfercli.runs.checkpoint import save_checkpoint
 pytestmark = pytest.mark.gpu
 
 TOLERANCES = {"fp32": 1e-3, "fp16": 2e-3, "bf16": 1.5e-2}
-CROP = {"detector": "mtcnn", "size": 48, "version": TEMPLATE_VERSION}
+CROP = {"detector": "mtcnn", "size": 48, "version": CROP_VERSION}
 LENGTHS = (1, 3, 8, 16, 5, 8, 8, 2, 9, 8, 7)
 """Frames of each clip, more clips than one batch."""
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from dfercli.data.sources.base import BASIC_EXPRESSIONS
 from dfercli.errors import CheckpointError, ConfigError, UnknownNameError
-from dfercli.faces.align import TEMPLATE_VERSION
+from dfercli.faces.align import CROP_VERSION
 from dfercli.media.images import write_image
 from dfercli.models.base import build_model
 from dfercli.models.recurrent import BiLSTM
@@ -17,7 +17,7 @@ from dfercli.predict import predictor as predictor_module
 from dfercli.predict.predictor import AUTOCAST, round_weights
 from dfercli.runs.checkpoint import save_checkpoint
 
-CROP = {"detector": "mtcnn", "size": 48, "version": TEMPLATE_VERSION}
+CROP = {"detector": "mtcnn", "size": 48, "version": CROP_VERSION}
 
 
 def _predictor(**settings):
@@ -60,11 +60,17 @@ def test_a_checkpoint_of_a_datasets_own_crops_needs_a_detector(checkpoint, crop)
     assert (made.detector, made.crop_size) == ("mtcnn", 32)  # the backbone's size
 
 
+def test_a_checkpoint_trained_on_crops_of_the_version_before_predicts_as_it_did(checkpoint):
+    """Its template is the same; how faces are followed in prediction has not changed."""
+    predictor = Predictor.from_checkpoint(checkpoint(CROP | {"version": 2}))
+    assert predictor.crop_size == 48
+
+
 def test_a_checkpoint_of_another_template_is_refused(checkpoint):
-    where = checkpoint(CROP | {"version": TEMPLATE_VERSION + 1})
+    where = checkpoint(CROP | {"version": CROP_VERSION + 1})
     with pytest.raises(CheckpointError) as caught:
         Predictor.from_checkpoint(where, detector="mtcnn")
-    versions = f"template {TEMPLATE_VERSION + 1}; this dfer crops by {TEMPLATE_VERSION}"
+    versions = f"version {CROP_VERSION + 1}; this dfer crops by version {CROP_VERSION}"
     said = f"{where} reads faces cropped by {versions}; use the dfer it was trained with"
     assert str(caught.value) == said
 

@@ -22,7 +22,7 @@ from dfercli.demo.videos import draw_video
 from dfercli.errors import DataError, UnknownNameError
 from dfercli.faces import load_detector
 from dfercli.faces.align import CropRecipe
-from dfercli.faces.track import crop_followed_face, follow_main_face
+from dfercli.faces.main_face import follow_main_face, read_crops
 from dfercli.media.images import list_frames, write_image
 from dfercli.preprocess.plan import LOOKED_AT, _inspect_sample, plan_preprocess
 from dfercli.preprocess.run import preprocess
@@ -201,7 +201,7 @@ def _crop(frames, folder):
     for number, image_rgb in enumerate(frames):
         write_image(folder / f"{number}.png", image_rgb)
     followed = follow_main_face(folder, load_detector("mtcnn"))
-    return [crop.image_rgb for crop in crop_followed_face(folder, followed, 112)]
+    return list(read_crops(folder, followed, 112))
 
 
 @pytest.mark.parametrize("cropped", [False, True])

@@ -227,7 +227,14 @@ def test_a_dataset_without_any_face_is_an_error(tmp_path):
     [
         ("dfw", RECIPE, 2, "no dataset 'dfw'; known: "),
         ("folder", replace(RECIPE, detector="mtcn"), 2, "no detector 'mtcn'; known: "),
-        ("folder", replace(RECIPE, version=99), 2, "crops of another recipe; remove it to crop"),
+        ("folder", replace(RECIPE, template="other"), 2, "of another recipe; remove"),
+        (
+            "folder",
+            replace(RECIPE, version=99),
+            2,
+            f"{FACES} holds crops of version {RECIPE.version}, and this dfer crops by version 99; "
+            "remove the folder to crop again, or train on it as it is",
+        ),
         (
             "folder",
             RECIPE,

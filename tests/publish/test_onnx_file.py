@@ -16,13 +16,13 @@ import torch
 from dfercli.config import METHODS, ModelConfig
 from dfercli.data.transforms import normalise
 from dfercli.errors import ConfigError
-from dfercli.faces.align import TEMPLATE
+from dfercli.faces.align import CROP_VERSION, TEMPLATE
 from dfercli.models.base import build_model
 from dfercli.publish import PublishError, onnx_file
 from dfercli.publish.onnx_file import MAX_DIFFERENCE, OPSET, FacesToProbs, _write, export_onnx
 from dfercli.runs.checkpoint import save_checkpoint
 
-CROP = {"detector": "mtcnn", "size": 48, "template": "loose-five-points", "version": 2}
+CROP = {"detector": "mtcnn", "size": 48, "template": "loose-five-points", "version": CROP_VERSION}
 NAMES = ("happiness", "sadness", "anger")
 ONE_LAYER = {
     "embed_dim": 32,
@@ -134,6 +134,13 @@ def test_what_its_user_must_know_is_in_the_file(shared):
     assert said["checkpoint"] == "model"
     assert "not for diagnosis" in said["licence"]
     assert said["dfer_version"]
+
+
+def test_the_version_of_crops_before_has_the_same_points(build):
+    model = build(**OFF)
+    model.settings["crop"] = CROP | {"version": 2}
+    entries = onnx_file.describe_model(model, "model")
+    assert json.loads(entries["crop"])["points"] == TEMPLATE.tolist()
 
 
 @pytest.mark.parametrize("crop", [None, CROP | {"version": 1}])

@@ -1,18 +1,27 @@
-"""Faces carried between key frames and over short gaps, and what a search says about a video."""
+"""The main face of a video: which one, in which shots, carried over what, and its crops."""
 
 import os
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
+from skimage import data
 
+from dfercli.errors import VideoError
 from dfercli.faces import load_detector
 from dfercli.faces.align import TEMPLATE, similarity_transform
+from dfercli.faces.main_face import Track, follow_main_face, measure_jitter, read_crops
 from dfercli.faces.search import KEY_STEP_S
-from dfercli.faces.track import fill_gaps, follow_main_face, measure_jitter
+from dfercli.faces.tracking import follow_faces
 from dfercli.faces.types import Face
-from dfercli.media.video import Frame
+from dfercli.media.images import write_image
+from dfercli.media.video import Frame, read_frames
+from dfercli.media.video_writer import write_video
+from dfercli.predict.reading import CARRY_S
+from dfercli.predict.settings import SEARCH_FPS
 
+FPS = 10.0
 FOOTAGE = sorted(Path(os.environ.get("DFER_TEST_VIDEOS", "none")).glob("*.mp4"))
 
 
@@ -20,48 +29,6 @@ def _face(x, y=0.0, side=100.0, score=0.9):
     """A square face with its top left corner at x, y."""
     corner = np.array([x, y])
     return Face(np.concatenate([corner, corner + side]), corner + TEMPLATE * side, score)
-
-
-def test_a_gap_is_filled_linearly_in_time():
-    times_s = {4: 1.0, 5: 1.1, 6: 1.3, 7: 1.4}
-    filled = fill_gaps({4: _face(0, 80, score=0.5), 7: _face(40, 0, score=0.9)}, times_s)
-    assert list(filled) == [5, 6]  # a quarter and three quarters of the way
-    assert filled[5].box_xyxy == pytest.approx([10, 60, 110, 160])
-    assert filled[6].box_xyxy == pytest.approx([30, 20, 130, 120])
-    assert filled[5].landmarks_xy == pytest.approx(TEMPLATE * 100 + (10, 60))
-    assert filled[6].landmarks_xy == pytest.approx(TEMPLATE * 100 + (30, 20))
-    assert (filled[5].score, filled[6].score) == pytest.approx((0.6, 0.8))
-
-
-@pytest.mark.parametrize("fps", [25, 24, 24000 / 1001])
-@pytest.mark.parametrize(("missed", "is_filled"), [(0, True), (1, True), (9, True), (10, False)])
-def test_a_gap_of_two_key_steps_is_filled_and_no_longer_one(fps, missed, is_filled):
-    times_s = {index: index / fps for index in range(30)}
-    filled = fill_gaps({2: _face(0), 3 + missed: _face(10)}, times_s)
-    assert list(filled) == (list(range(3, 3 + missed)) if is_filled else [])
-
-
-@pytest.mark.parametrize(
-    ("other", "is_filled"),
-    [
-        ([3, 4, 5], False),
-        ([4], False),
-        ([0, 1, 3, 4, 5, 7, 8], False),
-        ([2, 3, 4, 5], True),
-        ([3, 4, 5, 6], True),
-        (range(10), True),
-        ([0, 1, 7, 8], True),
-    ],
-)
-def test_a_gap_in_which_another_face_comes_and_goes_stays_empty(other, is_filled):
-    times_s = {index: index / 25 for index in range(10)}
-    filled = fill_gaps({2: _face(0), 6: _face(4)}, times_s, [[2, 6], other])
-    assert list(filled) == [3, 4, 5] * is_filled
-
-
-def test_only_frames_that_were_taken_are_filled():
-    assert list(fill_gaps({0: _face(0), 6: _face(6)}, {0: 0.0, 3: 0.1, 6: 0.2})) == [3]
-    assert fill_gaps({}, {}) == fill_gaps({3: _face(0)}, {3: 0.0}) == {}
 
 
 class _Plan:
@@ -82,7 +49,7 @@ def follow(monkeypatch):
 
     def follow(plan, times_s):
         frames = (Frame(i, t, np.full((1, 1, 3), i, np.uint8)) for i, t in enumerate(times_s))
-        monkeypatch.setattr("dfercli.faces.track.read_frames", lambda path: frames)
+        monkeypatch.setattr("dfercli.faces.main_face.read_frames", lambda path: frames)
         detector = _Plan(plan)
         followed = follow_main_face("video", detector, carry_s=KEY_STEP_S)
         assert followed.num_searched == len(detector.searched)
@@ -190,7 +157,7 @@ def test_a_video_of_one_frame(follow, found):
 
 def test_what_the_detector_is_never_sure_of_is_no_face(follow, monkeypatch):
     """It neither is the main face, however large, nor ends a gap as a cutaway would."""
-    monkeypatch.setattr("dfercli.faces.track.find_least_track_score", lambda detector: 0.9)
+    monkeypatch.setattr("dfercli.faces.tracking.find_least_track_score", lambda detector: 0.9)
     plan = lambda i: [_face(0, score=0.95), _face(300, side=200, score=0.89)]  # noqa: E731
     followed, _ = follow(plan, _at(16))
     assert set(_lefts(followed).values()) == {0.0}
@@ -277,3 +244,194 @@ def test_in_real_footage_a_carried_face_is_where_it_would_be_found(video):
         scale = np.hypot(*similarity_transform(carried_xy, TEMPLATE * 224)[:, 0])
         distances_px.extend(scale * np.linalg.norm(carried_xy - face.landmarks_xy, axis=1))
     assert np.median(distances_px) < 2
+
+
+class _Script:
+    """A detector that says what it was told to say, frame by frame."""
+
+    def __init__(self, faces_by_frame):
+        self._answers = iter(faces_by_frame)
+
+    def detect(self, image_rgb):
+        assert image_rgb.shape == (120, 160, 3)
+        return next(self._answers)
+
+
+@pytest.fixture
+def video(tmp_path):
+    """20 frames at 10 a second, brighter from frame to frame."""
+    path = tmp_path / "video.mp4"
+    frames = (np.full((120, 160, 3), 10 * i, dtype=np.uint8) for i in range(20))
+    write_video(path, frames, FPS)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("faces_by_frame", "main_x"),
+    [
+        ([[_face(0, side=40), _face(80, side=60)]] * 20, 80),  # both stay: the larger
+        ([[_face(0, side=50)]] * 15 + [[_face(80, side=60)]] * 5, 0),  # the longer: 15 * 2500
+        ([[_face(0, side=20)]] * 15 + [[_face(80, side=60)]] * 5, 80),  # near for a while
+    ],
+)
+def test_the_main_face_is_the_largest_over_time(faces_by_frame, main_x, video):
+    followed = follow_main_face(video, _Script(faces_by_frame))
+    assert followed.num_frames == 20
+    assert {float(face.box_xyxy[0]) for face in followed.faces.values()} == {main_x}
+
+
+def test_one_large_mistake_does_not_win(video):
+    faces = [[_face(0, side=50)] for _ in range(20)]
+    faces[7].append(_face(60, side=100))
+    assert len(follow_main_face(video, _Script(faces)).faces) == 20
+
+
+def test_coverage_is_the_share_of_frames_with_the_face(video):
+    faces = [[_face(10, side=50)] if i % 10 < 5 else [] for i in range(20)]
+    followed = follow_main_face(video, _Script(faces))
+    assert followed.coverage == 10 / 20
+    assert sorted(followed.faces) == [i for i in range(20) if i % 10 < 5]
+
+
+def test_a_video_without_a_face(video):
+    followed = follow_main_face(video, _Script([[]] * 20))
+    assert followed.faces == {}
+    assert followed.num_frames == 20
+    assert followed.coverage == 0.0
+    assert list(read_crops(video, followed, size=64)) == []
+
+
+def test_crops_come_from_the_frames_that_show_the_face(video):
+    faces = [[_face(10, side=50)] if i in (2, 3, 9) else [] for i in range(20)]
+    crops = list(read_crops(video, follow_main_face(video, _Script(faces)), size=64))
+    for crop_rgb, index in zip(crops, (2, 3, 9), strict=True):
+        assert crop_rgb.shape == (64, 64, 3)
+        assert np.abs(crop_rgb.astype(int) - 10 * index).max() <= 6
+
+
+def test_a_video_that_cannot_be_read_is_an_error(tmp_path):
+    (tmp_path / "bad.mp4").write_bytes(b"no video")
+    with pytest.raises(VideoError, match="cannot read"):
+        follow_main_face(tmp_path / "bad.mp4", _Script([]))
+
+
+def test_without_key_frames_every_frame_is_searched_and_short_gaps_are_interpolated(video):
+    gone = (5, *range(8, 13))
+    faces = [[] if i in gone else [_face(10, side=50, score=0.8)] for i in range(20)]
+    followed = follow_main_face(video, _Script(faces))
+    assert sorted(followed.faces) == [i for i in range(20) if i not in range(8, 13)]
+    assert (followed.num_searched, followed.interpolated, followed.skipped) == (20, 1, 5)
+    assert followed.score == 0.8
+
+
+A, B, C = "chelsea", "coffee", "rocket"  # pictures behind the persons, as different as shots are
+
+
+@pytest.fixture
+def follow_film(monkeypatch):
+    """Follow the main face of a film that is given as (background, number of frames, plan)."""
+
+    def follow(*shots):
+        frames, plans = [], []
+        for background, count, plan in shots:
+            white = np.full((180, 320, 3), 255, np.uint8)
+            image = cv2.resize(getattr(data, background)(), (320, 180)) if background else white
+            for _ in range(count):
+                marked = image.copy()
+                marked[0, 0] = len(frames)
+                frames.append(Frame(len(frames), len(frames) / 25, marked))
+                plans.append(plan)
+        monkeypatch.setattr("dfercli.faces.main_face.read_frames", lambda path: iter(frames))
+        detector = _Plan(lambda index: plans[index](index))
+        return follow_main_face("film", detector, KEY_STEP_S)
+
+    return follow
+
+
+def _at_x(x, side=100.0):
+    return lambda index: [_face(x, side=side)]
+
+
+def test_the_face_of_another_person_after_a_cut_is_not_followed(follow_film):
+    followed = follow_film((A, 20, _at_x(50)), (B, 13, _at_x(50)))  # exactly the same place
+    assert list(followed.faces) == list(range(20))
+    assert (followed.skipped, followed.rival) == (13, 0.0)
+    followed = follow_film((A, 13, _at_x(50)), (B, 20, _at_x(50)))
+    assert list(followed.faces) == list(range(13, 33))
+
+
+def test_a_face_is_not_interpolated_over_a_cut(follow_film):
+    gone = lambda index: [_face(50)] * (index not in (18, 19, 20, 21))  # noqa: E731
+    followed = follow_film((A, 20, gone), (B, 25, gone))
+    assert list(followed.faces) == list(range(22, 45))
+    assert followed.interpolated == 0
+
+
+def test_the_main_person_is_followed_through_a_dialogue(follow_film):
+    one, other = _at_x(50), _at_x(60, side=110)
+    followed = follow_film((A, 20, one), (B, 14, other), (A, 20, one), (B, 14, other))
+    assert list(followed.faces) == [*range(20), *range(34, 54)]
+    assert followed.rival == pytest.approx(28 * 1.21 / 40)
+
+
+@pytest.mark.parametrize("flash", [1, 2, 5])
+def test_a_flash_costs_its_own_frames_only(follow_film, flash):
+    nobody = lambda index: []  # noqa: E731
+    followed = follow_film((A, 20, _at_x(50)), (None, flash, nobody), (A, 20, _at_x(52)))
+    assert list(followed.faces) == [*range(20), *range(20 + flash, 40 + flash)]
+
+
+def test_a_cut_back_to_the_view_with_the_face_elsewhere_is_another_track(follow_film):
+    followed = follow_film((A, 20, _at_x(50)), (B, 5, _at_x(150)), (A, 25, _at_x(150)))
+    assert list(followed.faces) == list(range(25, 50))
+
+
+def test_of_two_people_in_one_view_the_one_at_the_same_place_is_followed(follow_film):
+    pair = lambda index: [_face(20), _face(150, side=90)]  # noqa: E731
+    followed = follow_film((A, 20, pair), (B, 12, _at_x(20)), (A, 20, pair))
+    assert list(_lefts(followed).values()) == [20.0] * 40
+    assert followed.rival == pytest.approx(0.81)
+
+
+def test_a_face_out_of_sight_for_over_a_second_is_the_same_at_the_same_place(follow_film):
+    for x, frames in ((52.0, [*range(20), *range(60, 90)]), (200.0, list(range(60, 90)))):
+        shots = [(A, 20, _at_x(50)), (A, 40, lambda index: []), (A, 30, _at_x(x))]
+        assert list(follow_film(*shots).faces) == frames
+
+
+def test_presence_is_the_area_over_all_frames():
+    track = Track(0, {index: _face(0) for index in range(30)}, carried={3, 4})
+    assert track.presence == 30 * 100 * 100
+    assert (track.start, track.end, len(track.detections)) == (0, 29, 28)
+
+
+@pytest.mark.parametrize("cut", [40, 75, 110])
+def test_crops_for_training_are_those_that_prediction_reads(tmp_path, cut):
+    """Of two people in two shots, at the frames that both take; both move."""
+    pictures = [cv2.resize(getattr(data, name)(), (320, 180)) for name in (A, B)]
+    plan = lambda i: [_face(i / 2, 20, side=80), _face(200 - i / 4, 60, side=60)]  # noqa: E731
+    images = []
+    for index in range(150):
+        image = pictures[index >= cut].copy()
+        image[:40, :40] = index  # the frame's index, for the detector
+        images.append(image)
+    (tmp_path / "film").mkdir()
+    for index, image in enumerate(images):
+        write_image(tmp_path / "film" / f"{index}.png", image)
+    trained = follow_main_face(tmp_path / "film", _Plan(plan), KEY_STEP_S)
+    numbers, same = set(), 0
+    for seen in follow_faces(read_frames(tmp_path / "film", SEARCH_FPS), _Plan(plan), CARRY_S):
+        face = trained.faces.get(seen.frame.index)
+        if face is None:
+            continue
+        apart = {
+            number: np.abs(other.landmarks_xy - face.landmarks_xy).max()
+            for number, other in seen.faces.items()
+        }
+        number = min(apart, key=apart.get)
+        assert apart[number] < 1e-6
+        numbers.add(number)
+        same += 1
+    assert len(numbers) == 1
+    assert list(trained.faces) == list(range(cut) if cut >= 75 else range(cut, 150))
+    assert same >= 8 * len(trained.faces) / 25 - 1

@@ -1,11 +1,13 @@
 """Faces followed as frames come: who is who, what is carried, and what is held."""
 
+from collections import defaultdict
+
 import numpy as np
 import pytest
 
 from dfercli.faces.align import TEMPLATE
 from dfercli.faces.search import DetectorPool
-from dfercli.faces.stream import follow_faces, measure_nearness
+from dfercli.faces.tracking import follow_faces, measure_nearness
 from dfercli.faces.types import Face, find_least_track_score
 from dfercli.media.video import Frame
 
@@ -31,11 +33,11 @@ class _Plan:
         return self._plan(index)
 
 
-def _frames(count, images=lambda index: BLANK):
+def _frames(count, images=lambda index: BLANK, fps=1 / STEP_S):
     for index in range(count):
         image = images(index).copy()
         image[0, 0] = index
-        yield Frame(index, index * STEP_S, image)
+        yield Frame(index, index / fps, image)
 
 
 def _follow(plan, count=16, carry_s=0.0, **images):
@@ -43,6 +45,130 @@ def _follow(plan, count=16, carry_s=0.0, **images):
     seen = list(follow_faces(_frames(count, **images), detector, carry_s))
     assert [each.frame.index for each in seen] == list(range(count))
     return [each.faces for each in seen], detector
+
+
+def _link(*faces_by_frame, fps=10.0):
+    """Return the left edges of the detections of each track, by frame."""
+    frames = (Frame(i, i / fps, BLANK) for i in range(len(faces_by_frame)))
+    answers = iter(faces_by_frame)
+    detector = _Plan(lambda index: next(answers))
+    tracks = defaultdict(dict)
+    for seen in follow_faces(frames, detector, 0.0):
+        for number in seen.faces.keys() - seen.carried:
+            tracks[number][seen.frame.index] = float(seen.faces[number].box_xyxy[0])
+    return [track for _, track in sorted(tracks.items())]
+
+
+def test_no_faces_make_no_tracks():
+    assert _link([], [], []) == []
+
+
+def test_a_moving_face_is_one_track():
+    (track,) = _link(*([_face(20 * index)] for index in range(30)))
+    assert track == {index: 20.0 * index for index in range(30)}
+
+
+def test_two_faces_that_cross_keep_their_tracks():
+    # One goes right, the other left, 60 pixels lower: they overlap, and never by more than with
+    # themselves one frame before.
+    frames = [[_face(15 * i, 0), _face(300 - 15 * i, 60)] for i in range(21)]
+    right, left = _link(*frames)
+    assert right == {i: 15.0 * i for i in range(21)}
+    assert left == {i: 300.0 - 15 * i for i in range(21)}
+
+
+def test_the_order_of_detections_does_not_matter():
+    frames = [[_face(0), _face(200)][:: -1 if i % 2 else 1] for i in range(6)]
+    left, right = _link(*frames)
+    assert left == dict.fromkeys(range(6), 0.0)
+    assert right == dict.fromkeys(range(6), 200.0)
+
+
+def test_a_face_goes_to_the_track_that_it_overlaps_most():
+    far, near = _link([_face(0), _face(40)], [_face(35)])
+    assert far == {0: 0.0}
+    assert near == {0: 40.0, 1: 35.0}
+
+
+def test_two_faces_of_a_frame_never_share_a_track():
+    tracks = _link([_face(0)], [_face(2, score=0.8), _face(0, score=0.99)])
+    assert tracks == [{0: 0.0, 1: 0.0}, {1: 2.0}]
+
+
+@pytest.mark.parametrize(
+    ("shift", "num_tracks"),
+    [(53, 1), (55, 2)],  # overlap 47 / 153 = 0.307, and 45 / 155 = 0.290
+)
+def test_a_jump_begins_a_new_track(shift, num_tracks):
+    assert len(_link([_face(0)], [_face(shift)])) == num_tracks
+
+
+@pytest.mark.parametrize(("missed", "num_tracks"), [(0, 1), (5, 1), (9, 1), (10, 2), (30, 2)])
+def test_a_gap_of_a_second_is_bridged_and_no_longer_one(missed, num_tracks):
+    tracks = _link([_face(0)], *([[]] * missed), [_face(5)])
+    assert len(tracks) == num_tracks
+    assert tracks[-1][missed + 1] == 5
+
+
+def test_a_gap_is_measured_in_time_and_not_in_frames():
+    assert len(_link([_face(0)], *([[]] * 30), [_face(0)], fps=60)) == 1
+    assert len(_link([_face(0)], [], [_face(0)], fps=1)) == 2
+
+
+def _fill(faces_by_frame, times_s):
+    """Return the faces that are interpolated in the first track, by index of the frame."""
+    frames = (Frame(index, time_s, BLANK) for index, time_s in times_s.items())
+    answers = (faces_by_frame.get(index, []) for index in times_s)
+    detector = _Plan(lambda index: next(answers))
+    seen_frames = list(follow_faces(frames, detector, 0.0))
+    return {seen.frame.index: seen.faces[0] for seen in seen_frames if 0 in seen.carried}
+
+
+def test_a_gap_is_filled_linearly_in_time():
+    times_s = {4: 1.0, 5: 1.1, 6: 1.3, 7: 1.4}
+    filled = _fill({4: [_face(0, 20, score=0.5)], 7: [_face(40, 0, score=0.9)]}, times_s)
+    assert list(filled) == [5, 6]  # a quarter and three quarters of the way
+    assert filled[5].box_xyxy == pytest.approx([10, 15, 110, 115])
+    assert filled[6].box_xyxy == pytest.approx([30, 5, 130, 105])
+    assert filled[5].landmarks_xy == pytest.approx(TEMPLATE * 100 + (10, 15))
+    assert filled[6].landmarks_xy == pytest.approx(TEMPLATE * 100 + (30, 5))
+    assert (filled[5].score, filled[6].score) == pytest.approx((0.6, 0.8))
+
+
+@pytest.mark.parametrize("fps", [25, 24, 24000 / 1001])
+@pytest.mark.parametrize(("missed", "is_filled"), [(0, True), (1, True), (9, True), (10, False)])
+def test_a_gap_of_two_key_steps_is_filled_and_no_longer_one(fps, missed, is_filled):
+    times_s = {index: index / fps for index in range(30)}
+    filled = _fill({2: [_face(0)], 3 + missed: [_face(10)]}, times_s)
+    assert list(filled) == (list(range(3, 3 + missed)) if is_filled else [])
+
+
+@pytest.mark.parametrize(
+    ("other", "is_filled"),
+    [
+        ([3, 4, 5], False),
+        ([4], False),
+        ([0, 1, 3, 4, 5, 7, 8], False),
+        ([2, 3, 4, 5], True),
+        ([3, 4, 5, 6], True),
+        (range(10), True),
+        ([0, 1, 7, 8], True),
+    ],
+)
+def test_a_gap_in_which_another_face_comes_and_goes_stays_empty(other, is_filled):
+    detected, filled = set(), set()
+    plan = lambda i: [_face(i)] * (i in (2, 6)) + [_face(400)] * (i in other)  # noqa: E731
+    for seen in follow_faces(_frames(10, fps=25), _Plan(plan), 0.0):
+        for number, face in seen.faces.items():
+            if face.box_xyxy[0] < 100:
+                (filled if number in seen.carried else detected).add(seen.frame.index)
+    assert detected == {2, 6}
+    assert filled == ({3, 4, 5} if is_filled else set())
+
+
+def test_only_frames_that_were_taken_are_filled():
+    assert list(_fill({0: [_face(0)], 6: [_face(6)]}, {0: 0.0, 3: 0.1, 6: 0.2})) == [3]
+    assert _fill({}, {}) == _fill({3: [_face(0)]}, {3: 0.0}) == {}
 
 
 def test_two_faces_keep_their_numbers_whatever_order_they_are_found_in():

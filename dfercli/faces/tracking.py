@@ -1,0 +1,225 @@
+"""Tracking: link the faces of a video from frame to frame, shot by shot."""
+
+from collections import deque
+from collections.abc import Container, Iterable, Iterator, Sequence, Set
+from dataclasses import dataclass, field, replace
+from itertools import count, groupby
+from math import inf
+from operator import itemgetter
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from dfercli.faces.search import KEY_STEP_S, ROUNDING_S, search_frames
+from dfercli.faces.shots import number_views
+from dfercli.faces.types import Detector, Face, blend_faces, box_iou, find_least_track_score
+from dfercli.media.video import Frame
+
+MIN_IOU = 0.3
+"""Overlap from which two boxes in consecutive searched frames are the same face (our choice)."""
+
+MAX_SHIFT = 0.5
+"""Mean distance of the landmarks, in sides of the box, up to which two faces whose boxes hardly
+overlap are one face that moved (our choice)."""
+
+MAX_GROWTH = 2.0
+"""Ratio of the boxes' areas up to which they can be (our choice)."""
+
+MAX_GAP_S = 1.0
+"""Longest time without a detection after which a track continues (our choice)."""
+
+SHORT_GAP_S = 2 * KEY_STEP_S
+"""Longest time between two detections over which a face is interpolated (our choice: a face may be
+missed in one key frame)."""
+
+MIN_IOU_AFTER_GAP = 0.5
+"""Overlap from which a face is the one that was lost for longer than `SHORT_GAP_S` (our choice): a
+wrong link is worse than a new track."""
+
+
+@dataclass(frozen=True)
+class SeenFrame:
+    """A frame and the faces in it.
+
+    Attributes:
+        frame: The frame.
+        view: Number of its camera view; it changes at every cut.
+        is_searched: Whether the detector has seen the frame.
+        faces: Each face by the number of its track.
+        carried: Tracks whose face was not detected here but interpolated.
+    """
+
+    frame: Frame
+    view: int
+    is_searched: bool
+    faces: dict[int, Face] = field(default_factory=dict)
+    carried: set[int] = field(default_factory=set)
+
+
+@dataclass
+class _Trail:
+    """The current end of a track.
+
+    Attributes:
+        number: Number of the track.
+        face: Its last detection.
+        time_s: Time of the last detection.
+        first_s: Time of the first detection.
+        best_score: Highest score of its detections.
+        beside: Tracks that were detected in the frame of the last detection, this one too.
+    """
+
+    number: int
+    face: Face
+    time_s: float
+    first_s: float
+    best_score: float = 0.0
+    beside: frozenset[int] = frozenset()
+
+
+def follow_faces(
+    frames: Iterable[Frame], detector: Detector, carry_s: float, largest_only: bool = False
+) -> Iterator[SeenFrame]:
+    """Yield each frame with its faces, each under the number of its track.
+
+    A track is one face for as long as it can be followed: from frame to frame by the overlap of
+    boxes and the distance of landmarks, over at most `MAX_GAP_S` without a detection, never across
+    a cut. Between detections up to `SHORT_GAP_S` apart the face is interpolated, unless another
+    face comes and goes in between. Numbers count from 0 and are not reused. Frames are held back
+    for at most `SHORT_GAP_S` plus one key step, so that memory does not grow.
+
+    A track starts when the detector is sure of its face (`find_least_track_score`), and up to
+    `SHORT_GAP_S` earlier.
+
+    Args:
+        frames: In order of time.
+        detector: Finds faces in single frames.
+        carry_s: Longest time between two key frames, see `search_frames`.
+        largest_only: Whether only changes of the largest face are searched for between key frames.
+    """
+    numbers, least_score = count(), find_least_track_score(detector)
+    for view, shot in groupby(number_views(frames), key=itemgetter(0)):
+        searched = search_frames((frame for _, frame in shot), detector, carry_s, not largest_only)
+        yield from _follow_shot(searched, view, numbers, least_score)
+
+
+def _follow_shot(
+    searched: Iterable[tuple[Frame, list[Face] | None]],
+    view: int,
+    numbers: Iterator[int],
+    least_score: float,
+) -> Iterator[SeenFrame]:
+    """Follow the faces of one shot."""
+    trails: dict[int, _Trail] = {}
+    held: deque[SeenFrame] = deque()
+    doubted: set[int] = set()  # tracks that the detector is not sure of yet
+    before_s = -inf  # time of the last searched frame: long ago in slow videos
+    for frame, faces in searched:
+        held.append(SeenFrame(frame, view, faces is not None))
+        if faces is None:
+            continue
+        now_s = frame.time_s
+        since_s = min(before_s, now_s - MAX_GAP_S - ROUNDING_S)
+        before_s = now_s
+        matches = _match(trails, faces, now_s, since_s, numbers)
+        held[-1].faces.update({trail.number: face for trail, face in matches})
+        doubted = {n for n, trail in trails.items() if trail.best_score < least_score}
+        for trail, face in matches:
+            if now_s - trail.time_s <= SHORT_GAP_S + ROUNDING_S:
+                _carry(trail, face, held, doubted)
+            trail.face, trail.time_s, trail.beside = face, now_s, frozenset(held[-1].faces)
+        trails = {n: trail for n, trail in trails.items() if trail.time_s >= since_s}
+        settled_s = _find_settled_s(trails.values(), doubted, now_s)
+        while held and held[0].frame.time_s <= settled_s:
+            yield _remove_doubted(held.popleft(), doubted)
+    for seen in held:
+        yield _remove_doubted(seen, doubted)
+
+
+def _match(
+    trails: dict[int, _Trail],
+    faces: Sequence[Face],
+    now_s: float,
+    since_s: float,
+    numbers: Iterator[int],
+) -> list[tuple[_Trail, Face]]:
+    """Pair each face with the trail that it continues; add new trails for the others."""
+    live = [trail for trail in trails.values() if trail.time_s >= since_s]
+    matches = []
+    for known, face in pair_faces(live, faces, now_s):
+        trail = known or _Trail(next(numbers), face, now_s, first_s=now_s)
+        trail.best_score = max(trail.best_score, face.score)
+        trails[trail.number] = trail
+        matches.append((trail, face))
+    return matches
+
+
+def _find_settled_s(trails: Iterable[_Trail], doubted: Container[int], now_s: float) -> float:
+    """Return the time up to which later frames cannot change the faces any more."""
+    settled_s = now_s
+    for trail in trails:
+        if now_s - SHORT_GAP_S <= trail.time_s < now_s:  # missed now, perhaps interpolated later
+            settled_s = min(settled_s, trail.time_s)
+        if trail.number in doubted and now_s - SHORT_GAP_S <= trail.first_s:
+            settled_s = min(settled_s, trail.first_s - ROUNDING_S)
+    return settled_s
+
+
+def _remove_doubted(seen: SeenFrame, doubted: Container[int]) -> SeenFrame:
+    """Return a frame without the faces that the detector is not sure of."""
+    faces = {number: face for number, face in seen.faces.items() if number not in doubted}
+    return replace(seen, faces=faces)
+
+
+def _carry(trail: _Trail, face: Face, held: Sequence[SeenFrame], doubted: Set[int]) -> None:
+    """Interpolate a face between its last detection and the last held frame, unless cut away."""
+    now_s = held[-1].frame.time_s
+    gap = [seen for seen in held if trail.time_s < seen.frame.time_s < now_s]
+    known = trail.beside | held[-1].faces.keys() | doubted
+    if any(seen.faces.keys() - seen.carried - known for seen in gap):
+        return  # another face comes and goes in the gap
+    for seen in gap:
+        share = (seen.frame.time_s - trail.time_s) / (now_s - trail.time_s)
+        seen.faces[trail.number] = blend_faces(trail.face, face, share)
+        seen.carried.add(trail.number)
+
+
+def pair_faces(
+    trails: Sequence[_Trail], faces: Sequence[Face], now_s: float
+) -> list[tuple[_Trail | None, Face]]:
+    """Return each face with the trail that it continues, or None if it is new.
+
+    The pairs are those that are nearest in total (Hungarian method).
+    """
+    if not trails or not faces:
+        return [(None, face) for face in faces]
+    lost = [now_s - trail.time_s > SHORT_GAP_S + ROUNDING_S for trail in trails]
+    nearness = np.array(
+        [
+            [measure_nearness(trail.face, face, after_gap) for face in faces]
+            for trail, after_gap in zip(trails, lost, strict=True)
+        ]
+    )
+    pairs = zip(*linear_sum_assignment(nearness, maximize=True), strict=True)
+    continued = {column: trails[row] for row, column in pairs if nearness[row, column] > 0}
+    return [(continued.get(column), face) for column, face in enumerate(faces)]
+
+
+def measure_nearness(before: Face, after: Face, after_gap: bool = False) -> float:
+    """Return how likely two faces are the same one: from 0, impossible, to 2, at the same place.
+
+    Args:
+        before: The earlier face.
+        after: The later face.
+        after_gap: Whether it was lost for longer than `SHORT_GAP_S`, so that somebody else may be
+            there now.
+    """
+    overlap = box_iou(before.box_xyxy, after.box_xyxy)
+    small, large = sorted((before.area, after.area))
+    if not small:
+        return 0.0
+    distances = np.linalg.norm(after.landmarks_xy - before.landmarks_xy, axis=1)
+    shift = float(distances.mean() / np.sqrt(large))
+    moved = shift <= MAX_SHIFT and large <= MAX_GROWTH * small
+    linked = overlap >= MIN_IOU_AFTER_GAP if after_gap else overlap >= MIN_IOU or moved
+    return overlap + max(0.0, 1 - shift) if linked else 0.0
