@@ -7,6 +7,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
+import grimp
 import pytest
 import typer
 
@@ -131,6 +132,26 @@ def test_imports_run_one_way():
     done = subprocess.run([sys.executable, "-c", lint], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
     assert "imports run one way KEPT" in done.stdout
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    graph = grimp.build_graph("dfercli", cache_dir=None)
+    modules = set(graph.modules)
+    ends = modules
+    while ends:  # modules that import none of the rest, or that none of the rest imports
+        ends = {
+            module
+            for module in modules
+            if not graph.find_modules_directly_imported_by(module) & modules
+            or not graph.find_modules_that_directly_import(module) & modules
+        }
+        modules -= ends
+    assert modules == set()
+
+
+def test_no_function_is_an_exception_to_the_bound_on_complexity():
+    sources = [*PACKAGE.rglob("*.py"), *(ROOT / "benchmarks").glob("*.py")]
+    assert [path for path in sources if "C901" in path.read_text(encoding="utf-8")] == []
 
 
 def test_every_module_is_in_a_layer():
