@@ -242,7 +242,8 @@ def check_plain_name(name: str, what: str) -> None:
     """
     if "/" in name:
         raise DataError(
-            f"{what}: the name {name!r} has a slash in it, and run folders are named after it; rename it"
+            f"{what}: the name {name!r} has a slash in it, and run folders are named after it; "
+            "rename it"
         )
     check_name(name, what)
 

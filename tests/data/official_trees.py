@@ -56,7 +56,7 @@ FERV39K_FEW = {
 
 
 def deal_five(official, numbers):
-    """Class and test fold by clip: numbers in any order, assigned by the counts of the test lists."""
+    """Class and test fold by clip: numbers in any order, as the test lists count them."""
     order = iter(np.random.default_rng(0).permutation(numbers).tolist())
     return {
         f"{next(order):05d}": (class_name, fold)
