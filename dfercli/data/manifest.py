@@ -93,8 +93,8 @@ class Manifest:
         if empty:
             names = ", ".join(map(str, empty))
             remarks.append(
-                f"no clip is left to be tested in fold {names}; remove the manifest to assign folds "
-                "again"
+                f"no clip is left to be tested in fold {names}; remove the manifest to assign "
+                "folds again"
             )
         return remarks
 
