@@ -90,7 +90,8 @@ def measure_steps(
     model = build_model(run.model, BASIC_EXPRESSIONS)
     made = Steps(run, accelerator, model, build_optimizer(model, run.train), steps, way)
     macs = measure_cost(run.model, BASIC_EXPRESSIONS).true_macs
-    row = {"way": made.taken.way, "setup_s": round(made.setup_s, 1), "remark": made.taken.remark}
+    execution = made.execution
+    row = {"way": execution.way, "setup_s": round(made.setup_s, 1), "remark": execution.remark}
     row |= time_passes(made, macs, peak)
     return row | {"testing_clips_per_s": round(max(made.test() for _ in range(2)), 1)}
 

@@ -38,14 +38,14 @@ from dfercli.data.sources.base import BASIC_EXPRESSIONS
 from dfercli.device import resolve_compute
 from dfercli.files import write_json
 from dfercli.models.base import build_model
+from dfercli.models.dfer import contrastive_loss
 from dfercli.models.flops import measure_cost
 from dfercli.models.pretrained import build_untrained
 from dfercli.training.device import make_accelerator
-from dfercli.training.execution import Steps as TakenSteps
-from dfercli.training.execution import fit_steps
+from dfercli.training.execution import Execution, fit_execution
+from dfercli.training.loop import train_epoch
 from dfercli.training.optimizer import build_optimizer, build_scheduler
-from dfercli.training.step import EagerGradients, Gradients
-from dfercli.training.trainer import Trainer
+from dfercli.training.step import EagerGradients, Gradients, OptimizerStep, TrainingSetup
 
 STEP_OVER_FORWARD = 3
 """Operations of a step over those of its forward pass: the backward pass has two products each."""
@@ -241,12 +241,17 @@ class Steps:
         ]
         prepared, optimizer = accelerator.prepare(model, optimizer)
         scheduler = build_scheduler(optimizer, config.train, 1)
-        self.trainer = Trainer(model, prepared, optimizer, scheduler, accelerator, size)
+        self.setup = TrainingSetup(
+            model, prepared, optimizer, scheduler, accelerator, contrastive_loss
+        )
         started = time.perf_counter()
-        self.taken = TakenSteps(way, prepared)
+        gradients = EagerGradients(prepared, optimizer, accelerator, contrastive_loss)
+        step = OptimizerStep(self.setup, gradients, size)
+        self.execution = Execution(way, step, prepared)
         if way != "eager":
             compute = replace(config.compute, steps=way)
-            self.taken = fit_steps(self.trainer, way, size, compute)
+            self.execution = fit_execution(self.setup, compute, way, size, size)
+        self.step = self.execution.step
         self.setup_s = time.perf_counter() - started
         self.loader: Any = MadeClips(config, self.side, self.device, steps)
         self.augment: Any = lambda clips, views, indices: clips
@@ -257,14 +262,14 @@ class Steps:
         dataset = build_dataset(manifest, "train", config, self.side)
         batches = EpochBatches(len(dataset), config.train.batch_size, config.seed)
         self.loader = build_train_loader(dataset, batches, config.data.workers)
-        self.augment = Augmenter(config.augment, config.seed, self.taken.change)
+        self.augment = Augmenter(config.augment, config.seed, self.execution.change)
 
     def run(self) -> float:
         """Run a pass, and return its clips per second."""
         batches = self.loader.batch_sampler
         wait(self.device)
         started = time.perf_counter()
-        self.trainer.train_epoch(self.loader, self.augment, lambda *_: None)
+        train_epoch(self.step, self.loader, batches, self.augment, lambda *_: None)
         wait(self.device)
         batches.epoch += 1
         return batches.length / (time.perf_counter() - started)
@@ -273,7 +278,7 @@ class Steps:
     def test(self) -> float:
         """Run a pass without learning, and return its clips per second."""
         clips = torch.cat([clips for clips, _, _ in self.loader][:1])
-        model = self.taken.tester.eval()
+        model = self.execution.tester.eval()
         wait(self.device)
         started = time.perf_counter()
         for _ in range(self.steps):
@@ -283,30 +288,28 @@ class Steps:
 
     def profile(self) -> dict[str, float]:
         """Return each part's share of the time; waiting at each end makes all a little slower."""
-        clock, trainer = Clock(self.device), self.trainer
-        accelerator, optimizer, gradients = (
-            trainer.accelerator,
-            trainer.optimizer,
-            trainer.gradients,
-        )
-        backward, step, loader, augment = (
-            accelerator.backward,
-            optimizer.step,
+        clock, setup = Clock(self.device), self.setup
+        accelerator, optimizer, loader, augment = (
+            setup.accelerator,
+            setup.optimizer,
             self.loader,
             self.augment,
         )
-        if self.taken.way == "eager":
-            timed = TimedModel(trainer.prepared, clock)
-            trainer.gradients = EagerGradients(timed, optimizer, accelerator, trainer.loss)
+        backward, optimizer_step = accelerator.backward, optimizer.step
+        gradients: Gradients
+        if self.execution.way == "eager":
+            timed = TimedModel(setup.prepared, clock)
+            gradients = EagerGradients(timed, optimizer, accelerator, setup.loss)
             accelerator.backward = clock.timed("backward", backward)
         else:
-            trainer.gradients = TimedGradients(gradients, clock)
-        optimizer.step = clock.timed("optimizer", step)  # type: ignore[method-assign]
+            gradients = TimedGradients(self.step.gradients, clock)
+        self.step = replace(self.step, gradients=gradients)
+        optimizer.step = clock.timed("optimizer", optimizer_step)  # type: ignore[method-assign]
         self.loader, self.augment = TimedLoader(loader, clock), clock.timed("changes", augment)
         with clock.part("all"):
             self.run()
-        trainer.gradients, accelerator.backward = gradients, backward
-        optimizer.step = step  # type: ignore[method-assign]
+        self.step, accelerator.backward = self.execution.step, backward
+        optimizer.step = optimizer_step  # type: ignore[method-assign]
         self.loader, self.augment = loader, augment
         whole = clock.seconds.pop("all")
         shares = {name: seconds / whole for name, seconds in clock.seconds.items()}
@@ -344,7 +347,8 @@ def measure(
             config, accelerator, reference, torch.optim.AdamW(reference.parameters()), steps
         ),
     }
-    print(f"{made['full model'].taken.way} steps, ready after {made['full model'].setup_s:.1f} s")
+    full = made["full model"]
+    print(f"{full.execution.way} steps, ready after {full.setup_s:.1f} s")
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
     peak = matrix_rate(device, dtype[config.compute.precision], sides)
     print(f"matrix products: {peak / 1e9:.0f} GFLOP/s in {config.compute.precision}, {device}")
@@ -370,7 +374,6 @@ def measure(
         print(f"{name}: {speed:.3g} clips/s, {rate / peak:.1%} of the matrix rate")
         print("  " + ", ".join(f"{k} {v:.1%}" for k, v in results[name]["parts"].items()))
     del made["reference"]
-    full = made["full model"]
     results["testing"] = {"clips_per_s": max(full.test() for _ in range(2))}
     print(f"testing: {results['testing']['clips_per_s']:.3g} clips/s")
     results["memory_mb"] = peak_memory_mb(device)

@@ -140,22 +140,22 @@ def own_run(trained: Any, tmp_path: Path) -> Any:
 
 
 @pytest.fixture
-def make_trainer(make_model: Callable[..., Any]) -> Callable[..., Any]:
-    """Make a trainer of the tiny full model on the CPU, not yet told how to take its steps."""
+def make_setup(make_model: Callable[..., Any]) -> Callable[..., Any]:
+    """Make the training setup of the tiny full model on the CPU."""
     import torch
     from accelerate import Accelerator
 
     from dfercli.config import TrainConfig
     from dfercli.training.loss import build_loss
     from dfercli.training.optimizer import build_optimizer, build_scheduler
-    from dfercli.training.trainer import Trainer
+    from dfercli.training.step import TrainingSetup
 
-    def make(micro_batch: int = 4, **recipe: Any) -> Trainer:
+    def make(**recipe: Any) -> TrainingSetup:
         model = make_model(num_frames=4)
         config = TrainConfig(**recipe)
         optimizer = build_optimizer(model, config)
         scheduler = build_scheduler(optimizer, config, 10)
         loss = build_loss(config, [5, 3, 2, 1, 1], torch.device("cpu"))
-        return Trainer(model, model, optimizer, scheduler, Accelerator(cpu=True), micro_batch, loss)
+        return TrainingSetup(model, model, optimizer, scheduler, Accelerator(cpu=True), loss)
 
     return make

@@ -177,7 +177,7 @@ def test_what_a_killed_process_left_goes_at_the_next_start_and_nothing_else(tmp_
 
 
 def test_a_run_that_is_moved_while_it_is_trained_is_noticed(tmp_path):
-    keeper = EpochKeeper(RunFolder(tmp_path / "fold1"), None, lambda _: None, safe=1)
+    keeper = EpochKeeper(RunFolder(tmp_path / "fold1"), None, lambda _: None, saved=1)
     with pytest.raises(CheckpointError) as caught:
         keeper.keep([{"epoch": 1}, {"epoch": 2}], {}, last=True)
     assert str(caught.value) == (

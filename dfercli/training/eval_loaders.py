@@ -1,7 +1,6 @@
-"""Clips that a run does not learn from: the test fold, and the part that is held out."""
+"""The clips that a run is evaluated on: the test fold, and the held-out part of the others."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import pandas as pd
 import torch
@@ -17,29 +16,60 @@ from dfercli.data.manifest import Manifest
 from dfercli.data.transforms import normalise
 from dfercli.errors import DataError
 from dfercli.metrics import negative_log_likelihood, uar, war
-from dfercli.models.base import ExpressionModel
 from dfercli.runs.predictions import confusion_of, describe_clips, name_classes, probs_of
 from dfercli.runs.record import DataRecord
 
 
-@dataclass(frozen=True)
-class HeldClips:
-    """Loaders of the `test` fold and, where some clips are held out, of the `val` part.
+def describe_data(config: RunConfig, manifest: Manifest) -> DataRecord:
+    """Return the record of a run's data."""
+    has_held_out = config.train.val_fraction > 0 and config.fold != ALL_DATA
+    return DataRecord(
+        fingerprint=manifest.fingerprint,
+        deviations=tuple(manifest.deviations),
+        drawn=manifest.drawn,
+        class_names=tuple(manifest.class_names),
+        crop=manifest.crop,
+        folds=tuple(manifest.folds),
+        grouped="group" in manifest.rows.columns,
+        train_clips=len(select_rows(manifest, "train", config)),
+        tested=describe_clips(select_rows(manifest, "test", config)),
+        held_out=describe_clips(select_rows(manifest, "val", config)) if has_held_out else None,
+    )
 
-    Attributes:
-        loaders: By part, prepared by the accelerator.
+
+def build_eval_loaders(
+    config: RunConfig,
+    manifest: Manifest,
+    accelerator: Accelerator,
+    image_size: int,
+    batch_size: int,
+) -> dict[Part, DataLoader]:
+    """Return the loaders of the `test` fold and, if clips are held out, of the `val` part.
+
+    A run on all clips has none.
     """
+    parts: list[Part] = ["test", "val"] if config.train.val_fraction > 0 else ["test"]
+    if config.fold == ALL_DATA:
+        parts = []
+    loaders: dict[Part, DataLoader] = {}
+    for part in parts:
+        dataset = build_dataset(manifest, part, config, image_size)
+        loader = build_test_loader(dataset, batch_size, config.data.workers)
+        loaders[part] = accelerator.prepare(loader)
+    return loaders
 
-    loaders: dict[Part, DataLoader]
 
-    def predict(
-        self, prepared: nn.Module, accelerator: Accelerator, class_names: Sequence[str]
-    ) -> dict[Part, pd.DataFrame]:
-        """Give the predictions of each part."""
-        return {
-            part: predict_clips(prepared, loader, accelerator, class_names)
-            for part, loader in self.loaders.items()
-        }
+def predict_parts(
+    model: nn.Module,
+    loaders: Mapping[Part, DataLoader],
+    accelerator: Accelerator,
+    class_names: Sequence[str],
+) -> dict[Part, pd.DataFrame]:
+    """Return the table of predictions of each part."""
+    return {
+        part: predict_clips(model, loader, accelerator, class_names)
+        for part, loader in loaders.items()
+    }
 
 
 @torch.inference_mode()
@@ -50,12 +80,12 @@ def predict_clips(
 
     Args:
         model: Maps normalised clips (B, T, 3, H, W) to logits (B, K); prepared by the accelerator.
-        loader: Of a `ClipDataset`, in order; prepared by the accelerator.
+        loader: Loads a `ClipDataset` in order; prepared by the accelerator.
         accelerator: Gathers the predictions of several devices.
         class_names: The K classes.
 
     Returns:
-        A table of predictions, in the order of the dataset.
+        The table of predictions, in the order of the dataset.
 
     Raises:
         DataError: The number of predictions differs from the number of clips.
@@ -80,9 +110,9 @@ def predict_clips(
 
 
 def score(predictions: Mapping[Part, pd.DataFrame]) -> dict[str, float]:
-    """Return WAR and UAR of the test fold; those of the held-out part, and its loss in nats.
+    """Return WAR and UAR of the test fold; WAR, UAR and loss in nats of the held-out part.
 
-    Parts without predictions, such as the test fold of a run on all clips, have no figures.
+    Parts without predictions, such as the test fold of a run on all clips, have no scores.
     """
     matrices = {part: confusion_of(table) for part, table in predictions.items()}
     scores: dict[str, float] = {}
@@ -96,38 +126,3 @@ def score(predictions: Mapping[Part, pd.DataFrame]) -> dict[str, float]:
             "val_loss": negative_log_likelihood(probs_of(predictions["val"]), labels),
         }
     return scores
-
-
-def describe_data(config: RunConfig, manifest: Manifest) -> DataRecord:
-    """Return the record of a run's data."""
-    has_held_out = config.train.val_fraction > 0 and config.fold != ALL_DATA
-    return DataRecord(
-        fingerprint=manifest.fingerprint,
-        deviations=tuple(manifest.deviations),
-        drawn=manifest.drawn,
-        class_names=tuple(manifest.class_names),
-        crop=manifest.crop,
-        folds=tuple(manifest.folds),
-        grouped="group" in manifest.rows.columns,
-        train_clips=len(select_rows(manifest, "train", config)),
-        tested=describe_clips(select_rows(manifest, "test", config)),
-        held_out=describe_clips(select_rows(manifest, "val", config)) if has_held_out else None,
-    )
-
-
-def load_held(
-    config: RunConfig,
-    manifest: Manifest,
-    model: ExpressionModel,
-    accelerator: Accelerator,
-    size: int,
-) -> HeldClips:
-    """Return the loaders of the parts that are not trained on, `size` clips at a time."""
-    parts: list[Part] = ["test", "val"] if config.train.val_fraction > 0 else ["test"]
-    if config.fold == ALL_DATA:
-        parts = []
-    loaders: dict[Part, DataLoader] = {}
-    for part in parts:
-        dataset = build_dataset(manifest, part, config, model.backbone.image_size)
-        loaders[part] = accelerator.prepare(build_test_loader(dataset, size, config.data.workers))
-    return HeldClips(loaders)

@@ -1,59 +1,84 @@
-"""Which way the steps of a run are taken: the quickest that works on its device."""
+"""How the steps of a run are executed: the fastest way that works here, in parts that fit."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils.memory import clear_device_cache
+from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from torch import Tensor, nn
 
 from dfercli.config import ComputeConfig
 from dfercli.data.augment import ChangeBatch, Changes, change_batch, plan_changes
-from dfercli.data.transforms import pixel_statistics
+from dfercli.data.transforms import normalise, pixel_statistics
 from dfercli.errors import ConfigError
 from dfercli.models.backbone import run_block
 from dfercli.models.base import ExpressionModel
 from dfercli.system_errors import first_line
-from dfercli.training.step import EagerGradients, FixedGradients, FixedModel
-from dfercli.training.trainer import Trainer
+from dfercli.training.step import (
+    EagerGradients,
+    FixedGradients,
+    FixedModel,
+    OptimizerStep,
+    TrainingSetup,
+)
 
 COMPILE_FROM_STEPS = 2000
-"""Steps of a run from which compiling pays by itself: it takes about half a minute, and is expected
-to save more than 10 ms per step (our choice)."""
+"""Steps of a run from which compiling pays off: it takes about half a minute and is expected to
+save more than 10 ms per step (our choice)."""
 
 SLOWER = {"compiled": "captured", "captured": "eager"}
-"""What is tried where a way does not work."""
+"""What to try next where a way does not work."""
 
 
 @dataclass(frozen=True)
-class Steps:
-    """How a run's passes run.
+class Execution:
+    """How the passes of a run are executed.
 
     Attributes:
         way: `eager`, `captured` or `compiled`.
-        tester: The model as it is tested.
-        change: Changes the training clips of a batch on a GPU.
-        remark: Why a quicker way was not taken; empty where it was.
+        step: Takes the training steps.
+        tester: The model for evaluation.
+        change: Augments the clips of a batch on a GPU.
+        remark: Why a faster way was not taken; empty if none failed.
     """
 
     way: str
+    step: OptimizerStep
     tester: nn.Module
     change: ChangeBatch = change_batch
     remark: str = ""
 
 
-def choose_way(compute: ComputeConfig, accelerator: Accelerator, steps: int) -> str:
-    """Return how the steps of a run are to be taken: `eager`, `captured` or `compiled`.
+def plan_execution(
+    setup: TrainingSetup, compute: ComputeConfig, share: int, num_steps: int
+) -> Execution:
+    """Choose how to execute the steps of a run, and how many clips to take at once.
 
     Args:
-        compute: What was asked for.
-        accelerator: Of the run's device and processes.
-        steps: That the run will take.
+        setup: What the steps use.
+        compute: The settings, resolved for this machine.
+        share: Clips of a step that this process takes.
+        num_steps: Steps of the whole run.
 
     Raises:
-        ConfigError: Captured steps were asked for where there is no CUDA, or by several processes.
+        ConfigError: The clips do not fit in memory, or the requested way does not work here.
+    """
+    micro_batch = math.ceil(share / compute.accumulate)
+    if compute.batch == "auto":
+        micro_batch = find_micro_batch(setup, micro_batch)
+    way = choose_way(compute, setup.accelerator, num_steps)
+    return fit_execution(setup, compute, way, micro_batch, share)
+
+
+def choose_way(compute: ComputeConfig, accelerator: Accelerator, num_steps: int) -> str:
+    """Return how to execute the steps of a run: `eager`, `captured` or `compiled`.
+
+    Raises:
+        ConfigError: Captured steps were requested without CUDA, or with several processes.
     """
     if compute.steps == "captured" and not can_capture(accelerator):
         raise ConfigError(
@@ -64,7 +89,7 @@ def choose_way(compute: ComputeConfig, accelerator: Accelerator, steps: int) -> 
         return compute.steps
     if accelerator.device.type != "cuda":
         return "eager"
-    if steps >= COMPILE_FROM_STEPS:
+    if num_steps >= COMPILE_FROM_STEPS:
         return "compiled"
     return "captured" if can_capture(accelerator) else "eager"
 
@@ -74,78 +99,128 @@ def can_capture(accelerator: Accelerator) -> bool:
     return accelerator.device.type == "cuda" and accelerator.num_processes == 1
 
 
-def fit_steps(trainer: Trainer, way: str, share: int, compute: ComputeConfig) -> Steps:
-    """Make a trainer take its steps in some way, in as large parts as fit in memory.
-
-    Args:
-        trainer: Its `gradients` are replaced; its `micro_batch` is halved where it may be.
-        way: Of `choose_way`.
-        share: Clips of a step that fall to this process.
-        compute: Whether the parts may be made smaller, and whether the way was asked for.
+def find_micro_batch(setup: TrainingSetup, size: int) -> int:
+    """Halve a number of clips until an eager pass over them fits in memory, on all devices.
 
     Raises:
-        ConfigError: The clips that are taken at once do not fit in memory, or the way that was
-            asked for does not work here.
+        ConfigError: Not even one clip fits.
+    """
+    while not _fits_everywhere(setup, size):
+        if size == 1:
+            raise ConfigError("one clip alone does not fit in memory; take a smaller model")
+        size = math.ceil(size / 2)
+    return size
+
+
+def _fits_everywhere(setup: TrainingSetup, size: int) -> bool:
+    fits = torch.tensor([int(_fits_here(setup, size))], device=setup.accelerator.device)
+    return bool(setup.accelerator.gather(fits).min())
+
+
+def _fits_here(setup: TrainingSetup, size: int) -> bool:
+    """Try forward and backward of `size` clips beside what the optimizer will hold."""
+    model, device = setup.model, setup.accelerator.device
+    model.train()
+    try:
+        with reserving_moments(model):
+            clips = torch.zeros(_clip_shape(model, size), dtype=torch.uint8, device=device)
+            logits = model(normalise(clips))  # not `prepared`: processes need not keep step here
+            loss = setup.loss(logits, torch.zeros(size, dtype=torch.long, device=device))
+            setup.accelerator.backward(loss * 0)
+    except RuntimeError as error:
+        if not should_reduce_batch_size(error):
+            raise
+        return False
+    finally:
+        setup.optimizer.zero_grad()
+        clear_device_cache(garbage_collection=True)
+    return True
+
+
+@contextmanager
+def reserving_moments(model: ExpressionModel) -> Iterator[None]:
+    """Hold as much memory as AdamW will from its first step on: two numbers per weight.
+
+    On a CPU this reserves nothing, as memory is not taken before it is written to.
+    """
+    learning = [p for p in model.parameters() if p.requires_grad]
+    moments = [torch.empty_like(p) for p in learning for _ in range(2)]
+    yield
+    del moments
+
+
+def fit_execution(
+    setup: TrainingSetup, compute: ComputeConfig, way: str, micro_batch: int, share: int
+) -> Execution:
+    """Set up the steps, with as many clips at once as fit in memory.
+
+    Args:
+        setup: What the steps use.
+        compute: Whether the parts may be made smaller, and whether the way was requested.
+        way: As returned by `choose_way`.
+        micro_batch: Clips to take at once; halved until they fit if `compute.batch` is `auto`.
+        share: Clips of a step that this process takes.
+
+    Raises:
+        ConfigError: The clips do not fit in memory, or the requested way does not work here.
     """
     while True:
-        accumulate = trainer.micro_batch < share
         try:
-            return prepare_steps(trainer, way, accumulate, insist=compute.steps != "auto")
+            return _build_execution(
+                setup, way, micro_batch, micro_batch < share, required=compute.steps != "auto"
+            )
         except torch.OutOfMemoryError as error:
-            if compute.batch != "auto" or trainer.micro_batch == 1:
+            if compute.batch != "auto" or micro_batch == 1:
                 raise ConfigError(
-                    f"{trainer.micro_batch} clips at once do not fit in the device's memory; give "
+                    f"{micro_batch} clips at once do not fit in the device's memory; give "
                     f"--batch auto"
                 ) from error
-            trainer.micro_batch = math.ceil(trainer.micro_batch / 2)
-        clear_device_cache(garbage_collection=True)  # the error has held what did not fit
+            micro_batch = math.ceil(micro_batch / 2)
+        clear_device_cache(garbage_collection=True)  # the error held on to what did not fit
 
 
-def prepare_steps(trainer: Trainer, way: str, accumulate: bool, insist: bool) -> Steps:
-    """Make a trainer take its steps in some way, or where that does not work in the next slower.
-
-    Args:
-        trainer: Its `gradients` are replaced.
-        way: Of `choose_way`.
-        accumulate: Whether several parts add up to one step.
-        insist: Raise an error instead of taking a slower way.
+def _build_execution(
+    setup: TrainingSetup, way: str, micro_batch: int, accumulate: bool, required: bool
+) -> Execution:
+    """Set up the steps in some way or, where it does not work, in the next slower one.
 
     Raises:
-        ConfigError: The way does not work here and it is insisted on.
+        ConfigError: The way does not work here and is required.
         OutOfMemoryError: The clips that are taken at once do not fit in memory.
     """
     remarks: list[str] = []
     while way != "eager":
         try:
-            # What the optimizer will hold must fit as well.
-            with trainer.reserving_moments():
-                return _take_way(trainer, way, accumulate, "; ".join(remarks))
-        except Exception as error:  # of compilers and drivers, which raise all kinds
-            _take_eager_way(trainer)
+            with reserving_moments(setup.model):  # which must fit as well
+                return _build_fixed(setup, way, micro_batch, accumulate, "; ".join(remarks))
+        except Exception as error:  # compilers and drivers raise all kinds
+            _clean_up(setup)
             if _ran_out_of_memory(error):
                 raise torch.OutOfMemoryError(first_line(error)) from error
-            slower = SLOWER[way] if can_capture(trainer.accelerator) else "eager"
-            why = f"{way} steps do not work here ({first_line(error)})"
-            if insist:
-                raise ConfigError(f"{why}; leave --steps out, or give --steps {slower}") from error
-            remarks.append(f"{why}; taking {slower} steps, which are slower")
+            slower = SLOWER[way] if can_capture(setup.accelerator) else "eager"
+            failure = f"{way} steps do not work here ({first_line(error)})"
+            if required:
+                raise ConfigError(
+                    f"{failure}; leave --steps out, or give --steps {slower}"
+                ) from error
+            remarks.append(f"{failure}; taking {slower} steps, which are slower")
             way = slower
-        clear_device_cache(garbage_collection=True)  # the error has held what the way has built
-    _take_eager_way(trainer)
-    return Steps("eager", trainer.prepared, remark="; ".join(remarks))
+        clear_device_cache(garbage_collection=True)  # the error held on to what was built
+    _clean_up(setup)
+    gradients = EagerGradients(setup.prepared, setup.optimizer, setup.accelerator, setup.loss)
+    step = OptimizerStep(setup, gradients, micro_batch)
+    return Execution("eager", step, setup.prepared, remark="; ".join(remarks))
 
 
-def _take_eager_way(trainer: Trainer) -> None:
-    """Take steps kernel by kernel, and let go of all that another way may have left."""
-    _leave_uncompiled(trainer.model)
-    trainer.gradients = EagerGradients(
-        trainer.prepared, trainer.optimizer, trainer.accelerator, trainer.loss
-    )
-    trainer.gradients.clear()  # a graph that was captured and never replayed leaves noise in them
+def _clean_up(setup: TrainingSetup) -> None:
+    """Drop compiled functions, and gradients left by a graph that was captured but not replayed."""
+    setup.model.backbone.run_block = run_block
+    vars(setup.model.backbone).pop("embed_patches", None)
+    setup.optimizer.zero_grad()
 
 
 def _ran_out_of_memory(error: BaseException | None) -> bool:
-    """Return whether an error, or one that it came of, says that memory is full."""
+    """Return whether an error, or one of its causes, says that memory is full."""
     if error is None:
         return False
     # A driver that has no room for a graph raises no OutOfMemoryError.
@@ -153,48 +228,50 @@ def _ran_out_of_memory(error: BaseException | None) -> bool:
     return full or _ran_out_of_memory(error.__cause__ or error.__context__)
 
 
-def _take_way(trainer: Trainer, way: str, accumulate: bool, remark: str) -> Steps:
-    model, device, size = trainer.model, trainer.accelerator.device, trainer.micro_batch
+def _build_fixed(
+    setup: TrainingSetup, way: str, micro_batch: int, accumulate: bool, remark: str
+) -> Execution:
+    """Set up captured or compiled steps."""
+    device = setup.accelerator.device
     change: ChangeBatch = change_batch
     if way == "compiled":
-        _compile(model)
-    side = model.backbone.image_size
-    clips = torch.zeros(size, model.config.num_frames, 3, side, side, device=device)
-    if way == "compiled" and device.type != "cpu":  # a CPU changes clip by clip
+        _compile_blocks(setup.model)
+    clips = torch.zeros(_clip_shape(setup.model, micro_batch), device=device)
+    if way == "compiled" and device.type != "cpu":  # a CPU augments clip by clip
         change = torch.compile(change_batch, fullgraph=True, dynamic=False)
         _try_change(change, clips)
-    labels = torch.zeros(size, dtype=torch.long, device=device)
-    if trainer.mixup is not None:
-        labels = torch.zeros(size, trainer.mixup.num_classes, device=device)
-    capture = can_capture(trainer.accelerator)
-    trainer.gradients = FixedGradients(
-        trainer.prepared, trainer.accelerator, trainer.loss, clips, labels, accumulate, capture
+    labels = torch.zeros(micro_batch, dtype=torch.long, device=device)
+    if setup.mixup is not None:
+        labels = torch.zeros(micro_batch, setup.mixup.num_classes, device=device)
+    capture = can_capture(setup.accelerator)
+    gradients = FixedGradients(
+        setup.prepared, setup.accelerator, setup.loss, clips, labels, accumulate, capture
     )
-    tester = FixedModel(trainer.prepared, torch.zeros_like(clips), capture)
-    return Steps(way, tester, change, remark)
+    tester = FixedModel(setup.prepared, torch.zeros_like(clips), capture)
+    return Execution(way, OptimizerStep(setup, gradients, micro_batch), tester, change, remark)
+
+
+def _clip_shape(model: ExpressionModel, size: int) -> tuple[int, ...]:
+    side = model.backbone.image_size
+    return size, model.config.num_frames, 3, side, side
 
 
 def _try_change(change: ChangeBatch, clips: Tensor) -> None:
-    """Change clips once, so that what cannot be compiled here fails here."""
+    """Augment clips once, so that what cannot be compiled here fails here."""
     height, width = clips.shape[-2:]
     plan = plan_changes([Changes()] * len(clips), height, width, clips.device)
     change(clips.to(torch.uint8), plan, pixel_statistics(clips.device))
 
 
-def _compile(model: ExpressionModel) -> None:
-    """Compile the parts of a model that take the time, once for all blocks.
+def _compile_blocks(model: ExpressionModel) -> None:
+    """Compile the parts of a model that take most of the time, once for all blocks.
 
-    The whole model would be one graph as well, but take minutes to compile. Shapes are fixed:
-    `FixedGradients` and `FixedModel` keep to one number of clips.
+    The whole model would take minutes to compile. Shapes are static, as `FixedGradients` and
+    `FixedModel` always run on the same number of clips.
     """
-    torch.compiler.reset()  # what other runs of this process have compiled
+    torch.compiler.reset()  # drops what other runs of this process have compiled
     options: dict[str, Any] = {"fullgraph": True, "dynamic": False}
     backbone = model.backbone
     backbone.run_block = torch.compile(run_block, **options)
     compiled = torch.compile(backbone.embed_patches, **options)
     backbone.embed_patches = compiled  # type: ignore[method-assign]
-
-
-def _leave_uncompiled(model: ExpressionModel) -> None:
-    model.backbone.run_block = run_block
-    vars(model.backbone).pop("embed_patches", None)

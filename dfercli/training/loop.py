@@ -1,39 +1,39 @@
-"""Training runs: each one model on one fold, kept epoch by epoch."""
+"""The training loop: data, model, then epoch by epoch step, evaluate, keep."""
 
 import math
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-import pandas as pd
+import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from dfercli.config import ALL_DATA, UNTRAINED, RunConfig
 from dfercli.config.presets import describe_recipe
 from dfercli.data.augment import Augmenter
-from dfercli.data.dataset import build_dataset
-from dfercli.data.folds import Part, open_manifest, select_rows
-from dfercli.data.loaders import EpochBatches, balance_weights, build_train_loader
+from dfercli.data.dataset import ClipDataset, build_dataset
+from dfercli.data.folds import open_manifest, select_rows
+from dfercli.data.loaders import EpochBatches, balance_weights, build_train_loader, prefetch
 from dfercli.data.manifest import Manifest
 from dfercli.device import resolve_compute
 from dfercli.errors import ConfigError
 from dfercli.models.base import ExpressionModel, build_model
 from dfercli.runs.predictions import find_missed, read_predictions
 from dfercli.runs.run_folder import RunFolder, run_folder
-from dfercli.training.chosen_epochs import publish_epochs
 from dfercli.training.device import describe_device, make_accelerator, tracking
-from dfercli.training.eval_loaders import HeldClips, describe_data, load_held, score
-from dfercli.training.execution import Steps, choose_way, fit_steps
+from dfercli.training.eval_loaders import build_eval_loaders, describe_data, predict_parts, score
+from dfercli.training.execution import plan_execution
 from dfercli.training.final import carry_calibration
 from dfercli.training.loss import Mixup, build_loss
 from dfercli.training.optimizer import build_optimizer, build_scheduler
 from dfercli.training.progress import Progress
-from dfercli.training.selection import EpochKeeper, fit_held_out
+from dfercli.training.selection import EpochKeeper, fit_held_out, publish_epochs
 from dfercli.training.state import (
     count_epochs,
     drop_state,
@@ -44,14 +44,15 @@ from dfercli.training.state import (
     seed_epoch,
     training_alone,
 )
-from dfercli.training.trainer import Trainer
+from dfercli.training.step import OptimizerStep, TrainingSetup
+from dfercli.training.untrained import evaluate_untrained
 
 LOGGED = ("loss", "lr", "war", "uar", "val_war", "val_uar", "val_loss")
-"""Metrics of an epoch that trackers are told."""
+"""Metrics of an epoch that are sent to trackers."""
 
 FILM_FPS = 25.0
-"""Frames a second of the films that the official datasets were cut out of (our choice: between the
-24 of cinema and the 30 of some television)."""
+"""Frame rate of the films that the official datasets were cut from (our choice: between the 24 of
+cinema and the 30 of some television)."""
 
 
 def train_fold(
@@ -60,24 +61,27 @@ def train_fold(
     command: str = "",
     overwrite: bool = False,
     progress: Progress | None = None,
+    manifest: Manifest | None = None,
 ) -> RunFolder:
-    """Train a model on all folds but one, and test it on that one after every epoch.
+    """Train a model on all folds but one, and test it on that fold after every epoch.
 
-    A run that was interrupted goes on after its last finished epoch, and ends as if it had not
-    been. Leaves the checkpoint and the predictions of each protocol's epoch; the best is the one of
-    the highest WAR on the test fold, as the field reports it.
+    An interrupted run resumes after its last finished epoch, and ends as if it had not been
+    interrupted; a finished run is not trained again. The run keeps the checkpoint and the
+    predictions of the epoch that each protocol chooses: `best` has the highest WAR on the test
+    fold, as the field reports it.
 
     Args:
         config: The run.
         runs: Folder of all runs.
-        command: What was typed, for the record.
-        overwrite: Train anew although there is a run already.
-        progress: Shows how far it is; by default a bar of its own.
+        command: The command line, for the record.
+        overwrite: Discard an existing run and train from scratch.
+        progress: Shows the progress; by default a progress bar of this run alone.
+        manifest: The data, opened; by default the manifest of `config.data` is opened.
 
     Raises:
-        ConfigError: The loss is not finite any more; another process trains the run; or there is
-            a run of other settings.
-        CheckpointError: A checkpoint cannot be written, or not be read to go on from.
+        ConfigError: The loss is no longer finite; another process is training the run; or the
+            folder holds a run with other settings.
+        CheckpointError: A checkpoint cannot be written, or cannot be read to resume from.
     """
     config = replace(config, compute=resolve_compute(config.compute))
     run = run_folder(runs, config)
@@ -85,9 +89,10 @@ def train_fold(
     with training_alone(run) if accelerator.is_main_process else nullcontext():
         if overwrite or not run.finished:
             run.check_own()
-            _train(config, run, accelerator, command, overwrite, progress)
+            manifest = open_manifest(config.data) if manifest is None else manifest
+            _train(config, run, manifest, accelerator, command, overwrite, progress)
         elif accelerator.is_main_process:
-            drop_state(run)  # a process was killed as it was about to do so
+            drop_state(run)  # a process may have been killed just before it did so
         accelerator.wait_for_everyone()
     return run
 
@@ -95,50 +100,86 @@ def train_fold(
 def _train(
     config: RunConfig,
     run: RunFolder,
+    manifest: Manifest,
     accelerator: Accelerator,
     command: str,
     overwrite: bool,
     progress: Progress | None,
 ) -> None:
-    """Train the epochs of a run that are missing."""
-    manifest = open_manifest(config.data)
+    """Train the missing epochs of a run.
+
+    Raises:
+        ConfigError: The loss is no longer finite, or the folder holds a run with other settings.
+    """
+    data = describe_data(config, manifest)
     if not overwrite:
-        run.check_same(config, describe_data(config, manifest))
+        run.check_same(config, data)
     elif accelerator.is_main_process:
-        run.discard()  # so that whatever happens next, the old run does not pass for the new one
+        run.discard()  # before anything can fail: the old run must not pass for the new one
     accelerator.wait_for_everyone()
+
+    # Model
     set_seed(config.seed)
     model = _build_model(config, manifest, run)
     if config.model.method in UNTRAINED:
-        _test_untrained(config, run, manifest, model, accelerator, command)
+        evaluate_untrained(config, run, manifest, model, accelerator, command)
         return
-    prepared = _prepare(config, manifest, model, accelerator)
-    trainer = prepared.trainer
-    metrics = load_state(run, trainer)
-    accelerator.wait_for_everyone()  # all have read the folder before it changes
-    if accelerator.is_main_process:
-        device = describe_device(accelerator.device)
-        if metrics:
-            with reporting_failed_save(run, len(metrics)):
-                publish_epochs(run, len(metrics))
-            run.resume(len(metrics), command, device)
-        else:
-            data, processes = describe_data(config, manifest), accelerator.num_processes
-            run.start(config, data, command, device, processes, prepared.steps.way)
-    clips, epochs = prepared.batches.length, config.train.last_epoch
-    save, every = partial(save_state, run, trainer), config.compute.save_every
-    keeper = EpochKeeper(run, model, save, every, len(metrics), config.train.balance)
+
+    # Data and optimizer
+    image_size, class_names = model.backbone.image_size, manifest.class_names
+    train_set = build_dataset(manifest, "train", config, image_size)
+    batches = _build_batches(config, train_set, accelerator)
+    setup = _build_setup(config, train_set, len(batches), model, accelerator)
+    epochs, clips = config.train.last_epoch, len(train_set)
+    share = math.ceil(config.train.batch_size / accelerator.num_processes)
+    execution = plan_execution(setup, config.compute, share, len(batches) * epochs)
+    train_loader = build_train_loader(train_set, batches, config.data.workers)
+    augment = Augmenter(config.augment, config.seed, execution.change)
+    eval_loaders = build_eval_loaders(
+        config, manifest, accelerator, image_size, execution.step.micro_batch
+    )
+
+    # Resume
+    metrics = load_state(run, setup)
+    accelerator.wait_for_everyone()  # all processes have read the folder before it changes
+    device = describe_device(accelerator.device)
+    if accelerator.is_main_process and metrics:
+        with reporting_failed_save(run, len(metrics)):
+            publish_epochs(run, len(metrics))
+        run.resume(len(metrics), command, device)
+    elif accelerator.is_main_process:
+        run.start(config, data, command, device, accelerator.num_processes, execution.way)
+    save, save_every = partial(save_state, run, setup), config.compute.save_every
+    keeper = EpochKeeper(run, model, save, save_every, len(metrics), config.train.balance)
+
+    # Epochs
     shown = accelerator.is_local_main_process
     own = nullcontext(progress) if progress else Progress(clips * epochs, shown)
     with own as bar, tracking(accelerator, config):
-        bar.begin_run(config.title, epochs, len(metrics) * clips)
-        if prepared.steps.remark:
-            bar.note(f"{config.title}: {prepared.steps.remark}")
+        bar.begin_run(config.title, epochs, len(metrics) * clips, execution.remark)
         for epoch in range(len(metrics), epochs):
-            line, predictions = _run_epoch(prepared, epoch, config, run, bar)
+            started_s = time.perf_counter()
+            bar.begin_epoch(epoch)
+            seed_epoch(config.seed, epoch, accelerator.process_index)
+            batches.epoch = epoch
+            loss = train_epoch(execution.step, train_loader, batches, augment, bar.step)
+            trained_s = time.perf_counter()
+            if not math.isfinite(loss):
+                raise ConfigError(_describe_divergence(loss, epoch, config, run))
+
+            predictions = predict_parts(execution.tester, eval_loaders, accelerator, class_names)
+            line = {
+                "epoch": epoch + 1,
+                "loss": loss,
+                "lr": setup.scheduler.get_last_lr()[0],
+                **score(predictions),
+                "seconds": round(time.perf_counter() - started_s, 2),
+                "clips_per_s": round(clips / (trained_s - started_s), 1),
+            }
             metrics.append(line)
             bar.end_epoch(line)
             accelerator.log({name: line[name] for name in LOGGED if name in line}, step=epoch + 1)
+
             if accelerator.is_main_process:
                 keeper.keep(metrics, predictions, last=epoch + 1 == epochs)
         if accelerator.is_main_process:
@@ -146,72 +187,42 @@ def _train(
             keeper.finish(metrics)
 
 
-def _note_remarks(bar: Progress, run: RunFolder, config: RunConfig) -> None:
-    """Note what is odd about the last epoch's predictions: classes never predicted, calibration."""
-    if config.fold == ALL_DATA:
-        return
-    if missed := find_missed(read_predictions(run.predictions_file("last"))):
-        bar.note(f"{config.title}: never predicted: {', '.join(missed)}")
-    if config.train.val_fraction > 0:
-        held_out = read_predictions(run.validation_file("last"))
-        if remark := fit_held_out(held_out, config.train.balance).remark:
-            bar.note(f"{config.title}: {remark}")
+def train_epoch(
+    step: OptimizerStep,
+    loader: DataLoader,
+    batches: EpochBatches,
+    augment: Callable[[Tensor, Tensor, Tensor], Tensor],
+    report: Callable[[int, Tensor], None],
+) -> float:
+    """Make one pass over the training clips.
 
+    Args:
+        step: Takes the steps.
+        loader: This process's training clips.
+        batches: The sampler of the loader.
+        augment: Maps uint8 clips and their keys, (N,) twice, to normalised views (N, T, 3, H, W).
+        report: Called after each step with the clips of its batch and the loss of this process's
+            share.
 
-def _run_epoch(
-    prepared: "_Prepared", epoch: int, config: RunConfig, run: RunFolder, bar: Progress
-) -> tuple[dict[str, Any], dict[Part, pd.DataFrame]]:
-    """Train and test one epoch, and return its line of the metrics and its predictions.
-
-    Raises:
-        ConfigError: The loss is not finite any more.
+    Returns:
+        The mean loss over the clips of all processes.
     """
-    trainer, batches = prepared.trainer, prepared.batches
-    started_s = time.perf_counter()
-    bar.begin_epoch(epoch)
-    seed_epoch(config.seed, epoch, trainer.accelerator.process_index)
-    batches.epoch = epoch
-    loss = trainer.train_epoch(prepared.loader, prepared.augmenter, bar.step)
-    trained_s = time.perf_counter()
-    if not math.isfinite(loss):
-        raise ConfigError(_describe_divergence(loss, epoch, config, run))
-    class_names = trainer.model.class_names
-    predictions = prepared.held.predict(prepared.steps.tester, trainer.accelerator, class_names)
-    line = {
-        "epoch": epoch + 1,
-        "loss": loss,
-        "lr": trainer.scheduler.get_last_lr()[0],
-        **score(predictions),
-        "seconds": round(time.perf_counter() - started_s, 2),
-        "clips_per_s": round(batches.length / (trained_s - started_s), 1),
-    }
-    return line, predictions
-
-
-def _test_untrained(
-    config: RunConfig,
-    run: RunFolder,
-    manifest: Manifest,
-    model: ExpressionModel,
-    accelerator: Accelerator,
-    command: str,
-) -> None:
-    """Test a model that has nothing to train, such as zero-shot CLIP: a run of no epoch."""
-    started = time.perf_counter()
-    held = load_held(config, manifest, model, accelerator, config.train.batch_size)
-    prepared = accelerator.prepare_model(model, evaluation_mode=True)
-    predictions = held.predict(prepared, accelerator, manifest.class_names)
-    if accelerator.is_main_process:
-        device = describe_device(accelerator.device)
-        run.start(config, describe_data(config, manifest), command, device)
-        seconds = round(time.perf_counter() - started, 2)
-        line = {"epoch": 0, "loss": None, "lr": 0.0, **score(predictions), "seconds": seconds}
-        keeper = EpochKeeper(run, model, lambda _: None, balance=config.train.balance)
-        keeper.keep([line], predictions, last=True)
-        keeper.finish([line])
+    setup, device = step.setup, step.setup.accelerator.device
+    setup.prepared.train()
+    total = torch.zeros((), device=device)
+    for number, (clips, labels, keys) in enumerate(prefetch(loader, device)):
+        clips = augment(clips, *keys)
+        if setup.mixup is not None:
+            clips, labels = setup.mixup(clips, labels, batches.epoch, number)
+        share, batch = batches.count_share(number), batches.count_batch(number)
+        loss = step(clips, labels, share, batch)
+        total += loss * share
+        report(batch, loss)
+    return setup.accelerator.reduce(total).item() / batches.length
 
 
 def _build_model(config: RunConfig, manifest: Manifest, run: RunFolder) -> ExpressionModel:
+    """Build the model of a run, with settings that tell what it was trained on."""
     model = build_model(config.model, manifest.class_names, manifest.crop)
     if config.model.method in UNTRAINED:
         return model
@@ -234,69 +245,56 @@ def _build_model(config: RunConfig, manifest: Manifest, run: RunFolder) -> Expre
 
 
 def measure_clips(manifest: Manifest) -> float | None:
-    """Give the median length of the clips in seconds; None for one's own, of whatever rate."""
+    """Return the median length of the clips in seconds; None for one's own, of unknown rate."""
     if manifest.kind == "folder":
         return None
     return round(float(manifest.rows["n_frames"].median()) / FILM_FPS, 2)
 
 
-@dataclass(frozen=True)
-class _Prepared:
-    """What the epochs of a run need.
-
-    Attributes:
-        trainer: Takes the steps.
-        steps: How it takes them.
-        batches: Which clips make up the batches.
-        loader: Of the training clips.
-        augmenter: Changes them.
-        held: Those that are not learnt from.
-    """
-
-    trainer: Trainer
-    steps: Steps
-    batches: EpochBatches
-    loader: DataLoader
-    augmenter: Augmenter
-    held: HeldClips
-
-
-def _prepare(
-    config: RunConfig, manifest: Manifest, model: ExpressionModel, accelerator: Accelerator
-) -> _Prepared:
-    train_set = build_dataset(manifest, "train", config, model.backbone.image_size)
-    rank, processes = accelerator.process_index, accelerator.num_processes
+def _build_batches(
+    config: RunConfig, train_set: ClipDataset, accelerator: Accelerator
+) -> EpochBatches:
     chances = balance_weights(train_set.labels) if config.train.balance == "oversample" else None
-    batches = EpochBatches(
+    rank, processes = accelerator.process_index, accelerator.num_processes
+    return EpochBatches(
         len(train_set), config.train.batch_size, config.seed, rank, processes, chances
     )
+
+
+def _build_setup(
+    config: RunConfig,
+    train_set: ClipDataset,
+    steps_per_epoch: int,
+    model: ExpressionModel,
+    accelerator: Accelerator,
+) -> TrainingSetup:
+    """Build the optimizer, the schedule and the loss for a model."""
     prepared, optimizer = accelerator.prepare(model, build_optimizer(model, config.train))
-    scheduler = build_scheduler(optimizer, config.train, len(batches))
-    share = math.ceil(config.train.batch_size / processes)
-    micro_batch = math.ceil(share / config.compute.accumulate)
-    num_classes = len(manifest.class_names)
+    scheduler = build_scheduler(optimizer, config.train, steps_per_epoch)
+    num_classes = len(model.class_names)
     counts = [train_set.labels.count(label) for label in range(num_classes)]
     loss = build_loss(config.train, counts, accelerator.device)
     mixup = None
     if config.train.mixup > 0:
-        mixup = Mixup(config.train.mixup, num_classes, config.seed, rank)
-    trainer = Trainer(model, prepared, optimizer, scheduler, accelerator, micro_batch, loss, mixup)
-    if config.compute.batch == "auto":
-        trainer.micro_batch = trainer.find_micro_batch()
-    way = choose_way(config.compute, accelerator, len(batches) * config.train.last_epoch)
-    steps = fit_steps(trainer, way, share, config.compute)
-    return _Prepared(
-        trainer,
-        steps,
-        batches,
-        build_train_loader(train_set, batches, config.data.workers),
-        Augmenter(config.augment, config.seed, steps.change),
-        load_held(config, manifest, model, accelerator, trainer.micro_batch),
-    )
+        mixup = Mixup(config.train.mixup, num_classes, config.seed, accelerator.process_index)
+    return TrainingSetup(model, prepared, optimizer, scheduler, accelerator, loss, mixup)
 
 
 def _describe_divergence(loss: float, epoch: int, config: RunConfig, run: RunFolder) -> str:
-    state = find_state(run)
-    kept = f"; the weights of epoch {count_epochs(state)} are in {state}" if state else ""
     text = f"{config.title}: the loss is {loss} in epoch {epoch + 1}; lower --lr, and give "
-    return text + f"--overwrite{kept}"
+    text += "--overwrite"
+    if state := find_state(run):
+        text += f"; the weights of epoch {count_epochs(state)} are in {state}"
+    return text
+
+
+def _note_remarks(bar: Progress, run: RunFolder, config: RunConfig) -> None:
+    """Print what is odd about the last epoch: classes never predicted, no calibration."""
+    if config.fold == ALL_DATA:
+        return
+    if missed := find_missed(read_predictions(run.predictions_file("last"))):
+        bar.note(f"{config.title}: never predicted: {', '.join(missed)}")
+    if config.train.val_fraction > 0:
+        held_out = read_predictions(run.validation_file("last"))
+        if remark := fit_held_out(held_out, config.train.balance).remark:
+            bar.note(f"{config.title}: {remark}")

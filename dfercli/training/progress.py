@@ -1,7 +1,7 @@
-"""Progress of a command's runs: a bar on a terminal, in a log one line per epoch and per minute.
+"""Progress of training: a bar on a terminal, in a log one line per epoch and per minute.
 
-There is one for runs that this process trains, and one for those that other processes train, which
-reads what they write.
+`Progress` shows runs that this process trains. `following` shows runs that other processes train,
+by reading their metrics files.
 """
 
 import time
@@ -18,17 +18,17 @@ from dfercli.data.loaders import DelayedReader
 from dfercli.progress import on_terminal, show_progress, write_line
 
 BAR = "{desc}{percentage:3.0f}%|{bar}| {remaining} left{postfix}, {rate_fmt}"
-"""What the bar shows: at 80 columns the end is cut off, the speed first."""
+"""Layout of the bar; at 80 columns its end is cut off, the speed first."""
 
 SHOWN = ("epoch", "WAR", "loss")
-"""Figures beside the bar, in this order; UAR and the rate are in the metrics."""
+"""Figures beside the bar, in this order; UAR and learning rate are in the metrics file."""
 
 REFRESH_S = 0.5
-"""Least time between two looks at the loss (our choice)."""
+"""Least time between two updates of the loss (our choice)."""
 
 
 class Progress:
-    """Progress over the clips of all epochs of all runs: the time left is the whole command's.
+    """Progress over the clips of all epochs of all runs; the time left is that of the command.
 
     Args:
         clips: Training clips of all epochs of all runs.
@@ -40,7 +40,7 @@ class Progress:
         self._title = ""
         self._epochs = 0
         self._shown: dict[str, str] = {}
-        self._looked = 0.0
+        self._updated_s = 0.0
         self._reader = DelayedReader()
 
     def __enter__(self) -> "Progress":
@@ -54,13 +54,14 @@ class Progress:
     ) -> None:
         self._bar.close()
 
-    def begin_run(self, title: str, epochs: int, done: int) -> None:
-        """Show the title of the run that follows.
+    def begin_run(self, title: str, epochs: int, done: int, remark: str = "") -> None:
+        """Show the title of the next run.
 
         Args:
-            title: Of the run.
-            epochs: How many it has.
+            title: The run's title.
+            epochs: Number of its epochs.
             done: Clips that were trained before this command; they do not count as speed.
+            remark: Printed with the title, if there is one.
         """
         self._title = title
         self._bar.set_description(title)
@@ -70,22 +71,24 @@ class Progress:
             self._bar.last_print_n += done
         self._epochs = epochs
         self._shown = {}
+        if remark:
+            self.note(f"{title}: {remark}")
 
     def begin_epoch(self, epoch: int) -> None:
-        """Show the epoch that follows, counted from 0."""
+        """Show the next epoch, counted from 0."""
         self._show(epoch=f"{epoch + 1}/{self._epochs}")
 
     def step(self, clips: int, loss: Tensor) -> None:
-        """Count the clips of a step; now and then show its loss, without waiting for it."""
+        """Count the clips of a step; now and then show the loss, without waiting for the device."""
         self._bar.update(clips)
-        if time.monotonic() - self._looked > REFRESH_S and not self._bar.disable:
-            self._looked = time.monotonic()
-            seen = self._reader.read(loss)
-            if seen is not None:
-                self._show(loss=f"{seen:.3f}")
+        if time.monotonic() - self._updated_s > REFRESH_S and not self._bar.disable:
+            self._updated_s = time.monotonic()
+            value = self._reader.read(loss)
+            if value is not None:
+                self._show(loss=f"{value:.3f}")
 
     def end_epoch(self, line: Mapping[str, Any]) -> None:
-        """Show the metrics of an epoch; in a log as a line."""
+        """Show the metrics of an epoch; in a log, as one line."""
         if "war" in line:
             self._show(WAR=f"{line['war']:.1%}")
         self._show(loss=f"{line['loss']:.3f}")
@@ -93,7 +96,7 @@ class Progress:
             write_line(describe_epoch(self._title, line, self._epochs, self._time_left()))
 
     def _time_left(self) -> str:
-        """Return how long the rest of all runs takes at the speed so far, such as `1:02:03`."""
+        """Return the time left for all runs at the speed so far, e.g. `1:02:03`."""
         state = self._bar.format_dict
         done, rest = state["n"] - state["initial"], (state["total"] or 0) - state["n"]
         if done <= 0 or rest <= 0:
@@ -101,7 +104,7 @@ class Progress:
         return tqdm.format_interval(rest * state["elapsed"] / done)
 
     def note(self, text: str) -> None:
-        """Print a line that the bar does not overwrite."""
+        """Print a line above the bar."""
         write_line(text)
 
     def _show(self, **values: str) -> None:
@@ -111,13 +114,13 @@ class Progress:
 
 
 def describe_epoch(title: str, line: Mapping[str, Any], epochs: int, time_left: str) -> str:
-    """Return the line of an epoch in a log.
+    """Return the line that a log has of an epoch.
 
     Args:
-        title: Of the run.
+        title: The run's title.
         line: The epoch's metrics.
-        epochs: How many the run has.
-        time_left: Of all runs that this process trains; empty where unknown.
+        epochs: Number of epochs of the run.
+        time_left: Time left for all runs of this process; empty if unknown.
     """
     parts = [f"{title}: epoch {line['epoch']} of {epochs}", f"loss {line['loss']:.3f}"]
     parts += [f"{key.upper()} {line[key]:.1%}" for key in ("war", "uar") if key in line]
@@ -128,19 +131,19 @@ def describe_epoch(title: str, line: Mapping[str, Any], epochs: int, time_left: 
 
 @contextmanager
 def following(
-    files: Sequence[Path], epochs: int, anew: bool = False
+    files: Sequence[Path], epochs: int, overwrite: bool = False
 ) -> Iterator[Callable[[], None]]:
-    """Show the epochs of several runs on one bar, as lines are added to their metrics.
+    """Show the epochs of several runs on one bar, as lines are added to their metrics files.
 
     Args:
-        files: Metrics of the runs, one line per epoch; they need not be there yet.
-        epochs: Of all runs together.
-        anew: Files that are there are of older runs, and do not count until they change.
+        files: Metrics files of the runs, one line per epoch; they need not exist yet.
+        epochs: Epochs of all runs together.
+        overwrite: Ignore existing files, which are of older runs, until they change.
 
     Yields:
-        What moves the bar to where the runs are.
+        A function that updates the bar.
     """
-    old = {file: _stamp(file) if anew else 0 for file in files}
+    old = {file: _stamp(file) if overwrite else 0 for file in files}
 
     def count() -> int:
         new = [file for file in files if _stamp(file) not in (0, old[file])]
@@ -149,18 +152,18 @@ def following(
     title = f"{len(files)} runs"
     with show_progress(desc=title, total=epochs, initial=count(), unit="epoch") as bar:
 
-        def move() -> None:
+        def update() -> None:
             bar.n = count()
             bar.refresh()
 
-        yield move
+        yield update
 
 
 def _stamp(file: Path) -> int:
-    """Give a number that changes when a file does; 0 without one."""
+    """Return a number that changes when a file does; 0 if it does not exist."""
     try:
         return file.stat().st_mtime_ns
-    except OSError:  # not there, or just being replaced
+    except OSError:  # it does not exist, or is just being replaced
         return 0
 
 

@@ -1,72 +1,86 @@
-"""Which epochs of a run are kept and reported."""
+"""Which epochs of a run are kept: how each protocol chooses one, and how they reach the disk.
+
+A process may be killed at any moment, and a GPU does not repeat an epoch bit for bit. So that no
+checkpoint is of an epoch that will be trained again, a chosen epoch is first staged beside the
+state to resume from, and replaces its predecessor only once the state that includes it is whole.
+"""
 
 import math
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from torch import Tensor
 
+from dfercli.config import ALL_DATA
 from dfercli.data.folds import Part
 from dfercli.errors import CheckpointError
+from dfercli.files import check_place, move_file, move_files, replacing_files
 from dfercli.metrics import TemperatureFit, fit_calibration
-from dfercli.models.base import ExpressionModel
+from dfercli.models.base import ExpressionModel, read_settings
+from dfercli.runs.checkpoint import write_sealed
 from dfercli.runs.curves import draw_curves
-from dfercli.runs.predictions import name_classes, probs_of
-from dfercli.runs.run_folder import PROTOCOLS, Protocol, RunFolder
-from dfercli.training.chosen_epochs import (
-    ChosenEpoch,
-    check_published,
-    publish_epochs,
-    stage_epochs,
-)
+from dfercli.runs.predictions import name_classes, probs_of, write_predictions
+from dfercli.runs.run_folder import CHECKPOINT, CHOSEN, PROTOCOLS, Protocol, RunFolder
 from dfercli.training.state import drop_state, reporting_failed_save
 
 CHOSEN_BY: dict[Protocol, str] = {"best": "war", "val": "val_war"}
-"""Metric that an epoch is chosen by: its highest value; `rank_epoch` decides ties."""
+"""Metric whose highest value a protocol chooses; `rank_epoch` breaks ties."""
 
 SAVE_SHARE = 0.05
-"""Most of a run's time that saving may take: an epoch of ten seconds leaves 3 GB (our choice)."""
+"""Largest share of a run's time that saving may take (our choice): 3 GB per save would dominate
+epochs of ten seconds."""
 
 SaveState = Callable[[Sequence[Mapping[str, Any]]], None]
-"""Writes what a run goes on from, given the metrics of all epochs so far."""
+"""Saves the state to resume from, given the metrics of all epochs so far."""
+
+TEST_FILE, HELD_OUT_FILE = "predictions.csv", "validation.csv"
+TABLE_FILES: dict[Part, str] = {"test": TEST_FILE, "val": HELD_OUT_FILE}
+
+STAGED_FOLDER = re.compile(r"\.?epoch([0-9]+)-([a-z]+)(\.partial)?")
+"""Name of a staged epoch's folder: the number of epochs that its state includes, and the protocol;
+`.partial` if dfer was killed while writing it."""
 
 
 def protocols_of(val_fraction: float) -> tuple[Protocol, ...]:
-    """Give the protocols that a run with such a validation part has."""
+    """Return the protocols of a run that holds out such a share of the training clips."""
     return tuple(name for name in PROTOCOLS if name != "val" or val_fraction > 0)
 
 
 def rank_epoch(line: Mapping[str, Any], metric: str) -> tuple[float, float, int]:
-    """Return the rank of an epoch among those of its run; the highest is chosen.
+    """Return the rank of an epoch in its run; the highest is chosen.
 
-    On few clips many epochs reach the same WAR, and the first of them has hardly learnt anything.
-    Ties go to the lower loss on the held-out clips where there are any, else to the later epoch
-    (our choice).
+    With few clips many epochs reach the same WAR, and the first of them has learnt the least. Ties
+    go to the lower loss on the held-out clips if there are any, else to the later epoch (our
+    choice).
 
     Args:
-        line: The epoch's line of the metrics.
-        metric: What epochs are compared by, such as `war`.
+        line: The epoch's metrics.
+        metric: The metric that epochs are compared by, such as `war`.
     """
     return line[metric], -line.get("val_loss", math.inf), line["epoch"]
 
 
 def chosen_now(metrics: Sequence[Mapping[str, Any]], last: bool) -> list[Protocol]:
-    """Give the protocols that choose the newest epoch so far.
+    """Return the protocols that choose the newest epoch so far.
 
     Args:
-        metrics: A line for each epoch.
-        last: Whether the run ends with it.
+        metrics: One line per epoch.
+        last: Whether the run ends with this epoch.
     """
-    *before, now = metrics
-    found: list[Protocol] = [
+    *earlier, newest = metrics
+    protocols: list[Protocol] = [
         protocol
         for protocol, metric in CHOSEN_BY.items()
-        if metric in now
-        and all(rank_epoch(now, metric) > rank_epoch(line, metric) for line in before)
+        if metric in newest
+        and all(rank_epoch(newest, metric) > rank_epoch(line, metric) for line in earlier)
     ]
-    return [*found, "last"] if last else found
+    return [*protocols, "last"] if last else protocols
 
 
 def chosen_epochs(metrics: Sequence[Mapping[str, Any]]) -> dict[str, int]:
@@ -75,28 +89,42 @@ def chosen_epochs(metrics: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     Args:
         metrics: One line per epoch of a finished run.
     """
-    found: dict[str, int] = {
+    epochs: dict[str, int] = {
         protocol: max(metrics, key=partial(rank_epoch, metric=metric))["epoch"]
         for protocol, metric in CHOSEN_BY.items()
         if metric in metrics[0]
     }
-    return {**found, "last": metrics[-1]["epoch"]}
+    return {**epochs, "last": metrics[-1]["epoch"]}
+
+
+@dataclass(frozen=True)
+class ChosenEpoch:
+    """What an epoch leaves when a protocol chooses it.
+
+    Attributes:
+        weights: The model's state dict.
+        settings: The model's settings, calibration included.
+        predictions: Tables of the `test` fold and of the `val` part, as far as the run has them.
+    """
+
+    weights: Mapping[str, Tensor]
+    settings: Mapping[str, Any]
+    predictions: Mapping[Part, pd.DataFrame]
 
 
 class EpochKeeper:
-    """Writes what epochs leave, so seldom that it costs little of the time.
+    """Keeps the epochs that protocols choose, and saves seldom enough to cost little time.
 
-    The epochs that protocols choose between two saves wait in memory. They are written beside the
-    state that the run goes on from, and take their places once that is whole: no checkpoint is of
-    an epoch that a killed run trains again.
+    Epochs chosen between two saves wait in memory.
 
     Args:
         run: The run.
-        model: What is trained.
-        save_state: Writes what the run goes on from, given the metrics of all epochs so far.
-        every: Epochs from one save to the next; 0 saves as often as it costs at most `SAVE_SHARE`.
-        safe: Epochs that are on the disk already.
-        balance: Of the training, which decides whether its probabilities can be calibrated.
+        model: The model being trained.
+        save_state: Saves the state to resume from.
+        save_every: Epochs from one save to the next; 0 saves as often as `SAVE_SHARE` allows.
+        saved: Epochs that are on disk already.
+        balance: The recipe's class balancing, which decides whether its probabilities can be
+            calibrated.
     """
 
     def __init__(
@@ -104,15 +132,15 @@ class EpochKeeper:
         run: RunFolder,
         model: ExpressionModel,
         save_state: SaveState,
-        every: int = 0,
-        safe: int = 0,
+        save_every: int = 0,
+        saved: int = 0,
         balance: str = "none",
     ) -> None:
         self._run = run
         self._model = model
         self._save_state = save_state
-        self._every = every
-        self._safe = safe
+        self._save_every = save_every
+        self._saved = saved
         self._balance = balance
         self._waiting: dict[str, ChosenEpoch] = {}
         self._saved_at_s = -math.inf
@@ -124,26 +152,26 @@ class EpochKeeper:
         predictions: Mapping[Part, pd.DataFrame],
         last: bool,
     ) -> None:
-        """Keep the newest epoch; after the last, `finish` is to be called.
+        """Keep the newest epoch, and save if it is time to. Call `finish` after the last one.
 
         Args:
-            metrics: One line per epoch, this one's at the end.
-            predictions: Of the `test` fold and, where there is one, of the `val` part.
-            last: Whether the run ends with it.
+            metrics: One line per epoch, the newest last.
+            predictions: Tables of the `test` fold and, if clips are held out, of the `val` part.
+            last: Whether the run ends with this epoch.
 
         Raises:
             CheckpointError: It cannot be written; what was saved before is kept.
-            UnexpectedError: Anything else went wrong meanwhile.
+            UnexpectedError: Anything else went wrong while writing.
         """
         if not self._run.run_file.is_file():
             raise CheckpointError(
                 f"{self._run.path} was moved or removed while it was trained; put it back and give "
-                f"the same command: it goes on after epoch {self._safe}"
+                f"the same command: it goes on after epoch {self._saved}"
             )
         started_s = time.monotonic()
         due = last or self._is_due(len(metrics), started_s)
         for protocol in chosen_now(metrics, last):
-            settings = calibrate(self._model.settings, predictions, self._balance)
+            settings = add_calibration(self._model.settings, predictions, self._balance)
             if "trained" in settings:
                 settings["trained"] = {**settings["trained"], "epoch": len(metrics)}
             weights = self._model.state_dict()
@@ -151,12 +179,12 @@ class EpochKeeper:
                 weights = {name: w.detach().to("cpu", copy=True) for name, w in weights.items()}
             self._waiting[protocol] = ChosenEpoch(weights, settings, predictions)
         if due:
-            with reporting_failed_save(self._run, self._safe):
+            with reporting_failed_save(self._run, self._saved):
                 self._save(metrics)
-            self._safe = len(metrics)
-        with reporting_failed_save(self._run, self._safe):
+            self._saved = len(metrics)
+        with reporting_failed_save(self._run, self._saved):
             if due:
-                publish_epochs(self._run, self._safe)
+                publish_epochs(self._run, self._saved)
                 self._waiting.clear()
             self._run.write_metrics(metrics)
         if due:
@@ -168,11 +196,11 @@ class EpochKeeper:
             stage_epochs(self._run, self._waiting, len(metrics))
             self._save_state(metrics)
         except Exception:
-            publish_epochs(self._run, self._safe)  # drops what waits for a state that is not there
+            publish_epochs(self._run, self._saved)  # drops what was staged for the missing state
             raise
 
     def finish(self, metrics: Sequence[Mapping[str, Any]]) -> None:
-        """End the run after its last epoch, also where an interrupted call has saved that.
+        """Finish the run; its last epoch may have been saved by an interrupted command.
 
         Args:
             metrics: One line per epoch.
@@ -182,7 +210,7 @@ class EpochKeeper:
                 cannot be written.
         """
         check_published(self._run, chosen_epochs(metrics))
-        with reporting_failed_save(self._run, self._safe):
+        with reporting_failed_save(self._run, self._saved):
             self._run.write_metrics(metrics)
             best = chosen_epochs(metrics).get("best")
             draw_curves(metrics, self._run.read().config.title, best, self._run.curves_file)
@@ -190,34 +218,106 @@ class EpochKeeper:
         drop_state(self._run)
 
     def _is_due(self, epochs: int, now_s: float) -> bool:
-        """Return whether to save now; the first epoch always is, which shows what it costs."""
-        if self._every:
-            return epochs - self._safe >= self._every
+        """Return whether to save now; the first epoch always is saved, to measure the cost."""
+        if self._save_every:
+            return epochs - self._saved >= self._save_every
         return now_s - self._saved_at_s >= self._cost_s * (1 / SAVE_SHARE - 1)
 
 
-def calibrate(
+def add_calibration(
     settings: Mapping[str, Any], predictions: Mapping[Part, pd.DataFrame], balance: str
 ) -> dict[str, Any]:
     """Return a model's settings with the calibration of an epoch, if clips were held out."""
     held_out = predictions.get("val")
     if held_out is None:
         return dict(settings)
-    found = fit_held_out(held_out, balance)
-    calibration: dict[str, Any] = {"clips": found.clips}
-    if found.temperature is None:
-        calibration["refused"] = found.remark
+    fit = fit_held_out(held_out, balance)
+    calibration: dict[str, Any] = {"clips": fit.clips}
+    if fit.temperature is None:
+        calibration["refused"] = fit.remark
     else:
-        calibration["temperature"] = found.temperature
+        calibration["temperature"] = fit.temperature
     return {**settings, "calibration": calibration}
 
 
 def fit_held_out(held_out: pd.DataFrame, balance: str) -> TemperatureFit:
-    """Fit a temperature to predictions of held-out clips, or say why none is fitted.
+    """Fit a temperature to the predictions of held-out clips, or say why it cannot be fitted.
 
     Args:
         held_out: Table of predictions.
-        balance: Of the training.
+        balance: The recipe's class balancing.
     """
     labels, _ = name_classes(held_out)
     return fit_calibration(probs_of(held_out), labels, balance)
+
+
+def stage_epochs(run: RunFolder, epochs: Mapping[str, ChosenEpoch], finished: int) -> None:
+    """Write chosen epochs into folders beside the state.
+
+    Args:
+        run: The run.
+        epochs: The chosen epochs by protocol.
+        finished: Number of epochs that the state about to be saved includes.
+    """
+    for protocol, epoch in epochs.items():
+        with replacing_files(run.resume_folder / f"epoch{finished}-{protocol}", CHOSEN) as partial:
+            write_sealed(epoch.weights, epoch.settings, partial)
+            for part, name in TABLE_FILES.items():
+                if part in epoch.predictions:
+                    write_predictions(epoch.predictions[part], partial / name)
+
+
+def publish_epochs(run: RunFolder, finished: int) -> None:
+    """Move the epochs staged for a state into place, and remove those staged for any other.
+
+    May be interrupted and called again.
+
+    Args:
+        run: The run.
+        finished: Number of epochs that the state includes.
+
+    Raises:
+        DataError: A staged folder, or the place of one, holds something that dfer did not write.
+    """
+    for folder in sorted(run.resume_folder.glob("*epoch*-*")):
+        name = STAGED_FOLDER.fullmatch(folder.name)
+        if name is None:
+            continue
+        if int(name[1]) == finished and not name[3]:
+            CHOSEN.check(folder)
+            _publish(folder, run, protocol=name[2])
+        CHOSEN.drop(folder)
+
+
+def _publish(folder: Path, run: RunFolder, protocol: str) -> None:
+    """Move the files of one epoch; an interrupted call may have moved some of them already."""
+    tables = {
+        TEST_FILE: run.predictions_file(protocol),
+        HELD_OUT_FILE: run.validation_file(protocol),
+    }
+    check_place(run.checkpoint(protocol), CHECKPOINT)
+    for name, place in tables.items():
+        if (folder / name).is_file():
+            move_file(folder / name, place)
+    move_files(folder, run.checkpoint(protocol), CHECKPOINT)
+
+
+def check_published(run: RunFolder, epochs: Mapping[str, int]) -> None:
+    """Refuse to finish a run whose checkpoints are not of the epochs that its metrics choose.
+
+    Args:
+        run: The run.
+        epochs: The epoch that each protocol chooses, counted from 1.
+
+    Raises:
+        CheckpointError: A checkpoint or a table is missing, or of another epoch.
+    """
+    for protocol, epoch in epochs.items():
+        settings = read_settings(str(run.checkpoint(protocol)))
+        saved_epoch = (settings.get("trained") or {}).get("epoch", epoch)  # old runs lack it
+        tested = run.fold == ALL_DATA or run.predictions_file(protocol).is_file()
+        if saved_epoch != epoch or not tested:
+            raise CheckpointError(
+                f"{run.checkpoint(protocol)} and {run.predictions_file(protocol).name} are not of "
+                f"epoch {epoch}, which is the {protocol} one; train the fold again with --overwrite"
+            )

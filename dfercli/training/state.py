@@ -1,8 +1,8 @@
-"""What an interrupted run goes on from: the state after its last finished epoch.
+"""The state that an interrupted run resumes from: that after its last saved epoch.
 
-All that is random in an epoch follows from the seed and the epoch (and the process), so weights,
-the optimizer and the rate are the whole state. It is written as a new folder whose renaming is
-the moment from which the epoch counts; only then the state before it is removed.
+All randomness of an epoch follows from the seed, the epoch and the process, so the weights, the
+optimizer and the schedule are the whole state. It is written into a new folder; the epoch counts as
+saved from the moment that folder is renamed, and only then is the previous state removed.
 """
 
 import json
@@ -26,65 +26,58 @@ from dfercli.models.settings import CONFIG_FILE, WEIGHTS_FILE
 from dfercli.runs.checkpoint import write_sealed
 from dfercli.runs.run_folder import STATE, RunFolder
 from dfercli.system_errors import advise, describe_system_error, find_system_error, first_line
-from dfercli.training.trainer import Trainer
+from dfercli.training.step import TrainingSetup
 
 OPTIMIZER_FILE = "optimizer.pt"
 METRICS_FILE = "metrics.json"
 SEALS_FILE = "seals.json"
 SEALED = (CONFIG_FILE, WEIGHTS_FILE, OPTIMIZER_FILE, METRICS_FILE)
-"""Files of a state of which it keeps the hash."""
+"""Files of a state whose hashes it records."""
 
 UNREADABLE = (
     *(OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, RuntimeError),
     *(SafetensorError, UnpicklingError),
 )
-"""What reading a damaged state raises: files, JSON, torch's archives, entries of other kinds."""
+"""Exceptions that reading a damaged state raises: of files, JSON, torch's archives, odd entries."""
 
 STATE_FOLDER = r"epoch[0-9]+|\.epoch[0-9]+\.partial"
-"""Names of the folders of states, and of those that were being written when dfer was killed."""
+"""Name of a state's folder; `.partial` if dfer was killed while writing it."""
 
 
 def seed_epoch(seed: int, epoch: int, rank: int) -> None:
-    """Set all generators for an epoch, counted from 0, whatever was drawn before it."""
+    """Seed all random generators for an epoch, counted from 0."""
     set_seed(int(np.random.default_rng([seed, epoch, rank]).integers(2**32)))
 
 
-def save_state(run: RunFolder, trainer: Trainer, metrics: Sequence[Mapping[str, Any]]) -> None:
-    """Write the state after an epoch; from then on the run goes on from there.
+def save_state(run: RunFolder, setup: TrainingSetup, metrics: Sequence[Mapping[str, Any]]) -> None:
+    """Save the state after an epoch, and remove the previous one.
 
     Args:
         run: The run.
-        trainer: Its weights, optimizer and rate.
-        metrics: A line for each finished epoch.
-
-    Raises:
-        CheckpointError: It cannot be written; the state before it is still there.
+        setup: Model, optimizer and schedule.
+        metrics: One line per finished epoch.
     """
     folder = run.resume_folder / f"epoch{len(metrics)}"
-    scaler = trainer.accelerator.scaler
+    scaler = setup.accelerator.scaler
     with replacing_files(folder, STATE) as partial:
-        write_sealed(trainer.model.state_dict(), trainer.model.settings, partial)
+        write_sealed(setup.model.state_dict(), setup.model.settings, partial)
         state = {
-            "optimizer": trainer.optimizer.state_dict(),
-            "scheduler": trainer.scheduler.state_dict(),
+            "optimizer": setup.optimizer.state_dict(),
+            "scheduler": setup.scheduler.state_dict(),
             "scaler": scaler.state_dict() if scaler is not None else None,
         }
         with (partial / OPTIMIZER_FILE).open("wb") as stream:
             torch.save(state, stream)
         write_json(partial / METRICS_FILE, metrics)
         write_json(partial / SEALS_FILE, {name: hash_file(partial / name) for name in SEALED})
-    _drop_states(run, but=folder)
+    _drop_states(run, keep=folder)
 
 
-def load_state(run: RunFolder, trainer: Trainer) -> list[dict[str, Any]]:
-    """Bring a trainer to where an interrupted run was.
-
-    Args:
-        run: The run.
-        trainer: Of the same configuration; changed in place.
+def load_state(run: RunFolder, setup: TrainingSetup) -> list[dict[str, Any]]:
+    """Load the state of an interrupted run into its model, optimizer and schedule.
 
     Returns:
-        The metrics, a line for each finished epoch; none if there is no state.
+        The metrics, one line per finished epoch; empty if there is no state.
 
     Raises:
         CheckpointError: The state cannot be read.
@@ -96,14 +89,14 @@ def load_state(run: RunFolder, trainer: Trainer) -> list[dict[str, Any]]:
         _check_seals(folder)
         metrics: list[dict[str, Any]] = json.loads((folder / METRICS_FILE).read_text("utf-8"))
         state = torch.load(folder / OPTIMIZER_FILE, map_location="cpu", weights_only=True)
-        trainer.model.load_state_dict(load_file(folder / WEIGHTS_FILE))
-        trainer.optimizer.load_state_dict(state["optimizer"])
-        trainer.scheduler.load_state_dict(state["scheduler"])
-        if trainer.accelerator.scaler is not None:
-            trainer.accelerator.scaler.load_state_dict(state["scaler"])
+        setup.model.load_state_dict(load_file(folder / WEIGHTS_FILE))
+        setup.optimizer.load_state_dict(state["optimizer"])
+        setup.scheduler.load_state_dict(state["scheduler"])
+        if setup.accelerator.scaler is not None:
+            setup.accelerator.scaler.load_state_dict(state["scaler"])
     except torch.OutOfMemoryError as error:
         raise CheckpointError(
-            f"not enough memory on {trainer.accelerator.device} to go on from {folder}; free some "
+            f"not enough memory on {setup.accelerator.device} to resume from {folder}; free some "
             f"and give the same command"
         ) from error
     except UNREADABLE as error:
@@ -114,13 +107,14 @@ def load_state(run: RunFolder, trainer: Trainer) -> list[dict[str, Any]]:
                 f"the same command"
             ) from error
         raise CheckpointError(
-            f"cannot go on from {folder} ({first_line(error)}); remove it to begin the fold anew"
+            f"cannot resume from {folder} ({first_line(error)}); remove it to train the fold from "
+            f"scratch"
         ) from error
     return metrics
 
 
 def _check_seals(folder: Path) -> None:
-    """Refuse a state of which a file is not as it was written; earlier versions sealed none."""
+    """Refuse a state with a changed file; states of earlier versions have no seals."""
     if not (folder / SEALS_FILE).is_file():
         return
     for name, seal in json.loads((folder / SEALS_FILE).read_text("utf-8")).items():
@@ -129,41 +123,41 @@ def _check_seals(folder: Path) -> None:
 
 
 def find_state(run: RunFolder) -> Path | None:
-    """Give the folder of the last finished epoch's state, if the run has one."""
-    found = run.resume_folder.glob("epoch*") if run.run_file.is_file() else ()
-    ours = [path for path in found if re.fullmatch("epoch[0-9]+", path.name) and path.is_dir()]
-    return max(ours, key=count_epochs, default=None)
+    """Return the folder of the newest state of a run; None if it has no state."""
+    folders = run.resume_folder.glob("epoch*") if run.run_file.is_file() else ()
+    states = [path for path in folders if re.fullmatch("epoch[0-9]+", path.name) and path.is_dir()]
+    return max(states, key=count_epochs, default=None)
 
 
 def count_epochs(state: Path) -> int:
-    """Return how many epochs were finished when a state was saved."""
+    """Return the number of epochs that a state includes."""
     return int(state.name.removeprefix("epoch"))
 
 
 def drop_state(run: RunFolder) -> None:
-    """Remove the state of a run that is finished."""
+    """Remove the state of a finished run."""
     _drop_states(run)
-    with suppress(OSError):  # there is none, or somebody keeps something in it
+    with suppress(OSError):  # it does not exist, or holds files of somebody else
         run.resume_folder.rmdir()
 
 
-def _drop_states(run: RunFolder, but: Path | None = None) -> None:
-    """Remove the states in a run's folder, and what is left of them, but for one."""
+def _drop_states(run: RunFolder, keep: Path | None = None) -> None:
+    """Remove all states of a run but one, and what is left of half-written ones."""
     for path in run.resume_folder.glob("*epoch*"):
-        if path != but and re.fullmatch(STATE_FOLDER, path.name):
+        if path != keep and re.fullmatch(STATE_FOLDER, path.name):
             STATE.drop(path)
 
 
 @contextmanager
 def reporting_failed_save(run: RunFolder, finished: int) -> Iterator[None]:
-    """Turn any error while an epoch is saved into one line: its cause, what is kept, what to do.
+    """Turn any error while saving into one line: the cause, what is kept, what to do next.
 
     Args:
         run: The run.
-        finished: Epochs that are safe.
+        finished: Number of epochs that are already saved.
 
     Raises:
-        CheckpointError: The system cannot write it, such as for want of space or permission.
+        CheckpointError: The system cannot write, for lack of space or permission for example.
         UnexpectedError: Anything else went wrong.
     """
     try:
@@ -187,10 +181,10 @@ def reporting_failed_save(run: RunFolder, finished: int) -> Iterator[None]:
 
 @contextmanager
 def training_alone(run: RunFolder) -> Iterator[None]:
-    """Keep a second process from training the same run at the same time.
+    """Hold the lock of a run, so that no second process trains it at the same time.
 
     Raises:
-        ConfigError: Another one does.
+        ConfigError: Another process is training the run.
     """
     run.path.parent.mkdir(parents=True, exist_ok=True)
     try:

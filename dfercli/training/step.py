@@ -1,8 +1,9 @@
-"""Training steps: the quickest way that works on the device, and their gradients."""
+"""One step of the optimizer, and how its gradients are computed: eagerly, compiled or captured."""
 
 import gc
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -10,11 +11,36 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from dfercli.data.loaders import side_stream
-from dfercli.training.loss import Loss
+from dfercli.models.base import ExpressionModel
+from dfercli.training.loss import Loss, Mixup
 
 WARM_UP_PASSES = 3
-"""Passes before a capture: kernels are built, tuned and loaded in them. Source: PyTorch's notes on
-CUDA graphs ask for a few."""
+"""Passes before a capture, which build, tune and load the kernels. Source: PyTorch's notes on CUDA
+graphs ask for a few."""
+
+
+@dataclass(frozen=True)
+class TrainingSetup:
+    """What every step of a run uses, whichever way the steps are executed.
+
+    Attributes:
+        model: The model.
+        prepared: The same model as accelerate runs it: on the device, at the run's precision,
+            distributed.
+        optimizer: Prepared by accelerate.
+        scheduler: Sets the learning rate, once per step.
+        accelerator: Knows the device, the precision and the other processes.
+        loss: What is minimised.
+        mixup: Mixes the clips of a step; None leaves them as they are.
+    """
+
+    model: ExpressionModel
+    prepared: nn.Module
+    optimizer: torch.optim.Optimizer
+    scheduler: torch.optim.lr_scheduler.LRScheduler
+    accelerator: Accelerator
+    loss: Loss
+    mixup: Mixup | None = None
 
 
 class Gradients(Protocol):
@@ -24,26 +50,69 @@ class Gradients(Protocol):
         """Add the gradient of the sum of the clips' losses, times `scale`.
 
         Args:
-            clips: (N, T, 3, H, W), as the model reads them.
+            clips: (N, T, 3, H, W), normalised.
             labels: (N,) int64, or (N, K) shares of each class.
             scale: Factor of each clip's loss.
-            last: Whether the step's gradient is complete with this part.
+            last: Whether this is the last part of the batch.
 
         Returns:
-            The mean loss of the clips, (), without a graph.
+            The mean loss of the clips, (), detached.
         """
 
     def clear(self) -> None:
-        """Make way for the next step's gradient."""
+        """Reset the gradients for the next step."""
+
+
+@dataclass(frozen=True)
+class OptimizerStep:
+    """Takes one step of the optimizer on a batch, in parts that fit in memory.
+
+    Attributes:
+        setup: The model, the optimizer and the schedule, which a step changes.
+        gradients: Computes the gradients.
+        micro_batch: Most clips that a device takes at once; larger batches are accumulated.
+    """
+
+    setup: TrainingSetup
+    gradients: Gradients
+    micro_batch: int
+
+    def __call__(self, clips: Tensor, labels: Tensor, share: int, batch: int) -> Tensor:
+        """Take a step on the mean loss over a batch.
+
+        Args:
+            clips: This process's clips (N, T, 3, H, W), normalised.
+            labels: (N,) int64, or (N, K) shares of each class.
+            share: How many of the clips count: all, or none if this process only keeps step with
+                the others.
+            batch: Clips of all processes.
+
+        Returns:
+            The mean loss of this process's clips, ().
+        """
+        setup = self.setup
+        # accelerate averages gradients over processes, and each part adds the mean of its clips.
+        scale = setup.accelerator.num_processes / batch * (share > 0)
+        total, count = torch.zeros((), device=setup.accelerator.device), 0
+        parts = zip(clips.split(self.micro_batch), labels.split(self.micro_batch), strict=True)
+        for part_clips, part_labels in parts:
+            count += len(part_labels)
+            loss = self.gradients.add(part_clips, part_labels, scale, last=count == len(labels))
+            total += loss * len(part_labels)
+        setup.optimizer.step()
+        self.gradients.clear()
+        setup.scheduler.step()  # also after a step that fp16 skips: the cosine must reach its end
+        setup.model.clamp_logit_scale()
+        return total / count
 
 
 class EagerGradients:
-    """Forward and backward as PyTorch runs them, kernel by kernel.
+    """Gradients from forward and backward passes that PyTorch runs kernel by kernel.
 
     Args:
-        model: Prepared by the accelerator.
-        optimizer: Prepared by the accelerator.
-        accelerator: Of their device, precision and processes.
+        model: Prepared by accelerate.
+        optimizer: Prepared by accelerate.
+        accelerator: The one that prepared them.
         loss: What is minimised.
     """
 
@@ -60,7 +129,7 @@ class EagerGradients:
         self._loss = loss
 
     def add(self, clips: Tensor, labels: Tensor, scale: float, last: bool) -> Tensor:
-        """See `Gradients`."""
+        """Add a part's gradient; see `Gradients`."""
         with nullcontext() if last else self._accelerator.no_sync(self._model):
             loss = self._loss(self._model(clips), labels)
             self._accelerator.backward(loss * (scale * len(labels)))
@@ -69,24 +138,24 @@ class EagerGradients:
         return loss.detach()
 
     def clear(self) -> None:
-        """See `Gradients`."""
+        """Reset the gradients; see `Gradients`."""
         self._optimizer.zero_grad()
 
 
 class FixedGradients:
-    """Forward and backward at one number of clips, so that nothing is compiled or captured again.
+    """Gradients from passes over a fixed number of clips, so that nothing is compiled twice.
 
-    A smaller batch is filled up with clips that weigh nothing: they change neither the loss nor
-    the gradient. One pass is tried at once, so that what cannot work here fails here.
+    A smaller batch is padded with clips of weight zero, which change neither the loss nor the
+    gradient. The constructor runs one pass, so that what does not work on this device fails there.
 
     Args:
-        model: Prepared by the accelerator.
-        accelerator: Of its device, precision and processes.
+        model: Prepared by accelerate.
+        accelerator: The one that prepared it.
         loss: What is minimised.
-        clips: (N, T, 3, H, W) float32 on the device: as many as are taken at once. Overwritten.
-        labels: (N,) int64, or (N, K) shares of each class. Overwritten.
+        clips: Buffer (N, T, 3, H, W) float32 on the device, for as many clips as a pass takes.
+        labels: Buffer (N,) int64, or (N, K) for shares of each class.
         accumulate: Whether several parts add up to one step.
-        capture: Replay a CUDA graph.
+        capture: Whether to replay the passes as a CUDA graph.
     """
 
     def __init__(
@@ -105,28 +174,29 @@ class FixedGradients:
         self._clips = clips
         self._labels = labels
         self._weights = torch.zeros(len(clips), device=clips.device)
-        self._filled = (0, 0.0)
+        self._filled = (0, 0.0)  # clips that have a weight, and the weight
         self._parameters = [p for p in model.parameters() if p.requires_grad]
-        # Without a gradient to add to, a graph writes each step's anew, which is the quicker way.
-        self._keep = capture and accumulate
-        self._replay = capture_graph(self._run, clips.device, self._drop) if capture else None
+        # A graph that finds no gradient to add to writes a new one per step, which is faster.
+        self._reuse_gradients = capture and accumulate
+        self._replay = capture_graph(self._run, clips.device, self._reset) if capture else None
         if self._replay is None:
-            with torch.random.fork_rng(devices_of(clips)):
+            devices = [clips.get_device()] if clips.is_cuda else []
+            with torch.random.fork_rng(devices):
                 self._run()
-            self._drop()
+            self._reset()
 
     def _run(self) -> Tensor:
-        """Add the gradient of the clips that are there, and return their losses (N,)."""
+        """Add the gradient of the clips in the buffer, and return their losses (N,)."""
         losses = self._loss(self._model(self._clips), self._labels, reduction="none")
         self._accelerator.backward((losses * self._weights).sum())
         return losses.detach()
 
-    def _drop(self) -> None:
+    def _reset(self) -> None:
         for parameter in self._parameters:
-            parameter.grad = torch.zeros_like(parameter) if self._keep else None
+            parameter.grad = torch.zeros_like(parameter) if self._reuse_gradients else None
 
     def add(self, clips: Tensor, labels: Tensor, scale: float, last: bool) -> Tensor:
-        """See `Gradients`."""
+        """Add a part's gradient; see `Gradients`."""
         count = len(clips)
         self._clips[:count].copy_(clips)
         self._labels[:count].copy_(labels)
@@ -143,20 +213,20 @@ class FixedGradients:
         return losses.mean()
 
     def clear(self) -> None:
-        """See `Gradients`."""
+        """Reset the gradients; see `Gradients`."""
         if self._replay is None:
-            self._drop()
-        elif self._keep:
+            self._reset()
+        elif self._reuse_gradients:
             torch._foreach_zero_([p.grad for p in self._parameters if p.grad is not None])
 
 
 class FixedModel(nn.Module):
-    """A model in evaluation mode that always runs on one number of clips.
+    """A model in evaluation mode that always runs on the same number of clips.
 
     Args:
-        model: Prepared by the accelerator.
-        clips: (N, T, 3, H, W) float32 on the device: as many as are taken at once. Overwritten.
-        capture: Replay a CUDA graph.
+        model: Prepared by accelerate.
+        clips: Buffer (N, T, 3, H, W) float32 on the device, for as many clips as a pass takes.
+        capture: Whether to replay the pass as a CUDA graph.
     """
 
     def __init__(self, model: nn.Module, clips: Tensor, capture: bool) -> None:
@@ -179,10 +249,10 @@ class FixedModel(nn.Module):
 
 
 def separate_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Give each gradient its own memory, so that another part of a step can be added to it.
+    """Copy gradients that share memory, so that the next part of a step can be added to each.
 
-    Autograd lets parameters that are only added up share one gradient, such as the two biases of
-    an LSTM's gates; what is added to it in place would count once for each of them.
+    Autograd gives one and the same gradient to parameters that are only added, such as the two
+    biases of an LSTM's gates; accumulating into it in place would count once for each of them.
     """
     storages = set()
     for parameter in parameters:
@@ -193,32 +263,33 @@ def separate_gradients(parameters: Iterable[nn.Parameter]) -> None:
             storages.add(storage)
 
 
-def devices_of(clips: Tensor) -> list[int]:
-    """Return the number of the CUDA device that clips are on, if they are on one."""
-    return [clips.get_device()] if clips.is_cuda else []
-
-
 def capture_graph(
     run: Callable[[], Tensor], device: torch.device, reset: Callable[[], None] = lambda: None
 ) -> Callable[[], Tensor]:
-    """Capture a function as a CUDA graph.
-
-    What it draws at random while it is captured does not move the device's generator.
+    """Capture a function as a CUDA graph; the device's random generator is left where it was.
 
     Args:
-        run: Reads and writes tensors that stay where they are, and returns one.
-        device: Of all of them, with its number.
+        run: Reads and writes tensors at fixed addresses, and returns one.
+        device: The CUDA device of all these tensors, with its index.
         reset: Called before each pass.
 
     Returns:
-        A function that replays the graph, and returns the very same tensor each time.
+        A function that replays the graph and returns the same tensor each time.
 
     Raises:
         RuntimeError: The function cannot be captured.
     """
     stream = side_stream(device.index, "capture")
     stream.wait_stream(torch.cuda.current_stream(device))
-    failures: list[Exception] = []
+    errors: list[Exception] = []
+
+    def run_noting_error() -> Tensor:
+        try:
+            return run()
+        except Exception as error:
+            errors.append(error)
+            raise
+
     with torch.random.fork_rng([device.index]):
         with torch.cuda.stream(stream):
             for _ in range(WARM_UP_PASSES):
@@ -231,21 +302,13 @@ def capture_graph(
         try:
             # Other threads, such as the one that pins memory, may use the device meanwhile.
             with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
-                result = _note_failure(run, failures)
+                result = run_noting_error()
         except Exception as error:
-            # The end of a failed capture fails as well, and does not say why.
-            raise (failures or [error])[0] from None
+            # Ending a failed capture fails too, with an error that hides the cause.
+            raise (errors or [error])[0] from None
 
     def replay() -> Tensor:
         graph.replay()
         return result
 
     return replay
-
-
-def _note_failure(run: Callable[[], Tensor], failures: list[Exception]) -> Tensor:
-    try:
-        return run()
-    except Exception as error:
-        failures.append(error)
-        raise

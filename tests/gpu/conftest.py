@@ -5,6 +5,7 @@
 
 import gc
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -36,27 +37,47 @@ def make_gpu_run(make_run: Callable[..., Any]) -> Callable[..., Any]:
 @pytest.fixture
 def prepare(make_gpu_run: Callable[..., Any]) -> Callable[..., Any]:
     """Prepare a run as `train_fold` does before its first epoch."""
+    from dataclasses import replace
+    from pathlib import Path
+
     import torch
     from accelerate.utils import set_seed
 
+    from dfercli.data.augment import Augmenter
+    from dfercli.data.dataset import build_dataset
     from dfercli.data.folds import open_manifest
+    from dfercli.data.loaders import build_train_loader
     from dfercli.device import resolve_compute
+    from dfercli.runs.run_folder import run_folder
     from dfercli.training import loop
     from dfercli.training.device import make_accelerator
+    from dfercli.training.execution import plan_execution
 
     def prepare(way: str = "captured", precision: str = "fp32", **settings: Any) -> Any:
         config = make_gpu_run(way, precision, **settings)
-        accelerator = make_accelerator(resolve_compute(config.compute))
+        config = replace(config, compute=resolve_compute(config.compute))
+        accelerator = make_accelerator(config.compute)
         if accelerator.scaler is not None:  # small enough that no gradient overflows in fp16
             state = accelerator.scaler.state_dict()
             accelerator.scaler.load_state_dict(state | {"scale": 256.0})
         set_seed(config.seed)
         manifest = open_manifest(config.data)
-        model = loop._build_model(config, manifest)
+        model = loop._build_model(config, manifest, run_folder(Path("runs"), config))
         generator = torch.Generator().manual_seed(5)
         for layer in model.interfit or ():  # which starts at 0, so that no LSTM would learn
             weight = layer.attention.out_proj.weight.data
             weight.copy_(0.1 * torch.randn(weight.shape, generator=generator))
-        return loop._prepare(config, manifest, model, accelerator)
+        train_set = build_dataset(manifest, "train", config, model.backbone.image_size)
+        batches = loop._build_batches(config, train_set, accelerator)
+        setup = loop._build_setup(config, train_set, len(batches), model, accelerator)
+        num_steps = len(batches) * config.train.last_epoch
+        execution = plan_execution(setup, config.compute, config.train.batch_size, num_steps)
+        return SimpleNamespace(
+            setup=setup,
+            execution=execution,
+            batches=batches,
+            loader=build_train_loader(train_set, batches, config.data.workers),
+            augment=Augmenter(config.augment, config.seed, execution.change),
+        )
 
     return prepare

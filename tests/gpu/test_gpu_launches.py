@@ -14,7 +14,7 @@ from dfercli.data.augment import Augmenter, change_batch, draw_changes, plan_cha
 from dfercli.data.loaders import MAX_PENDING_STEPS, DelayedReader, prefetch
 from dfercli.data.transforms import pixel_statistics
 from dfercli.models.base import WEIGHTS_FILE, write_weights
-from dfercli.training.loop import train_fold
+from dfercli.training.loop import train_epoch, train_fold
 
 pytestmark = pytest.mark.gpu
 
@@ -45,7 +45,7 @@ def watch_epoch(prepare):
 
     def watch(way, begin, end):
         prepared = prepare(way, batch_size=2, **STRONG)
-        assert prepared.steps.way == way
+        assert prepared.execution.way == way
         reader, seen = DelayedReader(), []
 
         def report(clips, loss):
@@ -55,7 +55,9 @@ def watch_epoch(prepare):
             if len(seen) == STEADY[1] + 1:
                 end()
 
-        loss = prepared.trainer.train_epoch(prepared.loader, prepared.augmenter, report)
+        loss = train_epoch(
+            prepared.execution.step, prepared.loader, prepared.batches, prepared.augment, report
+        )
         assert np.isfinite(loss)
         assert len(seen) == 6
 

@@ -27,19 +27,20 @@ def _draw(count):
     return clips[:count], torch.tensor([0, 2, 1, 1])[:count]
 
 
-def _add(trainer, parts, last=True):
+def _add(prepared, parts):
     """Return the loss and the gradient of the mean over some parts of a batch."""
-    device, total = trainer.accelerator.device, sum(len(labels) for _, labels in parts)
-    trainer.prepared.train()
+    setup, gradients = prepared.setup, prepared.execution.step.gradients
+    device, total = setup.accelerator.device, sum(len(labels) for _, labels in parts)
+    setup.prepared.train()
     loss = 0.0
     for number, (clips, labels) in enumerate(parts, start=1):
         clips, labels = clips.to(device), labels.to(device)
-        part = trainer.gradients.add(clips, labels, 1 / total, last=number == len(parts))
+        part = gradients.add(clips, labels, 1 / total, last=number == len(parts))
         loss += part.item() * len(labels) / total
-    scaler = trainer.accelerator.scaler
+    scaler = setup.accelerator.scaler
     scale = 1.0 if scaler is None else scaler.get_scale()
-    grads = [p.grad.cpu().flatten() / scale for p in trainer.model.parameters() if p.requires_grad]
-    trainer.gradients.clear()
+    grads = [p.grad.cpu().flatten() / scale for p in setup.model.parameters() if p.requires_grad]
+    gradients.clear()
     return loss, torch.cat(grads)
 
 
@@ -51,8 +52,8 @@ def _check_close(ours, theirs, tolerance):
 @pytest.fixture
 def expected(prepare):
     """Loss and gradient of 4, 3 and 1 clips on the CPU, in fp32."""
-    trainer = prepare("eager", compute={"device": "cpu"}).trainer
-    return {count: _add(trainer, [_draw(count)]) for count in (4, 3, 1)}
+    prepared = prepare("eager", compute={"device": "cpu"})
+    return {count: _add(prepared, [_draw(count)]) for count in (4, 3, 1)}
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -60,58 +61,58 @@ def test_losses_and_gradients_in_fp32_are_those_of_the_cpu(way, expected, prepar
     """Neither a smaller batch nor the larger one before it makes a difference."""
     assert torch.get_float32_matmul_precision() == "highest"  # no TF32
     prepared = prepare(way)
-    assert (prepared.steps.way, prepared.steps.remark) == (way, "")
+    assert (prepared.execution.way, prepared.execution.remark) == (way, "")
     kind = EagerGradients if way == "eager" else FixedGradients
-    assert isinstance(prepared.trainer.gradients, kind)
+    assert isinstance(prepared.execution.step.gradients, kind)
     for count in (4, 3, 1, 4):
-        _check_close(_add(prepared.trainer, [_draw(count)]), expected[count], TOLERANCES["fp32"])
+        _check_close(_add(prepared, [_draw(count)]), expected[count], TOLERANCES["fp32"])
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_all_ways_agree_at_half_precision(precision, expected, prepare):
     for way in WAYS:
-        trainer = prepare(way, precision).trainer
+        prepared = prepare(way, precision)
         for count in (4, 3):
-            _check_close(_add(trainer, [_draw(count)]), expected[count], TOLERANCES[precision])
-        del trainer
+            _check_close(_add(prepared, [_draw(count)]), expected[count], TOLERANCES[precision])
+        del prepared
         gc.collect()
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 @pytest.mark.parametrize("way", ["eager", "captured"])
 def test_parts_of_a_step_add_up(way, precision, expected, prepare):
-    trainer = prepare(way, precision, compute={"accumulate": 2}).trainer
-    assert trainer.micro_batch == 2
+    prepared = prepare(way, precision, compute={"accumulate": 2})
+    assert prepared.execution.step.micro_batch == 2
     clips, labels = _draw(3)
     parts = list(zip(clips.split(2), labels.split(2), strict=True))
     for _ in range(2):  # the second step starts from nothing
-        _check_close(_add(trainer, parts), expected[3], TOLERANCES[precision])
+        _check_close(_add(prepared, parts), expected[3], TOLERANCES[precision])
 
 
 def test_weights_may_change_after_a_capture(prepare):
     """As the optimizer changes them, and as an interrupted run loads them."""
-    trainer = prepare("captured").trainer
-    before = _add(trainer, [_draw(4)])
-    saved = {name: weight.cpu().clone() for name, weight in trainer.model.state_dict().items()}
+    prepared = prepare("captured")
+    before, model = _add(prepared, [_draw(4)]), prepared.setup.model
+    saved = {name: weight.cpu().clone() for name, weight in model.state_dict().items()}
     with torch.no_grad():
-        for parameter in trainer.model.parameters():
+        for parameter in model.parameters():
             parameter.mul_(0.5)
-    assert abs(_add(trainer, [_draw(4)])[0] - before[0]) > 1e-3
-    trainer.model.load_state_dict(saved)
-    after = _add(trainer, [_draw(4)])
+    assert abs(_add(prepared, [_draw(4)])[0] - before[0]) > 1e-3
+    model.load_state_dict(saved)
+    after = _add(prepared, [_draw(4)])
     _check_close(after, before, 1e-6)  # the same kernels
 
 
 def test_each_replay_drops_other_paths_and_a_seed_brings_them_back(prepare):
-    trainer = prepare("captured", drop_path=0.5).trainer
+    prepared = prepare("captured", drop_path=0.5)
     draws = []
     for _ in range(2):
         set_seed(3)
-        draws.append([_add(trainer, [_draw(4)])[0] for _ in range(6)])
+        draws.append([_add(prepared, [_draw(4)])[0] for _ in range(6)])
     assert draws[0] == draws[1]
     assert len(set(draws[0])) >= 4  # 2 branches of 4 clips: 256 cases
     set_seed(4)
-    assert [_add(trainer, [_draw(4)])[0] for _ in range(6)] != draws[0]
+    assert [_add(prepared, [_draw(4)])[0] for _ in range(6)] != draws[0]
 
 
 def test_a_capture_moves_no_generator(prepare):
@@ -138,14 +139,14 @@ def small_memory():
 def test_parts_are_halved_until_they_fit(way, prepare):
     """16,384 clips are 800 MB as the model reads them, and several times that in its blocks."""
     prepared = prepare(way, batch_size=2**14, compute={"batch": "auto"})
-    trainer = prepared.trainer
-    assert prepared.steps.way == way
-    assert 1 < trainer.micro_batch < 2**14
-    before = trainer.model.logit_scale.item()
+    step, model = prepared.execution.step, prepared.setup.model
+    assert prepared.execution.way == way
+    assert 1 < step.micro_batch < 2**14
+    before = model.logit_scale.item()
     clips, labels = (tensor.to(DEVICE) for tensor in _draw(4))
-    loss = trainer._take_step([(clips, labels), (clips, labels)], share=8, batch=8)
+    loss = step(clips.repeat(2, 1, 1, 1, 1), labels.repeat(2), share=8, batch=8)
     assert torch.isfinite(loss)
-    assert trainer.model.logit_scale.item() != before
+    assert model.logit_scale.item() != before
 
 
 @pytest.mark.usefixtures("small_memory")
@@ -160,8 +161,8 @@ def test_too_many_clips_are_one_line(prepare):
 def test_steps_on_the_second_gpu_are_taken_there(expected, prepare):
     before = torch.cuda.memory_allocated(0)
     try:
-        trainer = prepare("captured", compute={"device": "cuda:1"}).trainer
-        _check_close(_add(trainer, [_draw(4)]), expected[4], TOLERANCES["fp32"])
+        prepared = prepare("captured", compute={"device": "cuda:1"})
+        _check_close(_add(prepared, [_draw(4)]), expected[4], TOLERANCES["fp32"])
         assert torch.cuda.memory_allocated(0) == before
     finally:
         torch.cuda.set_device(0)

@@ -177,7 +177,7 @@ def test_a_bar_counts_epochs_of_new_runs(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
     old, new = tmp_path / "old.jsonl", tmp_path / "new.jsonl"
     old.write_text("1\n2\n3\n")
-    with following([old, new], 6, anew=True) as move:
+    with following([old, new], 6, overwrite=True) as move:
         move()
         new.write_text("1\n2")
         move()

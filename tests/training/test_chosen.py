@@ -21,18 +21,20 @@ def test_no_checkpoint_is_of_an_epoch_that_was_trained_again(make_run, tmp_path,
     """A GPU does not repeat itself: what a killed run trains again comes out otherwise."""
     config = make_run(epochs=3, compute={"save_every": 1})
     seen, attempts = {}, 0
-    run_epoch, seed_epoch = loop._run_epoch, loop.seed_epoch
+    score, seed_epoch, epoch = loop.score, loop.seed_epoch, 0
 
-    def remember(prepared, epoch, *rest):
-        line, predictions = run_epoch(prepared, epoch, *rest)
+    def seed_and_note_epoch(seed, number, rank):
+        nonlocal epoch
+        epoch = number
+        seed_epoch(seed + attempts, number, rank)
+
+    def remember(predictions):
         seen[epoch + 1] = predictions["test"]
-        war = (
-            np.random.default_rng([epoch, attempts]).random() - attempts % 2
-        )  # the second is worse
-        return line | {"war": war}, predictions
+        war = np.random.default_rng([epoch, attempts]).random()
+        return score(predictions) | {"war": war - attempts % 2}  # the second attempt is worse
 
-    monkeypatch.setattr(loop, "_run_epoch", remember)
-    monkeypatch.setattr(loop, "seed_epoch", lambda seed, *rest: seed_epoch(seed + attempts, *rest))
+    monkeypatch.setattr(loop, "score", remember)
+    monkeypatch.setattr(loop, "seed_epoch", seed_and_note_epoch)
     chosen = set()
     for call in itertools.count():
         runs = tmp_path / str(call)

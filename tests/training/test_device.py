@@ -15,7 +15,7 @@ from dfercli.models.dfer import DFERModel
 from dfercli.runs.checkpoint import load_checkpoint
 from dfercli.training.device import describe_device, make_accelerator
 from dfercli.training.loop import train_fold
-from dfercli.training.trainer import Trainer
+from dfercli.training.step import OptimizerStep
 
 OUT_OF_MEMORY = "DefaultCPUAllocator: can't allocate memory"
 
@@ -166,13 +166,13 @@ def test_batch_auto_halves_the_parts_and_keeps_the_batch(
     whole = train_fold(make_run(**settings), tmp_path / "whole")
     seen = _fail_above(monkeypatch, most)
     steps = []
-    take_step = Trainer._take_step
+    take_step = OptimizerStep.__call__
 
-    def note(self, given, share, batch):
-        steps.append(([len(clips) for clips, _ in given], batch))
-        return take_step(self, given, share, batch)
+    def note(self, clips, labels, share, batch):
+        steps.append(([len(part) for part in clips.split(self.micro_batch)], batch))
+        return take_step(self, clips, labels, share, batch)
 
-    monkeypatch.setattr(Trainer, "_take_step", note)
+    monkeypatch.setattr(OptimizerStep, "__call__", note)
     run = train_fold(make_run(**settings, compute={"batch": "auto"}), tmp_path / "auto")
     assert steps[:2] == [(parts, 5)] * 2
     assert max(seen) == 5  # it was tried

@@ -10,9 +10,9 @@ from dfercli.config import METHODS
 from dfercli.evaluation.results import read_results
 from dfercli.models.base import build_model
 from dfercli.runs.checkpoint import load_checkpoint
+from dfercli.training import loop
 from dfercli.training.loop import train_fold
 from dfercli.training.selection import protocols_of
-from dfercli.training.trainer import Trainer
 
 CLASSES = ("happiness", "sadness", "anger")
 TRAINED = [method for method in METHODS if method not in ("dfer", "zero-shot")]
@@ -38,16 +38,16 @@ def test_a_run_trains_what_learns(method, make_run, tmp_path):
 def test_an_interrupted_run_ends_as_if_it_had_not_been(method, make_run, tmp_path, monkeypatch):
     config = make_run(model={"method": method})
     whole = train_fold(config, tmp_path / "whole")
-    train_epoch, calls = Trainer.train_epoch, []
+    train_epoch, calls = loop.train_epoch, []
 
-    def stop_in_the_second(self, *arguments):
+    def stop_in_the_second(*arguments):
         calls.append(None)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return train_epoch(self, *arguments)
+        return train_epoch(*arguments)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Trainer, "train_epoch", stop_in_the_second)
+        patched.setattr(loop, "train_epoch", stop_in_the_second)
         with pytest.raises(KeyboardInterrupt):
             train_fold(config, tmp_path / "parts")
     parts = train_fold(config, tmp_path / "parts")

@@ -12,10 +12,9 @@ from dfercli.metrics import calibration, fit_temperature
 from dfercli.runs.checkpoint import load_checkpoint
 from dfercli.runs.predictions import name_classes, probs_of, read_predictions, read_tested
 from dfercli.runs.run_folder import PROTOCOLS
-from dfercli.training import eval_loaders
+from dfercli.training import loop
 from dfercli.training.loop import train_fold
 from dfercli.training.selection import chosen_epochs, chosen_now, protocols_of
-from dfercli.training.trainer import Trainer
 
 CLASSES = ["happiness", "sadness", "anger"]
 FILES = [
@@ -104,7 +103,7 @@ def test_the_epoch_is_chosen_by_the_held_out_clips_alone(make_run, tmp_path, mon
     # On the test fold the first epoch is best, on the held-out clips the second.
     rights = {"test": iter([3, 1, 2]), "val": iter([0, 2, 1])}
 
-    def predict(self, prepared, accelerator, class_names):
+    def predict(model, loaders, accelerator, class_names):
         tables = {}
         for part in ("test", "val"):
             right = next(rights[part])
@@ -114,7 +113,7 @@ def test_the_epoch_is_chosen_by_the_held_out_clips_alone(make_run, tmp_path, mon
             tables[part] = table.join(pd.DataFrame(probs, columns=CLASSES))
         return tables
 
-    monkeypatch.setattr(eval_loaders.HeldClips, "predict", predict)
+    monkeypatch.setattr(loop, "predict_parts", predict)
     run = train_fold(make_run(val_fraction=0.25), tmp_path)
     tables = {name: read_predictions(run.predictions_file(name)) for name in PROTOCOLS}
     rights_found = {
@@ -182,16 +181,16 @@ def test_without_a_validation_part_nothing_is_held_out(trained):
 
 
 def test_an_interrupted_run_chooses_the_same_epochs(with_val, make_run, tmp_path, monkeypatch):
-    train_epoch, calls = Trainer.train_epoch, []
+    train_epoch, calls = loop.train_epoch, []
 
-    def stop_in_the_third(self, *arguments):
+    def stop_in_the_third(*arguments):
         calls.append(None)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return train_epoch(self, *arguments)
+        return train_epoch(*arguments)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Trainer, "train_epoch", stop_in_the_third)
+        patched.setattr(loop, "train_epoch", stop_in_the_third)
         with pytest.raises(KeyboardInterrupt):
             train_fold(make_run(val_fraction=0.25), tmp_path)
     run = train_fold(make_run(val_fraction=0.25), tmp_path)

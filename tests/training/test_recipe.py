@@ -12,11 +12,12 @@ from dfercli.config import AugmentConfig, TrainConfig
 from dfercli.data.augment import Augmenter
 from dfercli.data.loaders import EpochBatches
 from dfercli.models.base import MAX_LOGIT_SCALE, build_model
+from dfercli.models.dfer import contrastive_loss
 from dfercli.runs.checkpoint import load_checkpoint
 from dfercli.training import loop
 from dfercli.training.loop import train_fold
 from dfercli.training.optimizer import build_optimizer, build_scheduler
-from dfercli.training.trainer import Trainer
+from dfercli.training.step import EagerGradients, OptimizerStep, TrainingSetup
 
 
 def _rates(config, steps_per_epoch):
@@ -104,7 +105,7 @@ def test_each_epoch_has_every_clip_once_in_another_order_and_another_view(
 ):
     orders, views = [], []
 
-    def look(self, loader, augment, report):
+    def look(step, loader, sampler, augment, report):
         batches = list(loader)
         indices = torch.cat([indices for _, _, (_, indices) in batches])
         orders.append(tuple(indices.tolist()))
@@ -112,7 +113,7 @@ def test_each_epoch_has_every_clip_once_in_another_order_and_another_view(
         views.append(torch.cat(changed)[indices.argsort()])
         return 1.0
 
-    monkeypatch.setattr(Trainer, "train_epoch", look)
+    monkeypatch.setattr(loop, "train_epoch", look)
     train_fold(make_run(epochs=2, warmup_epochs=0, workers=workers), tmp_path)
     assert [sorted(order) for order in orders] == [list(range(12))] * 2
     assert orders[0] != orders[1]
@@ -137,9 +138,11 @@ def test_the_temperature_stays_in_its_bounds(make_run, class_names):
     clips = torch.randint(0, 256, (3, 4, 3, 32, 32), dtype=torch.uint8)
     dataset = [(clip, label, (0, label)) for label, clip in enumerate(clips)]
     loader = DataLoader(_Keyed(dataset), batch_sampler=batches)
-    own = Trainer(model, model, optimizer, scheduler, Accelerator(cpu=True), micro_batch=3)
-    augment = Augmenter(AugmentConfig(), 0)
-    own.train_epoch(loader, augment, lambda *_: None)
+    accelerator = Accelerator(cpu=True)
+    setup = TrainingSetup(model, model, optimizer, scheduler, accelerator, contrastive_loss)
+    gradients = EagerGradients(model, optimizer, accelerator, contrastive_loss)
+    step, augment = OptimizerStep(setup, gradients, micro_batch=3), Augmenter(AugmentConfig(), 0)
+    loop.train_epoch(step, loader, batches, augment, lambda *_: None)
     assert model.logit_scale.item() == pytest.approx(MAX_LOGIT_SCALE)
 
 

@@ -125,8 +125,8 @@ def test_a_damaged_state_is_named(config, tmp_path, monkeypatch):
         (state / name).write_bytes(content[: len(content) // 2])
         with pytest.raises(CheckpointError) as caught:
             train_fold(config, tmp_path)
-        assert str(caught.value).startswith(f"cannot go on from {state} (")
-        assert str(caught.value).endswith("); remove it to begin the fold anew")
+        assert str(caught.value).startswith(f"cannot resume from {state} (")
+        assert str(caught.value).endswith("); remove it to train the fold from scratch")
         (state / name).write_bytes(content)
     assert train_fold(config, tmp_path).finished
 

@@ -153,12 +153,12 @@ def test_several_runs_show_the_trace_of_an_unexpected_fault(config, tmp_path, mo
         ),
         (
             torch.OutOfMemoryError("CUDA out of memory. Tried to allocate"),
-            "not enough memory on cpu to go on from {state}; free some and give the same command",
+            "not enough memory on cpu to resume from {state}; free some and give the same command",
         ),
         (
             SafetensorError("Error while deserializing header"),
-            "cannot go on from {state} (Error while deserializing header); remove it to begin the "
-            "fold anew",
+            "cannot resume from {state} (Error while deserializing header); remove it to train the "
+            "fold from scratch",
         ),
     ],
 )

@@ -74,9 +74,9 @@ def test_saving_takes_a_twentieth_of_the_time_at_most(epoch_s, save_s, saved, ke
 
 
 def test_it_can_be_said_how_often(keep_epochs):
-    assert keep_epochs(1, 40, epochs=9, every=1)[0] == list(range(1, 10))
-    assert keep_epochs(1000, 0, epochs=9, every=4)[0] == [4, 8, 9]
-    assert keep_epochs(1000, 0, epochs=9, every=4, safe=3)[0] == [7, 9]
+    assert keep_epochs(1, 40, epochs=9, save_every=1)[0] == list(range(1, 10))
+    assert keep_epochs(1000, 0, epochs=9, save_every=4)[0] == [4, 8, 9]
+    assert keep_epochs(1000, 0, epochs=9, save_every=4, saved=3)[0] == [7, 9]
 
 
 @pytest.fixture(scope="module")
