@@ -348,22 +348,34 @@ def find_data(
     folds_by: str = DataConfig.folds_by,
 ) -> DataConfig:
     """Find a manifest and its data: as typed, in $DFER_DATA, or where it was prepared."""
+    return open_data(dataset, root, manifests, workers, cache, folds_by)[0]
+
+
+def open_data(
+    dataset: str | None,
+    root: Path | None,
+    manifests: Path,
+    workers: int,
+    cache: str | None,
+    folds_by: str,
+) -> "tuple[DataConfig, Manifest]":
+    """Find data as `find_data` does, and return its manifest too, with the official folds."""
     from dfercli.data.manifest import find_manifest, read_manifest
 
     path = find_manifest(manifests, dataset)
     manifest = read_manifest(path)
     root = root or find_root(path) or Path(manifest.root)
     note(f"dataset: {manifest.dataset} ({path}), data in {root}")
-    kind = manifest.kind
-    return DataConfig(
+    data = DataConfig(
         dataset=manifest.dataset,
         manifest=str(path),
         root=str(root),
         workers=workers,
-        kind=kind,
+        kind=manifest.kind,
         cache=cache,
         folds_by=folds_by,
     )
+    return data, manifest
 
 
 def find_run(
@@ -375,14 +387,14 @@ def find_run(
     typed: Collection[str],
 ) -> "tuple[RunConfig, list[int], Manifest]":
     """Return the requested run, its folds (all of the manifest by default), and the manifest."""
-    from dfercli.data.folds import check_labels, open_manifest
+    from dfercli.data.folds import check_labels, choose_folds
 
     _check_how_to_run(options, compute.device)
     cache = find_cache(options.cache, options.cache_dir)
-    data = find_data(
+    data, manifest = open_data(
         options.dataset, options.root, options.manifests, options.workers, cache, options.folds_by
     )
-    manifest = open_manifest(data)
+    manifest = choose_folds(manifest, data.folds_by)
     check_labels(manifest)  # before torch is imported and the model built
     known = list(manifest.folds)
     folds = parse_folds(options.folds) if options.folds else known

@@ -88,8 +88,9 @@ def train(
     from dfercli.runs.run_folder import list_deviations
     from dfercli.training.selection import protocols_of
 
-    _note_estimate([replace(config, fold=fold) for fold in folds], options)
-    runs = train_folds(config, folds, options.runs, _command(), **opt.how_to_run(options))
+    _note_estimate([replace(config, fold=fold) for fold in folds], options, manifest)
+    how = opt.how_to_run(options) | {"manifest": manifest}
+    runs = train_folds(config, folds, options.runs, _command(), **how)
     if not opt.is_main_process():
         return
     trained = {fold: run.load() for fold, run in runs.items()}
@@ -152,8 +153,8 @@ def ablate(
     from dfercli.ablation.run import run_table
     from dfercli.ablation.tables import ablation_document
 
-    config, folds, _ = opt.find_run(options, model, recipe, augment, compute, typed)
-    how = opt.how_to_run(options) | {"command": _command()}
+    config, folds, manifest = opt.find_run(options, model, recipe, augment, compute, typed)
+    how = opt.how_to_run(options) | {"command": _command(), "manifest": manifest}
     ablation = run_table(rows, config, folds, options.runs, seeds, typed, **how)
     if opt.is_main_process():
         out_opt.show_document(ablation_document(title, ablation), table_format, out)
@@ -211,7 +212,9 @@ def _note_repeat(
             opt.note(f"{what}: {change}")
 
 
-def _note_estimate(configs: Sequence[RunConfig], options: opt.RunOptions) -> None:
+def _note_estimate(
+    configs: Sequence[RunConfig], options: opt.RunOptions, manifest: "Manifest"
+) -> None:
     """Print how long training will take on this CPU, if that is long."""
     if options.cluster is not None or not opt.is_main_process():
         return
@@ -219,7 +222,7 @@ def _note_estimate(configs: Sequence[RunConfig], options: opt.RunOptions) -> Non
     from dfercli.training.estimate import LONG_S, estimate
 
     todo = [c for c in configs if options.overwrite or not run_folder(options.runs, c).finished]
-    expected = estimate(todo, options.runs)
+    expected = estimate(todo, options.runs, manifest)
     if expected is not None and expected.seconds >= LONG_S:
         small = "" if options.preset == "small" else "; it is work for a GPU, or see --preset small"
         opt.note(f"estimate: {expected.describe()}{small}")
@@ -257,8 +260,9 @@ def _train_final(
         opt.note(f"epochs: {epochs}, as in the repeated run")
     else:
         opt.note(f"epochs: all {epochs}; no fold is finished that could say how many are best")
-    _note_estimate([final], options)
-    trained = train_folds(final, [ALL_DATA], options.runs, _command(), **opt.how_to_run(options))
+    _note_estimate([final], options, manifest)
+    how = opt.how_to_run(options) | {"manifest": manifest}
+    trained = train_folds(final, [ALL_DATA], options.runs, _command(), **how)
     if not opt.is_main_process():
         return
     print(f"{final.title}: {epochs} epochs, no clip is left to test it")

@@ -39,8 +39,16 @@ def open_manifest(data: DataConfig) -> Manifest:
     Raises:
         DataError: The manifest is inconsistent, or has no groups to split by.
     """
-    manifest = read_manifest(Path(data.manifest))
-    return manifest if data.folds_by == "official" else split_by_group(manifest)
+    return choose_folds(read_manifest(Path(data.manifest)), data.folds_by)
+
+
+def choose_folds(manifest: Manifest, folds_by: str) -> Manifest:
+    """Return a manifest with its `official` folds, or with folds by `group`.
+
+    Raises:
+        DataError: The manifest has no groups, or too few of them.
+    """
+    return manifest if folds_by == "official" else split_by_group(manifest)
 
 
 def check_labels(manifest: Manifest) -> None:

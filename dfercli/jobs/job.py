@@ -1,10 +1,11 @@
 """A job: one training run among several."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dfercli.config import RunConfig
+from dfercli.data.manifest import Manifest
 from dfercli.runs.run_folder import RunFolder, run_folder
 
 
@@ -17,12 +18,14 @@ class Job:
         runs: Folder of all runs.
         command: What was typed, for the record.
         overwrite: Train anew what is there already.
+        manifest: The data, opened; None opens it where the job runs.
     """
 
     config: RunConfig
     runs: Path
     command: str = ""
     overwrite: bool = False
+    manifest: Manifest | None = field(default=None, compare=False, repr=False)
 
     @property
     def title(self) -> str:

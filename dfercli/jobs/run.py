@@ -6,7 +6,7 @@ fails is reported, and the others go on.
 
 import gc
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -75,6 +75,7 @@ def train_folds(
     overwrite: bool = False,
     jobs: int = 1,
     cluster: str | None = None,
+    manifest: Manifest | None = None,
 ) -> dict[int, RunFolder]:
     """Train a model on each of several folds; folds that are finished are not trained again.
 
@@ -86,6 +87,7 @@ def train_folds(
         overwrite: Train anew what is there already.
         jobs: Folds that are trained at a time.
         cluster: Address of a Ray cluster that trains them instead of this machine.
+        manifest: The data, opened; by default the manifest of the run's data is opened.
 
     Returns:
         The run of each fold.
@@ -96,7 +98,7 @@ def train_folds(
             would pass for the mean of all, so none can be made of what is returned.
     """
     configs = [replace(config, fold=fold) for fold in folds]
-    outcome = run_jobs(configs, runs, command, overwrite, jobs, cluster)
+    outcome = run_jobs(configs, runs, command, overwrite, jobs, cluster, manifest)
     outcome.check()
     return {job.config.fold: job.run for job in outcome.jobs}
 
@@ -108,6 +110,7 @@ def run_jobs(
     overwrite: bool = False,
     jobs: int = 1,
     cluster: str | None = None,
+    manifest: Manifest | None = None,
 ) -> Outcome:
     """Train several runs; those that are finished are not trained again.
 
@@ -118,19 +121,23 @@ def run_jobs(
         overwrite: Train anew what is there already.
         jobs: Runs that are trained at a time, each in a process of its own; 1 trains in this one.
         cluster: Address of a Ray cluster that trains them instead of this machine.
+        manifest: The data of all runs, opened; by default each one's manifest is opened, once.
 
     Raises:
         DferError: The data or the settings do not hold together; nothing was trained then. Or a
             run failed that was the only one, or one of several processes' together.
     """
-    every = [Job(config, runs, command, overwrite) for config in configs]
-    _check_jobs(every)
+    data = {config.data for config in configs}
+    manifests = {each: open_manifest(each) if manifest is None else manifest for each in data}
+    every = [Job(config, runs, command, overwrite, manifests[config.data]) for config in configs]
+    _check_jobs(every, manifests)
     if cluster is None:  # its machines may have what this one lacks
         for compute in {config.compute for config in configs}:
             check_trackers(resolve_compute(compute))
     todo = [job for job in every if job.unfinished]
     failures = {}
-    for job, failure in _run(todo, jobs, cluster, alone=len(every) == 1):
+    clips = sum(_count_clips(job.config, manifests[job.config.data]) for job in todo)
+    for job, failure in _run(todo, jobs, cluster, clips, alone=len(every) == 1):
         if failure:
             failures[job] = failure
             said = failure.line.removeprefix(f"{job.title}: ")
@@ -154,9 +161,11 @@ def describe_end(run: RunFolder, title: str) -> str:
     return f"finished: {title}: {'; '.join(scores)}"
 
 
-def _check_jobs(jobs: Sequence[Job]) -> None:
+def _check_jobs(jobs: Sequence[Job], manifests: Mapping[DataConfig, Manifest]) -> None:
     """Look for all that can be known to be wrong before anything is trained."""
-    manifests = {data: _check_data(data) for data in {job.config.data for job in jobs}}
+    for data, manifest in manifests.items():
+        check_labels(manifest)
+        check_frames(manifest, Path(data.root))
     for job in jobs:
         manifest, fold = manifests[job.config.data], job.config.fold
         manifest.select(fold, "test")  # refuses a fold that there is not
@@ -170,19 +179,14 @@ def _check_jobs(jobs: Sequence[Job]) -> None:
         ensure_weights(backbone, weights)
 
 
-def _check_data(data: DataConfig) -> Manifest:
-    manifest = open_manifest(data)
-    check_labels(manifest)
-    check_frames(manifest, Path(data.root))
-    return manifest
-
-
-def _run(todo: Sequence[Job], count: int, cluster: str | None, alone: bool) -> Iterator[Ended]:
+def _run(
+    todo: Sequence[Job], count: int, cluster: str | None, clips: int, alone: bool
+) -> Iterator[Ended]:
     """Run jobs where they were asked for, and give each as it ends."""
     if not todo:
         return
     if cluster is None and count == 1:
-        yield from _run_here(todo, alone)
+        yield from _run_here(todo, clips, alone)
         return
     files = [job.run.metrics_file for job in todo]
     epochs = sum(job.config.train.last_epoch for job in todo)
@@ -193,7 +197,7 @@ def _run(todo: Sequence[Job], count: int, cluster: str | None, alone: bool) -> I
             yield from run_processes(todo, count, attempt, tick)
 
 
-def _run_here(todo: Sequence[Job], alone: bool) -> Iterator[Ended]:
+def _run_here(todo: Sequence[Job], clips: int, alone: bool) -> Iterator[Ended]:
     """Run jobs one after another in this process.
 
     An error goes on to the caller where there is no other job, and where several processes train
@@ -202,26 +206,31 @@ def _run_here(todo: Sequence[Job], alone: bool) -> Iterator[Ended]:
     device = resolve_device(todo[0].config.compute.device)
     state = PartialState(cpu=device == "cpu")
     together = alone or state.num_processes > 1
-    with Progress(sum(map(_count_clips, todo)), state.is_local_main_process) as progress:
+    with Progress(clips, state.is_local_main_process) as progress:
         for job in todo:
             if together:
-                train_fold(job.config, job.runs, job.command, job.overwrite, progress)
+                _train(job, progress)
                 gc.collect()  # models lie in cycles; the next job may need their memory
                 yield job, None
             else:
                 yield job, attempt(job, progress)
 
 
-def _count_clips(job: Job) -> int:
+def _count_clips(config: RunConfig, manifest: Manifest) -> int:
     """Count the training clips of all epochs."""
-    rows = select_rows(open_manifest(job.config.data), "train", job.config)
-    return len(rows) * job.config.train.last_epoch * (job.config.model.method not in UNTRAINED)
+    if config.model.method in UNTRAINED:
+        return 0
+    return len(select_rows(manifest, "train", config)) * config.train.last_epoch
+
+
+def _train(job: Job, progress: Progress | None) -> None:
+    train_fold(job.config, job.runs, job.command, job.overwrite, progress, job.manifest)
 
 
 def attempt(job: Job, progress: Progress | None = None) -> Failure | None:
     """Run a job to its end, and say why if it fails."""
     try:
-        train_fold(job.config, job.runs, job.command, job.overwrite, progress)
+        _train(job, progress)
     except DferError as error:
         trace = traceback.format_exc() if isinstance(error, UnexpectedError) else ""
         return Failure(error.line, trace)

@@ -9,7 +9,8 @@ from pathlib import Path
 import torch
 
 from dfercli.config import UNTRAINED, RunConfig
-from dfercli.data.folds import open_manifest, select_rows
+from dfercli.data.folds import select_rows
+from dfercli.data.manifest import Manifest
 from dfercli.device import resolve_compute
 from dfercli.models.flops import measure_cost
 from dfercli.training.selection import protocols_of
@@ -62,12 +63,13 @@ class Estimate:
         return text
 
 
-def estimate(configs: Sequence[RunConfig], runs: Path) -> Estimate | None:
+def estimate(configs: Sequence[RunConfig], runs: Path, manifest: Manifest) -> Estimate | None:
     """Estimate what runs that are not finished will take on this CPU.
 
     Args:
         configs: The runs, of one dataset.
         runs: Folder of all runs.
+        manifest: The data of the runs.
 
     Returns:
         The estimate; None on another device, which its own speed decides.
@@ -79,7 +81,6 @@ def estimate(configs: Sequence[RunConfig], runs: Path) -> Estimate | None:
     if compute.device != "cpu":
         return None
     rate = SHARES[compute.precision] * measure_matrix_rate(DTYPES[compute.precision])
-    manifest = open_manifest(trained[0].data)
     models = {config.model for config in trained}
     costs = {model: measure_cost(model, manifest.class_names) for model in models}
     seconds, kept, most = 0.0, 0, 0

@@ -2,9 +2,15 @@
 
 import pytest
 
+from dfercli.data.manifest import read_manifest
 from dfercli.models.flops import measure_cost
 from dfercli.training import estimate as module
 from dfercli.training.estimate import Estimate, describe_time, estimate, measure_matrix_rate
+
+
+@pytest.fixture
+def manifest(colours):
+    return read_manifest(colours)
 
 
 @pytest.fixture
@@ -14,9 +20,9 @@ def rate(monkeypatch):
     return 1e9
 
 
-def test_time_and_disk_follow_from_what_a_step_costs(rate, make_run, tmp_path):
+def test_time_and_disk_follow_from_what_a_step_costs(rate, manifest, make_run, tmp_path):
     runs = [make_run(fold, epochs=10, compute={"precision": "fp32"}) for fold in (1, 2)]
-    found = estimate(runs, tmp_path / "not" / "there")
+    found = estimate(runs, tmp_path / "not" / "there", manifest)
     cost = measure_cost(runs[0].model, ("happiness", "sadness", "anger"))
     passes = 10 * (3 * 12 + 6)  # 12 clips are learnt from, forward and backward, and 6 tested
     assert found.seconds == pytest.approx(2 * 2 * cost.true_macs * passes / (0.8 * rate))
@@ -25,16 +31,17 @@ def test_time_and_disk_follow_from_what_a_step_costs(rate, make_run, tmp_path):
     assert found.free_bytes > 0
 
 
-def test_what_is_not_trained_takes_no_time(make_run, tmp_path):
-    assert estimate([make_run(model={"method": "zero-shot"})], tmp_path) is None
-    assert estimate([], tmp_path) is None
+def test_what_is_not_trained_takes_no_time(manifest, make_run, tmp_path):
+    assert estimate([make_run(model={"method": "zero-shot"})], tmp_path, manifest) is None
+    assert estimate([], tmp_path, manifest) is None
 
 
-def test_a_gpu_is_not_guessed(make_run, tmp_path, monkeypatch):
+def test_a_gpu_is_not_guessed(manifest, make_run, tmp_path, monkeypatch):
     from dfercli.training import device
 
     monkeypatch.setattr(device.torch.cuda, "is_available", lambda: True)
-    assert estimate([make_run(compute={"device": "auto", "precision": "fp32"})], tmp_path) is None
+    config = make_run(compute={"device": "auto", "precision": "fp32"})
+    assert estimate([config], tmp_path, manifest) is None
 
 
 def test_this_cpu_multiplies():
