@@ -1,1 +1,1 @@
-"""The paper's tables: their rows, their runs, and their results."""
+"""The paper's tables: their rows, their runs and their results."""

@@ -1,4 +1,4 @@
-"""The paper's tables: their rows as changes of our model, and the figures it prints."""
+"""The paper's tables: their rows as changes to our model, and the figures that it prints."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,11 +9,11 @@ from dfercli.config import PARTS, ModelConfig, to_dict
 from dfercli.errors import ConfigError, UnknownNameError, require_known
 
 MODULES = {"interfit": "InterFIT", "msta": "MSTA", "biehpro": "BiEhPro"}
-"""Setting and name of each module that a grid switches on and off."""
+"""Name of each module that a grid switches on and off, by its setting."""
 
 
 DATASETS = {"dfew": "DFEW", "ferv39k": "FERV39k", "mafw": "MAFW"}
-"""How the paper spells the kinds of datasets that it has figures of."""
+"""The paper's spelling of the kinds of datasets that it has figures for."""
 
 
 @dataclass(frozen=True)
@@ -21,10 +21,10 @@ class Row:
     """One row of a table: a variant of our method, or another method.
 
     Attributes:
-        name: What the row is called.
-        changes: What differs from the full model.
+        name: Name of the row.
+        changes: Settings that differ from the full model.
         paper: The paper's UAR and WAR in percent by kind of dataset.
-        paper_gflops: The paper's figure in its own convention; None where it gives none.
+        paper_gflops: The paper's GFLOPs in its own convention; None if it gives none.
     """
 
     name: str
@@ -35,21 +35,21 @@ class Row:
     def apply(self, full: ModelConfig) -> ModelConfig:
         """Return the row's model.
 
-        Another method has none of the settings of our modules, and a row without MSTA none of
-        `msta_fc`: it is one run, whatever the rows with MSTA have.
+        Other methods drop the settings of our modules, and a row without MSTA drops `msta_fc`, so
+        that it is one run whatever the rows with MSTA use.
         """
-        kept = to_dict(full)
+        settings = to_dict(full)
         if "method" in self.changes:
-            kept = {name: value for name, value in kept.items() if name not in PARTS}
+            settings = {name: value for name, value in settings.items() if name not in PARTS}
         elif not self.changes.get("msta", full.msta):
-            del kept["msta_fc"]
-        return ModelConfig(**kept | dict(self.changes))
+            del settings["msta_fc"]
+        return ModelConfig(**settings | dict(self.changes))
 
 
 def _row(
     name: str, changes: Mapping[str, Any], gflops: float | None, uar: float, war: float
 ) -> Row:
-    """Make a row that the paper has on DFEW alone."""
+    """Return a row whose figures the paper gives for DFEW alone."""
     return Row(name, changes, {"dfew": (uar, war)}, gflops)
 
 
@@ -94,14 +94,14 @@ TABLES: dict[int, tuple[Row, ...]] = {
         _row("all, TP + VP", {}, None, 60.85, 72.58),
     ),
 }
-"""Rows of the paper's tables; of Table 1 those that are ours."""
+"""Rows of the paper's tables; of Table 1 only ours."""
 
 
 def table_rows(table: int) -> tuple[Row, ...]:
-    """Give the rows of a table.
+    """Return the rows of a table.
 
     Raises:
-        UnknownNameError: The paper has no such table of results.
+        UnknownNameError: The paper has no results table with this number.
     """
     if table not in TABLES:
         raise UnknownNameError("table", str(table), map(str, TABLES))
@@ -109,15 +109,16 @@ def table_rows(table: int) -> tuple[Row, ...]:
 
 
 def grid_rows(modules: Sequence[str]) -> tuple[Row, ...]:
-    """Give a row for each combination of some modules; the others are on.
+    """Return one row for each combination of some modules; the other modules are on.
 
-    The paper's figure is quoted where it has the combination.
+    The paper's figures are quoted for the combinations that it has.
 
     Raises:
-        ConfigError: There is none, or one of them is no module.
+        ConfigError: `modules` is empty.
+        UnknownNameError: A name is not the name of a module.
     """
     if not modules:
-        raise ConfigError(f"a grid of nothing; name some of {', '.join(MODULES)}")
+        raise ConfigError(f"the grid is empty; name some of {', '.join(MODULES)}")
     for name in modules:
         require_known("module", name, tuple(MODULES))
     modules = list(dict.fromkeys(modules))

@@ -1,4 +1,4 @@
-"""Tables of variants, the paper's among them: what each row costs, and what it reaches."""
+"""Tables of variants, such as the paper's: their costs, their runs and their results."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,13 +21,13 @@ from dfercli.training.selection import protocols_of
 
 @dataclass(frozen=True)
 class RowResult:
-    """What one row reached.
+    """The results of one row.
 
     Attributes:
         row: The row.
         variant: Name of its model.
-        summaries: By protocol, one of each seed over the folds; none if one of its runs failed: a
-            mean of other folds than its neighbours' cannot be compared with theirs.
+        summaries: Summaries over folds by protocol, one per seed; none if any of its runs failed,
+            because means over different folds cannot be compared.
     """
 
     row: Row
@@ -35,31 +35,31 @@ class RowResult:
     summaries: Mapping[str, Sequence[FoldSummary]]
 
     def mean(self, protocol: str, metric: str) -> float | None:
-        """Give the mean over seeds of the mean over folds of `war` or `uar`."""
-        values = [getattr(each, f"mean_{metric}") for each in self.summaries[protocol]]
+        """Return the mean over seeds of the mean over folds of `war` or `uar`."""
+        values = [getattr(summary, f"mean_{metric}") for summary in self.summaries[protocol]]
         return float(np.mean(values)) if values else None
 
     def sd(self, protocol: str, metric: str) -> float | None:
-        """Give the standard deviation over seeds or, of a single seed, over folds."""
-        each = self.summaries[protocol]
-        values = [getattr(s, f"mean_{metric}") for s in each]
+        """Return the standard deviation over seeds or, for a single seed, over folds."""
+        summaries = self.summaries[protocol]
+        values = [getattr(summary, f"mean_{metric}") for summary in summaries]
         if len(values) == 1:
-            values = getattr(each[0], metric)
+            values = getattr(summaries[0], metric)
         return float(np.std(values, ddof=1)) if len(values) > 1 else None
 
 
 @dataclass(frozen=True)
 class Ablation:
-    """A table that was trained and tested.
+    """A table of variants that were trained and tested.
 
     Attributes:
-        rows: What each row reached.
+        rows: Results of each row.
         folds: Folds of each mean.
         seeds: Seeds that each row was trained with.
-        kind: Public name of the kind of dataset, which tells the paper's figures to compare with.
-        provenance: What the figures are figures of; the rows' models are not part of it.
-        deviations: What differs from the official lists in the data, a line each.
-        outcome: What became of the runs.
+        kind: Public name of the kind of dataset, which decides the paper's figures to compare with.
+        provenance: What the figures were computed from, without the models of the rows.
+        deviations: Differences of the data from the official lists, one sentence each.
+        outcome: Outcome of the runs.
     """
 
     rows: list[RowResult]
@@ -72,7 +72,7 @@ class Ablation:
 
     @property
     def protocols(self) -> tuple[str, ...]:
-        """The protocols of its figures."""
+        """Names of the protocols."""
         return tuple(self.rows[0].summaries)
 
 
@@ -82,13 +82,12 @@ def cost_table(
     """Count each row's parameters and multiply-accumulates, without weights or training.
 
     Args:
-        rows: Of a table.
-        base: The full model; a row changes it.
-        class_names: K classes.
+        rows: Rows of a table.
+        base: The full model, which each row changes.
+        class_names: The K classes.
 
     Returns:
-        A dictionary a row, ready for JSON. Multiply-accumulates are in 10^9 a clip, parameters
-        in single ones.
+        One dictionary per row, ready for JSON. Multiply-accumulates are in 10^9 per clip.
     """
     models = [row.apply(base) for row in rows]
     return [
@@ -106,16 +105,16 @@ def run_table(
     typed: Collection[str] = (),
     **how: Any,
 ) -> Ablation:
-    """Train and test every row of a table; runs that are finished are taken as they are.
+    """Train and test every row of a table; finished runs are not trained again.
 
     Args:
-        rows: Of the table.
-        base: The run of the full model; a row changes its model.
+        rows: Rows of the table.
+        base: The run of the full model, whose model each row changes.
         folds: Folds to test on.
         runs: Folder of all runs.
-        seeds: How many seeds to train each row with: the base's, and those that follow it.
-        typed: Settings that win over the defaults of a row's method.
-        how: Of `run_jobs`: command, overwrite, jobs, cluster.
+        seeds: Number of seeds to train each row with, beginning with the seed of `base`.
+        typed: Settings that take precedence over the defaults of a row's method.
+        how: Arguments of `run_jobs`: command, overwrite, jobs, cluster.
     """
     all_seeds = tuple(range(base.seed, base.seed + seeds))
     configs = [
@@ -153,7 +152,7 @@ def run_table(
 
 
 def _is_papers(config: ModelConfig) -> bool:
-    """Whether the paper's costs are of this backbone and T. Source: section 4.1."""
+    """Return whether the paper's costs are for this backbone and T. Source: section 4.1."""
     backbone = config.backbone.removesuffix("-quickgelu")
     return backbone == "ViT-B-32" and config.num_frames == ModelConfig.num_frames
 

@@ -1,4 +1,4 @@
-"""An ablation as tables: measured beside the paper, what each row gains, and the differences."""
+"""An ablation as tables: results beside the paper's, gains per row, and differences."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,18 +10,18 @@ from dfercli.evaluation.tables import LABELS, METRICS, UNTRAINED_NOTE, mean_colu
 from dfercli.tables import Column, Document, Provenance, Table
 
 COST_NOTE = (
-    "by rule: multiply-accumulates as the paper counts its FLOPs, of convolutions, linear layers "
-    "and the LSTM, none inside attention; true: all of them"
+    "by rule: multiply-accumulates counted like the paper's FLOPs: convolutions, linear layers and "
+    "the LSTM, nothing inside attention; true: all of them"
 )
 PAPER_NOTE = "the paper's figures are quoted; it does not say how its epoch was chosen"
 
 
 def ablation_document(title: str, ablation: Ablation) -> Document:
-    """Give a table of variants beside the paper's figures, and what each row gains.
+    """Return a table of variants beside the paper's figures, and tables of gains and differences.
 
     Args:
-        title: Of the table.
-        ablation: Trained and tested.
+        title: Title of the table.
+        ablation: The rows, trained and tested.
     """
     over = "seeds" if len(ablation.seeds) > 1 else "folds"
     quoted = ablation.kind if any(ablation.kind in r.row.paper for r in ablation.rows) else "dfew"
@@ -56,12 +56,12 @@ def ablation_document(title: str, ablation: Ablation) -> Document:
 
 
 def cost_document(title: str, base: ModelConfig, entries: Sequence[Mapping[str, Any]]) -> Document:
-    """Give what the rows of a table cost.
+    """Return a table of the costs of models.
 
     Args:
-        title: Of the table.
+        title: Title of the table.
         base: The full model.
-        entries: Of `cost_table`.
+        entries: The output of `cost_table`.
     """
     columns = [
         Column("row", "text"),
@@ -90,7 +90,7 @@ def cost_document(title: str, base: ModelConfig, entries: Sequence[Mapping[str, 
 
 
 def _parts(entry: Mapping[str, Any]) -> str:
-    """Name what a variant is made of."""
+    """Return the parts of a variant, as one line."""
     if entry["method"] != "dfer":
         return str(entry["method"])
     names = MODULES | {"msta": "MSTA over channels" if entry["msta_fc"] == "channels" else "MSTA"}
@@ -139,7 +139,7 @@ def _signed_columns(protocols: Sequence[str], *more: str) -> list[Column]:
 
 
 def _paper_cells(figures: tuple[float, float] | None) -> list[Any]:
-    """Give the paper's WAR and UAR as fractions."""
+    """Return the paper's WAR and UAR as fractions."""
     return [None, None] if figures is None else [figures[1] / 100, figures[0] / 100]
 
 
@@ -154,7 +154,7 @@ def _row_data(result: RowResult, protocols: Sequence[str]) -> dict[str, Any]:
             for metric in METRICS
             for part in ("mean", "sd")
         }
-        | {"seeds": [each.to_dict() for each in result.summaries[name]]}
+        | {"seeds": [summary.to_dict() for summary in result.summaries[name]]}
         for name in protocols
     }
     paper = {
@@ -164,7 +164,8 @@ def _row_data(result: RowResult, protocols: Sequence[str]) -> dict[str, Any]:
 
 
 def _mark_failed(ablation: Ablation) -> dict[str, str]:
-    """Give what the figures are of, and which rows have none."""
-    failed = [each.row.name for each in ablation.rows if not each.summaries[ablation.protocols[0]]]
-    lacking = {"rows": f"PARTIAL: runs failed of {', '.join(failed)}"} if failed else {}
-    return lacking | ablation.provenance
+    """Return the provenance of the figures, and first the rows whose runs failed."""
+    first = ablation.protocols[0]
+    failed = [result.row.name for result in ablation.rows if not result.summaries[first]]
+    partial = {"rows": f"PARTIAL: runs failed of {', '.join(failed)}"} if failed else {}
+    return partial | ablation.provenance

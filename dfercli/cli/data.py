@@ -1,4 +1,4 @@
-"""Commands that make data: videos of drawn people, and face crops with their manifest."""
+"""Commands for data: videos of drawn people, face crops with a manifest, and checks."""
 
 import json
 from pathlib import Path
@@ -11,12 +11,12 @@ from dfercli.errors import EXIT_SKIPPED, ConfigError, DferError
 
 
 def demo(
-    folder: Annotated[Path, typer.Argument(help="Where the videos and their labels go.")],
-    persons: Annotated[int, typer.Option(help="Drawn persons.", min=1)] = 20,
-    takes: Annotated[int, typer.Option(help="Videos of each person and expression.", min=1)] = 1,
+    folder: Annotated[Path, typer.Argument(help="Folder for the videos and their labels.")],
+    persons: Annotated[int, typer.Option(help="Number of persons.", min=1)] = 20,
+    takes: Annotated[int, typer.Option(help="Videos per person and expression.", min=1)] = 1,
     seed: Annotated[int, typer.Option(help="The same seed draws the same pixels.", min=0)] = 0,
 ) -> None:
-    """Draw the demo dataset: videos of drawn people who show the seven expressions."""
+    """Draw the demo dataset: videos of drawn people who show the seven basic expressions."""
     from dfercli.demo.videos import make_demo
 
     files = make_demo(folder, persons, takes, seed)
@@ -25,10 +25,12 @@ def demo(
 
 
 def preprocess(
-    dataset: Annotated[str, typer.Option(help="dfew, ferv39k, mafw, or folder for one's own.")],
+    dataset: Annotated[
+        str, typer.Option(help="`dfew`, `ferv39k`, `mafw`, or `folder` for your own videos.")
+    ],
     root: Annotated[
         Path | None,
-        typer.Option(help="Its folder; by default $DFER_DATA/DATASET, or data/DATASET."),
+        typer.Option(help="Folder of the dataset; by default $DFER_DATA/DATASET, or data/DATASET."),
     ] = None,
     name: Annotated[
         str | None,
@@ -36,34 +38,36 @@ def preprocess(
     ] = None,
     media: Annotated[
         str | None,
-        typer.Option(help="Of dfew: faces, faces-16f; of mafw: clips, frames, faces."),
+        typer.Option(
+            help="Media: for dfew `faces`, `faces-16f`; for mafw `clips`, `frames`, `faces`."
+        ),
     ] = None,
     adopt: Annotated[
         bool | None,
-        typer.Option("--adopt/--crop", help="Frames are face crops already, or are to be cropped."),
+        typer.Option("--adopt/--crop", help="Use the frames as face crops, or crop them."),
     ] = None,
     detector: Annotated[
-        str, typer.Option(help="Face detector: face-alignment, or mtcnn (needs no download).")
+        str, typer.Option(help="Face detector: `face-alignment`, or `mtcnn` (needs no download).")
     ] = "face-alignment",
     size: Annotated[int, typer.Option(help="Side of the face crops in pixels.")] = 224,
     num_folds: Annotated[
         int | None,
-        typer.Option(help="Folds to deal one's own videos to; 5, or as many as before.", min=1),
+        typer.Option(help="Folds for your own videos; by default 5, or as many as before.", min=1),
     ] = None,
     jobs: Annotated[
         int | None,
-        typer.Option(help="Processes that crop; by default one a core, or two on a GPU.", min=1),
+        typer.Option(help="Processes that crop; by default one per core, or two on a GPU.", min=1),
     ] = None,
     allow_partial: Annotated[
         bool,
-        typer.Option("--allow-partial", help="Go on with lists or clips that are not official."),
+        typer.Option("--allow-partial", help="Accept lists or clips that are not official."),
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")
+        bool, typer.Option("--dry-run", help="Print what would be done, and do nothing.")
     ] = False,
     manifests: opt.Manifests = opt.MANIFESTS,
 ) -> None:
-    """Give every clip of a dataset its face crops, and write the manifest with the folds."""
+    """Crop the faces in every clip of a dataset, and write a manifest with the folds."""
     from dfercli.data.sources.base import Choices
     from dfercli.faces.align import CropRecipe
     from dfercli.owned import check_plain_name
@@ -100,13 +104,13 @@ def preprocess(
 
 def doctor(
     dataset: Annotated[
-        str | None, typer.Option(help="Name of a manifest; by default all that there are.")
+        str | None, typer.Option(help="Name of a manifest; by default all manifests.")
     ] = None,
     root: opt.Root = None,
     manifests: opt.Manifests = opt.MANIFESTS,
     as_json: opt.AsJson = False,
 ) -> None:
-    """Look at this machine and at every frame of the datasets; exit code 1 if a run would fail."""
+    """Check this machine and every frame of the datasets; exit code 1 if a run would fail."""
     from dfercli.data.manifest import find_manifest
     from dfercli.doctor import diagnose
 

@@ -1,4 +1,4 @@
-"""Tables on the screen or in a file, in every format."""
+"""Tables on the screen or in files, in every format."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,13 +27,13 @@ from dfercli.tables import (
 )
 
 BETWEEN = 2
-"""Characters that a column takes beside its own; the table takes one more."""
+"""Characters between two columns; the table takes one more."""
 
 screen = Console(highlight=False)
 
 
 def start_table(words: Sequence[str], numbers: Sequence[str]) -> ScreenTable:
-    """Begin a table with columns of words, then of numbers."""
+    """Return an empty table with columns of words, then of numbers."""
     table = ScreenTable(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for header in words:
         table.add_column(header)
@@ -43,7 +43,7 @@ def start_table(words: Sequence[str], numbers: Sequence[str]) -> ScreenTable:
 
 
 def show_table(title: str, table: ScreenTable) -> None:
-    """Print a table below its title, as wide as its columns must be."""
+    """Print a table below its title, as wide as its columns need."""
     screen.print(Text(title, "bold"))
     needed = 1 + sum(BETWEEN + (column.min_width or 0) for column in table.columns)
     wide = screen if needed <= screen.width else Console(highlight=False, width=needed)
@@ -58,7 +58,7 @@ MARKS: dict["State", str] = {
 
 
 def print_diagnosis(diagnosis: "Diagnosis") -> None:
-    """Print what the doctor found: the machine, then each dataset."""
+    """Print the findings of `dfer doctor`: the machine, then each dataset."""
     show_table("machine", _findings_table(diagnosis.machine))
     for report in diagnosis.datasets:
         show_table(
@@ -86,22 +86,22 @@ SUFFIXES = {".csv": "csv", ".md": "markdown", ".tex": "latex", ".json": "json"}
 """Format of a file by its suffix."""
 
 WORDS = ("text",)
-"""Kinds of columns that are aligned to the left."""
+"""Kinds of columns that are left-aligned."""
 
 ALONE = ("text", "count")
-"""Kinds of columns that share none on the screen."""
+"""Kinds of columns that never share a column of the screen."""
 
 MIN_WIDTH = 8
-"""Characters that a column of words keeps on a narrow screen (our choice)."""
+"""Smallest width of a column of words on a narrow screen (our choice)."""
 
 MANY = 5
-"""Columns of counts above which their headings are shortened on the screen (our choice)."""
+"""With more columns of counts than this, headings are shortened on the screen (our choice)."""
 
 SHORT = 4
-"""Characters of a shortened heading, or as many more as tell it from the others (our choice)."""
+"""Characters of a shortened heading; more if two headings would be equal (our choice)."""
 
 SPREAD = "±"
-"""Begins the name of a column that says how far the figure before it varies."""
+"""First character in the name of a column of deviations."""
 
 Format = Annotated[
     str,
@@ -122,10 +122,11 @@ Out = Annotated[
 
 
 def check_format(table_format: str, out: Path | None) -> str:
-    """Give the format that was asked for, by name or by a file's suffix, before time is spent.
+    """Return the requested format, by name or by the suffix of the file.
 
     Raises:
-        ConfigError: There is no such format, or the suffix tells none.
+        UnknownNameError: There is no such format.
+        ConfigError: The suffix is not that of a format.
     """
     require_known("format", table_format, FORMATS)
     if out is None or table_format != SCREEN:
@@ -137,7 +138,7 @@ def check_format(table_format: str, out: Path | None) -> str:
 
 
 def show_document(document: Document, table_format: str, out: Path | None) -> None:
-    """Print tables, or write them into a file, in CSV into one for each."""
+    """Print tables, or write them to a file (CSV: one file per table)."""
     if table_format == SCREEN:
         _print_document(document)
         return
@@ -162,7 +163,7 @@ def _print_document(document: Document) -> None:
 
 
 def _screen_table(table: Table) -> ScreenTable:
-    """Give a table for the screen, where figures of one group share a column to save width."""
+    """Return a table for the screen; figures of one group share a column to save width."""
     groups = _share_columns(table.columns)
     rows = [
         [_join_cells(group, row[at : at + len(group)]) for at, group in groups.items()]
@@ -187,7 +188,7 @@ def _screen_table(table: Table) -> ScreenTable:
 
 
 def _share_columns(columns: Sequence[Column]) -> dict[int, list[Column]]:
-    """Give the columns that stand in each column of the screen, by the place of the first."""
+    """Return the columns in each column of the screen, by the index of the first one."""
     shared: dict[int, list[Column]] = {}
     for at, column in enumerate(columns):
         last = next(reversed(shared.values()), [Column("")])[-1]
@@ -200,7 +201,7 @@ def _share_columns(columns: Sequence[Column]) -> dict[int, list[Column]]:
 
 
 def _heads(groups: Mapping[int, Sequence[Column]]) -> list[str]:
-    """Give the heading of each column of the screen; those of many counts are shortened."""
+    """Return the heading of each column of the screen; headings of many counts are shortened."""
     counts = [columns[0].name for columns in groups.values() if columns[0].kind == "count"]
     if len(counts) <= MANY:
         return [_head(columns) for columns in groups.values()]
@@ -214,7 +215,7 @@ def _heads(groups: Mapping[int, Sequence[Column]]) -> list[str]:
 
 
 def _head(columns: Sequence[Column]) -> str:
-    """Give the heading of figures that share a column, with one sign of percent if all are."""
+    """Return the heading of figures that share a column, with their unit once if it is the same."""
     named = [column for column in columns if not column.name.startswith(SPREAD)]
     units = {column.header.removeprefix(column.name) for column in named}
     if len(units) == 1:
@@ -225,7 +226,7 @@ def _head(columns: Sequence[Column]) -> str:
 
 
 def _join_cells(columns: Sequence[Column], values: Sequence[Cell]) -> str:
-    """Give figures beside each other, and their spreads, where there are some, below them."""
+    """Return figures side by side, and their deviations, if there are any, below them."""
     texts = [format_cell(value, column.kind) for column, value in zip(columns, values, strict=True)]
     spreads = [column.name.startswith(SPREAD) for column in columns]
     figures = [text for text, spread in zip(texts, spreads, strict=True) if not spread]

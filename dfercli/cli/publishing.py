@@ -1,4 +1,4 @@
-"""The commands that give a trained model to others."""
+"""Commands that publish a trained model: as an ONNX file, or on the Hugging Face Hub."""
 
 from pathlib import Path
 from typing import Annotated
@@ -17,16 +17,16 @@ Checkpoint = Annotated[
 
 def export(
     checkpoint: Checkpoint,
-    onnx: Annotated[Path, typer.Option(help="The file to write, such as model.onnx.")],
+    onnx: Annotated[Path, typer.Option(help="File to write, such as model.onnx.")],
     int8: Annotated[
         bool,
         typer.Option(
-            "--int8", help="Write large weights as 8-bit integers: smaller, slightly less exact."
+            "--int8", help="Write large weights as 8-bit integers: smaller, slightly less accurate."
         ),
     ] = False,
     runs: opt.Runs = opt.RUNS,
 ) -> None:
-    """Write a checkpoint as one ONNX file, and check that it gives what the checkpoint gives."""
+    """Write a checkpoint as one ONNX file, and check that its probabilities are the same."""
     from dfercli.publish.onnx_file import MAX_DIFFERENCE, OPSET, export_onnx
     from dfercli.runs.lookup import find_checkpoint
 
@@ -36,10 +36,10 @@ def export(
         print(f"input {name}: {form}")
     for name, form in file.outputs.items():
         print(f"output {name}: {form}")
-    found, loss = file.parity, file.loss
+    parity, loss = file.parity, file.loss
     print(
-        f"single precision against PyTorch, {found.num_clips} drawn clips: largest difference of "
-        f"a probability {found.largest:.1e} (bound {MAX_DIFFERENCE:g})"
+        f"single precision against PyTorch, {parity.num_clips} drawn clips: largest difference of "
+        f"a probability {parity.largest:.1e} (bound {MAX_DIFFERENCE:g})"
     )
     if loss is None:
         return
@@ -50,8 +50,8 @@ def export(
     if loss.num_same < loss.num_clips:
         changed = loss.num_clips - loss.num_same
         opt.note(
-            f"warning: int8 names {changed} of {loss.num_clips} drawn clips otherwise; test it on "
-            f"clips of your own, or leave out --int8"
+            f"warning: int8 classifies {changed} of {loss.num_clips} drawn clips differently; test "
+            f"it on your own clips, or leave out --int8"
         )
 
 
@@ -60,14 +60,14 @@ def push(
         str,
         typer.Argument(help="Folder of a checkpoint or of a run, or name of a run such as `full`."),
     ],
-    name: Annotated[str, typer.Argument(help="Its name on the Hub, such as organisation/name.")],
-    private: Annotated[bool, typer.Option("--private", help="Show it to its owner alone.")] = False,
+    name: Annotated[str, typer.Argument(help="Name on the Hub, such as organisation/name.")],
+    private: Annotated[bool, typer.Option("--private", help="Show it to its owner only.")] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the model card, and upload nothing.")
+        bool, typer.Option("--dry-run", help="Print the model card; upload nothing.")
     ] = False,
     runs: opt.Runs = opt.RUNS,
 ) -> None:
-    """Publish a checkpoint on the Hugging Face Hub, with a model card made from its run."""
+    """Publish a checkpoint on the Hugging Face Hub, with a model card generated from its run."""
     from dfercli.publish.hub import prepare
     from dfercli.publish.hub import push as upload
     from dfercli.runs.lookup import find_checkpoint

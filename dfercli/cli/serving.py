@@ -1,4 +1,4 @@
-"""The command that serves a page in the browser."""
+"""The command that serves a page for the browser."""
 
 import signal
 from importlib.util import find_spec
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from dfercli.predict import Predictor
 
 HOST, PORT = "127.0.0.1", 7860
-"""Address of this machine that no other can reach, and gradio's usual port."""
+"""Loopback address, which other machines cannot reach, and the usual port of gradio."""
 
 JOB_SECONDS = 900
-"""Longest time that a video may take (our choice)."""
+"""Time limit for one video (our choice)."""
 
 
 def serve(
@@ -28,23 +28,23 @@ def serve(
     precision: model.Precision = "auto",
     runs: opt.Runs = opt.RUNS,
     host: Annotated[
-        str, typer.Option(help="Address to listen at; 0.0.0.0 lets other machines in.")
+        str, typer.Option(help="Address to listen on; 0.0.0.0 lets other machines in.")
     ] = HOST,
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen at.")] = PORT,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = PORT,
     password: Annotated[
         str | None,
         typer.Option(
             envvar="DFER_PASSWORD",
             show_envvar=True,
-            help="Ask visitors for it, and for the user `dfer`; other users of this machine see "
-            "what is typed, so rather set the variable.",
+            help="Password that visitors must enter, with the user name `dfer`. Other users of "
+            "this machine can see typed commands, so prefer the variable.",
         ),
     ] = None,
     job_seconds: Annotated[
-        int, typer.Option(min=1, help="Longest time that one video may take.")
+        int, typer.Option(min=1, help="Time limit for one video, in seconds.")
     ] = JOB_SECONDS,
 ) -> None:
-    """Name expressions on a page in the browser: drop a video, or record one; Ctrl-C ends it."""
+    """Serve a page that classifies a video you upload or record. Stop it with Ctrl-C."""
     if find_spec("gradio") is None:
         raise ConfigError("the page needs gradio: pip install '.[app]' in the checkout")
     model.check_choice(checkpoint, zero_shot, detector, device, precision)

@@ -1,7 +1,7 @@
-"""Standard streams that are closed or full: a command does its work, and writes its files, anyway.
+"""Standard streams that are closed or full: commands work and write their files anyway.
 
-Schedulers and daemons close them (`>&-`). What is then opened first would get their numbers, and
-libraries would print into it.
+Schedulers and daemons close streams (`>&-`). The next files that are opened would then get their
+numbers, and libraries would print into them.
 """
 
 import io
@@ -16,9 +16,9 @@ STDIN, STDOUT, STDERR = 0, 1, 2
 
 
 class PatientFile(io.FileIO):
-    """A file that takes everything: after the first error nothing is written any more.
+    """A file that accepts everything; after the first error it writes nothing more.
 
-    A pipe whose reader has gone still raises: nobody waits for what would follow.
+    A pipe whose reader has gone still raises, because nobody waits for the rest.
 
     Attributes:
         failure: The first error.
@@ -27,7 +27,7 @@ class PatientFile(io.FileIO):
     failure: OSError | None = None
 
     def write(self, data: Any) -> int:
-        """Write bytes; return how many were taken."""
+        """Write bytes, and return how many were accepted."""
         if self.failure is None:
             try:
                 return super().write(data) or 0
@@ -39,13 +39,13 @@ class PatientFile(io.FileIO):
 
 
 def open_closed_streams() -> None:
-    """Open what is closed of the three standard streams onto nothing."""
+    """Open those of the three standard streams that are closed, on the null device."""
     for number in (STDIN, STDOUT, STDERR):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free, which is this
-            os.set_inheritable(number, True)  # processes of --jobs have the same three
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
+            os.set_inheritable(number, True)  # processes of --jobs inherit all three
     if sys.stdin is None:
         sys.stdin = open(STDIN, closefd=False, encoding="utf-8")  # noqa: SIM115
     if sys.stdout is None:
@@ -55,10 +55,10 @@ def open_closed_streams() -> None:
 
 
 def take_patiently() -> PatientFile | None:
-    """Let output and errors of this process be taken even where the disk behind them is full.
+    """Make stdout and stderr accept everything, even if the disk behind them is full.
 
     Returns:
-        What takes the output; None where it goes elsewhere than to standard output.
+        The file behind stdout; None if `sys.stdout` is not the standard output.
     """
     errors = _find_file(sys.stderr, STDERR)
     if errors is not None:
@@ -70,7 +70,7 @@ def take_patiently() -> PatientFile | None:
 
 
 def _find_file(stream: TextIO, number: int) -> PatientFile | None:
-    """Return what is to take the bytes of a standard stream; None of any other stream."""
+    """Return a patient file for a standard stream; None for any other stream."""
     if type(stream) is not io.TextIOWrapper:
         return None
     raw = getattr(stream.buffer, "raw", stream.buffer)
@@ -80,7 +80,7 @@ def _find_file(stream: TextIO, number: int) -> PatientFile | None:
 
 
 def _rewrap(stream: TextIO, file: PatientFile) -> io.TextIOWrapper:
-    """Return a stream like another, with as much buffering, that writes into a file."""
+    """Return a stream that is buffered like another one and writes to a file."""
     assert isinstance(stream, io.TextIOWrapper)  # by `_find_file`
     stream.flush()
     unbuffered = isinstance(stream.buffer, io.RawIOBase)  # by PYTHONUNBUFFERED
@@ -95,7 +95,7 @@ def _rewrap(stream: TextIO, file: PatientFile) -> io.TextIOWrapper:
 
 
 def describe_lost_output(output: PatientFile | None) -> str | None:
-    """Write what is left of the output; say what was lost, None where all was written."""
+    """Flush stdout, and return which error cut it off; None if everything was written."""
     if output is None:
         return None
     sys.stdout.flush()

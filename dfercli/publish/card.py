@@ -1,4 +1,4 @@
-"""The model card: what a published model is, what it scored and how that was measured."""
+"""The model card: what a model is, how good it is, and how that was measured."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +17,7 @@ from dfercli.evaluation.tables import (
     protocol_notes,
 )
 from dfercli.models.base import ExpressionModel
-from dfercli.publish.source import Source
+from dfercli.publish.source import CheckpointSource
 from dfercli.runs.lookup import find_folds
 from dfercli.runs.predictions import read_tested
 from dfercli.runs.provenance import UNKNOWN, describe_crop, describe_data, describe_runs
@@ -39,43 +39,43 @@ tags:
 - clip
 ---
 """
-"""What the Hub reads. No licence of its list fits: see `LICENCE_TEXT`."""
+"""Metadata for the Hub. No licence of its list fits: see `LICENCE_TEXT`."""
 
 NOTICE = "Not for diagnosis: a named expression is not a felt emotion."
 
 UNTESTED_NOTE = (
-    "This model was trained on all clips and tested on none. The figures are those of models that "
-    "were trained in the same way on all folds but the one they were tested on."
+    "This model was trained on all clips and tested on none. The figures are of models that were "
+    "trained in the same way, each tested on the fold that it was not trained on."
 )
 
 LICENCE_TEXT = (
     "The code of dfer is MIT. The weights derive from the videos that they were trained on, and "
-    "from the pretrained weights that they started from, if any: the licences of those tell what "
-    "may be done with these. That the Hub says `other` means: ask them."
+    "from the pretrained weights that they started from, if any; the licences of those decide how "
+    "these may be used. That is what `other` means on the Hub."
 )
 
 
-def write_card(model: ExpressionModel, source: Source, repo_id: str) -> str:
-    """Write a model card, in Markdown under the Hub's YAML.
+def write_card(model: ExpressionModel, source: CheckpointSource, repo_id: str) -> str:
+    """Return a model card: YAML metadata for the Hub, then Markdown.
 
-    All figures are computed from the run's predictions. A checkpoint that lies in no run gets
-    none.
+    All figures are computed from the run's predictions. A checkpoint outside of a run has no
+    figures.
 
     Args:
-        model: The checkpoint, loaded.
-        source: Where it lies.
+        model: The loaded checkpoint.
+        source: Where it is stored.
         repo_id: Its name on the Hub.
 
     Raises:
-        CheckpointError: The run is not finished, or another one's checkpoint lies in it.
-        DataError: The run's predictions are missing, damaged, or not its own.
+        CheckpointError: The run is not finished, or the checkpoint belongs to another run.
+        DataError: The run's predictions are missing, damaged, or belong to another run.
     """
     results = None
     if source.run is not None and source.folder is not None:
         results = read_run(source.run, source.folder, model)
     parts = [
         f"{FRONT}\n# {repo_id}",
-        f"Names the expression in a short video of a face: {', '.join(model.class_names)}.",
+        f"Classifies the expression in a short video of a face: {', '.join(model.class_names)}.",
         f"**{NOTICE}**",
         _usage(model, repo_id),
         _without_run(model) if results is None else _figures(results, model),
@@ -109,14 +109,14 @@ def _read_folds(run: FinishedRun) -> Results | None:
 
 
 def read_run(run: RunFolder, folder: Path, model: ExpressionModel) -> Results | None:
-    """Read what a run found out about the very epoch of one of its checkpoints.
+    """Return the results of the epoch of one of a run's checkpoints.
 
-    A run on all clips tested none: it gives what the folds of its variant found out, or None.
+    A run on all clips has none of its own: it has those of the folds of its variant, or None.
 
     Args:
         run: The run.
-        folder: Of the checkpoint, whose name tells which epoch.
-        model: The checkpoint, loaded.
+        folder: Folder of the checkpoint; its name is that of the protocol.
+        model: The loaded checkpoint.
 
     Raises:
         CheckpointError: As `write_card`.
@@ -144,7 +144,7 @@ def read_run(run: RunFolder, folder: Path, model: ExpressionModel) -> Results | 
 
 
 def _check_same(record: RunRecord, folder: Path, model: ExpressionModel) -> None:
-    """Refuse a checkpoint that another run left, by what both say of the training."""
+    """Refuse a checkpoint of another run, by comparing what both record of the training."""
     config, trained = record.config, _trained(model)
     pairs = {
         "dataset": (config.data.dataset, trained.dataset),
@@ -163,7 +163,7 @@ def _check_same(record: RunRecord, folder: Path, model: ExpressionModel) -> None
 def _usage(model: ExpressionModel, repo_id: str) -> str:
     crop = model.settings.get("crop") or {}
     typed = called = ""
-    if "detector" not in crop:  # trained on its dataset's own crops: one has to be chosen
+    if "detector" not in crop:  # trained on the dataset's own crops: the user has to choose one
         typed, called = " --detector face-alignment", ', detector="face-alignment"'
     return f"""\
 ## Use
@@ -178,14 +178,14 @@ dfer predict video.mp4 --checkpoint {repo_id}{typed}
 from dfercli import Predictor
 
 prediction = Predictor.from_checkpoint("{repo_id}"{called}).predict("video.mp4")
-print(prediction.to_frame())  # a row a window: times, expression, a probability a class
+print(prediction.to_frame())  # one row per window: times, expression, probabilities
 ```
 
 It reads {model.config.num_frames} frames of {model.backbone.image_size} px of an aligned face."""
 
 
 def _without_run(model: ExpressionModel) -> str:
-    """Say that there are no figures, and what the checkpoint tells of its training."""
+    """Return a section without figures, with what the checkpoint says of its training."""
     info = CheckpointInfo.from_settings(model.settings)
     trained, deviations = info.trained, info.trained.deviations
     fold = "none" if trained.fold == ALL_DATA else trained.fold
@@ -202,30 +202,30 @@ def _without_run(model: ExpressionModel) -> str:
     return f"""\
 ## Results
 
-No test came with this checkpoint, so no figures are given here. The checkpoint itself says:
+This checkpoint came without test results, so there are no figures here. The checkpoint itself says:
 
 {listed}"""
 
 
 def _figures(results: Results, model: ExpressionModel) -> str:
-    """Give the figures of the run's fold, and what they are figures of."""
+    """Return the section with figures and their provenance."""
     (which,) = results.predictions
     summary, intervals = results.summaries[which], results.intervals[which]
     columns = [Column("figure", "text"), Column("value", "percent")]
     columns += [Column("from", "percent", "95 %"), Column("to", "percent", "95 %")]
     rows: list[list[Any]] = []
     for metric, title in METRICS.items():
-        at_95 = getattr(intervals, metric)
-        rows.append([title, getattr(summary, f"mean_{metric}"), at_95.low, at_95.high])
+        interval = getattr(intervals, metric)
+        rows.append([title, getattr(summary, f"mean_{metric}"), interval.low, interval.high])
     notes = [UNTRAINED_NOTE] if results.untrained else protocol_notes([which])
     notes += [
-        "WAR: share of clips named rightly; UAR: mean of the classes' recalls",
-        f"95 %: {describe_method(intervals.method, intervals.units, results)}: what others would "
-        "change, not what another training would",
+        "WAR: share of correctly classified clips; UAR: mean recall over the classes",
+        f"95 %: {describe_method(intervals.method, intervals.units, results)}; it covers other "
+        "clips, not another training",
     ]
     folds = ", ".join(map(str, summary.folds))
-    several = "s" * (len(summary.folds) > 1)
-    title = f"Test fold{several} {folds} of {results.dataset}, {summary.num_clips.sum():,} clips"
+    noun = "fold" if len(summary.folds) == 1 else "folds"
+    title = f"Test {noun} {folds} of {results.dataset}, {summary.num_clips.sum():,} clips"
     if _on_all_clips(model):
         notes.insert(0, f"{UNTESTED_NOTE} {_compare_epochs(results, model, which)}")
     if not results.untrained:
@@ -242,7 +242,7 @@ def _figures(results: Results, model: ExpressionModel) -> str:
 
 
 def _calibration(model: ExpressionModel, results: Results | None = None) -> str:
-    """Say whether probabilities are calibrated, and what that changes on the test fold."""
+    """Return whether probabilities are calibrated, and what that changes on the test fold."""
     info = CheckpointInfo.from_settings(model.settings)
     if info.calibration_refused:
         return f"none, {info.calibration_refused}"
@@ -252,17 +252,17 @@ def _calibration(model: ExpressionModel, results: Results | None = None) -> str:
     if results is None or not results.held_out or _on_all_clips(model):
         return text
     (which,) = results.held_out
-    found = calibrate(results, which)
-    if found.after is None:
-        return f"{text}; today it would be refused: {'; '.join(found.remarks)}"
-    return f"{text}; ECE {found.before.ece:.1%} before it, {found.after.ece:.1%} after"
+    calibration = calibrate(results, which)
+    if calibration.after is None:
+        return f"{text}; today it would be refused: {'; '.join(calibration.remarks)}"
+    return f"{text}; ECE {calibration.before.ece:.1%} before, {calibration.after.ece:.1%} after"
 
 
 def _compare_epochs(results: Results, model: ExpressionModel, which: str) -> str:
-    """Describe how long a model on all clips was trained, and those that its figures are of."""
+    """Return how long a model on all clips was trained, and how long the models of its folds."""
     epochs = [chosen_epochs(run.read_metrics())[which] for run in results.runs.values()]
     listed = ", ".join(map(str, epochs))
-    return f"It was trained for {_trained(model).epoch} epochs, they for {listed}."
+    return f"It was trained for {_trained(model).epoch} epochs, the others for {listed}."
 
 
 def _on_all_clips(model: ExpressionModel) -> bool:
@@ -277,8 +277,8 @@ def _limits(model: ExpressionModel, results: Results | None) -> list[str]:
     dataset = _trained(model).dataset or UNKNOWN
     lines = [
         NOTICE,
-        "It knows the faces, cameras and ways of showing an expression of its training data alone "
-        f"(dataset: {dataset}); how accurate it is on others was not measured.",
+        "It has only seen the faces, cameras and expressions of its training data "
+        f"(dataset: {dataset}); how accurate it is on other data was not measured.",
         "Biases by age, sex, skin colour or culture were not measured.",
     ]
     if results is not None:
@@ -290,7 +290,7 @@ def _limits(model: ExpressionModel, results: Results | None) -> list[str]:
         if kind in DATASETS and load_dataset(kind).OFFICIAL is not None:
             lines.append(f"Faces in {dataset} are mostly acted, for films and television.")
     if model.config.method in UNTRAINED:
-        lines.append("Nothing was trained: it is CLIP with a prompt for each class.")
+        lines.append("Nothing was trained: it is CLIP with one prompt per class.")
     elif model.config.weights == RANDOM_WEIGHTS:
         lines.append("Its backbone started from random weights, not from CLIP's.")
     return lines

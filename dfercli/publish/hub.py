@@ -1,4 +1,4 @@
-"""A checkpoint on the Hugging Face Hub, with its model card and its source."""
+"""Uploading a checkpoint to the Hugging Face Hub, with a model card."""
 
 import json
 from dataclasses import dataclass
@@ -18,24 +18,24 @@ from dfercli.runs.provenance import name_weights
 from dfercli.system_errors import explain_system_error, find_local_error
 
 CARD_FILE = "README.md"
-"""Where the Hub looks for a model card."""
+"""File that the Hub reads the model card from."""
 
 ANSWERS = {
-    401: "the Hub does not accept the token; make one that may write, then `hf auth login`",
-    403: "its owner does not let you write; are you a member, and may the token write?",
+    401: "the Hub does not accept the token; create one with write access, then `hf auth login`",
+    403: "you have no write access; are you a member, and does the token have write access?",
     404: "the Hub has no such organisation, or hides it from you; check the name",
 }
-"""What to do about the Hub's commonest refusals, by HTTP status."""
+"""Explanations of the most common refusals of the Hub, by HTTP status."""
 
 
 @dataclass(frozen=True)
 class Publication:
-    """What is to be put on the Hub.
+    """A model that is ready for upload.
 
     Attributes:
         repo_id: `organisation/name`.
         card: The model card.
-        folder: The checkpoint's.
+        folder: Folder of the checkpoint.
     """
 
     repo_id: str
@@ -44,22 +44,22 @@ class Publication:
 
     @property
     def sizes(self) -> dict[str, int]:
-        """Bytes of each file, by its name on the Hub."""
+        """Size of each file in bytes, by its name on the Hub."""
         files = {name: (self.folder / name).stat().st_size for name in (CONFIG_FILE, WEIGHTS_FILE)}
         return files | {CARD_FILE: len(self.card.encode())}
 
 
 def prepare(where: str, repo_id: str) -> Publication:
-    """Load a checkpoint, so that no broken one is published, and write its card.
+    """Write the card of a checkpoint, and load it, so that no broken one is published.
 
     Args:
-        where: A checkpoint's folder, or a run's (its best epoch is taken).
-        repo_id: `organisation/name`, or a user's.
+        where: The folder of a checkpoint or of a run (its best epoch is taken).
+        repo_id: `organisation/name` or `user/name`.
 
     Raises:
-        ConfigError: The Hub takes no such name.
-        CheckpointError: There is no such checkpoint here, it is incomplete, or not its run's.
-        DataError: The run's predictions are missing, damaged, or not its own.
+        ConfigError: The Hub does not accept the name.
+        CheckpointError: There is no such checkpoint, it is incomplete, or another run wrote it.
+        DataError: The run's predictions are missing, damaged, or belong to another run.
     """
     _check_name(repo_id)
     source = find_source(where)
@@ -70,21 +70,21 @@ def prepare(where: str, repo_id: str) -> Publication:
 
 
 def push(publication: Publication, private: bool = False) -> str:
-    """Put a model on the Hub, in one commit, and make its repository if there is none.
+    """Upload a model in one commit, and create its repository if there is none.
 
     Args:
-        publication: Of `prepare`.
-        private: Show it to its owner alone; a repository that is public already is refused.
+        publication: The output of `prepare`.
+        private: Show the model to its owner only; an existing public repository is refused.
 
     Returns:
-        The address of the commit, as the Hub gives it.
+        The address of the commit.
 
     Raises:
-        PublishError: Nobody is logged in, the Hub refuses, or it cannot be reached.
+        PublishError: Nobody is logged in, the Hub refuses the upload, or it cannot be reached.
     """
     repo_id = publication.repo_id
     if get_token() is None:
-        raise PublishError("not logged in to the Hub; make a token there, then `hf auth login`")
+        raise PublishError("not logged in to the Hub; create a token there, then `hf auth login`")
     try:
         api = HfApi(library_name="dfer")
         _make_repository(api, repo_id, private)
@@ -94,7 +94,7 @@ def push(publication: Publication, private: bool = False) -> str:
             CommitOperationAdd(CARD_FILE, publication.card.encode()),
         ]
         return api.create_commit(repo_id, additions, commit_message="A model of dfer").commit_url
-    # Files are sent by other libraries, which raise RuntimeError.
+    # Uploads are done by other libraries, which raise RuntimeError.
     except (HTTPError, OSError, RuntimeError) as error:
         raise PublishError(f"nothing was uploaded to {repo_id}: {_explain(error)}") from error
 
@@ -112,7 +112,7 @@ def _read_config(folder: Path) -> bytes:
 
 
 def _make_repository(api: HfApi, repo_id: str, private: bool) -> None:
-    """Make sure that there is a repository, and that it is as private as was asked for."""
+    """Create the repository if needed, and check that it is private if it has to be."""
     if not private:
         api.create_repo(repo_id, exist_ok=True)
         return
@@ -129,17 +129,17 @@ def _check_name(repo_id: str) -> None:
         validate_repo_id(repo_id)
     except HFValidationError as error:
         reason = str(error).partition("\n")[0]
-        raise ConfigError(f"the Hub takes no model named {repo_id!r}: {reason}") from error
+        raise ConfigError(f"the Hub does not accept the name {repo_id!r}: {reason}") from error
     if "/" not in repo_id:
         raise ConfigError(f"{repo_id!r} has no owner; name it like organisation/{repo_id}")
 
 
 def _explain(error: Exception) -> str:
-    """Say why the Hub did not take a model, and what to do."""
+    """Return why the Hub did not accept a model, and what to do."""
     if isinstance(error, HfHubHTTPError):
         status = error.response.status_code
-        said = error.server_message or str(error).partition("\n")[0]
-        return ANSWERS.get(status, f"the Hub answers {status}: {' '.join(said.split())}")
+        message = error.server_message or str(error).partition("\n")[0]
+        return ANSWERS.get(status, f"the Hub answers {status}: {' '.join(message.split())}")
     cause = error if isinstance(error, FileNotFoundError) else find_local_error(error)
     if cause is not None:
         where = f"{cause.filename}: " if cause.filename else ""

@@ -28,27 +28,27 @@ from dfercli.runs.record import CheckpointInfo
 from dfercli.versions import __version__
 
 BATCHES = (1, 2, 3, 5, 9)
-"""Clips in each batch (our choice): twenty, and no two batches alike, so that a model that was
-frozen at one size does not pass."""
+"""Clips in each batch (our choice): 20 in all, in batches of different sizes, so that a model that
+was exported for one size does not pass."""
 
 SEED = 0
 
 FACE = slice(45, 215), slice(75, 245)
-"""Rows and columns of a drawn picture that show the face, for a head that is not turned."""
+"""Rows and columns of the face in a drawn picture, for a head that is not turned."""
 
 MOVED = 0.4
-"""Share of the face's action units that move in a drawn clip (our choice)."""
+"""Share of the action units that move in a drawn clip (our choice)."""
 
 
 @dataclass(frozen=True)
-class Difference:
-    """How far the probabilities of an ONNX file are from PyTorch's.
+class ProbDifference:
+    """Absolute difference between the probabilities of an ONNX file and of PyTorch.
 
     Attributes:
-        largest: Of all clips and classes.
-        mean: Over clips and classes.
-        num_clips: Clips compared.
-        num_same: Clips whose top class is the same.
+        largest: Maximum over clips and classes.
+        mean: Mean over clips and classes.
+        num_clips: Number of clips.
+        num_same: Number of clips with the same top class.
     """
 
     largest: float
@@ -58,7 +58,7 @@ class Difference:
 
 
 def draw_clips(num_frames: int, image_size: int) -> np.ndarray:
-    """Draw a clip each of different people, whose faces go from rest to some expression.
+    """Draw clips of different people, whose faces move from rest to some expression.
 
     Args:
         num_frames: T.
@@ -67,8 +67,8 @@ def draw_clips(num_frames: int, image_size: int) -> np.ndarray:
     Returns:
         (20, T, S, S, 3) uint8 RGB, the same each time.
     """
-    every = range(sum(BATCHES))
-    return np.stack([np.stack(list(_draw_clip(n, num_frames, image_size))) for n in every])
+    indices = range(sum(BATCHES))
+    return np.stack([np.stack(list(_draw_clip(n, num_frames, image_size))) for n in indices])
 
 
 def _draw_clip(index: int, num_frames: int, image_size: int) -> Iterator[np.ndarray]:
@@ -82,13 +82,13 @@ def _draw_clip(index: int, num_frames: int, image_size: int) -> Iterator[np.ndar
 
 
 def split_batches(clips: np.ndarray) -> list[np.ndarray]:
-    """Cut clips (20, ...) into batches of `BATCHES`."""
+    """Split clips (20, ...) into batches of the sizes in `BATCHES`."""
     return np.split(clips, np.cumsum(BATCHES)[:-1])
 
 
 @torch.inference_mode()
 def predict_by_torch(model: ExpressionModel, clips: np.ndarray, temperature: float) -> np.ndarray:
-    """Give the probabilities (N, K) of clips (N, T, S, S, 3), uint8, in single precision."""
+    """Return the probabilities (N, K) of clips (N, T, S, S, 3), uint8, in single precision."""
     probs = []
     for batch in split_batches(clips):
         frames = torch.from_numpy(batch).permute(0, 1, 4, 2, 3)
@@ -97,44 +97,43 @@ def predict_by_torch(model: ExpressionModel, clips: np.ndarray, temperature: flo
 
 
 def predict_by_onnx(path: Path, clips: np.ndarray) -> np.ndarray:
-    """Give the probabilities (N, K) of clips (N, T, S, S, 3), uint8, of an ONNX file on a CPU."""
+    """Return the probabilities (N, K) of clips (N, T, S, S, 3), uint8, of an ONNX file on a CPU."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors: warnings are of how its own graph was rewritten
+    options.log_severity_level = 3  # errors only: warnings are about how it rewrote its own graph
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     batches = split_batches(clips)
     return np.concatenate([session.run(["probs"], {"faces": batch})[0] for batch in batches])
 
 
-def compare_probs(ours: np.ndarray, theirs: np.ndarray) -> Difference:
+def compare_probs(ours: np.ndarray, theirs: np.ndarray) -> ProbDifference:
     """Compare probabilities (N, K) with those of PyTorch, (N, K)."""
     apart = np.abs(ours - theirs)
     same = ours.argmax(axis=1) == theirs.argmax(axis=1)
-    return Difference(float(apart.max()), float(apart.mean()), len(same), int(same.sum()))
+    return ProbDifference(float(apart.max()), float(apart.mean()), len(same), int(same.sum()))
 
 
 PACKAGES = ("onnx", "onnxruntime", "onnxscript")
-"""What the extra `onnx` installs."""
+"""Packages of the extra `onnx`."""
 
 OPSET = 20
-"""Version of ONNX's operators: the default of PyTorch's exporter (2.14), which has all of ours
-without converting from another version. It is the first with Gelu, and ONNX Runtime has it since
-1.17 (2024)."""
+"""Version of ONNX's operators: the default of PyTorch's exporter (2.14), so that nothing has to be
+converted. It is the first one with Gelu; ONNX Runtime supports it since 1.17 (2024)."""
 
 MAX_DIFFERENCE = 1e-3
-"""How far a probability may be from PyTorch's (our choice): single precision summed in another
-order stays a thousand times below, and what is rounded to 0.1 % is the same."""
+"""Largest difference between two probabilities (our choice): summing in another order in single
+precision changes a thousand times less, and probabilities rounded to 0.1 % are the same."""
 
 MAX_BYTES = 2**31 - 1
-"""Of one ONNX file. Source: protobuf, which ONNX is written in."""
+"""Maximum size of one ONNX file. Source: protobuf, the format of ONNX files."""
 
 GRAPH_BYTES = 2**24
-"""Room that is left in it for all but the weights (our choice); ViT-B/32's takes 3.6 MB."""
+"""Room for everything but the weights (our choice); the graph of ViT-B/32 takes 3.6 MB."""
 
 INT8_OPERATORS = ("MatMul", "LSTM")
-"""Operators whose weights become int8 (our choice): those of ONNX Runtime's dynamic quantisation
-that hold nearly all weights. Its integer convolution is slower, and the patches' is small."""
+"""Operators whose weights become int8 (our choice): they hold nearly all weights. ONNX Runtime's
+integer convolution is slower, and the only convolution, that of the patches, is small."""
 
 NOTICE = "not for diagnosis: a named expression is not a felt emotion"
 
@@ -150,27 +149,27 @@ class OnnxFile:
 
     Attributes:
         path: The file.
-        size: In bytes.
-        inputs: Type and shape by name.
-        outputs: Type and shape by name.
-        parity: How far the model in single precision is from PyTorch.
-        loss: How far the int8 model is from PyTorch; None where the file is in single precision.
+        size: Size in bytes.
+        inputs: Type and shape of each input, by name.
+        outputs: Type and shape of each output, by name.
+        parity: Difference between the model in single precision and PyTorch.
+        loss: Difference between the int8 model and PyTorch; None for single precision.
     """
 
     path: Path
     size: int
     inputs: dict[str, str]
     outputs: dict[str, str]
-    parity: Difference
-    loss: Difference | None
+    parity: ProbDifference
+    loss: ProbDifference | None
 
 
 class FacesToProbs(nn.Module):
-    """All between the crops of faces and the probabilities.
+    """The model from face crops to probabilities.
 
     Args:
         model: A trained model.
-        temperature: What the logits are divided by before the softmax.
+        temperature: Divides the logits before the softmax.
     """
 
     def __init__(self, model: ExpressionModel, temperature: float) -> None:
@@ -185,18 +184,18 @@ class FacesToProbs(nn.Module):
 
 
 def export_onnx(where: str, path: Path, int8: bool = False) -> OnnxFile:
-    """Write a checkpoint as an ONNX file, and compare what both give on twenty drawn clips.
+    """Write a checkpoint as an ONNX file, and compare the probabilities of both on drawn clips.
 
     Args:
-        where: A checkpoint's or a run's folder, or a model's name on the Hub.
-        path: The file; it comes into being whole, or not at all.
-        int8: Write large weights as 8-bit integers: a smaller file, of slightly other values.
+        where: The folder of a checkpoint or of a run, or a model's name on the Hub.
+        path: The file; it is written atomically.
+        int8: Write large weights as 8-bit integers: a smaller, slightly less accurate file.
 
     Raises:
-        ConfigError: The extra `onnx` is not installed, or the path is a folder's.
+        ConfigError: The extra `onnx` is not installed, or the path is a folder.
         CheckpointError: There is no such checkpoint, or it is incomplete.
         PublishError: The model is too large for one file, cannot be exported, or its ONNX form
-            gives other probabilities.
+            has other probabilities.
     """
     _check_installed()
     if path.is_dir():
@@ -217,17 +216,17 @@ def export_onnx(where: str, path: Path, int8: bool = False) -> OnnxFile:
 
 
 def temperature_of(model: ExpressionModel) -> float:
-    """Give the temperature that a model's held-out clips were calibrated by; 1 without any."""
+    """Return the calibration temperature of a model; 1 without calibration."""
     temperature = CheckpointInfo.from_settings(model.settings).temperature
     return 1.0 if temperature is None else float(temperature)
 
 
-def describe_model(model: ExpressionModel, where: str) -> dict[str, str]:
-    """Give the entries of the file's `metadata_props`.
+def describe_metadata(model: ExpressionModel, where: str) -> dict[str, str]:
+    """Return the entries of the file's `metadata_props`.
 
-    `class_names` and `crop` are JSON. The template's five points are shares of the crop's side:
-    the eyes, the nose, the mouth's corners, the image's left first. A crop of null is the
-    dataset's own.
+    `class_names` and `crop` are JSON. The five points of the template are in units of the crop's
+    side: eyes, nose, mouth corners, the left of the image first. A crop of null means the dataset's
+    own crops.
     """
     crop = model.settings.get("crop")
     if (
@@ -256,7 +255,7 @@ def _check_installed() -> None:
 
 def _check_size(where: str, model: ExpressionModel) -> None:
     weights = [*model.parameters(), *model.buffers()]
-    size = sum(each.nbytes for each in weights)
+    size = sum(tensor.nbytes for tensor in weights)
     if size > MAX_BYTES - GRAPH_BYTES:
         raise PublishError(
             f"{where} has {size / 1e9:.2f} GB of weights, and one ONNX file holds "
@@ -264,21 +263,23 @@ def _check_size(where: str, model: ExpressionModel) -> None:
         )
 
 
-def _check_parity(where: str, path: Path, clips: np.ndarray, expected: np.ndarray) -> Difference:
-    found = compare_probs(predict_by_onnx(path, clips), expected)
-    if not found.largest <= MAX_DIFFERENCE:  # nan is no parity either
+def _check_parity(
+    where: str, path: Path, clips: np.ndarray, expected: np.ndarray
+) -> ProbDifference:
+    parity = compare_probs(predict_by_onnx(path, clips), expected)
+    if not parity.largest <= MAX_DIFFERENCE:  # nan is no parity either
         raise PublishError(
-            f"the ONNX form of {where} gives a probability that is {found.largest:.2g} from "
+            f"the ONNX form of {where} gives a probability that is {parity.largest:.2g} from "
             f"PyTorch's, the bound is {MAX_DIFFERENCE:g}: nothing was written; try other versions "
             f"of {', '.join(PACKAGES)}"
         )
-    return found
+    return parity
 
 
 def _write(model: FacesToProbs, faces: np.ndarray, path: Path, where: str) -> None:
-    """Export a model; `faces` (2, T, S, S, 3) tell the shapes, of which the batch is free.
+    """Export a model for the shapes of `faces` (2, T, S, S, 3) and any batch size.
 
-    It is traced with `strict=True`: that follows `len(tensor)`, which else fixes the batch.
+    `strict=True` traces `len(tensor)`, which would otherwise fix the batch size.
     """
     try:
         with _quietly(), torch.no_grad():
@@ -297,29 +298,29 @@ def _write(model: FacesToProbs, faces: np.ndarray, path: Path, where: str) -> No
                 dynamic_shapes={"faces": {0: "batch"}},
                 opset_version=OPSET,
             )
-    except RuntimeError as error:  # of all that torch.export and torch.onnx raise
+    except RuntimeError as error:  # base of the errors of torch.export and torch.onnx
         reason = str(error).strip().partition("\n")[0]
         raise PublishError(
             f"PyTorch {torch.__version__} cannot export {where} to ONNX ({reason}); try another"
         ) from error
     assert converted is not None  # with dynamo=True it never is
-    converted.model.metadata_props.update(describe_model(model.model, where))
+    converted.model.metadata_props.update(describe_metadata(model.model, where))
     converted.save(path, external_data=False)
 
 
 def _quantise(path: Path) -> None:
     """Replace a file by one with int8 weights.
 
-    Weights are unsigned, with a scale a channel (our choice): of ONNX Runtime's ways the one of the
-    least mean difference on the demo's model, 0.0009 where signed weights have 0.0023. Signed ones
-    also overflow on processors without VNNI.
+    Weights are unsigned, with one scale per channel (our choice): of ONNX Runtime's options this
+    has the smallest mean difference on the demo's model, 0.0009; signed weights have 0.0023, and
+    overflow on processors without VNNI.
     """
     from onnxruntime.quantization import QuantType, quantize_dynamic
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     with _quietly(), TemporaryDirectory(prefix=".int8-", dir=path.parent) as folder:
         plain, small = Path(folder, "plain.onnx"), Path(folder, "int8.onnx")
-        # Weights that are computed from others become plain ones, or they would stay float.
+        # Turns weights that are computed from others into constants; they would stay float.
         quant_pre_process(path, plain, skip_symbolic_shape=True)
         quantize_dynamic(
             plain,
@@ -333,10 +334,10 @@ def _quantise(path: Path) -> None:
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Without log lines of the exporter and the quantiser.
+    """Silence the exporter and the quantiser.
 
-    They tell how constants are folded and which passes one might add; the user can change none of
-    it, and what comes out is compared with PyTorch.
+    Their log lines are about folded constants and optional passes, which the user cannot change;
+    the result is compared with PyTorch.
     """
     logging.disable(logging.WARNING)
     try:
@@ -346,7 +347,7 @@ def _quietly() -> Iterator[None]:
 
 
 def _describe(path: Path) -> tuple[dict[str, str], dict[str, str]]:
-    """Give type and shape of inputs and outputs by name, of the file itself."""
+    """Return type and shape of the inputs and outputs of a file, by name."""
     import onnx
 
     graph = onnx.load(path, load_external_data=False).graph
@@ -356,10 +357,10 @@ def _describe(path: Path) -> tuple[dict[str, str], dict[str, str]]:
 def _describe_values(values: Any) -> dict[str, str]:
     import onnx
 
-    found = {}
+    described = {}
     for value in values:
         tensor = value.type.tensor_type
         kind = onnx.TensorProto.DataType.Name(tensor.elem_type).lower()
         shape = ", ".join(dim.dim_param or str(dim.dim_value) for dim in tensor.shape.dim)
-        found[value.name] = f"{kind} ({shape})"
-    return found
+        described[value.name] = f"{kind} ({shape})"
+    return described

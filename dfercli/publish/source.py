@@ -1,4 +1,4 @@
-"""Where a checkpoint comes from: the run that trained it, where that is still around it."""
+"""Where a checkpoint is stored, and the run that trained it, if it still lies in that run."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,13 +7,13 @@ from dfercli.runs.run_folder import PROTOCOLS, RunFolder
 
 
 @dataclass(frozen=True)
-class Source:
-    """A checkpoint as it was named, and what is known of where it lies.
+class CheckpointSource:
+    """Where a checkpoint is stored.
 
     Attributes:
-        where: A checkpoint's folder, a run's folder (its best epoch is meant), or a Hub name.
-        folder: The checkpoint's folder; None on the Hub.
-        run: The run that it lies in; None where it lies elsewhere.
+        where: The folder of a checkpoint or of a run (its best epoch), or a name on the Hub.
+        folder: The folder of the checkpoint; None on the Hub.
+        run: The run whose folder it lies in; None if it lies elsewhere.
     """
 
     where: str
@@ -22,23 +22,23 @@ class Source:
 
     @property
     def name(self) -> str:
-        """What it is called, without the folders of this machine.
+        """Its name, without folders of this machine.
 
-        As `dataset/variant/fold1/best` in a run; else the folder's own name, or the Hub's.
+        In a run it is `dataset/variant/fold1/best`; otherwise the name of the folder or on the Hub.
         """
         if self.folder is None:
             return self.where
         return "/".join(self.folder.parts[-4:]) if self.run else self.folder.name
 
 
-def find_source(where: str) -> Source:
-    """Look where a checkpoint lies; whether it can be loaded is not looked at."""
+def find_source(where: str) -> CheckpointSource:
+    """Find where a checkpoint is stored; whether it can be loaded is not checked."""
     path = Path(where)
     if not path.is_dir():
-        return Source(where, None, None)
+        return CheckpointSource(where, None, None)
     path = path.resolve()
     if (model := RunFolder(path).model).is_dir():
         path = model
     run = RunFolder(path.parent)
     in_run = path.name in PROTOCOLS and run.run_file.is_file()
-    return Source(where, path, run if in_run else None)
+    return CheckpointSource(where, path, run if in_run else None)

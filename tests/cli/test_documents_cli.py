@@ -78,7 +78,7 @@ def test_a_file_gets_the_format_of_its_suffix(suffix, dfer):
         ("train --model coop --no-msta", "msta is a setting of our method; it has no effect with"),
         ("train --min-lr 1e-4", "min_lr is 0.0001; it must be from 0 to lr, 2e-05"),
         ("train --model zero-shot --lr 1", "zero-shot trains nothing: --lr has no effect, leave"),
-        ("ablate --grid ,", "a grid of nothing; name some of interfit, msta, biehpro"),
+        ("ablate --grid ,", "the grid is empty; name some of interfit, msta, biehpro"),
         ("eval runs/tiny/full/fold1", "runs/tiny/full/fold1 is a single fold; give runs/tiny/full"),
         ("eval a b --confusion", "--confusion is of a single run; name one, without --against"),
         ("train --model clip", "no model 'clip'; known: dfer, zero-shot, coop, cocoop, dfer-clip"),

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dfercli.publish.onnx_file import Difference, OnnxFile
+from dfercli.publish.onnx_file import OnnxFile, ProbDifference
 from dfercli.runs.checkpoint import save_checkpoint
 
 FILES = ["config.json: ", "model.safetensors: ", "README.md: "]
@@ -34,13 +34,13 @@ def test_export_tells_what_it_wrote_and_nothing_else(dfer, caplog):
 @pytest.mark.parametrize(("same", "warned"), [(20, False), (18, True)])
 def test_int8_tells_its_loss_and_warns_where_classes_change(same, warned, dfer, monkeypatch):
     Path("model").mkdir(exist_ok=True)
-    small = Difference(1e-7, 1e-8, 20, 20)
-    file = OnnxFile(Path("m.onnx"), 2_500_000, {}, {}, small, Difference(0.04, 0.003, 20, same))
+    small = ProbDifference(1e-7, 1e-8, 20, 20)
+    file = OnnxFile(Path("m.onnx"), 2_500_000, {}, {}, small, ProbDifference(0.04, 0.003, 20, same))
     monkeypatch.setattr("dfercli.publish.onnx_file.export_onnx", lambda *args: file)
     done = dfer("export model --onnx m.onnx --int8")
     told = "largest difference 4.0e-02, mean 3.0e-03, the same top class in"
     assert f"int8 against PyTorch, the same clips: {told} {same} of 20\n" in done.out
-    assert ("warning: int8 names 2 of 20 drawn clips otherwise" in done.err) is warned
+    assert ("warning: int8 classifies 2 of 20 drawn clips differently" in done.err) is warned
 
 
 @pytest.mark.usefixtures("model")
@@ -49,7 +49,7 @@ def test_a_dry_run_prints_the_card_and_the_files(dfer, monkeypatch):
     done = dfer("push model org/name --dry-run")
     assert (done.code, done.err) == (0, "")
     assert done.out.startswith("---\nlibrary_name: dfer\n")
-    assert "No test came with this checkpoint" in done.out
+    assert "This checkpoint came without test results" in done.out
     files = done.out.splitlines()[-3:]
     assert [line[: len(name)] for line, name in zip(files, FILES, strict=True)] == FILES
     size = Path("model/model.safetensors").stat().st_size

@@ -185,13 +185,13 @@ def test_the_best_of_more_epochs_is_not_tested_against_the_best_of_fewer():
         assert row[5:] == [None, None, None]
     assert mcnemar.rows[0] == ["best epoch", 2, 0, None]
     assert document.data["against"]["best"]["war_p"] is None
-    said = "since the best of more epochs is better by chance alone, and these runs had 20 and 1"
+    said = "because the best of more epochs is better by chance alone; these runs had 20 and 1"
     assert any(said in note for note in table.notes)
     last = next(row for row in table.rows if row[:2] == ["last epoch", "WAR"])
     assert None not in last
     table, mcnemar = comparison_document(ours, equal).tables
     assert not any(None in row for row in (*table.rows, *mcnemar.rows))
-    assert any("these very clips chose the best epoch" in note for note in table.notes)
+    assert any("these clips chose the best epoch" in note for note in table.notes)
 
 
 @pytest.fixture

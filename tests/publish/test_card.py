@@ -26,7 +26,7 @@ def test_figures_are_those_of_the_predictions(make_run):
     rows = ["| happiness | 4 | 75.00 |", "| sadness | 2 | 0.00 |", "| anger | 2 | 100.00 |"]
     assert "\n".join(rows) in card
     few = "Student's t over 8 groups of clips (a fold has fewer than 20 groups to draw from)"
-    assert f"95 %: {few}: what others would change" in card
+    assert f"95 %: {few}; it covers other clips, not another training" in card
 
 
 @pytest.mark.parametrize("which", PROTOCOLS)
@@ -102,7 +102,7 @@ def test_the_hub_can_read_its_front(make_run):
 def test_without_a_run_there_are_no_figures(make_run, tmp_path):
     shutil.copytree(make_run(val_fraction=0.2).checkpoint("best"), tmp_path / "alone")
     card = _card(tmp_path / "alone")
-    assert "No test came with this checkpoint" in card
+    assert "This checkpoint came without test results" in card
     assert not {"WAR", "UAR", "recall", "ECE"} & set(card.split())
     assert "- **dataset**: small\n- **fold left out**: 2\n- **seed**: 5\n- **data**: comp" in card
     assert "- **calibration**: temperature 2.5, of 120 held-out clips\n" in card

@@ -61,7 +61,7 @@ def test_private_makes_a_private_one_and_refuses_a_public_one(hub, make_run):
         ),
         (
             403,
-            r"its owner does not let you write; are you a member",
+            r"you have no write access; are you a member",
         ),
         (404, r"the Hub has no such organisation, or hides it"),
         (500, r"the Hub answers 500: no"),
@@ -121,8 +121,8 @@ def test_without_a_network_it_is_one_line_too(make_run):
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("or g/name", r"the Hub takes no model named 'or g/name': Repo id must"),
-        ("a/b/c", r"the Hub takes no model named 'a/b/c': Repo id must be in the form"),
+        ("or g/name", r"the Hub does not accept the name 'or g/name': Repo id must"),
+        ("a/b/c", r"the Hub does not accept the name 'a/b/c': Repo id must be in the form"),
         ("name", r"'name' has no owner; name it like organisation/name"),
     ],
 )

@@ -147,7 +147,7 @@ def test_the_version_of_crops_before_has_the_same_points(build):
 def test_points_of_another_template_are_not_invented(crop, build):
     model = build(**OFF)
     model.settings["crop"] = crop
-    assert json.loads(onnx_file.describe_model(model, "model")["crop"]) == crop
+    assert json.loads(onnx_file.describe_metadata(model, "model")["crop"]) == crop
 
 
 def test_probs_are_calibrated_and_logits_are_not(shared, draw_faces):

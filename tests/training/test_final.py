@@ -87,7 +87,7 @@ def test_its_card_has_the_figures_of_the_folds_and_says_so(folds, final):
     card = prepare(str(final.path), "org/name").card
     assert "### Test folds 1, 2 of colours, 12 clips, best epoch" in card
     assert card.count("This model was trained on all clips and tested on none.") == 2
-    assert "It was trained for 3 epochs, they for 1, 3." in card
+    assert "It was trained for 3 epochs, the others for 1, 3." in card
     assert "from the checkpoint `colours/full/all/last`" in card
 
 
@@ -119,7 +119,7 @@ def test_the_card_of_one_without_folds_has_no_figures(make_run, tmp_path):
     config = make_run(fold=ALL_DATA, epochs=1, warmup_epochs=0)
     run = train_folds(config, [ALL_DATA], tmp_path)[ALL_DATA]
     card = prepare(str(run.path), "org/name").card
-    assert "No test came with this checkpoint, so no figures are given here." in card
+    assert "This checkpoint came without test results, so there are no figures here." in card
     assert "- **fold left out**: none\n" in card
 
 
