@@ -3,7 +3,6 @@
 import platform
 import subprocess
 from collections.abc import Mapping
-from importlib import metadata
 from pathlib import Path
 
 __version__ = "0.1.0"
@@ -31,6 +30,8 @@ def find_version(name: str) -> str | None:
     """
     if name == "dfer":
         return __version__
+    from importlib import metadata  # `dfer --help` does not wait for it
+
     try:
         return metadata.version(name) or None
     except Exception:  # not installed, or its metadata is damaged in one of many ways

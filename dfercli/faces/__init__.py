@@ -1,9 +1,12 @@
 """Faces in frames: detectors behind one protocol, tracking, and alignment onto one template."""
 
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from dfercli.errors import UnknownNameError
-from dfercli.faces.types import Detector
+
+if TYPE_CHECKING:
+    from dfercli.faces.types import Detector
 
 DETECTORS = {
     "face-alignment": "dfercli.faces.detectors.face_alignment",
@@ -28,7 +31,7 @@ def check_detector(name: str) -> None:
         raise UnknownNameError("detector", name, DETECTORS)
 
 
-def load_detector(name: str, device: str = "auto") -> Detector:
+def load_detector(name: str, device: str = "auto") -> "Detector":
     """Make a detector by its public name.
 
     Args:

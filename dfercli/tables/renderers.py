@@ -1,12 +1,11 @@
 """Tables as CSV, JSON, Markdown and LaTeX."""
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any, cast
-
-import numpy as np
 
 from dfercli.tables.model import (
     MISSING,
@@ -82,14 +81,14 @@ def _json_table(table: Table) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Give a value as JSON has it, with null for what is not finite."""
-    if isinstance(value, np.ndarray | np.generic):
+    """Return a value for JSON; numbers that are not finite become null."""
+    if hasattr(value, "tolist"):  # of numpy, which `dfer --help` does not wait for
         value = value.tolist()
     if isinstance(value, Mapping):
         return {str(key): _plain(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(each) for each in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 MARKS = re.compile(r"([\\`*_{}\[\]<>|#~&$])")
