@@ -133,24 +133,46 @@ def _change(run: RunConfig, changes: Changes, typed: Collection[str]) -> RunConf
 
 
 def describe_recipe(run: RunConfig) -> str:
-    """Give the name of a run's recipe, and which settings its method or somebody changed in it.
+    """Return the name of a run's recipe, and the settings that its method or the user changed.
 
-    Data, fold, seed and how it is computed are no part of it, nor what the variant's
-    name tells.
+    Data, fold, seed, the way it is computed and the parts in the variant's name are not included.
     """
     if run.model.method in UNTRAINED:
         return f"nothing trained, prompt_template {run.model.prompt_template!r}"
+    plain, own, requested = _stages(run)
+    of_method = {n: v for n, v in own.items() if v != plain[n] and v == requested[n]}
+    changed = {name: value for name, value in requested.items() if value != own[name]}
+    text = run.preset
+    if of_method:
+        text += f", of {run.model.method}: {_list(of_method)}"
+    return text + (f", changed: {_list(changed)}" if changed else "")
+
+
+def recipe_options(run: RunConfig) -> list[str]:
+    """Return the options of `dfer train` that give a run's recipe, such as `--preset small`."""
+    _, own, requested = _stages(run)
+    options = [] if run.preset == RunConfig.preset else ["--preset", run.preset]
+    changed = {name for name, value in requested.items() if value != own[name]}
+    if "lr" in changed:  # a typed rate replaces the method's factor, too
+        changed.add("new_layers_lr")
+    for name, value in requested.items():
+        option = name.replace("_", "-")
+        if name not in changed or isinstance(value, tuple | list):
+            continue
+        if isinstance(value, bool):
+            options.append(f"--{option}" if value else f"--no-{option}")
+        else:
+            options += [f"--{option}", str(value)]
+    return options
+
+
+def _stages(run: RunConfig) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """Return the recipe of a run's preset, that of its method in the preset, and its own."""
     of_preset = apply_preset(RunConfig(data=run.data, fold=run.fold, preset=run.preset))
     of_method = apply_method(
         replace(of_preset, model=replace(of_preset.model, method=run.model.method))
     )
-    plain, own, asked = _values(of_preset), _values(of_method), _values(run)
-    kept = {n: v for n, v in own.items() if v != plain[n] and v == asked[n]}
-    changed = {name: value for name, value in asked.items() if value != own[name]}
-    text = run.preset
-    if kept:
-        text += f", of {run.model.method}: {_list(kept)}"
-    return text + (f", changed: {_list(changed)}" if changed else "")
+    return _values(of_preset), _values(of_method), _values(run)
 
 
 def _list(values: Mapping[str, Any]) -> str:

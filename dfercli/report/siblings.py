@@ -8,7 +8,7 @@ from typing import Any
 
 from dfercli.ablation.paper_tables import OFF
 from dfercli.config import DataConfig, ModelConfig, RunConfig, TrainConfig
-from dfercli.config.presets import describe_recipe
+from dfercli.config.presets import describe_recipe, recipe_options
 from dfercli.report.inputs import Missing, Runs
 from dfercli.runs.record import RunRecord
 from dfercli.runs.run_folder import RunFolder
@@ -107,9 +107,13 @@ def train_command(runs: Runs, table: int, fold: int) -> str:
     such as the newest dataset, may be another by now. The rest is repeated as it was typed.
     """
     run = runs.by_fold[fold]
+    record = run.read()
+    command = record.calls[0].command
+    if "--repeat" in command.split():  # says which run, not by which recipe
+        command = shlex.join(["dfer", "train", *recipe_options(record.config)])
     words = ["dfer", "ablate", "--table", str(table), "--folds", str(fold)]
-    words += _place_words(run.read().config, run.path.parents[2])
-    return shlex.join([*words, *_recipe_words(run.read().calls[0].command)])
+    words += _place_words(record.config, run.path.parents[2])
+    return shlex.join([*words, *_recipe_words(command)])
 
 
 def _place_words(config: RunConfig, runs: Path) -> list[str]:

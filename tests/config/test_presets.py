@@ -4,7 +4,9 @@ from dataclasses import fields, replace
 
 import open_clip
 import pytest
+import typer
 
+from dfercli.cli import app
 from dfercli.config import (
     METHODS,
     PRESETS,
@@ -21,6 +23,7 @@ from dfercli.config.presets import (
     VARIANT,
     apply_preset,
     describe_recipe,
+    recipe_options,
 )
 from dfercli.data.sources.base import BASIC_EXPRESSIONS
 from dfercli.errors import ConfigError, WeightsError
@@ -231,3 +234,23 @@ def test_small_is_what_fits_a_laptop():
     cost = measure_cost(run.model, BASIC_EXPRESSIONS)
     assert cost.true_macs < 0.5e9  # a hundredth of the paper's
     assert cost.trainable < 5e6
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("method", ["dfer", "dfer-clip"])
+def test_options_give_the_recipe_again(preset, method):
+    changes = {"train": {"lr": 0.5, "mixup": 0.3}, "augment": {"flip": 0.0}}
+    run = replace(_run(preset), model=ModelConfig(method=method, near_clip_init=method != "dfer"))
+    run = apply_preset(run)
+    run = replace(run, **{n: replace(getattr(run, n), **values) for n, values in changes.items()})
+    context = (
+        typer.main.get_command(app)
+        .commands["train"]
+        .make_context("train", ["--model", method, *recipe_options(run)])
+    )
+    values = context.params
+    rates = {name: values[name] for name in ("lr", "new_layers_lr")}
+    train = replace(run.train, **rates, mixup=values["mixup"])
+    augment = replace(run.augment, flip=values["flip"])
+    model = replace(run.model, near_clip_init=values["near_clip_init"])
+    assert (values["preset"], model, train, augment) == (preset, run.model, run.train, run.augment)

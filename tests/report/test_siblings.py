@@ -73,6 +73,14 @@ def test_what_was_not_typed_is_told_by_the_runs(make_runs, tmp_path):
     assert _parse(command)["val_fraction"] == 0.4
 
 
+def test_the_command_of_a_repeated_run_gives_its_recipe(one_run, tmp_path):
+    _set(one_run, "dfer train --repeat full --runs again", train={"lr": 0.5, "mixup": 0.8})
+    command = train_command(find_runs(tmp_path / "runs"), 2, 1)
+    assert "--repeat" not in command
+    asked = _parse(command)
+    assert (asked["lr"], asked["mixup"], asked["preset"]) == (0.5, 0.8, "paper")
+
+
 @pytest.mark.parametrize("method", ["coop", "zero-shot"])
 @pytest.mark.parametrize("option", ["--model {}", "--model={}"])
 def test_the_command_of_another_methods_run_names_no_model(method, option, one_run, tmp_path):
