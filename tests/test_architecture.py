@@ -91,7 +91,7 @@ TORCH_FREE = (
     "dfercli.predict.batch.formats",
     "dfercli.predict.batch.inputs",
     "dfercli.predict.batch.journal",
-    "dfercli.predict.batch.origin",
+    "dfercli.predict.hashes",
     "dfercli.predict.prediction",
     "dfercli.predict.settings",
     "dfercli.preprocess",

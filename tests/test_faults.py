@@ -17,9 +17,9 @@ from dfercli.faces.crop_files import RECORD_FILE, crop_video, read_record
 from dfercli.files import scratch_folder, write_json
 from dfercli.media.video_writer import write_video
 from dfercli.parallel import ending_on_sigterm, take_ending_signals
-from dfercli.predict.batch.attempt import Task, attempt
 from dfercli.predict.batch.inputs import Input
 from dfercli.predict.batch.journal import open_journal
+from dfercli.predict.batch.read_video import read_video
 from dfercli.predict.model_info import PredictSettings
 from dfercli.runs import lookup
 from dfercli.runs.lookup import find_newest_run, find_runs
@@ -80,11 +80,11 @@ class _ReplacingPredictor(by_hand.FakePredictor):
 def test_a_video_that_is_replaced_while_it_is_read_is_not_certified(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("a.mp4").write_text('{"windows": [0.0]}\n')
-    task = Task(_ReplacingPredictor, PredictSettings())
-    *_, (_, ended) = attempt(_ReplacingPredictor(), Input("a.mp4"), task)
+    settings = PredictSettings()
+    *_, (_, ended) = read_video(_ReplacingPredictor(), Input("a.mp4"), settings)
     assert ended.record["status"] == "unreadable"
     assert ended.record["error"] == "a.mp4 was changed while it was read; predict it again"
-    *_, (_, ended) = attempt(by_hand.FakePredictor(), Input("a.mp4"), task)
+    *_, (_, ended) = read_video(by_hand.FakePredictor(), Input("a.mp4"), settings)
     assert ended.record["status"] == "ok"
 
 
@@ -201,9 +201,9 @@ def test_a_broken_disk_is_not_told_to_free_space(tmp_path, number, said):
 
 def test_a_journal_of_zeros_says_what_may_be_removed(tmp_path):
     out = tmp_path / "x.json"
-    (tmp_path / ".x.json.jsonl").write_bytes(bytes(4096))
+    (tmp_path / ".x.json.journal").write_bytes(bytes(4096))
     with (
-        pytest.raises(ConfigError, match=r"\.x\.json\.jsonl is damaged: .* zeros, .*; remove it"),
-        open_journal(out, by_hand.ORIGIN, []),
+        pytest.raises(ConfigError, match=r"\.x\.json\.journal is damaged or .*; remove it, and"),
+        open_journal([out], by_hand.ORIGIN, []),
     ):
         pytest.fail("it was opened")

@@ -13,7 +13,6 @@ from dfercli.data.sources.base import Choices
 from dfercli.data.sources.folder import read_sources
 from dfercli.errors import CheckpointError, DataError
 from dfercli.predict.batch.formats import (
-    describe_origin,
     describe_video,
     describe_window,
     write_csv,
@@ -38,8 +37,7 @@ def test_a_formula_is_a_text(text):
 def test_no_file_for_spreadsheets_has_a_formula(tmp_path):
     prediction = by_hand.make_prediction("=1+1.mp4")
     windows = [describe_window(w, by_hand.CLASSES, True) for w in prediction.windows]
-    origin = describe_origin(by_hand.ORIGIN)
-    write_csv(tmp_path / "x.csv", origin, [(describe_video(prediction, None), windows)])
+    write_csv(tmp_path / "x.csv", by_hand.ORIGIN, [(describe_video(prediction, None), windows)])
     with (tmp_path / "x.csv").open(newline="") as stream:
         assert {row["video"] for row in csv.DictReader(stream)} == {"'=1+1.mp4"}
     write_review([ClipOutcome("-a", "missing", detail="@b")], tmp_path / "review.csv")

@@ -23,7 +23,7 @@ from dfercli.data.sources.folder import LABELS_FILE
 from dfercli.errors import DferError
 from dfercli.faces.align import CropRecipe
 from dfercli.files import write_json, write_text
-from dfercli.predict.batch.artifacts import check_out, plan_pictures
+from dfercli.predict.batch.artifacts import check_out, plan_artifacts
 from dfercli.predict.batch.inputs import find_inputs
 from dfercli.predict.batch.journal import open_journal
 from dfercli.predict.batch.predict_all import predict_all
@@ -169,8 +169,8 @@ def test_train(layout, trained_before, overwrite, make_run):
         *(name for suffix in ("json", "csv", "jsonl") for name in (f"x.{suffix}", f".x.{suffix}")),
         *(
             f".x.{suffix}.{end}"
-            for suffix in ("json", "csv")
-            for end in ("jsonl", "lock", "partial")
+            for suffix in ("json", "csv", "jsonl")
+            for end in ("journal", "lock", "partial")
         ),
     ),
     suffix=st.sampled_from(("json", "csv", "jsonl")),
@@ -184,14 +184,14 @@ def test_predict(layout, suffix):
             inputs = find_inputs(["videos"])
             out = Path(f"x.{suffix}")
             check_out(out, inputs)
-            pictures = plan_pictures(inputs, Path("out"), None)
-            with open_journal(out, by_hand.ORIGIN, inputs) as journal:
+            artifacts = plan_artifacts(inputs, Path("out"), None)
+            with open_journal([out], by_hand.ORIGIN, inputs) as journal:
                 predict_all(
                     inputs,
                     by_hand.make_fake,
                     PredictSettings(),
                     journal=journal,
-                    after_video=pictures,
+                    artifacts=artifacts,
                 )
                 journal.finish([each.title for each in inputs])
 

@@ -1,47 +1,40 @@
-"""What the page's button does: read a video, draw what was seen, write it down."""
+"""What the page's button does: predict a video and write all that is shown of it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 
-from dfercli.errors import DferError, NoFaceError
+from dfercli.errors import NoFaceError, VideoError
 from dfercli.faces import describe_search
-from dfercli.media.video import declared_duration_s
-from dfercli.predict import Predictor, PredictSettings, VideoPrediction
-from dfercli.predict.batch.formats import (
-    Recorded,
-    describe_origin,
-    describe_video,
-    describe_window,
-    write_csv,
-    write_json_document,
-)
-from dfercli.predict.batch.origin import Origin, hash_checkpoint, hash_content
-from dfercli.visualize import annotate_video, plot_prediction
+from dfercli.predict import Outcome, Predictor, PredictSettings, VideoPrediction, predict_videos
+from dfercli.predict.batch.inputs import Input
+from dfercli.predict.batch.read_video import StopPrediction
 
 READING, DRAWING = "looking for faces", "drawing the video"
 
+_PHASES = {"reading": READING, "annotating": DRAWING}
+
 OnProgress = Callable[[str, float, float], object]
-"""Told what is done, the second of the video that it has come to, and its last; 0 if unknown."""
+"""Called with what is done, the second of the video that is reached, and its length or 0."""
 
 
-class StoppedError(DferError):
-    """The server ends, or whoever gave the video stops it, before the video does."""
+class StoppedError(StopPrediction):
+    """The server ends, or a visitor stops the video."""
 
 
-class TooLongError(DferError):
-    """A video takes longer than a visitor may take."""
+class TooLongError(StopPrediction):
+    """A video takes longer than it may."""
 
 
 @dataclass(frozen=True)
 class Examined:
-    """What came of a video.
+    """A prediction and its files.
 
     Attributes:
-        prediction: What was seen.
+        prediction: The prediction.
         video: The annotated video, an `.mp4` file.
-        picture: The time line, a `.png` file.
+        picture: The timeline, a `.png` file.
         document: The JSON document.
         table: The windows, a `.csv` file.
     """
@@ -57,12 +50,12 @@ class Examiner:
     """Examines videos, one at a time.
 
     Args:
-        predictor: Names the expressions.
+        predictor: The model.
     """
 
     def __init__(self, predictor: Predictor) -> None:
         self.predictor = predictor
-        self._sha256 = hash_checkpoint(predictor.checkpoint)
+        predictor.checkpoint_sha256  # noqa: B018 (hashed now, before its files can change)
         self._ended = Event()
 
     def end(self) -> None:
@@ -72,63 +65,55 @@ class Examiner:
     def examine(
         self, video: Path, settings: PredictSettings, folder: Path, on_progress: OnProgress
     ) -> Examined:
-        """Read a video and write all that is shown of it.
+        """Predict a video and write all that is shown of it.
 
         Args:
             video: A video file.
-            settings: How it is read.
+            settings: Windows and faces.
             folder: Where the files go, named after the video.
-            on_progress: Told how far it is; may raise, which ends it.
+            on_progress: Called for each frame; may raise StopPrediction.
 
         Raises:
             NoFaceError: No window shows a face.
-            VideoError: The video cannot be read.
-            ConfigError: The settings cannot be used.
-            StoppedError: `end` was called meanwhile.
+            VideoError: The video cannot be read, or a file cannot be made of it.
+            ConfigError: A setting is invalid.
+            StoppedError: `end` was called.
         """
+        predictions: list[VideoPrediction] = []
 
-        def tell(doing: str, at_s: float, of_s: float) -> None:
+        def report(_: Input, phase: str, at_s: float, of_s: float) -> None:
             if self._ended.is_set():
                 raise StoppedError("stopped: the server is ending")
-            on_progress(doing, at_s, of_s)
+            if phase in _PHASES:
+                on_progress(_PHASES[phase], at_s, of_s)
 
-        prediction = self._read(video, settings, tell)
-        found = Examined(
-            prediction,
-            video=folder / f"{video.stem}-annotated.mp4",
-            picture=folder / f"{video.stem}-timeline.png",
-            document=folder / f"{video.stem}.json",
-            table=folder / f"{video.stem}.csv",
+        def take(outcome: Outcome, prediction: VideoPrediction | None) -> None:
+            if outcome.status == "no face":
+                search = describe_search(self.predictor.detector_name, outcome.size)
+                raise NoFaceError(
+                    f"no face was found in {video.name}: {outcome.frames_searched} frames were "
+                    f"searched {search}"
+                )
+            if prediction is None or outcome.line is not None:
+                raise VideoError(outcome.line)
+            predictions.append(prediction)
+
+        files = {
+            "video": folder / f"{video.stem}-annotated.mp4",
+            "picture": folder / f"{video.stem}-timeline.png",
+            "document": folder / f"{video.stem}.json",
+            "table": folder / f"{video.stem}.csv",
+        }
+        predict_videos(
+            # Where the server keeps an upload is nobody's business: only its name is written.
+            [Input(str(video), alias=video.name)],
+            self.predictor,
+            settings,
+            out=[files["document"], files["table"]],
+            plot=files["picture"],
+            annotate=files["video"],
+            resume=False,
+            on_video=take,
+            on_progress=report,
         )
-        self._record(found, video, settings)
-        plot_prediction(prediction, found.picture)
-        end_s = prediction.duration_s
-        annotate_video(
-            prediction, video, found.video, on_frame=lambda at_s: tell(DRAWING, at_s, end_s)
-        )
-        return found
-
-    def _read(self, video: Path, settings: PredictSettings, tell: OnProgress) -> VideoPrediction:
-        declared_s = declared_duration_s(video)
-        reading = self.predictor.open(video, settings, keep_paths=True)
-        reading.on_frame = lambda at_s: tell(READING, at_s, declared_s)  # windows are too seldom
-        for _ in reading:
-            pass
-        # Where the server keeps an upload is nobody's business: it is known by its own name.
-        prediction = replace(reading.finish(), video=video.name)
-        if not prediction.tracks:
-            search = describe_search(self.predictor.detector_name, prediction.size)
-            raise NoFaceError(
-                f"no face was found in {video.name}: {prediction.num_frames} frames were searched "
-                f"{search}"
-            )
-        return prediction
-
-    def _record(self, found: Examined, video: Path, settings: PredictSettings) -> None:
-        """Write the document and the table, as `dfer predict --out` does."""
-        origin = describe_origin(Origin.of(self.predictor, settings, self._sha256))
-        seen = found.prediction
-        windows = [describe_window(w, seen.class_names, seen.calibrated) for w in seen.windows]
-        videos: list[Recorded] = [(describe_video(seen, hash_content(video)), windows)]
-        write_json_document(found.document, origin, videos)
-        write_csv(found.table, origin, videos)
+        return Examined(predictions[0], **files)

@@ -3,98 +3,170 @@
 import io
 import os
 import sys
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, closing
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from tqdm import tqdm
 
 from dfercli.cli import checkpoints as model
 from dfercli.cli import options as opt
-from dfercli.errors import ConfigError, NoFaceError
+from dfercli.errors import NoFaceError
 from dfercli.faces import describe_search
+from dfercli.parallel import ending_on_sigterm
 from dfercli.predict.settings import PredictSettings
+from dfercli.progress import on_terminal, show_progress
+from dfercli.text import count_of, printable
 
 if TYPE_CHECKING:
-    from dfercli.cli.checkpoints import Reader
-    from dfercli.predict import PredictSettings, VideoPrediction, Window
-    from dfercli.predict.batch.artifacts import Pictures
+    from dfercli.predict import BatchResult, ModelInfo, Outcome, VideoPrediction, Window
     from dfercli.predict.batch.inputs import Input
     from dfercli.predict.batch.journal import Journal
-    from dfercli.predict.batch.origin import Origin
-    from dfercli.predict.batch.predict_all import BulkOutcome, Outcome
 
 SHOWN_FACES = 4
-"""Faces of a video that its line tells of (our choice)."""
+"""Faces of a video that its line describes (our choice)."""
+
+SHOWN_LETTERS = 30
+"""Last characters of a name that are shown beside its bar (our choice)."""
+
+
+class Bars:
+    """Progress: a bar of videos if there are several, and one of the seconds of the current one."""
+
+    def __init__(self, total: int) -> None:
+        self._several = total > 1
+        self._videos = show_progress(total=total, desc="videos", unit="video", shown=self._several)
+        self._bar: tqdm[Any] | None = None
+        self._shown: tuple[str, str] = ("", "")
+
+    def on_progress(self, video: "Input", phase: str, at_s: float, of_s: float) -> None:
+        """Show how far a video is; see `OnProgress`."""
+        if (video.title, phase) != self._shown:
+            self.close_video()
+            self._shown = (video.title, phase)
+            name = printable(video.name)
+            name = name if len(name) <= SHOWN_LETTERS else f"…{name[1 - SHOWN_LETTERS :]}"
+            self._bar = show_progress(
+                total=round(of_s, 1) or None,
+                desc=name if phase == "reading" else f"{name}: {phase}",
+                unit="s",
+                leave=False,
+                shown=on_terminal() or not self._several,
+                position=1 if self._several else 0,
+            )
+        assert self._bar is not None
+        self._bar.update(round(at_s, 1) - self._bar.n)
+
+    def aside(self) -> AbstractContextManager[None]:
+        """Return a context that clears the bars while something is printed."""
+        return tqdm.external_write_mode(file=sys.stdout)
+
+    def close_video(self) -> None:
+        """Remove the bar of the current video."""
+        if self._bar is not None:
+            self._bar.close()
+        self._bar, self._shown = None, ("", "")
+
+    def step(self) -> None:
+        """Count a video."""
+        self.close_video()
+        self._videos.update()
+
+    def close(self) -> None:
+        """Remove all bars."""
+        self.close_video()
+        self._videos.close()
 
 
 class View:
-    """What is printed: of one video its windows and a summary, of several a line each.
+    """What is printed: the windows and a summary of one video, or one line for each of several.
 
     Args:
-        inputs: All videos.
-        quiet: Print what is wrong alone, on stderr; stdout is for the document.
+        count: Number of videos.
+        quiet: Print only what is wrong, on stderr, because stdout is for the document.
     """
 
-    def __init__(self, inputs: Sequence["Input"], quiet: bool) -> None:
-        self._single = len(inputs) == 1
+    def __init__(self, count: int, quiet: bool) -> None:
+        self.bars = Bars(count)
+        self._single = count == 1
         self._quiet = quiet
-        self._class_names: tuple[str, ...] = ()
-        self._calibrated = False
-        self.detector: str | None = None  # name of the one that finds the faces, once it is known
+        self._info: ModelInfo | None = None
+        self._began_s = time.monotonic()
 
-    def introduce(self, origin: "Origin") -> None:
-        """Learn what the windows will be of."""
-        self._class_names, self._calibrated = origin.class_names, origin.calibrated
-        self.detector = origin.detector
+    def on_model(self, info: "ModelInfo") -> None:
+        """Print the model."""
+        self._info = info
+        opt.note(f"model: {info.describe()}")
 
-    def on_window(self, each: "Input", window: "Window") -> None:
+    def on_resume(self, journal: "Journal", out: Path | None) -> None:
+        """Print what earlier calls have finished."""
+        if journal.kept:
+            opt.note(f"finished before, and not read again: {len(journal.kept):,}")
+        if journal.dropped:
+            opt.note(f"changed since, or predicted otherwise: {journal.dropped:,}")
+        if journal.unasked:
+            opt.note(
+                f"finished before, but not asked for now: {journal.unasked:,}; dropped from {out} "
+                f"when this call is finished"
+            )
+
+    def on_window(self, video: "Input", window: "Window") -> None:
         """Print a window of a single video."""
-        if self._single and not self._quiet:
+        if self._single and not self._quiet and self._info is not None:
             from dfercli.cli.prediction_screen import print_window
 
-            print_window(window, self._class_names, self._calibrated)
-            sys.stdout.flush()
+            with self.bars.aside():
+                print_window(window, self._info.class_names, self._info.calibrated)
+                sys.stdout.flush()
 
     def on_video(self, outcome: "Outcome", prediction: "VideoPrediction | None") -> None:
-        """Print what a video came to."""
-        if outcome.line is not None:
-            opt.note(f"error: {outcome.line}")
-        if outcome.error is not None or self._quiet:
-            return
-        if self._single and prediction is not None:
-            if outcome.status == "ok":
-                from dfercli.cli.prediction_screen import print_prediction
+        """Print what became of a video."""
+        with self.bars.aside():
+            if outcome.line is not None:
+                opt.note(f"error: {outcome.line}")
+            if outcome.error is None and not self._quiet:
+                self._print_video(outcome, prediction)
+        self.bars.step()
 
-                print_prediction(prediction)
-            return
-        print(describe_outcome(outcome, prediction), flush=True)
+    def _print_video(self, outcome: "Outcome", prediction: "VideoPrediction | None") -> None:
+        if not self._single or prediction is None:
+            print(describe_outcome(outcome, prediction), flush=True)
+        elif outcome.status == "ok":
+            from dfercli.cli.prediction_screen import print_prediction
 
-    def close(self, done: "BulkOutcome", seconds: float) -> None:
-        """Print the summary of several videos."""
-        if self._single:
-            return
-        counts = [
-            (done.count("ok"), "predicted"),
-            (done.count("no face"), "without a face"),
-            (done.count("unreadable"), "not readable"),
-        ]
-        told = ", ".join(f"{count:,} {what}" for count, what in counts if count)
-        text = f"{len(done.outcomes):,} videos in {seconds:,.0f} s: {told}"
-        if self._quiet:
-            opt.note(text)
-        else:
-            print(text)
+            print_prediction(prediction)
+
+    def finish(self, result: "BatchResult", out: Path | None) -> None:
+        """Print the summary of several videos, and what was made; exit with the result's code."""
+        statuses = {"ok": "predicted", "no face": "without a face", "unreadable": "not readable"}
+        counts = {text: result.count(status) for status, text in statuses.items()}
+        if not self._single:
+            text = ", ".join(f"{count:,} {text}" for text, count in counts.items() if count)
+            seconds = time.monotonic() - self._began_s
+            summary = f"{len(result.outcomes):,} videos in {seconds:,.0f} s: {text}"
+            opt.note(summary) if self._quiet else print(summary)
+        for note in [note for outcome in result.outcomes for note in outcome.notes]:
+            opt.note(note)
+        if out is not None:
+            opt.note(f"written: {out}")
+        if self._single and self._info and result.exit_code == NoFaceError.exit_code:
+            outcome = result.outcomes[0]
+            searched = count_of(outcome.frames_searched or 0, "frame")
+            verb = "was" if outcome.frames_searched == 1 else "were"
+            raise NoFaceError(
+                f"no face in {printable(outcome.input.title)}: {searched} {verb} searched "
+                f"{describe_search(self._info.detector_name, outcome.size)}"
+            )
+        if result.exit_code:
+            raise typer.Exit(result.exit_code)
 
 
 def describe_outcome(outcome: "Outcome", prediction: "VideoPrediction | None") -> str:
-    """Give the line of one of several videos."""
-    from dfercli.text import printable
-
+    """Return the line of one of several videos."""
     name = printable(outcome.input.title)
     if outcome.kept:
         return f"{name}: {outcome.status}, finished before"
@@ -105,106 +177,10 @@ def describe_outcome(outcome: "Outcome", prediction: "VideoPrediction | None") -
         f"{prediction.class_names[track.top]} {track.mean_probs[track.top]:.0%}"
         for track in tracks[:SHOWN_FACES]
     ]
-    more = [f"{len(tracks) - SHOWN_FACES} more"] if len(tracks) > SHOWN_FACES else []
-    count = f"{len(tracks)} face{'s' * (len(tracks) > 1)}"
-    return f"{name}: {prediction.duration_s:.1f} s, {count}: {', '.join([*faces, *more])}"
-
-
-@dataclass(frozen=True)
-class Call:
-    """A call of `predict` with all its words understood.
-
-    Attributes:
-        inputs: The videos.
-        reader: Loads the model.
-        settings: As typed.
-        jobs: Processes.
-        device: What the predictors run on, as it was typed.
-        out: File of predictions.
-        as_json: Print the document.
-        pictures: What is drawn.
-    """
-
-    inputs: Sequence["Input"]
-    reader: "Reader"
-    settings: "PredictSettings"
-    jobs: int
-    device: str
-    out: Path | None
-    as_json: bool
-    pictures: "Pictures | None"
-
-    def carry_out(self, view: View) -> "BulkOutcome":
-        """Predict, write and print."""
-        from dfercli.predict.batch.origin import Origin, hash_checkpoint
-        from dfercli.predict.batch.predict_all import check_jobs, predict_all
-
-        check_jobs(self.inputs, self.jobs)
-        info = self.reader.describe()
-        opt.note(f"model: {info.describe()}")
-        settings = info.resolve(self.settings)
-        origin = Origin.of(info, settings, hash_checkpoint(info.checkpoint))
-        view.introduce(origin)
-        with self._open_journal(origin) as journal:
-            done = predict_all(
-                self.inputs,
-                self.reader,
-                settings,
-                jobs=self.jobs,
-                device=self.device,
-                journal=journal,
-                on_window=view.on_window,
-                on_video=view.on_video,
-                after_video=self.pictures,
-            )
-            if journal is not None:
-                self._write(journal)
-        return done
-
-    @contextmanager
-    def _open_journal(self, origin: "Origin") -> "Iterator[Journal | None]":
-        """Open the journal of --out; for --json alone one that is not kept."""
-        from dfercli.predict.batch.journal import open_journal
-
-        if self.out is not None:
-            with open_journal(self.out, origin, self.inputs) as journal:
-                if journal.kept:
-                    opt.note(f"finished before, and not read again: {len(journal.kept):,}")
-                if journal.dropped:
-                    opt.note(f"changed since, or predicted otherwise: {journal.dropped:,}")
-                if journal.unasked:
-                    opt.note(
-                        f"finished before, but not asked for now: {journal.unasked:,}; dropped "
-                        f"from {self.out} when this call is finished"
-                    )
-                yield journal
-        elif self.as_json:
-            with (
-                tempfile.TemporaryDirectory() as folder,
-                open_journal(Path(folder, "x.json"), origin, self.inputs) as journal,
-            ):
-                yield journal
-        else:
-            yield None
-
-    def _write(self, journal: "Journal") -> None:
-        titles = [each.title for each in self.inputs]
-        if self.out is not None:
-            journal.finish(titles)
-        if self.as_json:
-            if isinstance(sys.stdout, io.TextIOWrapper):
-                sys.stdout.reconfigure(encoding="utf-8")
-            journal.write_json(sys.stdout, titles)
-
-
-def report_missing(inputs: Sequence["Input"], view: View) -> "BulkOutcome":
-    """Tell of videos none of which can be read; no model is needed for that."""
-    from dfercli.predict.batch.predict_all import BulkOutcome, Outcome
-
-    outcomes = [Outcome(each, "unreadable", each.error) for each in inputs]
-    for outcome in outcomes:
-        view.on_video(outcome, None)
-    return BulkOutcome(outcomes)
+    if len(tracks) > SHOWN_FACES:
+        faces.append(f"{len(tracks) - SHOWN_FACES} more")
+    count = count_of(len(tracks), "face")
+    return f"{name}: {prediction.duration_s:.1f} s, {count}: {', '.join(faces)}"
 
 
 def predict(
@@ -261,52 +237,36 @@ def predict(
     settings = PredictSettings(window_s, stride_s, faces)
     settings.check()
     opt.wait_without_spinning()
-    from dfercli.predict.batch.artifacts import check_out, plan_pictures
     from dfercli.predict.batch.inputs import find_inputs
+    from dfercli.predict.batch.predict_all import predict_videos
 
     # A file that is there may be somebody's own: it stays an input, and is not replaced.
     outputs = [path for path in (out, annotate, plot) if path is not None and not path.is_file()]
     inputs = find_inputs(videos, _read_names() if "-" in videos else (), outputs)
-    if not inputs:
-        raise ConfigError("no video is named; name files, folders, streams, or a camera's number")
-    if out is not None:
-        check_out(out, inputs)
-    after = plan_pictures(inputs, plot, annotate)
-    view = View(inputs, quiet=as_json)
-    began_s = time.monotonic()
-    if any(each.error is None for each in inputs) or out is not None or as_json:
-        from dfercli.parallel import ending_on_sigterm
-
-        reader = model.choose_predictor(checkpoint, zero_shot, runs, detector, device, precision)
-        call = Call(inputs, reader, settings, jobs, device, out, as_json, after)
-        with ending_on_sigterm():
-            done = call.carry_out(view)
-    else:
-        done = report_missing(inputs, view)
-    view.close(done, time.monotonic() - began_s)
-    told = [said for outcome in done.outcomes for said in outcome.said]
-    for said in (*told, *([f"written: {out}"] if out else ())):
-        opt.note(said)
-    _end(done, view.detector, single=len(inputs) == 1)
+    if as_json and isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")
+    view = View(len(inputs), quiet=as_json)
+    choice = (checkpoint, zero_shot, runs, detector, device, precision)
+    with ending_on_sigterm(), closing(view.bars):
+        result = predict_videos(
+            inputs,
+            partial(model.choose_model, *choice),
+            settings,
+            out=() if out is None else out,
+            document=sys.stdout if as_json else None,
+            plot=plot,
+            annotate=annotate,
+            jobs=jobs,
+            on_model=view.on_model,
+            on_resume=partial(view.on_resume, out=out),
+            on_window=view.on_window,
+            on_video=view.on_video,
+            on_progress=view.bars.on_progress,
+        )
+    view.finish(result, out)
 
 
 def _read_names() -> Sequence[str]:
     """Read names from standard input, in whatever bytes they have."""
     raw = getattr(sys.stdin, "buffer", None)
     return [os.fsdecode(raw.read()) if raw is not None else sys.stdin.read()]
-
-
-def _end(done: "BulkOutcome", detector: str | None, single: bool) -> None:
-    """End with the exit code of what happened; of one video with its one line."""
-    if single and detector is not None and done.exit_code == NoFaceError.exit_code:
-        from dfercli.text import printable
-
-        outcome = done.outcomes[0]
-        count = outcome.frames_searched
-        searched = "1 frame was searched" if count == 1 else f"{count} frames were searched"
-        raise NoFaceError(
-            f"no face in {printable(outcome.input.title)}: {searched} "
-            f"{describe_search(detector, outcome.size)}"
-        )
-    if done.exit_code:
-        raise typer.Exit(done.exit_code)

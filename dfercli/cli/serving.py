@@ -54,8 +54,8 @@ def serve(
         raise ConfigError("an empty --password keeps nobody out; give one, or leave it out")
     check_address(host, port)
     opt.wait_without_spinning()
-    make = model.choose_predictor(checkpoint, zero_shot, runs, detector, device, precision)
-    _serve(make(), host, port, password, job_seconds)
+    source = model.choose_model(checkpoint, zero_shot, runs, detector, device, precision)
+    _serve(source.load(), host, port, password, job_seconds)
     opt.note("stopped")
 
 

@@ -1,4 +1,4 @@
-"""From a video to a time line of expressions: faces, windows over time, probabilities.
+"""From a video to a timeline of expressions: faces, windows over time, probabilities.
 
 The names below are loaded on first use, so that importing this package does not import torch.
 """
@@ -7,14 +7,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dfercli.predict.batch.predict_all import BatchResult, Outcome, predict_videos
     from dfercli.predict.model_info import ModelInfo
     from dfercli.predict.prediction import SeenFace, TrackSummary, VideoPrediction, Window
-    from dfercli.predict.predictor import Predictor
+    from dfercli.predict.predictor import ModelSource, Predictor
     from dfercli.predict.reading import VideoReading
     from dfercli.predict.settings import PredictSettings
 
 _HOMES = {
+    "BatchResult": "batch.predict_all",
     "ModelInfo": "model_info",
+    "ModelSource": "predictor",
+    "Outcome": "batch.predict_all",
     "PredictSettings": "settings",
     "Predictor": "predictor",
     "SeenFace": "prediction",
@@ -22,9 +26,13 @@ _HOMES = {
     "VideoPrediction": "prediction",
     "VideoReading": "reading",
     "Window": "prediction",
+    "predict_videos": "batch.predict_all",
 }
 __all__ = [
+    "BatchResult",
     "ModelInfo",
+    "ModelSource",
+    "Outcome",
     "PredictSettings",
     "Predictor",
     "SeenFace",
@@ -32,6 +40,7 @@ __all__ = [
     "VideoPrediction",
     "VideoReading",
     "Window",
+    "predict_videos",
 ]
 
 

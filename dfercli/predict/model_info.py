@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from dfercli.errors import CheckpointError, WeightsError
 from dfercli.faces import check_detector
 from dfercli.faces.align import CROP_VERSION, READABLE_VERSIONS
 from dfercli.models.pretrained import ensure_weights, find_image_size
+from dfercli.predict.hashes import hash_checkpoint
 from dfercli.predict.settings import PredictSettings
 from dfercli.runs.checkpoint import load_settings
 from dfercli.runs.run_folder import PROTOCOLS
@@ -56,6 +58,11 @@ class ModelInfo:
         self.trained: dict[str, Any] = dict(settings.get("trained") or {})
         """What the model was trained on, such as `dataset` and `fold`; empty where unknown."""
         self.temperature: float | None = (settings.get("calibration") or {}).get("temperature")
+
+    @cached_property
+    def checkpoint_sha256(self) -> str | None:
+        """SHA-256 of the checkpoint's files; None without a checkpoint."""
+        return hash_checkpoint(self.checkpoint)
 
     @property
     def calibrated(self) -> bool:

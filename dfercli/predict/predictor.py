@@ -1,6 +1,7 @@
 """A model that predicts the expressions of the faces in videos."""
 
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -215,3 +216,35 @@ class Predictor(ModelInfo):
         if self._device.type == "cuda":
             clips = clips.pin_memory()
         return clips.to(self._device, non_blocking=True)
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """A model that is not loaded yet; can be sent to other processes.
+
+    Attributes:
+        checkpoint: Folder of a checkpoint or a run, or name of a model on the Hub; None for CLIP as
+            it is.
+        detector: Name of a face detector; None for the checkpoint's own.
+        device: `auto`, `cpu`, `cuda`, `cuda:1` (any number) or `mps`.
+        precision: `auto`, `fp32`, `bf16` or `fp16`.
+    """
+
+    checkpoint: str | None
+    detector: str | None = None
+    device: str = "auto"
+    precision: str = "auto"
+
+    def load(self) -> Predictor:
+        """Load the model; see `Predictor.from_checkpoint` and `Predictor.zero_shot`."""
+        options = (self.detector, self.device, self.precision)
+        if self.checkpoint is None:
+            return Predictor.zero_shot(*options)
+        return Predictor.from_checkpoint(self.checkpoint, *options)
+
+    def describe(self) -> ModelInfo:
+        """Describe the model by its configuration; its weights are not kept in memory."""
+        options = (self.detector, self.device, self.precision)
+        if self.checkpoint is None:
+            return describe_zero_shot(*options)
+        return describe_checkpoint(self.checkpoint, *options)

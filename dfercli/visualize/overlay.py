@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from dfercli.media.contact_sheet import FONT
-from dfercli.predict import Window
+from dfercli.predict.prediction import Window
 from dfercli.text import printable
 from dfercli.visualize.class_colors import Color, class_color, fade, ink_on
 

@@ -14,7 +14,7 @@ from matplotlib.patches import Patch, Rectangle
 
 from dfercli.errors import ConfigError
 from dfercli.files import replacing
-from dfercli.predict import TrackSummary, VideoPrediction, Window
+from dfercli.predict.prediction import TrackSummary, VideoPrediction, Window
 from dfercli.predict.segments import Stretch, drawn_stretches
 from dfercli.text import printable
 from dfercli.visualize.class_colors import PALE, class_color, class_letters, fade, ink_on

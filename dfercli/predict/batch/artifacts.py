@@ -1,4 +1,4 @@
-"""Files made of predictions: checked before any work, named one per video."""
+"""Pictures and annotated videos of predictions: checked before any work, one file per video."""
 
 import hashlib
 import os
@@ -6,114 +6,31 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dfercli.errors import ConfigError
+from dfercli.media.images import IMAGE_SUFFIXES
 from dfercli.owned import check_claim, claim_files
+from dfercli.predict.batch.formats import WRITERS, check_parquet, is_document, plain_text
 from dfercli.predict.batch.inputs import Input
+from dfercli.predict.hashes import hash_content
 from dfercli.text import printable
 
-LONGEST = 200
-"""Bytes of a name, before its suffix, from which it is cut (our choice): systems take 255, and
-files that are not yet whole have longer names."""
-
-
-def name_outputs(inputs: Sequence[Input], folder: Path, suffix: str) -> dict[str, Path]:
-    """Give each input's file in a folder: its own path below their common folder, a new suffix.
-
-    Where two videos differ in nothing but their suffixes, both keep them (`a.mov.png`).
-
-    Args:
-        inputs: Those that can be read.
-        folder: Where the files go.
-        suffix: Such as `.png`.
-
-    Returns:
-        A path by the name of its input.
-
-    Raises:
-        ConfigError: A file would take the place of one of the videos.
-    """
-    parts = _split_names(inputs)
-    full = dict.fromkeys(parts, False)
-    while True:
-        made = {name: _join(*parts[name], full[name], folder, suffix) for name in parts}
-        counts = Counter(str(path).casefold() for path in made.values())
-        alike = [n for n, path in made.items() if counts[str(path).casefold()] > 1 and not full[n]]
-        if not alike:
-            break
-        full |= dict.fromkeys(alike, True)
-    made = _number(made)
-    sources = {os.path.realpath(each.name) for each in inputs if not each.is_live}
-    for name, path in made.items():
-        if os.path.realpath(path) in sources:
-            raise ConfigError(
-                f"{printable(path)} is one of the videos, and would be replaced by what is made "
-                f"of {printable(name)}; name another folder than {printable(folder)}"
-            )
-    return made
-
-
-def _split_names(inputs: Sequence[Input]) -> dict[str, tuple[Path, str]]:
-    """Give each input's path below the common folder without its suffix, and the suffix."""
-    there = [each.name for each in inputs if not each.is_live]
-    paths = {name: Path(os.path.normpath(Path(name).absolute())) for name in there}
-    common = os.path.commonpath([path.parent for path in paths.values()]) if paths else ""
-    split = {}
-    for each in inputs:
-        if each.is_live:
-            split[each.name] = (Path(_slug(each)), "")
-        else:
-            path = paths[each.name].relative_to(common)
-            suffix = path.suffix if each.kind == "file" else ""
-            split[each.name] = (path.with_name(path.name.removesuffix(suffix)), suffix)
-    return split
-
-
-def _slug(live: Input) -> str:
-    """Give a stream's or camera's name as a file's; who may see it stays out."""
-    if live.kind == "camera":
-        return f"camera{live.name}"
-    address = re.sub(r"^\w+://(?:[^/@]*@)?", "", live.name.partition("?")[0])
-    return re.sub(r"[^\w.-]+", "_", address).strip("._") or "stream"
-
-
-def _join(stem: Path, old: str, keep: bool, folder: Path, suffix: str) -> Path:
-    name = stem.name + old * keep
-    raw = os.fsencode(name)
-    if len(raw) > LONGEST:
-        short = raw[: LONGEST - 17].decode("utf-8", "ignore")
-        name = f"{short}-{hashlib.sha256(raw).hexdigest()[:16]}"
-    return folder / stem.parent / f"{name}{suffix}"
-
-
-def _number(made: dict[str, Path]) -> dict[str, Path]:
-    """Tell apart what is alike all the same: addresses, or names but for upper and lower case."""
-    taken: set[str] = set()
-    apart = {}
-    for name, path in made.items():
-        number, free = 1, path
-        while str(free).casefold() in taken:
-            number += 1
-            free = path.with_name(f"{path.stem}-{number}{path.suffix}")
-        taken.add(str(free).casefold())
-        apart[name] = free
-    return apart
-
-
 if TYPE_CHECKING:
-    from dfercli.predict import VideoPrediction
-    from dfercli.predict.batch.attempt import Made, Watch
-    from dfercli.predict.batch.inputs import Input
+    from dfercli.predict.batch.read_video import OnProgress
+    from dfercli.predict.prediction import VideoPrediction
 
 OUT_SUFFIXES = (".json", ".jsonl", ".csv", ".parquet")
 
+LONGEST = 200
+"""Bytes of a name, before its suffix, from which it is cut (our choice): file systems take 255, and
+temporary names are longer."""
+
 
 @dataclass(frozen=True)
-class Pictures:
-    """A picture and an annotated video of each prediction; can be sent to other processes.
+class Artifacts:
+    """Files to make of each prediction; can be sent to other processes.
 
     Attributes:
         plots: File of the picture by the name of the input.
@@ -125,58 +42,66 @@ class Pictures:
 
     @property
     def keep_paths(self) -> bool:
-        """Whether the faces' places in each frame are needed."""
+        """Whether predictions need the place of each face in each frame."""
         return bool(self.annotated)
 
-    def __call__(self, each: "Input", prediction: "VideoPrediction", watch: "Watch") -> "Made":
-        """Make both of a video, as far as they are asked for."""
-        from dfercli.predict.batch.attempt import Made
-        from dfercli.predict.batch.origin import hash_content
+    def make(
+        self, video: Input, prediction: "VideoPrediction", on_progress: "OnProgress | None" = None
+    ) -> tuple[tuple[str, ...], dict[str, str]]:
+        """Make the files of a video.
+
+        Returns:
+            Notes for the user, and the SHA-256 of each file by its name.
+        """
         from dfercli.visualize import annotate_video, plot_prediction
 
-        said = []
-        if each.name in self.plots:
-            path = self.plots[each.name]
+        report = on_progress or (lambda *values: None)
+        length_s = prediction.duration_s
+        notes = []
+        for path in self._list_files(video):
             path.parent.mkdir(parents=True, exist_ok=True)
-            watch("drawing", lambda: 0.0)
-            plot_prediction(prediction, path)
-            said.append(f"picture: {path}")
-        if each.name in self.annotated and each.path is not None:
-            path = self.annotated[each.name]
-            path.parent.mkdir(parents=True, exist_ok=True)
-            times_s = [0.0]
-            watch("annotating", lambda: times_s[-1])
-            on_frame = partial(times_s.__setitem__, 0)
-            written = annotate_video(prediction, each.path, path, on_frame=on_frame)
+        if plot := self.plots.get(video.name):
+            report(video, "drawing", 0.0, length_s)
+            plot_prediction(prediction, plot)
+            notes.append(f"picture: {plot}")
+        annotated = self.annotated.get(video.name)
+        if annotated is not None and video.path is not None:
+            written = annotate_video(
+                prediction,
+                video.path,
+                annotated,
+                on_frame=lambda at_s: report(video, "annotating", at_s, length_s),
+            )
             silent = f" (without sound: {written.why_silent})" if written.why_silent else ""
-            said.append(f"annotated: {path}{silent}")
-        return Made(tuple(said), {_key(path): hash_content(path) for path in self._wanted(each)})
+            notes.append(f"annotated: {annotated}{silent}")
+        return tuple(notes), {_key(path): hash_content(path) for path in self._list_files(video)}
 
-    def is_made(self, each: "Input", pictures: Mapping[str, str]) -> bool:
-        """Whether both are there, to the byte as they were made of this prediction."""
-        from dfercli.predict.batch.origin import hash_content
+    def are_made(self, video: Input, pictures: Mapping[str, str]) -> bool:
+        """Return whether the files of a video are the ones that an earlier call made.
 
+        Args:
+            video: The video.
+            pictures: SHA-256 of each file that was made of the same prediction, by its name.
+        """
         return all(
             path.is_file() and pictures.get(_key(path)) == hash_content(path)
-            for path in self._wanted(each)
+            for path in self._list_files(video)
         )
 
-    def _wanted(self, each: "Input") -> list[Path]:
-        found = (self.plots.get(each.name), self.annotated.get(each.name))
-        return [path for path in found if path is not None]
+    def _list_files(self, video: Input) -> list[Path]:
+        paths = (self.plots.get(video.name), self.annotated.get(video.name))
+        return [path for path in paths if path is not None]
 
 
 def _key(path: Path) -> str:
-    """Give the name by which a journal knows a file."""
-    from dfercli.predict.batch.formats import plain_text
-
+    """Return the name of a file in a journal."""
     return plain_text(str(path))
 
 
-def plan_pictures(
-    inputs: Sequence["Input"], plot: Path | None, annotate: Path | None
-) -> Pictures | None:
-    """Name each video's picture and annotated video; None where none is asked for.
+def plan_artifacts(
+    inputs: Sequence[Input], plot: Path | None, annotate: Path | None
+) -> Artifacts | None:
+    """Name the picture and the annotated video of each input; None if none is asked for.
 
     Raises:
         ConfigError: A file is named for several videos, a folder cannot be written, the format is
@@ -186,19 +111,19 @@ def plan_pictures(
         return None
     from dfercli.visualize import check_annotated, check_picture
 
-    live = [each.name for each in inputs if each.is_live]
+    live = [video.name for video in inputs if video.is_live]
     if annotate is not None and live:
         raise ConfigError(
             f"{live[0]} cannot be annotated: a stream or camera cannot be read a second time; "
             f"record it, and annotate the file"
         )
-    readable = [each for each in inputs if each.error is None]
+    readable = [video for video in inputs if video.error is None]
     single = inputs[0] if len(inputs) == 1 else None
 
     def check_video(path: Path) -> None:
         check_annotated(path, single.path if single and single.path else path)
 
-    return Pictures(
+    return Artifacts(
         _name_files("--plot", plot, readable, ".png", check_picture if single else None),
         _name_files("--annotate", annotate, readable, ".mp4", check_video if single else None),
     )
@@ -207,44 +132,45 @@ def plan_pictures(
 def _name_files(
     option: str,
     where: Path | None,
-    inputs: Sequence["Input"],
+    inputs: Sequence[Input],
     suffix: str,
     check: Callable[[Path], None] | None,
 ) -> dict[str, Path]:
-    """Name a file for each input: the one that is named, or below a folder.
+    """Return the file of each input: `where` itself, or one below it.
 
     Args:
-        option: For errors.
-        where: As typed.
-        inputs: That can be read.
-        suffix: Of files in a folder.
-        check: Checks the name of a single file; None where there are several.
+        option: Name of the option, for errors.
+        where: A file or a folder.
+        inputs: Videos that can be read.
+        suffix: Suffix of files in a folder.
+        check: Checks the name of a single file; None if there are several videos.
     """
     if where is None:
         return {}
     check_writable(where)
     if check is not None and where.suffix and not where.is_dir():
         check(where)
-        return _check_places(option, where, inputs, {each.name: where for each in inputs})
+        files = {video.name: where for video in inputs}
+        _check_places(option, where, inputs, files)
+        return files
     if where.is_file() or where.suffix.lower() == suffix:
         raise ConfigError(
             f"{option} {where} is one file, and there are several videos; name a folder"
         )
-    files = _check_places(option, where, inputs, name_outputs(inputs, where, suffix))
+    files = name_outputs(inputs, where, suffix)
+    _check_places(option, where, inputs, files)
     check_claim(files.values())
     claim_files(files.values())
     return files
 
 
 def _check_places(
-    option: str, where: Path, inputs: Sequence["Input"], files: dict[str, Path]
-) -> dict[str, Path]:
-    """Give the files back, unless one would be read as a frame or a photo next time."""
-    from dfercli.media.images import IMAGE_SUFFIXES
-
-    paths = [Path(each.name) for each in inputs if each.kind == "file"]
-    folders = [Path(each.name) for each in inputs if each.kind == "frames"]
+    option: str, where: Path, inputs: Sequence[Input], files: Mapping[str, Path]
+) -> None:
+    """Check that no file would be read as a frame or a photo by the next call."""
+    folders = [Path(video.name) for video in inputs if video.kind == "frames"]
     if len(inputs) > 1:
+        paths = [Path(video.name) for video in inputs if video.kind == "file"]
         folders += [path.parent for path in paths if path.suffix.lower() in IMAGE_SUFFIXES]
     read = {os.path.realpath(folder) for folder in folders}
     if not read.isdisjoint(os.path.realpath(file.parent) for file in files.values()):
@@ -252,37 +178,118 @@ def _check_places(
             f"{option} {where} would put a file among images that are read, where the next call "
             f"reads it too; name another folder"
         )
+
+
+def name_outputs(inputs: Sequence[Input], folder: Path, suffix: str) -> dict[str, Path]:
+    """Return a file in a folder for each input: its path below their common folder.
+
+    Videos that differ only in their suffixes keep them (`a.mov.png`).
+
+    Args:
+        inputs: Videos that can be read.
+        folder: Where the files go.
+        suffix: New suffix, such as `.png`.
+
+    Returns:
+        The files by the names of the inputs.
+
+    Raises:
+        ConfigError: A file would replace one of the videos.
+    """
+    parts = _split_names(inputs)
+    full = dict.fromkeys(parts, False)
+    while True:
+        files = {name: _join(*parts[name], full[name], folder, suffix) for name in parts}
+        counts = Counter(str(path).casefold() for path in files.values())
+        equal = [n for n, path in files.items() if counts[str(path).casefold()] > 1 and not full[n]]
+        if not equal:
+            break
+        full |= dict.fromkeys(equal, True)
+    files = _number(files)
+    sources = {os.path.realpath(video.name) for video in inputs if not video.is_live}
+    for name, path in files.items():
+        if os.path.realpath(path) in sources:
+            raise ConfigError(
+                f"{printable(path)} is one of the videos, and would be replaced by what is made "
+                f"of {printable(name)}; name another folder than {printable(folder)}"
+            )
     return files
 
 
-def check_out(out: Path, inputs: Sequence["Input"]) -> None:
-    """Refuse a file that predictions cannot be written to.
+def _split_names(inputs: Sequence[Input]) -> dict[str, tuple[Path, str]]:
+    """Return each input's path below the common folder without its suffix, and the suffix."""
+    names = [video.name for video in inputs if not video.is_live]
+    paths = {name: Path(os.path.normpath(Path(name).absolute())) for name in names}
+    common = os.path.commonpath([path.parent for path in paths.values()]) if paths else ""
+    parts = {}
+    for video in inputs:
+        if video.is_live:
+            parts[video.name] = (Path(_name_stream(video)), "")
+        else:
+            path = paths[video.name].relative_to(common)
+            suffix = path.suffix if video.kind == "file" else ""
+            parts[video.name] = (path.with_name(path.name.removesuffix(suffix)), suffix)
+    return parts
+
+
+def _name_stream(video: Input) -> str:
+    """Return a stream's or camera's name as a file's, without user and password."""
+    if video.kind == "camera":
+        return f"camera{video.name}"
+    address = re.sub(r"^\w+://(?:[^/@]*@)?", "", video.name.partition("?")[0])
+    return re.sub(r"[^\w.-]+", "_", address).strip("._") or "stream"
+
+
+def _join(stem: Path, old: str, keep: bool, folder: Path, suffix: str) -> Path:
+    name = stem.name + old if keep else stem.name
+    raw = os.fsencode(name)
+    if len(raw) > LONGEST:
+        short = raw[: LONGEST - 17].decode("utf-8", "ignore")
+        name = f"{short}-{hashlib.sha256(raw).hexdigest()[:16]}"
+    return folder / stem.parent / f"{name}{suffix}"
+
+
+def _number(files: Mapping[str, Path]) -> dict[str, Path]:
+    """Number files that are still equal: of streams, or but for upper and lower case."""
+    taken: set[str] = set()
+    numbered = {}
+    for name, path in files.items():
+        number, free = 1, path
+        while str(free).casefold() in taken:
+            number += 1
+            free = path.with_name(f"{path.stem}-{number}{path.suffix}")
+        taken.add(str(free).casefold())
+        numbered[name] = free
+    return numbered
+
+
+def check_out(out: Path, inputs: Sequence[Input]) -> None:
+    """Check that predictions can be written to a file.
 
     Raises:
-        ConfigError: Its suffix tells no format, its folder cannot be written, pyarrow is missing,
-            it is one of the videos, or somebody's own.
+        ConfigError: Its suffix is not that of a format, its folder cannot be written, pyarrow is
+            missing, it is one of the videos, or dfer did not write the file that is there.
     """
-    from dfercli.predict.batch.formats import WRITERS, check_parquet, is_document
-
-    if out.suffix.lower() not in OUT_SUFFIXES:
+    suffix = out.suffix.lower()
+    if suffix not in OUT_SUFFIXES:
         known = ", ".join(OUT_SUFFIXES)
         raise ConfigError(f"--out {out} tells no format; name it with one of {known}")
     check_writable(out)
     if out.is_dir():
         raise ConfigError(f"--out {out} is a folder; name a file in it")
-    if out.suffix.lower() == ".parquet":
+    if suffix == ".parquet":
         check_parquet(out)
-    if os.path.lexists(out) and out.suffix.lower() in WRITERS and not is_document(out):
+    if os.path.lexists(out) and suffix in WRITERS and not is_document(out):
         raise ConfigError(f"--out {out} is there, and dfer did not write it; name another file")
-    if any(os.path.realpath(each.name) == os.path.realpath(out) for each in inputs):
+    if any(os.path.realpath(video.name) == os.path.realpath(out) for video in inputs):
         raise ConfigError(f"--out {out} is one of the videos; name another file")
 
 
 def check_writable(path: Path) -> None:
-    """Refuse a path below what is no folder, or not ours to write in.
+    """Check that a file or folder can be made.
 
     Raises:
-        ConfigError: It is.
+        ConfigError: Something above it is not a folder, or cannot be written to.
     """
     parent = next(folder for folder in path.absolute().parents if folder.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):

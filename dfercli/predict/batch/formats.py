@@ -1,27 +1,35 @@
-"""Predictions as data: one JSON document, JSON Lines, or a table of windows, in CSV or Parquet.
+"""Files of predictions: a JSON document, JSON Lines, or a table of windows as CSV or Parquet.
 
-`schema.json` beside this describes the document and the lines. Nothing tells the time of day, so
-that the same videos give the same bytes.
+`schema.json` beside this file describes the document and the lines. There are no clock times in
+them, so that the same videos give the same bytes.
 """
 
 import csv
+import hashlib
 import json
 import math
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.resources import files
+from io import BytesIO
 from itertools import islice
 from pathlib import Path
 from textwrap import indent
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 import numpy as np
 
 from dfercli.errors import ConfigError, VideoError
 from dfercli.files import replacing
-from dfercli.predict.batch.origin import Origin
 from dfercli.predict.prediction import COLUMNS, TrackSummary, VideoPrediction, Window
+from dfercli.system_errors import naming
 from dfercli.text import escape_cell, hide_password
+from dfercli.versions import __version__
+
+if TYPE_CHECKING:
+    from dfercli.predict.model_info import ModelInfo
+    from dfercli.predict.settings import PredictSettings
 
 SCHEMA_VERSION = 3
 """Version of the document; 1 was a document of one video and its main face."""
@@ -33,56 +41,71 @@ PROB_DECIMALS = 6
 """Decimals that are written (our choice): milliseconds, a tenth of a pixel, what float32 holds."""
 
 ROWS = 50_000
-"""Rows that are turned to Parquet at a time, so that memory does not grow (our choice)."""
+"""Rows that are converted to Parquet at a time, so that memory does not grow (our choice)."""
 
 HEAD = 4096
-"""Bytes that tell a document of ours from another file (our choice)."""
+"""Bytes by which a file of dfer is recognised (our choice)."""
 
 OK, NO_FACE, UNREADABLE = "ok", "no face", "unreadable"
 
+ZERO_SHOT = "zero-shot"
+"""Name of the checkpoint where CLIP is used without one."""
+
+LINES = ".jsonl"
+
 Record = dict[str, Any]
-"""A window, a video or a line as it is written: nothing but what JSON has."""
+"""A window, a video or a line as it is written, of types that JSON has."""
 
 Recorded = tuple[Record, list[Record]]
-"""A video without its windows, and they."""
+"""A video without its windows, and its windows."""
 
 
-def describe_origin(origin: Origin) -> Record:
-    """Give the head of a document."""
+def describe_origin(info: "ModelInfo", settings: "PredictSettings") -> Record:
+    """Return what makes predictions, the same for all videos: the head of a document.
+
+    Args:
+        info: The model.
+        settings: Settings that `info` has resolved.
+    """
     return {
         "schema_version": SCHEMA_VERSION,
-        "dfer_version": origin.dfer_version,
+        "dfer_version": __version__,
         "checkpoint": {
-            "name": plain_text(origin.checkpoint),
-            "sha256": origin.checkpoint_sha256,
+            "name": plain_text(info.checkpoint or ZERO_SHOT),
+            "sha256": info.checkpoint_sha256,
         },
-        "settings": origin.settings,
-        "class_names": list(origin.class_names),
-        "calibrated": origin.calibrated,
+        "settings": {
+            "window_s": settings.window_s,
+            "stride_s": settings.stride_s,
+            "faces": settings.faces,
+            "detector": info.detector_name,
+            "precision": info.precision,
+        },
+        "class_names": list(info.class_names),
+        "calibrated": info.calibrated,
     }
 
 
 def plain_text(text: str) -> str:
-    r"""Give a text that UTF-8 can hold: the bytes of a name that are none become `\xff` and so on.
+    r"""Return a text in valid UTF-8: an undecodable byte becomes `\xff` or the like.
 
-    That is for reading; a name that holds these four letters itself looks the same, and so do
-    streams whose passwords differ, which are hidden: see `Input.title`.
+    Different names may then look the same, and so may streams, whose passwords are hidden; see
+    `Input.title`.
     """
 
-    def escape(found: re.Match[str]) -> str:
-        code = ord(found[0])
+    def escape(match: re.Match[str]) -> str:
+        code = ord(match[0])
         return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x}"
 
     return re.sub(r"[\ud800-\udfff]", escape, hide_password(text))
 
 
 def describe_window(window: Window, class_names: tuple[str, ...], calibrated: bool) -> Record:
-    """Give a window as it is written.
+    """Return a window as it is written.
 
     Raises:
-        VideoError: A number of it is none: the model went out of its range.
+        VideoError: A number is not finite.
     """
-    of = VideoPrediction("", class_names, calibrated, (0, 0), 0.0, 0, 0.0, ())
     probs = None if window.probs is None else _name_probs(window.probs, class_names)
     return {
         "track": window.track,
@@ -90,28 +113,28 @@ def describe_window(window: Window, class_names: tuple[str, ...], calibrated: bo
         "end_s": _round(window.end_s, TIME_DECIMALS),
         "coverage": _round(window.coverage, COVERAGE_DECIMALS),
         "box_xyxy": [_round(value, BOX_DECIMALS) for value in window.box_xyxy],
-        "expression": of.name(window),
+        "expression": None if window.top is None else class_names[window.top],
         "confidence": None if probs is None else max(probs.values()),
-        "uncertain": of.is_uncertain(window),
+        "uncertain": window.is_uncertain(calibrated),
         "probs": probs,
     }
 
 
 def describe_video(prediction: VideoPrediction, sha256: str | None) -> Record:
-    """Give a video that was read, without its windows.
+    """Return a video that was read, without its windows.
 
     Args:
-        prediction: What was seen in it.
-        sha256: See `hash_content`; None of a stream.
+        prediction: Its prediction.
+        sha256: See `hash_content`; None for a stream.
     """
-    named = any(window.probs is not None for window in prediction.windows)
-    tracks = prediction.tracks if named else ()
+    predicted = any(window.probs is not None for window in prediction.windows)
+    tracks = prediction.tracks if predicted else ()
     return {
         "video": plain_text(prediction.video),
         "sha256": sha256,
-        "status": OK if named else NO_FACE,
+        "status": OK if predicted else NO_FACE,
         "error": None,
-        "width": int(prediction.size[0]) or None,  # a stream that was ended before its first frame
+        "width": int(prediction.size[0]) or None,  # a stream that ended before its first frame
         "height": int(prediction.size[1]) or None,
         "duration_s": _round(prediction.duration_s, TIME_DECIMALS),
         "frames_searched": prediction.num_frames,
@@ -121,11 +144,11 @@ def describe_video(prediction: VideoPrediction, sha256: str | None) -> Record:
 
 
 def describe_failure(video: str, error: str) -> Record:
-    """Give a video that could not be read.
+    """Return a video that could not be read.
 
     Args:
-        video: Its name.
-        error: Why, in one line.
+        video: Its title.
+        error: The reason, in one line.
     """
     return {
         "video": plain_text(video),
@@ -164,16 +187,76 @@ def _round(value: float, decimals: int) -> float:
 
 
 def to_line(kind: str, record: Record) -> str:
-    """Give a line of JSON Lines: `settings`, `window` or `video`."""
+    """Return a line of JSON Lines: `settings`, `window` or `video`."""
     return json.dumps({"type": kind, **record}, ensure_ascii=False, allow_nan=False) + "\n"
 
 
+class LineWriter:
+    """Writes JSON Lines as windows and videos end; lines of several videos may be mixed.
+
+    Args:
+        stream: Open for writing; the line of the settings is written at once.
+        origin: See `describe_origin`.
+        path: The file, for errors.
+    """
+
+    def __init__(self, stream: BinaryIO, origin: Record, path: Path) -> None:
+        self.stream = stream
+        self._path = path
+        self._hashes: dict[str, Any] = {}
+        self._write(to_line("settings", origin).encode("utf-8"))
+
+    def add_window(self, title: str, window: Record) -> None:
+        """Write the line of a window."""
+        line = to_line("window", {"video": title, **window}).encode("utf-8")
+        self._hashes.setdefault(title, hashlib.sha256()).update(line)
+        self._write(line)
+
+    def add_video(self, record: Record, pictures: Mapping[str, str]) -> None:
+        """Write the closing line of a video; its seal is a hash of all its lines."""
+        closing = {**record, "pictures": pictures}
+        seal = self._hashes.pop(record["video"], hashlib.sha256())
+        seal.update(json.dumps(closing, sort_keys=True).encode())
+        self._write(to_line("video", {**closing, "seal": seal.hexdigest()}).encode("utf-8"))
+
+    def _write(self, line: bytes) -> None:
+        with naming(self._path):
+            self.stream.write(line)
+            self.stream.flush()
+
+
+def continue_lines(path: Path) -> BinaryIO:
+    """Open a file of JSON Lines behind the last line that is whole.
+
+    Raises:
+        ConfigError: dfer did not write the file.
+    """
+    end = 0
+    if os.path.lexists(path):
+        with path.open("rb") if path.is_file() else BytesIO(b"\n") as stream:
+            for line in stream:
+                if end == 0 and not _is_head(line):
+                    raise ConfigError(f"{path} was not written by dfer; name another file than it")
+                end += len(line) if line.endswith(b"\n") else 0
+    opened = path.open("ab")
+    opened.truncate(end)
+    return opened
+
+
+def _is_head(line: bytes) -> bool:
+    try:
+        values = json.loads(line)
+    except ValueError:
+        return False
+    return isinstance(values, dict) and "type" in values and "checkpoint" in values
+
+
 def write_document(stream: TextIO, origin: Record, videos: Iterable[Recorded]) -> None:
-    """Write the document, a video at a time.
+    """Write the document, one video at a time.
 
     Args:
         stream: Open for writing, in UTF-8.
-        origin: Its head, of `Origin.to_dict`.
+        origin: See `describe_origin`.
         videos: In order, each with its windows.
     """
     head = _dump(origin).removesuffix("\n}")
@@ -190,12 +273,12 @@ def _dump(value: Any) -> str:
 
 
 def table_columns(origin: Record) -> list[str]:
-    """Give the columns of the table of windows."""
+    """Return the columns of the table of windows."""
     return ["video", *COLUMNS, *(f"prob_{name}" for name in origin["class_names"])]
 
 
 def table_rows(origin: Record, videos: Iterable[Recorded]) -> Iterator[Record]:
-    """Give a row a window; what is not known is None."""
+    """Yield one row per window; unknown values are None."""
     for record, windows in videos:
         for window in windows:
             probs = window["probs"] or dict.fromkeys(origin["class_names"])
@@ -206,7 +289,7 @@ def table_rows(origin: Record, videos: Iterable[Recorded]) -> Iterator[Record]:
 
 
 def write_csv(path: Path, origin: Record, videos: Iterable[Recorded]) -> None:
-    """Write the table of windows as CSV in UTF-8; what is not known is empty."""
+    """Write the table of windows as CSV in UTF-8; unknown values are empty."""
     with replacing(path) as partial, partial.open("w", encoding="utf-8", newline="") as stream:
         table = csv.DictWriter(stream, table_columns(origin), lineterminator="\n")
         table.writeheader()
@@ -216,7 +299,7 @@ def write_csv(path: Path, origin: Record, videos: Iterable[Recorded]) -> None:
 
 
 def write_parquet(path: Path, origin: Record, videos: Iterable[Recorded]) -> None:
-    """Write the table of windows as Parquet; what is not known is null.
+    """Write the table of windows as Parquet; unknown values are null.
 
     Raises:
         ConfigError: pyarrow is not installed.
@@ -231,12 +314,12 @@ def write_parquet(path: Path, origin: Record, videos: Iterable[Recorded]) -> Non
     schema = pa.schema([(name, kinds.get(name, pa.float64())) for name in columns])
     rows = table_rows(origin, videos)
     with replacing(path) as partial, pq.ParquetWriter(partial, schema) as writer:
-        while some := list(islice(rows, ROWS)):
-            writer.write_table(pa.Table.from_pylist(some, schema))
+        while chunk := list(islice(rows, ROWS)):
+            writer.write_table(pa.Table.from_pylist(chunk, schema))
 
 
 def check_parquet(path: Path) -> None:
-    """Refuse a Parquet file where it cannot be written.
+    """Check that Parquet files can be written.
 
     Raises:
         ConfigError: pyarrow is not installed.
@@ -256,11 +339,11 @@ def write_json_document(path: Path, origin: Record, videos: Iterable[Recorded]) 
 
 
 WRITERS = {".json": write_json_document, ".csv": write_csv, ".parquet": write_parquet}
-"""What writes a file, by its suffix; `.jsonl` is written line by line."""
+"""Functions that write a file, by its suffix; `LineWriter` writes `.jsonl`."""
 
 
 def is_document(path: Path) -> bool:
-    """Return whether a file is empty, or begins as one that one of `WRITERS` wrote."""
+    """Return whether a file is empty or begins like one that `WRITERS` wrote."""
     suffix = path.suffix.lower()
     try:
         with path.open("rb") as stream:
@@ -284,7 +367,7 @@ def is_document(path: Path) -> bool:
 
 
 def load_schema() -> Mapping[str, Any]:
-    """Give the JSON Schema of the document; that of a line is its `$defs/line`."""
+    """Return the JSON Schema of the document; its `$defs/line` describes a line."""
     text = files("dfercli.predict.batch").joinpath("schema.json").read_text(encoding="utf-8")
     schema: Mapping[str, Any] = json.loads(text)
     return schema

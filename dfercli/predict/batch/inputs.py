@@ -177,18 +177,20 @@ class Input:
         name: Its path as it was typed or found, an address, or a camera's number.
         kind: `file` (a video or an image), `frames` (a folder of them), `stream` or `camera`.
         error: Why it cannot be read, in one line, where that is known before; else None.
-        number: Which it is of those whose names are written alike, see `title`; from 1.
+        number: Which it is of those whose names are written identically, see `title`; from 1.
+        alias: Written instead of the name if not empty.
     """
 
     name: str
     kind: str = "file"
     error: str | None = None
     number: int = 1
+    alias: str = ""
 
     @property
     def title(self) -> str:
         """Its name as it is written: in UTF-8, without a password, with its number from 2 on."""
-        text = plain_text(self.name)
+        text = plain_text(self.alias or self.name)
         return text if self.number == 1 else f"{text} ({self.number})"
 
     @property

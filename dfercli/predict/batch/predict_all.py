@@ -1,24 +1,38 @@
-"""Many videos, one after another or several at a time: none of them stops the others."""
+"""Batch prediction: predict each of many videos, one after another or several at a time."""
 
 import signal
 import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 from types import FrameType
+from typing import TextIO
 
-from dfercli.errors import EXIT_SKIPPED, ConfigError, NoFaceError, require_at_least
-from dfercli.parallel import WorkerDied
-from dfercli.predict.batch.attempt import AfterVideo, Event, Task, VideoEnded, WindowEnded, attempt
-from dfercli.predict.batch.bars import Bars
-from dfercli.predict.batch.formats import NO_FACE, OK, describe_failure
-from dfercli.predict.batch.inputs import Input
-from dfercli.predict.batch.journal import Journal
-from dfercli.predict.batch.workers import run_in_processes
+from dfercli.device import share_this_machine
+from dfercli.errors import EXIT_SKIPPED, ConfigError, DferError, NoFaceError, require_at_least
+from dfercli.parallel import Emit, WorkerDied, run_in_workers
+from dfercli.predict.batch.artifacts import Artifacts, check_out, plan_artifacts
+from dfercli.predict.batch.formats import NO_FACE, OK, describe_failure, describe_origin
+from dfercli.predict.batch.inputs import Input, find_inputs
+from dfercli.predict.batch.journal import Journal, open_journal
+from dfercli.predict.batch.read_video import (
+    Event,
+    OnProgress,
+    VideoEnded,
+    WindowEnded,
+    drop_images,
+    explain,
+    read_video,
+)
+from dfercli.predict.model_info import ModelInfo
 from dfercli.predict.prediction import VideoPrediction, Window
-from dfercli.predict.predictor import Predictor
+from dfercli.predict.predictor import ModelSource, Predictor
 from dfercli.predict.settings import PredictSettings
 from dfercli.text import printable
+
+Load = Callable[[], Predictor]
 
 
 @dataclass(frozen=True)
@@ -29,165 +43,361 @@ class Outcome:
         input: The video.
         status: `ok`, `no face` or `unreadable`.
         error: Why it could not be read, in one line.
-        remark: Why what follows a prediction, such as a picture, could not be made.
-        said: What is to be told of what was made of it.
-        kept: Whether an earlier call has finished it.
-        frames_searched: In it; None where it could not be read.
-        size: Width and height of its frames; None where they are not known.
+        remark: Why its picture or annotated video could not be made, in one line.
+        notes: What was made of it, and warnings, one line each.
+        kept: Whether an earlier call finished it.
+        frames_searched: Frames of it that were searched for faces; None if it could not be read.
+        size: Width and height of its frames; None if unknown.
     """
 
     input: Input
     status: str
     error: str | None = None
     remark: str | None = None
-    said: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     kept: bool = False
     frames_searched: int | None = None
     size: tuple[int, int] | None = None
 
     @property
     def line(self) -> str | None:
-        """What is wrong, with its name, in one line; None where nothing is."""
-        said = self.error or self.remark
+        """What is wrong, with the video's name, in one line; None if nothing is."""
+        fault = self.error or self.remark
         name = printable(self.input.title)
-        return said if said is None or name in said else f"{name}: {said}"
+        return fault if fault is None or name in fault else f"{name}: {fault}"
 
 
-@dataclass
-class BulkOutcome:
-    """What became of all videos, in the order in which they were asked for."""
+@dataclass(frozen=True)
+class BatchResult:
+    """What became of all videos.
+
+    Attributes:
+        outcomes: One per video, in the order in which the videos were given.
+    """
 
     outcomes: list[Outcome] = field(default_factory=list)
 
     def count(self, status: str) -> int:
-        """Give how many have this status."""
-        return sum(each.status == status for each in self.outcomes)
+        """Return the number of videos with a status."""
+        return sum(outcome.status == status for outcome in self.outcomes)
 
     @property
     def faults(self) -> list[str]:
-        """What is wrong, a line a video."""
-        return [each.line for each in self.outcomes if each.line is not None]
+        """What is wrong, one line per video."""
+        return [outcome.line for outcome in self.outcomes if outcome.line is not None]
 
     @property
     def exit_code(self) -> int:
-        """Give 0 where all were predicted, 4 where some could not be read, 3 for no face in some.
-
-        A picture that could not be made counts as a video that could not be read.
-        """
+        """0 if all were predicted, 4 if anything could not be read or made, else 3 (no face)."""
         if self.faults:
             return EXIT_SKIPPED
         return NoFaceError.exit_code if self.count(NO_FACE) else 0
 
 
-def predict_all(
-    inputs: Sequence[Input],
-    make_predictor: Callable[[], Predictor],
-    settings: PredictSettings,
+def _ignore(*values: object) -> None:
+    """Do nothing with what a callback is told."""
+
+
+def predict_videos(
+    videos: str | Path | int | Iterable[str | Path | int | Input],
+    model: Predictor | ModelSource | str | Path | Callable[[], ModelSource],
+    settings: PredictSettings | None = None,
     *,
+    out: str | Path | Sequence[str | Path] = (),
+    document: TextIO | None = None,
+    plot: str | Path | None = None,
+    annotate: str | Path | None = None,
+    resume: bool = True,
     jobs: int = 1,
     device: str = "auto",
-    journal: Journal | None = None,
-    on_window: Callable[[Input, Window], None] = lambda each, window: None,
-    on_video: Callable[[Outcome, VideoPrediction | None], None] = lambda outcome, prediction: None,
-    after_video: AfterVideo | None = None,
-) -> BulkOutcome:
-    """Read videos; one that cannot be read is recorded, and passed over.
+    on_model: Callable[[ModelInfo], object] = _ignore,
+    on_resume: Callable[[Journal], object] = _ignore,
+    on_window: Callable[[Input, Window], object] = _ignore,
+    on_video: Callable[[Outcome, VideoPrediction | None], object] = _ignore,
+    on_progress: OnProgress | None = None,
+) -> BatchResult:
+    """Predict the expressions of all faces in any number of videos, and write them to files.
 
-    A stream or camera that Ctrl-C ends is finished like one that ended by itself; anything else
-    that is left over then raises KeyboardInterrupt, and the journal keeps what is finished.
+    A video that cannot be read is recorded in its outcome and stops no other. With `out`, the same
+    call continues where an earlier one was stopped.
 
     Args:
-        inputs: Of `find_inputs`.
-        make_predictor: Makes what reads them; for several jobs one that can be pickled, which is
-            called in each process.
-        settings: How they are read.
-        jobs: Processes; 1 reads in this one.
-        device: What the predictors run on, as it was typed. Several jobs take turns over all CUDA
+        videos: Paths, folders, patterns, addresses of streams and numbers of cameras.
+        model: Folder of a checkpoint or a run, name of a model on the Hub, a `ModelSource`, a
+            `Predictor` (for one job only), or a function that returns a `ModelSource`, called once
+            the other arguments are checked.
+        settings: Windows and faces; by default as the model was trained.
+        out: Files of predictions: `.json`, `.jsonl` (line by line), `.csv` or `.parquet`.
+        document: Open text file that gets the JSON document.
+        plot: Picture of the timeline of each face: a file for one video, a folder for several.
+        annotate: Annotated video: a file for one video, a folder for several.
+        resume: Keep what an earlier call with the same `out` has finished, and a journal beside
+            `out` from which a later call can continue.
+        jobs: Videos at a time, each in a process that loads the model; 1 reads in this process.
+        device: What a model given by its name runs on. Several jobs take turns over all CUDA
             devices, unless it is one by its number.
-        journal: Keeps what is finished; those that it has already are not read again.
-        on_window: Is told each window as it ends, in this process.
-        on_video: Is told each video as it ends, in this process. Of several jobs the predictions
-            have no faces to show; those that the journal has kept come without one.
-        after_video: Makes something of a prediction, in the process that has made it.
+        on_model: Called with the model before anything is read.
+        on_resume: Called with the journal, which tells what earlier calls have finished.
+        on_window: Called with each window as it ends.
+        on_video: Called with each outcome as it ends, and the prediction: without faces to show if
+            there are several jobs, None if an earlier call finished the video.
+        on_progress: Called for each frame if there is one job; see `OnProgress`.
 
     Raises:
-        ConfigError: There are more streams than jobs: the last would never be reached.
-        DferError: The settings or the machine are wrong; nothing is wrong with a video then.
+        ConfigError: An argument is invalid, or a file cannot be written.
+        DferError: The model cannot be loaded, or `on_progress` raised StopPrediction.
+        KeyboardInterrupt: Ctrl-C broke off a video. A stream that it ends is finished.
     """
+    outs = [Path(path) for path in ([out] if isinstance(out, str | Path) else out)]
+    plot, annotate = (None if path is None else Path(path) for path in (plot, annotate))
+    settings = settings or PredictSettings()
+    settings.check()
+    inputs = _find_videos(videos, [path for path in (*outs, plot, annotate) if path is not None])
+    for path in outs:
+        check_out(path, inputs)
+    artifacts = plan_artifacts(inputs, plot, annotate)
+    if not outs and document is None and all(video.error is not None for video in inputs):
+        return predict_all(inputs, _load_none, settings, on_video=on_video)
     check_jobs(inputs, jobs)
-    with Bars(len(inputs)) as bars:
-        desk = _Desk(bars, journal, on_window, on_video)
-        todo = []
-        for each, known in _look_first(inputs, journal, after_video):
-            if known is None:
-                todo.append(each)
-            else:
-                desk.take(each, known, kept=each.error is None)
-        task = Task(make_predictor, settings, after_video, device)
-        with closing(_run(todo, task, jobs, bars)) as events:
-            event = next(events, None)
-            while event is not None:
-                try:
-                    with _holding_ctrl_c():
-                        desk.take(*event)
-                    event = next(events, None)
-                except KeyboardInterrupt as stop:
-                    event = _throw(events, stop)
-    return BulkOutcome([desk.ended[each.name] for each in inputs])
+    source = ModelSource(str(model), device=device) if isinstance(model, str | Path) else model
+    source = source() if callable(source) else source
+    if isinstance(source, Predictor) and jobs > 1:
+        raise ConfigError("several jobs load the model themselves; give its checkpoint instead")
+    info = source if isinstance(source, Predictor) else source.describe()
+    on_model(info)
+    settings = info.resolve(settings)
+    run = partial(
+        predict_all,
+        inputs,
+        partial(_return, source) if isinstance(source, Predictor) else source.load,
+        settings,
+        jobs=jobs,
+        device=device if isinstance(source, Predictor) else source.device,
+        artifacts=artifacts,
+        on_window=on_window,
+        on_video=on_video,
+        on_progress=on_progress,
+    )
+    if not outs and document is None:
+        return run()
+    with open_journal(outs, describe_origin(info, settings), inputs, resume) as journal:
+        on_resume(journal)
+        result = run(journal=journal)
+        titles = [video.title for video in inputs]
+        journal.finish(titles)
+        if document is not None:
+            journal.write_json(document, titles)
+    return result
+
+
+def _find_videos(
+    videos: str | Path | int | Iterable[str | Path | int | Input], outputs: Sequence[Path]
+) -> list[Input]:
+    given = [videos] if isinstance(videos, str | Path | int) else list(videos)
+    inputs = [video for video in given if isinstance(video, Input)]
+    if len(inputs) < len(given):
+        # A file that is there may be somebody's own: it stays an input, and is not replaced.
+        outputs = [path for path in outputs if not path.is_file()]
+        inputs = find_inputs([str(video) for video in given], outputs=outputs)
+    if not inputs:
+        raise ConfigError("no video is named; name files, folders, streams, or a camera's number")
+    return inputs
+
+
+def _load_none() -> Predictor:
+    raise AssertionError  # no video can be read
+
+
+def _return(predictor: Predictor) -> Predictor:
+    return predictor
+
+
+def check_jobs(inputs: Sequence[Input], jobs: int) -> None:
+    """Check that all streams and cameras can be read at a time.
+
+    Raises:
+        ConfigError: There are more of them than jobs, or no job at all.
+    """
+    require_at_least("jobs", jobs, 1)
+    live = sum(video.is_live and video.error is None for video in inputs)
+    if live > jobs:
+        raise ConfigError(
+            f"{live} streams at a time need a process each: --jobs {live}; or name fewer"
+        )
+
+
+def predict_all(
+    inputs: Sequence[Input],
+    load: Load,
+    settings: PredictSettings,
+    *,
+    journal: Journal | None = None,
+    jobs: int = 1,
+    device: str = "auto",
+    artifacts: Artifacts | None = None,
+    on_window: Callable[[Input, Window], object] = _ignore,
+    on_video: Callable[[Outcome, VideoPrediction | None], object] = _ignore,
+    on_progress: OnProgress | None = None,
+) -> BatchResult:
+    """Predict videos by a model that `load` returns, called once per process; see `predict_videos`.
+
+    Args:
+        inputs: The videos.
+        load: Returns the predictor; for several jobs it can be pickled.
+        settings: Windows and faces.
+        journal: Gets what is finished; what it has already is not read again.
+        jobs: Number of processes.
+        device: What the predictors run on.
+        artifacts: What is made of each prediction.
+        on_window: Called with each window.
+        on_video: Called with each outcome.
+        on_progress: Called for each frame if there is one job.
+    """
+    recorder = _Recorder(journal, on_window, on_video)
+    todo = []
+    for video, end in _look_first(inputs, journal, artifacts):
+        if end is None:
+            todo.append(video)
+        else:
+            recorder.take(video, end, kept=video.error is None)
+    read = partial(_read_here, load, settings, artifacts, on_progress)
+    if jobs > 1 and len(todo) > 1:
+        read = partial(_read_in_workers, load, settings, artifacts, jobs, device)
+    with closing(read(todo)) as events:
+        event = next(events, None)
+        while event is not None:
+            try:
+                with _delaying_ctrl_c():
+                    recorder.take(*event)
+                event = next(events, None)
+            except KeyboardInterrupt as interruption:
+                event = _throw(events, interruption)
+    return BatchResult([recorder.outcomes[video.title] for video in inputs])
 
 
 @dataclass
-class _Desk:
-    """Where news of all videos arrive, in this process."""
+class _Recorder:
+    """Records windows and videos in the journal, and passes them on."""
 
-    bars: Bars
     journal: Journal | None
-    on_window: Callable[[Input, Window], None]
-    on_video: Callable[[Outcome, VideoPrediction | None], None]
-    ended: dict[str, Outcome] = field(default_factory=dict)
+    on_window: Callable[[Input, Window], object]
+    on_video: Callable[[Outcome, VideoPrediction | None], object]
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
 
-    def take(
-        self, each: Input, event: WindowEnded | VideoEnded | WorkerDied, kept: bool = False
-    ) -> None:
-        if isinstance(event, WorkerDied):
-            event = VideoEnded(describe_failure(each.title, event.reason))
+    def take(self, video: Input, event: Event | WorkerDied, kept: bool = False) -> None:
         if isinstance(event, WindowEnded):
             if self.journal is not None:
-                self.journal.add_window(each.title, event.record)
-            with self.bars.aside():
-                self.on_window(each, event.window)
+                self.journal.add_window(video.title, event.record)
+            self.on_window(video, event.window)
             return
+        if isinstance(event, WorkerDied):
+            event = VideoEnded(describe_failure(video.title, event.reason))
+        record = event.record
         if self.journal is not None and not kept:
-            self.journal.add_video(event.record, event.made.pictures)
-        told = {name: event.record[name] for name in ("status", "error", "frames_searched")}
-        size = event.record["width"], event.record["height"]
-        told["size"] = size if all(size) else None
-        outcome = Outcome(each, remark=event.remark, said=event.made.said, kept=kept, **told)
-        self.ended[each.name] = outcome
-        with self.bars.aside():
-            self.on_video(outcome, event.prediction)
-        self.bars.step()
+            self.journal.add_video(record, event.pictures)
+        outcome = Outcome(
+            video,
+            record["status"],
+            record["error"],
+            event.remark,
+            event.notes,
+            kept,
+            record["frames_searched"],
+            (record["width"], record["height"]) if record["width"] else None,
+        )
+        self.outcomes[video.title] = outcome
+        self.on_video(outcome, event.prediction)
+
+
+def _look_first(
+    inputs: Sequence[Input], journal: Journal | None, artifacts: Artifacts | None
+) -> Iterator[tuple[Input, VideoEnded | None]]:
+    """Yield each video, and its end if that is known without reading it."""
+    for video in inputs:
+        if video.error is not None:
+            yield video, VideoEnded(describe_failure(video.title, video.error))
+            continue
+        end = None
+        if journal is not None and video.title in journal.kept:
+            ((record, _),) = journal.records([video.title])
+            if (
+                artifacts is None
+                or record["status"] != OK
+                or artifacts.are_made(video, journal.pictures(video.title))
+            ):
+                end = VideoEnded(record)
+        yield video, end
+
+
+def _read_here(
+    load: Load,
+    settings: PredictSettings,
+    artifacts: Artifacts | None,
+    on_progress: OnProgress | None,
+    todo: Sequence[Input],
+) -> Generator[tuple[Input, Event | WorkerDied], None, None]:
+    predictor = load() if todo else None
+    for number, video in enumerate(todo, 1):
+        assert predictor is not None
+        interrupted = yield from read_video(predictor, video, settings, artifacts, on_progress)
+        if interrupted and number < len(todo):
+            raise KeyboardInterrupt
+
+
+def _read_in_workers(
+    load: Load,
+    settings: PredictSettings,
+    artifacts: Artifacts | None,
+    jobs: int,
+    device: str,
+    todo: Sequence[Input],
+) -> Generator[tuple[Input, Event | WorkerDied], None, None]:
+    return run_in_workers(
+        todo,
+        partial(_start_reading, load, settings, artifacts),
+        share_this_machine(min(jobs, len(todo)), device),
+        purpose="reads videos",
+        is_live=lambda video: video.is_live,
+    )
+
+
+def _start_reading(
+    load: Load, settings: PredictSettings, artifacts: Artifacts | None
+) -> Callable[[Input, Emit], Event]:
+    """Load the model in a worker, and return the function that reads a video."""
+    try:
+        predictor = load()
+    except (OSError, MemoryError, RuntimeError) as error:
+        raise DferError(explain(error)) from error
+
+    def read(video: Input, emit: Emit) -> Event:
+        events = read_video(predictor, video, settings, artifacts)
+        while isinstance(event := drop_images(next(events)[1]), WindowEnded):
+            emit(event)
+        return event
+
+    return read
 
 
 @contextmanager
-def _holding_ctrl_c() -> Iterator[None]:
+def _delaying_ctrl_c() -> Iterator[None]:
     """Let what begins come to its end before Ctrl-C counts, so that no line is written half.
 
     A second Ctrl-C counts at once.
     """
-    here = threading.current_thread() is threading.main_thread()  # only that one is told
-    if not here or not callable(signal.getsignal(signal.SIGINT)):  # nor where it is ignored
+    main = threading.current_thread() is threading.main_thread()  # only that one has signals
+    if not main or not callable(signal.getsignal(signal.SIGINT)):  # or Ctrl-C is ignored
         yield
         return
     pressed = False
 
-    def hold(number: int, frame: FrameType | None) -> None:
+    def delay(number: int, frame: FrameType | None) -> None:
         nonlocal pressed
         if pressed:
             raise KeyboardInterrupt
         pressed = True
 
-    before = signal.signal(signal.SIGINT, hold)
+    before = signal.signal(signal.SIGINT, delay)
     try:
         yield
     finally:
@@ -196,54 +406,11 @@ def _holding_ctrl_c() -> Iterator[None]:
         raise KeyboardInterrupt
 
 
-def _throw(events: Generator[Event, None, None], stop: KeyboardInterrupt) -> Event | None:
-    """Tell what gives events of a Ctrl-C; gives the next of them, if it goes on."""
+def _throw(
+    events: Generator[tuple[Input, Event | WorkerDied], None, None], interruption: KeyboardInterrupt
+) -> tuple[Input, Event | WorkerDied] | None:
+    """Interrupt the reading; return its next event, or None if there is none."""
     try:
-        return events.throw(stop)
+        return events.throw(interruption)
     except StopIteration:
         return None
-
-
-def check_jobs(inputs: Sequence[Input], jobs: int) -> None:
-    """Refuse more streams and cameras than are read at a time.
-
-    Raises:
-        ConfigError: There are more, or no job at all.
-    """
-    require_at_least("jobs", jobs, 1)
-    live = sum(each.is_live and each.error is None for each in inputs)
-    if live > jobs:
-        raise ConfigError(
-            f"{live} streams at a time need a process each: --jobs {live}; or name fewer"
-        )
-
-
-def _look_first(
-    inputs: Sequence[Input], journal: Journal | None, after: AfterVideo | None
-) -> Iterator[tuple[Input, VideoEnded | None]]:
-    """Give each video, and its end where that is known without reading it."""
-    for each in inputs:
-        if each.error is not None:
-            yield each, VideoEnded(describe_failure(each.title, each.error))
-        elif journal is None or each.title not in journal.kept:
-            yield each, None
-        else:
-            ((record, _),) = journal.records([each.title])
-            made = after is None or record["status"] != OK
-            if after is not None and not made:
-                made = after.is_made(each, journal.pictures(each.title))
-            yield each, VideoEnded(record) if made else None
-
-
-def _run(todo: Sequence[Input], task: Task, jobs: int, bars: Bars) -> Generator[Event, None, None]:
-    if not todo:
-        return
-    if jobs > 1 and len(todo) > 1:
-        yield from run_in_processes(todo, task, jobs)
-        return
-    predictor = task.make_predictor()
-    for number, each in enumerate(todo, 1):
-        with bars.within(each) as watch:
-            interrupted = yield from attempt(predictor, each, task, watch)
-        if interrupted and number < len(todo):
-            raise KeyboardInterrupt

@@ -5,21 +5,40 @@ import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 
 from dfercli.errors import DataError, DetectorError, VideoError
-from dfercli.predict.batch.attempt import Made
+from dfercli.predict.batch.formats import describe_origin
 from dfercli.predict.batch.inputs import find_inputs
 from dfercli.predict.batch.journal import open_journal
-from dfercli.predict.batch.origin import Origin, hash_content
 from dfercli.predict.batch.predict_all import predict_all
+from dfercli.predict.hashes import hash_content
 from dfercli.predict.model_info import PredictSettings
 from dfercli.predict.prediction import VideoPrediction, Window
 
 CLASSES = ("happiness", "sadness", "anger")
-ORIGIN = Origin("runs/x/best", "a" * 64, 2.0, 2.0, "all", "mtcnn", "fp32", CLASSES, True)
+INFO = SimpleNamespace(
+    checkpoint="runs/x/best",
+    checkpoint_sha256="a" * 64,
+    detector_name="mtcnn",
+    precision="fp32",
+    class_names=CLASSES,
+    calibrated=True,
+)
+ORIGIN = describe_origin(INFO, PredictSettings(2.0, 2.0))
+
+
+def change_origin(**changes):
+    """Return `ORIGIN` with other values, wherever they stand in it."""
+    origin = ORIGIN | {name: value for name, value in changes.items() if name in ORIGIN}
+    for part, prefix in (("settings", ""), ("checkpoint", "checkpoint_")):
+        values = {name.removeprefix(prefix): value for name, value in changes.items()}
+        found = {name: value for name, value in values.items() if name in ORIGIN[part]}
+        origin[part] = ORIGIN[part] | found
+    return origin
 
 
 def make_window(track=1, start_s=0.0, probs=(0.7, 0.2, 0.1), coverage=1.0):
@@ -47,6 +66,7 @@ class FakeReading:
 
     def __init__(self, video):
         self.position_s, self.num_read = 0.0, 0
+        self.on_frame = lambda at_s: None
         self._video = str(video)
         try:
             path = Path(str(video).removeprefix("rtsp://"))
@@ -58,6 +78,7 @@ class FakeReading:
     def __iter__(self):
         for start_s in self._told.get("windows", [0.0, 2.0]):
             self.position_s = start_s + 2.0
+            self.on_frame(self.position_s)
             self._windows.append(make_window(1, start_s))
             yield self._windows[-1]
         if self._told.get("kill"):
@@ -110,14 +131,14 @@ class Notes:
     keep_paths: bool = False
     suffix: str = ".note"
 
-    def __call__(self, each, prediction, watch):
+    def make(self, each, prediction, on_progress):
         if self.suffix == "fail":
             raise DataError("the disk is full")
         Path(each.name + self.suffix).write_text(f"{os.getpid()}", encoding="utf-8")
         note = Path(each.name + self.suffix)
-        return Made((f"made: {each.name}",), {str(note): hash_content(note)})
+        return (f"made: {each.name}",), {str(note): hash_content(note)}
 
-    def is_made(self, each, pictures):
+    def are_made(self, each, pictures):
         note = Path(each.name + self.suffix)
         return note.exists() and pictures.get(str(note)) == hash_content(note)
 
@@ -134,7 +155,7 @@ def run(inputs, make=make_fake, out=None, origin=ORIGIN, **options):
     inputs = find_inputs(inputs)
     if out is None:
         return predict_all(inputs, make, PredictSettings(), **options)
-    with open_journal(Path(out), origin, inputs) as journal:
+    with open_journal([Path(out)], origin, inputs) as journal:
         done = predict_all(inputs, make, PredictSettings(), journal=journal, **options)
         journal.finish([each.title for each in inputs])
         return done

@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import by_hand
@@ -13,7 +13,7 @@ import torch
 from dfercli.errors import ConfigError, DetectorError, DferError, JobsError
 from dfercli.parallel import OOM_SCORE
 from dfercli.predict.batch.inputs import Input
-from dfercli.predict.batch.predict_all import BulkOutcome, Outcome
+from dfercli.predict.batch.predict_all import BatchResult, Outcome, predict_videos
 
 OOM_SCORE_FILE = Path("/proc/self/oom_score_adj")
 
@@ -62,10 +62,10 @@ def test_each_video_has_its_outcome_and_none_stops_the_others(some, jobs):
         out="x.jsonl",
         on_window=lambda each, window: seen.append(each.name),
         on_video=lambda outcome, prediction: told.append((outcome.input.name, prediction)),
-        after_video=by_hand.Notes(),
+        artifacts=by_hand.Notes(),
     )
     names = [each.input.name for each in done.outcomes]
-    assert [line for each in done.outcomes for line in each.said] == [
+    assert [line for each in done.outcomes for line in each.notes] == [
         "made: v/a.mp4",
         "made: v/d.mp4",
     ]
@@ -116,9 +116,9 @@ def test_exit_codes():
     good, empty, bad = (Outcome(Input("v"), status) for status in ("ok", "no face", "unreadable"))
     bad = Outcome(Input("v"), "unreadable", error="why")
     unmade = Outcome(Input("v"), "ok", remark="why")
-    codes = [BulkOutcome(list(each)).exit_code for each in ([good], [good, empty], [empty, bad])]
+    codes = [BatchResult(list(each)).exit_code for each in ([good], [good, empty], [empty, bad])]
     assert codes == [0, 3, 4]
-    assert BulkOutcome([good, unmade]).exit_code == 4
+    assert BatchResult([good, unmade]).exit_code == 4
 
 
 def test_a_second_call_reads_what_is_left(some):
@@ -140,10 +140,10 @@ def test_a_second_call_reads_what_is_left(some):
 def test_what_follows_is_made_when_a_second_call_finds_it_missing():
     by_hand.write_fake("v/a.mp4")
     by_hand.write_fake("v/b.mp4")
-    first = by_hand.run(["v"], out="x.jsonl", after_video=by_hand.Notes())
+    first = by_hand.run(["v"], out="x.jsonl", artifacts=by_hand.Notes())
     before = Path("x.jsonl").read_bytes()
     Path("v/a.mp4.note").unlink()
-    again = by_hand.run(["v"], out="x.jsonl", after_video=by_hand.Notes())
+    again = by_hand.run(["v"], out="x.jsonl", artifacts=by_hand.Notes())
     assert Path("v/a.mp4.note").exists()
     assert [each.kept for each in again.outcomes] == [False, True]
     assert Path("x.jsonl").read_bytes() == before
@@ -152,7 +152,7 @@ def test_what_follows_is_made_when_a_second_call_finds_it_missing():
 
 def _notes_made_again(out="x.json", **options):
     """Call with notes; gives which videos were read for it."""
-    done = by_hand.run(["v"], out=out, after_video=by_hand.Notes(), **options)
+    done = by_hand.run(["v"], out=out, artifacts=by_hand.Notes(), **options)
     notes = [Path(each.input.name + ".note") for each in done.outcomes]
     assert [note.read_text() for note in notes] == [str(os.getpid())] * len(notes)
     return [each.input.name for each in done.outcomes if not each.kept]
@@ -169,14 +169,14 @@ def test_what_was_made_of_something_else_is_made_again():
     assert _notes_made_again() == []
     Path("v/b.mp4.note").write_text("made of another checkpoint, by a call with another file")
     assert _notes_made_again() == ["v/b.mp4"]
-    other = replace(by_hand.ORIGIN, checkpoint_sha256="c" * 64)
+    other = by_hand.change_origin(checkpoint_sha256="c" * 64)
     by_hand.run(["v"], out="x.json", origin=other)
     assert _notes_made_again(origin=other) == ["v/a.mp4", "v/b.mp4"]
 
 
 def test_a_picture_that_cannot_be_made_is_said_and_the_prediction_kept():
     by_hand.write_fake("v/a.mp4")
-    done = by_hand.run(["v"], out="x.jsonl", after_video=by_hand.Notes(suffix="fail"))
+    done = by_hand.run(["v"], out="x.jsonl", artifacts=by_hand.Notes(suffix="fail"))
     assert (done.outcomes[0].status, done.exit_code) == ("ok", 4)
     assert done.faults == ["v/a.mp4: the disk is full"]
     assert by_hand.closing_lines("x.jsonl")[0]["error"] is None
@@ -262,10 +262,10 @@ def test_a_process_that_dies_while_it_loads_ends_all():
 def test_streams_need_a_job_each():
     streams = ["rtsp://a", "rtsp://b", "foo://c"]
     with pytest.raises(ConfigError) as caught:
-        by_hand.run(streams)
+        predict_videos(streams, by_hand.make_none)
     assert str(caught.value) == ("2 streams at a time need a process each: --jobs 2; or name fewer")
     with pytest.raises(ConfigError, match="jobs is 0; it must be at least 1"):
-        by_hand.run(streams, jobs=0)
+        predict_videos(streams, by_hand.make_none, jobs=0)
 
 
 def test_an_error_of_the_one_who_prints_is_no_videos_fault():

@@ -88,7 +88,7 @@ def say(each, window):
 if __name__ == "__main__":
     inputs = find_inputs(sys.argv[1:])
     try:
-        with open_journal(Path("x.jsonl"), by_hand.ORIGIN, inputs) as journal:
+        with open_journal([Path("x.jsonl")], by_hand.ORIGIN, inputs) as journal:
             predict_all(inputs, by_hand.make_fake, PredictSettings(), jobs=2, journal=journal,
                         on_window=say)
             journal.finish([each.name for each in inputs])

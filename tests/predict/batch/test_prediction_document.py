@@ -16,7 +16,6 @@ from jsonschema import Draft202012Validator
 from dfercli.errors import ConfigError, VideoError
 from dfercli.predict.batch.formats import (
     describe_failure,
-    describe_origin,
     describe_video,
     describe_window,
     load_schema,
@@ -28,7 +27,7 @@ from dfercli.predict.batch.formats import (
     write_parquet,
 )
 
-HEAD = describe_origin(by_hand.ORIGIN)
+HEAD = by_hand.ORIGIN
 
 
 def _recorded(prediction, sha256="b" * 64):
