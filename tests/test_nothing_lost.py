@@ -26,7 +26,7 @@ from dfercli.files import write_json, write_text
 from dfercli.predict.batch.artifacts import check_out, plan_artifacts
 from dfercli.predict.batch.inputs import find_inputs
 from dfercli.predict.batch.journal import open_journal
-from dfercli.predict.batch.predict_all import predict_all
+from dfercli.predict.batch.predict_all import Recorder, Task, predict_all
 from dfercli.predict.model_info import PredictSettings
 from dfercli.preprocess import crops
 from dfercli.preprocess.plan import plan_preprocess
@@ -185,14 +185,9 @@ def test_predict(layout, suffix):
             out = Path(f"x.{suffix}")
             check_out(out, inputs)
             artifacts = plan_artifacts(inputs, Path("out"), None)
+            task = Task(by_hand.make_fake, PredictSettings(), artifacts)
             with open_journal([out], by_hand.ORIGIN, inputs) as journal:
-                predict_all(
-                    inputs,
-                    by_hand.make_fake,
-                    PredictSettings(),
-                    journal=journal,
-                    artifacts=artifacts,
-                )
+                predict_all(inputs, task, Recorder(journal=journal))
                 journal.finish([each.title for each in inputs])
 
 

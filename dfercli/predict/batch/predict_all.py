@@ -4,7 +4,7 @@ import signal
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -31,8 +31,6 @@ from dfercli.predict.prediction import VideoPrediction, Window
 from dfercli.predict.predictor import ModelSource, Predictor
 from dfercli.predict.settings import PredictSettings
 from dfercli.text import printable
-
-Load = Callable[[], Predictor]
 
 
 @dataclass(frozen=True)
@@ -156,34 +154,32 @@ def predict_videos(
     for path in outs:
         check_out(path, inputs)
     artifacts = plan_artifacts(inputs, plot, annotate)
-    if not outs and document is None and all(video.error is not None for video in inputs):
-        return predict_all(inputs, _load_none, settings, on_video=on_video)
+    recorder = Recorder(on_window, on_video)
+    writes = bool(outs) or document is not None
+    if not writes and all(video.error is not None for video in inputs):  # no model is needed
+        for video in inputs:
+            recorder.take(video, _fail(video, video.error or ""))
+        return BatchResult(list(recorder.outcomes.values()))
     check_jobs(inputs, jobs)
-    source = ModelSource(str(model), device=device) if isinstance(model, str | Path) else model
-    source = source() if callable(source) else source
-    if isinstance(source, Predictor) and jobs > 1:
+    if isinstance(model, str | Path):
+        model = ModelSource(str(model), device=device)
+    source = model() if callable(model) else model
+    if isinstance(source, ModelSource):
+        load, info, device = source.load, source.describe(), source.device
+    elif jobs > 1:
         raise ConfigError("several jobs load the model themselves; give its checkpoint instead")
-    info = source if isinstance(source, Predictor) else source.describe()
+    else:
+        load, info = (lambda: source), source
     on_model(info)
-    settings = info.resolve(settings)
-    run = partial(
-        predict_all,
-        inputs,
-        partial(_return, source) if isinstance(source, Predictor) else source.load,
-        settings,
-        jobs=jobs,
-        device=device if isinstance(source, Predictor) else source.device,
-        artifacts=artifacts,
-        on_window=on_window,
-        on_video=on_video,
-        on_progress=on_progress,
-    )
-    if not outs and document is None:
-        return run()
-    with open_journal(outs, describe_origin(info, settings), inputs, resume) as journal:
+    task = Task(load, info.resolve(settings), artifacts, on_progress)
+    if not writes:
+        return predict_all(inputs, task, recorder, jobs, device)
+    origin = describe_origin(info, task.settings)
+    titles = [video.title for video in inputs]
+    with open_journal(outs, origin, inputs, resume) as journal:
         on_resume(journal)
-        result = run(journal=journal)
-        titles = [video.title for video in inputs]
+        recorder.journal = journal
+        result = predict_all(inputs, task, recorder, jobs, device)
         journal.finish(titles)
         if document is not None:
             journal.write_json(document, titles)
@@ -204,14 +200,6 @@ def _find_videos(
     return inputs
 
 
-def _load_none() -> Predictor:
-    raise AssertionError  # no video can be read
-
-
-def _return(predictor: Predictor) -> Predictor:
-    return predictor
-
-
 def check_jobs(inputs: Sequence[Input], jobs: int) -> None:
     """Check that all streams and cameras can be read at a time.
 
@@ -226,44 +214,70 @@ def check_jobs(inputs: Sequence[Input], jobs: int) -> None:
         )
 
 
-def predict_all(
-    inputs: Sequence[Input],
-    load: Load,
-    settings: PredictSettings,
-    *,
-    journal: Journal | None = None,
-    jobs: int = 1,
-    device: str = "auto",
-    artifacts: Artifacts | None = None,
-    on_window: Callable[[Input, Window], object] = _ignore,
-    on_video: Callable[[Outcome, VideoPrediction | None], object] = _ignore,
-    on_progress: OnProgress | None = None,
-) -> BatchResult:
-    """Predict videos by a model that `load` returns, called once per process; see `predict_videos`.
+@dataclass(frozen=True)
+class Task:
+    """What is done with each video; can be sent to other processes without `on_progress`."""
 
-    Args:
-        inputs: The videos.
-        load: Returns the predictor; for several jobs it can be pickled.
-        settings: Windows and faces.
-        journal: Gets what is finished; what it has already is not read again.
-        jobs: Number of processes.
-        device: What the predictors run on.
-        artifacts: What is made of each prediction.
-        on_window: Called with each window.
-        on_video: Called with each outcome.
-        on_progress: Called for each frame if there is one job.
+    load: Callable[[], Predictor]
+    settings: PredictSettings
+    artifacts: Artifacts | None = None
+    on_progress: OnProgress | None = None
+
+
+@dataclass
+class Recorder:
+    """Records what happens to videos in the journal, if there is one, and passes it on."""
+
+    on_window: Callable[[Input, Window], object] = _ignore
+    on_video: Callable[[Outcome, VideoPrediction | None], object] = _ignore
+    journal: Journal | None = None
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+
+    def take(self, video: Input, event: Event | WorkerDied, kept: bool = False) -> None:
+        """Record a window or the end of a video."""
+        if isinstance(event, WindowEnded):
+            if self.journal is not None:
+                self.journal.add_window(video.title, event.record)
+            self.on_window(video, event.window)
+            return
+        if isinstance(event, WorkerDied):
+            event = _fail(video, event.reason)
+        record = event.record
+        if self.journal is not None and not kept:
+            self.journal.add_video(record, event.pictures)
+        size = (record["width"], record["height"]) if record["width"] else None
+        values = (record["status"], record["error"], event.remark, event.notes, kept)
+        outcome = Outcome(video, *values, record["frames_searched"], size)
+        self.outcomes[video.title] = outcome
+        self.on_video(outcome, event.prediction)
+
+
+def _fail(video: Input, reason: str) -> VideoEnded:
+    return VideoEnded(describe_failure(video.title, reason))
+
+
+def predict_all(
+    inputs: Sequence[Input], task: Task, recorder: Recorder, jobs: int = 1, device: str = "auto"
+) -> BatchResult:
+    """Predict videos in this process or in several; see `predict_videos`.
+
+    Videos that the recorder's journal has are not read again, unless a picture of them is missing.
     """
-    recorder = _Recorder(journal, on_window, on_video)
     todo = []
-    for video, end in _look_first(inputs, journal, artifacts):
+    for video in inputs:
+        end = _find_end(video, recorder.journal, task.artifacts)
         if end is None:
             todo.append(video)
         else:
             recorder.take(video, end, kept=video.error is None)
-    read = partial(_read_here, load, settings, artifacts, on_progress)
+    events: Generator[tuple[Input, Event | WorkerDied], None, None]
     if jobs > 1 and len(todo) > 1:
-        read = partial(_read_in_workers, load, settings, artifacts, jobs, device)
-    with closing(read(todo)) as events:
+        start = partial(_start_reading, replace(task, on_progress=None))
+        shares = share_this_machine(min(jobs, len(todo)), device)
+        events = run_in_workers(todo, start, shares, purpose="reads videos", is_live=_is_live)
+    else:
+        events = _read_here(todo, task)
+    with closing(events):
         event = next(events, None)
         while event is not None:
             try:
@@ -271,107 +285,54 @@ def predict_all(
                     recorder.take(*event)
                 event = next(events, None)
             except KeyboardInterrupt as interruption:
-                event = _throw(events, interruption)
+                try:
+                    event = events.throw(interruption)
+                except StopIteration:
+                    event = None
     return BatchResult([recorder.outcomes[video.title] for video in inputs])
 
 
-@dataclass
-class _Recorder:
-    """Records windows and videos in the journal, and passes them on."""
-
-    journal: Journal | None
-    on_window: Callable[[Input, Window], object]
-    on_video: Callable[[Outcome, VideoPrediction | None], object]
-    outcomes: dict[str, Outcome] = field(default_factory=dict)
-
-    def take(self, video: Input, event: Event | WorkerDied, kept: bool = False) -> None:
-        if isinstance(event, WindowEnded):
-            if self.journal is not None:
-                self.journal.add_window(video.title, event.record)
-            self.on_window(video, event.window)
-            return
-        if isinstance(event, WorkerDied):
-            event = VideoEnded(describe_failure(video.title, event.reason))
-        record = event.record
-        if self.journal is not None and not kept:
-            self.journal.add_video(record, event.pictures)
-        outcome = Outcome(
-            video,
-            record["status"],
-            record["error"],
-            event.remark,
-            event.notes,
-            kept,
-            record["frames_searched"],
-            (record["width"], record["height"]) if record["width"] else None,
-        )
-        self.outcomes[video.title] = outcome
-        self.on_video(outcome, event.prediction)
-
-
-def _look_first(
-    inputs: Sequence[Input], journal: Journal | None, artifacts: Artifacts | None
-) -> Iterator[tuple[Input, VideoEnded | None]]:
-    """Yield each video, and its end if that is known without reading it."""
-    for video in inputs:
-        if video.error is not None:
-            yield video, VideoEnded(describe_failure(video.title, video.error))
-            continue
-        end = None
-        if journal is not None and video.title in journal.kept:
-            ((record, _),) = journal.records([video.title])
-            if (
-                artifacts is None
-                or record["status"] != OK
-                or artifacts.are_made(video, journal.pictures(video.title))
-            ):
-                end = VideoEnded(record)
-        yield video, end
+def _find_end(
+    video: Input, journal: Journal | None, artifacts: Artifacts | None
+) -> VideoEnded | None:
+    """Return the end of a video if it is known without reading it."""
+    if video.error is not None:
+        return _fail(video, video.error)
+    if journal is None or video.title not in journal.kept:
+        return None
+    ((record, _),) = journal.records([video.title])
+    if artifacts is None or record["status"] != OK:
+        return VideoEnded(record)
+    made = artifacts.are_made(video, journal.pictures(video.title))
+    return VideoEnded(record) if made else None
 
 
 def _read_here(
-    load: Load,
-    settings: PredictSettings,
-    artifacts: Artifacts | None,
-    on_progress: OnProgress | None,
-    todo: Sequence[Input],
+    todo: Sequence[Input], task: Task
 ) -> Generator[tuple[Input, Event | WorkerDied], None, None]:
-    predictor = load() if todo else None
+    if not todo:
+        return
+    predictor = task.load()
     for number, video in enumerate(todo, 1):
-        assert predictor is not None
-        interrupted = yield from read_video(predictor, video, settings, artifacts, on_progress)
+        options = (task.settings, task.artifacts, task.on_progress)
+        interrupted = yield from read_video(predictor, video, *options)
         if interrupted and number < len(todo):
             raise KeyboardInterrupt
 
 
-def _read_in_workers(
-    load: Load,
-    settings: PredictSettings,
-    artifacts: Artifacts | None,
-    jobs: int,
-    device: str,
-    todo: Sequence[Input],
-) -> Generator[tuple[Input, Event | WorkerDied], None, None]:
-    return run_in_workers(
-        todo,
-        partial(_start_reading, load, settings, artifacts),
-        share_this_machine(min(jobs, len(todo)), device),
-        purpose="reads videos",
-        is_live=lambda video: video.is_live,
-    )
+def _is_live(video: Input) -> bool:
+    return video.is_live
 
 
-def _start_reading(
-    load: Load, settings: PredictSettings, artifacts: Artifacts | None
-) -> Callable[[Input, Emit], Event]:
+def _start_reading(task: Task) -> Callable[[Input, Emit], Event]:
     """Load the model in a worker, and return the function that reads a video."""
     try:
-        predictor = load()
+        predictor = task.load()
     except (OSError, MemoryError, RuntimeError) as error:
         raise DferError(explain(error)) from error
 
     def read(video: Input, emit: Emit) -> Event:
-        events = read_video(predictor, video, settings, artifacts)
+        events = read_video(predictor, video, task.settings, task.artifacts)
         while isinstance(event := drop_images(next(events)[1]), WindowEnded):
             emit(event)
         return event
@@ -404,13 +365,3 @@ def _delaying_ctrl_c() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
     if pressed:
         raise KeyboardInterrupt
-
-
-def _throw(
-    events: Generator[tuple[Input, Event | WorkerDied], None, None], interruption: KeyboardInterrupt
-) -> tuple[Input, Event | WorkerDied] | None:
-    """Interrupt the reading; return its next event, or None if there is none."""
-    try:
-        return events.throw(interruption)
-    except StopIteration:
-        return None

@@ -14,7 +14,7 @@ from dfercli.errors import DataError, DetectorError, VideoError
 from dfercli.predict.batch.formats import describe_origin
 from dfercli.predict.batch.inputs import find_inputs
 from dfercli.predict.batch.journal import open_journal
-from dfercli.predict.batch.predict_all import predict_all
+from dfercli.predict.batch.predict_all import Recorder, Task, predict_all
 from dfercli.predict.hashes import hash_content
 from dfercli.predict.model_info import PredictSettings
 from dfercli.predict.prediction import VideoPrediction, Window
@@ -150,14 +150,17 @@ def write_fake(path, **told):
     return path
 
 
-def run(inputs, make=make_fake, out=None, origin=ORIGIN, **options):
+def run(
+    inputs, make=make_fake, out=None, origin=ORIGIN, artifacts=None, jobs=1, device="auto", **calls
+):
     """Predict all, with a journal where a file is named, and write that."""
     inputs = find_inputs(inputs)
+    task, recorder = Task(make, PredictSettings(), artifacts), Recorder(**calls)
     if out is None:
-        return predict_all(inputs, make, PredictSettings(), **options)
-    with open_journal([Path(out)], origin, inputs) as journal:
-        done = predict_all(inputs, make, PredictSettings(), journal=journal, **options)
-        journal.finish([each.title for each in inputs])
+        return predict_all(inputs, task, recorder, jobs, device)
+    with open_journal([Path(out)], origin, inputs) as recorder.journal:
+        done = predict_all(inputs, task, recorder, jobs, device)
+        recorder.journal.finish([each.title for each in inputs])
         return done
 
 

@@ -75,23 +75,14 @@ def test_a_file_that_is_interrupted_is_not():
 
 SCRIPT = """
 import sys
-from pathlib import Path
 import by_hand
-from dfercli.predict.batch.predict_all import predict_all
-from dfercli.predict.batch.inputs import find_inputs
-from dfercli.predict.batch.journal import open_journal
-from dfercli.predict.model_info import PredictSettings
 
 def say(each, window):
     print(each.name, flush=True)
 
 if __name__ == "__main__":
-    inputs = find_inputs(sys.argv[1:])
     try:
-        with open_journal([Path("x.jsonl")], by_hand.ORIGIN, inputs) as journal:
-            predict_all(inputs, by_hand.make_fake, PredictSettings(), jobs=2, journal=journal,
-                        on_window=say)
-            journal.finish([each.name for each in inputs])
+        by_hand.run(sys.argv[1:], out="x.jsonl", jobs=2, on_window=say)
     except KeyboardInterrupt:
         sys.exit(130)
 """
