@@ -1,4 +1,4 @@
-"""Cuts are found, and motion, pans and fades are none."""
+"""Cuts are found and motion, pans and fades are not cuts; views are recognised again."""
 
 import cv2
 import numpy as np
@@ -68,6 +68,33 @@ def test_a_slow_fade_is_no_cut():
 def test_more_or_less_light_is_no_cut(step):
     image = np.clip(_picture("coffee"), 70, 180).astype(np.int16)
     assert _cuts([image.astype(np.uint8)] * 4 + [(image + step).astype(np.uint8)] * 4) == []
+
+
+def _views(names):
+    pictures = {name: _picture(name) for name in set(names)}
+    images = [_shake(pictures[name], seed) for seed, name in enumerate(names)]
+    return [view for view, _ in number_views(_frames(images))]
+
+
+def test_a_cut_back_to_a_view_has_its_number():
+    dialogue = ["astronaut"] * 3 + ["coffee"] * 2 + ["astronaut"] * 2 + ["coffee", "chelsea"]
+    assert _views(dialogue) == [0, 0, 0, 1, 1, 0, 0, 1, 2]
+
+
+def test_a_view_is_recognised_by_its_last_picture():
+    wide = np.concatenate([_picture(n) for n in ("coffee", "rocket", "chelsea")], axis=1)
+    pan = [wide[:, left : left + 320] for left in range(0, 641, 20)]
+    images = [*pan, _picture("astronaut"), pan[0], _picture("astronaut"), pan[-1]]
+    views = [view for view, _ in number_views(_frames(images))]
+    assert views[len(pan) - 1 :] == [0, 1, 2, 1, 0]
+
+
+def test_a_cut_within_a_view_is_a_new_view():
+    """The picture is that of the beginning of a pan, not of its end before the cut."""
+    wide = np.concatenate([_picture(n) for n in ("coffee", "rocket", "chelsea")], axis=1)
+    pan = [wide[:, left : left + 320] for left in range(0, 641, 20)]
+    views = [view for view, _ in number_views(_frames([*pan, pan[0]]))]
+    assert views == [0] * len(pan) + [1]
 
 
 def test_another_size_is_another_shot():
