@@ -7,7 +7,7 @@ from data.official_trees import put_clips
 from preprocess.small_sets import (
     CLIPS,
     FACES,
-    crop_in_a_thread,
+    crop_here,
     publish,
     write_mafw_videos,
     write_set,
@@ -169,7 +169,7 @@ def test_a_row_of_crops_of_ones_own_that_points_at_another_clip_is_wrong(healthy
 
 def test_crops_of_mafw_lie_in_folders_of_their_own(tmp_path, monkeypatch):
     publish(monkeypatch, "mafw")
-    crop_in_a_thread(monkeypatch)
+    crop_here(monkeypatch)
     path = tmp_path / "mafw.csv"
     root = write_mafw_videos(tmp_path / "root")
     preprocess(plan_preprocess("mafw", root, path, CropRecipe("mtcnn", 32)), 1)
