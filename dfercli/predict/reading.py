@@ -2,22 +2,42 @@
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 
 from dfercli.data.transforms import fit_frame
 from dfercli.faces.align import crop_face
 from dfercli.faces.tracking import SeenFrame, follow_faces
-from dfercli.faces.types import Face
+from dfercli.faces.types import Detector, Face
 from dfercli.media.video import Extent, Source, is_live, read_frames
 from dfercli.predict.prediction import SeenFace, VideoPrediction, Window
 from dfercli.predict.settings import SEARCH_FPS
 
 MAX_KEPT = 40
 """Windows of a video whose face is kept to be shown (our choice): 6 MB at 224 px."""
+
+CARRY_S = 0.3
+"""Longest time between searched frames while no face moves away (our choice): every second frame
+that is taken."""
+
+MIN_COVERAGE = 0.25
+"""Share of a window's frames that must show a face for a prediction (our choice)."""
+
+MIN_REST = 0.25
+"""Share of the stride, or of the window if shorter, that must be left of a video for one more
+window (our choice)."""
+
+MAX_STEP_S = 1.0
+"""Longest time that a frame counts as shown if its end is unknown (our choice): times of damaged
+files jump by hours."""
+
+BATCH = 4
+"""Clips that are predicted together (our choice): a quarter faster than one by one. The first
+window of a video, and those of a stream, do not wait."""
 
 
 class KeptWindows:
@@ -59,36 +79,32 @@ class KeptWindows:
         return window if index % self._keep_every == 0 else replace(window, face_rgb=None)
 
 
-if TYPE_CHECKING:
-    from dfercli.predict.predictor import Predictor
+class _Model(Protocol):
+    """What a reading needs of a `Predictor`."""
 
-CARRY_S = 0.3
-"""Longest time between frames that are searched, where no face moves away (our choice): every
-second one that is taken."""
+    class_names: tuple[str, ...]
+    crop_size: int
 
-MIN_COVERAGE = 0.25
-"""Share of a window's frames that must show a face for it to be named (our choice)."""
+    @property
+    def calibrated(self) -> bool: ...
 
-MIN_REST = 0.25
-"""Share of the stride, or of a window that is shorter, that must be left of a video for one more
-window (our choice)."""
+    @property
+    def image_size(self) -> int: ...
 
-MAX_STEP_S = 1.0
-"""Longest time that a frame counts as shown where its end is not known (our choice): times of
-damaged files jump by hours."""
+    def describe(self) -> str: ...
 
-BATCH = 4
-"""Clips that wait to be read together (our choice): a quarter less time than one by one. The first
-of a video, and those of a stream, wait for none."""
+    def searching(self, video: Source) -> AbstractContextManager[Detector]: ...
+
+    def name_expressions(self, clips: list[list[np.ndarray]]) -> np.ndarray: ...
 
 
 @dataclass(frozen=True)
 class _Crop:
-    """A face, cut out.
+    """A cropped face.
 
     Attributes:
         time_s: Time of its frame.
-        face: Where it is in it.
+        face: Its place in the frame.
         image_rgb: (crop size, crop size, 3) uint8.
     """
 
@@ -99,11 +115,11 @@ class _Crop:
 
 @dataclass(frozen=True)
 class _Stretch:
-    """A stretch of the video that has ended.
+    """A window of time that has ended.
 
     Attributes:
-        windows: Of each face in it, not named yet.
-        clips: Frames (3, S, S) that show a face, by its number, where they are enough.
+        windows: One per face, without probabilities yet.
+        clips: Frames (3, S, S) of each face that enough frames show, by its number.
     """
 
     windows: list[Window]
@@ -114,7 +130,7 @@ class VideoReading:
     """One pass through a video. Iterate over it once, then call `finish` for the result.
 
     Args:
-        reader: Predictor that crops and classifies faces.
+        model: Crops and classifies faces.
         video: Path, address or camera number.
         window_s: Length of a window in seconds.
         stride_s: Seconds from the start of one window to the next.
@@ -124,14 +140,14 @@ class VideoReading:
 
     def __init__(
         self,
-        reader: "Predictor",
+        model: _Model,
         video: Source,
         window_s: float,
         stride_s: float,
         faces: str = "all",
         keep_paths: bool = False,
     ) -> None:
-        self._reader = reader
+        self._model = model
         self._video = video
         self._window_s, self._stride_s = window_s, stride_s
         self._only_largest = faces == "largest"
@@ -151,7 +167,7 @@ class VideoReading:
         self._extent = Extent()
         self._end_s: float | None = None  # of the last frame, once all were read
         self.on_frame: Callable[[float], object] = lambda time_s: None
-        """Is told the time of each frame that is read; may raise, which ends the reading."""
+        """Called with the time of each frame; may raise, which ends the reading."""
 
     def __iter__(self) -> Iterator[Window]:
         """Yield each window of each face as it ends.
@@ -161,7 +177,7 @@ class VideoReading:
         """
         frames = read_frames(self._video, SEARCH_FPS, self._extent)
         last: SeenFrame | None = None
-        with self._reader.searching(self._video) as detector:
+        with self._model.searching(self._video) as detector:
             for last in follow_faces(frames, detector, CARRY_S):
                 yield from self._end_windows(last.frame.time_s)
                 self._take(last)
@@ -172,30 +188,33 @@ class VideoReading:
 
     def finish(self) -> VideoPrediction:
         """Return the predictions of everything that was read so far."""
-        told = {number: tuple(path) for number, path in self._told_paths()}
         return VideoPrediction(
             video=str(self._video),
-            class_names=self._reader.class_names,
-            calibrated=self._reader.calibrated,
+            class_names=self._model.class_names,
+            calibrated=self._model.calibrated,
             size=self._size,
             duration_s=self._duration_s,
             num_frames=self._num_frames,
             coverage=self._num_with_face / max(1, self._num_frames),
             windows=tuple(self._windows),
-            paths=told,
-            model=self._reader.describe(),
+            paths={
+                self._numbers[track]: tuple(path)
+                for track, path in (self._paths or {}).items()
+                if track in self._numbers
+            },
+            model=self._model.describe(),
         )
 
     @property
     def num_read(self) -> int:
-        """Frames that were decoded."""
+        """Number of frames that were decoded."""
         return self._extent.num_frames
 
     @property
     def _duration_s(self) -> float:
         """Time from the first frame to the end of the last; 0 for an image.
 
-        Where the reading was ended early, the last frame counts as long as the mean one.
+        If the reading ended early, the last frame counts as long as the mean one.
         """
         if self._end_s is not None and self._first_s is not None:
             return self._end_s - self._first_s
@@ -203,12 +222,8 @@ class VideoReading:
             return 0.0
         return self.position_s - self._first_s + self._steps_s / (self._num_frames - 1)
 
-    def _told_paths(self) -> Iterable[tuple[int, list[SeenFace]]]:
-        paths = self._paths or {}
-        return ((self._numbers[t], path) for t, path in paths.items() if t in self._numbers)
-
     def _take(self, seen: SeenFrame) -> None:
-        """Cut the faces out of a frame, and let it go."""
+        """Crop the faces of a frame."""
         frame = seen.frame
         if self._first_s is None:
             self._first_s = self.position_s = frame.time_s
@@ -220,13 +235,13 @@ class VideoReading:
         self._num_with_face += bool(seen.faces)
         self._times_s.append(frame.time_s)
         for track, face in seen.faces.items():
-            image_rgb = crop_face(frame.image_rgb, face.landmarks_xy, self._reader.crop_size)
+            image_rgb = crop_face(frame.image_rgb, face.landmarks_xy, self._model.crop_size)
             crops = self._crops.setdefault(track, deque())
             crops.append(_Crop(frame.time_s, face, image_rgb))
         self._keep_places(seen, frame.time_s)
 
     def _keep_places(self, seen: SeenFrame, time_s: float) -> None:
-        """Keep where the faces of a frame are; those of the last one stay to the video's end."""
+        """Keep the places of the faces in a frame."""
         if self._paths is None:
             return
         for track, face in seen.faces.items():
@@ -235,7 +250,7 @@ class VideoReading:
                 path.append(SeenFace(time_s, face.box_xyxy.astype(np.float32)))
 
     def _end_windows(self, now_s: float) -> Iterator[Window]:
-        """Name the windows that end before a moment."""
+        """Yield the windows that end before a moment."""
         while self._first_s is not None and self._start_s(self._next) + self._window_s <= now_s:
             start_s = self._start_s(self._next)
             self._end_stretch(start_s, start_s + self._window_s)
@@ -248,7 +263,7 @@ class VideoReading:
                 self._next = max(self._next, math.floor(ended) + 1)
 
     def _end_video(self) -> Iterator[Window]:
-        """Name the windows that the end of the video cuts off."""
+        """Yield the windows that the end of the video cuts off."""
         duration_s = self._duration_s
         end_s = self._start_s(0) + duration_s
         for index in range(self._next, count_windows(duration_s, self._window_s, self._stride_s)):
@@ -258,11 +273,11 @@ class VideoReading:
         yield from self._name_waiting(enough=0)
 
     def _start_s(self, index: int) -> float:
-        """Give the start of a window; the first begins with the first frame."""
+        """Return the start of a window; the first begins with the first frame."""
         return (self._first_s or 0.0) + index * self._stride_s
 
     def _forget(self, before_s: float) -> None:
-        """Let go of what no window needs any more."""
+        """Drop what no window needs any more."""
         while self._times_s and self._times_s[0] < before_s:
             self._times_s.popleft()
         for track, crops in list(self._crops.items()):
@@ -272,7 +287,7 @@ class VideoReading:
                 del self._crops[track]
 
     def _end_stretch(self, start_s: float, end_s: float, last_s: float = math.inf) -> None:
-        """Let the windows of one stretch wait: of each face that is, or was, told of."""
+        """Add the windows of each face that enough frames show now or showed before."""
         num_frames = sum(start_s <= time_s < end_s for time_s in self._times_s)
         within = {
             track: [crop for crop in crops if start_s <= crop.time_s < end_s]
@@ -290,7 +305,7 @@ class VideoReading:
             for track, crops in within.items()
             if track in self._numbers
         ]
-        size = self._reader.image_size
+        size = self._model.image_size
         clips = {
             self._numbers[track]: [fit_frame(crop.image_rgb, size) for crop in within[track]]
             for track in enough
@@ -298,11 +313,11 @@ class VideoReading:
         self._waiting.append(_Stretch(sorted(windows, key=lambda window: window.track), clips))
 
     def _name_waiting(self, enough: int) -> Iterator[Window]:
-        """Name what waits, if that is enough clips, and keep it; without a clip nothing waits."""
+        """Predict the waiting clips if they are enough, and yield their windows."""
         clips = [clip for stretch in self._waiting for clip in stretch.clips.values()]
         if clips and len(clips) < enough:
             return
-        probs = iter(self._reader.name_expressions(clips) if clips else ())
+        probs = iter(self._model.name_expressions(clips) if clips else ())
         for stretch in self._waiting:
             named = dict(zip(stretch.clips, probs, strict=False))
             windows = [replace(w, probs=named.get(w.track)) for w in stretch.windows]
@@ -327,12 +342,12 @@ def _make_window(
 
 
 def count_windows(duration_s: float, window_s: float, stride_s: float) -> int:
-    """Give how many windows a video has; the last one may end after it.
+    """Return the number of windows of a video; the last one may end after it.
 
     Args:
-        duration_s: Of the video.
+        duration_s: Length of the video.
         window_s: Length of a window.
-        stride_s: From start to start.
+        stride_s: Time from the start of one window to the next.
     """
     shorter_s, longer_s = sorted((window_s, stride_s))
     uncovered_s = duration_s - longer_s - MIN_REST * shorter_s

@@ -209,6 +209,23 @@ def test_one_video_is_printed_as_it_is_read(dfer):
     assert into.err.splitlines()[2:] == ["picture: pictures/a.png"]
 
 
+@pytest.mark.usefixtures("videos")
+def test_without_pictures_neither_training_nor_matplotlib_is_loaded():
+    code = (
+        "import sys; from dfercli.cli import app\n"
+        "try: app()\n"
+        "finally: print(*sys.modules, file=sys.stderr)"
+    )
+    call = ["predict", "v/a.mp4", "--checkpoint", "model", "--device", "cpu", "--out", "x.json"]
+    done = subprocess.run([sys.executable, "-c", code, *call], capture_output=True, text=True)
+    assert (done.returncode, Path("x.json").is_file()) == (0, True), done.stderr
+    loaded = done.stderr.splitlines()[-1].split()
+    assert "dfercli.predict.batch.predict_all" in loaded
+    packages = ("ablation", "evaluation", "jobs", "report", "training", "visualize.timeline")
+    unwanted = ("matplotlib", "accelerate", "sklearn", *(f"dfercli.{name}" for name in packages))
+    assert [name for name in loaded if name.startswith(unwanted)] == []
+
+
 def test_no_model_is_needed_to_say_that_nothing_is_there(dfer):
     done = dfer("predict gone.mp4 foo://bar")
     assert done.code == 4
