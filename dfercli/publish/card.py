@@ -17,8 +17,7 @@ from dfercli.evaluation.tables import (
     protocol_notes,
 )
 from dfercli.models.base import ExpressionModel
-from dfercli.publish.source import CheckpointSource
-from dfercli.runs.lookup import find_folds
+from dfercli.runs.lookup import CheckpointSource, find_folds
 from dfercli.runs.predictions import read_tested
 from dfercli.runs.provenance import UNKNOWN, describe_crop, describe_data, describe_runs
 from dfercli.runs.record import CheckpointInfo, RunRecord, TrainingRecord

@@ -12,8 +12,8 @@ from dfercli.errors import CheckpointError, ConfigError
 from dfercli.models.settings import CONFIG_FILE, SEAL, WEIGHTS_FILE, make_seal
 from dfercli.publish import PublishError
 from dfercli.publish.card import write_card
-from dfercli.publish.source import find_source
 from dfercli.runs.checkpoint import load_checkpoint
+from dfercli.runs.lookup import find_source
 from dfercli.runs.provenance import name_weights
 from dfercli.system_errors import explain_system_error, find_local_error
 

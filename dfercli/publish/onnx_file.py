@@ -22,8 +22,8 @@ from dfercli.files import replacing
 from dfercli.metrics import apply_temperature
 from dfercli.models.base import ExpressionModel
 from dfercli.publish import PublishError
-from dfercli.publish.source import find_source
 from dfercli.runs.checkpoint import load_checkpoint
+from dfercli.runs.lookup import find_source
 from dfercli.runs.record import CheckpointInfo
 from dfercli.versions import __version__
 

@@ -5,13 +5,13 @@ They are read once and handed on. Entries that older versions of dfer did not wr
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import Field, asdict, dataclass, field, fields, is_dataclass
 from functools import cached_property
-from typing import Any, TypeVar
+from types import NoneType, UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 from dfercli.config import ModelConfig, RunConfig, from_dict
-
-Value = TypeVar("Value")
+from dfercli.errors import CheckpointError
 
 WITHOUT_EFFECT = (
     "data.manifest",
@@ -45,8 +45,8 @@ class ClipSet:
         fingerprint: Hash of their names and labels.
     """
 
-    clips: int
-    fingerprint: str
+    clips: int = 0
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True)
@@ -66,53 +66,25 @@ class DataRecord:
         held_out: Clips held out of training to choose an epoch; None where there are none.
     """
 
-    fingerprint: str = ""
+    fingerprint: str = field(default="", metadata={"entry": "data_fingerprint"})
     deviations: tuple[str, ...] = ()
     drawn: bool | None = None
     class_names: tuple[str, ...] = ()
     crop: Mapping[str, Any] | None = None
     folds: tuple[int, ...] = ()
     grouped: bool = False
-    train_clips: int = 0
+    train_clips: int = field(default=0, metadata={"entry": "learnt"})
     tested: ClipSet | None = None
     held_out: ClipSet | None = None
 
     def to_entries(self) -> dict[str, Any]:
         """Return the entries of `run.json` that describe the data."""
-        entries: dict[str, Any] = {
-            "data_fingerprint": self.fingerprint,
-            "deviations": list(self.deviations),
-            "drawn": self.drawn,
-            "class_names": list(self.class_names),
-            "crop": self.crop,
-            "folds": list(self.folds),
-            "grouped": self.grouped,
-            "learnt": self.train_clips,
+        values = asdict(self)
+        return {
+            _entry_name(setting): values[setting.name]
+            for setting in fields(self)
+            if values[setting.name] is not None or setting.name == "crop"
         }
-        for name, clips in (("tested", self.tested), ("held_out", self.held_out)):
-            if clips is not None:
-                entries[name] = {"clips": clips.clips, "fingerprint": clips.fingerprint}
-        return entries
-
-    @classmethod
-    def from_entries(cls, entries: Mapping[str, Any]) -> "DataRecord":
-        """Read the entries of `run.json` that describe the data.
-
-        Raises:
-            ValueError: An entry has the wrong type.
-        """
-        return cls(
-            fingerprint=_get(entries, "data_fingerprint", str, ""),
-            deviations=_get_tuple(entries, "deviations", str),
-            drawn=_find(entries, "drawn", bool),
-            class_names=_get_tuple(entries, "class_names", str),
-            crop=_find(entries, "crop", dict),
-            folds=_get_tuple(entries, "folds", int),
-            grouped=_get(entries, "grouped", bool, False),
-            train_clips=_get(entries, "learnt", int, 0),
-            tested=_find_clips(entries, "tested"),
-            held_out=_find_clips(entries, "held_out"),
-        )
 
 
 @dataclass(frozen=True)
@@ -134,21 +106,6 @@ class CallRecord:
     commit: str | None = None
     after_epoch: int = 0
 
-    @classmethod
-    def from_entries(cls, entries: Mapping[str, Any]) -> "CallRecord":
-        """Read the entries that describe a call.
-
-        Raises:
-            ValueError: An entry has the wrong type.
-        """
-        return cls(
-            command=_get(entries, "command", str, ""),
-            device=_find(entries, "device", str),
-            versions=_get(entries, "versions", dict, {}),
-            commit=_find(entries, "commit", str),
-            after_epoch=_get(entries, "after_epoch", int, 0),
-        )
-
 
 @dataclass(frozen=True)
 class RunRecord:
@@ -166,12 +123,12 @@ class RunRecord:
         finished: Whether the run was trained to its end.
     """
 
-    settings: Mapping[str, Any]
+    settings: Mapping[str, Any] = field(metadata={"entry": "config"})
     data: DataRecord
     calls: tuple[CallRecord, ...] = (CallRecord(),)
     processes: int = 1
     steps: str | None = None
-    seals: Mapping[str, str] | None = None
+    seals: Mapping[str, str] | None = field(default=None, metadata={"entry": "sealed"})
     finished: bool = False
 
     @classmethod
@@ -184,16 +141,8 @@ class RunRecord:
         config = entries.get("config") if isinstance(entries, dict) else None
         if not isinstance(config, dict) or not isinstance(config.get("data"), dict):
             raise ValueError("not the record of a run")
-        resumed = _get_tuple(entries, "resumed", dict)
-        return cls(
-            settings=config,
-            data=DataRecord.from_entries(entries),
-            calls=tuple(CallRecord.from_entries(call) for call in (entries, *resumed)),
-            processes=_get(entries, "processes", int, 1),
-            steps=_find(entries, "steps", str),
-            seals=_find(entries, "sealed", dict),
-            finished=_get(entries, "finished", bool, False),
-        )
+        calls = [entries, *_convert(tuple[dict, ...], entries.get("resumed") or [], "resumed")]
+        return cls(**_read_values(cls, {**entries, "data": entries, "calls": calls}))
 
     @cached_property
     def config(self) -> RunConfig:
@@ -222,10 +171,7 @@ class RunRecord:
 
 @dataclass(frozen=True)
 class TrainingRecord:
-    """What a checkpoint says of its training.
-
-    Entries that the checkpoint does not have are None.
-    """
+    """What a checkpoint says of its training; entries that it does not have are None."""
 
     dataset: str | None = None
     fold: int | None = None
@@ -258,27 +204,54 @@ class CheckpointInfo:
     crop: Mapping[str, Any] | None = None
     trained: TrainingRecord = TrainingRecord()
     temperature: float | None = None
-    calibration_clips: int = 0
-    calibration_refused: str = ""
+    calibration_clips: int = field(default=0, metadata={"entry": "clips"})
+    calibration_refused: str = field(default="", metadata={"entry": "refused"})
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any]) -> "CheckpointInfo":
-        """Build it from the entries of `config.json`, which `read_settings` has checked."""
-        known = {entry.name for entry in fields(TrainingRecord)}
-        stored = settings.get("trained") or {}
-        trained = {name: value for name, value in stored.items() if name in known}
-        if "deviations" in trained:
-            trained["deviations"] = _get_tuple(trained, "deviations", str)
-        calibration = settings.get("calibration") or {}
-        return cls(
-            class_names=tuple(settings["class_names"]),
-            model=settings.get("model", {}),
-            crop=settings.get("crop"),
-            trained=TrainingRecord(**trained),
-            temperature=calibration.get("temperature"),
-            calibration_clips=calibration.get("clips", 0),
-            calibration_refused=calibration.get("refused", ""),
-        )
+        """Build it from the entries of `config.json`.
+
+        Raises:
+            CheckpointError: An entry has the wrong type.
+        """
+        try:
+            return cls(**_read_values(cls, {**settings, **(settings.get("calibration") or {})}))
+        except ValueError as error:
+            raise CheckpointError(f"the checkpoint's config.json is damaged: {error}") from error
+
+
+def _entry_name(setting: "Field[Any]") -> str:
+    return str(setting.metadata.get("entry", setting.name))
+
+
+def _read_values(cls: Any, entries: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of a record's fields; missing entries and nulls keep their defaults.
+
+    Raises:
+        ValueError: An entry has the wrong type.
+    """
+    hints = get_type_hints(cls)
+    return {
+        setting.name: _convert(hints[setting.name], entries[_entry_name(setting)], setting.name)
+        for setting in fields(cls)
+        if entries.get(_entry_name(setting)) is not None
+    }
+
+
+def _convert(hint: Any, value: Any, name: str) -> Any:
+    """Return a value from JSON as a field's type."""
+    if get_origin(hint) is UnionType:
+        hint = next(kind for kind in get_args(hint) if kind is not NoneType)
+    origin: Any = get_origin(hint) or hint
+    if is_dataclass(hint) and isinstance(value, dict):
+        return origin(**_read_values(hint, value))
+    if origin is tuple and type(value) in (list, tuple):
+        return tuple(_convert(get_args(hint)[0], item, name) for item in value)
+    if origin is Mapping and isinstance(value, dict):
+        return value
+    if type(value) is hint or (hint is float and type(value) is int):
+        return value
+    raise ValueError(f"{name} is {value!r}"[:100])
 
 
 def name_differences(before: RunRecord, now: RunRecord, *ignored: str) -> str:
@@ -316,34 +289,3 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[prefix + name] = json.loads(json.dumps(value))  # a tuple reads back as a list
     return flat
-
-
-def _find(entries: Mapping[str, Any], name: str, kind: type[Value]) -> Value | None:
-    """Return an entry, None where it is missing or null.
-
-    Raises:
-        ValueError: It has another type.
-    """
-    value = entries.get(name)
-    if value is None or type(value) is kind:
-        return value
-    raise ValueError(f"{name} is {value!r}")
-
-
-def _get(entries: Mapping[str, Any], name: str, kind: type[Value], default: Value) -> Value:
-    value = _find(entries, name, kind)
-    return default if value is None else value
-
-
-def _get_tuple(entries: Mapping[str, Any], name: str, kind: type[Value]) -> tuple[Value, ...]:
-    values = _get(entries, name, list, [])
-    if not all(type(value) is kind for value in values):
-        raise ValueError(f"{name} is {values!r}")
-    return tuple(values)
-
-
-def _find_clips(entries: Mapping[str, Any], name: str) -> ClipSet | None:
-    values = _find(entries, name, dict)
-    if values is None:
-        return None
-    return ClipSet(_get(values, "clips", int, 0), _get(values, "fingerprint", str, ""))

@@ -13,7 +13,7 @@ RECIPE = (
     "--backbone demo-ViT-tiny --weights random --epochs 2 --warmup-epochs 0 --workers 0 --lr 1e-3 "
     "--num-blocks 1 --seed 3 --save-every 1"
 )
-WHERE = Path("tiny", "full-M1-seed3", "fold2")
+WHERE = Path("tiny", "full-m1-seed3", "fold2")
 MANIFEST = Path("data_manifests", "tiny.csv")
 
 
@@ -26,7 +26,7 @@ def run(write_tiny, dfer):
     return RunFolder("runs" / WHERE)
 
 
-@pytest.mark.parametrize("name", [f"runs/{WHERE}", str(WHERE), "full-M1-seed3"])
+@pytest.mark.parametrize("name", [f"runs/{WHERE}", str(WHERE), "full-m1-seed3"])
 def test_a_repeated_run_is_the_same(name, run, dfer):
     done = dfer(f"train --repeat {name} --runs again")
     assert done.code == 0, done.err
@@ -42,7 +42,7 @@ def test_a_repeated_run_is_the_same(name, run, dfer):
 def test_options_that_are_typed_override_the_record(run, dfer):
     done = dfer(f"train --repeat {WHERE} --epochs 1 --seed 4 --runs again")
     assert done.code == 0, done.err
-    config, recorded = RunFolder("again/tiny/full-M1-seed4/fold2").read().config, run.read().config
+    config, recorded = RunFolder("again/tiny/full-m1-seed4/fold2").read().config, run.read().config
     assert config == replace(recorded, seed=4, train=replace(recorded.train, epochs=1))
     assert "changed settings: seed 3 -> 4; train.epochs 2 -> 1" in done.err.splitlines()
 
