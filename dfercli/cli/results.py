@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from dfercli.cli import checkpoints
+from dfercli.cli import checkpoints, printing
 from dfercli.cli import options as opt
-from dfercli.cli import printing as out_opt
 from dfercli.cli.options import find_variant, parse_folds
 from dfercli.config import DataConfig, require_device
 from dfercli.errors import ConfigError
@@ -70,12 +69,12 @@ def evaluate(
     ] = None,
     runs: opt.Runs = opt.RUNS,
     confusion: Confusion = False,
-    table_format: out_opt.Format = out_opt.SCREEN,
-    out: out_opt.Out = None,
+    table_format: printing.Format = printing.SCREEN,
+    out: printing.Out = None,
 ) -> None:
     """Report the results of finished runs: WAR, UAR, recalls and F1, with confidence intervals."""
     chosen = parse_folds(folds) if folds else None
-    table_format = out_opt.check_format(table_format, out)
+    table_format = printing.check_format(table_format, out)
     if against is not None and len(run or ()) > 1:
         raise ConfigError("--against compares one run with one; name a single run before it")
     if confusion and (against is not None or len(run or ()) > 1):
@@ -98,7 +97,7 @@ def evaluate(
         document = side_by_side_document(results)
     else:
         document = results_document(results[0], confusion)
-    out_opt.show_document(document, table_format, out)
+    printing.show_document(document, table_format, out)
 
 
 def _read(name: str | None, runs: Path, dataset: str | None, folds: list[int] | None) -> "Results":
@@ -141,12 +140,12 @@ def test(
     cache_dir: opt.CacheDir = None,
     device: checkpoints.Device = "auto",
     confusion: Confusion = False,
-    table_format: out_opt.Format = out_opt.SCREEN,
-    out: out_opt.Out = None,
+    table_format: printing.Format = printing.SCREEN,
+    out: printing.Out = None,
 ) -> None:
     """Test a checkpoint on the test clips of a dataset, never on clips it was trained on."""
     chosen = parse_folds(folds) if folds else None
-    table_format = out_opt.check_format(table_format, out)
+    table_format = printing.check_format(table_format, out)
     require_device(device)
     decoded = opt.find_cache(cache, cache_dir)
     from dfercli.evaluation.checkpoint import evaluate_checkpoint
@@ -156,7 +155,7 @@ def test(
     where = find_checkpoint(checkpoint, runs)
     data = opt.find_data(dataset, root, manifests, workers, decoded, folds_by)
     results = evaluate_checkpoint(where, data, chosen, allow_other_crop, device)
-    out_opt.show_document(results_document(results, confusion), table_format, out)
+    printing.show_document(results_document(results, confusion), table_format, out)
 
 
 def report(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dfercli.cli import options as opt
-from dfercli.cli import printing as out_opt
+from dfercli.cli import printing
 from dfercli.config import (
     ALL_DATA,
     UNTRAINED,
@@ -130,13 +130,13 @@ def ablate(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Count parameters and operations; train nothing.")
     ] = False,
-    table_format: out_opt.Format = out_opt.SCREEN,
-    out: out_opt.Out = None,
+    table_format: printing.Format = printing.SCREEN,
+    out: printing.Out = None,
 ) -> None:
     """Train and test the rows of one of the paper's tables, or only count what they cost."""
     title, rows = _find_rows(table, grid)
     require_at_least("seeds", seeds, 1)
-    table_format = out_opt.check_format(table_format, out)
+    table_format = printing.check_format(table_format, out)
     typed = opt.find_typed(context)
     if dry_run:
         from dfercli.ablation.run import cost_table
@@ -148,7 +148,7 @@ def ablate(
         )
         base = apply_preset(asked, typed).model
         entries = cost_table(rows, base, BASIC_EXPRESSIONS)
-        out_opt.show_document(cost_document(title, base, entries), table_format, out)
+        printing.show_document(cost_document(title, base, entries), table_format, out)
         return
     from dfercli.ablation.run import run_table
     from dfercli.ablation.tables import ablation_document
@@ -157,7 +157,7 @@ def ablate(
     how = opt.how_to_run(options) | {"command": _command(), "manifest": manifest}
     ablation = run_table(rows, config, folds, options.runs, seeds, typed, **how)
     if opt.is_main_process():
-        out_opt.show_document(ablation_document(title, ablation), table_format, out)
+        printing.show_document(ablation_document(title, ablation), table_format, out)
         ablation.outcome.check()
 
 
