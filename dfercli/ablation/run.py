@@ -15,8 +15,7 @@ from dfercli.jobs.run import Outcome, run_jobs
 from dfercli.metrics import FoldSummary
 from dfercli.models.flops import Cost, measure_cost
 from dfercli.runs.provenance import describe_runs
-from dfercli.runs.run_folder import FinishedRun, list_deviations
-from dfercli.training.selection import protocols_of
+from dfercli.runs.run_folder import FinishedRun, list_deviations, protocols_of
 
 
 @dataclass(frozen=True)

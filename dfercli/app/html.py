@@ -104,7 +104,7 @@ def _describe_origin(predictor: Predictor) -> str:
             "Model: CLIP as it is (zero-shot). It was never trained on expressions, so expect "
             "weak answers."
         )
-    if "dataset" not in predictor.trained:
+    if predictor.trained.dataset is None:
         return f"Model: {predictor.name}. It does not say what it was trained on."
     return (
         f"Model: {predictor.name}, {predictor.training}. It is wrong more often on people, "

@@ -20,20 +20,35 @@ Checkpoint = Annotated[
     str | None,
     typer.Option(
         help="Folder, name of a run such as `full` or `my-videos/full/fold1`, or Hub name; by "
-        "default the run finished last, but none on the demo's drawn people."
+        "default the run finished last, but none on the demo's drawn people.",
+        rich_help_panel=opt.MODEL,
     ),
 ]
 ZeroShot = Annotated[
     bool,
-    typer.Option("--zero-shot", help="CLIP's own weights: weak, never trained on expressions."),
+    typer.Option(
+        "--zero-shot",
+        help="CLIP's own weights: weak, never trained on expressions.",
+        rich_help_panel=opt.MODEL,
+    ),
 ]
 Detector = Annotated[
-    str | None, typer.Option(help="Face detector; by default that of the checkpoint.")
+    str | None,
+    typer.Option(
+        help="Face detector; by default that of the checkpoint.", rich_help_panel=opt.MODEL
+    ),
 ]
 Device = Annotated[
-    str, typer.Option(help="`auto`, `cpu`, `cuda` (or a GPU by number: `cuda:1`) or `mps`.")
+    str,
+    typer.Option(
+        help="`auto`, `cpu`, `cuda` (or a GPU by number: `cuda:1`) or `mps`.",
+        rich_help_panel=opt.COMPUTE,
+    ),
 ]
-Precision = Annotated[str, typer.Option(help="`auto`, `fp32`, `bf16` or `fp16`.")]
+Precision = Annotated[
+    str,
+    typer.Option(help="`auto`, `fp32`, `bf16` or `fp16`.", rich_help_panel=opt.COMPUTE),
+]
 
 
 def check_choice(

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 MANIFESTS = Path("data_manifests")
 RUNS = Path("runs")
 
-DATA, MODEL, RUN, OUTPUT = "Data", "Model", "Runs", "Output"
+DATA, MODEL, RUN, COMPUTE, OUTPUT = "Data", "Model", "Runs", "Compute", "Output"
 """Groups of options in the help."""
 
 

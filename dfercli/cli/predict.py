@@ -33,6 +33,9 @@ SHOWN_FACES = 4
 SHOWN_LETTERS = 30
 """Last characters of a name that are shown beside its bar (our choice)."""
 
+WINDOWS = "Faces and windows"
+"""Group of options in the help."""
+
 
 class Bars:
     """Progress: a bar of videos if there are several, and one of the seconds of the current one."""
@@ -197,41 +200,63 @@ def predict(
     detector: model.Detector = None,
     window_s: Annotated[
         float | None,
-        typer.Option(help="Seconds of a window; by default as the checkpoint's training clips."),
+        typer.Option(
+            help="Length of a window in seconds; by default that of the checkpoint's training clips.",
+            rich_help_panel=WINDOWS,
+        ),
     ] = None,
     stride_s: Annotated[
         float | None,
-        typer.Option(help="Seconds from window to window; by default as long as one."),
+        typer.Option(
+            help="Seconds from one window to the next; by default the length of a window.",
+            rich_help_panel=WINDOWS,
+        ),
     ] = None,
-    faces: Annotated[str, typer.Option(help="`all`, or in each window the `largest`.")] = "all",
+    faces: Annotated[
+        str,
+        typer.Option(
+            help="Faces to classify: `all`, or the `largest` in each window.",
+            rich_help_panel=WINDOWS,
+        ),
+    ] = "all",
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Write predictions here: .json, .jsonl (line by line), .csv or .parquet. Called "
-            "again, only what is not finished is read."
+            help="Write predictions to this file: .json, .jsonl (line by line), .csv or .parquet. "
+            "A second call reads only the videos that are not finished.",
+            rich_help_panel=opt.OUTPUT,
         ),
     ] = None,
     annotate: Annotated[
         Path | None,
         typer.Option(
-            help="Write the video with faces and expressions (.mp4); of several a folder."
+            help="Write the video with faces and expressions (.mp4); for several videos a folder.",
+            rich_help_panel=opt.OUTPUT,
         ),
     ] = None,
     plot: Annotated[
         Path | None,
-        typer.Option(help="Draw faces and time line (.png, .pdf, .svg); of several a folder."),
+        typer.Option(
+            help="Draw faces and time line (.png, .pdf, .svg); for several videos a folder.",
+            rich_help_panel=opt.OUTPUT,
+        ),
     ] = None,
     jobs: Annotated[
-        int, typer.Option(help="Videos at a time, each in a process of its own.", min=1)
+        int,
+        typer.Option(
+            help="Videos to read at the same time, each in its own process.",
+            min=1,
+            rich_help_panel=opt.COMPUTE,
+        ),
     ] = 1,
     device: model.Device = "auto",
     precision: model.Precision = "auto",
     runs: opt.Runs = opt.RUNS,
     as_json: opt.AsJson = False,
 ) -> None:
-    """Name the expressions of all faces in videos, over time.
+    """Classify the expressions of all faces in videos over time.
 
-    Exit code 3: no face in some video; 4: some could not be read.
+    Exit code 3: no face in some video; 4: some video could not be read.
     """
     model.check_choice(checkpoint, zero_shot, detector, device, precision)
     settings = PredictSettings(window_s, stride_s, faces)

@@ -85,8 +85,7 @@ def train(
     from dfercli.evaluation.results import summarise_runs
     from dfercli.evaluation.tables import LABELS
     from dfercli.jobs.run import train_folds
-    from dfercli.runs.run_folder import list_deviations
-    from dfercli.training.selection import protocols_of
+    from dfercli.runs.run_folder import list_deviations, protocols_of
 
     _note_estimate([replace(config, fold=fold) for fold in folds], options, manifest)
     how = opt.how_to_run(options) | {"manifest": manifest}

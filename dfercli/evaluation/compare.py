@@ -22,8 +22,7 @@ from dfercli.metrics import (
     reliability_bins,
     risk_coverage,
 )
-from dfercli.runs.predictions import name_classes, probs_of
-from dfercli.training.selection import fit_held_out
+from dfercli.runs.predictions import fit_held_out, name_classes, probs_of
 
 
 def compare(ours: Results, theirs: Results, protocol: str) -> dict[str, Any]:

@@ -15,8 +15,13 @@ from dfercli.metrics import FoldIntervals, FoldSummary, estimate_folds, summaris
 from dfercli.runs.lookup import find_variant_folds
 from dfercli.runs.predictions import classes_of, confusion_of, name_classes, read_tested
 from dfercli.runs.provenance import describe_runs
-from dfercli.runs.run_folder import FinishedRun, Protocol, check_alike, list_deviations
-from dfercli.training.selection import protocols_of
+from dfercli.runs.run_folder import (
+    FinishedRun,
+    Protocol,
+    check_alike,
+    list_deviations,
+    protocols_of,
+)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from dfercli.models.pretrained import ensure_weights, find_image_size
 from dfercli.predict.hashes import hash_checkpoint
 from dfercli.predict.settings import PredictSettings
 from dfercli.runs.checkpoint import load_settings
+from dfercli.runs.record import CheckpointInfo
 from dfercli.runs.run_folder import PROTOCOLS
 from dfercli.system_errors import find_local_error
 
@@ -50,14 +51,14 @@ class ModelInfo:
         precision: str = "fp32",
         checkpoint: str | None = None,
     ) -> None:
-        self.class_names: tuple[str, ...] = tuple(settings["class_names"])
+        info = CheckpointInfo.from_settings(settings)
+        self.class_names = info.class_names
         self.crop_size = crop_size
         self.detector_name = detector_name
         self.precision = precision
         self.checkpoint = checkpoint
-        self.trained: dict[str, Any] = dict(settings.get("trained") or {})
-        """What the model was trained on, such as `dataset` and `fold`; empty where unknown."""
-        self.temperature: float | None = (settings.get("calibration") or {}).get("temperature")
+        self.trained = info.trained
+        self.temperature = info.temperature
 
     @cached_property
     def checkpoint_sha256(self) -> str | None:
@@ -84,13 +85,16 @@ class ModelInfo:
         """What the model was trained on, in a few words."""
         if self.checkpoint is None:
             return "never trained on expressions"
-        if "dataset" not in self.trained:
+        trained = self.trained
+        if trained.dataset is None:
             return "trained on unknown data"
-        text = f"trained on {self.trained['dataset']}"
-        if self.trained.get("drawn", self.trained["dataset"] == "demo"):  # old ones do not say
+        text = f"trained on {trained.dataset}"
+        drawn = trained.dataset == "demo" if trained.drawn is None else trained.drawn
+        if drawn:  # old checkpoints do not say; they go by the usual name
             text += " (drawn people, no real faces)"
-        fold = self.trained.get("fold")
-        return f"{text}, all clips" if fold == ALL_DATA else f"{text} without fold {fold}"
+        if trained.fold == ALL_DATA:
+            return f"{text}, all clips"
+        return f"{text} without fold {trained.fold}"
 
     def describe(self) -> str:
         """Return its name, its training and whether its probabilities are calibrated, in a line."""
@@ -115,7 +119,7 @@ class ModelInfo:
 
     def _usual_window_s(self) -> float:
         """Return the length of the training clips, in half seconds."""
-        clip_s = self.trained.get("clip_s")
+        clip_s = self.trained.clip_s
         if clip_s is None:
             return WINDOW_S
         shortest_s, longest_s = WINDOW_RANGE_S

@@ -12,7 +12,7 @@ import pandas as pd
 
 from dfercli.errors import DataError
 from dfercli.files import hash_file, write_text
-from dfercli.metrics import confusion_matrix
+from dfercli.metrics import TemperatureFit, confusion_matrix, fit_calibration
 from dfercli.metrics.calibration import SUM_TOLERANCE
 from dfercli.runs.record import ClipSet
 from dfercli.runs.run_folder import RunFolder
@@ -42,6 +42,17 @@ def name_classes(predictions: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     places = {name: place for place, name in enumerate(classes_of(predictions))}
     labels = predictions["label"].map(places).to_numpy(dtype=np.int64)
     return labels, probs_of(predictions).argmax(axis=1)
+
+
+def fit_held_out(held_out: pd.DataFrame, balance: str) -> TemperatureFit:
+    """Fit a temperature to predictions on held-out clips, or say why none is fitted.
+
+    Args:
+        held_out: Table of predictions.
+        balance: How the training balanced the classes.
+    """
+    labels, _ = name_classes(held_out)
+    return fit_calibration(probs_of(held_out), labels, balance)
 
 
 def find_missed(predictions: pd.DataFrame) -> list[str]:

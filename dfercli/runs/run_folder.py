@@ -22,6 +22,12 @@ PROTOCOLS: dict[Protocol, str] = {
 }
 """Which epoch of a run is reported."""
 
+
+def protocols_of(val_fraction: float) -> tuple[Protocol, ...]:
+    """Return the protocols of a run that holds out such a share of the training clips."""
+    return tuple(name for name in PROTOCOLS if name != "val" or val_fraction > 0)
+
+
 _CHECKPOINT_FILES = r"config\.json|model\.safetensors"
 _STATE_FILES = rf"{_CHECKPOINT_FILES}|optimizer\.pt|metrics\.json|seals\.json"
 _TRACKER_FILES = r"wandb/.*|(.*/)?(events\.out\.tfevents[^/]*|hparams\.yml)"

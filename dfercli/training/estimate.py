@@ -13,7 +13,7 @@ from dfercli.data.folds import select_rows
 from dfercli.data.manifest import Manifest
 from dfercli.device import resolve_compute
 from dfercli.models.flops import measure_cost
-from dfercli.training.selection import protocols_of
+from dfercli.runs.run_folder import protocols_of
 
 STEP_OVER_FORWARD = 3
 """Operations of a step over those of its forward pass: the backward pass has two products each."""

@@ -24,7 +24,7 @@ from dfercli.data.manifest import Manifest
 from dfercli.device import resolve_compute
 from dfercli.errors import ConfigError
 from dfercli.models.base import ExpressionModel, build_model
-from dfercli.runs.predictions import find_missed, read_predictions
+from dfercli.runs.predictions import find_missed, fit_held_out, read_predictions
 from dfercli.runs.run_folder import RunFolder, run_folder
 from dfercli.training.device import describe_device, make_accelerator, tracking
 from dfercli.training.eval_loaders import build_eval_loaders, describe_data, predict_parts, score
@@ -33,7 +33,7 @@ from dfercli.training.final import carry_calibration
 from dfercli.training.loss import Mixup, build_loss
 from dfercli.training.optimizer import build_optimizer, build_scheduler
 from dfercli.training.progress import Progress
-from dfercli.training.selection import EpochKeeper, fit_held_out, publish_epochs
+from dfercli.training.selection import EpochKeeper, publish_epochs
 from dfercli.training.state import (
     count_epochs,
     drop_state,

@@ -21,12 +21,11 @@ from dfercli.config import ALL_DATA
 from dfercli.data.folds import Part
 from dfercli.errors import CheckpointError
 from dfercli.files import check_place, move_file, move_files, replacing_files
-from dfercli.metrics import TemperatureFit, fit_calibration
 from dfercli.models.base import ExpressionModel, read_settings
 from dfercli.runs.checkpoint import write_sealed
 from dfercli.runs.curves import draw_curves
-from dfercli.runs.predictions import name_classes, probs_of, write_predictions
-from dfercli.runs.run_folder import CHECKPOINT, CHOSEN, PROTOCOLS, Protocol, RunFolder
+from dfercli.runs.predictions import fit_held_out, write_predictions
+from dfercli.runs.run_folder import CHECKPOINT, CHOSEN, Protocol, RunFolder
 from dfercli.training.state import drop_state, reporting_failed_save
 
 CHOSEN_BY: dict[Protocol, str] = {"best": "war", "val": "val_war"}
@@ -45,11 +44,6 @@ TABLE_FILES: dict[Part, str] = {"test": TEST_FILE, "val": HELD_OUT_FILE}
 STAGED_FOLDER = re.compile(r"\.?epoch([0-9]+)-([a-z]+)(\.partial)?")
 """Name of a staged epoch's folder: the number of epochs that its state includes, and the protocol;
 `.partial` if dfer was killed while writing it."""
-
-
-def protocols_of(val_fraction: float) -> tuple[Protocol, ...]:
-    """Return the protocols of a run that holds out such a share of the training clips."""
-    return tuple(name for name in PROTOCOLS if name != "val" or val_fraction > 0)
 
 
 def rank_epoch(line: Mapping[str, Any], metric: str) -> tuple[float, float, int]:
@@ -238,17 +232,6 @@ def add_calibration(
     else:
         calibration["temperature"] = fit.temperature
     return {**settings, "calibration": calibration}
-
-
-def fit_held_out(held_out: pd.DataFrame, balance: str) -> TemperatureFit:
-    """Fit a temperature to the predictions of held-out clips, or say why it cannot be fitted.
-
-    Args:
-        held_out: Table of predictions.
-        balance: The recipe's class balancing.
-    """
-    labels, _ = name_classes(held_out)
-    return fit_calibration(probs_of(held_out), labels, balance)
 
 
 def stage_epochs(run: RunFolder, epochs: Mapping[str, ChosenEpoch], finished: int) -> None:

@@ -38,8 +38,7 @@ def make_run(tmp_path: Path, tiny_name: str) -> Callable[..., Any]:
     from dfercli.runs.checkpoint import save_checkpoint
     from dfercli.runs.predictions import describe_clips, write_predictions
     from dfercli.runs.record import DataRecord
-    from dfercli.runs.run_folder import run_folder
-    from dfercli.training.selection import protocols_of
+    from dfercli.runs.run_folder import protocols_of, run_folder
 
     def make(val_fraction: float = 0.0, crop: Any = CROP, **model: Any) -> Any:
         settings = {"backbone": tiny_name, "weights": "random", "num_frames": 4} | model

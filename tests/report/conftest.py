@@ -90,9 +90,8 @@ def make_runs(small_data: Any, tiny_name: str) -> Callable[..., None]:
     from dfercli.models.base import build_model
     from dfercli.runs.checkpoint import save_checkpoint
     from dfercli.runs.predictions import write_predictions
-    from dfercli.runs.run_folder import run_folder
+    from dfercli.runs.run_folder import protocols_of, run_folder
     from dfercli.training.eval_loaders import describe_data
-    from dfercli.training.selection import protocols_of
 
     manifest = read_manifest(Path(small_data.manifest))
 

@@ -10,9 +10,9 @@ from dfercli.config import METHODS
 from dfercli.evaluation.results import read_results
 from dfercli.models.base import build_model
 from dfercli.runs.checkpoint import load_checkpoint
+from dfercli.runs.run_folder import protocols_of
 from dfercli.training import loop
 from dfercli.training.loop import train_fold
-from dfercli.training.selection import protocols_of
 
 CLASSES = ("happiness", "sadness", "anger")
 TRAINED = [method for method in METHODS if method not in ("dfer", "zero-shot")]

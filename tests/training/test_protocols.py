@@ -11,10 +11,10 @@ from dfercli.evaluation.results import read_results
 from dfercli.metrics import calibration, fit_temperature
 from dfercli.runs.checkpoint import load_checkpoint
 from dfercli.runs.predictions import name_classes, probs_of, read_predictions, read_tested
-from dfercli.runs.run_folder import PROTOCOLS
+from dfercli.runs.run_folder import PROTOCOLS, protocols_of
 from dfercli.training import loop
 from dfercli.training.loop import train_fold
-from dfercli.training.selection import chosen_epochs, chosen_now, protocols_of
+from dfercli.training.selection import chosen_epochs, chosen_now
 
 CLASSES = ["happiness", "sadness", "anger"]
 FILES = [
