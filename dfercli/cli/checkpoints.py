@@ -41,13 +41,16 @@ Detector = Annotated[
 Device = Annotated[
     str,
     typer.Option(
-        help="`auto`, `cpu`, `cuda` (or a GPU by number: `cuda:1`) or `mps`.",
+        help="Device: `auto`, `cpu`, `cuda` (or a GPU by number: `cuda:1`) or `mps`.",
         rich_help_panel=opt.COMPUTE,
     ),
 ]
 Precision = Annotated[
     str,
-    typer.Option(help="`auto`, `fp32`, `bf16` or `fp16`.", rich_help_panel=opt.COMPUTE),
+    typer.Option(
+        help="Precision of the model: `auto`, `fp32`, `bf16` or `fp16`.",
+        rich_help_panel=opt.COMPUTE,
+    ),
 ]
 
 

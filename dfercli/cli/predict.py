@@ -201,7 +201,7 @@ def predict(
     window_s: Annotated[
         float | None,
         typer.Option(
-            help="Length of a window in seconds; by default that of the checkpoint's training clips.",
+            help="Length of a window in seconds; by default that of the training clips.",
             rich_help_panel=WINDOWS,
         ),
     ] = None,

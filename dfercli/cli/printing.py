@@ -107,7 +107,7 @@ Format = Annotated[
     str,
     typer.Option(
         "--format",
-        help="`screen`, `csv`, `markdown`, `latex` or `json`.",
+        help="Format of the tables: `screen`, `csv`, `markdown`, `latex` or `json`.",
         rich_help_panel=OUTPUT,
     ),
 ]
