@@ -132,8 +132,8 @@ class RunOptions:
 def _attribute_texts(cls: Any) -> dict[str, str]:
     """Return the texts in the section `Attributes:` of a docstring, by attribute."""
     section = (inspect.getdoc(cls) or "").partition("Attributes:\n")[2]
-    found = re.findall(r"^    (\w+): (.+(?:\n {8}.+)*)", section, flags=re.MULTILINE)
-    return {name: re.sub(r"\s+", " ", text) for name, text in found}
+    entries = re.findall(r"^    (\w+): (.+(?:\n {8}.+)*)", section, flags=re.MULTILINE)
+    return {name: re.sub(r"\s+", " ", text) for name, text in entries}
 
 
 _TEXTS = _attribute_texts(RunOptions)
@@ -144,6 +144,12 @@ def _shared(name: str, panel: str, *names: str) -> Any:
     return typer.Option(*names, help=_TEXTS[name], rich_help_panel=panel)
 
 
+Checkpoint = Annotated[
+    str,
+    typer.Argument(
+        help="Folder of a checkpoint or of a run, name of a run such as `full`, or Hub name."
+    ),
+]
 Dataset = Annotated[str | None, _shared("dataset", DATA)]
 Root = Annotated[Path | None, _shared("root", DATA)]
 Manifests = Annotated[Path, _shared("manifests", DATA)]

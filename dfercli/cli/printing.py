@@ -169,22 +169,22 @@ def _screen_table(table: Table) -> ScreenTable:
         [_join_cells(group, row[at : at + len(group)]) for at, group in groups.items()]
         for row in table.rows
     ]
-    shown = start_table([], [])
+    screen_table = start_table([], [])
     for number, (head, group) in enumerate(zip(_heads(groups), groups.values(), strict=True)):
         words = group[0].kind in WORDS
         lines = [
             line for text in (head, *(row[number] for row in rows)) for line in text.split("\n")
         ]
         longest = max(map(cell_len, lines))
-        shown.add_column(
+        screen_table.add_column(
             Text(head),  # a plain string would be read as markup
             justify="left" if words else "right",
             no_wrap=not words,
             min_width=min(longest, MIN_WIDTH) if words else longest,
         )
     for number, row in enumerate(rows):
-        shown.add_row(*map(Text, row), style="bold" if number in table.bold_rows else None)
-    return shown
+        screen_table.add_row(*map(Text, row), style="bold" if number in table.bold_rows else None)
+    return screen_table
 
 
 def _share_columns(columns: Sequence[Column]) -> dict[int, list[Column]]:

@@ -7,16 +7,9 @@ import typer
 
 from dfercli.cli import options as opt
 
-Checkpoint = Annotated[
-    str,
-    typer.Argument(
-        help="Folder of a checkpoint or of a run, name of a run such as `full`, or Hub name."
-    ),
-]
-
 
 def export(
-    checkpoint: Checkpoint,
+    checkpoint: opt.Checkpoint,
     onnx: Annotated[Path, typer.Option(help="File to write, such as model.onnx.")],
     int8: Annotated[
         bool,

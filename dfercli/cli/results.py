@@ -20,6 +20,9 @@ Dataset = Annotated[
     str | None,
     typer.Option(help="Dataset of the runs; by default that of the run finished last."),
 ]
+Folds = Annotated[
+    str | None, typer.Option(help="Folds to report, such as 1-5 or 1,3; by default all.")
+]
 Confusion = Annotated[
     bool,
     typer.Option(
@@ -64,16 +67,14 @@ def evaluate(
         typer.Option(help="Test whether the run differs from this one by more than chance."),
     ] = None,
     dataset: Dataset = None,
-    folds: Annotated[
-        str | None, typer.Option(help="Folds to report, such as 1-5 or 1,3; by default all.")
-    ] = None,
+    folds: Folds = None,
     runs: opt.Runs = opt.RUNS,
     confusion: Confusion = False,
     table_format: printing.Format = printing.SCREEN,
     out: printing.Out = None,
 ) -> None:
     """Report the results of finished runs: WAR, UAR, recalls and F1, with confidence intervals."""
-    chosen = parse_folds(folds) if folds else None
+    numbers = parse_folds(folds) if folds else None
     table_format = printing.check_format(table_format, out)
     if against is not None and len(run or ()) > 1:
         raise ConfigError("--against compares one run with one; name a single run before it")
@@ -86,12 +87,12 @@ def evaluate(
     )
 
     names: list[str | None] = [*run] if run else [None]
-    results = [_read(names[0], runs, dataset, chosen)]
-    results += [_read(name, runs, dataset or results[0].dataset, chosen) for name in names[1:]]
+    results = [_read(names[0], runs, dataset, numbers)]
+    results += [_read(name, runs, dataset or results[0].dataset, numbers) for name in names[1:]]
     if results[0].others and not run:
         opt.note(f"other variants there: {', '.join(results[0].others)}")
     if against is not None:
-        other = _read(against, runs, results[0].dataset, chosen)
+        other = _read(against, runs, results[0].dataset, numbers)
         document = comparison_document(results[0], other)
     elif len(results) > 1:
         document = side_by_side_document(results)
@@ -108,12 +109,7 @@ def _read(name: str | None, runs: Path, dataset: str | None, folds: list[int] | 
 
 
 def test(
-    checkpoint: Annotated[
-        str,
-        typer.Argument(
-            help="Folder of a checkpoint or of a run, name of a run such as `full`, or Hub name."
-        ),
-    ],
+    checkpoint: opt.Checkpoint,
     dataset: opt.Dataset = None,
     folds: Annotated[
         str | None,
@@ -144,7 +140,7 @@ def test(
     out: printing.Out = None,
 ) -> None:
     """Test a checkpoint on the test clips of a dataset, never on clips it was trained on."""
-    chosen = parse_folds(folds) if folds else None
+    numbers = parse_folds(folds) if folds else None
     table_format = printing.check_format(table_format, out)
     require_device(device)
     decoded = opt.find_cache(cache, cache_dir)
@@ -154,7 +150,7 @@ def test(
 
     where = find_checkpoint(checkpoint, runs)
     data = opt.find_data(dataset, root, manifests, workers, decoded, folds_by)
-    results = evaluate_checkpoint(where, data, chosen, allow_other_crop, device)
+    results = evaluate_checkpoint(where, data, numbers, allow_other_crop, device)
     printing.show_document(results_document(results, confusion), table_format, out)
 
 
@@ -182,9 +178,7 @@ def report(
             help="Fold whose clips are shown; by default the first one.", show_default=False
         ),
     ] = None,
-    folds: Annotated[
-        str | None, typer.Option(help="Folds to report, such as 1-5 or 1,3; by default all.")
-    ] = None,
+    folds: Folds = None,
     dataset: Dataset = None,
     root: opt.Root = None,
     manifests: Annotated[
@@ -197,15 +191,15 @@ def report(
     runs: opt.Runs = opt.RUNS,
 ) -> None:
     """Write one self-contained page about a run: results, errors, and what the model looks at."""
-    chosen = parse_folds(folds) if folds else None
+    numbers = parse_folds(folds) if folds else None
     from dfercli.report import build_report
 
-    where, of, variant = find_variant(run, runs, dataset)
+    folder, of_dataset, variant = find_variant(run, runs, dataset)
     path = build_report(
-        where,
-        of,
+        folder,
+        of_dataset,
         variant,
-        chosen,
+        numbers,
         path=out,
         figures=figures,
         protocol=epoch,

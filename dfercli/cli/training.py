@@ -142,10 +142,10 @@ def ablate(
         from dfercli.ablation.tables import cost_document
         from dfercli.data.sources.base import BASIC_EXPRESSIONS
 
-        asked = RunConfig(
+        requested = RunConfig(
             data=NO_DATA, fold=1, model=model, train=recipe, augment=augment, preset=options.preset
         )
-        base = apply_preset(asked, typed).model
+        base = apply_preset(requested, typed).model
         entries = cost_table(rows, base, BASIC_EXPRESSIONS)
         printing.show_document(cost_document(title, base, entries), table_format, out)
         return
@@ -163,9 +163,9 @@ def ablate(
 def _check_typed(model: ModelConfig, typed: set[str]) -> None:
     """Refuse settings of the training for a method that trains nothing."""
     settings = (*fields(TrainConfig), *fields(AugmentConfig))
-    idle = [s.name for s in settings if s.name in typed and s.name != "val_fraction"]
-    if model.method in UNTRAINED and idle:
-        option = f"--{idle[0].replace('_', '-')}"
+    unused = [s.name for s in settings if s.name in typed and s.name != "val_fraction"]
+    if model.method in UNTRAINED and unused:
+        option = f"--{unused[0].replace('_', '-')}"
         raise ConfigError(f"{model.method} trains nothing: {option} has no effect, leave it out")
 
 

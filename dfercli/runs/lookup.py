@@ -131,8 +131,8 @@ def find_named(name: str, runs: Iterable[Path]) -> dict[int, RunFolder]:
         folders += [dataset / name for root in roots for dataset in sorted(root.glob("*"))]
     for folder in folders:
         own = RunFolder(folder)
-        found = [own] if own.run_file.is_file() else _find_fold_folders(folder)
-        by_fold = {run.read().config.fold: run for run in found}
+        folds = [own] if own.run_file.is_file() else _find_fold_folders(folder)
+        by_fold = {run.read().config.fold: run for run in folds}
         if by_fold:
             check_alike(by_fold)
             return dict(sorted(by_fold.items()))
