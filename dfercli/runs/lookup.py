@@ -86,15 +86,14 @@ def find_variant_folds(
     Raises:
         CheckpointError: No run is finished.
     """
-    matching = find_runs(runs, dataset, variant)
+    folders = _find_folders(runs, dataset, variant, FOLD)
+    matching = _load_runs(folders)
     newest = _newest_of(matching, runs, dataset, variant).path.parent
     folds = [run for run in matching if run.path.parent == newest]
-    read = {run.path for run in matching}
-    folders = _find_folders(runs, newest.parent.name, "*", FOLD)
-    others = _load_runs(run for run in folders if run.path not in read)
-    same_dataset = [run.path.parent for run in (*matching, *others)]
-    names = {path.name for path in same_dataset if path.parent == newest.parent}
-    return _by_fold(folds), sorted(names - {newest.name})
+    of_dataset = _find_folders(runs, newest.parent.name, "*", FOLD)
+    others = _load_runs(run for run in of_dataset if run not in folders)
+    variants = {run.path.parent for run in (*matching, *others)} - {newest}
+    return _by_fold(folds), sorted(v.name for v in variants if v.parent == newest.parent)
 
 
 def find_folds(variant_folder: Path) -> dict[int, FinishedRun]:
