@@ -1,4 +1,4 @@
-"""The paper's tables of ablations: their figures, what their rows cost, and a run of one."""
+"""The paper's ablation tables: their figures, the costs of their rows, and one run."""
 
 import json
 from dataclasses import replace

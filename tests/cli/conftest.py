@@ -1,4 +1,4 @@
-"""The command line as it is typed."""
+"""Fixtures: the command line, called in an empty folder."""
 
 import io
 import sys
@@ -13,7 +13,7 @@ import pytest
 
 @pytest.fixture
 def dfer(tmp_path, monkeypatch):
-    """Type a command in an empty folder; gives its exit code, and what it printed."""
+    """Return a function that calls a command in an empty folder."""
     from dfercli.cli import main
 
     monkeypatch.chdir(tmp_path)
@@ -31,7 +31,7 @@ def dfer(tmp_path, monkeypatch):
 
 @pytest.fixture
 def write_tiny(dfer):
-    """Write a manifest `tiny`, two classes in two folds with a clip each; give its rows."""
+    """Return a function that writes a manifest `tiny`: two folds with one clip of each class."""
     from dfercli.data.manifest import Manifest, write_manifest
     from dfercli.media.images import write_image
 

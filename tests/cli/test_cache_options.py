@@ -1,4 +1,4 @@
-"""Where decoded frames are kept, and the commands that keep and read them."""
+"""Options of the cache of decoded frames."""
 
 import json
 from dataclasses import asdict

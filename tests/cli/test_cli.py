@@ -1,4 +1,4 @@
-"""What commands answer to bad input: one line, and an exit code that tells what happened."""
+"""Commands answer bad input with one line and an exit code."""
 
 import json
 import sys
@@ -242,7 +242,7 @@ def test_data_is_found_in_the_folder_of_all_data(dfer, monkeypatch, tmp_path):
 
 @pytest.fixture
 def partial(project):
-    """The same data, known to be partial; gives what is said of it."""
+    """The same data with deviations from the official lists; returns them."""
     path = Path("data_manifests", "tiny.csv")
     said = ("fold 1 test has 2 clips, officially 3", "fold 2 test has 2 clips, officially 4")
     write_manifest(replace(read_manifest(path), deviations=said), path)

@@ -1,4 +1,4 @@
-"""What `dfer eval` and `dfer ablate` print and write: formats, runs side by side, comparisons."""
+"""Output of `dfer eval` and `dfer ablate`: formats, runs side by side, comparisons."""
 
 import io
 import json

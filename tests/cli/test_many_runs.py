@@ -1,4 +1,4 @@
-"""Commands that train several runs: what they print, and answer, when one of them fails."""
+"""Commands that train several runs, when one of them fails."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Clips of a single class: said by the first command that sees them, before anything is loaded."""
+"""Clips of a single class are refused by the first command, before anything is loaded."""
 
 import sys
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Options: each setting has one, with the default and the words of its configuration."""
+"""Options: one per setting, with the default and the text of its configuration."""
 
 import os
 import re
@@ -29,7 +29,7 @@ COMMANDS = (
 )
 CONFIGS = (ModelConfig, TrainConfig, AugmentConfig, ComputeConfig, RunOptions)
 NOT_TYPED = {"msta_pools", "stop_epoch"}
-"""Settings that are no option: a table of numbers, and what `--all-data` finds out."""
+"""Settings that are no options: a table of numbers, and what `--all-data` determines."""
 
 
 def test_these_are_the_commands():
@@ -60,7 +60,7 @@ def test_every_setting_is_an_option_with_its_default(name, left_out, config):
 
 
 class _ArrivedError(Exception):
-    """Carries the configurations that a command would have run by."""
+    """Carries the configurations of a command."""
 
 
 def test_settings_that_are_typed_arrive(monkeypatch):
@@ -172,7 +172,7 @@ def test_folds_the_wrong_way_round_are_named(text):
 
 @pytest.fixture
 def manifests(tmp_path, monkeypatch):
-    """Two manifests, `new` written after `old`; both say that their data is in /data."""
+    """Two manifests, `new` written after `old`; both have their data in /data."""
     monkeypatch.delenv("DFER_DATA", raising=False)
     for age, name in enumerate(("new", "old")):
         rows = [("a", "a", 1, "anger", 1), ("b", "b", 1, "fear", 2)]
@@ -281,7 +281,7 @@ WRONG = {
 
 
 def test_values_that_nothing_has_are_refused_before_torch_is_loaded(tmp_path):
-    """Which takes seconds, of a model on the Hub minutes."""
+    """Loading takes seconds, and minutes for a model on the Hub."""
     code = (
         "import sys\n"
         "from dfercli.cli import main\n"

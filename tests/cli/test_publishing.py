@@ -1,4 +1,4 @@
-"""`dfer export` and `dfer push` as they are typed."""
+"""The commands `dfer export` and `dfer push`."""
 
 from pathlib import Path
 

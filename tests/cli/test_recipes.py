@@ -1,4 +1,4 @@
-"""Presets on the command line: what is typed wins, and every table says its recipe."""
+"""Presets on the command line: typed options win, and every table names its recipe."""
 
 import json
 from pathlib import Path
@@ -14,17 +14,17 @@ SAID = "changed: backbone demo-ViT-tiny, weights random, "
 
 @pytest.fixture(params=["folder"])
 def project(request, write_tiny):
-    """Two folds of two clips each, of a kind of dataset."""
+    """Return a function that writes two folds of two clips each, of a kind of dataset."""
     write_tiny(kind=request.param)
 
 
 class _ArrivedError(Exception):
-    """Carries the run that a command would have trained."""
+    """Carries the configuration of the run of a command."""
 
 
 @pytest.fixture
 def arrive(dfer, monkeypatch):
-    """Give the run that a command would have trained."""
+    """Return a function that returns the configuration of the run that a command trains."""
     find_run = options.find_run
 
     def stop(*given):

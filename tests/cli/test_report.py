@@ -1,4 +1,4 @@
-"""`dfer report`: the page and the files that it leaves, and what it answers to bad input."""
+"""`dfer report`: the page, its files, and answers to bad input."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Standard streams that are closed or full: the work is done, and what is lost is said."""
+"""Standard streams that are closed or full: the work is done, and lost output is reported."""
 
 import errno
 import os

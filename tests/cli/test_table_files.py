@@ -1,4 +1,4 @@
-"""Tables as files, of which CSV has one a table, and tables on the screen."""
+"""Tables as files, one per table in CSV, and tables on the screen."""
 
 import io
 import re
@@ -94,7 +94,7 @@ def test_eval_says_which_files_it_wrote(dfer, write_tiny):
 
 
 def _print(table, capsys, provenance=None):
-    """Give what stands on the screen, without spaces at the ends of lines."""
+    """Return the screen without trailing spaces."""
     show_document(Document([table], provenance or Provenance()), "screen", None)
     return [line.rstrip() for line in capsys.readouterr().out.splitlines()]
 

@@ -1,4 +1,4 @@
-"""From drawn people to a named video, through the command line alone."""
+"""From drawn people to the prediction of a video, on the command line."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Two variants on the same clips, and a model's own confidence, on tables written by hand."""
+"""Comparisons of two variants and calibration, on hand-made tables."""
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,7 @@ CLASSES = ["happiness", "sadness", "anger"]
 
 
 def _table(labels, predicted, sure=0.8, prefix="c", groups=None):
-    """Predictions that are as sure of one class each."""
+    """Return predictions with the same probability for one class each."""
     rest = (1 - sure) / 2
     probs = [[sure if name == top else rest for name in CLASSES] for top in predicted]
     table = pd.DataFrame({"clip_id": [f"{prefix}{i}" for i in range(len(labels))], "label": labels})
@@ -79,7 +79,7 @@ def test_what_cannot_be_compared_is_refused(change, said):
 
 
 def _often(table, times=40):
-    """The same clips many times over, each under a name of its own."""
+    """Repeat clips, each copy with its own name."""
     parts = [
         table.assign(clip_id=[f"{name}-{n}" for name in table["clip_id"]]) for n in range(times)
     ]

@@ -1,4 +1,4 @@
-"""What tables of results hold: figures of hand-made predictions, and the paper's beside them."""
+"""The tables of results: figures of hand-made predictions, beside the paper's."""
 
 import json
 from dataclasses import replace
@@ -24,7 +24,7 @@ CLASSES = ["happiness", "sadness"]
 
 
 def _table(prefix, rights, wrongs):
-    """Clips of both classes in turn, some named rightly and then some wrongly."""
+    """Return clips of alternating classes: first the correctly classified ones, then the errors."""
     labels = [CLASSES[i % 2] for i in range(rights + wrongs)]
     right = np.arange(rights + wrongs) < rights
     happy = (np.array(labels) == "happiness") == right
@@ -49,7 +49,7 @@ def _results(name="full", wrongs=(2, 4), held_out=False, count=8):
 
 
 def _cells(table, row, group):
-    """Cells of the columns of a group, by the name of the column."""
+    """Return the cells of the columns of a group, by the name of the column."""
     (found,) = [each for each in table.rows if each[0] == row]
     pairs = zip(table.columns, found, strict=True)
     return {column.name: cell for column, cell in pairs if column.group == group}
@@ -196,7 +196,7 @@ def test_the_best_of_more_epochs_is_not_tested_against_the_best_of_fewer():
 
 @pytest.fixture
 def ablation():
-    """Table 3 on DFEW, two folds: without text 5 of 10 are right, with text 6 and 8."""
+    """Table 3 on DFEW, two folds: without text 5 of 10 clips are right, with text 6 and 8."""
     matrices = ([[[5, 0], [5, 0]]] * 2, [[[6, 0], [4, 0]], [[8, 0], [2, 0]]])
     rows = [
         RowResult(row, row.name, {"last": [summarise_folds([1, 2], [np.array(m) for m in each])]})

@@ -1,4 +1,4 @@
-"""Results of runs and of checkpoints: which are read, what is refused, and what is said of them."""
+"""Results of runs and of checkpoints: which are read, which are refused, and their provenance."""
 
 import json
 import os
@@ -25,7 +25,7 @@ CLASSES = ["happiness", "sadness", "anger"]
 
 
 def _summary(results):
-    """The only one of a checkpoint's results."""
+    """Return the only summary of a checkpoint's results."""
     (summary,) = results.summaries.values()
     return summary
 
@@ -156,7 +156,7 @@ def test_partial_data_is_told_from_runs_and_manifests(runs, trained, write_other
 
 @pytest.fixture
 def write_other(colours, tmp_path):
-    """Write the same clips with something changed; gives the data."""
+    """Return a function that writes the same clips with a change, and returns their DataConfig."""
 
     def write(
         class_names=tuple(CLASSES),
@@ -227,7 +227,7 @@ def test_a_fold_that_the_data_lacks_is_refused(trained, make_run):
 
 
 def _train_by_group(run):
-    """Let the best checkpoint of a run say that it was trained with folds by group."""
+    """Make the best checkpoint of a run record that it was trained with folds by group."""
     config_file = run.checkpoint("best") / "config.json"
     settings = json.loads(config_file.read_text())
     settings["trained"]["folds_by"] = "group"

@@ -1,4 +1,4 @@
-"""What a model looks at is told by gradients, and what is collected is what the model computes."""
+"""Attention maps from gradients, and the collected outputs of a model."""
 
 from pathlib import Path
 
@@ -46,7 +46,7 @@ def test_where_nothing_speaks_for_the_class_the_shares_are_equal():
 
 
 class _OneBlock(nn.Module):
-    """Adds up what the class token sees; the value of a patch is the mean of its red channel."""
+    """Sums what the class token attends to; the value of a patch is the mean of its red channel."""
 
     def __init__(self):
         super().__init__()

@@ -1,4 +1,4 @@
-"""A finished run with predictions made by hand, and a Hub on this machine."""
+"""Fixtures: a finished run with hand-made predictions, and a local Hub."""
 
 import base64
 import json
@@ -30,7 +30,7 @@ def _table(pairs: list[tuple[int, int]], prefix: str) -> pd.DataFrame:
 
 @pytest.fixture
 def make_run(tmp_path: Path, tiny_name: str) -> Callable[..., Any]:
-    """Make a finished run of the small full model, with or without a validation part."""
+    """Return a function that makes a finished run of the small full model."""
     import torch
 
     from dfercli.config import DataConfig, ModelConfig, RunConfig, TrainConfig
@@ -76,7 +76,7 @@ def make_run(tmp_path: Path, tiny_name: str) -> Callable[..., Any]:
 
 @dataclass
 class Hub:
-    """What a Hub of one repository was sent, and how it answers.
+    """A Hub with one repository: the requests it received, and its answers.
 
     Attributes:
         files: Content by name, of the last commit.
@@ -163,7 +163,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
-    """A Hub on this machine that huggingface_hub talks to, with somebody logged in."""
+    """A local Hub that huggingface_hub talks to, with a user logged in."""
     from huggingface_hub import constants
 
     found = Hub()
@@ -180,7 +180,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
 
 @pytest.fixture
 def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No Hub: nobody listens where it is looked for."""
+    """A Hub that cannot be reached."""
     _point_to(monkeypatch, "http://127.0.0.1:9")
     monkeypatch.setenv("HF_TOKEN", "hf_of_a_test")
 

@@ -1,4 +1,4 @@
-"""A model card has the run's own figures, or none."""
+"""Model cards have the figures of their run, or none."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""What is pushed to the Hub is what comes back from it, and refusals are one line."""
+"""Models come back from the Hub as they were uploaded, and refusals are one line."""
 
 import errno
 import shutil

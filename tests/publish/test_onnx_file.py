@@ -1,4 +1,4 @@
-"""An ONNX file gives what its checkpoint gives, needs no dfer, and comes into being whole."""
+"""ONNX files: same probabilities as the checkpoint, usable without dfer, written atomically."""
 
 import json
 import subprocess
@@ -29,12 +29,12 @@ ONE_LAYER = {
     "vision_cfg": {"image_size": 32, "layers": 1, "width": 64, "head_width": 32, "patch_size": 16},
     "text_cfg": {"context_length": 12, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1},
 }
-"""Layers are alike, and each takes the exporter its time."""
+"""One layer: all layers are the same, and each takes the exporter a while."""
 
 
 @pytest.fixture(scope="module")
 def build(tmp_path_factory):
-    """Build a model of one layer by the settings of its ModelConfig."""
+    """Return a function that builds a model with one layer from settings of ModelConfig."""
     path = tmp_path_factory.mktemp("backbones") / "test-ViT-one-layer.json"
     path.write_text(json.dumps(ONE_LAYER))
     open_clip.add_model_config(path)
@@ -59,13 +59,13 @@ def shared(build, tmp_path_factory):
 
 @pytest.fixture
 def exported_before(shared, monkeypatch):
-    """Take the file that was exported before: what comes after it is tested."""
+    """Replace the export by the file of `exported`, to test what follows it."""
     monkeypatch.setattr(onnx_file, "_write", lambda _, __, path, ___: copy(shared.path, path))
 
 
 @pytest.fixture
 def draw_faces():
-    """Make faces (B, T, 32, 32, 3) of noise, uint8."""
+    """Return faces (B, T, 32, 32, 3) of noise, uint8."""
     rng = np.random.default_rng(0)
     return lambda batch, frames=2: rng.integers(0, 256, (batch, frames, 32, 32, 3), dtype=np.uint8)
 

@@ -1,4 +1,4 @@
-"""The clips that an ONNX file is compared on differ, and batches of all sizes are among them."""
+"""The clips that an ONNX file is compared on differ, and their batches have several sizes."""
 
 import numpy as np
 

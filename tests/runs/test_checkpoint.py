@@ -1,4 +1,4 @@
-"""Checkpoints: whole or not at all, and found by the folder of their run."""
+"""Checkpoints are written atomically, and are found through the folder of their run."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""Predictions cover each test clip once, come back from their files, and give the figures."""
+"""Tables of predictions: written and read back unchanged, refused where damaged, and summarised."""
 
 import json
 
@@ -19,7 +19,7 @@ CLASSES = ["happiness", "sadness", "anger"]
 
 
 def _table(labels, predicted):
-    """Predictions that are sure of one class each."""
+    """Return predictions with probability 0.8 for one class each."""
     table = pd.DataFrame({"clip_id": [f"c{i}" for i in range(len(labels))], "label": labels})
     probs = [[0.8 if name == top else 0.1 for name in CLASSES] for top in predicted]
     return table.join(pd.DataFrame(probs, columns=CLASSES))
@@ -86,7 +86,7 @@ def test_damaged_predictions_are_named(lines, said, tmp_path):
 
 
 def _copy(run, other):
-    """Put another fold's predictions in the place of a run's."""
+    """Replace a run's predictions by those of another fold."""
     write_predictions(read_predictions(other), run.predictions_file("last"))
 
 
@@ -103,7 +103,7 @@ def _swap(run, other):
 
 
 def _take_the_best(run, other):
-    """Put the best epoch's predictions in the place of the last one's."""
+    """Replace the last epoch's predictions by those of the best epoch."""
     table = read_predictions(run.predictions_file("best"))
     probs = table[CLASSES].to_numpy()
     table[CLASSES] = (probs + 0.01) / 1.03  # as another variant would have it

@@ -1,4 +1,4 @@
-"""Records of runs and checkpoints: what is read from their files, and what is refused."""
+"""Records of runs and checkpoints: read as they were written, with defaults, or refused."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The folder of a run: what is written down, what is found again, and what is never mixed."""
+"""The folder of a run: its record, finding finished runs, and refusing to mix two runs."""
 
 import json
 import os
@@ -24,7 +24,7 @@ DATA = DataRecord(FINGERPRINT)
 
 @pytest.fixture
 def begin(tmp_path, make_run):
-    """Begin runs of any fold and model below one folder, and finish them at a time."""
+    """Return a function that begins runs below one folder, and finishes them at a given time."""
 
     def begin_run(fold=1, finished_at=None, dataset="colours", deviations=(), **model):
         config = make_run(fold=fold, model=model)
@@ -249,7 +249,7 @@ def test_a_setting_that_an_older_run_did_not_have_is_a_difference(begin, make_ru
 
 
 def _forget_msta_fc(run):
-    """Make a run one of an older version, which had no such setting."""
+    """Remove the setting from a record, as in older versions."""
     entries = json.loads(run.run_file.read_text())
     del entries["config"]["model"]["msta_fc"]
     run.run_file.write_text(json.dumps(entries))
