@@ -1,4 +1,4 @@
-"""Crops of faces: five landmarks brought onto one template by a similarity transform."""
+"""Face crops: five landmarks mapped onto one template by a similarity transform."""
 
 from dataclasses import dataclass
 
@@ -17,20 +17,20 @@ version 2 have the same template and cutting; they differ where a film is cut, s
 followed across cuts."""
 
 MIN_SIZE = 16
-"""Least side of a crop in pixels (our choice)."""
+"""Smallest side of a crop in pixels (our choice)."""
 
 TEMPLATE = np.array([[0.37, 0.40], [0.63, 0.40], [0.50, 0.545], [0.393, 0.69], [0.607, 0.69]])
-"""Where the five landmarks of `Face` go, as shares of the crop's side.
+"""Positions of the five landmarks of `Face` in the crop, as shares of its side.
 
-Our choice: looser than templates for recognising who somebody is. From the mouth to the chin it is
-about 0.7 of the way from the eyes to the mouth, so the chin comes to 0.90 and a dropped jaw stays
-in; raised brows come to 0.27.
+Our choice: looser than the templates of face recognition. The chin lies below the mouth by about
+0.7 of the distance from the eyes to the mouth, at 0.90, so that a dropped jaw stays inside; raised
+brows lie at 0.27.
 """
 
 
 @dataclass(frozen=True)
 class CropRecipe:
-    """How faces were cropped. It goes with the crops, the manifest and every checkpoint.
+    """How faces were cropped; stored with the crops, in the manifest and in every checkpoint.
 
     Attributes:
         detector: Public name of the detector.
@@ -46,18 +46,18 @@ class CropRecipe:
 
     def __post_init__(self) -> None:
         if self.size < MIN_SIZE:
-            raise ConfigError(f"crops of {self.size} px show no face; the least is {MIN_SIZE}")
+            raise ConfigError(f"crops of {self.size} px are too small; use at least {MIN_SIZE}")
 
 
 def similarity_transform(source_xy: np.ndarray, target_xy: np.ndarray) -> np.ndarray:
-    """Give the rotation, scale and shift that bring points closest to others.
+    """Return the rotation, scale and shift that map points as close as possible to others.
 
     Args:
-        source_xy: (N, 2) points, not all in one place.
-        target_xy: (N, 2) points they should come to.
+        source_xy: (N, 2) points, not all identical.
+        target_xy: (N, 2) points to map them to.
 
     Returns:
-        (2, 3) matrix, applied to column vectors (x, y, 1).
+        (2, 3) matrix for column vectors (x, y, 1).
 
     Source: Umeyama, 1991, the least squares solution, in two dimensions and without mirroring:
         with points as complex numbers, scale and rotation are one complex factor.
@@ -73,7 +73,7 @@ def similarity_transform(source_xy: np.ndarray, target_xy: np.ndarray) -> np.nda
 
 
 def crop_face(image_rgb: np.ndarray, landmarks_xy: np.ndarray, size: int) -> np.ndarray:
-    """Cut out a face, upright and in the same place in every crop.
+    """Return the aligned crop of a face: upright, and at the same place in every crop.
 
     Args:
         image_rgb: (H, W, 3) uint8.
@@ -81,11 +81,11 @@ def crop_face(image_rgb: np.ndarray, landmarks_xy: np.ndarray, size: int) -> np.
         size: Side of the crop in pixels.
 
     Returns:
-        (size, size, 3) uint8; what lies outside the image repeats its edge.
+        (size, size, 3) uint8. Outside the image its edge is repeated.
     """
     matrix = similarity_transform(landmarks_xy, TEMPLATE * size)
     scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
-    if scale < 0.5:  # bilinear sampling would skip pixels: shrink by areas first
+    if scale < 0.5:  # bilinear sampling would skip pixels, so average areas first
         image_rgb, landmarks_xy = _cut_around(image_rgb, landmarks_xy, matrix, size)
         height, width = image_rgb.shape[:2]
         shrunk = (max(1, round(width * 2 * scale)), max(1, round(height * 2 * scale)))
@@ -100,7 +100,7 @@ def crop_face(image_rgb: np.ndarray, landmarks_xy: np.ndarray, size: int) -> np.
 def _cut_around(
     image_rgb: np.ndarray, landmarks_xy: np.ndarray, matrix: np.ndarray, size: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Cut off what is far from the crop, so that only the rest has to be shrunk."""
+    """Return the part of the image around the crop, and the landmarks in it."""
     corners = np.array([[0, 0], [size, 0], [0, size], [size, size]], dtype=float)
     around_xy = (corners - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T
     margin_px = 4 / np.sqrt(np.linalg.det(matrix[:, :2]))  # four pixels of the crop

@@ -1,4 +1,4 @@
-"""The crops of one video on disk, and the record beside them of how they came about."""
+"""The crops of one video on disk, with the record of how they were made."""
 
 import json
 import re
@@ -26,22 +26,22 @@ CROPS = FolderKind(
 
 @dataclass(frozen=True)
 class CropRecord:
-    """How one video was cropped. Shares have four decimals, so that records can be compared.
+    """How one video was cropped. Shares are rounded to four decimals.
 
     Attributes:
-        n_frames: Crops on disk; 0 where no face was found.
+        n_frames: Crops on disk; 0 if no face was found.
         video_frames: Frames that were decoded.
-        declared_frames: Frames that the container promises; 0 where it does not.
-        interpolated: Frames searched without success in a short gap; their crops are interpolated.
+        declared_frames: Frames that the container declares; 0 if it does not.
+        interpolated: Frames that were searched without success and whose face is interpolated.
         skipped: Frames without a crop.
         coverage: Share of the frames that have a crop.
         score: Median score of the detections.
         jitter: How restless the landmarks are, in shares of the crop's side.
-        rival: Presence of the largest other face in view at the same time, as a share of its own.
+        rival: Presence of the largest other face, as a share of the main face's.
         source: Path of the video, or of the folder of frames, below the dataset's root.
-        source_bytes: Its size, of a folder that of all files in it.
-        source_changed_ns: When it was changed last, as its file system says, of a folder when it
-            or anything in it was; None in records of earlier versions.
+        source_bytes: Size of the file, or of all files in the folder.
+        source_changed_ns: Modification time of the file, or the latest of the folder and its files;
+            None in records of earlier versions.
     """
 
     n_frames: int
@@ -59,21 +59,21 @@ class CropRecord:
 
 
 def crop_video(root: Path, source: str, folder: Path, size: int, detector: Detector) -> CropRecord:
-    """Write the main face of a video to `000001.jpg` and on, and its record, as a whole.
+    """Write the crops of a video's main face (`000001.jpg`, ...) and their record atomically.
 
-    The same video gives the same bytes. Where no face is found the folder holds the record alone,
-    so that the video is not searched again.
+    The same video gives the same bytes. Without a face only the record is written, so that the
+    video is not searched again.
 
     Args:
         root: The dataset's folder.
         source: Path of a video file, or of a folder of frames, below it.
-        folder: Where the crops go; what was there is replaced.
+        folder: Folder of the crops; replaced if it exists.
         size: Side of the crops in pixels.
         detector: Finds faces in single frames.
 
     Raises:
-        VideoError: The video cannot be read, or the detector stumbles over it.
-        DataError: `folder` holds something that dfer did not write.
+        VideoError: The video cannot be read, or the detector fails on it.
+        DataError: `folder` holds files that dfer did not write.
     """
     video = root / source
     CROPS.check(folder)  # before the work
@@ -88,9 +88,9 @@ def crop_video(root: Path, source: str, folder: Path, size: int, detector: Detec
             write_json(partial / RECORD_FILE, asdict(record))
             if _measure_source(video) != before:
                 raise VideoError(f"{video} was changed while it was read; crop it again")
-    except (cv2.error, RuntimeError) as error:  # of torch, where a frame is too large for a GPU
-        said = str(error).strip() or repr(error)
-        raise VideoError(f"cannot crop {video}: {said.splitlines()[-1]}") from error
+    except (cv2.error, RuntimeError) as error:  # torch: a frame is too large for the GPU
+        message = str(error).strip() or repr(error)
+        raise VideoError(f"cannot crop {video}: {message.splitlines()[-1]}") from error
     return record
 
 
@@ -98,16 +98,16 @@ def _write_crops(video: Path, followed: FollowedFace, size: int, folder: Path) -
     number = 0
     for number, crop_rgb in enumerate(read_crops(video, followed, size), start=1):
         write_image(folder / _name_crop(number), crop_rgb)
-    if number != len(followed.faces):  # a damaged stream need not decode alike twice
+    if number != len(followed.faces):  # a damaged stream may decode differently
         raise VideoError(f"cannot crop {video}: it gives other frames when read again; damaged?")
 
 
 def read_record(folder: Path, root: Path, source: str) -> CropRecord | None:
-    """Give the record of a video's crops, or None where they have to be made again.
+    """Return the record of a video's crops; None if the video has to be cropped (again).
 
-    They have to if the record or a crop is missing, cut off or too many, or if the video is another
-    one, gone, or was changed: neither size nor time is what it was. A record of an earlier version
-    does not tell the time; the video must be older than the crops then.
+    It has to be if the record or a crop is missing, truncated or surplus, or if the video is
+    missing, another one or changed (by its size and modification time). Records of earlier versions
+    have no time; then the video must be older than the crops.
     """
     try:
         values = json.loads((folder / RECORD_FILE).read_text(encoding="utf-8"))
@@ -126,9 +126,8 @@ def read_record(folder: Path, root: Path, source: str) -> CropRecord | None:
     except (OSError, ValueError):
         return None
     expected = [_name_crop(number) for number in range(1, record.n_frames + 1)]
-    there = [path.name for path in crops] == expected
-    whole = unchanged and same and there and not any(map(find_fault, crops))
-    return record if whole else None
+    complete = [path.name for path in crops] == expected and not any(map(find_fault, crops))
+    return record if unchanged and same and complete else None
 
 
 def _types(values: dict[str, object]) -> dict[str, object]:
@@ -160,7 +159,7 @@ def _name_crop(number: int) -> str:
 
 
 def _measure_source(video: Path) -> tuple[int, int]:
-    """Give when a file, or a folder or anything in it, was changed last, and all bytes."""
+    """Return the latest modification time in ns and the bytes of a file, or of a folder's files."""
     files = list(video.iterdir()) if video.is_dir() else [video]
     stats = [path.stat() for path in files]
     newest_ns = max(stat.st_mtime_ns for stat in (video.stat(), *stats))

@@ -1,4 +1,4 @@
-"""Detection in key frames, ahead of what follows it, in threads."""
+"""Detection in key frames, in threads that run ahead of the tracker."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,30 +15,30 @@ from dfercli.faces.types import Detector, Face, box_iou, find_least_track_score
 from dfercli.media.video import Frame
 
 MAX_THREADS = 8
-"""Frames that are searched at a time, at most (our choice): of the time that mtcnn takes, a sixth
-holds Python's lock, and each thread keeps frames in memory."""
+"""Most frames searched at the same time (our choice): mtcnn holds Python's lock for a sixth of its
+time, and each thread keeps frames in memory."""
 
 T = TypeVar("T")
 
 Search = Callable[[], list[Face]]
-"""Returns the faces of a frame; waits where they are not found yet."""
+"""Returns the faces of a frame, after waiting for them if necessary."""
 
 
 @runtime_checkable
 class CopyableDetector(Detector, Protocol):
-    """A detector of which each thread can have its own."""
+    """A detector that can be copied for another thread."""
 
     def copy(self) -> Detector:
-        """Return another detector that finds the same faces."""
+        """Return a detector that finds the same faces."""
         ...
 
 
 class DetectorPool:
-    """Searches several frames at a time, each in a thread and with a detector of its own.
+    """Several copies of a detector, one per thread.
 
     Args:
-        detector: The first of the detectors; the others are its copies, made as they are needed.
-        threads: Frames that are searched at a time.
+        detector: The first detector; the others are copies of it, made when they are needed.
+        threads: Number of threads.
     """
 
     def __init__(self, detector: CopyableDetector, threads: int) -> None:
@@ -49,11 +49,11 @@ class DetectorPool:
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="detector")
 
     def start(self, image_rgb: np.ndarray) -> Search:
-        """Begin to search a frame, as soon as a thread is free."""
+        """Queue a frame for the next free thread."""
         return self._threads.submit(self.detect, image_rgb).result
 
     def detect(self, image_rgb: np.ndarray) -> list[Face]:
-        """Find the faces of a frame, in the thread that calls."""
+        """Return the faces of a frame, found in the calling thread."""
         try:
             detector = self._idle.pop()
         except IndexError:
@@ -64,32 +64,32 @@ class DetectorPool:
             self._idle.append(detector)
 
     def close(self) -> None:
-        """Drop what has not begun, and wait for what has."""
+        """Cancel queued frames and wait for those being searched."""
         self._threads.shutdown(cancel_futures=True)
 
 
 def count_threads(kind: str, cores: int) -> int:
-    """Return how many frames to search at a time, beside a model.
+    """Return the number of detector threads to run beside a model.
 
     Args:
-        kind: Kind of the device that the model runs on. On a CPU it takes the cores itself.
-        cores: This process's share of them.
+        kind: Kind of the device that the model runs on; on `cpu` the model needs the cores itself.
+        cores: Cores that this process may use.
     """
     return 1 if kind == "cpu" else min(cores, MAX_THREADS)
 
 
 @contextmanager
 def searching_ahead(detector: Detector, threads: int) -> Iterator[Detector]:
-    """Let a detector search frames ahead for as long as the block takes.
+    """Provide a detector that searches frames ahead in threads.
 
-    OpenCV's own threads rest meanwhile: a detector in each thread uses the cores better.
+    OpenCV's own threads are switched off meanwhile: one detector per thread uses the cores better.
 
     Args:
-        detector: Finds faces in single frames.
-        threads: Frames that are searched at a time.
+        detector: The detector to copy.
+        threads: Number of threads.
 
     Yields:
-        A pool of detectors; the detector itself for one thread, or where it cannot be copied.
+        A pool of detectors; the detector itself for one thread, or if it cannot be copied.
     """
     if threads == 1 or not isinstance(detector, CopyableDetector):
         yield detector
@@ -104,9 +104,9 @@ def searching_ahead(detector: Detector, threads: int) -> Iterator[Detector]:
 
 
 def look_ahead(items: Iterable[T], count: int) -> Iterator[T]:
-    """Yield items in their order, with up to `count` more of them drawn already.
+    """Yield items in order, after drawing up to `count` more of them.
 
-    An error of theirs is raised where it would be without looking ahead: behind all items before.
+    An error in drawing is raised after all items that were drawn before it.
     """
     drawn: deque[T] = deque()
     try:
@@ -121,36 +121,36 @@ def look_ahead(items: Iterable[T], count: int) -> Iterator[T]:
 
 
 KEY_FRAMES = 5
-"""Frames from one key frame to the next, at most (our choice)."""
+"""Most frames from one key frame to the next (our choice)."""
 
 KEY_STEP_S = 0.21
-"""Longest time between key frames (our choice): five frames of a film at 24 a second."""
+"""Longest time between key frames of training videos (our choice): five frames at 24 per second."""
 
 SAME_IOU = 0.7
-"""Overlap from which the boxes in two key frames are one face all the time between (our choice)."""
+"""Overlap of the boxes in two key frames from which a face is steady in between (our choice)."""
 
 ROUNDING_S = 1e-6
-"""What sums of times may be off by."""
+"""Tolerance for sums of times."""
 
 
 def search_frames(
     frames: Iterable[Frame], detector: Detector, carry_s: float, everyone: bool = False
 ) -> Iterator[tuple[Frame, list[Face] | None]]:
-    """Give each frame with its faces, or with None where it was not searched.
+    """Yield each frame with its faces, or with None if it was not searched.
 
-    The frames between two key frames are searched, one by one, only where the largest face of one
-    is not in the other. The first frame is a key frame, and so is the last.
+    Frames between two key frames are searched only if the largest face of one is not at about the
+    same place in the other. The first and the last frame are key frames.
 
     Args:
         frames: In order of time.
-        detector: Finds faces in single frames; a `DetectorPool` in several, ahead of what is asked.
-        carry_s: Longest time between key frames.
-        everyone: Look for all faces of a key frame in the other, not only for the largest.
+        detector: A detector, or a `DetectorPool` to search ahead.
+        carry_s: Longest time between key frames; 0 makes every frame one.
+        everyone: Whether every face, not only the largest, must be in the other key frame.
     """
     if isinstance(detector, DetectorPool):
         start, ahead = detector.start, detector.ahead
     else:
-        start, ahead = partial(partial, detector.detect), 0  # searches when it is asked
+        start, ahead = partial(partial, detector.detect), 0  # searches when called
     parts = part_at_keys(frames, carry_s)
     at_keys = look_ahead(((part, start(part[-1].image_rgb)) for part in parts), ahead)
     everywhere = look_ahead(_search_between(at_keys, start, None if everyone else 1), ahead)
@@ -163,10 +163,9 @@ def _search_between(
     start: Callable[[np.ndarray], Search],
     count: int | None,
 ) -> Iterator[tuple[Frame, Search | None]]:
-    """Begin to search the frames between key frames where one of the `count` largest faces changes.
+    """Yield each frame with its search, or None if it lies between two similar key frames.
 
-    Yields:
-        Each frame and its search; None where it is not searched.
+    Key frames are similar if each has the `count` largest faces of the other; None means all faces.
     """
     before: list[Face] = []
     for (*between, key), search in at_keys:
@@ -179,7 +178,7 @@ def _search_between(
 
 
 def part_at_keys(frames: Iterable[Frame], carry_s: float) -> Iterator[list[Frame]]:
-    """Part frames into stretches that end with a key frame each, of `KEY_FRAMES` at most."""
+    """Split frames into stretches of up to `KEY_FRAMES`; the last frame of each is a key frame."""
     key_s = -inf
     stretch: list[Frame] = []
     for frame in frames:
@@ -197,7 +196,7 @@ def part_at_keys(frames: Iterable[Frame], carry_s: float) -> Iterator[list[Frame
 
 
 def _is_steady(before: Sequence[Face], after: Sequence[Face], count: int | None) -> bool:
-    """Whether the `count` largest faces of each key frame are in the other too; None asks all."""
+    """Return whether each of two key frames has the `count` largest faces of the other."""
     return all(
         any(box_iou(large.box_xyxy, face.box_xyxy) >= SAME_IOU for face in there)
         for here, there in ((before, after), (after, before))

@@ -1,4 +1,4 @@
-"""What a face is, and what a detector must do."""
+"""The face and the detector protocol."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -29,32 +29,32 @@ class Face:
 
 
 class Detector(Protocol):
-    """Finds faces in single frames."""
+    """Protocol of a face detector."""
 
     def detect(self, image_rgb: np.ndarray) -> list[Face]:
-        """Give all faces of a (H, W, 3) uint8 image, in no particular order; often none."""
+        """Return all faces of a (H, W, 3) uint8 image, in no particular order."""
         ...
 
 
 def find_least_track_score(detector: Detector) -> float:
-    """Return the score that the best detection of a face must reach for it to be followed.
+    """Return the score that a track's best detection must reach.
 
-    It is the detector's `least_track_score`; 0 for one that has none.
+    It is the detector's `least_track_score`, or 0 if it has none.
     """
     return float(getattr(detector, "least_track_score", 0.0))
 
 
 def box_iou(a: np.ndarray, b: np.ndarray) -> float:
-    """Give the intersection over union of two (4,) boxes; 0 when they do not meet."""
+    """Return the intersection over union of two (4,) boxes."""
     left, top = np.maximum(a[:2], b[:2])
     right, bottom = np.minimum(a[2:], b[2:])
-    shared = max(0.0, right - left) * max(0.0, bottom - top)
+    intersection = max(0.0, right - left) * max(0.0, bottom - top)
     areas = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (a, b))
-    return float(shared / (areas - shared)) if areas > shared else 0.0
+    return float(intersection / (areas - intersection)) if areas > intersection else 0.0
 
 
 def blend_faces(first: Face, last: Face, share: float) -> Face:
-    """Give the face at a share in [0, 1] of the way from one to another."""
+    """Interpolate linearly between two faces; a share of 0 is the first, 1 the last."""
     return Face(
         box_xyxy=(1 - share) * first.box_xyxy + share * last.box_xyxy,
         landmarks_xy=(1 - share) * first.landmarks_xy + share * last.landmarks_xy,

@@ -1,1 +1,1 @@
-"""Images and videos in and out of files."""
+"""Read and write images and videos."""

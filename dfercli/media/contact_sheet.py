@@ -1,4 +1,4 @@
-"""Contact sheets: many small pictures with captions in one file."""
+"""Contact sheets: many captioned thumbnails in one image."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from dfercli.files import replacing
 
 FONT = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
-"""Has the letters of most alphabets; that of Pillow has few."""
+"""Covers most alphabets, unlike the font of Pillow."""
 
 FONT_PX = 11
 
@@ -22,7 +22,7 @@ PER_ROW = 8
 
 @dataclass(frozen=True)
 class Tile:
-    """A picture on a contact sheet.
+    """One picture of a contact sheet.
 
     Attributes:
         image_rgb: (H, W, 3) uint8.
@@ -34,7 +34,7 @@ class Tile:
 
 
 def draw_sheet(tiles: Sequence[Tile], path: Path, per_row: int = PER_ROW) -> None:
-    """Draw a contact sheet as one PNG, row by row."""
+    """Write a contact sheet as PNG, filled row by row."""
     num_rows = -(-len(tiles) // per_row)
     height_px = TILE_PX + CAPTION_PX
     sheet = Image.new("RGB", (per_row * TILE_PX, num_rows * height_px), "white")
@@ -51,7 +51,7 @@ def draw_sheet(tiles: Sequence[Tile], path: Path, per_row: int = PER_ROW) -> Non
 
 
 def _shorten(text: str, font: ImageFont.FreeTypeFont) -> str:
-    """Cut the beginning off a text that is wider than a tile: names differ at their end."""
+    """Shorten a text at its beginning to the width of a tile, since names differ at their end."""
     text = "".join(letter if letter.isprintable() else " " for letter in text)
     if font.getlength(text) <= TILE_PX - 6:
         return text

@@ -1,4 +1,4 @@
-"""Video files and streams, decoded by PyAV: upright, with square pixels, deinterlaced."""
+"""Video files and streams decoded by PyAV: upright, deinterlaced, with square pixels."""
 
 import ctypes
 import errno
@@ -6,11 +6,10 @@ import math
 import re
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager, suppress
-from fractions import Fraction
 from functools import cache, partial
 from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import av
 import numpy as np
@@ -27,11 +26,11 @@ from dfercli.system_errors import explain_system_error
 
 
 def make_upright(frame: av.VideoFrame, pixel_shape: float) -> np.ndarray | None:
-    """Return a frame as (H, W, 3) uint8 RGB; None where FFmpeg cannot convert it.
+    """Return a frame as (H, W, 3) uint8 RGB, upright; None if FFmpeg cannot convert it.
 
     Args:
-        frame: As it was decoded.
-        pixel_shape: Width of a pixel over its height.
+        frame: The decoded frame.
+        pixel_shape: Width of a pixel divided by its height.
 
     Raises:
         VideoError: The image would have too many pixels.
@@ -48,18 +47,18 @@ def make_upright(frame: av.VideoFrame, pixel_shape: float) -> np.ndarray | None:
     matrix = frame.side_data.get("DISPLAYMATRIX")
     if isinstance(matrix, SideData):
         a, b, _, c, d = np.frombuffer(bytes(matrix), "<i4")[:5].astype(float)
-        if a * d < b * c:  # mirrored first, and turned then
+        if a * d < b * c:  # mirrored first, then rotated
             image_rgb = image_rgb[:, ::-1]
             turns = -round(math.degrees(math.atan2(-b, -a)) / 90) % 4
     return np.ascontiguousarray(np.rot90(image_rgb, turns))
 
 
 FILTER = ("bwdif", "mode=send_frame:parity=auto:deint=interlaced")
-"""FFmpeg's filter: one frame of the two fields, frames that are not interlaced as they are."""
+"""FFmpeg's filter: one frame from two fields; progressive frames pass unchanged."""
 
 
 def deinterlace(frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
-    """Yield frames unchanged until the first interlaced one, and filtered ones from there on."""
+    """Yield frames unchanged until the first interlaced one, and filtered from there on."""
     graph: Graph | None = None
     form: tuple[int, int, str] | None = None
     for frame in frames:
@@ -103,28 +102,27 @@ def _pull(graph: Graph) -> Iterator[av.VideoFrame]:
 
 
 FALLBACK_FPS = 25.0
-"""Frames a second assumed when a container names none (our choice: the PAL rate)."""
+"""Frame rate assumed if a container declares none (our choice: the PAL rate)."""
 
 WIDEST_PIXEL = 16
-"""Width of a pixel over its height, or the other way round, above which a container is taken to be
-damaged (our choice: the widest in use are 2:1)."""
+"""Largest ratio of a pixel's sides that is not taken for an error (our choice: 2:1 is in use)."""
 
 COVERS = Disposition.attached_pic | Disposition.timed_thumbnails
-"""Pictures that are no video: a cover, or a row of previews."""
+"""Streams that are not the video: cover art and rows of previews."""
 
 
 def choose_picture(container: InputContainer, source: Path | str) -> VideoStream:
-    """Return the stream that is the picture; a cover is none.
+    """Return the video stream of a container; cover art does not count.
 
-    Of several it is the one that the container marks as default, then the largest, then the
-    longest; one that cannot be decoded only where no other can.
+    Of several streams, those that can be decoded come first, then the one marked as default, the
+    largest, and the longest.
 
     Args:
         container: An open file or stream.
-        source: Names it.
+        source: Its name in error messages.
 
     Raises:
-        VideoError: There is none, or FFmpeg cannot decode it.
+        VideoError: There is no video stream, or FFmpeg cannot decode it.
     """
     stream = find_picture(container)
     if stream is None and container.streams.audio:
@@ -141,13 +139,13 @@ def choose_picture(container: InputContainer, source: Path | str) -> VideoStream
 
 
 def find_picture(container: InputContainer) -> VideoStream | None:
-    """Return the stream of `choose_picture`; None where there is none."""
+    """Return the stream of `choose_picture`; None if there is none."""
     streams = [s for s in container.streams.video if not s.disposition & COVERS]
     return max(streams, key=_rank, default=None)
 
 
 def _rank(stream: VideoStream) -> tuple[bool, bool, int, float, int]:
-    """Return what is compared to choose among streams; the greater is chosen."""
+    """Return the sort key of a stream; the greatest is chosen."""
     codec = stream.codec_context
     return (
         codec is not None,
@@ -159,7 +157,7 @@ def _rank(stream: VideoStream) -> tuple[bool, bool, int, float, int]:
 
 
 def _find_stream_length_s(stream: VideoStream) -> float:
-    """Return how long a stream is, as its container or, in Matroska's files, its tag says."""
+    """Return the length of a stream according to its container or, in Matroska, its tag."""
     if stream.duration is not None and stream.time_base is not None:
         return float(stream.duration * stream.time_base)
     tag = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", stream.metadata.get("DURATION", ""))
@@ -167,63 +165,63 @@ def _find_stream_length_s(stream: VideoStream) -> float:
 
 
 def describe_undecodable(source: Path | str) -> str:
-    """Return the error text for a source without a single decodable frame."""
+    """Return the error message for a source without any decodable frame."""
     hint = "is it a video, and whole?" if isinstance(source, Path) else "does it send any?"
     return f"cannot read {source}: no frame can be decoded; {hint}"
 
 
 def find_start_s(container: InputContainer) -> float:
-    """Return the time of the first frame of a container's picture, by the container's clock."""
+    """Return the start of the video stream in seconds, by the container's clock."""
     picture = find_picture(container)
     return 0.0 if picture is None else find_first_s(picture)
 
 
 def find_first_s(stream: VideoStream) -> float:
-    """Return the time of a stream's first frame, by the container's clock."""
+    """Return the start of a stream in seconds, by the container's clock."""
     return float((stream.start_time or 0) * (stream.time_base or 0))
 
 
 def find_fps(stream: VideoStream) -> float:
-    """Return a stream's frames per second, as the container says or FFmpeg guesses."""
+    """Return the frame rate that the container declares or FFmpeg guesses."""
     rate = float(stream.average_rate or stream.guessed_rate or 0)
     return rate if 0 < rate < 1000 else FALLBACK_FPS
 
 
 def find_pixel_shape(stream: VideoStream) -> float:
-    """Return the width of a pixel over its height."""
+    """Return the width of a pixel divided by its height."""
     shape = float(stream.sample_aspect_ratio or 1)
     return shape if 1 / WIDEST_PIXEL <= shape <= WIDEST_PIXEL else 1.0
 
 
 Moment = tuple[float, float, Callable[[], np.ndarray | None]]
-"""Time of a frame and how long it is shown, in seconds, and what decodes it: (H, W, 3) uint8 RGB,
-None where it cannot."""
+"""Time and duration of a frame in seconds, and a function that returns it as (H, W, 3) uint8 RGB,
+or None if it cannot be converted."""
 
 SHORTEST_STEP_S = 0.001
-"""Time from frame to frame where a container's own times stand still (our choice)."""
+"""Step between frames whose times in the container do not increase (our choice)."""
 
 LONGEST_FRAME_S = 10.0
-"""Longest time that one frame is shown (our choice: a slide). Damaged files say hours."""
+"""Longest duration of a frame (our choice: a slide); damaged files declare hours."""
 
 STREAM_WAIT_S = 10.0
-"""Longest wait for a stream to open, and for its next frame (our choice)."""
+"""Longest wait for a stream to open and for each frame (our choice)."""
 
 DISK_ERRORS = (errno.EIO, getattr(errno, "ESTALE", errno.EIO))
-"""What the system says of a disk that fails, or that is no longer there."""
+"""System errors of a failing or missing disk."""
 
 MAX_ALLOCATION = 4 * MAX_PIXELS
-"""Bytes that FFmpeg may allocate at a time (our choice: the largest frame, and some to spare)."""
+"""Most bytes that FFmpeg may allocate at once (our choice: the largest frame, and a reserve)."""
 
 LIBRARIES = ("av.libs/libavutil*", "av/.dylibs/libavutil*", "av.libs/avutil*")
-"""Where PyAV's wheels keep FFmpeg's libavutil: on Linux, macOS and Windows."""
+"""Paths of FFmpeg's libavutil in PyAV's wheels for Linux, macOS and Windows."""
 
 
 def read_file(path: Path) -> Generator[Moment, None, None]:
-    """Go through a video file; a frame that is not asked for is not converted.
+    """Yield the frames of a video file; only requested ones are converted.
 
     Raises:
-        VideoError: FFmpeg knows no such container or codec, it has no picture, or its frames are
-            too large.
+        VideoError: FFmpeg does not know the container or codec, there is no video stream, or its
+            frames are too large.
     """
     with opened_file(path) as container:
         stream = choose_picture(container, path)
@@ -231,10 +229,10 @@ def read_file(path: Path) -> Generator[Moment, None, None]:
 
 
 def read_stream(address: str) -> Generator[Moment, None, None]:
-    """Go through what a stream sends, from the moment it answers.
+    """Yield the frames of a network stream.
 
     Raises:
-        VideoError: It does not answer, or sends no picture.
+        VideoError: The stream does not answer, or sends no video.
     """
     try:
         container = av.open(address, "r", options=bound_decoder(), timeout=STREAM_WAIT_S)
@@ -252,7 +250,7 @@ def read_stream(address: str) -> Generator[Moment, None, None]:
 
 
 def count_packets(path: Path) -> int:
-    """Return how many packets of a file's picture can be read; none is decoded."""
+    """Return the number of readable packets of the video stream, without decoding them."""
     try:
         with opened_file(path) as container:
             stream = choose_picture(container, path)
@@ -261,44 +259,35 @@ def count_packets(path: Path) -> int:
         return 0
 
 
-def count_declared_frames(path: Path) -> int:
-    """Return how many frames a container promises; 0 where nothing is known."""
-    return int(_ask(path)[0])
+class Header(NamedTuple):
+    """What a container declares about its video.
+
+    Attributes:
+        listed_frames: Frames that it lists one by one, as MP4 and AVI do; 0 in others.
+        duration_s: Duration; 0 if unknown.
+        fps: Frame rate.
+    """
+
+    listed_frames: int = 0
+    duration_s: float = 0.0
+    fps: float = FALLBACK_FPS
 
 
-def count_listed_frames(path: Path) -> int:
-    """Return how many frames a container lists one by one, as MP4 and AVI do; 0 for others."""
-    try:
-        with opened_file(path) as container:
-            return max(0, choose_picture(container, path).frames)
-    except VideoError:
-        return 0
-
-
-def find_declared_duration_s(path: Path) -> float:
-    """Return the length that a container promises; 0 where nothing is known."""
-    return _ask(path)[1]
-
-
-def _ask(path: Path) -> tuple[int, float]:
+def read_header(path: Path) -> Header:
+    """Return what a container declares; an empty header if the file cannot be read."""
     try:
         with opened_file(path) as container:
             stream = choose_picture(container, path)
-            duration_s = float(_duration_s(container, stream))
-            count = stream.frames or round(duration_s * find_fps(stream))
+            duration_s = (container.duration or 0) / av.time_base
+            if stream.duration is not None and stream.time_base is not None:
+                duration_s = float(stream.duration * stream.time_base)
+            return Header(max(0, stream.frames), max(0.0, duration_s), find_fps(stream))
     except VideoError:
-        return 0, 0.0
-    return max(0, count), max(0.0, duration_s)
+        return Header()
 
 
-def _duration_s(container: InputContainer, stream: VideoStream) -> Fraction | float:
-    if stream.duration is not None and stream.time_base is not None:
-        return stream.duration * stream.time_base
-    return 0.0 if container.duration is None else container.duration / av.time_base
-
-
-class _Named:
-    """An open file under a plain name, which FFmpeg takes for no pattern of several files."""
+class _PlainNamedFile:
+    """An open file with a plain name, which FFmpeg does not take for a pattern of several files."""
 
     def __init__(self, file: BinaryIO, suffix: str) -> None:
         self.name = f"video{suffix}" if suffix.isascii() and "%" not in suffix else "video"
@@ -307,13 +296,13 @@ class _Named:
 
 @contextmanager
 def opened_file(path: Path) -> Iterator[InputContainer]:
-    """Open a file by PyAV.
+    """Open a file by PyAV, without access to any other file.
 
     Raises:
-        VideoError: It cannot be read, or is no video.
+        VideoError: It cannot be read, or is not a video.
     """
 
-    def refuse(*named: Any) -> None:
+    def refuse(*arguments: Any) -> None:
         raise PermissionError(f"{path} names another file")
 
     try:
@@ -323,7 +312,7 @@ def opened_file(path: Path) -> Iterator[InputContainer]:
     with file:
         try:
             container = av.open(
-                _Named(file, path.suffix),
+                _PlainNamedFile(file, path.suffix),
                 "r",
                 options={**bound_decoder(), "protocol_whitelist": "none"},
                 metadata_errors="replace",
@@ -338,14 +327,16 @@ def opened_file(path: Path) -> Iterator[InputContainer]:
 
 @cache
 def bound_decoder() -> dict[str, str]:
-    """Bound what FFmpeg allocates; returns options of FFmpeg that do, where nothing else does.
+    """Bound the memory that FFmpeg allocates, and return the options that decoders need for it.
 
-    A frame is allocated before its size is told, and the container may say any other. A bound on
-    bytes lets FFmpeg tell the size of a frame that it refuses, but has no option; PyAV's own FFmpeg
-    is told where its wheel brings one. Another FFmpeg gets a bound on pixels, which is an option.
+    FFmpeg allocates a frame before its size is known here, and containers may declare another one.
+    With a bound on bytes, FFmpeg still reports the size of a frame that it refuses. There is no
+    option for it; it is set in the library of PyAV's wheel. Any other FFmpeg gets the option that
+    bounds pixels.
     """
     bounded = False
-    for path in chain.from_iterable(Path(av.__file__).parents[1].glob(each) for each in LIBRARIES):
+    root = Path(av.__file__).parents[1]
+    for path in chain.from_iterable(root.glob(pattern) for pattern in LIBRARIES):
         with suppress(OSError, AttributeError):
             limit = ctypes.CDLL(str(path)).av_max_alloc
             limit.argtypes, limit.restype = [ctypes.c_size_t], None
@@ -355,10 +346,10 @@ def bound_decoder() -> dict[str, str]:
 
 
 def _check_disk(error: Exception, source: Path | str) -> None:
-    """Raise if an error comes from the disk rather than from the file's content.
+    """Check that an error is not one of the disk.
 
     Raises:
-        VideoError: The disk is to blame.
+        VideoError: It is.
     """
     if isinstance(error, OSError) and error.errno in DISK_ERRORS:
         raise VideoError(f"cannot read {source}: {explain_system_error(error)}") from error
@@ -368,8 +359,7 @@ def _read(
     container: InputContainer, stream: VideoStream, source: Path | str
 ) -> Generator[Moment, None, None]:
     stream.codec_context.options = bound_decoder()
-    # Threads that decode a frame each would show those of streams late, and lose some of a damaged
-    # file: more on a machine with more cores.
+    # Frame threads would delay streams and lose frames of damaged files, more with more cores.
     stream.thread_type = "SLICE"
     start_s = find_first_s(stream)
     step_s = 1.0 / find_fps(stream)
@@ -377,14 +367,14 @@ def _read(
     last_s = -1.0
     for index, frame in enumerate(deinterlace(_decode(container, stream, source))):
         check_pixels(source, frame.width, frame.height)  # later frames may be larger
-        named_s = -1.0 if frame.time is None else frame.time - start_s
-        rises = named_s > last_s and (index == 0 or named_s > 0)
-        last_s = max(0.0, named_s) if rises else max(index * step_s, last_s + SHORTEST_STEP_S)
+        time_s = -1.0 if frame.time is None else frame.time - start_s
+        rises = time_s > last_s and (index == 0 or time_s > 0)
+        last_s = max(0.0, time_s) if rises else max(index * step_s, last_s + SHORTEST_STEP_S)
         yield last_s, _find_length_s(frame, step_s), partial(make_upright, frame, shape)
 
 
 def _find_length_s(frame: av.VideoFrame, usual_s: float) -> float:
-    """Return how long a frame is shown, as the container says, in bounds."""
+    """Return the duration of a frame as declared, within bounds."""
     length_s = float(frame.duration * frame.time_base) if frame.time_base else 0.0
     return min(length_s, LONGEST_FRAME_S) if length_s > 0 else usual_s
 
@@ -392,19 +382,19 @@ def _find_length_s(frame: av.VideoFrame, usual_s: float) -> float:
 def _decode(
     container: InputContainer, stream: VideoStream, source: Path | str
 ) -> Iterator[av.VideoFrame]:
-    """Decode what can be decoded; where the file ends early, so do the frames."""
+    """Yield all frames that can be decoded; a truncated file ends early."""
     packets, any_left = container.demux(stream), True
     while any_left:
         try:
             packet = next(packets, None)
         except (av.FFmpegError, OSError) as error:
-            if isinstance(source, Path):  # a stream that breaks off has ended
+            if isinstance(source, Path):  # a broken stream has ended
                 _check_disk(error, source)
             packet = None
         any_left = packet is not None
         try:
-            frames = stream.decode(packet)  # of None: what the decoder still holds
-        except av.FFmpegError:  # a damaged packet, or one too large; those after it may be whole
+            frames = stream.decode(packet)  # None flushes the decoder
+        except av.FFmpegError:  # damaged or too large; later packets may be intact
             check_pixels(source, stream.codec_context.width, stream.codec_context.height)
             continue
         yield from frames

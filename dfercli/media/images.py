@@ -1,4 +1,4 @@
-"""Images on disk: decoded whole, written whole, listed in order."""
+"""Read, check, write and list image files."""
 
 import os
 import re
@@ -15,13 +15,13 @@ from PIL import Image, UnidentifiedImageError
 from dfercli.errors import DataError, VideoError
 from dfercli.system_errors import describe_system_error, explain_system_error, find_system_error
 
-# Pillow warns of sizes on stderr before it refuses larger ones; `check_pixels` refuses both.
-# Its warnings about damaged TIFFs are errors of ours, or harmless.
+# `check_pixels` refuses the image sizes that Pillow warns about. Damaged TIFFs are errors of ours,
+# or harmless.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.TiffImagePlugin")
 
 ORIENTATION = 0x0112
-"""Tag of EXIF and TIFF. Source: TIFF 6.0, section 8."""
+"""Orientation tag of EXIF and TIFF. Source: TIFF 6.0, section 8."""
 
 TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     2: lambda image: image[:, ::-1],
@@ -32,40 +32,40 @@ TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     7: lambda image: np.rot90(image.transpose(1, 0, 2), 2),
     8: lambda image: np.rot90(image),
 }
-"""What makes an image of each orientation upright; 1 is upright already."""
+"""How to turn an image of each orientation upright; 1 is upright."""
 
 TWELVE_BITS = 1 << 12
-"""Below this are all values of cameras with 12 bits, which store them in 16."""
+"""Bound of the values of 12-bit cameras, which are stored in 16 bits."""
 
 ANIMATED = ("WEBP", "PNG")
-"""Formats of images that may be animated; animated GIF and AVIF files are read as videos."""
+"""Image formats that may be animated; animated GIF and AVIF files are read as videos."""
 
 UNTIMED_S = 0.1
-"""How long a frame of an animation is shown that names no time. Source: what browsers do."""
+"""Duration of an animation's frame that has none. Source: behaviour of browsers."""
 
 STRIPS, TILES = (273, 279), (324, 325)
-"""Tags of TIFF that say where its data begin and how long they are. Source: TIFF 6.0."""
+"""TIFF tags of the offsets and lengths of the data. Source: TIFF 6.0."""
 
 BROKEN = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
-"""What Pillow raises for images that are not whole, or absurd."""
+"""Exceptions of Pillow for damaged or absurd images."""
 
 TIFF_HEADS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-"""How TIFF files begin, in either order of bytes; with `+` those of more than 4 GB."""
+"""First bytes of TIFF files, in both byte orders; `+` marks BigTIFF."""
 
 TIFF_SIZES = {3: 2, 4: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 16: 8, 17: 8, 18: 8}
-"""Bytes of a value by its type; of all others one. Source: TIFF 6.0, section 2; BigTIFF."""
+"""Bytes of a value by its type; other types have 1. Source: TIFF 6.0, section 2; BigTIFF."""
 
 STRANGE_TIFF = "a TIFF of a kind that dfer does not read; save it with 8 bits per channel"
 
 EIGHT_BITS = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "LAB")
-"""Pillow's modes that it can convert to RGB without a loss of range."""
+"""Modes that Pillow converts to RGB without losing range."""
 
 
 def decode_image(path: Path) -> np.ndarray | None:
-    """Decode an image file to (H, W, 3) uint8, upright; None where nothing can.
+    """Return an image file as (H, W, 3) uint8, upright; None if it cannot be decoded.
 
-    By its bytes: OpenCV crashes on names that are no UTF-8. Pillow decodes what OpenCV cannot, and
-    tells the orientation: OpenCV misses that of some WebP files.
+    OpenCV gets the bytes, because it crashes on names that are not UTF-8. Pillow decodes what
+    OpenCV cannot, and reads the orientation, which OpenCV misses in some WebP files.
     """
     image_rgb = _decode_by_opencv(np.frombuffer(path.read_bytes(), np.uint8))
     if image_rgb is None:
@@ -85,7 +85,7 @@ def _decode_by_opencv(data: np.ndarray) -> np.ndarray | None:
                 image_bgr = (image_bgr // 16).astype(np.uint8)
             else:
                 image_bgr = cv2.imdecode(data, colour)
-    except cv2.error:  # more pixels than it wants to hold
+    except cv2.error:  # too many pixels
         return None
     if image_bgr is None or image_bgr.dtype != np.uint8:
         return None
@@ -101,12 +101,12 @@ def _decode_by_pillow(path: Path) -> np.ndarray | None:
 
 
 def _find_orientation(path: Path) -> int:
-    """Return the orientation of an image that its decoder leaves as it is."""
+    """Return the EXIF orientation that the decoder has not applied; 1 is upright."""
     try:
         with Image.open(path) as image:
             if image.format == "TIFF":  # OpenCV and Pillow turn these themselves
                 return 1
-            # Pillow decodes a whole PNG to look for an orientation behind its pixels.
+            # Pillow would decode the whole PNG to look for an orientation after its pixels.
             if image.format == "PNG" and "exif" not in image.info:
                 return 1
             return int(image.getexif().get(ORIENTATION, 1))
@@ -115,7 +115,7 @@ def _find_orientation(path: Path) -> int:
 
 
 def count_pictures(path: Path) -> int:
-    """Return how many pictures an image shows one after the other; 1 unless it is animated."""
+    """Return the number of frames of an image; 1 unless it is animated."""
     try:
         with Image.open(path) as image:
             return getattr(image, "n_frames", 1) if image.format in ANIMATED else 1
@@ -124,39 +124,22 @@ def count_pictures(path: Path) -> int:
 
 
 def read_animation(path: Path) -> Iterator[tuple[float, np.ndarray]]:
-    """Decode an animated image, picture by picture.
+    """Decode an animated image frame by frame.
 
     Yields:
-        How long each is shown, in seconds, and (H, W, 3) uint8.
+        The duration of the frame in seconds, and the frame as (H, W, 3) uint8.
 
     Raises:
-        OSError, ValueError, SyntaxError: It is cut off.
+        OSError, ValueError, SyntaxError: The file is truncated.
     """
     with Image.open(path) as image:
-        first = 1 if getattr(image, "default_image", False) else 0  # shown where nothing moves
+        # The default image is for viewers without animation.
+        first = 1 if getattr(image, "default_image", False) else 0
         for index in range(first, getattr(image, "n_frames", 1)):
             image.seek(index)
             image.load()
             length_s = image.info.get("duration", 0) / 1000
             yield length_s or UNTIMED_S, np.asarray(image.convert("RGB"))
-
-
-def describe_strange_tiff(path: Path) -> str | None:
-    """Return why a complete TIFF cannot be read; None for other files."""
-    return STRANGE_TIFF if _is_tiff(path) else None
-
-
-def is_whole_tiff(path: Path) -> bool:
-    """Return whether a TIFF that is not cut off is whole, though Pillow stumbles over it.
-
-    It is decoded: its size must have been checked.
-    """
-    return _is_tiff(path) and decode_image(path) is not None
-
-
-def is_cut_tiff(path: Path) -> bool:
-    """Return whether a file is a TIFF that is cut off; nothing of it is decoded."""
-    return _is_tiff(path) and _is_tiff_cut(path)
 
 
 def _is_tiff(path: Path) -> bool:
@@ -165,7 +148,7 @@ def _is_tiff(path: Path) -> bool:
 
 
 def _is_tiff_cut(path: Path) -> bool:
-    """Whether the directory of a TIFF, or its data, would lie behind the end of the file."""
+    """Return whether the directory or the data of a TIFF reach beyond the end of the file."""
     size = path.stat().st_size
     with path.open("rb") as stream:
         head = stream.read(16).ljust(16, b"\0")
@@ -182,14 +165,14 @@ def _is_tiff_cut(path: Path) -> bool:
         entries = struct.iter_unpack(f"{order}HH{kind}{kind}", stream.read(length))
     inline = 8 if is_big else 4
     for _, value_kind, values, place in entries:
-        taken = values * TIFF_SIZES.get(value_kind, 1)
-        if taken > inline and place + taken > size:
+        num_bytes = values * TIFF_SIZES.get(value_kind, 1)
+        if num_bytes > inline and place + num_bytes > size:
             return True
     return _data_end(path) > size
 
 
 def _data_end(path: Path) -> int:
-    """Return where the data of a TIFF end, by its directory; 0 where that cannot be read."""
+    """Return the end of the data of a TIFF according to its directory; 0 if that cannot be read."""
     try:
         with Image.open(path) as image:
             tags = getattr(image, "tag_v2", {})
@@ -209,54 +192,57 @@ ENDINGS = {
     ".jpeg": b"\xff\xd9",
     ".png": b"IEND\xaeB`\x82",
 }
-"""Last bytes of a whole file. Source: ITU T.81, marker EOI; the PNG specification, chunk IEND."""
+"""Last bytes of a complete file. Source: ITU T.81, marker EOI; PNG specification, chunk IEND."""
 
 MAX_PIXELS = 8192 * 6144
-"""Pixels of the largest image and frame that is decoded (our choice: a photo of 50 megapixels; 8K
-has 33. It takes 150 MB in RGB)."""
+"""Most pixels of an image or frame that is decoded (our choice: a photo of 50 megapixels, which
+takes 150 MB in RGB; 8K video has 33)."""
 
 TOO_LARGE = f"more than the {MAX_PIXELS:,} pixels that dfer decodes; make it smaller"
 
 MAX_BYTES = 1 << 29
-"""Bytes of the largest image file that is read (our choice: 8 for each pixel)."""
+"""Largest image file that is read, in bytes (our choice: 8 per pixel)."""
 
 
 def read_image(path: Path) -> np.ndarray:
-    """Decode an image file to (H, W, 3) uint8 RGB.
+    """Return an image file as (H, W, 3) uint8 RGB.
 
     Raises:
-        VideoError: The file is missing, cut off, too large, or no image.
+        VideoError: The file is missing, truncated, too large, or not an image.
     """
-    fault = find_fault(path)  # OpenCV decodes half a JPEG, and paints the rest grey
-    if fault is None:
-        fault = _find_size_fault(path)
+    # OpenCV decodes half a JPEG and paints the rest grey.
+    fault = find_fault(path) or _find_size_fault(path)
     image_rgb = None if fault else decode_image(path)
     if image_rgb is None:
-        fault = fault or describe_strange_tiff(path) or "no image"
-        raise VideoError(f"cannot read {path}: {fault}")
+        raise VideoError(f"cannot read {path}: {fault or _describe_unreadable(path)}")
     return image_rgb
 
 
+def _describe_unreadable(path: Path) -> str:
+    """Return why an intact file cannot be decoded."""
+    return STRANGE_TIFF if _is_tiff(path) else "no image"
+
+
 def check_pixels(source: object, width: float, height: float) -> None:
-    """Refuse to decode an image or a frame that would fill the memory.
+    """Check that an image or a frame is small enough to be decoded.
 
     Args:
-        source: Names it.
-        width: In pixels, as the header says.
-        height: In pixels.
+        source: Its name in the error message.
+        width: Width in pixels, according to the header.
+        height: Height in pixels.
 
     Raises:
-        VideoError: It has more than `MAX_PIXELS`.
+        VideoError: It has more than `MAX_PIXELS` pixels.
     """
     if width * height > MAX_PIXELS:
         raise VideoError(f"cannot read {source}: {width:.0f} x {height:.0f} pixels, {TOO_LARGE}")
 
 
 def _find_size_fault(path: Path) -> str | None:
-    """Return `no image` for an image without a header.
+    """Return `no image` if there is no header; None otherwise.
 
     Raises:
-        VideoError: It has too many pixels.
+        VideoError: The image has too many pixels.
     """
     try:
         with Image.open(path) as image:
@@ -269,15 +255,13 @@ def _find_size_fault(path: Path) -> str | None:
 
 
 def find_fault(path: Path) -> str | None:
-    """Say what keeps an image file from being whole.
+    """Return what is wrong with an image file; None if it is intact.
 
-    Or `not to be read` and why, where the system refuses it.
-
-    Costs a look at the file's end; only a file that ends oddly is decoded.
+    Usually only the last bytes are read; a file with an unusual end is decoded.
 
     Returns:
         `missing`, `no file` (such as a pipe, which might never end), `empty`, `too large`,
-        `cut off`, `no image` or `STRANGE_TIFF`; None for a whole one.
+        `cut off`, `no image`, `STRANGE_TIFF`, or `not to be read` with the system's reason.
     """
     ending = ENDINGS.get(path.suffix.lower(), b"")
     try:
@@ -301,34 +285,36 @@ def find_fault(path: Path) -> str | None:
 
 
 def _decode_for_fault(path: Path) -> str | None:
-    """Decode an image that may be whole, and say why it is not."""
-    if is_cut_tiff(path):  # libtiff would complain on stderr
+    """Decode an image with an unusual end and return what is wrong with it."""
+    if _is_tiff(path) and _is_tiff_cut(path):  # libtiff would print to stderr
         return "cut off"
     is_sized = False
-    try:  # bytes after the end are harmless, and some programs write them
+    try:  # some programs write harmless bytes after the end
         with Image.open(path) as image:
             check_pixels(path, *image.size)
             is_sized = True
             image.load()
             is_png = image.format == "PNG"
     except UnidentifiedImageError:
-        return describe_strange_tiff(path) or "no image"
+        return _describe_unreadable(path)
     except (VideoError, Image.DecompressionBombError):
         return "too large"
     except BROKEN as error:
-        broken = find_system_error(error)  # Pillow's own complaints have no number
-        if broken:
-            return f"not to be read, {describe_system_error(broken)}"
-        return None if is_sized and is_whole_tiff(path) else "cut off"
-    # Pillow does not miss the end of a PNG whose pixels are there; OpenCV does.
+        cause = find_system_error(error)  # Pillow's own errors have no number
+        if cause:
+            return f"not to be read, {describe_system_error(cause)}"
+        # OpenCV decodes some TIFFs that Pillow does not.
+        is_intact = is_sized and _is_tiff(path) and decode_image(path) is not None
+        return None if is_intact else "cut off"
+    # Pillow accepts a PNG with all pixels but without its end; OpenCV does not.
     return "cut off" if is_png and ENDINGS[".png"] not in path.read_bytes() else None
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """Read width and height of an image from its header.
+    """Return width and height of an image, read from its header.
 
     Raises:
-        VideoError: The file is missing, or no image.
+        VideoError: The file is missing, or not an image.
     """
     try:
         if not path.is_file():  # a pipe might never end
@@ -343,7 +329,7 @@ def image_size(path: Path) -> tuple[int, int]:
 
 
 def write_image(path: Path, image_rgb: np.ndarray, quality: int = 95) -> None:
-    """Encode a (H, W, 3) uint8 RGB image by the suffix of its path.
+    """Write a (H, W, 3) uint8 RGB image in the format of the path's suffix.
 
     Raises:
         DataError: The file cannot be written, or the suffix names no image format.
@@ -353,7 +339,7 @@ def write_image(path: Path, image_rgb: np.ndarray, quality: int = 95) -> None:
         raise DataError(f"cannot write {path}: no image format of this suffix; use .jpg or .png")
     image_bgr = cv2.cvtColor(image_rgb, cv2.COLOR_RGB2BGR)
     is_jpeg = ending in (".jpg", ".jpeg")
-    settings = [cv2.IMWRITE_JPEG_QUALITY, quality] if is_jpeg else []  # others complain about it
+    settings = [cv2.IMWRITE_JPEG_QUALITY, quality] if is_jpeg else []  # other encoders reject it
     encoded, data = cv2.imencode(ending, image_bgr, settings)
     if not encoded:
         raise DataError(f"cannot write {path}: OpenCV does not encode this image")
@@ -364,14 +350,14 @@ def write_image(path: Path, image_rgb: np.ndarray, quality: int = 95) -> None:
 
 
 def list_frames(*folders: Path) -> list[Path]:
-    """List the images of a video in the order of the last number in their names.
+    """Return the frames of a video, ordered by the last number in their names.
 
     Args:
-        folders: The folder that holds them, or several that hold a part of them each. An image
-            that is in several counts once, in the first of them.
+        folders: One folder, or several that hold a part of the frames each. Of frames with the
+            same name, the one in the first folder counts.
 
     Raises:
-        DataError: A folder holds no image, or is missing.
+        DataError: A folder is missing or holds no image.
     """
     images: dict[str, Path] = {}
     for folder in folders:
@@ -384,7 +370,7 @@ def list_frames(*folders: Path) -> list[Path]:
 
 
 def list_image_names(folder: Path) -> list[str]:
-    """List the names of a folder's images, hidden ones aside, in no order."""
+    """Return the names of the images in a folder except hidden ones, in no particular order."""
     with os.scandir(folder) as entries:
         names = [entry.name for entry in entries]
     return [

@@ -1,4 +1,4 @@
-"""Frames with their times, in RGB, uint8, HWC: from videos, streams, cameras and images."""
+"""Read frames with their times from video files, streams, cameras and images."""
 
 import time
 from collections.abc import Generator, Iterator
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from shlex import quote
+from typing import BinaryIO
 
 import cv2
 import numpy as np
@@ -14,12 +15,11 @@ import numpy as np
 from dfercli.errors import DataError, VideoError
 from dfercli.media.container import (
     FALLBACK_FPS,
+    Header,
     Moment,
-    count_declared_frames,
-    count_listed_frames,
     describe_undecodable,
-    find_declared_duration_s,
     read_file,
+    read_header,
     read_stream,
 )
 from dfercli.media.images import (
@@ -36,14 +36,14 @@ from dfercli.media.images import (
 from dfercli.system_errors import explain_system_error
 
 PLAYLISTS = (b"#extm3u", b"ffconcat", b"<mpd", b"<compositionplaylist", b"c=in ip", b"# vobsub")
-"""What the texts say, in small letters, that FFmpeg takes for videos and that name other files or
+"""Marks, in small letters, of texts that FFmpeg takes for videos and that name other files or
 addresses. Source: its `read_probe` functions in hls, concatdec, dashdec, imfdec, rtsp, mpeg."""
 
 ID3_HEADER = 10
-"""Bytes before an ID3 tag, and behind one that has a footer. Source: id3.org, id3v2.4.0, 3.1."""
+"""Bytes of the header, and of the optional footer, of an ID3 tag. Source: id3v2.4.0, 3.1."""
 
 PROBED = 1 << 20
-"""Bytes that FFmpeg tells the kind of a file from. Source: `PROBE_BUF_MAX`."""
+"""Bytes from which FFmpeg recognises the format of a file. Source: `PROBE_BUF_MAX`."""
 
 ARCHIVES = {
     b"PK\x03\x04": "a ZIP archive",
@@ -55,71 +55,66 @@ ARCHIVES = {
     b"\xfd7zXZ\x00": "packed by xz",
     b"\x28\xb5\x2f\xfd": "packed by Zstandard",
 }
-"""How archives begin: FFmpeg reads the first photo in them. Source: their specifications."""
+"""First bytes of archives, in which FFmpeg would read a photo. Source: their specifications."""
 
 TAR, TAR_AT = b"ustar", 257
-"""What a tar archive says, and where. Source: POSIX.1-2008, pax."""
+"""Mark of a tar archive, and its offset. Source: POSIX.1-2008, pax."""
 
 PDF = b"%PDF-"
-"""How a PDF document begins. Source: ISO 32000-1, 7.5.2."""
+"""First bytes of a PDF document. Source: ISO 32000-1, 7.5.2."""
 
 PHOTOS = {b"heic": "HEIC", b"heix": "HEIC", b"mif1": "HEIF", b"avif": "AVIF"}
-"""Brands of photos in boxes. Source: ISO 23008-12, annex B; AVIF, section 6."""
+"""Brands of photos in ISO containers. Source: ISO 23008-12, annex B; AVIF, section 6."""
 
 TILED = b"grid"
-"""Kind of a photo that is put together of tiles, which FFmpeg gives one by one. Source: ISO
-23008-12, 6.6.2.3."""
+"""Item type of a photo in tiles, which FFmpeg decodes one by one. Source: ISO 23008-12, 6.6.2.3."""
 
 
 def describe_other_kind(path: Path) -> str | None:
-    """Return the kind of a file that contains or names pictures but is no video, else None.
+    """Return what a file is, and what to do with it, if it is not a video; None otherwise.
 
     Raises:
-        VideoError: It cannot be read.
+        VideoError: The file cannot be read.
     """
     try:
         with path.open("rb") as file:
             head = file.read(PROBED)
+            is_playlist = _is_playlist(file, head)
     except OSError as error:
         raise VideoError(f"cannot read {path}: {explain_system_error(error)}") from error
     kind = next((name for magic, name in ARCHIVES.items() if head.startswith(magic)), None)
     if head[TAR_AT:].startswith(TAR):
         kind = "a tar archive"
     if kind is not None:
-        return f"{kind}; unpack it, and name what is in it"
+        return f"{kind}; unpack it and use the files in it"
     if head.startswith(PDF):
-        return "a PDF document; save its pictures, and name these"
+        return "a PDF document; save its pictures and use them"
     photo = PHOTOS.get(head[8:12]) if head[4:8] == b"ftyp" else None
     if photo is not None and TILED in head.partition(b"mdat")[0]:
         converted = f"magick {quote(path.name)} {quote(path.stem)}.jpg"
         return f"a photo in {photo}, stored in tiles; convert it, for example: {converted}"
-    return "a playlist, which names other files; give these" if _is_playlist(path) else None
+    return "a playlist; use the files that it names" if is_playlist else None
 
 
-def _is_playlist(path: Path) -> bool:
+def _is_playlist(file: BinaryIO, head: bytes) -> bool:
     """Return whether FFmpeg would read other files than this one.
 
-    No container begins with so much text that a mark stands in it before the first zero byte, but
-    what names others does, whatever its suffix. FFmpeg looks behind ID3 tags, and so do we.
+    Containers have a zero byte before any such mark; playlists do not, whatever their suffix.
+    FFmpeg skips ID3 tags, and so does this.
     """
-    try:
-        with path.open("rb") as file:
-            head = file.read(PROBED)
-            while head.startswith(b"ID3") and len(head) > ID3_HEADER:
-                seven_bits = head[6:ID3_HEADER]
-                size = sum((byte & 127) << 7 * place for place, byte in enumerate(seven_bits[::-1]))
-                footer = ID3_HEADER if head[5] & 16 else 0
-                file.seek(size + footer - len(head) + ID3_HEADER, 1)
-                head = file.read(PROBED)
-    except OSError as error:
-        raise VideoError(f"cannot read {path}: {explain_system_error(error)}") from error
+    while head.startswith(b"ID3") and len(head) > ID3_HEADER:
+        seven_bits = head[6:ID3_HEADER]
+        size = sum((byte & 127) << 7 * place for place, byte in enumerate(seven_bits[::-1]))
+        footer = ID3_HEADER if head[5] & 16 else 0
+        file.seek(size + footer - len(head) + ID3_HEADER, 1)
+        head = file.read(PROBED)
     text = head.partition(b"\0")[0].lower()
     return any(mark in text for mark in PLAYLISTS)
 
 
 Source = Path | str | int
-"""What frames come from: a path of a video file, an image or a folder of frames; the address of a
-stream; the number of a camera."""
+"""Path of a video file, an image or a folder of frames; address of a stream; or number of a
+camera."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +122,7 @@ class Frame:
     """One decoded frame.
 
     Attributes:
-        index: Position in the video, from 0, counted over all its frames.
+        index: Position among all frames of the video, from 0.
         time_s: Presentation time in seconds from the start.
         image_rgb: (H, W, 3) uint8.
     """
@@ -142,8 +137,8 @@ class Extent:
     """How much of a video has been decoded so far.
 
     Attributes:
-        num_frames: All frames, whether they were given or left out.
-        end_s: Time at which the last of them ends.
+        num_frames: Frames that were decoded, yielded or not.
+        end_s: End of the last of them in seconds.
     """
 
     num_frames: int = 0
@@ -153,21 +148,21 @@ class Extent:
 def read_frames(
     source: Source, max_fps: float | None = None, extent: Extent | None = None
 ) -> Iterator[Frame]:
-    """Decode a video frame by frame, so that memory does not grow with its length.
+    """Yield the frames of a video one by one, so that memory does not grow with its length.
 
-    Frames come upright, with square pixels and without interlacing, as the container says how they
-    were filmed. Frames that are not given are not converted.
+    Frames are upright, deinterlaced and have square pixels. Frames that are not yielded are not
+    converted.
 
     Args:
-        source: A video file; an image, which is a video of one frame; a folder of all frames of a
-            video, which are taken to be `FALLBACK_FPS` a second; a stream's address; a camera's
-            number. Times of cameras are those of this machine's clock.
-        max_fps: Give at most this many frames a second, evenly spread; None gives all.
-        extent: Is kept up to date with what was decoded.
+        source: A video file; an image, which is a video of one frame; a folder with all frames of
+            a video, at `FALLBACK_FPS` frames per second; the address of a stream; or the number of
+            a camera, whose times are those of this machine's clock.
+        max_fps: Most frames per second to yield, evenly spaced; None yields all.
+        extent: Updated with every decoded frame.
 
     Raises:
-        VideoError: The file is missing or empty, no frame of it can be decoded, the folder has no
-            images or one that cannot be read, or the stream or the camera does not answer.
+        VideoError: The file is missing or empty, no frame can be decoded, the folder has no images
+            or an unreadable one, or the stream or camera does not answer.
     """
     step_s = 1.0 / max_fps if max_fps else 0.0
     due_s = 0.0
@@ -189,36 +184,39 @@ def read_frames(
 
 
 def is_live(source: Source) -> bool:
-    """Whether a source cannot be read a second time: a stream or a camera."""
+    """Return whether a source is a stream or a camera, which cannot be read twice."""
     return not isinstance(source, Path)
 
 
 def count_declared(path: Path) -> int:
-    """Give the number of frames that a container promises, or of a folder's images.
+    """Return the number of frames that a container declares, or of images in a folder.
 
-    A video of which fewer can be decoded is cut off. 0 where nothing is known; containers that hold
-    no count, such as Matroska's, give an estimate from their duration.
+    It is 0 if unknown, and estimated from the duration if the container has no count, as in
+    Matroska. A video of which fewer frames can be decoded is truncated.
     """
     if path.is_dir():
         return len(_list_images(path))
-    return count_declared_frames(path) if _is_file(path) else 0
+    header = read_header(path) if _is_file(path) else Header()
+    return header.listed_frames or round(header.duration_s * header.fps)
 
 
 def declared_duration_s(path: Path) -> float:
-    """Give the length that a container promises, for progress; 0 where nothing is known."""
+    """Return the duration that a container declares, for progress; 0 if unknown."""
     if path.is_dir():
         return len(_list_images(path)) / FALLBACK_FPS
-    is_still = path.suffix.lower() in IMAGE_SUFFIXES
-    return find_declared_duration_s(path) if _is_file(path) and not is_still else 0.0
+    return read_header(path).duration_s if _is_file(path) and not _is_image(path) else 0.0
 
 
 def count_listed(path: Path) -> int:
-    """Return the number of frames that a video file lists one by one; 0 where it does not.
+    """Return the number of frames that a video file lists one by one; 0 if it does not.
 
-    A file of which fewer can be decoded is cut off.
+    A file of which fewer frames can be decoded is truncated.
     """
-    is_still = path.suffix.lower() in IMAGE_SUFFIXES
-    return count_listed_frames(path) if _is_file(path) and not is_still else 0
+    return read_header(path).listed_frames if _is_file(path) and not _is_image(path) else 0
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in IMAGE_SUFFIXES
 
 
 def _is_file(path: Path) -> bool:
@@ -226,15 +224,17 @@ def _is_file(path: Path) -> bool:
 
 
 def _open(source: Source) -> Generator[Moment, None, None]:
-    if not isinstance(source, Path):
-        return _open_live(source)
+    if isinstance(source, int):
+        return _open_camera(source)
+    if isinstance(source, str):
+        return read_stream(source)
     if source.is_dir():
         return _open_folder(source)
-    return _open_image(source) if source.suffix.lower() in IMAGE_SUFFIXES else _open_file(source)
+    return _open_image(source) if _is_image(source) else _open_file(source)
 
 
 def _open_image(path: Path) -> Generator[Moment, None, None]:
-    """Take an image for a video of one frame, or of as many as it shows if it is animated."""
+    """Yield the frame of an image, or the frames of an animated one."""
     if not path.is_file():
         raise VideoError(f"no image at {path}; check the path")
     if count_pictures(path) > 1:
@@ -258,7 +258,7 @@ def _open_animation(path: Path) -> Generator[Moment, None, None]:
 
 
 def _open_folder(folder: Path) -> Generator[Moment, None, None]:
-    """Go through a folder of frames."""
+    """Yield the frames of a folder."""
     images = _list_images(folder)
     if not images:
         raise VideoError(f"no frames in {folder}; a video is a file, or a folder of its frames")
@@ -270,7 +270,7 @@ def _open_folder(folder: Path) -> Generator[Moment, None, None]:
 
 
 def _list_images(folder: Path) -> list[Path]:
-    """List a folder's images in their order; none is no error here."""
+    """Return the images of a folder in order; there may be none."""
     try:
         return list_frames(folder)
     except DataError:
@@ -278,7 +278,7 @@ def _list_images(folder: Path) -> list[Path]:
 
 
 def _open_file(path: Path) -> Generator[Moment, None, None]:
-    """Go through a video file; a frame that is not asked for is not converted."""
+    """Yield the frames of a video file."""
     if not path.is_file():
         raise VideoError(f"no video at {path}; check the path")
     other = describe_other_kind(path)
@@ -287,12 +287,8 @@ def _open_file(path: Path) -> Generator[Moment, None, None]:
     yield from read_file(path)
 
 
-def _open_live(source: str | int) -> Generator[Moment, None, None]:
-    return _open_camera(source) if isinstance(source, int) else read_stream(source)
-
-
 def _open_camera(number: int) -> Generator[Moment, None, None]:
-    """Go through what a camera shows, by the clock of this machine."""
+    """Yield the frames of a camera, with times of this machine's clock."""
     capture = cv2.VideoCapture(number)
     try:
         if not capture.isOpened():

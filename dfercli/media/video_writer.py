@@ -1,4 +1,4 @@
-"""Videos written frame by frame: H.264 with sound, or OpenCV's MPEG-4 for drawn ones."""
+"""Write videos frame by frame: H.264 with sound, or OpenCV's MPEG-4 for the demo."""
 
 import heapq
 import os
@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import cast
 
 import av
 import cv2
@@ -27,41 +27,35 @@ from dfercli.media.container import count_packets, find_start_s, opened_file
 from dfercli.system_errors import explain_system_error, find_system_error, first_line
 
 NO_SOUND = "the video has none"
+"""Reason for a silent video."""
 
 AAC_BITS = 192_000
-"""Bits a second of sound that is encoded anew: a loss that is not heard (our choice)."""
+"""Bits per second of re-encoded sound (our choice: no audible loss)."""
 
 AAC_RATES = (
     *(96000, 88200, 64000, 48000, 44100, 32000),
     *(24000, 22050, 16000, 12000, 11025, 8000, 7350),
 )
-"""Samples a second that AAC knows. Source: ISO 14496-3, table 1.18."""
-
-
-class _Timed(NamedTuple):
-    """A packet of a file that is being written, in the order of its time."""
-
-    time_s: float
-    order: int
-    packet: Packet
+"""Sample rates of AAC. Source: ISO 14496-3, table 1.18."""
 
 
 def add_sound(picture: Path, source: Path, whole: Path) -> str | None:
-    """Write the picture with the first sound of a video.
+    """Write an MP4 file with the picture of one video and the first sound track of another.
 
-    The sound keeps its place in time to the video's first frame.
+    The sound keeps its offset from the first frame of its own video. AAC is copied, other codecs
+    are re-encoded, and so is AAC that cannot be copied.
 
     Args:
-        picture: An MP4 file, whose frames are taken as they are.
-        source: The video; a folder of frames has no sound.
-        whole: The MP4 file to write; there is none where the sound cannot be had.
+        picture: An MP4 file, whose frames are copied.
+        source: The video with the sound; a folder of frames has none.
+        whole: The MP4 file to write; it does not exist afterwards if the sound cannot be used.
 
     Returns:
-        Why there is no sound; None where there is.
+        Why there is no sound; None if there is.
     """
     if source.is_dir():
         return NO_SOUND
-    said = ""
+    reason = ""
     for copy in (True, False):
         try:
             with opened_file(source) as container, av.open(str(picture.absolute())) as frames:
@@ -74,8 +68,8 @@ def add_sound(picture: Path, source: Path, whole: Path) -> str | None:
                 return None
         except (av.FFmpegError, OSError, ValueError, VideoError, AttributeError) as error:
             whole.unlink(missing_ok=True)
-            said = first_line(error)
-    return f"it cannot be taken over: {said}"
+            reason = first_line(error)
+    return f"it cannot be used: {reason}"
 
 
 def _write(
@@ -87,32 +81,33 @@ def _write(
     with av.open(
         str(whole.absolute()), "w", format="mp4", options={"movflags": "+faststart"}
     ) as output:
-        shown = output.add_stream_from_template(picture)
+        picture_out = output.add_stream_from_template(picture)
         if copy:
-            heard = output.add_stream_from_template(sound)
-            sounds = _shift(_packets(source, sound), heard, -start)
+            sound_out = output.add_stream_from_template(sound)
+            sounds = _shift(_packets(source, sound), sound_out, -start)
         else:
-            heard = output.add_stream("aac", rate=_find_rate(sound))
-            heard.bit_rate = AAC_BITS
-            heard.layout = "mono" if sound.codec_context.channels == 1 else "stereo"
-            sounds = _encode(source, sound, heard, start)
-        pictures = _shift(_packets(frames, picture), shown, delay)
-        for each in heapq.merge(_timed(pictures, 0), _timed(sounds, 1)):
-            output.mux(each.packet)
+            own_rate = sound.codec_context.sample_rate
+            rate = min(AAC_RATES, key=lambda rate: abs(rate - own_rate))
+            sound_out = output.add_stream("aac", rate=rate)
+            sound_out.bit_rate = AAC_BITS
+            sound_out.layout = "mono" if sound.codec_context.channels == 1 else "stereo"
+            sounds = _encode(source, sound, sound_out, start)
+        pictures = _shift(_packets(frames, picture), picture_out, delay)
+        for packet in heapq.merge(pictures, sounds, key=_find_time_s):
+            output.mux(packet)
 
 
-def _timed(packets: Iterator[Packet], order: int) -> Iterator[_Timed]:
-    for packet in packets:
-        yield _Timed(float((packet.dts or 0) * (packet.time_base or 0)), order, packet)
+def _find_time_s(packet: Packet) -> float:
+    return float((packet.dts or 0) * (packet.time_base or 0))
 
 
 def _packets(container: InputContainer, stream: Stream) -> Iterator[Packet]:
-    """Give the packets of a stream but the last, which is empty."""
+    """Return the packets of a stream without the last, empty one."""
     return (packet for packet in container.demux(stream) if packet.dts is not None)
 
 
 def _shift(packets: Iterator[Packet], stream: Stream, by: Fraction) -> Iterator[Packet]:
-    """Move packets by seconds, into another stream."""
+    """Delay packets by some seconds and assign them to another stream."""
     for packet in packets:
         assert packet.time_base is not None  # of a stream
         steps = round(by / packet.time_base)
@@ -125,10 +120,10 @@ def _shift(packets: Iterator[Packet], stream: Stream, by: Fraction) -> Iterator[
 def _encode(
     container: InputContainer, sound: AudioStream, stream: AudioStream, start: Fraction
 ) -> Iterator[Packet]:
-    """Encode sound anew; packets that are damaged are passed over."""
+    """Re-encode sound; damaged packets are skipped."""
     position = 0
     for piece in _resample(container, sound, stream, start):
-        # A file that was joined of two may go back a little.
+        # Times may step back where two files were joined.
         piece.pts = position if piece.pts is None else max(position, piece.pts)
         piece.time_base = Fraction(1, stream.rate)
         position = piece.pts + piece.samples
@@ -141,7 +136,7 @@ def _encode(
 def _resample(
     container: InputContainer, sound: AudioStream, stream: AudioStream, start: Fraction
 ) -> Iterator[av.AudioFrame]:
-    """Decode sound, and bring it to the form of a stream that is written."""
+    """Decode sound and convert it to the format of an output stream."""
     resampler, form = None, None
     for packet in container.demux(sound):
         try:
@@ -150,12 +145,12 @@ def _resample(
             continue
         for frame in decoded:
             now = (frame.format.name, frame.layout.name, frame.sample_rate)
-            if resampler is None or now != form:  # broadcasters change it in the middle
+            if resampler is None or now != form:  # broadcasts change it midway
                 if resampler is not None:
                     yield from resampler.resample(None)
                 resampler, form = AudioResampler("fltp", stream.layout, stream.rate), now
             if frame.pts is not None and frame.time_base is not None:
-                # In samples: containers such as AVI count packets, which are longer than a frame.
+                # Count samples: containers such as AVI count packets, which span several frames.
                 frame.pts = round((frame.pts * frame.time_base - start) * frame.sample_rate)
                 frame.time_base = Fraction(1, frame.sample_rate)
             yield from resampler.resample(frame)
@@ -163,30 +158,24 @@ def _resample(
         yield from resampler.resample(None)
 
 
-def _find_rate(sound: AudioStream) -> int:
-    """Return the rate that is nearest to a sound's own among those that AAC has."""
-    own = sound.codec_context.sample_rate
-    return min(AAC_RATES, key=lambda rate: abs(rate - own))
-
-
 H264 = {"preset": "veryfast", "crf": "20"}
-"""Hardly to be told from the source, at a size and a speed that suit (our choice)."""
+"""Fast, of moderate size and hardly distinguishable from the source (our choice)."""
 
 MPEG4 = {"qscale": "3"}
-"""For an FFmpeg without H.264: near the same quality (our choice)."""
+"""Similar quality, for an FFmpeg without H.264 (our choice)."""
 
 MAX_DENOMINATOR = 1001
-"""Of a rate. Source: SMPTE's rates, such as 30000/1001."""
+"""Largest denominator of a frame rate. Source: SMPTE's rates, such as 30000/1001."""
 
 
 @dataclass(frozen=True)
 class WrittenVideo:
-    """What came of writing a video.
+    """A video that was written.
 
     Attributes:
         path: The file.
-        num_frames: Frames in it.
-        why_silent: Why it has no sound; None where it has.
+        num_frames: Number of frames.
+        why_silent: Why it has no sound; None if it has.
     """
 
     path: Path
@@ -195,12 +184,12 @@ class WrittenVideo:
 
 
 class VideoWriter:
-    """Takes the frames of a video; made by `open_writer`.
+    """Encoder for the frames of one video; made by `open_writer`.
 
     Attributes:
-        num_frames: Frames that were written.
-        why_silent: Why there is no sound; None where there is. Known after the block.
-        left_out: Why the sound is to be left out; None, as it is unless it is set, takes it.
+        num_frames: Frames written so far.
+        why_silent: Why there is no sound; None if there is. Known after the block.
+        left_out: Set it to a reason to leave the sound out.
     """
 
     def __init__(self, path: Path, fps: float) -> None:
@@ -215,12 +204,12 @@ class VideoWriter:
         """Add a frame.
 
         Args:
-            image_rgb: (H, W, 3) uint8, all of one size. A side that is odd gets its last row or
-                column twice, since encoders take even ones only.
-            times: How often it is shown.
+            image_rgb: (H, W, 3) uint8; all frames have the same size. The last row or column of an
+                odd side is repeated, since encoders need even sides.
+            times: How many times to write it.
 
         Raises:
-            VideoError: The encoder cannot be started, or stopped; or the size is another one.
+            VideoError: The encoder cannot be started or stopped, or the size has changed.
         """
         image_rgb = _make_even(image_rgb)
         if self._encoder is None:
@@ -236,27 +225,25 @@ class VideoWriter:
         if self._encoder is None:
             raise VideoError("no frames were given")
         self._encoder.finish()
-        found = count_packets(self._path)
-        if found != self.num_frames:
-            raise VideoError(f"it holds {found} of {self.num_frames} frames; is the disk full?")
+        count = count_packets(self._path)
+        if count != self.num_frames:
+            raise VideoError(f"it holds {count} of {self.num_frames} frames; is the disk full?")
 
 
 @contextmanager
 def open_writer(path: Path, fps: float, sound_of: Path | None = None) -> Iterator[VideoWriter]:
-    """Write an MP4 file that takes its place when the block ends well.
+    """Write an MP4 file atomically: it appears when the block ends without an error.
 
-    The picture is written first and the sound put beside it then, so that no sound, however broken,
-    costs the picture. What was written is read again, to see that it is whole. Memory does not grow
-    with the length. After an error, or Ctrl-C, nothing is left.
+    The sound is added after the picture is complete, so that broken sound cannot spoil it. The
+    packets of the result are counted. Memory does not grow with the length.
 
     Args:
         path: The file.
-        fps: Frames a second.
-        sound_of: A video whose first sound is taken, as it is where it is AAC; it keeps its place
-            in time to that video's first frame.
+        fps: Frames per second.
+        sound_of: A video whose first sound track is used, see `add_sound`.
 
     Raises:
-        VideoError: No frame was given, or the file cannot be written.
+        VideoError: No frame was written, or the file cannot be written.
     """
     with replacing(path) as partial, _scratch(path.parent) as folder:
         picture = folder / "picture.mp4"
@@ -278,20 +265,20 @@ def open_writer(path: Path, fps: float, sound_of: Path | None = None) -> Iterato
 
 @contextmanager
 def _reporting(path: Path) -> Iterator[None]:
-    """Say of an error which file cannot be written."""
+    """Add the name of the file to errors."""
     try:
         yield
     except VideoError as error:
         raise VideoError(f"cannot write {path}: {error}") from error
     except av.FFmpegError as error:
         cause = find_system_error(error)
-        said = first_line(error) if cause is None else explain_system_error(cause)
-        raise VideoError(f"cannot write {path}: {said}") from error
+        reason = first_line(error) if cause is None else explain_system_error(cause)
+        raise VideoError(f"cannot write {path}: {reason}") from error
 
 
 @contextmanager
 def _scratch(parent: Path) -> Iterator[Path]:
-    """Give a folder beside the file; elsewhere where OpenCV would break at its name."""
+    """Provide a folder beside the file, or elsewhere if OpenCV cannot open its name."""
     try:
         os.fspath(parent).encode()
         beside: Path | None = parent
@@ -309,7 +296,7 @@ def _make_even(image_rgb: np.ndarray) -> np.ndarray:
 
 
 class _H264:
-    """An MP4 file of one H.264 stream, whose colours are those of HD video (BT.709)."""
+    """An MP4 file with one H.264 stream in the colours of HD video (BT.709)."""
 
     def __init__(self, path: Path, size: tuple[int, int], fps: float) -> None:
         has_h264 = "libx264" in av.codecs_available
@@ -348,45 +335,27 @@ class _H264:
             self._output.close()
 
 
-class _OpenCV:
-    """OpenCV's own encoder: MPEG-4, no sound."""
-
-    def __init__(self, path: Path, size: tuple[int, int], fps: float) -> None:
-        codec = cv2.VideoWriter.fourcc(*"mp4v")
-        self._writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, codec, fps, size)
-        if not self._writer.isOpened():
-            raise VideoError("OpenCV has no MPEG-4 encoder for it")
-
-    def write(self, image_rgb: np.ndarray) -> None:
-        self._writer.write(cv2.cvtColor(image_rgb, cv2.COLOR_RGB2BGR))
-
-    def finish(self) -> None:
-        self._writer.release()
-
-    def abandon(self) -> None:
-        self._writer.release()
-
-
 def write_video(path: Path, images_rgb: Iterable[np.ndarray], fps: float) -> None:
-    """Write frames of one size by OpenCV: small MPEG-4 files, such as the demo's.
+    """Write frames of one size by OpenCV: small MPEG-4 files without sound, for the demo.
 
-    `path` is replaced only when it is whole. An odd side loses its last row or column: MPEG-4 has
-    even ones only.
+    The file is replaced atomically. An odd side loses its last row or column, since MPEG-4 needs
+    even sides.
 
     Raises:
         VideoError: OpenCV was built without an MPEG-4 encoder, or there is no frame.
     """
+    codec = cv2.VideoWriter.fourcc(*"mp4v")
     with replacing(path) as partial, _scratch(path.parent) as folder:
-        encoder: _OpenCV | None = None
+        scratch = folder / f"video{path.suffix}"
+        writer: cv2.VideoWriter | None = None
         for image_rgb in images_rgb:
-            if encoder is None:
+            if writer is None:
                 size = (image_rgb.shape[1], image_rgb.shape[0])
-                try:
-                    encoder = _OpenCV(folder / f"video{path.suffix}", size, fps)
-                except VideoError as error:
-                    raise VideoError(f"cannot write {path}: {error}") from error
-            encoder.write(image_rgb)
-        if encoder is None:
+                writer = cv2.VideoWriter(str(scratch), cv2.CAP_FFMPEG, codec, fps, size)
+                if not writer.isOpened():
+                    raise VideoError(f"cannot write {path}: OpenCV has no MPEG-4 encoder for it")
+            writer.write(cv2.cvtColor(image_rgb, cv2.COLOR_RGB2BGR))
+        if writer is None:
             raise VideoError(f"cannot write {path}: no frames were given")
-        encoder.finish()
-        shutil.move(folder / f"video{path.suffix}", partial)
+        writer.release()
+        shutil.move(scratch, partial)

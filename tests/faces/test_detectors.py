@@ -119,7 +119,7 @@ def test_fan_gives_each_face_its_own_points():
     [
         (
             OSError(errno.ENOSPC, "No space left on device"),
-            "cannot keep the weights of face-alignment in {cache}/checkpoints: No space left on "
+            "cannot store the weights of face-alignment in {cache}/checkpoints: No space left on "
             "device; free some space",
         ),
         (RuntimeError("CUDA error: no kernel"), "cannot set up face-alignment: CUDA error: no ker"),
@@ -174,8 +174,8 @@ def test_fan_without_network_names_the_other_detector(error, why, monkeypatch):
     with pytest.raises(DetectorError) as caught:
         load_detector("face-alignment")
     assert str(caught.value) == (
-        f"the weights of face-alignment are neither cached nor to be fetched ({why}); "
-        f"run once with network, or use --detector mtcnn, which carries its own"
+        f"the weights of face-alignment are not cached and cannot be downloaded ({why}); "
+        f"run once with network, or use --detector mtcnn, which brings its own"
     )
 
 
@@ -197,8 +197,8 @@ def test_damaged_weights_of_fan_are_to_be_removed(error, monkeypatch, tmp_path):
     with pytest.raises(DetectorError) as caught:
         load_detector("face-alignment")
     assert str(caught.value) == (
-        f"the weights of face-alignment in {tmp_path / 'checkpoints'} are damaged; remove them "
-        f"there, and the next use fetches them again"
+        f"the weights of face-alignment in {tmp_path / 'checkpoints'} are damaged; remove them, "
+        f"and the next use downloads them again"
     )
 
 
@@ -223,10 +223,10 @@ def test_weights_of_another_hash_are_not_loaded(content, weights, monkeypatch):
     with pytest.raises(DetectorError) as caught:
         load_detector("face-alignment")
     assert str(caught.value) == (
-        f"the weights of face-alignment are damaged, or others than the published ones: {second} "
+        f"the weights of face-alignment are damaged or not the published ones: {second} "
         f"has the SHA-256 {hashlib.sha256(content).hexdigest()[:12]}..., not "
         f"{hashlib.sha256(b'second').hexdigest()[:10]}...; remove {second}, and the next use "
-        f"fetches it again"
+        f"downloads it again"
     )
 
 
@@ -241,7 +241,7 @@ def test_weights_that_are_fetched_are_checked_before_they_are_loaded(change, wei
     monkeypatch.setattr(fan.torch.hub, "download_url_to_file", download)
     monkeypatch.setattr(fan.face_alignment, "FaceAlignment", lambda *a, **k: loaded.append(1))
     if change:
-        with pytest.raises(DetectorError, match="others than the published ones"):
+        with pytest.raises(DetectorError, match="not the published ones"):
             load_detector("face-alignment")
     else:
         load_detector("face-alignment")

@@ -46,7 +46,7 @@ PACK = {
 def test_an_archive_with_a_photo_is_no_photo(tmp_path, name):
     write_image(tmp_path / "a.jpg", np.zeros((48, 64, 3), np.uint8))
     PACK[name](tmp_path / name, tmp_path / "a.jpg")
-    with pytest.raises(VideoError, match=r"a\.\w+: .+; unpack it, and name what is in it$"):
+    with pytest.raises(VideoError, match=r"a\.\w+: .+; unpack it and use the files in it$"):
         list(read_frames(tmp_path / name))
     assert declared_duration_s(tmp_path / name) == 0
 

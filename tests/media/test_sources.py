@@ -151,7 +151,7 @@ def test_a_list_of_other_files_is_no_video(before, text, name, other):
     """FFmpeg would read the files that it names, of which a server may have any."""
     path = other.with_name(name)
     path.write_bytes(before + text.format(other=other).encode())
-    with pytest.raises(VideoError, match=r"a playlist, which names other files; give these$"):
+    with pytest.raises(VideoError, match=r"a playlist; use the files that it names$"):
         list(read_frames(path))
     assert count_declared(path) == declared_duration_s(path) == 0
 

@@ -187,7 +187,7 @@ def test_a_video_without_sound_says_so(tmp_path):
 def test_sound_that_cannot_be_kept_costs_no_picture(tmp_path):
     (tmp_path / "broken.mp4").write_bytes(b"no video at all")
     writer = _write(tmp_path / "out.mp4", sound_of=tmp_path / "broken.mp4")
-    assert writer.why_silent.startswith("it cannot be taken over: ")
+    assert writer.why_silent.startswith("it cannot be used: ")
     assert len(list(read_frames(tmp_path / "out.mp4"))) == 10
 
 

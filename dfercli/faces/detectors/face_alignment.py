@@ -1,4 +1,4 @@
-"""FAN by the package face-alignment: 68 landmarks, reduced to five. It fetches weights once."""
+"""FAN from the package face-alignment: 68 landmarks reduced to five. Weights are downloaded."""
 
 import os
 import pickle
@@ -19,14 +19,14 @@ from dfercli.faces.types import Face
 from dfercli.system_errors import explain_system_error, find_local_error, first_line
 
 FIVE_OF_68 = (slice(36, 42), slice(42, 48), slice(30, 31), slice(48, 49), slice(54, 55))
-"""Which of the 68 points (iBUG order) average to the two eyes, the nose, the mouth's corners."""
+"""Points of the 68 (iBUG order) whose means are the two eyes, the nose and the mouth's corners."""
 
 
 class FANDetector:
-    """Face alignment network on the faces that S3FD finds. Source: Bulat and Tzimiropoulos, 2017.
+    """Face alignment network on faces found by S3FD. Source: Bulat and Tzimiropoulos, 2017.
 
     Args:
-        network: A `face_alignment.FaceAlignment`, or anything with its method
+        network: A `face_alignment.FaceAlignment`, or an object with its method
             `get_landmarks_from_image`.
     """
 
@@ -34,9 +34,9 @@ class FANDetector:
         self._network = network
 
     def detect(self, image_rgb: np.ndarray) -> list[Face]:
-        """Give all faces of a (H, W, 3) uint8 image."""
+        """Return all faces of a (H, W, 3) uint8 image."""
         with torch.no_grad(), warnings.catch_warnings():
-            # It warns of each frame without a face; an empty list says the same.
+            # It warns about every frame without a face.
             warnings.filterwarnings("ignore", "No faces were detected")
             points, _, boxes = self._network.get_landmarks_from_image(image_rgb, return_bboxes=True)
         if points is None:
@@ -45,14 +45,14 @@ class FANDetector:
 
 
 def build_detector(device: str) -> FANDetector:
-    """Make the detector.
+    """Build the detector.
 
     Args:
-        device: A CUDA device, `auto` for one where there is any; all else is the CPU.
+        device: A CUDA device, or `auto` for CUDA if available; everything else means the CPU.
 
     Raises:
-        DetectorError: Its weights are damaged, or neither cached nor to be fetched or kept; or it
-            cannot be set up for another reason.
+        DetectorError: Its weights are damaged or cannot be downloaded or stored, or it cannot be
+            set up for another reason.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -63,45 +63,45 @@ def build_detector(device: str) -> FANDetector:
             face_alignment.LandmarksType.TWO_D, device=device, compile=False
         )
     except torch.OutOfMemoryError as error:
-        raise DetectorError("no memory left for face-alignment; use fewer --jobs") from error
+        raise DetectorError("not enough memory for face-alignment; use fewer --jobs") from error
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        if _tells_damage(error):
+        if _is_damage(error):
             raise DetectorError(
-                f"the weights of face-alignment in {_cache()} are damaged; remove them there, and "
-                f"the next use fetches them again"
+                f"the weights of face-alignment in {_cache()} are damaged; remove them, and the "
+                f"next use downloads them again"
             ) from error
         cause = find_local_error(error)
         if cause is not None:
             raise DetectorError(
-                f"cannot keep the weights of face-alignment in {_cache()}: "
+                f"cannot store the weights of face-alignment in {_cache()}: "
                 f"{explain_system_error(cause)}"
             ) from error
         if not isinstance(error, OSError):
             raise DetectorError(f"cannot set up face-alignment: {first_line(error)}") from error
         raise DetectorError(
-            f"the weights of face-alignment are neither cached nor to be fetched "
+            f"the weights of face-alignment are not cached and cannot be downloaded "
             f"({first_line(error)}); run once with network, or use "
-            f"--detector mtcnn, which carries its own"
+            f"--detector mtcnn, which brings its own"
         ) from error
     return FANDetector(network)
 
 
 def missing_weights() -> list[str]:
-    """Name the weight files that are not cached; the first use fetches them."""
+    """Return the names of the weight files that are not cached and will be downloaded."""
     return [path.name for path in _files() if not path.is_file()]
 
 
 def _files() -> dict[Path, str]:
-    """Return the addresses of the two files of weights, by their places in the cache."""
+    """Return the addresses of the two weight files by their paths in the cache."""
     urls = (s3fd_urls["s3fd"], fan_urls["2DFAN-4"])
     return {_cache() / Path(urlparse(url).path).name: url for url in urls}
 
 
 def _fetch_weights() -> None:
-    """Fetch the files of weights that are not here, and check all: face-alignment does not.
+    """Download missing weight files, and check all of them, which face-alignment does not do.
 
     Raises:
-        DetectorError: A file does not have the hash that is in its name.
+        DetectorError: A file does not have the hash in its name.
     """
     for path, url in _files().items():
         if not path.is_file():
@@ -111,13 +111,13 @@ def _fetch_weights() -> None:
             torch.hub.download_url_to_file(url, str(path), progress=sys.stderr.isatty())
         if damage := find_damage(path):
             raise DetectorError(
-                f"the weights of face-alignment are damaged, or others than the published ones: "
-                f"{damage}; remove {path}, and the next use fetches it again"
+                f"the weights of face-alignment are damaged or not the published ones: {damage}; "
+                f"remove {path}, and the next use downloads it again"
             )
 
 
-def _tells_damage(error: Exception) -> bool:
-    """Whether PyTorch says so of a file: in other words of an empty, a foreign, a cut off one."""
+def _is_damage(error: Exception) -> bool:
+    """Return whether PyTorch reports an empty, foreign or truncated file."""
     return isinstance(error, (EOFError, pickle.UnpicklingError)) or "zip archive" in str(error)
 
 
@@ -126,12 +126,12 @@ def _cache() -> Path:
 
 
 def count_usual_jobs() -> int:
-    """Give the cores; on a GPU two, which keep it busy and fit into its memory (our choice)."""
+    """Return the number of cores, or 2 with a GPU: they keep it busy and fit its memory."""
     return 2 if torch.cuda.is_available() else os.cpu_count() or 1
 
 
 def find_smallest_face_px(shorter_px: int) -> int | None:
-    """Return the height of the smallest face that is found: not known of S3FD."""
+    """Return the height of the smallest face that is found: unknown for S3FD."""
     return None
 
 
