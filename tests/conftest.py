@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -138,3 +139,36 @@ def count_ops() -> Any:
             return function(*args, **(kwargs or {}))
 
     return CountOps
+
+
+@pytest.fixture
+def words_inside(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], list[str]]:
+    """Draw a figure and give its words, after checking that none is cut off or hides another."""
+
+    def check(figure: Any) -> list[str]:
+        from matplotlib.text import Text
+
+        drawn = []
+        draw = Text.draw
+
+        def note(text: Any, renderer: Any) -> None:
+            drawn.append(text)
+            draw(text, renderer)
+
+        monkeypatch.setattr(Text, "draw", note)
+        figure.canvas.draw()
+        monkeypatch.undo()
+        texts = [text for text in dict.fromkeys(drawn) if text.get_text().strip()]
+        frame = figure.bbox
+        boxes = {text: text.get_window_extent() for text in texts}
+        for text, box in boxes.items():
+            inside = box.x0 > -1 and box.y0 > -1 and box.x1 < frame.x1 + 1 and box.y1 < frame.y1 + 1
+            assert inside, f"{text.get_text()!r} is cut off"
+        level = [(text, box) for text, box in boxes.items() if text.get_rotation() == 0]
+        for (one, a), (other, b) in combinations(level, 2):
+            across = min(a.x1, b.x1) - max(a.x0, b.x0)
+            along = min(a.y1, b.y1) - max(a.y0, b.y0)
+            assert min(across, along) < 1.5, f"{one.get_text()!r} is on {other.get_text()!r}"
+        return [text.get_text() for text in texts]
+
+    return check

@@ -77,6 +77,7 @@ TORCH_FREE = (
     "dfercli.media",
     "dfercli.media.contact_sheet",
     "dfercli.media.container",
+    "dfercli.media.figure_style",
     "dfercli.media.images",
     "dfercli.media.video",
     "dfercli.media.video_writer",
@@ -123,7 +124,6 @@ TORCH_FREE = (
     "dfercli.visualize.annotated_video",
     "dfercli.visualize.class_colors",
     "dfercli.visualize.overlay",
-    "dfercli.visualize.style",
     "dfercli.visualize.timeline",
     *DATASETS.values(),
 )

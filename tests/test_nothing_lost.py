@@ -198,7 +198,7 @@ def plot(prediction, path):
 @FEW
 @given(layout=layouts("report.html", ".report.html.partial", "pictures", "pictures/curves-1.png"))
 def test_report(layout):
-    from dfercli.visualize.style import to_png
+    from dfercli.media.figure_style import to_png
 
     section = Section("Curves", [Picture(_draw_png(to_png), "a curve", "A curve.")])
     with a_place(layout) as folder, nothing_is_lost(folder):

@@ -1,6 +1,7 @@
-"""What needs the clips themselves: models run on the test clips of one fold, and their frames."""
+"""What models make of the test clips of one fold, and the frames of those clips that are shown."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -18,29 +19,56 @@ from dfercli.device import resolve_device
 from dfercli.errors import DataError, DferError
 from dfercli.evaluation.explain import AttentionMaps, Explanation, attention_maps, collect
 from dfercli.models.base import ExpressionModel
-from dfercli.report.inputs import Comparison, Errors, Missing, Runs
-from dfercli.report.siblings import Siblings, find_for_features, find_for_prompts, find_for_text
 from dfercli.report.strips import ClipPicture
-from dfercli.report.worst import choose_clips, worst_errors
+from dfercli.report.variants import (
+    Missing,
+    Runs,
+    Variants,
+    find_for_features,
+    find_for_prompts,
+    find_for_text,
+)
 from dfercli.runs.checkpoint import check_fits, load_checkpoint
+from dfercli.runs.predictions import classes_of, probs_of
 from dfercli.runs.run_folder import RunFolder
 
 NUM_CLIPS = 3
 """Clips of a comparison that are drawn (our choice)."""
 
 ERROR_PX = 160
-"""Side of the frames of errors: twice what is seen of them (our choice)."""
+"""Side of the frames of errors: twice their size on the page (our choice)."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What one or two models make of the test clips of a fold.
+
+    Attributes:
+        fold: The fold.
+        variants: Each model's variant, by the model's name on the page.
+        explanations: What each model makes of all clips, by its name on the page.
+        clips: The clips that are drawn.
+        missing: The other model, if it is not trained.
+        remark: How the models differ beside what is compared; empty if they do not.
+    """
+
+    fold: int
+    variants: Mapping[str, str]
+    explanations: Mapping[str, Explanation]
+    clips: Sequence[ClipPicture]
+    missing: Missing | None
+    remark: str
 
 
 class Gallery:
-    """The test clips of one fold, and the models that are shown on them.
+    """The test clips of one fold, and the models that are compared on them.
 
     Args:
-        runs: What the page is about.
-        fold: The fold; None takes the first.
+        runs: The runs that the page is about.
+        fold: The fold; None for the first.
 
     Raises:
-        DataError: The fold is none of the runs'.
+        DataError: The runs have no such fold.
     """
 
     def __init__(self, runs: Runs, fold: int | None = None) -> None:
@@ -48,7 +76,7 @@ class Gallery:
         self.fold = next(iter(runs.by_fold)) if fold is None else fold
         if self.fold not in runs.by_fold:
             known = ", ".join(map(str, runs.by_fold))
-            raise DataError(f"fold {fold} is none of those shown: {known}")
+            raise DataError(f"fold {fold} is not one of those shown: {known}")
         self._device = resolve_device("auto")
         self._explained: dict[Path, Explanation] = {}
 
@@ -56,57 +84,57 @@ class Gallery:
     def _manifest(self) -> Manifest:
         return open_manifest(self.runs.data)
 
-    def find_errors(self, number: int) -> Errors:
-        """Give the most confident errors of all folds, with their frames where these are there."""
+    def find_errors(self, number: int) -> tuple[pd.DataFrame, Sequence[ClipPicture] | Missing]:
+        """Return the most confident errors of all folds, and their frames.
+
+        The table has the columns of `worst_errors`, and `fold`; there is one picture per row.
+        """
         tables = [worst_errors(t, number).assign(fold=fold) for fold, t in self.runs.tables.items()]
-        order = ["confidence", "clip_id"]
-        table = pd.concat(tables).sort_values(order, ascending=[False, True]).head(number)
-        table = table.reset_index(drop=True)
+        table = _most_confident(pd.concat(tables), number)
         try:
-            return Errors(table, self._draw_errors(table))
+            return table, self._read_errors(table)
         except DferError as error:
-            return Errors(table, Missing(f"The frames cannot be shown: {error.line}"))
+            return table, Missing(f"The frames cannot be shown: {error.line}")
 
     def compare_features(self) -> Comparison | Missing:
-        """Give what the baseline and this variant make of all clips, for figure 5."""
-        return self._compare(find_for_features(self.runs, self.fold), _draw_nothing)
+        """Compare the baseline with this variant, for t-SNE (the paper's Figure 5)."""
+        return self._compare(find_for_features(self.runs, self.fold))
 
     def compare_text(self) -> Comparison | Missing:
-        """Give what models without text and with it look at, for figure 4."""
-        return self._compare(find_for_text(self.runs, self.fold), self._map)
+        """Compare what models without and with text look at (the paper's Figure 4)."""
+        return self._compare(find_for_text(self.runs, self.fold), with_maps=True)
 
     def compare_prompts(self) -> Comparison | Missing:
-        """Give the cosines under textual prompts alone and under both kinds, for figure 2."""
-        return self._compare(find_for_prompts(self.runs, self.fold), _draw_nothing)
+        """Compare textual prompts alone with both kinds of prompts (the paper's Figure 2)."""
+        return self._compare(find_for_prompts(self.runs, self.fold))
 
-    def _compare(
-        self,
-        siblings: Siblings,
-        draw: Callable[[ExpressionModel, torch.Tensor, np.ndarray], AttentionMaps | None],
-    ) -> Comparison | Missing:
+    def _compare(self, variants: Variants, with_maps: bool = False) -> Comparison | Missing:
         """Explain all clips by each model, and draw some of them."""
-        if not siblings.runs:
-            assert siblings.missing is not None  # nothing else makes it empty
-            return siblings.missing
+        if not variants.runs:
+            assert variants.missing is not None  # nothing else makes it empty
+            return variants.missing
+        maps = {}
         try:
-            models = {name: self._load(run) for name, run in siblings.runs.items()}
+            models = {name: self._load(run) for name, run in variants.runs.items()}
             explained = {
-                name: self._explain(run, models[name]) for name, run in siblings.runs.items()
+                name: self._explain(run, models[name]) for name, run in variants.runs.items()
             }
             chosen = choose_clips(list(explained.values()), NUM_CLIPS)
-            maps = {
-                name: draw(model, self._read(model, chosen), explained[name].predicted[chosen])
-                for name, model in models.items()
-            }
-            frames = self._read(next(iter(models.values())), chosen)
+            clips = {name: self._read_clips(model, chosen) for name, model in models.items()}
+            if with_maps:
+                for name, model in models.items():
+                    batch = normalise(clips[name].to(self._device))
+                    predicted = explained[name].predicted[chosen].tolist()
+                    maps[name] = attention_maps(model, batch, predicted)
         except DferError as error:
             return Missing(f"This needs the clips and the checkpoints: {error.line}")
-        variants = {name: run.path.parent.name for name, run in siblings.runs.items()}
-        clips = [
-            _join_clip(index, place, frames, explained, maps) for place, index in enumerate(chosen)
+        names = {name: run.path.parent.name for name, run in variants.runs.items()}
+        frames = next(iter(clips.values()))
+        pictures = [
+            _describe_clip(index, _to_images(frames[place]), place, explained, maps)
+            for place, index in enumerate(chosen)
         ]
-        missing, remark = siblings.missing, siblings.remark
-        return Comparison(self.fold, variants, explained, clips, missing, remark)
+        return Comparison(self.fold, names, explained, pictures, variants.missing, variants.remark)
 
     def _load(self, run: RunFolder) -> ExpressionModel:
         model = load_checkpoint(str(run.checkpoint(self.runs.protocol)))
@@ -115,90 +143,116 @@ class Gallery:
 
     def _explain(self, run: RunFolder, model: ExpressionModel) -> Explanation:
         if run.path not in self._explained:
-            config = run.read().config
-            dataset = self._dataset(model.backbone.image_size, model.config.num_frames)
-            loader = build_test_loader(dataset, config.train.batch_size, self.runs.data.workers)
+            batch_size = run.read().config.train.batch_size
+            loader = build_test_loader(self._dataset(model), batch_size, self.runs.data.workers)
             self._explained[run.path] = collect(model, loader)
         return self._explained[run.path]
 
-    def _dataset(self, size: int, num_frames: int) -> ClipDataset:
-        """Give the clips that were tested, in the order of the predictions."""
+    def _dataset(self, model: ExpressionModel) -> ClipDataset:
+        """Return the fold's test clips as a model reads them, in the order of the predictions."""
         rows = self._find_rows(self.runs.tables[self.fold]["clip_id"])
-        source = FrameFolders(Path(self.runs.data.root), size)
-        return ClipDataset(rows, self._manifest.class_names, source, num_frames, seed=0)
+        source = FrameFolders(Path(self.runs.data.root), model.backbone.image_size)
+        return ClipDataset(
+            rows, self._manifest.class_names, source, model.config.num_frames, seed=0
+        )
 
-    def _find_rows(self, clip_ids: Sequence[str] | pd.Series) -> pd.DataFrame:
+    def _find_rows(self, clip_ids: pd.Series) -> pd.DataFrame:
         rows = self._manifest.rows.set_index("clip_id", drop=False)
         absent = set(clip_ids) - set(rows.index)
         if absent:
             raise DataError(
-                f"{self.runs.data.manifest} has no clip {min(absent)} that was tested; "
-                f"was it written anew since?"
+                f"{self.runs.data.manifest} has no clip {min(absent)}, which was tested; "
+                f"was the manifest written again since?"
             )
         return rows.loc[list(clip_ids)].reset_index(drop=True)
 
-    def _read(self, model: ExpressionModel, chosen: Sequence[int]) -> torch.Tensor:
-        """Give some clips as a model reads them, (N, T, 3, H, W) uint8."""
-        dataset = self._dataset(model.backbone.image_size, model.config.num_frames)
+    def _read_clips(self, model: ExpressionModel, chosen: Sequence[int]) -> torch.Tensor:
+        """Return clips as a model reads them, (N, T, 3, H, W) uint8."""
+        dataset = self._dataset(model)
         return torch.stack([dataset[index][0] for index in chosen])
 
-    def _map(
-        self, model: ExpressionModel, clips: torch.Tensor, predicted: np.ndarray
-    ) -> AttentionMaps:
-        return attention_maps(model, normalise(clips.to(self._device)), predicted.tolist())
-
-    def _draw_errors(self, table: pd.DataFrame) -> list[ClipPicture]:
-        class_names = tuple(self.runs.results.class_names)  # in the order the page names them in
-        rows = self._find_rows(table["clip_id"])
+    def _read_errors(self, table: pd.DataFrame) -> list[ClipPicture]:
+        class_names = tuple(self.runs.class_names)  # the manifest's order may have changed
         source = FrameFolders(Path(self.runs.data.root), ERROR_PX)
         num_frames = self.runs.config.model.num_frames
-        dataset = ClipDataset(rows, class_names, source, num_frames, seed=0)
+        dataset = ClipDataset(
+            self._find_rows(table["clip_id"]), class_names, source, num_frames, seed=0
+        )
         return [
             ClipPicture(
-                str(line.clip_id),
-                _as_images(dataset[index][0]),
-                class_names.index(str(line.label)),
-                {"": (class_names.index(str(line.predicted)), float(str(line.confidence)))},
+                frames=_to_images(dataset[index][0]),
+                label=class_names.index(row["label"]),
+                predictions={"": (class_names.index(row["predicted"]), row["confidence"])},
             )
-            for index, line in enumerate(table.itertuples(index=False))
+            for index, row in enumerate(table.to_dict("records"))
         ]
 
 
-def _draw_nothing(model: ExpressionModel, clips: torch.Tensor, predicted: np.ndarray) -> None:
-    """Leave a comparison without maps."""
+def worst_errors(predictions: pd.DataFrame, number: int) -> pd.DataFrame:
+    """Return the misclassified clips of a fold with the highest confidence, the highest first.
+
+    Returns:
+        At most `number` rows: `clip_id`, `label`, `predicted` (a class name) and `confidence`.
+    """
+    class_names, probs = np.array(classes_of(predictions)), probs_of(predictions)
+    table = predictions[["clip_id", "label"]].copy()
+    table["predicted"] = class_names[probs.argmax(axis=1)]
+    table["confidence"] = probs.max(axis=1)
+    return _most_confident(table[table["predicted"] != table["label"]], number)
 
 
-def _as_images(clip: torch.Tensor) -> np.ndarray:
-    images: np.ndarray = clip.permute(0, 2, 3, 1).numpy()  # (T, H, W, 3)
-    return images
+def _most_confident(table: pd.DataFrame, number: int) -> pd.DataFrame:
+    ordered = table.sort_values(["confidence", "clip_id"], ascending=[False, True])
+    return ordered.head(number).reset_index(drop=True)
 
 
-def _join_clip(
+def choose_clips(explanations: Sequence[Explanation], number: int) -> list[int]:
+    """Choose clips by the probability that one or two models give their true class.
+
+    Args:
+        explanations: One or two, of the same clips.
+        number: How many clips.
+
+    Returns:
+        For two models, the clips whose true class gains most from the first to the second, and as
+        the last one the clip where it loses most. For one, evenly from the most probable true class
+        to the least.
+    """
+    rows = np.arange(len(explanations[0].labels))
+    probs = [explanation.probs[rows, explanation.labels] for explanation in explanations]
+    number = min(number, len(rows))
+    if len(probs) == 1:
+        places = np.linspace(0, len(rows) - 1, number).round().astype(int)
+        return [int(index) for index in np.argsort(-probs[0], kind="stable")[places]]
+    order = np.argsort(probs[0] - probs[1], kind="stable")
+    return [int(index) for index in [*order[: number - 1], order[-1]]]
+
+
+def _describe_clip(
     index: int,
+    frames: np.ndarray,
     place: int,
-    frames: torch.Tensor,
     explained: Mapping[str, Explanation],
-    maps: Mapping[str, AttentionMaps | None],
+    maps: Mapping[str, AttentionMaps],
 ) -> ClipPicture:
-    """Gather what the models make of one clip, which is the `place`-th of those drawn."""
-    first = next(iter(explained.values()))
+    """Collect what the models make of a clip: the `index`-th of all, the `place`-th of the maps."""
     return ClipPicture(
-        clip_id=first.clip_ids[index],
-        frames=_as_images(frames[place]),
-        label=int(first.labels[index]),
+        frames=frames,
+        label=int(next(iter(explained.values())).labels[index]),
         predictions={
-            name: (int(each.predicted[index]), float(each.probs[index].max()))
-            for name, each in explained.items()
+            name: (int(explanation.predicted[index]), float(explanation.probs[index].max()))
+            for name, explanation in explained.items()
         },
-        maps={name: each.patches[place] for name, each in maps.items() if each is not None},
-        interaction={
-            name: float(each.interaction[place].mean())
-            for name, each in maps.items()
-            if each is not None
-        },
+        maps={name: found.patches[place] for name, found in maps.items()},
+        interaction={name: float(found.interaction[place].mean()) for name, found in maps.items()},
         similarities={
-            name: each.similarities[index]
-            for name, each in explained.items()
-            if each.similarities is not None
+            name: explanation.similarities[index]
+            for name, explanation in explained.items()
+            if explanation.similarities is not None
         },
     )
+
+
+def _to_images(clip: torch.Tensor) -> np.ndarray:
+    images: np.ndarray = clip.permute(0, 2, 3, 1).numpy()  # (T, H, W, 3)
+    return images

@@ -18,8 +18,8 @@ from matplotlib.figure import Figure
 
 from dfercli.errors import DataError
 from dfercli.files import replacing, write_text
+from dfercli.media.figure_style import PIXELS_PER_POINT, to_png
 from dfercli.owned import check_claim, claim_files
-from dfercli.visualize.style import PIXELS_PER_POINT, to_png
 
 NUMBER = re.compile(r"[\d.,±–% -]*")
 """A cell of a numeric column."""

@@ -1,25 +1,15 @@
-"""The page of a variant's finished runs."""
+"""Writing the page of a variant's finished folds."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from dfercli.errors import ConfigError
-from dfercli.report.clip_sections import (
-    attention_section,
-    errors_section,
-    features_section,
-    prompts_section,
-)
+from dfercli.evaluation.tables import protocol_notes
+from dfercli.report import sections
 from dfercli.report.gallery import Gallery
-from dfercli.report.inputs import ReportInput, find_runs, read_input
-from dfercli.report.page import Section, check_page, write_page, write_pictures
-from dfercli.report.sections import (
-    calibration_section,
-    classes_section,
-    repeat_section,
-    results_section,
-    training_section,
-)
+from dfercli.report.page import check_page, write_page, write_pictures
+from dfercli.report.variants import Runs, find_runs
+from dfercli.versions import describe_versions
 
 NUM_ERRORS = 6
 """Worst errors that are shown (our choice)."""
@@ -36,72 +26,66 @@ def build_report(
     fold: int | None = None,
     root: Path | None = None,
     manifests: Path | None = None,
-    number_errors: int = NUM_ERRORS,
-    seed: int = 0,
 ) -> Path:
-    """Write a page about a variant's finished folds: figures, curves, and what the model sees.
+    """Write a page about a variant's finished folds: results, curves, and what the model looks at.
 
-    What is missing for a section, such as another variant to compare with or the clips' frames,
-    is said in it; the page is written all the same.
+    If something for a section is missing, such as the variant to compare with or the frames, the
+    section says so.
 
     Args:
         runs: Folder of all runs.
-        dataset: Its name; None takes that of the run that was finished last.
-        variant: Its folder's name; None takes the one that was finished last.
-        folds: Folds to show; None shows all that are finished.
-        path: Of the page, an `.html` file; None takes `report.html` in the variant's folder.
-        figures: Folder that each picture is written into too, as PNG and PDF; None writes none.
-        protocol: Which epoch is shown.
-        fold: The fold whose clips are shown; None takes the first.
-        root: Folder of the data; None takes the one that it was in when the runs were trained.
-        manifests: Folder of its manifest; None takes the one that it was in then.
-        number_errors: Worst errors that are shown.
-        seed: Of t-SNE.
+        dataset: Name of the dataset; None for that of the run finished last.
+        variant: Name of the variant's folder; None for the one finished last.
+        folds: Folds to show; None for all that are finished.
+        path: The page, an `.html` file; None for `report.html` in the variant's folder.
+        figures: Folder for each picture as PNG and PDF; None writes none.
+        protocol: Epoch to show.
+        fold: Fold whose clips are shown; None for the first.
+        root: Folder of the data; None for the one used in training.
+        manifests: Folder of the manifest; None for the one used in training.
 
     Returns:
         The page's path.
 
     Raises:
-        CheckpointError: No such run, or not each of these folds, is finished; or the folds were
-            not trained alike.
-        ConfigError: The path is not that of an `.html` file.
-        DataError: A predictions file is missing, or the fold is not among those shown.
+        CheckpointError: There is no such run, one of `folds` is not finished, or the folds were
+            trained with different settings.
+        ConfigError: `path` does not end in `.html`, or the runs have no such epoch.
+        DataError: A predictions file is missing, damaged or of another run, or `fold` is not one of
+            those shown.
     """
     if path is not None and path.suffix.lower() not in (".html", ".htm"):
         raise ConfigError(f"cannot write {path}; name it with .html")
     found = find_runs(runs, dataset, variant, folds, protocol, root, manifests)
     path = path or next(iter(found.by_fold.values())).path.parent / "report.html"
     check_page(path)  # before the work
-    gallery = Gallery(found, fold)
-    given = read_input(
-        found,
-        errors=gallery.find_errors(number_errors),
-        features=gallery.compare_features(),
-        attention=gallery.compare_text(),
-        prompts=gallery.compare_prompts(),
-    )
-    sections = make_sections(given, seed)
-    write_page(given.title, given.provenance, sections, path)
+    gallery, names = Gallery(found, fold), found.class_names
+    parts = [
+        sections.results_section(found),
+        sections.classes_section(found),
+        sections.training_section(found),
+        sections.calibration_section(found),
+        sections.features_section(gallery.compare_features(), names),
+        sections.attention_section(gallery.compare_text(), names),
+        sections.prompts_section(gallery.compare_prompts(), names),
+        sections.errors_section(*gallery.find_errors(NUM_ERRORS), names),
+        sections.repeat_section(found),
+    ]
+    title = f"{found.results.dataset}: {found.results.name}"
+    write_page(title, _describe_runs(found), parts, path)
     if figures is not None:
-        write_pictures(sections, figures)
+        write_pictures(parts, figures)
     return path
 
 
-def make_sections(given: ReportInput, seed: int = 0) -> list[Section]:
-    """Give all sections of the page, in their order.
-
-    Args:
-        given: All that they show.
-        seed: Of t-SNE.
-    """
-    return [
-        results_section(given),
-        classes_section(given),
-        training_section(given),
-        calibration_section(given),
-        features_section(given, seed),
-        attention_section(given),
-        prompts_section(given),
-        errors_section(given),
-        repeat_section(given),
-    ]
+def _describe_runs(runs: Runs) -> dict[str, str]:
+    """Return where the page's contents come from, by name."""
+    calls = [run.record.calls[0] for run in runs.by_fold.values()]
+    versions = dict.fromkeys(describe_versions(call.versions) for call in calls)
+    epoch = protocol_notes([runs.protocol])[0]
+    return {
+        **runs.results.provenance,
+        "epoch shown": "none: nothing was trained" if runs.results.untrained else epoch,
+        "device": ", ".join(dict.fromkeys(str(call.device) for call in calls)),
+        "versions": "; ".join(versions),
+    }

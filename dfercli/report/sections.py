@@ -1,165 +1,357 @@
-"""The sections of a page that need no clips: results, classes, training, calibration."""
+"""The sections of the page, in order of appearance."""
+
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+import pandas as pd
 
-from dfercli.evaluation.compare import Confidence, calibrate, measure_confidence
+from dfercli.errors import DataError
+from dfercli.evaluation.compare import calibrate, measure_confidence
 from dfercli.evaluation.tables import LABELS, UNTRAINED_NOTE, results_document
 from dfercli.report.figures import (
     confusion_matrix_figure,
-    curves_figure,
     per_class_bars,
     reliability_figure,
     risk_coverage_figure,
+    tsne_figure,
 )
-from dfercli.report.inputs import ReportInput
+from dfercli.report.gallery import Comparison
 from dfercli.report.page import Command, Grid, Part, Picture, Section, Text
-from dfercli.tables import Table, format_cell
+from dfercli.report.strips import (
+    ClipPicture,
+    attention_figure,
+    errors_figure,
+    similarity_figure,
+    similarity_histogram_figure,
+)
+from dfercli.report.variants import Missing, Runs
+from dfercli.runs.curves import curves_figure
+from dfercli.tables import format_cell
 
 CHOICES = {
-    "best": "The epoch shown is that of each fold's highest WAR on the test fold: it flatters.",
-    "val": "The epoch shown is that of each fold's highest WAR on its held-out clips.",
-    "last": "The epoch shown is the last one: no curve chose it.",
+    "best": "The epoch shown has each fold's highest WAR on the test fold, which is optimistic.",
+    "val": "The epoch shown has each fold's highest WAR on its held-out clips.",
+    "last": "The epoch shown is the last one; it was not chosen by any result.",
 }
-"""By which curve the epoch was chosen, by protocol."""
+"""How the epoch was chosen, by protocol."""
+
+TSNE_SEED = 0
 
 
-def results_section(given: ReportInput) -> Section:
-    """Give the figures of all protocols as `dfer eval` prints them, and what to be careful with."""
-    deviations = given.results.deviations
-    parts: list[Part] = [Text(f"Partial data: {line}", note=True) for line in deviations]
-    words = (
-        "WAR is the share of clips that are named rightly, UAR the mean of the classes' recalls."
-    )
-    if not given.results.untrained:
-        words += f" All pictures below are of the {LABELS[given.protocol]}."
-    for table in results_document(given.results).tables:
-        parts.append(_grid(table))
+def results_section(runs: Runs) -> Section:
+    """Return the tables of all protocols as `dfer eval` prints them, with their notes."""
+    parts: list[Part] = [
+        Text(f"Partial data: {line}", note=True) for line in runs.results.deviations
+    ]
+    for table in results_document(runs.results).tables:
+        headers = [f"{c.header}, {c.group}" if c.group else c.header for c in table.columns]
+        rows = [
+            [
+                format_cell(cell, column.kind)
+                for cell, column in zip(row, table.columns, strict=True)
+            ]
+            for row in table.rows
+        ]
+        parts.append(Grid(headers, rows, f"{table.title}."))
         parts += [
             Text(f"{note[0].upper()}{note[1:]}.", note=note == UNTRAINED_NOTE)
             for note in table.notes
         ]
-    parts.append(Text(words))
-    return Section("Results", parts)
+    words = "WAR is the share of clips classified correctly, UAR the mean of the classes' recalls."
+    if not runs.results.untrained:
+        words += f" All pictures below are of the {LABELS[runs.protocol]}."
+    return Section("Results", [*parts, Text(words)])
 
 
-def classes_section(given: ReportInput) -> Section:
-    """Draw the recall and F1 of each class, and what is taken for what."""
-    summary, names = given.results.summaries[given.protocol], given.class_names
-    recalls, f1 = summary.mean_recalls, summary.mean_f1
-    told = ", ".join(f"{name} {percent(r, 0)}" for name, r in zip(names, recalls, strict=True))
-    shares = summary.matrix - np.diag(np.diag(summary.matrix))
-    row, column = divmod(int(shares.argmax()), len(names))
-    worst = f"{names[row]} taken for {names[column]} ({shares[row, column]} clips)"
-    worst = worst if shares.any() else "none"
-    over = _name_folds(given, "mean over the folds")
-    together = _name_folds(given, "all folds together")
+def classes_section(runs: Runs) -> Section:
+    """Draw recall and F1 of each class, and the confusion matrix."""
+    summary, names = runs.results.summaries[runs.protocol], runs.class_names
+    recalls = ", ".join(
+        f"{name} {percent(recall, 0)}"
+        for name, recall in zip(names, summary.mean_recalls, strict=True)
+    )
+    errors = summary.matrix - np.diag(np.diag(summary.matrix))
+    row, column = np.unravel_index(errors.argmax(), errors.shape)
+    worst = "none"
+    if errors.any():
+        worst = f"{names[row]} taken for {names[column]} ({errors[row, column]} clips)"
+    bars = per_class_bars({"recall": summary.mean_recalls, "F1": summary.mean_f1}, names)
     return Section(
         "Classes",
         [
             Picture(
-                per_class_bars({"recall": recalls, "F1": f1}, names),
-                f"Bars of recall and F1 of each class. Recall in percent: {told}.",
-                f"Recall and F1 of each class, in percent: {over}.",
+                bars,
+                f"Bars of recall and F1 of each class. Recall in percent: {recalls}.",
+                f"Recall and F1 of each class, in percent: {_mean_over_folds(runs)}.",
             ),
             Picture(
                 confusion_matrix_figure(summary.matrix, names),
-                f"Confusion matrix of {len(names)} classes. The commonest error: {worst}.",
-                f"Percent of the true class's clips, and how many clips: {together}.",
+                f"Confusion matrix of {len(names)} classes. The most frequent error: {worst}.",
+                f"Percent of the true class's clips, and number of clips: {_all_folds(runs)}.",
             ),
         ],
     )
 
 
-def training_section(given: ReportInput) -> Section:
-    """Draw the curves of all folds."""
-    if given.results.untrained:
+def training_section(runs: Runs) -> Section:
+    """Draw the learning curves of all folds."""
+    if runs.results.untrained:
         return Section("Training", [Text("This method has nothing to train.", note=True)])
-    ends = [lines[-1] for lines in given.metrics.values()]
-    loss, war = (float(np.mean([line[key] for line in ends])) for key in ("loss", "war"))
-    told = f"loss is {loss:.3f}, WAR on the test clips {percent(war)} percent"
-    caption = "A thin line a fold, the thick one is their mean." * (len(ends) > 1)
-    if all("val_war" in line for line in ends):
-        held_out = float(np.mean([line["val_war"] for line in ends]))
-        told += f", on the held-out clips {percent(held_out)} percent"
-        caption += " Dashed: the clips that were held out of the training folds."
-    over = _name_folds(given, "mean over the folds")
+    metrics = {fold: run.read_metrics() for fold, run in runs.by_fold.items()}
+    last = pd.DataFrame([lines[-1] for lines in metrics.values()])
+    figures = (
+        f"loss is {last['loss'].mean():.3f}, "
+        f"WAR on the test clips {percent(last['war'].mean())} percent"
+    )
+    caption = ["One thin line per fold; the thick line is their mean."] if len(last) > 1 else []
+    if "val_war" in last and last["val_war"].notna().all():
+        figures += f", on the held-out clips {percent(last['val_war'].mean())} percent"
+        caption.append("Dashed: the clips held out of the training folds.")
     return Section(
         "Training",
         [
             Picture(
-                curves_figure(given.metrics),
-                f"Loss, WAR and UAR by epoch. After the last epoch ({over}) {told}.",
-                f"{caption} {CHOICES[given.protocol]}".strip(),
+                curves_figure(metrics),
+                f"Loss, WAR and UAR by epoch. After the last epoch ({_mean_over_folds(runs)}) "
+                f"{figures}.",
+                " ".join([*caption, CHOICES[runs.protocol]]),
             )
         ],
     )
 
 
-def calibration_section(given: ReportInput) -> Section:
-    """Show whether the model is as sure as it is right, before and after a temperature is set."""
-    series = {"as predicted": measure_confidence(given.results, given.protocol)}
-    parts: list[Part] = []
-    if given.results.held_out:
-        found = calibrate(given.results, given.protocol)
-        if found.after is None:
-            parts.append(Text(f"No temperature is set: {'; '.join(found.remarks)}.", note=True))
-        else:
-            series["temperature set"] = found.after
-            listed = ", ".join(f"{t:.2f}" for t in found.temperatures.values())
-            words = f"Each fold's temperature is fitted on its held-out clips: {listed}. "
-            parts.append(Text(f"{words}Above 1 the model is too sure."))
+def calibration_section(runs: Runs) -> Section:
+    """Show whether confidences match accuracy, before and after a temperature."""
+    series = {"as predicted": measure_confidence(runs.results, runs.protocol)}
+    if not runs.results.held_out:
+        words = "No temperature: no clips were held out to fit it on (--val-fraction)."
+        temperature = Text(words, note=True)
     else:
-        words = "No temperature is set: no clips were held out to fit it on (--val-fraction)."
-        parts.append(Text(words, note=True))
-    rows = [[name, *_describe_confidence(each)] for name, each in series.items()]
+        calibration = calibrate(runs.results, runs.protocol)
+        if calibration.after is None:
+            temperature = Text(f"No temperature: {'; '.join(calibration.remarks)}.", note=True)
+        else:
+            series["with temperature"] = calibration.after
+            values = ", ".join(f"{value:.2f}" for value in calibration.temperatures.values())
+            temperature = Text(
+                f"Each fold's temperature is fitted on its held-out clips: {values}. "
+                f"Above 1 the model is overconfident."
+            )
     headers = ["", "ECE %", "log loss", "Brier score", "area under risk %"]
-    caption = f"Test clips: {_name_folds(given, 'all folds together')}. Lower is better."
-    errors = [f"{name} {row[1]} percent" for name, row in zip(series, rows, strict=True)]
-    parts += [
-        Grid(headers, rows, caption),
-        Picture(
-            reliability_figure({name: each.bins for name, each in series.items()}),
-            f"Reliability diagram. Expected calibration error: {', '.join(errors)}.",
-            "Above: how often predictions of a confidence are right; under the dashed line the "
-            "model is too sure. Below: how many clips have that confidence.",
-        ),
-        Picture(
-            risk_coverage_figure({name: each.risk_coverage for name, each in series.items()}),
-            "Share of errors among the surest clips, by how many of the clips these are.",
-            "What is gained by leaving the least sure clips to a person.",
-        ),
-    ]
-    return Section("Calibration", parts)
-
-
-def repeat_section(given: ReportInput) -> Section:
-    """Give the commands that made these runs, as they were typed."""
-    if not given.commands:
-        return Section("How to repeat", [Text("The runs do not record a command.", note=True)])
-    words = "The commands that made these runs, as they were typed; code and versions are above."
-    return Section("How to repeat", [Text(words), *map(Command, given.commands)])
-
-
-def percent(share: float, decimals: int = 2) -> str:
-    """Write a share in percent; a dash for nan."""
-    return "–" if np.isnan(share) else f"{100 * share:.{decimals}f}"
-
-
-def _name_folds(given: ReportInput, of_several: str) -> str:
-    """Say how figures of several folds are joined; of a single one, which it is."""
-    return of_several if len(given.folds) > 1 else f"fold {given.folds[0]} alone"
-
-
-def _describe_confidence(found: Confidence) -> list[str]:
-    shares = percent(found.ece), f"{found.nll:.3f}", f"{found.brier:.3f}", percent(found.area)
-    return list(shares)
-
-
-def _grid(table: Table) -> Grid:
-    """Give a table as the page has it: headings on one line, figures as the screen has them."""
-    headers = [f"{c.header}, {c.group}" if c.group else c.header for c in table.columns]
     rows = [
-        [format_cell(cell, column.kind) for cell, column in zip(row, table.columns, strict=True)]
-        for row in table.rows
+        [name, percent(c.ece), f"{c.nll:.3f}", f"{c.brier:.3f}", percent(c.area)]
+        for name, c in series.items()
     ]
-    return Grid(headers, rows, f"{table.title}.")
+    errors = ", ".join(f"{name} {error} percent" for name, error, *_ in rows)
+    return Section(
+        "Calibration",
+        [
+            temperature,
+            Grid(headers, rows, f"Test clips: {_all_folds(runs)}. Lower is better."),
+            Picture(
+                reliability_figure({name: c.bins for name, c in series.items()}),
+                f"Reliability diagram. Expected calibration error: {errors}.",
+                "Above: accuracy of predictions by confidence; under the dashed line the model is "
+                "overconfident. Below: share of clips by confidence.",
+            ),
+            Picture(
+                risk_coverage_figure({name: c.risk_coverage for name, c in series.items()}),
+                "Error rate of the most confident clips, by their share of all clips.",
+                "The gain from leaving the least confident clips to a person.",
+            ),
+        ],
+    )
+
+
+def features_section(comparison: Comparison | Missing, class_names: Sequence[str]) -> Section:
+    """Draw the features of the baseline and this variant by t-SNE (the paper's Figure 5)."""
+
+    def show(found: Comparison) -> list[Part]:
+        labels = next(iter(found.explanations.values())).labels
+        features = {name: explained.features for name, explained in found.explanations.items()}
+        try:
+            figure = tsne_figure(features, labels, class_names, TSNE_SEED)
+        except DataError as error:
+            return [Text(error.line, note=True)]
+        return [
+            Picture(
+                figure,
+                f"Clips of fold {found.fold} by class in the plane, from the features of "
+                f"{' and '.join(features)}.",
+                f"t-SNE (seed {TSNE_SEED}) of the video embeddings of fold {found.fold}'s "
+                f"{len(labels):,} test clips. Neighbours stay neighbours; distances between groups "
+                f"have no meaning. {_name_variants(found)}",
+                enlarged=2.0,
+            )
+        ]
+
+    return _compare("Features of the clips", comparison, show)
+
+
+def attention_section(comparison: Comparison | Missing, class_names: Sequence[str]) -> Section:
+    """Draw the evidence for the predictions without and with text (the paper's Figure 4)."""
+
+    def show(found: Comparison) -> list[Part]:
+        caption = [
+            "Bright patches are evidence for the predicted class (attention weighted by its "
+            "gradient and followed through the blocks), relative to the brightest of the clip."
+        ]
+        if any(share for clip in found.clips for share in clip.interaction.values()):
+            caption.append(
+                "“Interaction” is the share of all frames' evidence that comes through InterFIT's "
+                "tokens."
+            )
+        return [
+            Picture(
+                attention_figure(found.clips, class_names),
+                f"Frames of {len(found.clips)} clips, and heat maps over them of "
+                f"{' and '.join(found.variants)}. {_list_predictions(found, class_names)}",
+                " ".join([*caption, _explain_choice(found), _name_variants(found)]),
+            )
+        ]
+
+    return _compare("What the model looks at", comparison, show)
+
+
+def prompts_section(comparison: Comparison | Missing, class_names: Sequence[str]) -> Section:
+    """Draw the similarities under textual prompts and under both kinds (the paper's Figure 2)."""
+
+    def show(found: Comparison) -> list[Part]:
+        cosines = {
+            name: explained.similarities
+            for name, explained in found.explanations.items()
+            if explained.similarities is not None
+        }
+        if not cosines:
+            return [Text("This variant does not compare clips with texts.", note=True)]
+        labels = next(iter(found.explanations.values())).labels
+        return [
+            Picture(
+                similarity_figure(found.clips, class_names),
+                f"Frames of {len(found.clips)} clips, and bars of their cosine to each class. "
+                f"{_list_predictions(found, class_names)}",
+                "Cosine of the clip and each class, before scaling. The true class is shaded, the "
+                f"predicted class outlined. {_explain_choice(found)} {_name_variants(found)}",
+            ),
+            Picture(
+                similarity_histogram_figure(cosines, labels),
+                f"Histograms of cosines. {_list_means(cosines, labels)}",
+                f"All {len(labels):,} test clips of fold {found.fold}. The farther apart the two, "
+                "the better the classes are separated.",
+            ),
+        ]
+
+    return _compare("Similarity of clips and classes", comparison, show)
+
+
+def errors_section(
+    table: pd.DataFrame, clips: Sequence[ClipPicture] | Missing, class_names: Sequence[str]
+) -> Section:
+    """List the most confident errors, and draw their frames."""
+    title = "Worst errors"
+    if table.empty:
+        return Section(title, [Text("No clip was misclassified.")])
+    rows = [
+        [
+            *(str(number), row["label"], row["predicted"], percent(row["confidence"], 1)),
+            *(str(row["fold"]), row["clip_id"]),
+        ]
+        for number, row in enumerate(table.to_dict("records"), 1)
+    ]
+    headers = ["", "true class", "predicted", "confidence %", "fold", "clip"]
+    grid = Grid(headers, rows, "The errors of highest confidence.")
+    if isinstance(clips, Missing):
+        return Section(title, [grid, *_describe_missing(clips)])
+    errors = "; ".join(f"{label} predicted as {predicted}" for _, label, predicted, *_ in rows)
+    caption = "Their frames, in the order of the table. Some may be errors of the labels."
+    picture = Picture(errors_figure(clips, class_names), f"Frames: {errors}.", caption)
+    return Section(title, [grid, picture])
+
+
+def repeat_section(runs: Runs) -> Section:
+    """Return the commands of these runs, as they were typed."""
+    records = [run.record for run in runs.by_fold.values()]
+    typed = [record.calls[0].command for record in records]
+    typed += [call.command for record in records for call in record.resumed]
+    commands = [Command(line) for line in dict.fromkeys(typed) if line]
+    if not commands:
+        return Section("How to repeat", [Text("The runs do not record a command.", note=True)])
+    words = "The commands of these runs, as they were typed; code and versions are listed above."
+    return Section("How to repeat", [Text(words), *commands])
+
+
+def percent(fraction: float, decimals: int = 2) -> str:
+    """Return a fraction in percent; a dash for nan."""
+    return "–" if np.isnan(fraction) else f"{100 * fraction:.{decimals}f}"
+
+
+def _mean_over_folds(runs: Runs) -> str:
+    return "mean over the folds" if len(runs.by_fold) > 1 else _only_fold(runs)
+
+
+def _all_folds(runs: Runs) -> str:
+    return "all folds together" if len(runs.by_fold) > 1 else _only_fold(runs)
+
+
+def _only_fold(runs: Runs) -> str:
+    return f"fold {next(iter(runs.by_fold))} alone"
+
+
+def _compare(
+    title: str, comparison: Comparison | Missing, show: Callable[[Comparison], list[Part]]
+) -> Section:
+    """Return a section with a comparison, or with what it lacks, or both."""
+    if isinstance(comparison, Missing):
+        return Section(title, _describe_missing(comparison))
+    parts = show(comparison)
+    if comparison.remark:
+        parts.append(Text(comparison.remark, note=True))
+    if comparison.missing is not None:
+        parts += _describe_missing(comparison.missing)
+    return Section(title, parts)
+
+
+def _describe_missing(missing: Missing) -> list[Part]:
+    parts: list[Part] = [Text(missing.why, note=True)]
+    if missing.command:
+        parts += [Text("This command trains it:"), Command(missing.command)]
+    return parts
+
+
+def _name_variants(comparison: Comparison) -> str:
+    names = [
+        f"“{name}” is variant {variant}"
+        for name, variant in comparison.variants.items()
+        if name != variant
+    ]
+    return f"{'; '.join(names)}." if names else ""
+
+
+def _explain_choice(comparison: Comparison) -> str:
+    """Say how the clips that are drawn were chosen."""
+    if len(comparison.explanations) == 1:
+        return "The clips: evenly from the most probable true class to the least probable one."
+    first, second = comparison.explanations
+    return (
+        f"The clips: those whose true class gains most from “{first}” to “{second}”, and last the "
+        f"one where it loses most."
+    )
+
+
+def _list_predictions(comparison: Comparison, class_names: Sequence[str]) -> str:
+    sentences = []
+    for clip in comparison.clips:
+        predictions = ", ".join(
+            f"{name} predicts {class_names[top]}" for name, (top, _) in clip.predictions.items()
+        )
+        sentences.append(f"True class {class_names[clip.label]}: {predictions}.")
+    return " ".join(sentences)
+
+
+def _list_means(cosines: Mapping[str, np.ndarray], labels: np.ndarray) -> str:
+    sentences = []
+    for name, values in cosines.items():
+        true = np.arange(values.shape[1]) == labels[:, None]
+        means = f"{values[true].mean():.3f} to the true class, {values[~true].mean():.3f} to others"
+        sentences.append(f"{name}: on average {means}.")
+    return " ".join(sentences)

@@ -1,4 +1,4 @@
-"""Pictures of predictions: time lines, and videos with the faces marked.
+"""Pictures of predictions: timelines, and copies of videos with boxes around the faces.
 
 The names below are loaded on first use, so that importing this package does not import matplotlib.
 """
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from dfercli.visualize.annotated_video import annotate_video, check_annotated
     from dfercli.visualize.timeline import MAX_FACES, PICTURES, check_picture, plot_prediction
 
-_HOMES = {
+_MODULES = {
     "MAX_FACES": "timeline",
     "PICTURES": "timeline",
     "annotate_video": "annotated_video",
@@ -29,6 +29,6 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module 'dfercli.visualize' has no attribute {name!r}")
-    return getattr(import_module(f"dfercli.visualize.{_HOMES[name]}"), name)
+    return getattr(import_module(f"dfercli.visualize.{_MODULES[name]}"), name)

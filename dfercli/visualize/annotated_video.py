@@ -1,4 +1,4 @@
-"""A video with what was seen in it: the box of each face, its expression, and bars over time."""
+"""A copy of a video with the box and expression of each face, and bars of probabilities."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -15,47 +15,47 @@ from dfercli.predict.segments import Stretch, drawn_stretches
 from dfercli.visualize.overlay import Overlay, ShownFace
 
 LONGEST_GAP_S = 0.6
-"""A face that is not seen for longer has no box meanwhile (our choice: a cut, or it is gone)."""
+"""Longest gap between two sightings of a face over which its box is drawn (our choice)."""
 
 HOLD_S = 0.085
-"""Time that a box stays before a face's first place and after its last (our choice): half of the
-longest time between two frames that are searched, at 25 or 30 frames per second."""
+"""Time that a box is shown before a face's first and after its last sighting (our choice): half of
+the longest time between two searched frames, at 25 or 30 frames per second."""
 
 LARGER = 1.3
-"""Times that a face must be larger to take the bars from another (our choice: no flicker)."""
+"""Factor by which a face must be larger to take over the bars (our choice: avoids flicker)."""
 
 MEASURED_FRAMES = 60
-"""Frames that a video's rate is taken from (our choice)."""
+"""Frames from which a video's rate is measured (our choice)."""
 
 STEADY_S = 0.002
-"""Times from frame to frame that differ by less are one, rounded to milliseconds."""
+"""Frame intervals that differ by less are equal but for rounding to milliseconds."""
 
 LONGEST_SHOWN_S = 10.0
-"""Longest time that one frame is shown (our choice: a slide that somebody talks about). Times of
-damaged files jump by hours, which would be written frame by frame."""
+"""Longest time that one frame is shown (our choice: as for a slide in a talk). Times in damaged
+files jump by hours, all of which would be written frame by frame."""
 
-OUT_OF_STEP = f"its times jump by more than {LONGEST_SHOWN_S:g} s, so it would not agree"
+OUT_OF_SYNC = f"its times jump by more than {LONGEST_SHOWN_S:g} s, so it would be out of sync"
 
 MOST_FPS = 60.0
-"""For a video whose rate varies (our choice: what screens show)."""
+"""Highest rate for a video whose rate varies (our choice: that of most screens)."""
 
 LEAST_FPS = 1.0
-"""For a video whose frames come seldom (our choice): they are repeated."""
+"""Lowest rate (our choice); frames of a slower video are repeated."""
 
 RATES = (24000 / 1001, 24.0, 25.0, 30000 / 1001, 30.0, 50.0, 60000 / 1001, 60.0)
-"""Frames a second that a measured rate is rounded to. Source: SMPTE ST 2036-1, table 1."""
+"""Rates that a measured rate is rounded to. Source: SMPTE ST 2036-1, table 1."""
 
 
 def check_annotated(out: Path, video: Path) -> None:
-    """Refuse a name for an annotated video before time is spent on it.
+    """Check that an annotated video may be written to a path.
 
     Raises:
-        ConfigError: It does not end in `.mp4`, or it is the video itself.
+        ConfigError: `out` does not end in `.mp4`, or is the video itself.
     """
     if out.suffix.lower() != ".mp4":
         raise ConfigError(f"cannot write a video to {out}; name it with .mp4")
     is_same = False
-    with suppress(OSError, ValueError):  # one of them is not there
+    with suppress(OSError, ValueError):  # one of them does not exist
         is_same = out.samefile(video)
     if is_same:
         raise ConfigError(f"{out} is the video itself; give the annotated one another name")
@@ -68,55 +68,56 @@ def annotate_video(
     *,
     on_frame: Callable[[float], object] | None = None,
 ) -> WrittenVideo:
-    """Write a video with its faces' boxes, expressions and probabilities, and its own sound.
+    """Write a copy of a video with boxes, expressions and probabilities of its faces, with sound.
 
-    Boxes move evenly between the places in `prediction.paths`. The bars are those of the largest
-    face among those that are read at that moment. The rate is constant, that of the video's first
-    seconds; where its own varies, each frame is repeated or left out so that it stands at its time,
-    and the sound agrees. But no frame is shown for longer than `LONGEST_SHOWN_S`: where times jump
-    by more, all that follows comes earlier, and the sound is left out.
+    Boxes are interpolated between the places in `prediction.paths`. The bars belong to the largest
+    face that is classified at the moment. The frame rate is constant, that of the video's first
+    seconds; if the video's own rate varies, frames are repeated or dropped to keep their times, so
+    that the sound stays in sync. No frame is shown for longer than `LONGEST_SHOWN_S`: after a
+    longer gap all frames come earlier, and the sound is dropped.
 
     Args:
-        prediction: Of this video, with the paths of its faces.
-        video: The file, or the folder of frames, that it is of; it is read again.
+        prediction: Predictions of this video, with the paths of its faces.
+        video: The video file or folder of frames; it is read again.
         out: An `.mp4` file.
-        on_frame: Called with the time of each frame, in seconds, once it is drawn.
+        on_frame: Called with the time in seconds of each frame after it is drawn.
 
     Raises:
-        ConfigError: The name is refused by `check_annotated`, or the paths were not asked for.
-        VideoError: The video cannot be read, or not be written.
+        ConfigError: `check_annotated` refuses `out`, or the prediction lacks paths.
+        VideoError: The video cannot be read or written.
     """
     check_annotated(out, video)
     if prediction.windows and not prediction.paths:
-        raise ConfigError(f"cannot annotate {video}: the places of its faces were not kept")
-    cast = _Cast(prediction)
+        raise ConfigError(f"cannot annotate {video}: the prediction has no paths of its faces")
+    tracks = _Tracks(prediction)
     overlay: Overlay | None = None
     fps = _measure_fps(video)
     with open_writer(out, fps, sound_of=video) as writer:
-        pace = _Pace(fps)
-        for frame, times in pace.show(read_frames(video)):
+        timer = _FrameTimer(fps)
+        for frame, times in timer.schedule(read_frames(video)):
             if overlay is None:
                 height, width = frame.image_rgb.shape[:2]
                 overlay = Overlay((width, height), prediction.class_names, prediction.model)
             if times:
-                faces = cast.faces_at(frame.time_s)
-                writer.write(overlay.draw(frame.image_rgb, faces, cast.choose(faces)), times)
+                faces = tracks.faces_at(frame.time_s)
+                main = tracks.choose_main(faces)
+                writer.write(overlay.draw(frame.image_rgb, faces, main), times)
             if on_frame is not None:
                 on_frame(frame.time_s)
-        writer.left_out = OUT_OF_STEP if pace.left_out_s else None
+        writer.left_out = OUT_OF_SYNC if timer.skipped_s else None
     return WrittenVideo(out, writer.num_frames, writer.why_silent)
 
 
-class _Cast:
-    """All faces of a video: who is where, and whose bars are shown."""
+class _Tracks:
+    """All faces of a video at any time, and the one whose bars are shown."""
 
     def __init__(self, prediction: VideoPrediction) -> None:
         windows: dict[int, list[Window]] = {}
         for window in prediction.windows:
             windows.setdefault(window.track, []).append(window)
         self._is_uncertain = prediction.is_uncertain
-        self._roles = {
-            track: _Role(path, drawn_stretches(prediction, windows.get(track, [])))
+        self._tracks = {
+            track: _Track(path, drawn_stretches(prediction, windows.get(track, [])))
             for track, path in sorted(prediction.paths.items())
             if path
         }
@@ -124,39 +125,39 @@ class _Cast:
 
     def faces_at(self, time_s: float) -> list[ShownFace]:
         faces = []
-        for track, role in self._roles.items():
-            box_xyxy, window = role.box_at(time_s), role.window_at(time_s)
+        for number, track in self._tracks.items():
+            box_xyxy, window = track.box_at(time_s), track.window_at(time_s)
             if box_xyxy is not None:
                 uncertain = window is not None and bool(self._is_uncertain(window))
-                faces.append(ShownFace(track, box_xyxy, window, uncertain))
+                faces.append(ShownFace(number, box_xyxy, window, uncertain))
         return faces
 
-    def choose(self, faces: Sequence[ShownFace]) -> ShownFace | None:
-        """Give the largest face, but the one chosen before while none is much larger.
+    def choose_main(self, faces: Sequence[ShownFace]) -> ShownFace | None:
+        """Return the largest face, or the previous one while no other is much larger.
 
-        Faces that are named at this moment go before those that are not.
+        Faces with probabilities take precedence over those with a window, and these over others.
         """
-        most_told = max((face.told for face in faces), default=0)
-        faces = [face for face in faces if face.told == most_told]
+        rank = max((face.rank for face in faces), default=0)
+        faces = [face for face in faces if face.rank == rank]
         largest = max(faces, key=lambda face: face.area, default=None)
-        before = next((face for face in faces if face.track == self._main), None)
-        if largest is not None and before is not None and largest.area < LARGER * before.area:
-            largest = before
+        previous = next((face for face in faces if face.track == self._main), None)
+        if largest is not None and previous is not None and largest.area < LARGER * previous.area:
+            largest = previous
         self._main = largest.track if largest is not None else None
         return largest
 
 
-class _Role:
-    """One face: where it is, and which window speaks of it, at any time."""
+class _Track:
+    """One face: its box and its window at any time."""
 
     def __init__(self, path: Sequence[SeenFace], stretches: Sequence[Stretch]) -> None:
         self._times_s = np.array([seen.time_s for seen in path])
         self._boxes = np.array([seen.box_xyxy for seen in path], dtype=float)
         self._stretches = stretches
-        self._starts_s = np.array([stretch.start_s for stretch in self._stretches])
+        self._starts_s = np.array([stretch.start_s for stretch in stretches])
 
     def box_at(self, time_s: float) -> np.ndarray | None:
-        """Give the box (4,); None where the face is not seen."""
+        """Return the interpolated box (4,); None if the face is not seen."""
         after = int(np.searchsorted(self._times_s, time_s, side="right"))
         before = after - 1
         if 0 < after < len(self._times_s):
@@ -171,14 +172,14 @@ class _Role:
         return None
 
     def window_at(self, time_s: float) -> Window | None:
-        at = int(np.searchsorted(self._starts_s, time_s, side="right")) - 1
-        if at < 0 or time_s > self._stretches[at].end_s:
+        index = int(np.searchsorted(self._starts_s, time_s, side="right")) - 1
+        if index < 0 or time_s > self._stretches[index].end_s:
             return None
-        return self._stretches[at].window
+        return self._stretches[index].window
 
 
 def _measure_fps(video: Path) -> float:
-    """Give the frames a second of a video's begin, where they vary those of its quick parts."""
+    """Return the frame rate at the start of a video; if it varies, that of the faster parts."""
     times_s = [frame.time_s for frame in islice(read_frames(video), MEASURED_FRAMES + 1)]
     if len(times_s) < 2:
         return FALLBACK_FPS
@@ -192,31 +193,31 @@ def _measure_fps(video: Path) -> float:
     return nearest if abs(nearest - fps) < 0.002 * fps else fps
 
 
-class _Pace:
-    """Has frames stand at their times at a constant rate.
+class _FrameTimer:
+    """Repeats and drops frames so that they appear at their times at a constant rate.
 
     Attributes:
-        left_out_s: Seconds by which frames come earlier, since times jumped.
+        skipped_s: Total time cut from gaps longer than `LONGEST_SHOWN_S`.
     """
 
     def __init__(self, fps: float) -> None:
         self._fps = fps
-        self._shown = 0
-        self.left_out_s = 0.0
+        self._written = 0
+        self.skipped_s = 0.0
 
-    def show(self, frames: Iterable[Frame]) -> Iterator[tuple[Frame, int]]:
-        """Give each frame, and how often it is shown."""
+    def schedule(self, frames: Iterable[Frame]) -> Iterator[tuple[Frame, int]]:
+        """Yield each frame, and how many times it is written."""
         frame, since_s = None, 0.0
         for following in frames:
             if frame is not None:
-                yield frame, self._repeat(since_s, following.time_s)
+                yield frame, self._count(since_s, following.time_s)
                 since_s = following.time_s
             frame = following
         if frame is not None:
-            yield frame, self._repeat(since_s, frame.time_s + 1 / self._fps) or 1
+            yield frame, self._count(since_s, frame.time_s + 1 / self._fps) or 1
 
-    def _repeat(self, since_s: float, until_s: float) -> int:
-        self.left_out_s += max(0.0, until_s - since_s - LONGEST_SHOWN_S)
-        times = max(0, int((until_s - self.left_out_s) * self._fps + 0.5) - self._shown)
-        self._shown += times
+    def _count(self, since_s: float, until_s: float) -> int:
+        self.skipped_s += max(0.0, until_s - since_s - LONGEST_SHOWN_S)
+        times = max(0, int((until_s - self.skipped_s) * self._fps + 0.5) - self._written)
+        self._written += times
         return times

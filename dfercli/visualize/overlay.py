@@ -1,4 +1,4 @@
-"""What is drawn on the frames of a video: boxes, labels, and beside them the bars of one face."""
+"""Drawing on the frames of a video: boxes and labels of faces, and a panel with one face's bars."""
 
 import re
 from collections.abc import Sequence
@@ -10,26 +10,26 @@ from PIL import Image, ImageDraw, ImageFont
 
 from dfercli.media.contact_sheet import FONT
 from dfercli.predict.prediction import Window
-from dfercli.text import printable
+from dfercli.text import printable, shorten
 from dfercli.visualize.class_colors import Color, class_color, fade, ink_on
 
-LETTERS_A_SIDE = 30
-"""Heights of a letter in the shorter side of a frame (our choice)."""
+LINES_PER_SIDE = 30
+"""Lines of text in the shorter side of a frame (our choice)."""
 
 LEAST_PX = 10
-"""Height of a letter that can be read in the smallest frame (our choice)."""
+"""Least font size, for small frames (our choice)."""
 
-LONGEST = 20
-"""Letters of a class's name that are drawn (our choice)."""
+MAX_NAME = 20
+"""Characters of a class name (our choice)."""
 
 SMALL = 0.7
-"""Height of the letters that name the model, in those of all others (our choice)."""
+"""Font size of the model's name relative to other text (our choice)."""
 
 MODEL_LINES = 5
-"""Lines that name the model at most (our choice)."""
+"""Lines for the model's name (our choice)."""
 
 BAR = 5
-"""Length of a full bar beside a frame, in heights of a letter (our choice)."""
+"""Length of a full bar beside a frame, in font sizes (our choice)."""
 
 PAPER = (245, 245, 245)
 INK = (30, 30, 30)
@@ -42,13 +42,13 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class ShownFace:
-    """A face in one frame, and what is told of it.
+    """A face in one frame.
 
     Attributes:
-        track: Its number.
+        track: Number of the face.
         box_xyxy: (4,) in pixels of the frame.
-        window: What speaks of this moment; None where the face is not read then.
-        uncertain: Whether its expression is.
+        window: Window of this moment; None if there is none.
+        uncertain: Whether the expression is uncertain.
     """
 
     track: int
@@ -58,31 +58,36 @@ class ShownFace:
 
     @property
     def area(self) -> float:
-        """Of its box, in square pixels."""
+        """Area of the box in square pixels."""
         left, top, right, bottom = self.box_xyxy
         return float((right - left) * (bottom - top))
 
     @property
-    def told(self) -> int:
-        """How much is told of it: 2 with probabilities, 1 of a window without, 0 without any."""
-        return 0 if self.window is None else 1 if self.window.probs is None else 2
+    def probs(self) -> np.ndarray | None:
+        """(K,) probabilities of this moment, if any."""
+        return None if self.window is None else self.window.probs
+
+    @property
+    def rank(self) -> int:
+        """2 with probabilities, 1 with a window that has none, 0 without a window."""
+        return (self.window is not None) + (self.probs is not None)
 
 
 class Overlay:
-    """Draws on frames of one size; letters and lines grow with it.
+    """Draws on frames of one size; text and lines scale with it.
 
-    The bars stand right of a wide frame and below a high one, on a canvas that is as much larger,
-    so that nothing of the frame is covered by them.
+    The canvas is larger than the frame by the panel with the bars, which is on the right of a wide
+    frame and below a high one.
 
     Attributes:
-        size: Width and height of the canvas; both even.
+        size: Width and height of the canvas, both even.
     """
 
     def __init__(self, frame_size: Size, class_names: Sequence[str], model: str = "") -> None:
         width, height = frame_size
         self._frame_size = frame_size
-        self._names = [printable(name)[:LONGEST] for name in class_names]
-        self._px = max(LEAST_PX, round(min(frame_size) / LETTERS_A_SIDE))
+        self._names = [shorten(printable(name), MAX_NAME) for name in class_names]
+        self._px = max(LEAST_PX, round(min(frame_size) / LINES_PER_SIDE))
         self._small_px = max(LEAST_PX, round(SMALL * self._px))
         self._model = printable(model)
         self._model_lines: list[str] = []
@@ -92,20 +97,20 @@ class Overlay:
         self._panel = np.empty(0, np.uint8)
         panel_width, panel_height = self._panel_size
         if width >= height:
-            self._panel_at, whole = (width, 0), (width + panel_width, max(height, panel_height))
+            self._panel_at, size = (width, 0), (width + panel_width, max(height, panel_height))
         else:
-            self._panel_at, whole = (0, height), (max(width, panel_width), height + panel_height)
-        self.size = (whole[0] + whole[0] % 2, whole[1] + whole[1] % 2)
+            self._panel_at, size = (0, height), (max(width, panel_width), height + panel_height)
+        self.size = (size[0] + size[0] % 2, size[1] + size[1] % 2)
 
     def draw(
         self, image_rgb: np.ndarray, faces: Sequence[ShownFace], main: ShownFace | None
     ) -> np.ndarray:
-        """Give a frame with its faces on a canvas of `size`.
+        """Return a canvas of `size` with a frame, its faces, and the panel.
 
         Args:
-            image_rgb: (H, W, 3) uint8; brought to the size of the first where it has another.
-            faces: All that are shown in it.
-            main: The one whose bars are shown; None shows empty ones.
+            image_rgb: (H, W, 3) uint8; resized if its size is not that of the first frame.
+            faces: All faces in it.
+            main: Face whose bars are shown; None for empty bars.
         """
         if image_rgb.shape[1::-1] != self._frame_size:
             image_rgb = np.asarray(Image.fromarray(image_rgb).resize(self._frame_size))
@@ -114,7 +119,7 @@ class Overlay:
         canvas[:height, :width] = image_rgb
         for face in faces:
             self._draw_box(canvas[:height, :width], face)
-        for face in faces:  # after all boxes: no line crosses a label
+        for face in faces:  # after all boxes, so that no line crosses a label
             self._draw_label(canvas[:height, :width], face)
         left, top = self._panel_at
         panel = self._panel_of(main)
@@ -128,37 +133,36 @@ class Overlay:
         _draw_frame(image, face.box_xyxy, line, line, _color_of(face), dash)
 
     def _draw_label(self, image: np.ndarray, face: ShownFace) -> None:
-        tags = [_draw_tag(text, self._px, _color_of(face)) for text in self._label_texts(face)]
-        room = image.shape[1]
-        tag = next((tag for tag in tags if tag.shape[1] <= room), tags[-1][:, :room])
-        height, width = tag.shape[:2]
+        color, width = _color_of(face), image.shape[1]
+        tags = [_draw_tag(text, self._px, color) for text in self._label_texts(face)]
+        tag = next((tag for tag in tags if tag.shape[1] <= width), tags[-1][:, :width])
         box_left, box_top, _, box_bottom = (round(float(value)) for value in face.box_xyxy)
-        if box_top >= height:
-            top = box_top - height
-        elif box_bottom + height <= image.shape[0]:
+        if box_top >= len(tag):
+            top = box_top - len(tag)
+        elif box_bottom + len(tag) <= len(image):
             top = box_bottom
         else:
             top = max(0, box_top)
-        left = min(max(0, box_left), room - width)
-        place = image[top : top + height, left : left + width]
-        place[:] = tag[: place.shape[0], : place.shape[1]]
+        left = min(max(0, box_left), width - tag.shape[1])
+        target = image[top : top + len(tag), left : left + tag.shape[1]]
+        target[:] = tag[: target.shape[0], : target.shape[1]]
 
     def _label_texts(self, face: ShownFace) -> list[str]:
-        """Give what stands at a face, from all of it to what fits anywhere."""
-        number, window = str(face.track), face.window
-        if window is None or window.probs is None or window.top is None:
+        """Return the label of a face in full, and shorter ones for small frames."""
+        number, probs = str(face.track), face.probs
+        if probs is None:
             return [number]
         if face.uncertain:
             return [f"{number} uncertain", f"{number} ?"]
-        name = self._names[window.top]
-        return [f"{number} {name} {100 * window.probs.max():.0f} %", f"{number} {name}", number]
+        name = self._names[probs.argmax()]
+        return [f"{number} {name} {100 * probs.max():.0f} %", f"{number} {name}", number]
 
     def _measure_panel(self) -> Size:
         names_px = max(_measure(name, self._px) for name in self._names)
         row_px = names_px + self._bar_px + _measure("100 %", self._px) + self._px
         width = max(row_px, _measure("face 99: not seen enough", self._px)) + 2 * self._px
         frame_width, frame_height = self._frame_size
-        if frame_width < frame_height:  # the bars stand below, and there is room
+        if frame_width < frame_height:  # the panel below is as wide as the frame
             self._bar_px += max(0, frame_width - int(width))
             width = max(frame_width, width)
         self._model_lines = _wrap(self._model, self._small_px, width - 2 * self._px)
@@ -171,8 +175,8 @@ class Overlay:
         return round(1.5 * self._px)
 
     def _panel_of(self, main: ShownFace | None) -> np.ndarray:
-        """Give the bars, drawn anew only where another window speaks."""
-        if not self._panel.size or not _speak_alike(self._panel_face, main):
+        """Return the panel; it is drawn again only when the window changes."""
+        if not self._panel.size or not _has_same_panel(self._panel_face, main):
             self._panel_face, self._panel = main, self._draw_panel(main)
         return self._panel
 
@@ -183,24 +187,24 @@ class Overlay:
         for number, line in enumerate(reversed(self._model_lines)):
             bottom = image.height - self._px / 2 - number * round(1.3 * self._small_px)
             draw.text((self._px, bottom), line, MUTED, _load_font(self._small_px), "ls")
-        probs = None if main is None or main.window is None else main.window.probs
+        probs = None if main is None else main.probs
         strength = 0.45 if main is not None and main.uncertain else 1.0
-        begin = self._px + max(_measure(name, self._px) for name in self._names) + self._px / 2
+        start = self._px + max(_measure(name, self._px) for name in self._names) + self._px / 2
         for index, name in enumerate(self._names):
             top = self._px / 2 + (index + 1) * self._row_px
             draw.text((self._px, top), name, INK, font)
             bottom = top + 1.1 * self._px
-            draw.rectangle((begin, top, begin + self._bar_px, bottom), (225, 225, 225))
+            draw.rectangle((start, top, start + self._bar_px, bottom), (225, 225, 225))
             if probs is None:
                 continue
             color, share = fade(class_color(index), strength), float(probs[index])
-            draw.rectangle((begin, top, begin + share * self._bar_px, bottom), color)
-            draw.text((begin + self._bar_px + self._px / 2, top), f"{100 * share:.0f} %", INK, font)
+            draw.rectangle((start, top, start + share * self._bar_px, bottom), color)
+            draw.text((start + self._bar_px + self._px / 2, top), f"{100 * share:.0f} %", INK, font)
         return np.asarray(image)
 
 
-def _speak_alike(one: ShownFace | None, other: ShownFace | None) -> bool:
-    """Return whether the same window speaks of the same face, and as surely."""
+def _has_same_panel(one: ShownFace | None, other: ShownFace | None) -> bool:
+    """Return whether two faces have the same panel: the same face and window, equally certain."""
     if one is None or other is None:
         return one is other
     same_face = (one.track, one.uncertain) == (other.track, other.uncertain)
@@ -210,22 +214,21 @@ def _speak_alike(one: ShownFace | None, other: ShownFace | None) -> bool:
 def _headline(main: ShownFace | None) -> str:
     if main is None:
         return "no face"
-    if main.window is None:
-        return f"face {main.track}: not read"
-    if main.window.probs is None:
-        return f"face {main.track}: not seen enough"
-    return f"face {main.track}" + (": uncertain" if main.uncertain else "")
+    if main.uncertain:
+        return f"face {main.track}: uncertain"
+    return f"face {main.track}" + (": not read", ": not seen enough", "")[main.rank]
 
 
 def _color_of(face: ShownFace) -> Color:
-    top = None if face.window is None or face.uncertain else face.window.top
-    return GREY if top is None else class_color(top)
+    if face.probs is None or face.uncertain:
+        return GREY
+    return class_color(int(face.probs.argmax()))
 
 
 def _draw_frame(
     image: np.ndarray, box_xyxy: np.ndarray, out_px: int, line: int, color: Color, dash: int
 ) -> None:
-    """Draw a box's four lines around it, from `out_px` outside inwards; with gaps if dashed."""
+    """Draw the four lines of a box, the outermost `out_px` outside it; with gaps if dashed."""
     height, width = image.shape[:2]
     left, top, right, bottom = (round(float(value)) for value in box_xyxy)
     left, top, right, bottom = left - out_px, top - out_px, right + out_px, bottom + out_px
@@ -237,25 +240,25 @@ def _draw_frame(
         image[rows, max(0, start) : max(0, start + line)] = color
 
 
-def _dashes(first: int, last: int, room: int, dash: int) -> np.ndarray:
-    places = np.arange(max(0, first), max(0, min(last, room)))
-    return places[(places - first) // dash % 2 == 0] if dash else places
+def _dashes(first: int, last: int, length: int, dash: int) -> np.ndarray:
+    pixels = np.arange(max(0, first), max(0, min(last, length)))
+    return pixels[(pixels - first) // dash % 2 == 0] if dash else pixels
 
 
 @lru_cache(maxsize=64)
 def _draw_tag(text: str, px: int, color: Color) -> np.ndarray:
-    """Draw letters on a patch of a colour; (H, W, 3)."""
+    """Draw text on a patch of a colour, (H, W, 3)."""
     size = int(_measure(text, px)) + px, round(1.5 * px)
     image = Image.new("RGB", size, color)
     ImageDraw.Draw(image).text((px / 2, size[1] / 2), text, ink_on(color), _load_font(px), "lm")
     return np.asarray(image)
 
 
-def _wrap(text: str, px: int, room: float) -> list[str]:
-    """Split a text into lines that fit, at spaces and slashes; a longer word is cut."""
+def _wrap(text: str, px: int, width: float) -> list[str]:
+    """Split text at spaces and slashes into lines that fit; at most `MODEL_LINES`."""
     lines: list[str] = [""] if text else []
     for word in re.findall(r"[^ /]+[ /]?|[ /]", text):
-        if lines[-1] and _measure((lines[-1] + word).rstrip(), px) > room:
+        if lines[-1] and _measure((lines[-1] + word).rstrip(), px) > width:
             lines.append("")
         lines[-1] += word
     lines = [line.rstrip() for line in lines]

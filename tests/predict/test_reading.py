@@ -24,7 +24,7 @@ from dfercli.media.video import Frame
 from dfercli.predict import Predictor, PredictSettings
 from dfercli.predict import reading as reading_module
 from dfercli.predict.reading import SEARCH_FPS, VideoReading, count_windows
-from dfercli.visualize.annotated_video import _Cast
+from dfercli.visualize.annotated_video import _Tracks
 
 
 @pytest.fixture
@@ -281,7 +281,7 @@ def test_a_slow_video_has_the_length_of_its_frames(monkeypatch):
 def test_a_video_ends_with_its_last_frame_whether_that_is_searched_or_not(read, length_s):
     prediction = read(frames_of((RED, length_s)), keep_paths=True)
     assert prediction.duration_s == pytest.approx(length_s, abs=1e-3)
-    faces_at = _Cast(prediction).faces_at  # of an annotated video
+    faces_at = _Tracks(prediction).faces_at  # of an annotated video
     assert all(faces_at(index / FPS) for index in range(round(length_s * FPS)))
 
 

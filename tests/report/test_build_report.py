@@ -12,9 +12,14 @@ from dfercli.config import TrainConfig
 from dfercli.errors import CheckpointError, ConfigError, DataError
 from dfercli.metrics import calibration
 from dfercli.report import build_report
-from dfercli.report.gallery import Gallery
-from dfercli.report.inputs import Comparison, Missing, find_runs
-from dfercli.report.siblings import find_for_features, find_for_prompts, find_for_text
+from dfercli.report.gallery import Comparison, Gallery
+from dfercli.report.variants import (
+    Missing,
+    find_for_features,
+    find_for_prompts,
+    find_for_text,
+    find_runs,
+)
 from dfercli.runs.predictions import read_predictions
 from dfercli.runs.run_folder import RunFolder
 
@@ -23,7 +28,7 @@ SECTIONS = [
     "Classes",
     "Training",
     "Calibration",
-    "Where the clips lie",
+    "Features of the clips",
     "What the model looks at",
     "Similarity of clips and classes",
     "Worst errors",
@@ -55,7 +60,7 @@ def test_a_page_has_all_sections_in_order(full_page, all_runs):
         "Classes": 2,
         "Training": 1,
         "Calibration": 2,
-        "Where the clips lie": 1,
+        "Features of the clips": 1,
         "What the model looks at": 1,
         "Similarity of clips and classes": 2,
         "Worst errors": 1,
@@ -81,7 +86,7 @@ def test_figures_are_those_of_the_predictions(full_page, all_runs):
 
 
 def test_without_held_out_clips_no_temperature_is_set(full_page, full_runs):
-    assert "No temperature is set: no clips were held out" in full_page["Calibration"][0]
+    assert "No temperature: no clips were held out" in full_page["Calibration"][0]
     two = _read(build_report(full_runs))
     assert re.search(r"\b1\s*9.*\b2\s*9.*mean\s*18", two["Results"][0], re.DOTALL)  # clips
     assert "dfer train --folds 1-2 --dataset small --lr 1e-3" in two["How to repeat"][0]
@@ -90,7 +95,7 @@ def test_without_held_out_clips_no_temperature_is_set(full_page, full_runs):
 def test_a_missing_sibling_is_named_with_the_command_that_trains_it(full_runs, tmp_path):
     page = _read(build_report(full_runs, path=tmp_path / "page.html"))
     for title, absent, table in (
-        ("Where the clips lie", "baseline", 2),
+        ("Features of the clips", "baseline", 2),
         ("What the model looks at", "interfit-msta-notext", 3),
         ("Similarity of clips and classes", "full-tp, or biehpro-tp and biehpro", 5),
     ):
@@ -131,7 +136,7 @@ def test_a_lost_manifest_or_checkpoint_leaves_the_rest(loss, full_runs, tmp_path
             shutil.rmtree(runs / "small" / "full" / f"fold{fold}" / "best")
     page = _read(build_report(runs, manifests=manifests))
     assert list(page) == SECTIONS
-    assert "This needs the clips and the checkpoints" in page["Where the clips lie"][0]
+    assert "This needs the clips and the checkpoints" in page["Features of the clips"][0]
     assert page["Worst errors"][1] == (loss == "checkpoint")
 
 
@@ -143,7 +148,7 @@ def test_a_manifest_of_other_clips_is_refused(full_runs, small_data, tmp_path):
     found = find_runs(full_runs, manifests=tmp_path)
     missing = Gallery(found).compare_features()
     assert isinstance(missing, Missing)
-    assert "has no clip anger0 that was tested" in missing.why
+    assert "has no clip anger0, which was tested" in missing.why
 
 
 def test_errors_are_named_in_the_order_of_the_runs_whatever_the_manifests(
@@ -155,10 +160,10 @@ def test_errors_are_named_in_the_order_of_the_runs_whatever_the_manifests(
     entries["class_names"] = entries["class_names"][::-1]
     path.with_suffix(".json").write_text(json.dumps(entries))
     found = find_runs(full_runs, manifests=tmp_path)
-    errors = Gallery(found).find_errors(6)
-    named = [found.results.class_names[clip.label] for clip in errors.clips]
-    assert named == list(errors.table["label"])
-    assert len(set(named)) > 1
+    table, clips = Gallery(found).find_errors(6)
+    labels = [found.class_names[clip.label] for clip in clips]
+    assert labels == list(table["label"])
+    assert len(set(labels)) > 1
 
 
 def test_siblings_of_other_data_are_no_siblings(all_runs, tmp_path):
@@ -220,7 +225,7 @@ def test_a_baseline_is_set_beside_the_full_method(all_runs):
     ("options", "error", "said"),
     [
         ({"folds": [1, 4]}, CheckpointError, "fold 4 of .* is not finished; train it first"),
-        ({"fold": 3}, DataError, "fold 3 is none of those shown: 1, 2"),
+        ({"fold": 3}, DataError, "fold 3 is not one of those shown: 1, 2"),
         ({"path": Path("page.pdf")}, ConfigError, "cannot write page.pdf; name it with .html"),
         ({"variant": "none"}, CheckpointError, "no finished run in .*none"),
     ],
@@ -235,16 +240,16 @@ def test_curves_of_held_out_clips_are_told_by_which_the_epoch_was_chosen(
 ):
     runs = make_runs(tmp_path, {}, train=TrainConfig(val_fraction=0.4))
     chosen = {
-        "best": "that of each fold's highest WAR on the test fold",
-        "val": "that of each fold's highest WAR on its held-out clips",
-        "last": "the last one: no curve chose it",
+        "best": "has each fold's highest WAR on the test fold",
+        "val": "has each fold's highest WAR on its held-out clips",
+        "last": "is the last one; it was not chosen by any result",
     }
     for protocol, told in chosen.items():
         page = _read(build_report(runs, protocol=protocol))
-        assert f"The epoch shown is {told}" in page["Training"][0]
-        assert "Dashed: the clips that were held out" in page["Training"][0]
-        assert "A thin line a fold" in page["Training"][0]
-    assert "No temperature is set: not calibrated: 3 held-out clips, " in page["Calibration"][0]
+        assert f"The epoch shown {told}" in page["Training"][0]
+        assert "Dashed: the clips held out" in page["Training"][0]
+        assert "One thin line per fold" in page["Training"][0]
+    assert "No temperature: not calibrated: 3 held-out clips, " in page["Calibration"][0]
     monkeypatch.setattr(calibration, "LEAST_CLIPS", 3)
     monkeypatch.setattr(calibration, "LEAST_ERRORS", 0)
     page = _read(build_report(runs, protocol="last"))

@@ -3,15 +3,14 @@
 import numpy as np
 import pytest
 
+from dfercli.media.figure_style import to_png
 from dfercli.metrics import reliability_bins
 from dfercli.report.figures import (
     confusion_matrix_figure,
-    curves_figure,
     per_class_bars,
     reliability_figure,
     risk_coverage_figure,
 )
-from dfercli.visualize.style import to_png
 
 SEVEN = ("happiness", "sadness", "neutral", "anger", "surprise", "disgust", "fear")
 ELEVEN = (*SEVEN, "contempt", "anxiety", "helplessness", "disappointment")
@@ -75,7 +74,7 @@ def test_reliability_shows_the_bins(words_inside):
     assert steps.sum() == pytest.approx(1)
     assert steps.max() == pytest.approx(2 / 3)
     assert below.get_xlabel() == "confidence of the prediction"
-    assert {"before", "after", "as sure as right"} <= set(words)
+    assert {"before", "after", "perfectly calibrated"} <= set(words)
 
 
 def test_risk_is_drawn_over_coverage(words_inside):
@@ -84,51 +83,6 @@ def test_risk_is_drawn_over_coverage(words_inside):
     assert "as trained" in words_inside(figure)
     (line,) = figure.axes[0].get_lines()
     assert line.get_xydata().tolist() == [[0.5, 0.0], [1.0, 0.25]]
-
-
-def _lines(wars):
-    return [{"epoch": e, "loss": 1 / e, "war": w, "uar": w / 2} for e, w in enumerate(wars, 1)]
-
-
-def test_curves_have_a_line_a_fold_and_one_for_their_mean(words_inside):
-    figure = curves_figure({1: _lines([0.2, 0.4]), 3: _lines([0.4, 0.8])})
-    words_inside(figure)
-    loss, war, uar = figure.axes
-    assert [axes.get_ylabel()[:3] for axes in (loss, war, uar)] == ["los", "WAR", "UAR"]
-    assert [text.get_text() for text in war.get_legend().get_texts()] == ["test fold"]
-    *folds, mean = war.get_lines()
-    assert [line.get_ydata().tolist() for line in folds] == [[0.2, 0.4], [0.4, 0.8]]
-    assert mean.get_ydata() == pytest.approx([0.3, 0.6])
-    assert mean.get_linewidth() > 2 * folds[0].get_linewidth()
-    assert uar.get_xlabel() == "epoch"
-
-
-def test_curves_of_held_out_clips_are_dashed_beside_the_test_folds(words_inside):
-    lines = [line | {"val_war": 0.9, "val_uar": line["uar"] / 2} for line in _lines([0.2, 0.4])]
-    figure = curves_figure({1: lines, 2: lines})
-    words_inside(figure)
-    loss, war, uar = figure.axes
-    assert [line.get_linestyle() for line in loss.get_lines()] == ["-"] * 3
-    for axes, held_out in ((war, [0.9, 0.9]), (uar, [0.05, 0.1])):
-        drawn = axes.get_lines()
-        assert [line.get_linestyle() for line in drawn] == ["-"] * 3 + ["--"] * 3
-        assert [line.get_ydata() for line in drawn[3:]] == [pytest.approx(held_out)] * 3
-        named = [text.get_text() for text in axes.get_legend().get_texts()]
-        assert named == ["test fold", "held-out clips"]
-    assert war.get_ylim()[1] > 0.9
-
-
-@pytest.mark.parametrize("folds", [1, 2])
-def test_one_epoch_is_a_point(folds, words_inside):
-    figure = curves_figure(dict.fromkeys(range(folds), _lines([0.5])))
-    words_inside(figure)
-    assert {line.get_marker() for line in figure.axes[1].get_lines()} == {"o"}
-
-
-def test_a_single_fold_is_drawn_once():
-    figure = curves_figure({3: _lines([0.2, 0.4])})
-    (line,) = figure.axes[1].get_lines()
-    assert line.get_ydata() == pytest.approx([0.2, 0.4])
 
 
 def test_the_same_figure_is_the_same_bytes():

@@ -11,9 +11,9 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
+from dfercli.media.figure_style import to_png
 from dfercli.report.figures import per_class_bars
 from dfercli.report.page import Command, Grid, Picture, Section, Text, render_page, write_page
-from dfercli.visualize.style import to_png
 
 VOID = {"meta", "img", "link", "br", "hr", "input"}
 HOSTILE = '<script>alert("1")</script>&amp;\'"><img src=x onerror=alert(1)>'

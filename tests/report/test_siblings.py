@@ -9,11 +9,11 @@ import pytest
 
 from dfercli.ablation.paper_tables import table_rows
 from dfercli.config import ModelConfig, RunConfig, TrainConfig
-from dfercli.report.inputs import find_runs
-from dfercli.report.siblings import (
+from dfercli.report.variants import (
     find_for_features,
     find_for_prompts,
     find_for_text,
+    find_runs,
     train_command,
 )
 from dfercli.runs.lookup import find_newest_run

@@ -34,8 +34,8 @@ def test_errors_are_named_beside_their_frames(class_names, make_picture, words_i
     figure = errors_figure(clips, class_names)
     words = words_inside(figure)
     assert words == [
-        f"neutral, named {class_names[0]} (50%)",
-        f"{class_names[last]}, named {class_names[0]} (50%)",
+        f"neutral, predicted {class_names[0]} (50%)",
+        f"{class_names[last]}, predicted {class_names[0]} (50%)",
     ]
     drawn = _images(figure)
     assert len(drawn) == 2 * 8

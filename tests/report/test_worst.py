@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from dfercli.evaluation.explain import Explanation
-from dfercli.report.worst import choose_clips, worst_errors
+from dfercli.report.gallery import choose_clips, worst_errors
 
 
 def test_the_surest_errors_come_first_and_equal_ones_by_name():

@@ -11,7 +11,7 @@ from dfercli.media.video import Frame, read_frames
 from dfercli.media.video_writer import NO_SOUND, write_video
 from dfercli.predict.prediction import SeenFace, VideoPrediction, Window
 from dfercli.visualize import annotate_video, annotated_video, check_annotated
-from dfercli.visualize.annotated_video import _Cast, _Pace
+from dfercli.visualize.annotated_video import _FrameTimer, _Tracks
 from dfercli.visualize.overlay import ShownFace
 
 NAMES = ("happiness", "sadness", "fear")
@@ -96,14 +96,14 @@ def test_each_frame_comes_again_with_its_box(video, tmp_path):
     [(0.0, 0), (0.1, 10), (0.5, 50), (0.55, 50), (0.7, None), (1.45, 100), (1.5, 100), (1.6, None)],
 )
 def test_a_box_moves_between_places_and_is_not_there_in_a_gap(time_s, left):
-    cast = _Cast(_prediction(paths={1: _path((0.0, 0, 20), (0.5, 50, 20), (1.5, 100, 20))}))
+    cast = _Tracks(_prediction(paths={1: _path((0.0, 0, 20), (0.5, 50, 20), (1.5, 100, 20))}))
     faces = cast.faces_at(time_s)
     assert [face.box_xyxy[0] for face in faces] == ([] if left is None else [pytest.approx(left)])
 
 
 def test_of_windows_that_overlap_the_nearest_speaks():
     windows = [_window(1, 0.0, 0), _window(1, 1.0, 1, share=0.4), _window(1, 5.0, 2)]
-    cast = _Cast(_prediction(windows, {1: _path(*((t / 4, 0, 20) for t in range(40)))}))
+    cast = _Tracks(_prediction(windows, {1: _path(*((t / 4, 0, 20) for t in range(40)))}))
 
     def told(time_s):
         (face,) = cast.faces_at(time_s)
@@ -115,7 +115,7 @@ def test_of_windows_that_overlap_the_nearest_speaks():
 
 
 def test_the_bars_stay_with_a_face_until_another_is_much_larger():
-    cast = _Cast(_prediction())
+    cast = _Tracks(_prediction())
 
     def choose(**widths):
         return _choose(cast, widths, dict.fromkeys(widths))
@@ -132,12 +132,12 @@ def _choose(cast, widths, windows):
         ShownFace(int(name[1:]), np.array([0, 0, width, width], float), windows[name], False)
         for name, width in widths.items()
     ]
-    face = cast.choose(faces)
+    face = cast.choose_main(faces)
     return face and face.track
 
 
 def test_the_bars_are_those_of_a_face_that_is_named_then():
-    cast = _Cast(_prediction())
+    cast = _Tracks(_prediction())
     named, silent = _window(1, 0), Window(1, 0, 2, 0.1, np.zeros(4), None)
     widths = {"f1": 50, "f2": 90, "f3": 70}
     for told, chosen in [
@@ -161,9 +161,9 @@ def test_the_bars_are_those_of_a_face_that_is_named_then():
 )
 def test_frames_are_repeated_or_left_out_to_stand_at_their_times(times_s, shown):
     frames = [Frame(i, t, np.zeros((2, 2, 3), np.uint8)) for i, t in enumerate(times_s)]
-    pace = _Pace(10.0)
-    assert [times for _, times in pace.show(frames)] == shown
-    assert pace.left_out_s == 0
+    pace = _FrameTimer(10.0)
+    assert [times for _, times in pace.schedule(frames)] == shown
+    assert pace.skipped_s == 0
 
 
 @pytest.mark.parametrize(
@@ -178,9 +178,9 @@ def test_frames_are_repeated_or_left_out_to_stand_at_their_times(times_s, shown)
 )
 def test_where_times_jump_a_frame_is_shown_for_ten_seconds_at_most(times_s, shown):
     frames = [Frame(i, t, np.zeros((2, 2, 3), np.uint8)) for i, t in enumerate(times_s)]
-    pace = _Pace(10.0)
-    assert [times for _, times in pace.show(frames)] == shown
-    assert (pace.left_out_s > 0) == (times_s[-1] > 100)
+    pace = _FrameTimer(10.0)
+    assert [times for _, times in pace.schedule(frames)] == shown
+    assert (pace.skipped_s > 0) == (times_s[-1] > 100)
 
 
 def test_where_times_jump_there_is_no_sound(video, tmp_path):
@@ -190,7 +190,7 @@ def test_where_times_jump_there_is_no_sound(video, tmp_path):
     assert max(time_s for time_s, _ in _brightness(source)) > 36000
     made = annotate_video(_prediction(), source, tmp_path / "out.mp4")
     assert made.num_frames == 19 + 10 * FPS + 20
-    assert made.why_silent == "its times jump by more than 10 s, so it would not agree"
+    assert made.why_silent == "its times jump by more than 10 s, so it would be out of sync"
 
 
 @pytest.mark.parametrize(
@@ -251,7 +251,7 @@ def test_what_cannot_be_done_is_refused_before_time_is_spent(video, tmp_path):
             with pytest.raises(ConfigError) as caught:
                 refuse(tmp_path / out, video)
             assert str(caught.value) == said
-    with pytest.raises(ConfigError, match=r"the places of its faces were not kept$"):
+    with pytest.raises(ConfigError, match=r"the prediction has no paths of its faces$"):
         annotate_video(_prediction([_window(1, 0)]), video, tmp_path / "out.mp4")
     with pytest.raises(VideoError, match="no video at"):
         annotate_video(_prediction(), tmp_path / "gone.mp4", tmp_path / "out.mp4")

@@ -231,4 +231,4 @@ def test_of_a_long_name_the_end_stays_which_says_whether_it_is_calibrated():
     figure = timeline._draw(replace(_predict([_window(0, 1)]), model=said))
     (line,) = [text.get_text() for text in figure.texts if "…" in text.get_text()]
     assert line.endswith("a; not calibrated")
-    assert len(line) == timeline.LONGEST_MODEL
+    assert len(line) == timeline.MAX_MODEL

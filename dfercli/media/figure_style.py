@@ -1,7 +1,7 @@
-"""How all pictures of a report look: sizes, letters, colours.
+"""The style of all matplotlib figures: sizes, fonts and colours.
 
-A point of a picture is never shown smaller than a CSS pixel, so sizes in points are sizes on a
-phone. What is as wide as `WIDTH_IN` fits a phone's screen; what is wider scrolls in its own box.
+A point of a figure is never shown smaller than a CSS pixel, so that sizes in points are sizes on a
+phone. A figure of `WIDTH_IN` fits a phone's screen; wider ones scroll in a box of their own.
 """
 
 import io
@@ -14,21 +14,23 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from dfercli.text import shorten
+
 WIDTH_IN = 4.8
-"""Width of most pictures: 346 points, what is left of a phone's 390 pixels (our choice)."""
+"""Width of most figures: 346 points, which fit a phone's 390 pixels (our choice)."""
 
 POINTS_PER_INCH = 72
 PIXELS_PER_POINT = 3
-"""Twice the 1.5 CSS pixels that a point takes on a wide screen."""
+"""Twice the 1.5 CSS pixels of a point on a wide screen."""
 
 SERIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#000000")
-"""Colours of lines and bars. Source: Okabe and Ito, 2008; less their yellows, pale on white."""
+"""Colours of lines and bars. Source: Okabe and Ito, 2008, without their yellows, pale on white."""
 
 MARKERS = "osD^vPX<>*p"
-"""A form a class, so that colour is not all that tells them apart."""
+"""Markers of classes, so that colour is not the only difference."""
 
-LONGEST_NAME = 18
-"""Letters of a name that are drawn (our choice: longer ones leave no room for the picture)."""
+MAX_NAME = 18
+"""Characters of a class name in a figure (our choice: longer ones leave no room for the data)."""
 
 SETTINGS: Any = {  # of a type that differs between versions of matplotlib
     "font.family": "DejaVu Sans",
@@ -49,14 +51,14 @@ SETTINGS: Any = {  # of a type that differs between versions of matplotlib
     "figure.facecolor": "white",
 }
 
-Given = ParamSpec("Given")
+P = ParamSpec("P")
 
 
-def styled(draw: Callable[Given, Figure]) -> Callable[Given, Figure]:
-    """Have a function draw in the report's style, whatever matplotlib's settings are."""
+def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
+    """Make a function draw in this style, whatever the user's matplotlib settings are."""
 
     @wraps(draw)
-    def wrapped(*args: Given.args, **kwargs: Given.kwargs) -> Figure:
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> Figure:
         with style.context(["default", SETTINGS]):
             figure = draw(*args, **kwargs)
         FigureCanvasAgg(figure)
@@ -66,12 +68,12 @@ def styled(draw: Callable[Given, Figure]) -> Callable[Given, Figure]:
 
 
 def make_figure(width_in: float, height_in: float) -> Figure:
-    """Begin a picture whose parts make room for each other's letters."""
+    """Return an empty figure that is laid out so that texts do not overlap."""
     return Figure(figsize=(width_in, height_in), layout="constrained")
 
 
 def to_png(figure: Figure) -> bytes:
-    """Give a picture as PNG, the same bytes each time."""
+    """Return a figure as PNG, reproducible byte for byte."""
     stream = io.BytesIO()
     dpi = POINTS_PER_INCH * PIXELS_PER_POINT
     with style.context(["default", SETTINGS]):
@@ -79,14 +81,12 @@ def to_png(figure: Figure) -> bytes:
     return stream.getvalue()
 
 
-def shorten(name: str) -> str:
-    """Cut a name that is too long to be drawn, and what a font has no letter for."""
-    name = "".join(letter if letter.isprintable() else " " for letter in name)
-    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
+def figure_name(name: str) -> str:
+    """Return a class name for a figure: shortened, and without characters that fonts lack."""
+    return shorten("".join(char if char.isprintable() else " " for char in name), MAX_NAME)
 
 
 def hide_axes(axes: Axes) -> None:
-    """Leave of axes that show an image just the image, and their label."""
+    """Hide the ticks and lines of axes that show an image; their label stays."""
     axes.set(xticks=[], yticks=[])
-    for spine in axes.spines.values():
-        spine.set_visible(False)
+    axes.spines[:].set_visible(False)
