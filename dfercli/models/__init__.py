@@ -1,12 +1,12 @@
-"""Our model, one file a box of the paper's figure, and those that it is compared with.
+"""The paper's model, one file per box of its figure 3, and the methods it is compared with.
 
-Shapes are written with these letters, here and in every docstring:
+Letters in shapes, here and in every docstring:
 
-| letter | is |
+| letter | meaning |
 |---|---|
 | B | clips in a batch |
-| T | frames a clip |
-| P | tokens a frame: the class token and the patches |
+| T | frames per clip |
+| P | tokens per frame: the class token and the patches |
 | D | width of the backbone |
 | E | width of the joint space of images and texts |
 | K | classes |
@@ -27,11 +27,11 @@ MODELS = {
     "dfer-clip": "dfercli.models.dfer_clip",
     "dfer-clip-no-tm": "dfercli.models.dfer_clip",
 }
-"""Public name of each method, and the module whose `assemble` builds its model."""
+"""Module of each method, by its public name; its `assemble` builds the model."""
 
 
 def load_method(name: str) -> ModuleType:
-    """Give the module of a method by its public name.
+    """Return the module of a method by its public name.
 
     Raises:
         UnknownNameError: No method has this name.

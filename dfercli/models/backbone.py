@@ -1,4 +1,4 @@
-"""CLIP's visual tower over the frames of clips."""
+"""CLIP's visual tower, applied to the frames of clips."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -16,13 +16,13 @@ from dfercli.models.pretrained import OpenCLIPQuickGELU, VisionTransformer
 def draw_factors(num_clips: int, rate: float, device: torch.device) -> Tensor:
     """Draw the factor of a residual branch for each clip: stochastic depth.
 
-    Source: Huang et al., 2016, with the branches that are kept scaled up, so that their
-    expectation stays and evaluation needs no factor.
+    Source: Huang et al., 2016; the remaining branches are scaled up, which keeps the expectation,
+    so that evaluation needs no factor.
 
     Args:
         num_clips: B.
         rate: Probability that a clip skips the branch; at 0 nothing is drawn.
-        device: Of the factors.
+        device: Device of the factors.
 
     Returns:
         (B,) float32: 0 where a clip skips the branch, 1 / (1 - rate) elsewhere.
@@ -33,29 +33,30 @@ def draw_factors(num_clips: int, rate: float, device: torch.device) -> Tensor:
 
 
 def scale_clips(branch: Tensor, factors: Tensor, num_frames: int) -> Tensor:
-    """Scale what a branch adds, (B * T, P, D), by the factor (B,) of each clip."""
+    """Scale the output of a branch, (B * T, P, D), by the factor (B,) of each clip."""
     clips = branch.unflatten(0, (-1, num_frames))  # (B, T, P, D)
     return (clips * factors.to(branch.dtype)[:, None, None, None]).flatten(0, 1)
 
 
 class CLIPBackbone(nn.Module):
-    """A CLIP vision transformer that reads clips frame by frame.
+    """A CLIP vision transformer that encodes clips frame by frame.
 
-    With `interfit` left at None, each frame's embedding equals open_clip's `encode_image`.
+    Without `interfit`, the embedding of each frame equals open_clip's `encode_image`.
 
     Args:
         visual: The visual tower of an open_clip model; a plain ViT with a class token.
 
     Raises:
-        WeightsError: The tower is no plain ViT (a ResNet, a timm model, an attention pool).
+        WeightsError: The tower is not a plain ViT, but a ResNet, a timm model or one with an
+            attention pool.
     """
 
     visual: Any
     run_block: Any
-    """`run_block` below; training on a GPU puts a compiled one in its place."""
+    """`run_block` below, or a compiled version of it."""
     drop_path: float = 0.0
-    """Rate of stochastic depth while training: of the last block, falling in a line to 0 in the
-    first. A setting of a training, so no part of a checkpoint."""
+    """Rate of stochastic depth in training: of the last block, decreasing linearly to 0 in the
+    first. It belongs to the training recipe and is not saved in checkpoints."""
 
     def __init__(self, visual: nn.Module) -> None:
         super().__init__()
@@ -83,19 +84,19 @@ class CLIPBackbone(nn.Module):
 
     @property
     def num_layers(self) -> int:
-        """L, transformer blocks."""
+        """L, number of transformer blocks."""
         return len(self.visual.transformer.resblocks)
 
     @property
     def image_size(self) -> int:
-        """Side of the square input frame in pixels."""
+        """Side of the square input frames in pixels."""
         return self.visual.image_size[0]
 
     def count_layers_above(self, name: str) -> int:
-        """Give the distance of a parameter of this module from its output.
+        """Return the number of layers between a parameter of this module and its output.
 
         Returns:
-            0 for what follows the blocks, 1 in the last block, L + 1 for the embedding.
+            0 after the blocks, 1 in the last block, L + 1 in the embedding.
         """
         blocks = "visual.transformer.resblocks."
         if name.startswith(blocks):
@@ -103,7 +104,7 @@ class CLIPBackbone(nn.Module):
         return 0 if name.startswith(("visual.ln_post.", "visual.proj")) else self.num_layers + 1
 
     def embed_patches(self, frames: Tensor) -> Tensor:
-        """Give the tokens that enter the first block, Eq. (1).
+        """Return the tokens that enter the first block, Eq. (1).
 
         Args:
             frames: (N, 3, H, W), normalised.
@@ -136,13 +137,13 @@ class CLIPBackbone(nn.Module):
         blocks = self.visual.transformer.resblocks
         layers = [None] * len(blocks) if interfit is None else interfit
         factors = self._draw_factors(batch, clips.device)
-        for block, layer, kept in zip(blocks, layers, factors, strict=True):
-            tokens = self.run_block(block, layer, tokens, num_frames, kept)
+        for block, layer, block_factors in zip(blocks, layers, factors, strict=True):
+            tokens = self.run_block(block, layer, tokens, num_frames, block_factors)
         features = self.visual.ln_post(tokens[:, 0])  # (B * T, D)
         return (features @ self.visual.proj).unflatten(0, (batch, num_frames))
 
     def _draw_factors(self, batch: int, device: torch.device) -> list[Tensor | None]:
-        """Draw the factors of each block's two branches, (2, B) per block, where some are off."""
+        """Draw the factors of the two branches of each block, (2, B); None without drop path."""
         if not self.training or self.drop_path == 0:
             return [None] * self.num_layers
         rates = [self.drop_path * i / max(1, self.num_layers - 1) for i in range(self.num_layers)]
@@ -160,16 +161,17 @@ def run_block(
 ) -> Tensor:
     """Run one transformer block over the tokens of all frames.
 
-    Every block runs through this one function, so that compiling it once serves them all.
+    Every block runs through this one function, so that it is compiled once for all of them.
 
     Args:
-        block: Of open_clip's tower.
-        layer: Makes one interaction token per frame. It joins the keys and values of the block's
-            attention and is dropped before the MLP. Source: Eq. (3); that it does not pass the MLP
-            follows from the paper's FLOPs. None leaves the frames alone.
+        block: A block of open_clip's tower.
+        layer: Computes one interaction token per frame, which joins the keys and values of the
+            block's attention and is dropped before the MLP. Source: Eq. (3); that the token skips
+            the MLP follows from the paper's FLOPs. None leaves the frames independent.
         tokens: (B * T, P, D).
         num_frames: T.
-        factors: (2, B), of the attention's and the MLP's branch for each clip; None adds both.
+        factors: (2, B) factors of the attention branch and the MLP branch for each clip; None
+            leaves both as they are.
 
     Returns:
         (B * T, P, D).
@@ -186,7 +188,7 @@ def run_block(
 
 
 def _attend(block: Any, num_queries: int, tokens: Tensor) -> Tensor:
-    """Self-attention of a block, from the first tokens to all: what `block.attn` computes."""
+    """Attend from the first tokens to all tokens, as `block.attn` does."""
     normed, attn = block.ln_1(tokens), block.attn
     query_weight, key_value_weight = attn.in_proj_weight.split([attn.embed_dim, 2 * attn.embed_dim])
     query_bias, key_value_bias = attn.in_proj_bias.split([attn.embed_dim, 2 * attn.embed_dim])

@@ -1,4 +1,4 @@
-"""What every method's model is: a backbone, settings, and a checkpoint that tells which it is."""
+"""The base class of every method's model, and reading and writing its checkpoints."""
 
 import json
 import math
@@ -30,19 +30,20 @@ from dfercli.models.settings import (
 from dfercli.system_errors import explain_system_error, find_local_error, first_line
 
 MAX_LOGIT_SCALE = math.log(100)
-"""CLIP's own bound on its temperature."""
+"""Largest logit scale, as in CLIP."""
 
 
 class ExpressionModel(nn.Module, PyTorchModelHubMixin):
-    """Names the expression in clips of a face: it embeds a clip, and classifies the embedding.
+    """Classifies the expression in clips of a face: embeds a clip, then classifies the embedding.
 
-    A method is a subclass that tells how it classifies and, if not by frames' mean, how it embeds.
-    Use `build_model` to make one from CLIP, `from_pretrained` to load a trained one.
+    Each method is a subclass that defines `classify` and, if it does not take the mean over frames,
+    `encode_video`. Use `build_model` to build one from CLIP, `from_pretrained` to load a trained
+    one.
 
     Args:
         backbone: CLIP's visual tower.
-        logit_scale: Start, (), of the log of the inverse temperature; None has no text.
-        settings: What a checkpoint must know: the entries of `config.json`.
+        logit_scale: () initial log of the inverse temperature; None without text.
+        settings: Entries of the checkpoint's `config.json`.
     """
 
     logit_scale: nn.Parameter
@@ -67,34 +68,34 @@ class ExpressionModel(nn.Module, PyTorchModelHubMixin):
 
     @property
     def config(self) -> ModelConfig:
-        """The configuration that the model was built by."""
+        """The configuration that the model was built from."""
         return from_dict(ModelConfig, self.settings["model"])
 
     def forward(self, clips: Tensor) -> Tensor:
-        """Give the logits (B, K) of clips (B, T, 3, H, W), normalised."""
+        """Return the logits (B, K) of clips (B, T, 3, H, W), normalised."""
         return self.classify(self.encode_video(clips))
 
     def encode_video(self, clips: Tensor) -> Tensor:
-        """Embed clips (B, T, 3, H, W), normalised, as (B, E): the mean of their frames."""
+        """Embed clips (B, T, 3, H, W), normalised, as (B, E): the mean over frames."""
         return F.normalize(self.backbone(clips), dim=-1).mean(dim=1)
 
     def classify(self, videos: Tensor) -> Tensor:
-        """Give the logits (B, K) of embedded videos (B, E)."""
+        """Return the logits (B, K) of video embeddings (B, E)."""
         raise NotImplementedError
 
     def compare(self, videos: Tensor, texts: Tensor) -> Tensor:
-        """Give logits (B, K), Eq. (12): the scaled cosine of each video and each text.
+        """Return logits (B, K), Eq. (12): the scaled cosine similarity of each video and each text.
 
         Args:
-            videos: (B, E), or (B, K, E) where each class has one of its own.
-            texts: (K, E), or (B, K, E) where each clip has texts of its own.
+            videos: (B, E), or (B, K, E) with one embedding per class.
+            texts: (K, E), or (B, K, E) with texts per clip.
         """
         if videos.ndim == 2:
             videos = videos.unsqueeze(1)
         return self.logit_scale.exp() * F.cosine_similarity(videos, texts, dim=-1)
 
     def train(self, mode: bool = True) -> "ExpressionModel":
-        """Switch to training or back; a part that does not learn stays as in evaluation."""
+        """Set training or evaluation mode; frozen parts always stay in evaluation mode."""
         super().train(mode)
         for part in self.children():
             if not any(parameter.requires_grad for parameter in part.parameters()):
@@ -103,7 +104,7 @@ class ExpressionModel(nn.Module, PyTorchModelHubMixin):
 
     @torch.no_grad()
     def clamp_logit_scale(self) -> None:
-        """Keep the temperature in CLIP's bounds; called after each step of the optimizer."""
+        """Limit the logit scale as CLIP does; called after each step of the optimizer."""
         if self.logit_scale is not None:
             self.logit_scale.clamp_(max=MAX_LOGIT_SCALE)
 
@@ -121,21 +122,22 @@ class ExpressionModel(nn.Module, PyTorchModelHubMixin):
     ) -> "ExpressionModel":
         """Load a trained model of any method, in evaluation mode.
 
-        The mixin's own method is replaced: it reads the files before it calls us, with errors that
-        are not one line. The checkpoint tells the method, whichever class this is called on.
+        Replaces the mixin's method, which reads the files itself and whose errors are longer than
+        one line. The checkpoint decides the method, whichever class this is called on.
 
         Args:
             pretrained_model_name_or_path: A folder, or a model on the Hub.
             map_location: Device to put the model on.
-            hub_options: Of `huggingface_hub.hf_hub_download`, such as `revision` and `token`.
+            hub_options: Options of `huggingface_hub.hf_hub_download`, such as `revision` or
+                `token`.
 
         Raises:
-            CheckpointError: There is no such checkpoint, or its files do not hold together.
+            CheckpointError: There is no such checkpoint, or its files do not match.
         """
         model_id = str(pretrained_model_name_or_path)
         settings = read_settings(model_id, **hub_options)
         config = from_dict(ModelConfig, settings["model"])
-        with torch.device("meta"):  # shapes alone: the file has all values
+        with torch.device("meta"):  # shapes only: the file has all values
             model = assemble(config, settings["class_names"], build_untrained(config.backbone))
         weights = find_weights(model_id, **hub_options)
         try:
@@ -159,12 +161,12 @@ def build_model(
     """Build the model of a method from CLIP.
 
     Args:
-        config: Which model.
+        config: The method, the backbone and their settings.
         class_names: The K classes, in the order of the logits.
-        crop: How the faces it will see are cropped; it travels with the checkpoint.
+        crop: How the faces in its clips are cropped; recorded in the checkpoint.
 
     Raises:
-        WeightsError: CLIP's weights cannot be had, or do not fit the backbone.
+        WeightsError: CLIP's weights are not available, or do not fit the backbone.
         UnknownNameError: open_clip has no such backbone.
         ConfigError: The method's prompts do not fit into the backbone's text tower.
     """
@@ -173,33 +175,33 @@ def build_model(
     return model
 
 
-def assemble(config: ModelConfig, class_names: Sequence[str], clip: Any) -> ExpressionModel:
-    """Build the model of a method on the towers of an open_clip model, which become part of it."""
-    model: ExpressionModel = load_method(config.method).assemble(config, class_names, clip)
+def assemble(config: ModelConfig, class_names: Sequence[str], towers: Any) -> ExpressionModel:
+    """Build the model of a method from an open_clip model, whose towers become part of it."""
+    model: ExpressionModel = load_method(config.method).assemble(config, class_names, towers)
     return model
 
 
 def first_settings(config: ModelConfig, class_names: Sequence[str]) -> dict[str, Any]:
-    """Give the settings that every model begins with."""
+    """Return the settings that every new model has."""
     return {"model": to_dict(config), "class_names": list(class_names), "crop": None}
 
 
 def write_prompts(config: ModelConfig, words: Sequence[str]) -> list[str]:
-    """Fill a configuration's template with each class's name, or other words for it."""
-    return [config.prompt_template.replace("{}", each) for each in words]
+    """Fill the prompt template with the words of each class."""
+    return [config.prompt_template.replace("{}", text) for text in words]
 
 
 def write_weights(weights: Mapping[str, Tensor], settings: Mapping[str, Any], folder: Path) -> None:
     """Write a checkpoint in the Hugging Face layout into a folder.
 
     `safetensors.torch.save_model`, which the mixin would call, refuses views of a larger buffer,
-    which cuDNN makes of an LSTM's weights, and drops all but one name of tied tensors, which
+    into which cuDNN turns the weights of an LSTM, and drops all but one name of tied tensors, which
     loading then misses.
 
     Args:
-        weights: Of a model: its state dict.
-        settings: Of the model: the entries of `config.json`.
-        folder: Where the files go.
+        weights: State dict of the model.
+        settings: Entries of `config.json`.
+        folder: Folder for the files.
     """
     save_file(_separate_storages(weights), folder / WEIGHTS_FILE)
     text = json.dumps(settings, indent=2, ensure_ascii=False)
@@ -207,9 +209,9 @@ def write_weights(weights: Mapping[str, Tensor], settings: Mapping[str, Any], fo
 
 
 def _separate_storages(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors on the CPU, contiguous, each the only user of its whole storage.
+    """Return the tensors on the CPU, contiguous and each with a storage of its own.
 
-    Only a tensor that is not already so is copied.
+    Tensors are copied only if needed.
     """
     separated: dict[str, Tensor] = {}
     storages = set()
@@ -228,7 +230,7 @@ def read_settings(model_id: str, **hub_options: Any) -> dict[str, Any]:
 
     Args:
         model_id: A folder, or a model on the Hub.
-        hub_options: Of `huggingface_hub.hf_hub_download`, such as `revision` and `token`.
+        hub_options: Options of `huggingface_hub.hf_hub_download`, such as `revision` or `token`.
 
     Raises:
         CheckpointError: There is no such checkpoint, or its configuration is damaged.
@@ -247,23 +249,23 @@ def read_settings(model_id: str, **hub_options: Any) -> dict[str, Any]:
 
 
 def find_weights(model_id: str, **hub_options: Any) -> Path:
-    """Return the file of a checkpoint's weights, which is fetched if need be, but not read.
+    """Return the path of a checkpoint's weights, which are fetched if necessary but not read.
 
     Args:
         model_id: A folder, or a model on the Hub.
         hub_options: As for `read_settings`.
 
     Raises:
-        CheckpointError: There is none.
+        CheckpointError: There is no such file.
     """
     return _fetch(model_id, WEIGHTS_FILE, hub_options)
 
 
 def check_seal(model_id: str, settings: Mapping[str, Any], weights: Path) -> None:
-    """Refuse a checkpoint whose files are not as they were written; earlier versions sealed none.
+    """Refuse a checkpoint with changed files; checkpoints of earlier versions have no seal.
 
     Raises:
-        CheckpointError: One of them is damaged.
+        CheckpointError: A file was changed.
     """
     if settings.get(SEAL, "") not in ("", make_seal(settings, weights)):
         raise CheckpointError(
@@ -274,7 +276,7 @@ def check_seal(model_id: str, settings: Mapping[str, Any], weights: Path) -> Non
 
 
 def _fetch(model_id: str, name: str, options: dict[str, Any]) -> Path:
-    """Find a file of a checkpoint in a folder, or on the Hub."""
+    """Return the path of a checkpoint's file in a folder, or fetched from the Hub."""
     folder = Path(model_id)
     if folder.is_dir():
         if not (folder / name).is_file():
@@ -284,7 +286,7 @@ def _fetch(model_id: str, name: str, options: dict[str, Any]) -> Path:
         if not hub_answers():
             options = {**options, "local_files_only": True}
         return Path(hf_hub_download(model_id, name, **options))
-    except RuntimeError as error:  # such as a user without a home folder to keep it in
+    except RuntimeError as error:  # such as a user without a home folder
         raise CheckpointError(
             f"cannot fetch {name} of {model_id!r}: {first_line(error)}"
         ) from error

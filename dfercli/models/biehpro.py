@@ -1,26 +1,27 @@
-"""BiEhPro: textual and visual prompts that are made of each other. Section 3.3."""
+"""BiEhPro: textual and visual prompts that are generated from each other. Section 3.3."""
 
 import torch
 from torch import Tensor, nn
 
 HEAD_WIDTH = 64
-"""Width of a head of the `all` cross-attention: CLIP's own (our choice)."""
+"""Width of a head of the `all` cross-attention: that of CLIP (our choice)."""
 
 
 class BiEhPro(nn.Module):
     """Bidirectional enhanced prompt, Eq. (10) and (11).
 
     The video is repeated for each class, so that a textual and a visual prompt form a pair. Source:
-    the superscripts of Eq. (10), Eq. (12), and the paper's FLOPs (14 rows a block for 7 classes).
+    the superscripts of Eq. (10), Eq. (12), and the paper's FLOPs (14 rows per block for 7 classes).
 
     Args:
         width: E, width of the joint space.
         num_blocks: M.
         cross_attention: `paired`, Eq. (10) as printed; or `all`, where each row attends to the
             other side's rows of all classes.
-        text_prompt: Make textual prompts; off leaves the text features as they are (Table 5).
-        visual_prompt: Make visual prompts; off leaves the video embedding as it is (Table 5).
-        prompt_scale: Start of alpha and beta (our choice).
+        text_prompt: Generate textual prompts; if off, the text features stay as they are (Table 5).
+        visual_prompt: Generate visual prompts; if off, the video embedding stays as it is
+            (Table 5).
+        prompt_scale: Initial value of alpha and beta (our choice).
     """
 
     def __init__(
@@ -47,17 +48,17 @@ class BiEhPro(nn.Module):
             video_embeds: (B, E).
 
         Returns:
-            The enhanced texts and videos, Eq. (11), both (B, K, E): one pair a class.
+            The enhanced texts and videos, Eq. (11), both (B, K, E): one pair per class.
         """
         batch, num_classes = len(video_embeds), len(text_embeds)
         texts = text_prompts = text_embeds.expand(batch, -1, -1)
         videos = visual_prompts = video_embeds.unsqueeze(1).expand(-1, num_classes, -1)
         for m in range(self.num_blocks):
-            seen_texts, seen_videos = text_prompts, visual_prompts
+            previous_texts, previous_videos = text_prompts, visual_prompts
             if self.text_blocks is not None:
-                text_prompts = self.text_blocks[m](seen_texts, seen_videos)
+                text_prompts = self.text_blocks[m](previous_texts, previous_videos)
             if self.visual_blocks is not None:
-                visual_prompts = self.visual_blocks[m](seen_videos, seen_texts)
+                visual_prompts = self.visual_blocks[m](previous_videos, previous_texts)
         if self.alpha is not None:
             texts = texts + self.alpha * text_prompts
         if self.beta is not None:
@@ -66,7 +67,7 @@ class BiEhPro(nn.Module):
 
 
 class PromptBlock(nn.Module):
-    """Cross-attention and feed-forward network of one side, both with residuals, Eq. (10).
+    """Cross-attention and feed-forward network of one side, both residual, Eq. (10).
 
     Args:
         width: E.
@@ -82,7 +83,7 @@ class PromptBlock(nn.Module):
         )
 
     def forward(self, prompts: Tensor, others: Tensor) -> Tensor:
-        """Map prompts (B, K, E), given the other side's (B, K, E), to prompts (B, K, E)."""
+        """Map prompts and those of the other side, both (B, K, E), to prompts (B, K, E)."""
         prompts = prompts + self.attention(prompts, others)
         return prompts + self.ffn(prompts)
 
@@ -90,8 +91,8 @@ class PromptBlock(nn.Module):
 class PairedCrossAttention(nn.Module):
     """Cross-attention of each row to the one row it is paired with.
 
-    The softmax over a single key is 1 whatever the query, so attention is exactly its value and
-    output projections: query and key weights could never learn, and are not built.
+    The softmax over a single key is 1 whatever the query, so that attention equals its value and
+    output projections. Query and key weights could never learn and are left out.
 
     Args:
         width: E.
@@ -103,7 +104,7 @@ class PairedCrossAttention(nn.Module):
         self.output = nn.Linear(width, width)
 
     def forward(self, queries: Tensor, others: Tensor) -> Tensor:
-        """Map others (B, K, E) to (B, K, E); the queries do not matter."""
+        """Map others (B, K, E) to (B, K, E); the queries have no effect."""
         return self.output(self.value(others))
 
 

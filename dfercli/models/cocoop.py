@@ -1,4 +1,4 @@
-"""CoCoOp: learnt context vectors that are shifted by what each clip shows.
+"""CoCoOp: learnt context vectors, shifted by the embedding of each clip.
 
 Source: Zhou et al., 2022, Conditional prompt learning for vision-language models, CVPR, sections
 3.2 and 4; its code for what the text leaves open.
@@ -18,27 +18,27 @@ from dfercli.models.pretrained import tokenize
 from dfercli.models.text import PromptEncoder, encode_words
 
 START_TEXT = "a photo of a"
-"""Words that the contexts start from. Source: section 4."""
+"""Words that the contexts are initialised with. Source: section 4."""
 
 NUM_CONTEXTS = 4
 """C: each of these words is one token."""
 
 REDUCTION = 16
-"""The Meta-Net is narrower than its input by this factor. Source: section 3.2."""
+"""Factor by which the Meta-Net is narrower than its input. Source: section 3.2."""
 
 
 class CoCoOp(ExpressionModel):
-    """Learns contexts, and a Meta-Net that shifts them all by the clip; both towers are frozen.
+    """Learns contexts and a Meta-Net that shifts them by the clip; both towers are frozen.
 
-    Their table of parameters counts the Meta-Net's two matrices, 34,816 with the contexts of
-    ViT-B/32; its biases, which their code has too, make it 35,360.
+    For ViT-B/32 their paper counts 34,816 parameters: contexts and the two matrices of the
+    Meta-Net. With its biases, which their code has too, there are 35,360.
 
     Args:
         backbone: CLIP's visual tower.
-        prompts: Embeds the classes' prompts.
-        contexts: Start (C, D') of the contexts.
-        logit_scale: (), log of the inverse temperature.
-        settings: What a checkpoint must know: the entries of `config.json`.
+        prompts: Embeds the prompts of the classes.
+        contexts: (C, D') initial contexts.
+        logit_scale: () log of the inverse temperature.
+        settings: Entries of the checkpoint's `config.json`.
     """
 
     def __init__(
@@ -59,27 +59,27 @@ class CoCoOp(ExpressionModel):
         )
 
     def classify(self, videos: Tensor) -> Tensor:
-        """Give the logits (B, K) of embedded videos (B, E)."""
+        """Return the logits (B, K) of video embeddings (B, E)."""
         videos = F.normalize(videos, dim=-1)
         shifts = self.meta_net(videos)[:, None, None]  # (B, 1, 1, D')
         return self.compare(videos, self.prompts(self.contexts + shifts))  # texts (B, K, E)
 
 
-def assemble(config: ModelConfig, class_names: Sequence[str], clip: Any) -> CoCoOp:
-    """Join both of CLIP's towers by contexts that start as words.
+def assemble(config: ModelConfig, class_names: Sequence[str], towers: Any) -> CoCoOp:
+    """Build the model from both of CLIP's towers and contexts that start as words.
 
     Args:
-        config: The backbone's name and the template of the classes' words.
+        config: Names the backbone and the template of the class names.
         class_names: The K classes.
-        clip: An open_clip model, whose towers become part of the model.
+        towers: An open_clip model, whose towers become part of the model.
 
     Raises:
-        ConfigError: A class's name leaves no room for contexts.
+        ConfigError: A class name leaves no room for contexts.
     """
     words = write_prompts(config, class_names)
-    prompts = encode_words(clip, config.backbone, words, NUM_CONTEXTS)
+    prompts = encode_words(towers, config.backbone, words, NUM_CONTEXTS)
     settings = first_settings(config, class_names) | {"num_contexts": prompts.num_contexts}
     start = tokenize(config.backbone, [START_TEXT])[0, 1 : 1 + prompts.num_contexts]
     with torch.no_grad():
-        contexts = clip.token_embedding(start.to(prompts.start.device))
-    return CoCoOp(CLIPBackbone(clip.visual), prompts, contexts, clip.logit_scale, settings)
+        contexts = towers.token_embedding(start.to(prompts.start.device))
+    return CoCoOp(CLIPBackbone(towers.visual), prompts, contexts, towers.logit_scale, settings)

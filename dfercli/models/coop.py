@@ -1,4 +1,4 @@
-"""CoOp: context vectors that are learnt, in front of each class's name.
+"""CoOp: learnt context vectors in front of each class name.
 
 Source: Zhou et al., 2022, Learning to prompt for vision-language models, IJCV, sections 3.2 and
 4.1; its code for what the text leaves open.
@@ -19,20 +19,20 @@ NUM_CONTEXTS = 16
 """C. Source: section 4.1."""
 
 CONTEXT_STD = 0.02
-"""Of the normal distribution that contexts start from. Source: section 4.1."""
+"""Standard deviation of the initial contexts. Source: section 4.1."""
 
 
 class CoOp(ExpressionModel):
     """Learns contexts that all classes share; both towers are frozen.
 
-    The name stands at the end of the prompt, Eq. (2). Their code puts a full stop behind it, their
-    equation does not; the template of the prompts can.
+    The class name ends the prompt, as in Eq. (2). Their code adds a full stop; to do so, put one
+    into the prompt template.
 
     Args:
         backbone: CLIP's visual tower.
-        prompts: Embeds the classes' prompts.
-        logit_scale: (), log of the inverse temperature.
-        settings: What a checkpoint must know: the entries of `config.json`.
+        prompts: Embeds the prompts of the classes.
+        logit_scale: () log of the inverse temperature.
+        settings: Entries of the checkpoint's `config.json`.
     """
 
     def __init__(
@@ -48,22 +48,22 @@ class CoOp(ExpressionModel):
         self.contexts = nn.Parameter(CONTEXT_STD * torch.randn(prompts.num_contexts, prompts.width))
 
     def classify(self, videos: Tensor) -> Tensor:
-        """Give the logits (B, K) of embedded videos (B, E)."""
+        """Return the logits (B, K) of video embeddings (B, E)."""
         return self.compare(videos, self.prompts(self.contexts))
 
 
-def assemble(config: ModelConfig, class_names: Sequence[str], clip: Any) -> CoOp:
-    """Join both of CLIP's towers by contexts.
+def assemble(config: ModelConfig, class_names: Sequence[str], towers: Any) -> CoOp:
+    """Build the model from both of CLIP's towers and new contexts.
 
     Args:
-        config: The backbone's name and the template of the classes' words.
+        config: Names the backbone and the template of the class names.
         class_names: The K classes.
-        clip: An open_clip model, whose towers become part of the model.
+        towers: An open_clip model, whose towers become part of the model.
 
     Raises:
-        ConfigError: A class's name leaves no room for contexts.
+        ConfigError: A class name leaves no room for contexts.
     """
     words = write_prompts(config, class_names)
-    prompts = encode_words(clip, config.backbone, words, NUM_CONTEXTS)
+    prompts = encode_words(towers, config.backbone, words, NUM_CONTEXTS)
     settings = first_settings(config, class_names) | {"num_contexts": prompts.num_contexts}
-    return CoOp(CLIPBackbone(clip.visual), prompts, clip.logit_scale, settings)
+    return CoOp(CLIPBackbone(towers.visual), prompts, towers.logit_scale, settings)

@@ -1,10 +1,14 @@
-"""The paper's figure 3: frames, InterFIT, MSTA, BiEhPro, and their likeness to the classes' names.
+"""The paper's model as in its figure 3: InterFIT, MSTA, BiEhPro, and similarity to class names.
 
-clips (B, T, 3, H, W)
-  └ backbone, each block joined by InterFIT's tokens      frame embeddings (B, T, E)
-      └ MSTA, or the mean over frames                     video embedding  (B, E)
-          └ BiEhPro with the text features (K, E)         pairs            (B, K, E) twice
-              └ cosine x exp(logit_scale)                 logits           (B, K)
+clips                                                    (B, T, 3, H, W)
+│ (a) CLIP's visual tower, with an interaction token of InterFIT in each block
+frame embeddings Z                                       (B, T, E)
+│ (b) MSTA, or the mean over frames
+video embedding V                                        (B, E)
+│ (c) BiEhPro, with the text features (K, E)
+one text and one video embedding per class               (B, K, E) twice
+│ cosine x exp(logit_scale)
+logits                                                   (B, K)
 """
 
 from collections.abc import Sequence
@@ -23,16 +27,16 @@ from dfercli.models.pretrained import encode_prompts
 
 
 class DFERModel(ExpressionModel):
-    """The paper's model. A module that is None is switched off.
+    """The paper's model. A module that is None is switched off and has no weights.
 
     Args:
         backbone: CLIP's visual tower.
         interfit: Interaction between frames; None encodes each frame independently.
         msta: Aggregation over frames; None takes their mean.
-        biehpro: Prompts; None compares the video with the text features as they are.
-        text_features: (K, E) normalised features of the classes. They are not trained.
+        biehpro: Textual and visual prompts; None compares the video with the plain text features.
+        text_features: (K, E) normalised features of the classes, not trained; None with a head.
         logit_scale: () initial log of the inverse temperature; None with a head.
-        head: Linear layer (B, E) to (B, K) that replaces the text (Table 3).
+        head: Linear layer from (B, E) to (B, K) that replaces the text (Table 3).
         settings: Entries of the checkpoint's `config.json`.
     """
 
@@ -57,12 +61,12 @@ class DFERModel(ExpressionModel):
         self.register_buffer("text_features", text_features)
 
     def encode_video(self, clips: Tensor) -> Tensor:
-        """Embed clips (B, T, 3, H, W), normalised, as V (B, E)."""
+        """Embed clips (B, T, 3, H, W), normalised, as videos V (B, E)."""
         frames = F.normalize(self.backbone(clips, self.interfit), dim=-1)  # Z, (B, T, E)
         return frames.mean(dim=1) if self.msta is None else self.msta(frames)
 
     def classify(self, videos: Tensor) -> Tensor:
-        """Return the logits (B, K) of embedded videos V (B, E)."""
+        """Return the logits (B, K) of video embeddings V (B, E)."""
         if self.head is not None:
             return self.head(videos)
         texts = self.text_features  # (K, E)
@@ -71,32 +75,28 @@ class DFERModel(ExpressionModel):
         return self.compare(videos, texts)
 
 
-def assemble(config: ModelConfig, class_names: Sequence[str], clip: Any) -> DFERModel:
-    """Join CLIP's visual tower with the modules that a configuration switches on.
+def assemble(config: ModelConfig, class_names: Sequence[str], towers: Any) -> DFERModel:
+    """Build the model on CLIP's visual tower, with the modules that a configuration switches on.
 
     Args:
-        config: Which modules.
+        config: Which modules to use, and their settings.
         class_names: The K classes; their text features are computed once, Eq. (9).
-        clip: An open_clip model, whose visual tower becomes part of the model.
+        towers: An open_clip model, whose visual tower becomes part of the model.
     """
-    backbone = CLIPBackbone(clip.visual)
+    backbone = CLIPBackbone(towers.visual)
+    width = backbone.embed_width
     texts = scale = interfit = msta = biehpro = head = None
     if config.text:
-        texts = encode_prompts(clip, config.backbone, write_prompts(config, class_names))
-        scale = clip.logit_scale
+        texts = encode_prompts(towers, config.backbone, write_prompts(config, class_names))
+        scale = towers.logit_scale
     if config.interfit:
         interfit = InterFIT(backbone.width, backbone.num_layers, config.near_clip_init)
     if config.msta:
-        msta = MSTA(
-            backbone.embed_width,
-            config.num_frames,
-            config.msta_pools,
-            config.near_clip_init,
-            config.msta_fc,
-        )
+        pools, near_clip = config.msta_pools, config.near_clip_init
+        msta = MSTA(width, config.num_frames, pools, near_clip, config.msta_fc)
     if config.biehpro:
         biehpro = BiEhPro(
-            backbone.embed_width,
+            width,
             config.num_blocks,
             config.cross_attention,
             config.text_prompt,
@@ -104,7 +104,7 @@ def assemble(config: ModelConfig, class_names: Sequence[str], clip: Any) -> DFER
             config.prompt_scale,
         )
     if not config.text:
-        head = nn.Linear(backbone.embed_width, len(class_names))
+        head = nn.Linear(width, len(class_names))
     settings = first_settings(config, class_names)
     return DFERModel(backbone, interfit, msta, biehpro, texts, scale, head, settings)
 

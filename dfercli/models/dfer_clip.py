@@ -1,4 +1,8 @@
-"""DFER-CLIP: descriptions of faces with learnt contexts, and a transformer over frames."""
+"""DFER-CLIP: learnt contexts before descriptions of faces, and a transformer over frames.
+
+Source: Zhao and Patras, 2023, Prompting visual-language models for dynamic facial expression
+recognition, BMVC; its code for what the text leaves open.
+"""
 
 import math
 from collections.abc import Sequence
@@ -38,16 +42,16 @@ DESCRIPTORS = {
     # AU 15, 17, 64
     "disappointment": "pouting chin and a downward look, with lip corners slightly turned down",
 }
-"""Descriptor by class of DFEW, FERV39k and MAFW."""
+"""Description of the face for each class of DFEW, FERV39k and MAFW."""
 
 
 def describe_classes(class_names: Sequence[str]) -> list[str]:
-    """Give the descriptor of each class; a class without one is its own name."""
+    """Return the description of each class; a class without one is described by its name."""
     return [DESCRIPTORS.get(name.strip().lower(), name) for name in class_names]
 
 
 NUM_CONTEXTS = 8
-"""C, context vectors that each class has. Source: their scripts, for all three datasets."""
+"""C, context vectors of each class. Source: their scripts, for all three datasets."""
 
 LOGIT_SCALE = math.log(1 / 0.01)
 """Log of the inverse temperature, which is fixed. Source: their code."""
@@ -61,9 +65,9 @@ class DFERCLIP(ExpressionModel):
 
     Args:
         backbone: CLIP's visual tower.
-        prompts: Embeds the classes' prompts.
-        temporal: Joins the frames of a clip; None takes their mean.
-        settings: What a checkpoint must know: the entries of `config.json`.
+        prompts: Embeds the prompts of the classes.
+        temporal: Aggregates the frames of a clip; None takes their mean.
+        settings: Entries of the checkpoint's `config.json`.
     """
 
     def __init__(
@@ -81,20 +85,20 @@ class DFERCLIP(ExpressionModel):
         self.contexts = nn.Parameter(CONTEXT_STD * torch.randn(shape))
 
     def encode_video(self, clips: Tensor) -> Tensor:
-        """Embed clips (B, T, 3, H, W), normalised, as (B, E). Frames count with their length."""
+        """Embed clips (B, T, 3, H, W), normalised, as (B, E); frame embeddings keep their norms."""
         frames = self.backbone(clips)  # (B, T, E)
         return frames.mean(dim=1) if self.temporal is None else self.temporal(frames)
 
     def classify(self, videos: Tensor) -> Tensor:
-        """Give the logits (B, K) of embedded videos (B, E)."""
+        """Return the logits (B, K) of video embeddings (B, E)."""
         return self.compare(videos, self.prompts(self.contexts))
 
 
 class TemporalModel(nn.Module):
-    """A transformer block over a class token and the frames of a clip; gives the class token.
+    """A transformer block over a class token and the frames of a clip; returns the class token.
 
-    Depth, widths and the normal start of token and positions are those of their code, whose E is
-    512; other widths E keep its proportions (our choice).
+    Depth, widths and initialisation are those of their code, whose E is 512; another E keeps the
+    proportions (our choice).
 
     Args:
         width: E.
@@ -122,7 +126,7 @@ class TemporalModel(nn.Module):
 
 
 class TemporalAttention(nn.Module):
-    """Self-attention whose queries, keys and values have no biases. Source: their code.
+    """Self-attention without biases of queries, keys and values. Source: their code.
 
     Args:
         width: E.
@@ -141,19 +145,20 @@ class TemporalAttention(nn.Module):
         return self.output(attention(*heads).transpose(1, 2).flatten(2))
 
 
-def assemble(config: ModelConfig, class_names: Sequence[str], clip: Any) -> DFERCLIP:
-    """Join both of CLIP's towers by contexts and, but for `dfer-clip-no-tm`, the temporal model.
+def assemble(config: ModelConfig, class_names: Sequence[str], towers: Any) -> DFERCLIP:
+    """Build the model from both of CLIP's towers, new contexts, and a temporal model if wanted.
 
     Args:
-        config: Which of the two, and the template of the classes' words: the descriptors.
+        config: The method, `dfer-clip` or `dfer-clip-no-tm`; names the backbone and the template of
+            the descriptions.
         class_names: The K classes.
-        clip: An open_clip model, whose towers become part of the model. Descriptors are cut to the
-            room that its text tower has beside the contexts, as CLIP's tokenizer cuts texts.
+        towers: An open_clip model, whose towers become part of the model. Descriptions are
+            cut to the room beside the contexts, as CLIP's tokenizer cuts texts.
     """
     words = write_prompts(config, describe_classes(class_names))
-    prompts = encode_words(clip, config.backbone, words, NUM_CONTEXTS, cut=True)
+    prompts = encode_words(towers, config.backbone, words, NUM_CONTEXTS, cut=True)
     settings = first_settings(config, class_names) | {"num_contexts": prompts.num_contexts}
-    backbone = CLIPBackbone(clip.visual)
+    backbone = CLIPBackbone(towers.visual)
     temporal = None
     if config.method == "dfer-clip":
         temporal = TemporalModel(backbone.embed_width, config.num_frames)

@@ -1,10 +1,10 @@
-"""What a model costs: parameters, and multiply-accumulates counted in two ways.
+"""The cost of a model: parameters, and multiply-accumulates counted in two ways.
 
-The *paper convention* is the rule that reproduces the "FLOPs(G)" column of Tables 2 to 4 to both
-decimals: multiply-accumulates of one clip, of convolutions, of linear layers called as modules, and
-of the LSTM's gates. Nothing inside an attention module is counted, nor the text tower. The *true*
-count is of all that a forward pass of one clip runs: it adds the attention and, where prompts are
-learnt, the text tower, which reads them once a clip in CoCoOp, and once a batch elsewhere.
+The *paper convention* reproduces the "FLOPs(G)" column of Tables 2 to 4 to both decimals. It counts
+the multiply-accumulates of one clip in convolutions, in linear layers called as modules and in the
+LSTM's gates, but nothing inside attention modules or the text tower. The *true* count is of all
+that a forward pass of one clip runs: it adds the attention and, where prompts are learnt, the text
+tower, which runs once per clip in CoCoOp and once per batch in other methods.
 """
 
 from collections.abc import Sequence
@@ -32,16 +32,16 @@ LEFT_OUT = (
     TemporalAttention,
     PromptEncoder,
 )
-"""Modules that the paper's convention leaves out with all that is in them."""
+"""Modules that the paper's convention leaves out, with everything inside them."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Cost of one model on one clip.
+    """Cost of a model on one clip.
 
     Attributes:
-        trainable: Parameters that training changes.
-        total: All parameters, also those of the text tower that ran once to embed the texts.
+        trainable: Parameters that are trained.
+        total: All parameters, including the text tower that embeds the class names once.
         paper_macs: Multiply-accumulates by the paper's convention.
         true_macs: All multiply-accumulates of matrix products and convolutions.
     """
@@ -53,28 +53,30 @@ class Cost:
 
 
 def measure_cost(config: ModelConfig, class_names: Sequence[str]) -> Cost:
-    """Count a model that is never built in memory: shapes alone, no weights, no training.
+    """Count the cost of a model from shapes alone, without allocating its weights.
 
     Raises:
         UnknownNameError: open_clip has no such backbone.
     """
     with torch.device("meta"):
-        clip = build_untrained(config.backbone)
-        model = assemble(config, class_names, clip)
+        towers = build_untrained(config.backbone)
+        model = assemble(config, class_names, towers)
         size = model.backbone.image_size
         clips = torch.zeros(1, config.num_frames, 3, size, size)
     paper, true = count_macs(model, clips)
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    texts = [p for name, p in clip.named_parameters() if name != "logit_scale"] * config.text
-    total = sum(p.numel() for p in {*model.parameters(), *texts})  # many are in both
+    parameters = {*model.parameters()}
+    if config.text:  # the towers share many parameters with the model
+        parameters |= {p for name, p in towers.named_parameters() if name != "logit_scale"}
+    total = sum(p.numel() for p in parameters)
     return Cost(trainable, total, paper, true)
 
 
 def count_macs(model: ExpressionModel, clips: torch.Tensor) -> tuple[int, int]:
-    """Count the multiply-accumulates of a forward pass by the paper's convention, and all.
+    """Count the multiply-accumulates of a forward pass, by the paper's convention and in truth.
 
     Args:
-        model: On the `meta` device, where an LSTM falls apart into the products it is made of.
+        model: On the `meta` device, where an LSTM runs as separate products.
         clips: (B, T, 3, H, W) on the same device.
     """
     paper_macs = 0
@@ -84,7 +86,7 @@ def count_macs(model: ExpressionModel, clips: torch.Tensor) -> tuple[int, int]:
         paper_macs += _layer_macs(module, inputs[0], output)
 
     handles = [module.register_forward_hook(add) for module in _find_counted(model)]
-    # The plain attention kernel is the one whose products the counter sees.
+    # The counter sees the products of the plain attention kernel only.
     with FlopCounterMode(display=False) as products, sdpa_kernel(SDPBackend.MATH), torch.no_grad():
         model(clips)
     for handle in handles:
@@ -100,7 +102,7 @@ def _layer_macs(module: nn.Module, inputs: torch.Tensor, output: Any) -> int:
     if isinstance(module, BiLSTM):
         gates = sum(w.numel() for name, w in module.named_parameters() if "weight" in name)
         return inputs[..., 0].numel() * gates
-    if isinstance(module, CLIPBackbone):  # its projection is a matrix of CLIP's, not a layer
+    if isinstance(module, CLIPBackbone):  # its projection is a parameter, not a layer
         return output.numel() * module.width
     return 0
 

@@ -1,4 +1,4 @@
-"""Parts of CLIP's tower, computed the way that is quickest on the device at hand."""
+"""Parts of CLIP's tower, computed in the way that is fastest on the device."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,38 +16,38 @@ QUICK = 1.702
 def prefers_few_kernels(tensor: Tensor) -> bool:
     """Return whether layers should run as few large products on a tensor's device.
 
-    On a GPU every kernel costs a launch, and small ones cost nothing else. On a CPU the library's
-    own layers are at least as quick, and results stay what they were bit for bit.
+    On a GPU every kernel costs a launch, and small ones cost little else. On a CPU the library's
+    own layers are at least as fast.
     """
     return tensor.is_cuda
 
 
-_kept: ContextVar[list[Tensor] | None] = ContextVar("kept", default=None)
+_recorded: ContextVar[list[Tensor] | None] = ContextVar("recorded", default=None)
 
 
 @contextmanager
 def keep_attention() -> Iterator[list[Tensor]]:
-    """Keep the weights of every `attention` that is computed in the block, in order.
+    """Record the weights of every `attention` that is computed in the block, in order.
 
-    Inside the block the softmax is computed by itself, which changes the results by rounding only.
+    In the block the softmax is a separate operation, which changes results by rounding only.
 
     Yields:
-        A list that grows by (N, heads, Q, P) a call. The weights are part of the results' graph
-        wherever gradients are recorded, so that one may ask for the results' gradient in them.
+        A list that each call extends by weights (N, heads, Q, P). They are part of the autograd
+        graph, so that gradients with respect to them can be computed.
     """
     weights: list[Tensor] = []
-    token = _kept.set(weights)
+    token = _recorded.set(weights)
     try:
         yield weights
     finally:
-        _kept.reset(token)
+        _recorded.reset(token)
 
 
 def attention(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     """Scaled dot-product attention.
 
-    PyTorch's fused kernel is for long sequences. Its backward pass in bf16 on a CPU takes several
-    times as long as the matrix products themselves, which a frame's 50 tokens can afford.
+    PyTorch's fused kernel is made for long sequences: in bf16 on a CPU, its backward pass takes
+    several times as long as plain matrix products over a frame's 50 tokens.
 
     Args:
         queries: (N, heads, Q, D).
@@ -57,19 +57,19 @@ def attention(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     Returns:
         (N, heads, Q, D).
     """
-    kept = None if torch.compiler.is_compiling() else _kept.get()
-    quicker = queries.device.type == "cpu" and queries.dtype == torch.bfloat16
-    if kept is None and not (quicker and queries.requires_grad):
+    recorded = None if torch.compiler.is_compiling() else _recorded.get()
+    slow_if_fused = queries.device.type == "cpu" and queries.dtype == torch.bfloat16
+    if recorded is None and not (slow_if_fused and queries.requires_grad):
         return F.scaled_dot_product_attention(queries, keys, values)
     scores = (queries * queries.shape[-1] ** -0.5) @ keys.transpose(-1, -2)
     weights = scores.softmax(dim=-1)
-    if kept is not None:
-        kept.append(weights)
+    if recorded is not None:
+        recorded.append(weights)
     return weights @ values
 
 
 def unfold_patches(frames: Tensor, size: int) -> Tensor:
-    """Cut frames into patches, so that a patch convolution becomes one matrix product.
+    """Cut frames into patches, which turns a patch convolution into one matrix product.
 
     Args:
         frames: (N, 3, H, W); H and W are multiples of `size`.
@@ -77,17 +77,17 @@ def unfold_patches(frames: Tensor, size: int) -> Tensor:
 
     Returns:
         (N, P - 1, 3 * size * size): the patches row by row, each in the order of the
-        convolution's weight.
+        convolution's weights.
     """
     grid = frames.unflatten(3, (-1, size)).unflatten(2, (-1, size))  # (N, 3, rows, s, columns, s)
     return grid.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
 
 
 class QuickGELU(nn.Module):
-    """CLIP's activation x * sigmoid(1.702 x), with one pass over memory in its backward."""
+    """CLIP's activation x * sigmoid(1.702 x), with a backward that passes over memory once."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map a tensor to one of its shape."""
+        """Apply the activation to each element."""
         return _QuickGELU.apply(x)
 
 

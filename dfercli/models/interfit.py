@@ -1,4 +1,4 @@
-"""InterFIT: tokens that carry what happens in the other frames into each frame. Section 3.1."""
+"""InterFIT: tokens that carry information from the other frames into each frame. Section 3.1."""
 
 from collections.abc import Iterator
 
@@ -8,17 +8,17 @@ from torch import Tensor, nn
 from dfercli.models.recurrent import BiLSTM
 
 HEAD_WIDTH = 64
-"""Width of an attention head: CLIP's own (our choice; the paper does not say)."""
+"""Width of an attention head: that of CLIP (our choice; the paper does not say)."""
 
 
 class InterFIT(nn.Module):
-    """One interaction layer for each block of the backbone, which calls it.
+    """One interaction layer per block of the backbone, which calls them.
 
     Args:
         width: D, width of the backbone.
         num_layers: L, blocks of the backbone.
-        near_clip: Start so that each frame sees one more copy of its own class token, and nothing
-            of the other frames: a fine-tuned CLIP must not start from noise (our choice).
+        near_clip: Initialise so that each frame sees another copy of its own class token and
+            nothing of the other frames: fine-tuning must not start from noise (our choice).
     """
 
     def __init__(self, width: int, num_layers: int, near_clip: bool = True) -> None:
@@ -26,15 +26,15 @@ class InterFIT(nn.Module):
         self.layers = nn.ModuleList(InteractionLayer(width, near_clip) for _ in range(num_layers))
 
     def __iter__(self) -> Iterator[nn.Module]:
-        """Iterate over the layers, from the first block's to the last one's."""
+        """Iterate over the layers, in the order of the blocks."""
         return iter(self.layers)
 
 
 class InteractionLayer(nn.Module):
-    """Class tokens to interaction tokens, Eq. (2).
+    """Maps class tokens to interaction tokens, Eq. (2).
 
-    The Bi-LSTM has hidden width D each way and is brought back from 2D to D by a linear layer.
-    Source: our choice among what the paper's FLOPs leave open (docs/method.md).
+    The Bi-LSTM has hidden width D in each direction, and a linear layer reduces its 2D to D: our
+    choice among what the paper's FLOPs leave open (docs/method.md).
 
     Args:
         width: D.
@@ -56,7 +56,7 @@ class InteractionLayer(nn.Module):
             nn.init.zeros_(self.attention.out_proj.bias)
 
     def forward(self, class_tokens: Tensor) -> Tensor:
-        """Map (B, T, D) to (B, T, D)."""
+        """Map class tokens (B, T, D) to interaction tokens (B, T, D)."""
         tokens = self.to_interaction(class_tokens)  # I, (B, T, D)
         recurrent = self.lstm(tokens)  # (B, T, 2D)
         normed = self.norm(self.reduce(recurrent))  # (B, T, D)

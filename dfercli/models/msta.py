@@ -1,4 +1,4 @@
-"""MSTA: frames to one video embedding, over several temporal scales. Section 3.2."""
+"""MSTA: aggregates frames into a video embedding over several temporal scales. Section 3.2."""
 
 import math
 from collections.abc import Sequence
@@ -8,25 +8,25 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 PAPER_FRAMES = 8
-"""T for which the paper states its kernels. Source: section 4.1."""
+"""T for which the paper gives its kernels. Source: section 4.1."""
 
 
 class MSTA(nn.Module):
     """Multi-scale temporal aggregation, Eq. (4) to (8).
 
-    All branches give T // 3 positions, as the paper states. At T = 8 its kernels and strides do so
-    as printed. At another T a branch that does not, even with padding 1, takes windows of the same
-    share of the clip, evenly spread (our choice).
+    Every branch yields T // 3 positions, as the paper states; at T = 8 its kernels and strides do.
+    At another T, a branch that does not, even with padding 1, uses windows that cover the same
+    share of the clip, evenly spaced (our choice).
 
     Args:
         width: E, width of the frame embeddings.
         num_frames: T.
         pools: Kernel and stride of each branch. Source: section 3.2.
-        near_clip: FC_V starts as the mean over positions, so that the video embedding starts in
-            CLIP's joint space (our choice).
-        fc: What the FC of Eq. (5) mix: `positions`, the last dimension of a (E, T // 3) tensor, as
-            a linear layer does; or `channels`, at each position (our choice, as an option). With
-            positions the FLOPs of Tables 2 to 4 come out to both decimals.
+        near_clip: Initialise FC_V as the mean over positions, so that the video embedding starts
+            in CLIP's joint space (our choice).
+        fc: What the FC layers of Eq. (5) mix: `positions`, the last dimension of an (E, T // 3)
+            tensor, which reproduces the FLOPs of Tables 2 to 4 to both decimals; or `channels`,
+            at each position (our choice, as an option).
     """
 
     def __init__(

@@ -1,7 +1,4 @@
-"""CLIP's models and their weights, and its text tower, run once.
-
-The only file that imports open_clip.
-"""
+"""CLIP models, their weights, and their text tower, run once. The only file to import open_clip."""
 
 import logging
 from collections.abc import Sequence
@@ -31,18 +28,17 @@ HUB_FILES = (
     "open_clip_pytorch_model.safetensors",
     "open_clip_pytorch_model.bin",
 )
-"""Names of the file of weights in a repository on the Hub, in the order in which open_clip takes
-them."""
+"""Names of weight files in a repository on the Hub, in the order that open_clip prefers."""
 
 OPENAI_ONLY_KEYS = {"input_resolution", "context_length", "vocab_size"}
-"""Entries that only the weight files published by OpenAI carry beside the parameters."""
+"""Entries that only weight files published by OpenAI have besides the parameters."""
 
 NOT_PLAIN = {"timm_model_name", "attentional_pool", "pool_type"}
-"""Entries of open_clip's vision configurations that no plain ViT has."""
+"""Entries of open_clip's vision configurations that a plain ViT lacks."""
 
 
 def known_backbones() -> list[str]:
-    """List the models of open_clip that are CLIPs with a plain ViT and CLIP's own text tower."""
+    """Return the names of open_clip's models with a plain ViT and CLIP's own text tower."""
     return [name for name in open_clip.list_models() if _is_plain(name)]
 
 
@@ -55,10 +51,10 @@ def _is_plain(name: str) -> bool:
 
 
 def backbone_config(name: str) -> dict[str, Any]:
-    """Give open_clip's configuration of a model.
+    """Return open_clip's configuration of a model.
 
     Raises:
-        UnknownNameError: open_clip has no such model, or not one with a plain ViT.
+        UnknownNameError: open_clip has no such model, or it is not a plain ViT.
     """
     known = known_backbones()
     if name not in known:
@@ -68,7 +64,7 @@ def backbone_config(name: str) -> dict[str, Any]:
 
 
 def find_image_size(name: str) -> int:
-    """Return the side in pixels of the frames that a model reads; nothing is built.
+    """Return the side in pixels of a model's frames, without building it.
 
     Raises:
         UnknownNameError: open_clip has no such model.
@@ -87,12 +83,12 @@ def load_pretrained(name: str, weights: str) -> open_clip.CLIP:
     """Build an open_clip model with both towers and load its weights.
 
     Args:
-        name: A model that open_clip knows.
+        name: Name of an open_clip model.
         weights: A tag of open_clip (fetched once, then cached), a file, or `random`.
 
     Raises:
         UnknownNameError: open_clip has no such model.
-        WeightsError: The weights cannot be had, or were trained with another activation.
+        WeightsError: The weights are not available, or were trained with another activation.
     """
     config = backbone_config(name)
     if weights == RANDOM_WEIGHTS:
@@ -101,17 +97,17 @@ def load_pretrained(name: str, weights: str) -> open_clip.CLIP:
     path = _fetch(name, weights)
     try:
         return _quietly(open_clip.create_model, name, pretrained=str(path), weights_only=True)
-    except Exception as error:  # open_clip and the decoders raise many kinds
+    except Exception as error:  # open_clip and the decoders raise many types
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise WeightsError(f"cannot load {weights} into {name}: {reason}") from error
 
 
 def ensure_weights(name: str, weights: str) -> None:
-    """Fetch a model's weights unless they are here, before several processes ask for them.
+    """Fetch a model's weights unless they are cached, before several processes need them.
 
     Raises:
         UnknownNameError: open_clip has no such model.
-        WeightsError: The weights cannot be had, or were trained with another activation.
+        WeightsError: The weights are not available, or were trained with another activation.
     """
     config = backbone_config(name)
     if weights != RANDOM_WEIGHTS:
@@ -121,38 +117,38 @@ def ensure_weights(name: str, weights: str) -> None:
 
 
 def is_cached(name: str, weights: str) -> bool:
-    """Whether weights can be loaded without a network: a file, `random`, or a tag once fetched."""
+    """Return whether weights can be loaded offline: a file, `random`, or a cached tag."""
     if weights == RANDOM_WEIGHTS or Path(weights).is_file():
         return True
     return _find_cached(name, weights) is not None
 
 
 def _find_cached(name: str, weights: str) -> Path | None:
-    """Return the file of a tag's weights in the Hub's cache, without a network."""
+    """Return the weights of a tag in the Hub's cache; None if they are not there."""
     try:
         folder = Path(snapshot_download(_find_repository(name, weights), local_files_only=True))
-    except (OSError, ValueError, RuntimeError):  # not there; no name; no home folder
+    except (OSError, ValueError, RuntimeError):  # not cached; no such name; no home folder
         return None
-    return next((folder / each for each in HUB_FILES if (folder / each).is_file()), None)
+    return next((folder / file for file in HUB_FILES if (folder / file).is_file()), None)
 
 
 def _find_repository(name: str, weights: str) -> str:
-    """Return the name on the Hub of the repository of a tag's weights, with its owner."""
+    """Return the Hub repository of a tag's weights, as owner/name."""
     hub = str((open_clip.get_pretrained_cfg(name, weights) or {}).get("hf_hub", ""))
     return hub.rpartition("/")[0]
 
 
 def _fetch(name: str, weights: str) -> Path:
-    """Return the file of weights, which is fetched if it is not here.
+    """Return the file of weights, which is fetched if it is not cached.
 
     Raises:
-        WeightsError: The file of a tag cannot be had, or is not as it was published.
+        WeightsError: The weights of a tag are not available, or differ from the published ones.
     """
     if Path(weights).is_file():
         return Path(weights)
     try:
         path = _find_cached(name, weights) or _download(name, weights)
-    except Exception as error:  # open_clip and the Hub raise many kinds
+    except Exception as error:  # open_clip and the Hub raise many types
         cause = find_local_error(error)
         if cause is not None:
             raise WeightsError(
@@ -179,17 +175,17 @@ def _download(name: str, weights: str) -> Path:
 
 
 def encode_prompts(model: open_clip.CLIP, name: str, prompts: Sequence[str]) -> Tensor:
-    """Run the text tower once. Source: Eq. (9).
+    """Encode prompts by the text tower. Source: Eq. (9).
 
     Args:
         model: An open_clip model.
-        name: Its name, which tells the tokenizer.
+        name: Its name, which selects the tokenizer.
         prompts: K texts.
 
     Returns:
         (K, E), normalised, without gradient.
     """
-    if model.logit_scale.is_meta:  # the shape alone: needs no tokenizer, which some have to fetch
+    if model.logit_scale.is_meta:  # only the shape matters; some tokenizers must be fetched
         return torch.empty(len(prompts), model.visual.output_dim)
     tokens = tokenize(name, prompts)
     with torch.no_grad():
@@ -197,12 +193,12 @@ def encode_prompts(model: open_clip.CLIP, name: str, prompts: Sequence[str]) -> 
 
 
 def tokenize(name: str, texts: Sequence[str], length: int | None = None) -> Tensor:
-    """Give the tokens of texts, (N, length): start, words, end, zeros; a longer text is cut.
+    """Return the tokens of texts, (N, length): start, words, end, zeros; longer texts are cut.
 
     Args:
-        name: An open_clip model.
+        name: Name of an open_clip model.
         texts: N texts.
-        length: Of a row; by default as many as the model's text tower reads.
+        length: Tokens per text; by default the context length of the model's text tower.
     """
     with torch.device("cpu"):
         tokens: Tensor = open_clip.get_tokenizer(name)(list(texts), length)
@@ -210,7 +206,7 @@ def tokenize(name: str, texts: Sequence[str], length: int | None = None) -> Tens
 
 
 def _check_activation(name: str, weights: str, quick_gelu: bool) -> None:
-    """Refuse weights trained with the other activation: they load, and give wrong features."""
+    """Refuse weights trained with another activation, which load but give wrong features."""
     tag = open_clip.get_pretrained_cfg(name, weights)
     if tag and tuple(tag.get("mean") or open_clip.OPENAI_DATASET_MEAN) != CLIP_MEAN:
         raise WeightsError(
@@ -236,17 +232,17 @@ def _check_activation(name: str, weights: str, quick_gelu: bool) -> None:
 
 
 def _is_from_openai(path: Path) -> bool:
-    if path.suffix == ".safetensors":  # has parameters alone: nothing tells where it is from
+    if path.suffix == ".safetensors":  # has only parameters: nothing tells its origin
         return False
     try:
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception:  # not a plain state dict: open_clip's own loading says what is wrong
+    except Exception:  # not a plain state dict: loading by open_clip reports what is wrong
         return False
     return isinstance(state, dict) and bool(OPENAI_ONLY_KEYS & state.keys())
 
 
 def _quietly(function: Any, *args: Any, **kwargs: Any) -> Any:
-    """Call open_clip without its log lines: what matters of them is an error or printed by us."""
+    """Call open_clip without its log lines; what matters of them is an error or printed by us."""
     logging.disable(logging.CRITICAL)
     try:
         return function(*args, **kwargs)

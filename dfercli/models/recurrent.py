@@ -1,4 +1,4 @@
-"""A bidirectional LSTM that a compiler can read and a CUDA graph can hold."""
+"""A bidirectional LSTM that can be compiled and captured as a CUDA graph."""
 
 import math
 
@@ -9,15 +9,15 @@ from torch.nn import functional as F
 from dfercli.models import functional
 
 NAMES = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
-"""Parameters of one direction, as `nn.LSTM` names them; the other's end in `_reverse`."""
+"""Parameters of one direction, named as in `nn.LSTM`; those of the other end in `_reverse`."""
 
 
 class BiLSTM(nn.Module):
-    """Bidirectional LSTM of one layer, with the parameters, names and start of `nn.LSTM`.
+    """Bidirectional LSTM of one layer, with the parameters and initialisation of `nn.LSTM`.
 
-    On a CPU it calls PyTorch's own kernel. On a GPU its steps are written out, both directions in
-    one batched product per step: cuDNN's kernel breaks the graph of `torch.compile`, and stores the
-    parameters as views of one buffer.
+    On a CPU it calls PyTorch's own kernel. On a GPU the steps are written out, with one batched
+    product per step for both directions: cuDNN's kernel breaks the graph of `torch.compile` and
+    stores the parameters as views of one buffer.
 
     Args:
         width: D, of the input and of the hidden state of each direction.
@@ -53,9 +53,9 @@ class BiLSTM(nn.Module):
         return outputs
 
     def run_steps(self, inputs: Tensor) -> Tensor:
-        """Compute `forward` step by step: T batched products and one for all inputs.
+        """Compute `forward` step by step: one product for all inputs, and T batched products.
 
-        The cell's state is kept in single precision whatever the products' precision.
+        The cell state is kept in single precision, whatever the precision of the products.
         """
         w_ih, w_hh, b_ih, b_hh = (
             torch.stack([getattr(self, name), getattr(self, f"{name}_reverse")]) for name in NAMES
@@ -71,9 +71,9 @@ class BiLSTM(nn.Module):
         states = []
         for step in gates.unbind(2):  # (2, B, 4D)
             step = torch.baddbmm(step, hidden, recurrent)
-            enter, forget, candidate, leave = step.float().chunk(4, dim=-1)
-            cell = forget.sigmoid() * cell + enter.sigmoid() * candidate.tanh()
-            hidden = (leave.sigmoid() * cell.tanh()).to(gates.dtype)  # (2, B, D)
+            input_gate, forget_gate, candidate, output_gate = step.float().chunk(4, dim=-1)
+            cell = forget_gate.sigmoid() * cell + input_gate.sigmoid() * candidate.tanh()
+            hidden = (output_gate.sigmoid() * cell.tanh()).to(gates.dtype)  # (2, B, D)
             states.append(hidden)
         forward, backward = torch.stack(states, dim=2)  # (B, T, D) twice
         return torch.cat([forward, backward.flip(1)], dim=-1)

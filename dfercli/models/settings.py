@@ -1,4 +1,4 @@
-"""The entries of a checkpoint's `config.json`: checked, and sealed with a hash."""
+"""The entries of a checkpoint's `config.json`: checking them, and sealing them with a hash."""
 
 import hashlib
 import json
@@ -19,15 +19,15 @@ SEAL = "seal"
 """Entry of `config.json`; checkpoints of earlier versions have none."""
 
 BLOCK = 1 << 20
-"""Bytes that are hashed at a time (our choice)."""
+"""Bytes to hash at a time (our choice)."""
 
 
 def make_seal(settings: Mapping[str, Any], weights: Path) -> str:
-    """Hash the entries of a configuration and a file of weights; takes a second per gigabyte.
+    """Return the hash of a configuration and a weights file; takes a second per gigabyte.
 
     Args:
-        settings: Entries of `config.json`; a seal among them does not count.
-        weights: The file.
+        settings: Entries of `config.json`; a seal among them is ignored.
+        weights: The weights file.
     """
     entries = {name: value for name, value in settings.items() if name != SEAL}
     digest = hashlib.sha256(json.dumps(entries, sort_keys=True).encode() + b"\0")
@@ -44,20 +44,20 @@ def seal(config: Path, weights: Path) -> None:
     config.write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-MOST = {"num_frames": 1024, "num_blocks": 64}
-"""Largest values of settings that decide how much is built (our choice)."""
+LARGEST = {"num_frames": 1024, "num_blocks": 64}
+"""Largest values of settings that decide the size of a model (our choice)."""
 
 MAX_CLASSES = 10_000
-"""Most classes that a checkpoint may have (our choice)."""
+"""Largest number of classes of a checkpoint (our choice)."""
 
 CROP_SIDES = range(8, 4097)
-"""Sides of crops in pixels that a checkpoint may ask for (our choice)."""
+"""Sides of crops in pixels that a checkpoint may request (our choice)."""
 
 
 def find_settings_fault(settings: Mapping[str, Any]) -> str | None:
-    """Return what is wrong with the entries of a checkpoint's configuration; None for sound ones.
+    """Return what is wrong with the entries of a checkpoint's configuration; None if nothing is.
 
-    Entries that this version does not know are left to `from_dict`, which names them.
+    Unknown entries are left to `from_dict`, which reports them.
     """
     return (
         _find_class_fault(settings["class_names"])
@@ -84,20 +84,20 @@ def _find_model_fault(values: Mapping[str, Any]) -> str | None:
         value = values[name]
         if not _is_of(hints[name], value):
             return f"{name} is {value!r}"[:100]
-        if name in MOST and value > MOST[name]:
-            return f"{name} is {value}, more than {MOST[name]}"
+        if name in LARGEST and value > LARGEST[name]:
+            return f"{name} is {value}, more than {LARGEST[name]}"
         if isinstance(value, float) and not math.isfinite(value):
             return f"{name} is {value}"
     return None
 
 
 def _is_of(hint: Any, value: Any) -> bool:
-    """Return whether a value from JSON is of a setting's type."""
+    """Return whether a value from JSON has the type of a setting."""
     if isinstance(hint, UnionType):
-        return any(_is_of(each, value) for each in get_args(hint))
+        return any(_is_of(option, value) for option in get_args(hint))
     if get_origin(hint) is tuple:
-        inner = [each for each in get_args(hint) if each is not Ellipsis]
-        return isinstance(value, list | tuple) and all(_is_of(inner[0], item) for item in value)
+        item_hint = get_args(hint)[0]
+        return isinstance(value, list | tuple) and all(_is_of(item_hint, item) for item in value)
     if hint is float:
         return type(value) in (int, float)
     return type(value) is hint

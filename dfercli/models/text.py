@@ -1,4 +1,4 @@
-"""CLIP's frozen text tower, read from vectors: prompts that are partly learnt."""
+"""CLIP's frozen text tower with prompts that are partly learnt."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,19 +11,19 @@ from dfercli.errors import ConfigError, WeightsError
 from dfercli.models.pretrained import tokenize
 
 ENDS = 2
-"""Tokens that every prompt has beside its context and its words: its start and its end."""
+"""Tokens of a prompt besides its contexts and its words: the start and the end."""
 
 
 class PromptEncoder(nn.Module):
-    """Embeds prompts of K classes: a start, C context vectors, the class's words, an end.
+    """Embeds the prompts of K classes: a start, C context vectors, the words of the class, an end.
 
-    Nothing of it learns. The words' embeddings are kept, CLIP's table of all words is not. Prompts
-    are cut behind the end of the longest: attention in the tower looks back alone, so that what
-    follows an end changes nothing.
+    All of it is frozen. It keeps the embeddings of the words, not CLIP's whole table. Prompts are
+    cut after the end of the longest one: attention in the tower is causal, so that nothing after
+    an end has an effect.
 
     Args:
-        clip: An open_clip model, whose text tower becomes part of this.
-        tokens: (K, R) of the words with their start and end, from `tokenize`.
+        towers: An open_clip model, whose text tower becomes part of this module.
+        tokens: (K, R) tokens of the words with start and end, from `tokenize`.
         num_contexts: C.
     """
 
@@ -31,17 +31,19 @@ class PromptEncoder(nn.Module):
     words: Tensor
     ends: Tensor
 
-    def __init__(self, clip: Any, tokens: Tensor, num_contexts: int) -> None:
+    def __init__(self, towers: Any, tokens: Tensor, num_contexts: int) -> None:
         super().__init__()
         ends = find_ends(tokens)
         length = int(ends.max()) + 1
         with torch.no_grad():
-            embeds = clip.token_embedding(tokens[:, :length].to(clip.positional_embedding.device))
+            embeds = towers.token_embedding(
+                tokens[:, :length].to(towers.positional_embedding.device)
+            )
         self.num_contexts = num_contexts
-        self.transformer = clip.transformer
-        self.positional_embedding = clip.positional_embedding
-        self.norm = clip.ln_final
-        self.projection = clip.text_projection  # (D', E)
+        self.transformer = towers.transformer
+        self.positional_embedding = towers.positional_embedding
+        self.norm = towers.ln_final
+        self.projection = towers.text_projection  # (D', E)
         self.register_buffer("start", embeds[0, 0].clone())  # (D',)
         self.register_buffer("words", embeds[:, 1:].clone())  # (K, R - 1, D')
         self.register_buffer("ends", (ends + num_contexts).to(embeds.device))  # (K,)
@@ -49,14 +51,14 @@ class PromptEncoder(nn.Module):
 
     @property
     def width(self) -> int:
-        """D', width of the tower."""
+        """D', width of the text tower."""
         return self.positional_embedding.shape[1]
 
     def forward(self, contexts: Tensor) -> Tensor:
         """Embed the prompts of all classes into the joint space.
 
         Args:
-            contexts: (C, D') for all classes, (K, C, D') by class, or (B, 1, C, D') by clip.
+            contexts: (C, D') shared by all classes, (K, C, D') per class, or (B, 1, C, D') per clip.
 
         Returns:
             (K, E), or (B, K, E); normalised.
@@ -66,11 +68,11 @@ class PromptEncoder(nn.Module):
         start = self.start.expand(*contexts.shape[:-2], 1, -1)
         words = self.words.expand(*contexts.shape[:-2], num_words, width)
         prompts = torch.cat([start, contexts, words], dim=-2)  # (..., K, C + R, D')
-        embeds = self._read(prompts.flatten(0, -3)).unflatten(0, prompts.shape[:-2])
+        embeds = self._encode(prompts.flatten(0, -3)).unflatten(0, prompts.shape[:-2])
         return F.normalize(embeds, dim=-1)
 
-    def _read(self, prompts: Tensor) -> Tensor:
-        """Run the tower over prompts (B * K, C + R, D'), giving (B * K, E)."""
+    def _encode(self, prompts: Tensor) -> Tensor:
+        """Encode prompts (B * K, C + R, D') as (B * K, E)."""
         length = prompts.shape[1]
         later = torch.full((length, length), float("-inf"), device=prompts.device).triu(1)
         tokens = prompts + self.positional_embedding[:length]
@@ -81,55 +83,55 @@ class PromptEncoder(nn.Module):
 
 
 def encode_words(
-    clip: Any, backbone: str, texts: Sequence[str], num_contexts: int, cut: bool = False
+    towers: Any, backbone: str, texts: Sequence[str], num_contexts: int, cut: bool = False
 ) -> PromptEncoder:
-    """Give what embeds prompts of the classes' words, with as many contexts as fit.
+    """Return the prompt encoder of the classes' words, with as many contexts as fit.
 
-    Args and errors are those of `tokenize_words`.
+    Arguments and errors are those of `tokenize_words`.
     """
-    tokens, fitting = tokenize_words(clip, backbone, texts, num_contexts, cut)
-    return PromptEncoder(clip, tokens, fitting)
+    tokens, fitting = tokenize_words(towers, backbone, texts, num_contexts, cut)
+    return PromptEncoder(towers, tokens, fitting)
 
 
 def find_ends(tokens: Tensor) -> Tensor:
-    """Give the position of each text's end, (N,): its token has the highest number of all."""
+    """Return the position of the end of each text, (N,): the end token has the highest number."""
     return tokens.argmax(dim=-1)
 
 
 def tokenize_words(
-    clip: Any, backbone: str, texts: Sequence[str], num_contexts: int, cut: bool = False
+    towers: Any, backbone: str, texts: Sequence[str], num_contexts: int, cut: bool = False
 ) -> tuple[Tensor, int]:
-    """Give the tokens of the classes' words, and as many context vectors as fit before them.
+    """Return the tokens of the classes' words, and how many context vectors fit before them.
 
-    A tower reads `context_length` tokens. CLIP's 77 have room for all that the methods put into
-    them; in a smaller tower the words go first and there are fewer contexts than the method has,
-    which its checkpoint's settings and count of parameters show.
+    CLIP's text tower reads 77 tokens, enough for all methods. In a smaller tower the words take
+    precedence, and there are fewer contexts than the method has; the checkpoint's settings record
+    their number.
 
     Args:
-        clip: An open_clip model.
-        backbone: Its name.
+        towers: An open_clip model.
+        backbone: Name of the model.
         texts: K texts.
-        num_contexts: C, as many as the method has.
-        cut: Whether long texts are cut as CLIP's tokenizer does, leaving the contexts their room.
+        num_contexts: Contexts of the method.
+        cut: Whether to cut long texts, as CLIP's tokenizer does, rather than drop contexts.
 
     Returns:
-        Tokens (K, R), and C.
+        Tokens (K, R), and the number of contexts C.
 
     Raises:
         ConfigError: There is no room for a single context vector.
-        WeightsError: The tokens are not CLIP's, as those of the worldwide models.
+        WeightsError: The backbone has tokens other than CLIP's, as MetaCLIP's worldwide models do.
     """
-    if clip.text_pool_type != "argmax":
+    if towers.text_pool_type != "argmax":
         raise WeightsError(
             f"prompts cannot be learnt with {backbone}, whose tokens are not CLIP's; take "
             f"another backbone, or --model dfer"
         )
-    room = int(clip.context_length) - ENDS
+    room = int(towers.context_length) - ENDS
     longest = 1 if cut else int(find_ends(tokenize(backbone, texts)).max()) - 1
     fitting = min(num_contexts, room - longest)
     if fitting < 1:
         raise ConfigError(
-            f"the text tower of {backbone} reads {clip.context_length} tokens, the longest class "
+            f"the text tower of {backbone} reads {towers.context_length} tokens, the longest class "
             f"name and its ends have {longest + ENDS}: no room for prompts; shorten the name"
         )
-    return tokenize(backbone, texts, int(clip.context_length) - fitting), fitting
+    return tokenize(backbone, texts, int(towers.context_length) - fitting), fitting

@@ -1,4 +1,4 @@
-"""CLIP as it is, nothing trained. Source: Radford et al., 2021, section 3.1."""
+"""Zero-shot CLIP: nothing is trained. Source: Radford et al., 2021, section 3.1."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,15 +12,15 @@ from dfercli.models.pretrained import encode_prompts
 
 
 class ZeroShotCLIP(ExpressionModel):
-    """Compares the mean of the frames' embeddings with the texts of the classes.
+    """Compares the mean of the frame embeddings with the text features of the classes.
 
-    On one frame it is CLIP's own classifier; the mean over frames is our reading.
+    On a single frame this is CLIP's own classifier; the mean over frames is our reading.
 
     Args:
         backbone: CLIP's visual tower.
-        text_features: (K, E) of the classes, normalised.
-        logit_scale: (), log of the inverse temperature.
-        settings: What a checkpoint must know: the entries of `config.json`.
+        text_features: (K, E) normalised features of the classes.
+        logit_scale: () log of the inverse temperature.
+        settings: Entries of the checkpoint's `config.json`.
     """
 
     text_features: Tensor
@@ -37,18 +37,18 @@ class ZeroShotCLIP(ExpressionModel):
         self.requires_grad_(False)
 
     def classify(self, videos: Tensor) -> Tensor:
-        """Give the logits (B, K) of embedded videos (B, E)."""
+        """Return the logits (B, K) of video embeddings (B, E)."""
         return self.compare(videos, self.text_features)
 
 
-def assemble(config: ModelConfig, class_names: Sequence[str], clip: Any) -> ZeroShotCLIP:
-    """Join CLIP's visual tower with the text features of the classes, computed once.
+def assemble(config: ModelConfig, class_names: Sequence[str], towers: Any) -> ZeroShotCLIP:
+    """Build the model from CLIP's visual tower and the text features of the classes.
 
     Args:
-        config: The backbone's name and the template of the prompts.
+        config: Names the backbone and the template of the prompts.
         class_names: The K classes.
-        clip: An open_clip model, whose visual tower becomes part of the model.
+        towers: An open_clip model, whose visual tower becomes part of the model.
     """
-    texts = encode_prompts(clip, config.backbone, write_prompts(config, class_names))
+    texts = encode_prompts(towers, config.backbone, write_prompts(config, class_names))
     settings = first_settings(config, class_names)
-    return ZeroShotCLIP(CLIPBackbone(clip.visual), texts, clip.logit_scale, settings)
+    return ZeroShotCLIP(CLIPBackbone(towers.visual), texts, towers.logit_scale, settings)
