@@ -58,7 +58,7 @@ class PromptEncoder(nn.Module):
         """Embed the prompts of all classes into the joint space.
 
         Args:
-            contexts: (C, D') shared by all classes, (K, C, D') per class, or (B, 1, C, D') per clip.
+            contexts: (C, D') for all classes, (K, C, D') per class, or (B, 1, C, D') per clip.
 
         Returns:
             (K, E), or (B, K, E); normalised.
