@@ -106,7 +106,7 @@ class Examiner:
         }
         predict_videos(
             # Where the server keeps an upload is nobody's business: only its name is written.
-            [Input(str(video), alias=video.name)],
+            [Input(str(video), alias=video.name, is_touched=True)],
             self.predictor,
             settings,
             out=[files["document"], files["table"]],

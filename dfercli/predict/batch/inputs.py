@@ -32,6 +32,7 @@ class Input:
         error: Why it cannot be read, in one line, if that is known already.
         number: Which it is of those whose names are written identically, see `title`; from 1.
         alias: Written instead of the name if not empty.
+        is_touched: Whether its time may change while it is read, as that of an upload in use.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Input:
     error: str | None = None
     number: int = 1
     alias: str = ""
+    is_touched: bool = False
 
     @property
     def title(self) -> str:

@@ -117,7 +117,8 @@ def read_video(
     interrupted = False
     keep_paths = artifacts is not None and artifacts.keep_paths
     try:
-        before = identify(video.path) if video.path is not None else None
+        watched = None if video.is_touched else video.path
+        before = identify(watched) if watched is not None else None
         try:
             reading = predictor.open(video.source, settings, keep_paths)
             if on_progress is not None:
@@ -134,7 +135,7 @@ def read_video(
         ended = _end(video, prediction, artifacts, on_progress)
         notes = (*ended.notes, *describe_cut(video, prediction.duration_s, reading.num_read))
         ended = replace(ended, notes=notes)
-        if video.path is not None and identify(video.path) != before:
+        if watched is not None and identify(watched) != before:
             raise VideoError(f"{video.name} was changed while it was read; predict it again")
     except StopPrediction:
         raise
