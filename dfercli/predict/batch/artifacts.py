@@ -48,11 +48,7 @@ class Artifacts:
     def make(
         self, video: Input, prediction: "VideoPrediction", on_progress: "OnProgress | None" = None
     ) -> tuple[tuple[str, ...], dict[str, str]]:
-        """Make the files of a video.
-
-        Returns:
-            Notes for the user, and the SHA-256 of each file by its name.
-        """
+        """Make the files of a video; return notes, and the SHA-256 of each file by its name."""
         from dfercli.visualize import annotate_video, plot_prediction
 
         report = on_progress or (lambda *values: None)
@@ -77,12 +73,7 @@ class Artifacts:
         return tuple(notes), {_key(path): hash_content(path) for path in self._list_files(video)}
 
     def are_made(self, video: Input, pictures: Mapping[str, str]) -> bool:
-        """Return whether the files of a video are the ones that an earlier call made.
-
-        Args:
-            video: The video.
-            pictures: SHA-256 of each file that was made of the same prediction, by its name.
-        """
+        """Return whether the files of a video have the hashes of those that were made of it."""
         return all(
             path.is_file() and pictures.get(_key(path)) == hash_content(path)
             for path in self._list_files(video)
@@ -136,14 +127,9 @@ def _name_files(
     suffix: str,
     check: Callable[[Path], None] | None,
 ) -> dict[str, Path]:
-    """Return the file of each input: `where` itself, or one below it.
+    """Return the file of each input by its name: `where` itself, or one below it.
 
-    Args:
-        option: Name of the option, for errors.
-        where: A file or a folder.
-        inputs: Videos that can be read.
-        suffix: Suffix of files in a folder.
-        check: Checks the name of a single file; None if there are several videos.
+    `check` checks the name of a single file; it is None if there are several videos.
     """
     if where is None:
         return {}
@@ -184,14 +170,6 @@ def name_outputs(inputs: Sequence[Input], folder: Path, suffix: str) -> dict[str
     """Return a file in a folder for each input: its path below their common folder.
 
     Videos that differ only in their suffixes keep them (`a.mov.png`).
-
-    Args:
-        inputs: Videos that can be read.
-        folder: Where the files go.
-        suffix: New suffix, such as `.png`.
-
-    Returns:
-        The files by the names of the inputs.
 
     Raises:
         ConfigError: A file would replace one of the videos.

@@ -61,12 +61,7 @@ Recorded = tuple[Record, list[Record]]
 
 
 def describe_origin(info: "ModelInfo", settings: "PredictSettings") -> Record:
-    """Return what makes predictions, the same for all videos: the head of a document.
-
-    Args:
-        info: The model.
-        settings: Settings that `info` has resolved.
-    """
+    """Return what makes predictions, the same for all videos: the head of a document."""
     return {
         "schema_version": SCHEMA_VERSION,
         "dfer_version": __version__,
@@ -121,12 +116,7 @@ def describe_window(window: Window, class_names: tuple[str, ...], calibrated: bo
 
 
 def describe_video(prediction: VideoPrediction, sha256: str | None) -> Record:
-    """Return a video that was read, without its windows.
-
-    Args:
-        prediction: Its prediction.
-        sha256: See `hash_content`; None for a stream.
-    """
+    """Return a video that was read, without its windows; the hash is None for a stream."""
     predicted = any(window.probs is not None for window in prediction.windows)
     tracks = prediction.tracks if predicted else ()
     return {
@@ -144,24 +134,10 @@ def describe_video(prediction: VideoPrediction, sha256: str | None) -> Record:
 
 
 def describe_failure(video: str, error: str) -> Record:
-    """Return a video that could not be read.
-
-    Args:
-        video: Its title.
-        error: The reason, in one line.
-    """
-    return {
-        "video": plain_text(video),
-        "sha256": None,
-        "status": UNREADABLE,
-        "error": plain_text(error),
-        "width": None,
-        "height": None,
-        "duration_s": None,
-        "frames_searched": None,
-        "coverage": None,
-        "tracks": [],
-    }
+    """Return a video that could not be read."""
+    unknown = ("width", "height", "duration_s", "frames_searched", "coverage")
+    values = {"sha256": None, "status": UNREADABLE, "error": plain_text(error)}
+    return {"video": plain_text(video), **values, **dict.fromkeys(unknown), "tracks": []}
 
 
 def _describe_track(track: TrackSummary, class_names: tuple[str, ...]) -> Record:
@@ -192,13 +168,7 @@ def to_line(kind: str, record: Record) -> str:
 
 
 class LineWriter:
-    """Writes JSON Lines as windows and videos end; lines of several videos may be mixed.
-
-    Args:
-        stream: Open for writing; the line of the settings is written at once.
-        origin: See `describe_origin`.
-        path: The file, for errors.
-    """
+    """Writes JSON Lines as windows and videos end; lines of several videos may be mixed."""
 
     def __init__(self, stream: BinaryIO, origin: Record, path: Path) -> None:
         self.stream = stream
@@ -252,13 +222,7 @@ def _is_head(line: bytes) -> bool:
 
 
 def write_document(stream: TextIO, origin: Record, videos: Iterable[Recorded]) -> None:
-    """Write the document, one video at a time.
-
-    Args:
-        stream: Open for writing, in UTF-8.
-        origin: See `describe_origin`.
-        videos: In order, each with its windows.
-    """
+    """Write the document to a file that is open for text in UTF-8, one video at a time."""
     head = _dump(origin).removesuffix("\n}")
     stream.write(f'{head},\n  "videos": [')
     between = "\n"
@@ -299,11 +263,7 @@ def write_csv(path: Path, origin: Record, videos: Iterable[Recorded]) -> None:
 
 
 def write_parquet(path: Path, origin: Record, videos: Iterable[Recorded]) -> None:
-    """Write the table of windows as Parquet; unknown values are null.
-
-    Raises:
-        ConfigError: pyarrow is not installed.
-    """
+    """Write the table of windows as Parquet; unknown values are null."""
     check_parquet(path)
     import pyarrow as pa
     import pyarrow.parquet as pq

@@ -39,7 +39,7 @@ HEADER = b"dfer journal 1\n"
 
 @dataclass(frozen=True)
 class _Entry:
-    """A line of the journal: its first byte and length, and what decides whether it counts."""
+    """A line of the journal."""
 
     start: int
     length: int
@@ -53,9 +53,8 @@ class Journal:
 
     Attributes:
         kept: Titles of the videos that an earlier call finished.
-        dropped: Number of videos that an earlier call finished with other settings or content.
-        unasked: Number of videos that an earlier call finished and that are not asked for now;
-            `finish` drops them.
+        dropped: Number of videos that were finished with other settings or another content.
+        unasked: Number of finished videos that are not asked for now; `finish` drops them.
     """
 
     def __init__(self, path: Path, outs: Sequence[Path], origin: Record) -> None:
@@ -70,12 +69,7 @@ class Journal:
         self._lines: list[LineWriter] = []
 
     def add_window(self, title: str, window: Record) -> None:
-        """Add a window that has ended; it counts once its video is added.
-
-        Args:
-            title: Title of the video.
-            window: See `describe_window`.
-        """
+        """Add a window that has ended; it counts once its video is added."""
         self._windows.setdefault(title, []).append(window)
         for lines in self._lines:
             lines.add_window(title, window)
@@ -83,11 +77,8 @@ class Journal:
     def add_video(self, record: Record, pictures: Mapping[str, str] | None = None) -> None:
         """Add a video that has ended, and wait until it is on the disk.
 
-        Windows of faces that were never predicted are left out.
-
-        Args:
-            record: See `describe_video` and `describe_failure`.
-            pictures: SHA-256 of each file made of the prediction, by its name.
+        Windows of faces that were never predicted are left out. `pictures` has the SHA-256 of each
+        file made of the prediction, by its name.
         """
         tracks = {track["track"] for track in record["tracks"]}
         windows = [w for w in self._windows.pop(record["video"], ()) if w["track"] in tracks]

@@ -44,8 +44,8 @@ class Outcome:
         remark: Why its picture or annotated video could not be made, in one line.
         notes: What was made of it, and warnings, one line each.
         kept: Whether an earlier call finished it.
-        frames_searched: Frames of it that were searched for faces; None if it could not be read.
-        size: Width and height of its frames; None if unknown.
+        frames_searched: Number of frames that were searched for faces.
+        size: Width and height of its frames.
     """
 
     input: Input

@@ -58,15 +58,7 @@ class WindowEnded:
 
 @dataclass(frozen=True)
 class VideoEnded:
-    """A video that was read to its end, or why not.
-
-    Attributes:
-        record: How it is written, without its windows.
-        prediction: Its prediction; None if it could not be read.
-        remark: Why a picture or an annotated video could not be made, in one line.
-        notes: What was made, and what is unusual, one line each.
-        pictures: SHA-256 of each file that was made, by its name.
-    """
+    """The end of a video: `record` is how it is written; see `Outcome` for `remark` and `notes`."""
 
     record: Record
     prediction: VideoPrediction | None = None
@@ -98,17 +90,7 @@ def read_video(
     """Yield the windows of a video as they end, and then its end, each with the video.
 
     A stream that KeyboardInterrupt ends, also if thrown into the generator, is finished as if it
-    had ended by itself.
-
-    Args:
-        predictor: Predicts.
-        video: The video.
-        settings: Windows and faces.
-        artifacts: Pictures and annotated videos to make.
-        on_progress: Called for each frame.
-
-    Returns:
-        Whether a stream was interrupted.
+    had ended by itself. The generator returns whether that happened.
 
     Raises:
         DferError: The settings or the machine are at fault, not the video; or StopPrediction.
@@ -168,16 +150,8 @@ def _end(
 
 
 def describe_cut(video: Input, duration_s: float, num_read: int) -> tuple[str, ...]:
-    """Return a warning if fewer frames could be decoded than the file lists.
-
-    Args:
-        video: The video.
-        duration_s: Seconds of it that were read.
-        num_read: Frames of it that were decoded.
-    """
-    if video.path is None or video.path.is_dir():
-        return ()
-    listed = count_listed(video.path)
+    """Return a warning if fewer frames were decoded than the file lists."""
+    listed = 0 if video.path is None or video.path.is_dir() else count_listed(video.path)
     if num_read >= WHOLE * listed:
         return ()
     share = f"{num_read / listed:.0%} of the frames that it lists"
@@ -187,12 +161,9 @@ def describe_cut(video: Input, duration_s: float, num_read: int) -> tuple[str, .
 def explain(error: Exception, also: tuple[type[DferError], ...] = ()) -> str:
     """Return in one line what is wrong with a video.
 
-    Args:
-        error: The exception.
-        also: Errors of dfer that concern the video only, beside VideoError and DataError.
-
     Raises:
-        DferError: The error itself, if it does not concern the video only.
+        DferError: The error itself if it concerns not only the video: VideoError and DataError do,
+            and those in `also`.
     """
     if isinstance(error, (VideoError, DataError, *also)):
         return printable(str(error).strip())
