@@ -1,6 +1,6 @@
-"""The time line of a video's faces on the screen: a line as each window ends, a summary at the end.
+"""Predictions on the screen: one line as each window ends, then a timeline of each face.
 
-All names are printed as `Text`: what looks like rich's markup in them is not interpreted.
+All names are printed as `Text`, so that nothing in them is interpreted as markup of rich.
 """
 
 from collections.abc import Sequence
@@ -16,30 +16,30 @@ from dfercli.text import printable
 from dfercli.visualize.class_colors import PALE, Color, class_color, class_letters, fade, ink_on
 
 MAX_TRACKS = 8
-"""Faces whose time lines are printed; the others are counted (our choice: a screen's height)."""
+"""Faces whose timelines are printed; the others are counted (our choice: a screen's height)."""
 
 BAR = 10
-"""Characters of a probability of one."""
+"""Characters of the bar of a probability of 1 (our choice)."""
 
 LEAST_LINE = 20
-"""Characters that a time line has on the narrowest screen (our choice)."""
+"""Characters of a timeline on the narrowest screen (our choice)."""
 
 TICK = 10
-"""Characters from one time below a time line to the next, at least (our choice)."""
+"""Least number of characters from one time below a timeline to the next (our choice)."""
 
 NICE_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600)
-"""Seconds from one time to the next (our choice)."""
+"""Steps of the times below a timeline, in seconds (our choice)."""
 
 UNSEEN = "·"
 
 
 def print_window(window: Window, class_names: Sequence[str], calibrated: bool) -> None:
-    """Print a window in a line, as soon as it ends.
+    """Print a window in one line.
 
     Args:
-        window: Of any face.
-        class_names: K classes.
-        calibrated: Whether its probabilities are; if not, none is called uncertain.
+        window: The window.
+        class_names: K class names.
+        calibrated: Whether its probabilities are calibrated; if not, none is called uncertain.
     """
     begin = f"{window.start_s:5.1f} – {window.end_s:5.1f} s  face {window.track}  "
     if window.probs is None:
@@ -62,22 +62,22 @@ def print_window(window: Window, class_names: Sequence[str], calibrated: bool) -
 
 
 def _append(line: Text, more: str, style: str) -> None:
-    """Add to a line what the terminal has room for; a file has room for all."""
+    """Append text if the terminal has room for it; a file always has."""
     if not screen.is_terminal or line.cell_len + len(more) <= screen.width:
         line.append(more, style)
 
 
 def print_prediction(prediction: VideoPrediction) -> None:
-    """Print what a video comes to: for each face its time line in letters, and its classes.
+    """Print the timeline of each face in letters, with its classes.
 
-    A letter stands for the class that has most of its stretch, a small one for one that is
-    uncertain, a dot for a face that is not seen.
+    A letter is the class that takes up most of its time, a small letter an uncertain class, and a
+    dot a face that is not seen.
     """
-    named = any(window.top is not None for window in prediction.windows)
-    tracks = prediction.tracks if named else ()
+    predicted = any(window.top is not None for window in prediction.windows)
+    tracks = prediction.tracks if predicted else ()
     _print_head(prediction, len(tracks))
     present = sorted(tracks, key=_seen_s, reverse=True)
-    for track in sorted(present[:MAX_TRACKS], key=lambda each: each.track):
+    for track in sorted(present[:MAX_TRACKS], key=lambda track: track.track):
         _print_track(prediction, track)
     if len(tracks) > MAX_TRACKS:
         rest = len(tracks) - MAX_TRACKS
@@ -116,7 +116,7 @@ def _print_track(prediction: VideoPrediction, track: TrackSummary) -> None:
 
 
 def _draw_line(prediction: VideoPrediction, track: TrackSummary, width: int) -> Text:
-    """Give a face's time line, a character a stretch of equal length."""
+    """Return the timeline of a face; all characters stand for the same length of time."""
     letters = class_letters(prediction.class_names)
     borders = np.linspace(0, prediction.shown_s, width + 1)
     stretches = drawn_stretches(prediction, track.windows)
@@ -136,9 +136,9 @@ def _draw_line(prediction: VideoPrediction, track: TrackSummary, width: int) -> 
 def _majority(
     prediction: VideoPrediction, stretches: Sequence[Stretch], start_s: float, end_s: float
 ) -> tuple[int | None, bool]:
-    """Give the class that has most of a time, and whether it is mostly uncertain.
+    """Return the class that takes up most of a time, and whether most of it is uncertain.
 
-    The class is None where the face is not seen for more than half of it.
+    The class is None if the face is not seen for more than half of the time.
     """
     shares: dict[int | None, float] = {None: 0.0}
     doubtful_s = 0.0
@@ -158,7 +158,7 @@ def _majority(
 
 
 def _draw_axis(length_s: float, width: int) -> str:
-    """Give the times below a time line: each begins below its moment."""
+    """Return the times below a timeline; each begins at its place."""
     most = max(1, width // TICK)
     step_s = next((step for step in NICE_S if length_s / step <= most), length_s / most)
     line = ""
@@ -171,7 +171,7 @@ def _draw_axis(length_s: float, width: int) -> str:
 
 
 def _draw_legend(prediction: VideoPrediction, track: TrackSummary, width: int) -> list[Text]:
-    """Give the classes of a face with their letters in lines, the most frequent first."""
+    """Return lines with the classes of a face and their letters, the most frequent first."""
     letters = class_letters(prediction.class_names)
     lines = [Text()]
     for index in sorted(range(len(letters)), key=lambda index: -track.shares[index]):
@@ -189,9 +189,9 @@ def _draw_legend(prediction: VideoPrediction, track: TrackSummary, width: int) -
 
 
 def _seen_s(track: TrackSummary) -> float:
-    """Give the seconds that a face is named for."""
-    spoken = [each for each in split_time(track.windows) if each.window.top is not None]
-    return sum(each.end_s - each.start_s for each in spoken)
+    """Return the seconds for which a face has predictions."""
+    predicted = [part for part in split_time(track.windows) if part.window.top is not None]
+    return sum(part.end_s - part.start_s for part in predicted)
 
 
 def _small(letter: str) -> str:

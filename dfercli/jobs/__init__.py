@@ -1,1 +1,1 @@
-"""Many training runs: one after another, in processes, or over a cluster."""
+"""Several training runs: one after another, in processes, or on a cluster."""

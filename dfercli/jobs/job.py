@@ -11,13 +11,13 @@ from dfercli.runs.run_folder import RunFolder, run_folder
 
 @dataclass(frozen=True)
 class Job:
-    """One run that is to be trained.
+    """One run to train.
 
     Attributes:
         config: The run.
         runs: Folder of all runs.
-        command: What was typed, for the record.
-        overwrite: Train anew what is there already.
+        command: Command line, for the record.
+        overwrite: Train again even if the run is finished.
         manifest: The data, opened; None opens it where the job runs.
     """
 
@@ -39,7 +39,7 @@ class Job:
 
     @property
     def unfinished(self) -> bool:
-        """Whether there is something to do."""
+        """Whether the run must be trained."""
         return self.overwrite or not self.run.finished
 
 
@@ -49,7 +49,7 @@ class Failure:
 
     Attributes:
         line: What went wrong, in one line.
-        trace: Where, if it was no error of ours.
+        trace: The traceback of an unexpected error.
     """
 
     line: str
@@ -57,7 +57,7 @@ class Failure:
 
 
 Ended = tuple[Job, Failure | None]
-"""A job that came to its end, and why it failed if it did."""
+"""A job that has ended, and why it failed if it did."""
 
 Work = Callable[[Job], Failure | None]
-"""Does a job; a function of a module, so that other processes can call it."""
+"""Runs a job; a function of a module, so that other processes can call it."""

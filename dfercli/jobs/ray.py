@@ -1,4 +1,4 @@
-"""Jobs on a cluster, through Ray: a job whose machine is lost runs again on another."""
+"""Jobs on a Ray cluster: a job whose machine is lost runs again on another."""
 
 import logging
 import os
@@ -20,51 +20,46 @@ from dfercli.progress import write_line
 from dfercli.system_errors import explain_system_error, first_line
 
 RETRIES = 3
-"""How often a job starts again whose process or machine is lost (our choice, as is Ray's)."""
+"""How often a job is restarted whose process or machine is lost (our choice, and Ray's)."""
 
-KNOCK_S = 5.0
-"""Seconds that a cluster gets to answer (our choice)."""
+CONNECT_S = 5.0
+"""Timeout of a connection to the cluster in seconds (our choice)."""
 
 SILENT_S = 20.0
-"""Seconds without an answer of the cluster's head after which it counts as lost (our choice): after
-60, Ray ends this process."""
+"""Seconds without an answer after which the cluster's head counts as lost (our choice): after 60,
+Ray ends this process."""
 
 NO_MACHINE = "no machine of the cluster can hold a run any more; waiting for one to join it"
 
 
 @dataclass(frozen=True)
 class Need:
-    """What a job takes of its machine.
-
-    Attributes:
-        cpus: CPUs, and threads of torch.
-        gpus: GPUs.
-    """
+    """The resources of a job: CPUs, which are also the threads of torch, and GPUs."""
 
     cpus: int
     gpus: int
 
     def fits(self, machine: Mapping[str, float]) -> bool:
-        """Whether a machine with these resources can hold a job."""
+        """Return whether a machine with these resources, named as in Ray, can run a job."""
         return machine.get("CPU", 0) >= self.cpus and machine.get("GPU", 0) >= self.gpus
 
 
 def need_of_job(machines: Sequence[Mapping[str, float]]) -> Need:
-    """Decide what a job takes, such that every machine that is worth it holds one at least.
+    """Return the resources of a job, such that every suitable machine can run at least one.
 
-    One GPU and its share of the CPUs where there are GPUs; else all CPUs of the smallest machine,
-    so that larger ones hold several.
+    If there are GPUs, a job gets one and its share of the CPUs; otherwise all CPUs of the smallest
+    machine, so that larger ones run several jobs.
 
     Args:
-        machines: Resources of each, as Ray names them.
+        machines: Resources of each machine, named as in Ray.
 
     Raises:
-        ConfigError: No machine has a CPU to give.
+        ConfigError: No machine offers a CPU.
     """
-    with_gpu = [each for each in machines if each.get("GPU", 0) >= 1 and each.get("CPU", 0) >= 1]
+    with_gpu = [m for m in machines if m.get("GPU", 0) >= 1 and m.get("CPU", 0) >= 1]
     if with_gpu:
-        return Need(max(1, min(int(each["CPU"] / each["GPU"]) for each in with_gpu)), 1)
-    cpus = [int(each.get("CPU", 0)) for each in machines]
+        return Need(max(1, min(int(m["CPU"] / m["GPU"]) for m in with_gpu)), 1)
+    cpus = [int(machine.get("CPU", 0)) for machine in machines]
     if not any(cpus):
         raise ConfigError("no machine of the cluster has a CPU to give; start one: `ray start`")
     return Need(min(number for number in cpus if number), 0)
@@ -72,18 +67,18 @@ def need_of_job(machines: Sequence[Mapping[str, float]]) -> Need:
 
 @dataclass(frozen=True)
 class Place:
-    """Where the jobs' files are, on every machine.
+    """The shared folder in which jobs run on every machine.
 
     Attributes:
-        folder: Working folder, which relative paths start from.
-        marker: A file that only a shared file system shows.
+        folder: Working folder, to which paths are relative.
+        marker: A file that is visible only on a shared file system.
     """
 
     folder: str
     marker: Path
 
     def enter(self, job: Job) -> None:
-        """Go to the working folder.
+        """Change to the working folder.
 
         Raises:
             DataError: This machine does not see the same files.
@@ -105,27 +100,27 @@ class Place:
 def run_on_cluster(
     jobs: Sequence[Job], address: str, work: Work, tick: Callable[[], None]
 ) -> Iterator[Ended]:
-    """Run jobs on a Ray cluster, which must have dfer installed and one file system.
+    """Run jobs on a Ray cluster, whose machines have dfer installed and share a file system.
 
-    When the generator is closed or left by an exception, the jobs are ended.
+    Closing the generator, or an exception thrown into it, ends the jobs.
 
     Args:
         jobs: The jobs.
-        address: Of the cluster; `auto` for that of this machine.
-        work: Does a job; a function of a module.
-        tick: Called about once a second.
+        address: Address of the cluster; `auto` for that of this machine.
+        work: Function of a module that runs a job.
+        tick: Called about once per second.
 
     Yields:
         Each job as it ends.
 
     Raises:
         ConfigError: Ray is not installed, or there is no cluster.
-        JobsError: The cluster's head is lost; what is finished is kept.
+        JobsError: The cluster's head is lost; finished runs are kept.
     """
     with _connected(address) as ray, _marked(jobs[0].runs) as marker:
         need = need_of_job(_machines(ray))
         place = Place(str(Path.cwd()), marker)
-        task = ray.remote(_do).options(
+        task = ray.remote(_run_job).options(
             num_cpus=need.cpus, num_gpus=need.gpus, max_retries=RETRIES, retry_exceptions=False
         )
         head = _Head(ray.get_runtime_context().gcs_address)
@@ -138,7 +133,7 @@ def run_on_cluster(
                 yield waiting.pop(reference), _result(ray, reference)
             if not head.answers():
                 if head.silent_s > SILENT_S:
-                    raise JobsError(_tell_lost(head.address, jobs))
+                    raise JobsError(_describe_loss(head.address, jobs))
                 continue
             was_short, short = short, not any(map(need.fits, _machines(ray)))
             if short and not was_short:
@@ -147,12 +142,12 @@ def run_on_cluster(
 
 @contextmanager
 def _connected(address: str) -> Iterator[Any]:
-    """Connect to a cluster for as long as the block takes; gives Ray."""
+    """Connect to a cluster for the duration of the block; yields the module `ray`."""
     try:
         import ray
     except ImportError as error:
         raise ConfigError("--cluster needs Ray: pip install '.[ray]' in the checkout") from error
-    _knock(address)
+    _check_reachable(address)
     try:
         ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
     except ConnectionError as error:
@@ -169,7 +164,7 @@ def _connected(address: str) -> Iterator[Any]:
         ray.shutdown()
 
 
-def _knock(address: str) -> None:
+def _check_reachable(address: str) -> None:
     """See whether somebody is there; Ray would knock for minutes."""
     if address == "auto":
         return
@@ -177,7 +172,7 @@ def _knock(address: str) -> None:
     if not (host and port.isdecimal()):
         raise ConfigError(f"cannot read the address {address!r}; give auto, or HOST:PORT")
     try:
-        socket.create_connection((host, int(port)), KNOCK_S).close()
+        socket.create_connection((host, int(port)), CONNECT_S).close()
     except (OSError, OverflowError) as error:
         raise ConfigError(
             f"cannot connect to {address} ({first_line(error)}); use the address that `ray start` "
@@ -187,18 +182,14 @@ def _knock(address: str) -> None:
 
 @contextmanager
 def _marked(runs: Path) -> Iterator[Path]:
-    """Keep a file in the folder of all runs by which other machines know it again."""
+    """Keep a file in the folder of all runs by which other machines recognise it."""
     runs.mkdir(parents=True, exist_ok=True)
     with NamedTemporaryFile(prefix=".shared-", dir=runs) as marker:
         yield runs / Path(marker.name).name
 
 
 class _Head:
-    """The process that leads a cluster.
-
-    Args:
-        address: Its host and port.
-    """
+    """The head process of a cluster, at a host and port."""
 
     def __init__(self, address: str) -> None:
         self.address = address
@@ -206,14 +197,14 @@ class _Head:
 
     @property
     def silent_s(self) -> float:
-        """Seconds since the first of the calls that it has not answered; 0 where it has."""
+        """Seconds since it stopped answering; 0 if it answers."""
         return 0.0 if self._silent_since_s is None else time.monotonic() - self._silent_since_s
 
     def answers(self) -> bool:
-        """Return whether it is there; Ray itself would wait for it."""
+        """Return whether it accepts connections; Ray itself would wait for it."""
         host, _, port = self.address.rpartition(":")
         try:
-            socket.create_connection((host.strip("[]"), int(port)), KNOCK_S).close()
+            socket.create_connection((host.strip("[]"), int(port)), CONNECT_S).close()
         except OSError:
             if self._silent_since_s is None:
                 self._silent_since_s = time.monotonic()
@@ -222,7 +213,7 @@ class _Head:
         return True
 
 
-def _tell_lost(address: str, jobs: Sequence[Job]) -> str:
+def _describe_loss(address: str, jobs: Sequence[Job]) -> str:
     """Return the error line for a lost head, listing the runs found finished on disk."""
     finished = [job.title for job in jobs if job.run.finished]
     named = f" ({', '.join(finished)})" if finished else ""
@@ -233,12 +224,12 @@ def _tell_lost(address: str, jobs: Sequence[Job]) -> str:
 
 
 def _machines(ray: Any) -> list[dict[str, float]]:
-    """Give the resources of each machine that is up."""
+    """Return the resources of each machine that is up."""
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
-def _do(job: Job, work: Work, place: Place, threads: int) -> Failure | None:
-    """Do a job, on the machine that Ray chose."""
+def _run_job(job: Job, work: Work, place: Place, threads: int) -> Failure | None:
+    """Run a job, on the machine that Ray chose."""
     torch.set_num_threads(threads)
     try:
         place.enter(job)
@@ -248,7 +239,7 @@ def _do(job: Job, work: Work, place: Place, threads: int) -> Failure | None:
 
 
 def _result(ray: Any, reference: Any) -> Failure | None:
-    """Give how a job ended: as it says, or as Ray does if it could not."""
+    """Return how a job ended, as the job or else Ray reports it."""
     try:
         failure: Failure | None = ray.get(reference)
     except ray.exceptions.RayError as error:

@@ -1,6 +1,6 @@
-"""Several runs as independent jobs: one after another, in processes, or over a cluster.
+"""Train several runs as independent jobs: one after another, in processes, or on a cluster.
 
-A job is one run: one model on one fold. Wherever it runs it leaves the same run folder. One that
+A job is one run: one model on one fold. It leaves the same run folder wherever it runs. A job that
 fails is reported, and the others go on.
 """
 
@@ -33,7 +33,7 @@ from dfercli.training.progress import Progress, following
 from dfercli.training.selection import chosen_epochs
 
 SHOWN_FAILURES = 4
-"""Failed runs that an error names, so that it stays one readable line (our choice)."""
+"""Failed runs that an error lists, so that it stays one readable line (our choice)."""
 
 
 @dataclass(frozen=True)
@@ -41,27 +41,27 @@ class Outcome:
     """What became of several jobs.
 
     Attributes:
-        jobs: All of them, in the order in which they were asked for.
-        failures: Those that failed; all the others are finished.
+        jobs: All jobs, in the order in which they were given.
+        failures: The jobs that failed; all others are finished.
     """
 
     jobs: list[Job]
     failures: dict[Job, Failure]
 
     def check(self) -> None:
-        """Raise an error that says what failed, what is there, and what to do next.
+        """Raise an error that says what failed, what is finished, and what to do next.
 
         Raises:
-            JobsError: Some job failed.
+            JobsError: A job failed.
         """
         if not self.failures:
             return
         titles = [job.title for job in self.failures]
         more = len(titles) - SHOWN_FAILURES
-        named = ", ".join(titles[:SHOWN_FAILURES]) + f", {more} more" * (more > 0)
+        listed = ", ".join(titles[:SHOWN_FAILURES]) + f", {more} more" * (more > 0)
         overwritten = any(job.overwrite for job in self.jobs)
         raise JobsError(
-            f"{len(titles)} of {len(self.jobs)} runs failed ({named}), "
+            f"{len(titles)} of {len(self.jobs)} runs failed ({listed}), "
             f"{len(self.jobs) - len(titles)} finished; the same command"
             f"{' without --overwrite' * overwritten} trains only what failed"
         )
@@ -83,9 +83,9 @@ def train_folds(
         config: The run; its fold is replaced by each of `folds`.
         folds: Folds to test on.
         runs: Folder of all runs.
-        command: What was typed, for the record.
-        overwrite: Train anew what is there already.
-        jobs: Folds that are trained at a time.
+        command: Command line, for the record.
+        overwrite: Train again what is finished.
+        jobs: Number of folds trained at a time.
         cluster: Address of a Ray cluster that trains them instead of this machine.
         manifest: The data, opened; by default the manifest of the run's data is opened.
 
@@ -93,9 +93,9 @@ def train_folds(
         The run of each fold.
 
     Raises:
-        DferError: The data or the settings do not hold together; nothing was trained then.
-        JobsError: Some fold failed; the others are finished. A mean of the folds that are left
-            would pass for the mean of all, so none can be made of what is returned.
+        DferError: The data or the settings are inconsistent; nothing was trained.
+        JobsError: A fold failed; the others are finished. Nothing is returned, because the mean of
+            the other folds would pass for the mean of all.
     """
     configs = [replace(config, fold=fold) for fold in folds]
     outcome = run_jobs(configs, runs, command, overwrite, jobs, cluster, manifest)
@@ -117,15 +117,15 @@ def run_jobs(
     Args:
         configs: The runs, no two of them in one folder.
         runs: Folder of all runs.
-        command: What was typed, for the record.
-        overwrite: Train anew what is there already.
-        jobs: Runs that are trained at a time, each in a process of its own; 1 trains in this one.
+        command: Command line, for the record.
+        overwrite: Train again what is finished.
+        jobs: Number of runs trained at a time, each in a process of its own; 1 trains in this one.
         cluster: Address of a Ray cluster that trains them instead of this machine.
         manifest: The data of all runs, opened; by default each one's manifest is opened, once.
 
     Raises:
-        DferError: The data or the settings do not hold together; nothing was trained then. Or a
-            run failed that was the only one, or one of several processes' together.
+        DferError: The data or the settings are inconsistent, and nothing was trained; or the only
+            run failed, or one that several processes train together.
     """
     data = {config.data for config in configs}
     manifests = {each: open_manifest(each) if manifest is None else manifest for each in data}
@@ -148,7 +148,7 @@ def run_jobs(
 
 
 def describe_end(run: RunFolder, title: str) -> str:
-    """Return the line of a run that is finished: what its epochs reached on the test fold."""
+    """Return the line of a finished run: the scores of its chosen epochs on the test fold."""
     metrics = run.read_metrics()
     if run.fold == ALL_DATA:
         return f"finished: {title}: {len(metrics)} epochs"
@@ -162,7 +162,7 @@ def describe_end(run: RunFolder, title: str) -> str:
 
 
 def _check_jobs(jobs: Sequence[Job], manifests: Mapping[DataConfig, Manifest]) -> None:
-    """Look for all that can be known to be wrong before anything is trained."""
+    """Check all that can be checked before anything is trained."""
     for data, manifest in manifests.items():
         check_labels(manifest)
         check_frames(manifest, Path(data.root))
@@ -182,7 +182,7 @@ def _check_jobs(jobs: Sequence[Job], manifests: Mapping[DataConfig, Manifest]) -
 def _run(
     todo: Sequence[Job], count: int, cluster: str | None, clips: int, alone: bool
 ) -> Iterator[Ended]:
-    """Run jobs where they were asked for, and give each as it ends."""
+    """Run jobs in this process, in several or on a cluster, and yield each as it ends."""
     if not todo:
         return
     if cluster is None and count == 1:
@@ -200,8 +200,8 @@ def _run(
 def _run_here(todo: Sequence[Job], clips: int, alone: bool) -> Iterator[Ended]:
     """Run jobs one after another in this process.
 
-    An error goes on to the caller where there is no other job, and where several processes train
-    together (DDP): the others would wait for this one in the middle of the failed job for ever.
+    An error is raised if there is no other job, and if several processes train together (DDP): the
+    others would wait forever for this one in the middle of the failed job.
     """
     device = resolve_device(todo[0].config.compute.device)
     state = PartialState(cpu=device == "cpu")
@@ -217,7 +217,7 @@ def _run_here(todo: Sequence[Job], clips: int, alone: bool) -> Iterator[Ended]:
 
 
 def _count_clips(config: RunConfig, manifest: Manifest) -> int:
-    """Count the training clips of all epochs."""
+    """Return the number of training clips of all epochs."""
     if config.model.method in UNTRAINED:
         return 0
     return len(select_rows(manifest, "train", config)) * config.train.last_epoch
@@ -228,7 +228,7 @@ def _train(job: Job, progress: Progress | None) -> None:
 
 
 def attempt(job: Job, progress: Progress | None = None) -> Failure | None:
-    """Run a job to its end, and say why if it fails."""
+    """Run a job; return why it failed, or None."""
     try:
         _train(job, progress)
     except DferError as error:
@@ -236,9 +236,9 @@ def attempt(job: Job, progress: Progress | None = None) -> Failure | None:
         return Failure(error.line, trace)
     except OSError as error:
         return Failure(f"{error.filename or 'a file'}: {error.strerror or error}")
-    except Exception as error:  # whatever it is, it is this job's alone
-        said = " ".join(str(error).split())
-        return Failure(f"{type(error).__name__}: {said}", traceback.format_exc())
+    except Exception as error:  # whatever it is, it concerns only this job
+        text = " ".join(str(error).split())
+        return Failure(f"{type(error).__name__}: {text}", traceback.format_exc())
     finally:
         gc.collect()
     return None

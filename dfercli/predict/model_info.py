@@ -1,4 +1,4 @@
-"""What is known of a model that reads videos before its weights are in memory."""
+"""A model for predictions, described before its weights are in memory."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -22,14 +22,14 @@ from dfercli.runs.run_folder import PROTOCOLS
 from dfercli.system_errors import find_local_error
 
 WINDOW_S = 2.0
-"""Length of a window where the checkpoint does not tell how long the clips are that it was trained
-on (our choice)."""
+"""Length of a window if the checkpoint does not record the length of its training clips (our
+choice)."""
 
 NAMED_PARTS = 3
-"""Parts of a run's path that name it, such as `demo/full/fold1`; and one more for its epoch."""
+"""Last parts of a run's path that name it, such as `demo/full/fold1`; its epoch is one more."""
 
 WINDOW_RANGE_S = (1.0, 4.0)
-"""Shortest and longest window that follows from the training clips (our choice)."""
+"""Shortest and longest window that is derived from the training clips (our choice)."""
 
 
 class ModelInfo:
@@ -67,12 +67,12 @@ class ModelInfo:
 
     @property
     def calibrated(self) -> bool:
-        """Whether a temperature, fitted on clips held out of training, goes with the model."""
+        """Whether the model has a temperature, fitted on clips held out of training."""
         return self.temperature is not None
 
     @property
     def name(self) -> str:
-        """What the model is called, without the folders of this machine."""
+        """The model's name, without the folders of this machine."""
         if self.checkpoint is None:
             return "CLIP (zero-shot)"
         path = Path(self.checkpoint)
@@ -82,7 +82,7 @@ class ModelInfo:
 
     @property
     def training(self) -> str:
-        """What the model was trained on, in a few words."""
+        """A few words on the model's training data."""
         if self.checkpoint is None:
             return "never trained on expressions"
         trained = self.trained
@@ -97,28 +97,27 @@ class ModelInfo:
         return f"{text} without fold {trained.fold}"
 
     def describe(self) -> str:
-        """Return its name, its training and whether its probabilities are calibrated, in a line."""
+        """Return in one line the name, the training and whether probabilities are calibrated."""
         calibrated = "calibrated" if self.calibrated else "not calibrated"
         return f"{self.name}, {self.training}; {calibrated}"
 
     def resolve(self, settings: PredictSettings) -> PredictSettings:
-        """Fill in what is left to the checkpoint.
+        """Return settings in which the lengths that are None follow from the checkpoint.
 
         Raises:
-            ConfigError: A length is not positive, the window shorter than a searched frame, or
-                `faces` none of `FACES`.
+            ConfigError: A setting is invalid.
         """
         window_s, stride_s = self.find_lengths(settings)
         return replace(settings, window_s=window_s, stride_s=stride_s)
 
     def find_lengths(self, settings: PredictSettings) -> tuple[float, float]:
-        """Return the seconds of a window, and from one to the next; see `resolve`."""
+        """Return the length of a window and the stride in seconds; see `resolve`."""
         settings.check()
         window_s = self._usual_window_s() if settings.window_s is None else settings.window_s
         return window_s, window_s if settings.stride_s is None else settings.stride_s
 
     def _usual_window_s(self) -> float:
-        """Return the length of the training clips, in half seconds."""
+        """Return the length of the training clips, rounded to half seconds."""
         clip_s = self.trained.clip_s
         if clip_s is None:
             return WINDOW_S
@@ -129,20 +128,20 @@ class ModelInfo:
 def describe_checkpoint(
     where: str | Path, detector: str | None = None, device: str = "auto", precision: str = "auto"
 ) -> ModelInfo:
-    """Describe the model of a checkpoint from its configuration.
+    """Describe the model of a checkpoint by its configuration.
 
-    Its files are checked, and fetched if need be; its weights are not kept in memory.
+    Its files are checked, and downloaded if necessary; its weights are not kept in memory.
 
     Args:
-        where: A checkpoint's or a run's folder, or a model's name on the Hub.
-        detector: Another detector; needed where the dataset's own crops were trained on.
+        where: Folder of a checkpoint or a run, or name of a model on the Hub.
+        detector: Another detector; required if the model was trained on its dataset's crops.
         device: `auto`, `cpu`, `cuda`, `cuda:1` (any number) or `mps`.
         precision: `auto`, `fp32`, `bf16` or `fp16`.
 
     Raises:
-        CheckpointError: There is no such checkpoint, or its way of cropping is not ours.
+        CheckpointError: The checkpoint does not exist, or was trained on other crops.
         UnknownNameError: There is no such detector.
-        ConfigError: This machine has no such device, or not this precision.
+        ConfigError: This machine lacks the device, or the device lacks the precision.
     """
     precision = resolve_precision(precision, resolve_device(device))
     settings = load_settings(str(where))
@@ -167,17 +166,17 @@ def describe_checkpoint(
 def describe_zero_shot(
     detector: str | None = None, device: str = "auto", precision: str = "auto"
 ) -> ModelInfo:
-    """Describe CLIP as it is; its weights are fetched if need be, and not kept in memory.
+    """Describe CLIP as it is; its weights are downloaded if necessary, and not kept in memory.
 
     Args:
-        detector: By default `mtcnn`, which has its weights with it.
+        detector: Face detector; by default `mtcnn`, which includes its weights.
         device: `auto`, `cpu`, `cuda`, `cuda:1` (any number) or `mps`.
         precision: `auto`, `fp32`, `bf16` or `fp16`.
 
     Raises:
-        WeightsError: CLIP's weights cannot be had.
+        WeightsError: CLIP's weights are neither cached nor can they be downloaded.
         UnknownNameError: There is no such detector.
-        ConfigError: This machine has no such device, or not this precision.
+        ConfigError: This machine lacks the device, or the device lacks the precision.
     """
     precision = resolve_precision(precision, resolve_device(device))
     detector = detector or "mtcnn"

@@ -1,4 +1,4 @@
-"""Segments of time in which one window speaks: overlapping windows share their overlap."""
+"""Times that single windows stand for: overlapping windows share their overlap."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -7,17 +7,17 @@ from itertools import pairwise
 from dfercli.predict.prediction import STILL_S, VideoPrediction, Window
 
 DRAWN_REST = 0.25
-"""Share of a window that is left at the end of a video at most, without a window of its own."""
+"""Largest share of a window that may be left at the end of a video without a window of its own."""
 
 
 @dataclass(frozen=True)
 class Stretch:
-    """A time of which one window tells.
+    """The time for which one window is shown.
 
     Attributes:
-        start_s: Its begin.
-        end_s: Its end; the begin of the next, or earlier.
-        window: The window that tells of it.
+        start_s: Its start.
+        end_s: Its end: the start of the next, or earlier.
+        window: The window.
     """
 
     start_s: float
@@ -26,10 +26,10 @@ class Stretch:
 
 
 def split_time(windows: Iterable[Window]) -> list[Stretch]:
-    """Split the time among the windows of one face: two that overlap get half of the overlap each.
+    """Split the time among the windows of a face; two that overlap get half of the overlap each.
 
     Args:
-        windows: Of one track, in order of time; they may overlap, and leave gaps.
+        windows: Windows of one track, in order of time, with overlaps or gaps.
     """
     ordered = list(windows)
     middles_s = ((a.end_s + b.start_s) / 2 for a, b in pairwise(ordered))
@@ -41,16 +41,17 @@ def split_time(windows: Iterable[Window]) -> list[Stretch]:
 
 
 def drawn_stretches(prediction: VideoPrediction, windows: Iterable[Window]) -> list[Stretch]:
-    """Share out the time of one face as it is drawn: a still lasts, and no rest is left at the end.
+    """Split the time of a face as it is drawn.
 
-    A rest that was too short for a window of its own is told of by the last one.
+    A still gets a length, and the last window also covers a rest of the video that was too short
+    for a window of its own.
 
     Args:
-        prediction: Of the whole video.
-        windows: Of one track of it, in order of time.
+        prediction: Prediction of the whole video.
+        windows: Windows of one track, in order of time.
     """
     stretches = [
-        replace(each, end_s=max(each.end_s, each.start_s + STILL_S)) for each in split_time(windows)
+        replace(part, end_s=max(part.end_s, part.start_s + STILL_S)) for part in split_time(windows)
     ]
     if not stretches or stretches[-1].window.end_s < prediction.windows[-1].end_s:
         return stretches

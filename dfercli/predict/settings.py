@@ -1,4 +1,4 @@
-"""How a video is read, as a user chooses it; checked before a model is loaded."""
+"""Settings of a prediction, checked before a model is loaded."""
 
 import math
 from dataclasses import dataclass
@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from dfercli.errors import ConfigError, require_known
 
 SEARCH_FPS = 8.0
-"""Frames a second that are taken (our choice): 16 a window of two seconds, twice what the model
-reads."""
+"""Frames per second that are taken (our choice): 16 per window of two seconds, twice as many as the
+model reads."""
 
 FACES = ("all", "largest")
 
@@ -27,11 +27,11 @@ class PredictSettings:
     faces: str = "all"
 
     def check(self) -> None:
-        """Check what was chosen; what is left to the checkpoint is not known yet.
+        """Check the settings, as far as they do not depend on the checkpoint.
 
         Raises:
-            ConfigError: A length is not positive, the window shorter than a searched frame, or
-                `faces` none of `FACES`.
+            ConfigError: A length is shorter than the time between two searched frames, or `faces`
+                is unknown.
         """
         require_known("choice of faces", self.faces, FACES)
         least_s = 1 / SEARCH_FPS

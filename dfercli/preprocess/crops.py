@@ -1,4 +1,4 @@
-"""The faces of a dataset's clips: cropped in parallel processes, or adopted as they are."""
+"""The faces of a dataset's clips: cropped in several processes, or adopted as they are."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -50,7 +50,7 @@ class ClipOutcome:
 
 
 def adopt_clips(sources: Sequence[Source], root: Path) -> Iterator[ClipOutcome]:
-    """Look at every frame of clips that are face crops already, and give each outcome."""
+    """Check every frame of clips that are face crops already, and yield each outcome."""
     there = [source for source in sources if source.path is not None]
     yield from (miss_clip(source) for source in sources if source.path is None)
     states = inspect_clips([clip_folders(root, str(source.path)) for source in there])
@@ -61,7 +61,7 @@ def adopt_clips(sources: Sequence[Source], root: Path) -> Iterator[ClipOutcome]:
 def crop_clips(
     sources: Sequence[Source], root: Path, faces: Path, recipe: CropRecipe, jobs: int | None = None
 ) -> Iterator[ClipOutcome]:
-    """Crop videos in parallel processes and give each outcome as it comes.
+    """Crop videos in several processes, and yield each outcome as it comes.
 
     Crops that are there, whole and younger than their video are taken as they are; a clip's folder
     appears only when it is whole. So a call that was stopped goes on where it was.
@@ -108,7 +108,7 @@ def _adopt_clip(source: Source, state: FramesState, root: Path) -> ClipOutcome:
 
 
 def miss_clip(source: Source) -> ClipOutcome:
-    """Give the outcome of a clip that is listed and not there."""
+    """Return the outcome of a clip that is listed but does not exist."""
     where = f": {source.path}" if source.path else ""
     return ClipOutcome(source.clip_id, "missing", detail=f"listed, and not on disk{where}")
 
