@@ -36,7 +36,8 @@ from dfercli.files import write_text
 from dfercli.media.video import read_frames
 from dfercli.media.video_writer import write_video
 from dfercli.predict import Predictor, VideoPrediction, reading
-from dfercli.predict.batch.formats import describe_video, describe_window, to_line
+from dfercli.predict.batch.formats import to_line
+from dfercli.predict.records import describe_video, describe_window
 
 PARTS = ("decode", "detect", "model", "write", "rest")
 OTHERS = ("follow", "search")

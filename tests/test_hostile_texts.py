@@ -12,11 +12,8 @@ from predict.batch import by_hand
 from dfercli.data.sources.base import Choices
 from dfercli.data.sources.folder import read_sources
 from dfercli.errors import CheckpointError, DataError
-from dfercli.predict.batch.formats import (
-    describe_video,
-    describe_window,
-    write_csv,
-)
+from dfercli.predict.batch.formats import write_csv
+from dfercli.predict.records import describe_video, describe_window
 from dfercli.preprocess.crops import ClipOutcome
 from dfercli.preprocess.review import check_review, write_review
 from dfercli.publish.hub import _read_config

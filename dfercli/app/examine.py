@@ -29,15 +29,7 @@ class TooLongError(StopPrediction):
 
 @dataclass(frozen=True)
 class Examined:
-    """A prediction and its files.
-
-    Attributes:
-        prediction: The prediction.
-        video: The annotated video, an `.mp4` file.
-        picture: The timeline, a `.png` file.
-        document: The JSON document.
-        table: The windows, a `.csv` file.
-    """
+    """A prediction and its files: annotated video, timeline, JSON document, table of windows."""
 
     prediction: VideoPrediction
     video: Path
@@ -47,11 +39,7 @@ class Examined:
 
 
 class Examiner:
-    """Examines videos, one at a time.
-
-    Args:
-        predictor: The model.
-    """
+    """Examines videos, one at a time."""
 
     def __init__(self, predictor: Predictor) -> None:
         self.predictor = predictor

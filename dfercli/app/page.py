@@ -24,8 +24,8 @@ from dfercli.app.html import (
     render_timeline,
 )
 from dfercli.errors import DferError, VideoError
+from dfercli.media.find_videos import VIDEO_SUFFIXES
 from dfercli.predict import PredictSettings
-from dfercli.predict.batch.inputs import VIDEO_SUFFIXES
 from dfercli.predict.settings import FACES
 
 INTRODUCTION = (

@@ -43,14 +43,14 @@ class Bars:
     def __init__(self, total: int) -> None:
         self._several = total > 1
         self._videos = show_progress(total=total, desc="videos", unit="video", shown=self._several)
-        self._bar: tqdm[Any] | None = None
-        self._shown: tuple[str, str] = ("", "")
+        self._bar: tqdm[Any] = tqdm(disable=True)
+        self._shown: tuple[Input, str] | None = None
 
     def on_progress(self, video: "Input", phase: str, at_s: float, of_s: float) -> None:
         """Show how far a video is; see `OnProgress`."""
-        if (video.title, phase) != self._shown:
-            self.close_video()
-            self._shown = (video.title, phase)
+        if (video, phase) != self._shown:
+            self._bar.close()
+            self._shown = (video, phase)
             name = printable(video.name)
             name = name if len(name) <= SHOWN_LETTERS else f"…{name[1 - SHOWN_LETTERS :]}"
             self._bar = show_progress(
@@ -61,27 +61,20 @@ class Bars:
                 shown=on_terminal() or not self._several,
                 position=1 if self._several else 0,
             )
-        assert self._bar is not None
         self._bar.update(round(at_s, 1) - self._bar.n)
 
     def aside(self) -> AbstractContextManager[None]:
         """Return a context that clears the bars while something is printed."""
         return tqdm.external_write_mode(file=sys.stdout)
 
-    def close_video(self) -> None:
-        """Remove the bar of the current video."""
-        if self._bar is not None:
-            self._bar.close()
-        self._bar, self._shown = None, ("", "")
-
     def step(self) -> None:
         """Count a video."""
-        self.close_video()
+        self._bar.close()
         self._videos.update()
 
     def close(self) -> None:
         """Remove all bars."""
-        self.close_video()
+        self._bar.close()
         self._videos.close()
 
 

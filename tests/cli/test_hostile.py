@@ -17,7 +17,8 @@ from jsonschema import Draft202012Validator
 from dfercli.config import ModelConfig
 from dfercli.faces.align import CropRecipe
 from dfercli.models.base import build_model
-from dfercli.predict.batch.formats import load_schema, plain_text
+from dfercli.predict.batch.formats import load_schema
+from dfercli.predict.records import plain_text
 from dfercli.runs.checkpoint import save_checkpoint
 from dfercli.text import printable
 

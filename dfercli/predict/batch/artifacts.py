@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 from dfercli.errors import ConfigError
 from dfercli.media.images import IMAGE_SUFFIXES
 from dfercli.owned import check_claim, claim_files
-from dfercli.predict.batch.formats import WRITERS, check_parquet, is_document, plain_text
-from dfercli.predict.batch.inputs import Input
+from dfercli.predict.batch.formats import WRITERS, check_parquet, is_document
+from dfercli.predict.batch.inputs import Input, OnProgress
 from dfercli.predict.hashes import hash_content
+from dfercli.predict.records import plain_text
 from dfercli.text import printable
 
 if TYPE_CHECKING:
-    from dfercli.predict.batch.read_video import OnProgress
     from dfercli.predict.prediction import VideoPrediction
 
 OUT_SUFFIXES = (".json", ".jsonl", ".csv", ".parquet")
@@ -30,12 +30,7 @@ temporary names are longer."""
 
 @dataclass(frozen=True)
 class Artifacts:
-    """Files to make of each prediction; can be sent to other processes.
-
-    Attributes:
-        plots: File of the picture by the name of the input.
-        annotated: File of the annotated video.
-    """
+    """Pictures and annotated videos to make, by the names of the inputs; picklable."""
 
     plots: dict[str, Path] = field(default_factory=dict)
     annotated: dict[str, Path] = field(default_factory=dict)
@@ -46,7 +41,7 @@ class Artifacts:
         return bool(self.annotated)
 
     def make(
-        self, video: Input, prediction: "VideoPrediction", on_progress: "OnProgress | None" = None
+        self, video: Input, prediction: "VideoPrediction", on_progress: OnProgress | None = None
     ) -> tuple[tuple[str, ...], dict[str, str]]:
         """Make the files of a video; return notes, and the SHA-256 of each file by its name."""
         from dfercli.visualize import annotate_video, plot_prediction

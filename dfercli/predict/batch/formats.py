@@ -7,9 +7,7 @@ them, so that the same videos give the same bytes.
 import csv
 import hashlib
 import json
-import math
 import os
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.resources import files
 from io import BytesIO
@@ -18,27 +16,15 @@ from pathlib import Path
 from textwrap import indent
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
-import numpy as np
-
-from dfercli.errors import ConfigError, VideoError
+from dfercli.errors import ConfigError
 from dfercli.files import replacing
-from dfercli.predict.prediction import COLUMNS, TrackSummary, VideoPrediction, Window
+from dfercli.predict.prediction import COLUMNS
+from dfercli.predict.records import Record
 from dfercli.system_errors import naming
-from dfercli.text import escape_cell, hide_password
-from dfercli.versions import __version__
+from dfercli.text import escape_cell
 
 if TYPE_CHECKING:
-    from dfercli.predict.model_info import ModelInfo
-    from dfercli.predict.settings import PredictSettings
-
-SCHEMA_VERSION = 3
-"""Version of the document; 1 was a document of one video and its main face."""
-
-TIME_DECIMALS = 3
-COVERAGE_DECIMALS = 4
-BOX_DECIMALS = 1
-PROB_DECIMALS = 6
-"""Decimals that are written (our choice): milliseconds, a tenth of a pixel, what float32 holds."""
+    pass
 
 ROWS = 50_000
 """Rows that are converted to Parquet at a time, so that memory does not grow (our choice)."""
@@ -46,120 +32,10 @@ ROWS = 50_000
 HEAD = 4096
 """Bytes by which a file of dfer is recognised (our choice)."""
 
-OK, NO_FACE, UNREADABLE = "ok", "no face", "unreadable"
-
-ZERO_SHOT = "zero-shot"
-"""Name of the checkpoint where CLIP is used without one."""
-
 LINES = ".jsonl"
-
-Record = dict[str, Any]
-"""A window, a video or a line as it is written, of types that JSON has."""
 
 Recorded = tuple[Record, list[Record]]
 """A video without its windows, and its windows."""
-
-
-def describe_origin(info: "ModelInfo", settings: "PredictSettings") -> Record:
-    """Return what makes predictions, the same for all videos: the head of a document."""
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "dfer_version": __version__,
-        "checkpoint": {
-            "name": plain_text(info.checkpoint or ZERO_SHOT),
-            "sha256": info.checkpoint_sha256,
-        },
-        "settings": {
-            "window_s": settings.window_s,
-            "stride_s": settings.stride_s,
-            "faces": settings.faces,
-            "detector": info.detector_name,
-            "precision": info.precision,
-        },
-        "class_names": list(info.class_names),
-        "calibrated": info.calibrated,
-    }
-
-
-def plain_text(text: str) -> str:
-    r"""Return a text in valid UTF-8: an undecodable byte becomes `\xff` or the like.
-
-    Different names may then look the same, and so may streams, whose passwords are hidden; see
-    `Input.title`.
-    """
-
-    def escape(match: re.Match[str]) -> str:
-        code = ord(match[0])
-        return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x}"
-
-    return re.sub(r"[\ud800-\udfff]", escape, hide_password(text))
-
-
-def describe_window(window: Window, class_names: tuple[str, ...], calibrated: bool) -> Record:
-    """Return a window as it is written.
-
-    Raises:
-        VideoError: A number is not finite.
-    """
-    probs = None if window.probs is None else _name_probs(window.probs, class_names)
-    return {
-        "track": window.track,
-        "start_s": _round(window.start_s, TIME_DECIMALS),
-        "end_s": _round(window.end_s, TIME_DECIMALS),
-        "coverage": _round(window.coverage, COVERAGE_DECIMALS),
-        "box_xyxy": [_round(value, BOX_DECIMALS) for value in window.box_xyxy],
-        "expression": None if window.top is None else class_names[window.top],
-        "confidence": None if probs is None else max(probs.values()),
-        "uncertain": window.is_uncertain(calibrated),
-        "probs": probs,
-    }
-
-
-def describe_video(prediction: VideoPrediction, sha256: str | None) -> Record:
-    """Return a video that was read, without its windows; the hash is None for a stream."""
-    predicted = any(window.probs is not None for window in prediction.windows)
-    tracks = prediction.tracks if predicted else ()
-    return {
-        "video": plain_text(prediction.video),
-        "sha256": sha256,
-        "status": OK if predicted else NO_FACE,
-        "error": None,
-        "width": int(prediction.size[0]) or None,  # a stream that ended before its first frame
-        "height": int(prediction.size[1]) or None,
-        "duration_s": _round(prediction.duration_s, TIME_DECIMALS),
-        "frames_searched": prediction.num_frames,
-        "coverage": _round(prediction.coverage, COVERAGE_DECIMALS),
-        "tracks": [_describe_track(track, prediction.class_names) for track in tracks],
-    }
-
-
-def describe_failure(video: str, error: str) -> Record:
-    """Return a video that could not be read."""
-    unknown = ("width", "height", "duration_s", "frames_searched", "coverage")
-    values = {"sha256": None, "status": UNREADABLE, "error": plain_text(error)}
-    return {"video": plain_text(video), **values, **dict.fromkeys(unknown), "tracks": []}
-
-
-def _describe_track(track: TrackSummary, class_names: tuple[str, ...]) -> Record:
-    return {
-        "track": track.track,
-        "start_s": _round(track.start_s, TIME_DECIMALS),
-        "end_s": _round(track.end_s, TIME_DECIMALS),
-        "coverage": _round(track.coverage, COVERAGE_DECIMALS),
-        "expression": class_names[track.top],
-        "mean_probs": _name_probs(track.mean_probs, class_names),
-        "shares": _name_probs(track.shares, class_names),
-    }
-
-
-def _name_probs(probs: np.ndarray, class_names: tuple[str, ...]) -> dict[str, float]:
-    return {n: _round(p, PROB_DECIMALS) for n, p in zip(class_names, probs, strict=True)}
-
-
-def _round(value: float, decimals: int) -> float:
-    if not math.isfinite(value):
-        raise VideoError("the model's numbers went out of range; try --precision fp32")
-    return round(float(value), decimals)
 
 
 def to_line(kind: str, record: Record) -> str:

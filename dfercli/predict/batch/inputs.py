@@ -1,25 +1,16 @@
 """Arguments resolved to videos: files, folders, patterns, lists, streams and cameras."""
 
-import os
 import re
-import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 
-from dfercli.media.images import IMAGE_SUFFIXES
-from dfercli.predict.batch.formats import plain_text
+from dfercli.media.find_videos import Folders, check_file, find_mode, natural_key
+from dfercli.predict.records import plain_text
 
-_SUFFIXES = (
-    ".mp4 .m4v .mov .qt .avi .mkv .webm .mpg .mpeg .mpe .m1v .m2v .vob .ts .mts .m2ts .3gp .3g2 "
-    ".wmv .asf .flv .f4v .ogv .ogg .gif .avif .mxf .dv .y4m .mjpeg .mjpg .divx .rm .rmvb"
-)
-VIDEO_SUFFIXES = frozenset(_SUFFIXES.split())
-"""What counts as a video in a folder; a file that is named itself may have any suffix. Source:
-FFmpeg's demuxers (`ffmpeg -demuxers`), those that usually hold pictures."""
-
-SPECIAL = ((stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket"))
+_SCHEMES = "rtsp rtsps rtmp rtmps rtp srt udp tcp http https mms mmsh hls"
+SCHEMES = frozenset(_SCHEMES.split())
+"""Addresses of streams. Source: FFmpeg's protocols (`ffmpeg -protocols`), those of live video."""
 
 
 @dataclass(frozen=True)
@@ -66,142 +57,9 @@ class Input:
         return self.kind in ("stream", "camera")
 
 
-def natural_key(name: str | Path) -> tuple[object, ...]:
-    """Return a key that sorts names as people do: `clip2` before `clip10`, folder by folder."""
-    parts = re.split(r"[/\\]", str(name))
-    split = (re.split(r"([0-9]+)", part.casefold()) for part in parts)
-    keys = tuple(tuple(int(w) if i % 2 else w for i, w in enumerate(words)) for words in split)
-    return (keys, str(name))
-
-
-def find_mode(path: Path) -> int | str:
-    """Return the mode of a file, or why there is none."""
-    try:
-        return path.stat().st_mode
-    except FileNotFoundError:
-        return "a link to what is not there" if path.is_symlink() else "no such file or folder"
-    except (OSError, ValueError) as error:  # a loop of links, a name that is too long, a NUL
-        return (getattr(error, "strerror", None) or str(error)).lower()
-
-
-def find_fault(mode: int | str) -> str | None:
-    """Return why something is not a file that can be read: reading it might never end."""
-    if isinstance(mode, str):
-        return mode
-    if stat.S_ISREG(mode):
-        return None
-    kind = next((name for test, name in SPECIAL if test(mode)), "a device")
-    return f"{kind}, no file; save the video as a file first"
-
-
-def _check_file(path: Path) -> Input:
-    return Input(str(path), error=find_fault(find_mode(path)))
-
-
-def are_frames(names: Sequence[str]) -> bool:
-    """Return whether images are the frames of one video: their names differ in the last number.
-
-    At least half of the numbers from the first to the last must be there, or three or more must go
-    in equal steps (our choice). A single image needs a number only.
-    """
-    matches = [re.fullmatch(r"(.*?)([0-9]+)([^0-9]*)", Path(name).stem) for name in names]
-    parts = [match.groups() for match in matches if match is not None]
-    if len(parts) < len(names) or len({(before, after) for before, _, after in parts}) > 1:
-        return False
-    numbers = sorted(int(number) for _, number, _ in parts)
-    steps = {b - a for a, b in pairwise(numbers)}
-    if 0 in steps:
-        return False
-    in_steps = len(steps) == 1 and len(numbers) > 2
-    return in_steps or 2 * len(numbers) >= numbers[-1] - numbers[0] + 1
-
-
-@dataclass(frozen=True)
-class _Listing:
-    """What a folder holds, without hidden names and outputs of dfer."""
-
-    folder: Path
-    videos: list[Path]
-    folders: list[Path]
-    images: dict[Path, str | None]  # with the reason if one cannot be read
-
-    def frames(self) -> list[Input]:
-        """Return its images as one video, or each by itself."""
-        if not are_frames([path.name for path in self.images]):
-            return [Input(str(path), error=fault) for path, fault in self.images.items()]
-        faults = (f"its {path.name} is {fault}" for path, fault in self.images.items() if fault)
-        return [Input(str(self.folder), "frames", next(faults, None))]
-
-
-class Folders:
-    """Searches folders, without the outputs that lie below the start of the search."""
-
-    def __init__(self, start: Path, outputs: Sequence[Path]) -> None:
-        real = [Path(os.path.realpath(path)) for path in outputs]
-        self._outputs = {path for path in real if Path(os.path.realpath(start)) in path.parents}
-
-    def is_output(self, path: Path) -> bool:
-        """Return whether something is an output, or in one."""
-        real = Path(os.path.realpath(path))
-        return not self._outputs.isdisjoint((real, *real.parents))
-
-    def search(self, top: Path) -> list[Input]:
-        """Return the videos, folders of frames and photos in a folder and below.
-
-        Images beside or above videos and frames are left out. Each real folder is read once.
-        """
-        found: list[Input] = []
-        listings = []
-        for listing in self._walk(top):
-            if isinstance(listing, Input):
-                found.append(listing)
-            else:
-                listings.append(listing)
-                found += map(_check_file, listing.videos)
-        holding: set[Path] = set()  # folders with videos or frames in them, or below
-        for listing in sorted(listings, key=lambda one: len(one.folder.parts), reverse=True):
-            images: list[Input] = []
-            if not listing.videos and holding.isdisjoint(listing.folders):
-                images = listing.frames() if listing.images else []
-                found += images
-                if not any(video.kind == "frames" for video in images):
-                    continue
-            holding.add(listing.folder)
-        return sorted(found, key=lambda video: natural_key(video.name))
-
-    def _walk(self, top: Path) -> Iterator[_Listing | Input]:
-        """Yield each folder, those behind links last, so that videos have their real names."""
-        waiting, links, seen = [top], list[Path](), set[tuple[int, int]]()
-        while waiting or links:
-            folder = waiting.pop() if waiting else links.pop(0)
-            try:
-                state = folder.stat()
-                if (state.st_dev, state.st_ino) in seen:
-                    continue
-                seen.add((state.st_dev, state.st_ino))
-                listing = self._list(folder)
-            except OSError as error:
-                reason = (error.strerror or str(error)).lower()
-                yield Input(str(folder), "frames", f"this folder cannot be read: {reason}")
-                continue
-            yield listing
-            links += [path for path in listing.folders if path.is_symlink()]
-            waiting += [path for path in reversed(listing.folders) if not path.is_symlink()]
-
-    def _list(self, folder: Path) -> _Listing:
-        paths = [path for path in folder.iterdir() if not path.name.startswith(".")]
-        paths = [path for path in paths if not self.is_output(path)]
-        modes = {path: find_mode(path) for path in sorted(paths, key=natural_key)}
-        folders = [p for p, mode in modes.items() if isinstance(mode, int) and stat.S_ISDIR(mode)]
-        files = [path for path in modes if path not in set(folders)]
-        images = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
-        videos = [path for path in files if path.suffix.lower() in VIDEO_SUFFIXES]
-        return _Listing(folder, videos, folders, {p: find_fault(modes[p]) for p in images})
-
-
-_SCHEMES = "rtsp rtsps rtmp rtmps rtp srt udp tcp http https mms mmsh hls"
-SCHEMES = frozenset(_SCHEMES.split())
-"""Addresses of streams. Source: FFmpeg's protocols (`ffmpeg -protocols`), those of live video."""
+OnProgress = Callable[[Input, str, float, float], object]
+"""Called with the video, what is being done ("reading", "drawing" or "annotating"), the second of
+the video that is reached, and its length in seconds, 0 if unknown."""
 
 
 def find_inputs(
@@ -270,9 +128,8 @@ def _find(word: str, outputs: Sequence[Path]) -> list[Input]:
 
 
 def _find_path(path: Path, folders: Folders) -> list[Input]:
-    if not path.is_dir():
-        return [_check_file(path)]
-    return folders.search(path) or [
+    found = folders.search(path) if path.is_dir() else [check_file(path)]
+    return [Input(str(video.path), video.kind, video.error) for video in found] or [
         Input(str(path), "frames", "no video in this folder, nor below; nor images")
     ]
 

@@ -21,16 +21,15 @@ from dfercli.errors import ConfigError, DataError
 from dfercli.files import locking, replacing
 from dfercli.predict.batch.formats import (
     LINES,
-    UNREADABLE,
     WRITERS,
     LineWriter,
-    Record,
     Recorded,
     continue_lines,
     write_document,
 )
 from dfercli.predict.batch.inputs import Input
 from dfercli.predict.hashes import hash_content
+from dfercli.predict.records import UNREADABLE, Record
 from dfercli.progress import show_progress
 from dfercli.system_errors import naming
 
@@ -211,7 +210,7 @@ class Journal:
 
 
 def journal_file(out: Path) -> Path:
-    """Return the path of the journal of a file of predictions."""
+    """Return the journal of a file of predictions."""
     return out.with_name(f".{out.name}.journal")
 
 
@@ -219,17 +218,16 @@ def journal_file(out: Path) -> Path:
 def open_journal(
     outs: Sequence[Path], origin: Record, inputs: Sequence[Input], resume: bool = True
 ) -> Iterator[Journal]:
-    """Open the journal of files of predictions, for this process alone.
+    """Open the journal of files of predictions, for this process alone; it is beside the first.
 
     A video counts as finished if its line is intact, and its content, the checkpoint, settings,
     version of dfer and schema are the same.
 
     Args:
-        outs: The files, `.jsonl`, `.json`, `.csv` or `.parquet`; the journal is beside the first.
+        outs: The files, `.jsonl`, `.json`, `.csv` or `.parquet`.
         origin: What makes the predictions, see `describe_origin`.
         inputs: All videos that are asked for.
-        resume: Continue what an earlier call began. If not, or without files, the journal is a
-            temporary file.
+        resume: Continue an earlier call. If not, or without files, the journal is temporary.
 
     Raises:
         ConfigError: A file is there that was not written by dfer.

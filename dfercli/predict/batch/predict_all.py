@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from types import FrameType
 from typing import TextIO
@@ -14,12 +15,10 @@ from dfercli.device import share_this_machine
 from dfercli.errors import EXIT_SKIPPED, ConfigError, DferError, NoFaceError, require_at_least
 from dfercli.parallel import Emit, WorkerDied, run_in_workers
 from dfercli.predict.batch.artifacts import Artifacts, check_out, plan_artifacts
-from dfercli.predict.batch.formats import NO_FACE, OK, describe_failure, describe_origin
-from dfercli.predict.batch.inputs import Input, find_inputs
+from dfercli.predict.batch.inputs import Input, OnProgress, find_inputs
 from dfercli.predict.batch.journal import Journal, open_journal
 from dfercli.predict.batch.read_video import (
     Event,
-    OnProgress,
     VideoEnded,
     WindowEnded,
     drop_images,
@@ -29,6 +28,7 @@ from dfercli.predict.batch.read_video import (
 from dfercli.predict.model_info import ModelInfo
 from dfercli.predict.prediction import VideoPrediction, Window
 from dfercli.predict.predictor import ModelSource, Predictor
+from dfercli.predict.records import NO_FACE, OK, describe_failure, describe_origin
 from dfercli.predict.settings import PredictSettings
 from dfercli.text import printable
 
@@ -201,11 +201,7 @@ def _find_videos(
 
 
 def check_jobs(inputs: Sequence[Input], jobs: int) -> None:
-    """Check that all streams and cameras can be read at a time.
-
-    Raises:
-        ConfigError: There are more of them than jobs, or no job at all.
-    """
+    """Raise a ConfigError unless all streams and cameras can be read at a time."""
     require_at_least("jobs", jobs, 1)
     live = sum(video.is_live and video.error is None for video in inputs)
     if live > jobs:
@@ -259,10 +255,7 @@ def _fail(video: Input, reason: str) -> VideoEnded:
 def predict_all(
     inputs: Sequence[Input], task: Task, recorder: Recorder, jobs: int = 1, device: str = "auto"
 ) -> BatchResult:
-    """Predict videos in this process or in several; see `predict_videos`.
-
-    Videos that the recorder's journal has are not read again, unless a picture of them is missing.
-    """
+    """Predict videos in this process or in several; see `predict_videos`."""
     todo = []
     for video in inputs:
         end = _find_end(video, recorder.journal, task.artifacts)
@@ -274,7 +267,8 @@ def predict_all(
     if jobs > 1 and len(todo) > 1:
         start = partial(_start_reading, replace(task, on_progress=None))
         shares = share_this_machine(min(jobs, len(todo)), device)
-        events = run_in_workers(todo, start, shares, purpose="reads videos", is_live=_is_live)
+        live = attrgetter("is_live")
+        events = run_in_workers(todo, start, shares, purpose="reads videos", is_live=live)
     else:
         events = _read_here(todo, task)
     with closing(events):
@@ -318,10 +312,6 @@ def _read_here(
         interrupted = yield from read_video(predictor, video, *options)
         if interrupted and number < len(todo):
             raise KeyboardInterrupt
-
-
-def _is_live(video: Input) -> bool:
-    return video.is_live
 
 
 def _start_reading(task: Task) -> Callable[[Input, Emit], Event]:

@@ -4,31 +4,22 @@ Where an error arose is logged as a debugging message, which `dfer --debug` show
 """
 
 import logging
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import cv2
 
 from dfercli.errors import DataError, DferError, VideoError
 from dfercli.media.video import count_listed, declared_duration_s
-from dfercli.predict.batch.formats import (
-    OK,
-    Record,
-    describe_failure,
-    describe_video,
-    describe_window,
-)
-from dfercli.predict.batch.inputs import Input
+from dfercli.predict.batch.artifacts import Artifacts
+from dfercli.predict.batch.inputs import Input, OnProgress
 from dfercli.predict.hashes import hash_content, identify
 from dfercli.predict.prediction import VideoPrediction, Window
+from dfercli.predict.predictor import Predictor
+from dfercli.predict.records import OK, Record, describe_failure, describe_video, describe_window
 from dfercli.predict.settings import PredictSettings
 from dfercli.text import printable
-
-if TYPE_CHECKING:
-    from dfercli.predict.batch.artifacts import Artifacts
-    from dfercli.predict.predictor import Predictor
 
 WHOLE = 0.9
 """Share of the listed frames that must be decoded for a file to count as whole (our choice: its
@@ -38,10 +29,6 @@ LOG = logging.getLogger(__name__)
 
 LONGEST_LINE = 300
 """Characters of a foreign error that are shown (our choice): torch explains itself at length."""
-
-OnProgress = Callable[[Input, str, float, float], object]
-"""Called with the video, what is being done ("reading", "drawing" or "annotating"), the second of
-the video that is reached, and its length in seconds, 0 if unknown."""
 
 
 class StopPrediction(DferError):  # noqa: N818 (as StopIteration)
@@ -81,10 +68,10 @@ def drop_images(event: Event) -> Event:
 
 
 def read_video(
-    predictor: "Predictor",
+    predictor: Predictor,
     video: Input,
     settings: PredictSettings,
-    artifacts: "Artifacts | None" = None,
+    artifacts: Artifacts | None = None,
     on_progress: OnProgress | None = None,
 ) -> Generator[tuple[Input, Event], None, bool]:
     """Yield the windows of a video as they end, and then its end, each with the video.
@@ -131,7 +118,7 @@ def read_video(
 def _end(
     video: Input,
     prediction: VideoPrediction,
-    artifacts: "Artifacts | None",
+    artifacts: Artifacts | None,
     on_progress: OnProgress | None,
 ) -> VideoEnded:
     """Describe a prediction, and make what is asked for of it."""

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from predict.colour_videos import RED, ColourModel, CopyableTiles, frames_of, wr
 from dfercli import predict_videos
 from dfercli.config import ModelConfig
 from dfercli.errors import ConfigError
-from dfercli.faces.align import TEMPLATE_VERSION
+from dfercli.faces.align import CropRecipe
 from dfercli.media.video_writer import write_video
 from dfercli.models.base import build_model
 from dfercli.predict import ModelSource, Predictor, PredictSettings
@@ -36,7 +37,7 @@ def predictor():
 @pytest.fixture
 def checkpoint():
     """A tiny model that was never trained, where the examples look for one."""
-    crop = {"detector": "mtcnn", "size": 32, "version": TEMPLATE_VERSION}
+    crop = asdict(CropRecipe("mtcnn", 32))
     config = ModelConfig(backbone="demo-ViT-tiny", weights="random")
     folder = Path("runs/my-videos/full/fold1")
     save_checkpoint(build_model(config, ("happiness", "sadness"), crop), folder / "best")

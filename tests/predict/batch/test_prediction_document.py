@@ -15,17 +15,14 @@ from jsonschema import Draft202012Validator
 
 from dfercli.errors import ConfigError, VideoError
 from dfercli.predict.batch.formats import (
-    describe_failure,
-    describe_video,
-    describe_window,
     load_schema,
-    plain_text,
     to_line,
     write_csv,
     write_document,
     write_json_document,
     write_parquet,
 )
+from dfercli.predict.records import describe_failure, describe_video, describe_window, plain_text
 
 HEAD = by_hand.ORIGIN
 
