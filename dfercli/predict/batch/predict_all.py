@@ -194,7 +194,8 @@ def _find_videos(
     if len(inputs) < len(given):
         # A file that is there may be somebody's own: it stays an input, and is not replaced.
         outputs = [path for path in outputs if not path.is_file()]
-        inputs = find_inputs([str(video) for video in given], outputs=outputs)
+        names = [video.name if isinstance(video, Input) else str(video) for video in given]
+        inputs = find_inputs(names, outputs=outputs)
     if not inputs:
         raise ConfigError("no video is named; name files, folders, streams, or a camera's number")
     return inputs
