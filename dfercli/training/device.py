@@ -1,4 +1,4 @@
-"""Accelerate and its trackers, set up for a run."""
+"""Setting up accelerate and its trackers for a run."""
 
 import platform
 from collections.abc import Iterator
@@ -17,14 +17,14 @@ from dfercli.errors import ConfigError
 from dfercli.runs.record import flatten
 
 MIXED = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
-"""accelerate's name of each precision."""
+"""Names of the precisions in accelerate."""
 
 
 def check_trackers(compute: ComputeConfig) -> None:
-    """Look whether the trackers are installed.
+    """Check that the trackers are installed.
 
     Raises:
-        ConfigError: One is not.
+        ConfigError: A tracker is not installed.
     """
     for name in compute.trackers:
         if find_spec(name) is None:
@@ -32,20 +32,20 @@ def check_trackers(compute: ComputeConfig) -> None:
 
 
 def make_accelerator(compute: ComputeConfig, logs: Path | None = None) -> Accelerator:
-    """Start accelerate as `resolve_compute` decided.
+    """Create the accelerator of a run.
 
-    It keeps one precision a process by itself; here each run has its own.
+    Resets accelerate's global state, which would keep the precision of the first run of a process.
 
     Args:
-        compute: What was decided.
-        logs: Folder that trackers write to; None tracks nothing.
+        compute: The settings, resolved for this machine.
+        logs: Folder for the trackers; None tracks nothing.
 
     Raises:
         ConfigError: A tracker is not installed.
     """
     check_trackers(compute)
     if is_numbered(compute.device):
-        torch.cuda.set_device(compute.device)  # accelerate takes the current one
+        torch.cuda.set_device(compute.device)  # accelerate uses the current device
     AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())
     return Accelerator(
         mixed_precision=MIXED[compute.precision],
@@ -57,7 +57,7 @@ def make_accelerator(compute: ComputeConfig, logs: Path | None = None) -> Accele
 
 
 def describe_device(device: torch.device) -> str:
-    """Name a device for the record."""
+    """Describe a device for the run's record."""
     if device.type == "cuda":
         return name_gpu(device)
     if device.type == "mps":
@@ -67,7 +67,7 @@ def describe_device(device: torch.device) -> str:
 
 @contextmanager
 def tracking(accelerator: Accelerator, config: RunConfig) -> Iterator[None]:
-    """Tell the trackers what run begins, or goes on; and when it ends, however it does."""
+    """Start the trackers of a run, and finish them at the end of the block."""
     plain = {
         name: value if isinstance(value, bool | int | float | str) else str(value)
         for name, value in flatten(to_dict(config)).items()

@@ -1,4 +1,4 @@
-"""The final model of a variant: trained on all clips, for as long as its folds' runs say."""
+"""The final model of a variant: trained on all clips, for as many epochs as its folds chose."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -17,11 +17,11 @@ from dfercli.training.selection import chosen_epochs
 
 
 def plan_final(config: RunConfig, runs: Path, manifest: Manifest) -> tuple[RunConfig, list[int]]:
-    """Return the run of the final model, and the folds that say after which epoch it stops.
+    """Return the run of the final model, and the folds that decide after which epoch it stops.
 
     It has the schedule of the folds' runs and stops at the median of the epochs that they chose
-    (our choice): those of the held-out clips where there are any, else those of the test folds.
-    Without finished folds it trains all epochs.
+    (our choice), by held-out clips if there are any, else by the test folds. Without finished folds
+    it trains all epochs.
 
     Args:
         config: A run of the variant, of any fold.
@@ -36,25 +36,28 @@ def plan_final(config: RunConfig, runs: Path, manifest: Manifest) -> tuple[RunCo
     folds = find_folds(run_folder(runs, final).path.parent)
     if not folds:
         return final, []
-    asked = RunRecord(to_dict(final), describe_data(final, manifest))
-    ignored = ["fold"] + ["compute.precision"] * (final.compute.precision == "auto")
+    requested = RunRecord(to_dict(final), describe_data(final, manifest))
+    ignored = ["fold"]
+    if final.compute.precision == "auto":
+        ignored.append("compute.precision")
     for run in folds.values():
-        if changed := name_differences(run.record, asked, *ignored):
+        if changed := name_differences(run.record, requested, *ignored):
             raise ConfigError(
                 f"{run.path} was trained with other settings ({changed}); give the same ones, or "
                 f"train that fold again with --overwrite"
             )
-    carry_calibration(run_folder(runs, final))  # finds a damaged fold before anything is removed
-    chosen = [chosen_epochs(run.read_metrics())[_protocol(config)] for run in folds.values()]
-    stop = median_high(chosen)
+    carry_calibration(run_folder(runs, final))  # reports a damaged fold before anything is removed
+    stop = median_high(
+        chosen_epochs(run.read_metrics())[_protocol(config)] for run in folds.values()
+    )
     return replace(final, train=replace(final.train, stop_epoch=stop)), [*folds]
 
 
 def carry_calibration(run: RunFolder) -> dict[str, Any]:
-    """Return the calibration of a final model: the median temperature of its folds' (our choice).
+    """Return the calibration of a final model: the median temperature of its folds (our choice).
 
-    The final model has no held-out clips of its own. Returns nothing unless each finished fold has
-    a temperature.
+    The final model has no held-out clips of its own. Returns an empty dictionary unless every
+    finished fold has a temperature.
 
     Args:
         run: The run on all clips.

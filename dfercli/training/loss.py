@@ -1,4 +1,4 @@
-"""What a step minimises: the loss, and the clips that are mixed before it."""
+"""The training loss, and mixup of the clips before it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from dfercli.models.dfer import contrastive_loss
 
 
 class Loss(Protocol):
-    """What is minimised."""
+    """A training loss."""
 
     def __call__(self, logits: Tensor, labels: Tensor, reduction: str = "mean") -> Tensor:
         """Return the loss of a batch.
@@ -28,16 +28,16 @@ class Loss(Protocol):
 
 
 MIXUP_STREAM = 5
-"""Keeps mixup's draws apart from all others that begin with the seed and the epoch."""
+"""Separates the random numbers of mixup from others with the same seed and epoch."""
 
 
 def build_loss(config: TrainConfig, class_counts: Sequence[int], device: torch.device) -> Loss:
-    """Give the loss of a training: Eq. (12), with what the recipe adds to it.
+    """Return the loss of a recipe: Eq. (12), with label smoothing and logit adjustment if set.
 
     Args:
         config: The recipe.
-        class_counts: Training clips of each class.
-        device: Of the logits.
+        class_counts: Number of training clips of each class.
+        device: Device of the logits.
     """
     if config.balance != "prior" and config.label_smoothing == 0:
         return contrastive_loss
@@ -53,11 +53,11 @@ def build_loss(config: TrainConfig, class_counts: Sequence[int], device: torch.d
 
 
 def log_prior(class_counts: Sequence[int]) -> Tensor:
-    """Give the logarithm of each class's share of the training clips, (K,).
+    """Return the logarithm of each class's share of the training clips, (K,).
 
-    Added to the logits in training, it takes over what makes frequent classes likely, so that the
-    logits alone, as they are evaluated, treat all classes alike. A class without clips counts as
-    if it had one: its logarithm must be finite.
+    Added to the logits in training, it accounts for the frequency of the classes, so that the
+    logits alone, as evaluated, treat all classes equally. A class without clips counts as if it
+    had one, as its logarithm must be finite.
 
     Source: Menon et al., 2021, Long-tail learning via logit adjustment, Eq. (10), with tau = 1.
     """
@@ -67,18 +67,18 @@ def log_prior(class_counts: Sequence[int]) -> Tensor:
 
 @dataclass(frozen=True)
 class Mixup:
-    """Mixes each clip of a process's share of a step with another one of it, and their labels.
+    """Mixes each of a process's clips in a step with another one, and their labels likewise.
 
     Cross-entropy is linear in the labels, so the loss is lam * CE(own) + (1 - lam) * CE(other).
-    What is drawn follows from the seed, the epoch, the step and the process alone.
+    The random numbers depend only on the seed, the epoch, the step and the process.
 
-    Source: Zhang et al., 2018, mixup, with one lam a step as in their code.
+    Source: Zhang et al., 2018, mixup, with one lam per step as in their code.
 
     Attributes:
-        strength: Both parameters of the Beta distribution that lam is drawn from.
+        strength: Both parameters of the Beta distribution of lam.
         num_classes: K.
-        seed: Of the run.
-        rank: Number of this process.
+        seed: Seed of the run.
+        rank: Rank of this process.
     """
 
     strength: float
@@ -89,13 +89,13 @@ class Mixup:
     def __call__(
         self, clips: Tensor, labels: Tensor, epoch: int, step: int
     ) -> tuple[Tensor, Tensor]:
-        """Give mixed clips (N, T, 3, H, W), and labels (N, K) that are shares of each class.
+        """Return mixed clips (N, T, 3, H, W), and labels (N, K) as shares of each class.
 
         Args:
-            clips: (N, T, 3, H, W), as the model reads them.
+            clips: (N, T, 3, H, W), normalised.
             labels: (N,) int64.
-            epoch: From 0.
-            step: In the epoch, from 0.
+            epoch: The epoch, from 0.
+            step: The step in the epoch, from 0.
         """
         rng = np.random.default_rng([self.seed, epoch, step, self.rank, MIXUP_STREAM])
         own = float(rng.beta(self.strength, self.strength))

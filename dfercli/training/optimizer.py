@@ -1,4 +1,4 @@
-"""The optimizer and its rate, step by step. Source: section 4.1."""
+"""The optimizer and its learning rate schedule. Source: section 4.1."""
 
 import math
 from operator import itemgetter
@@ -12,20 +12,20 @@ from dfercli.models.base import ExpressionModel
 
 
 def build_optimizer(model: ExpressionModel, config: TrainConfig) -> torch.optim.Optimizer:
-    """Give AdamW with weight decay on matrices, and none on norms, biases and scales.
+    """Return AdamW with weight decay on matrices, and none on norms, biases and scales.
 
-    What follows the backbone's blocks learns at the full rate, the layers below at `layer_decay`
-    times the rate of the one above, as is usual where a ViT is fine-tuned (Bao et al., 2022,
-    BEiT); what CLIP does not have, at `new_layers_lr` times the full rate. The first group is one
-    of the full rate, or of the new layers' where nothing else learns.
+    The learning rate of each backbone layer is `layer_decay` times that of the layer above, as is
+    usual when fine-tuning a ViT (Bao et al., 2022, BEiT); what follows the blocks has the full
+    rate. Layers that are not part of CLIP have `new_layers_lr` times the full rate. The first
+    group has the full rate, or that of the new layers if nothing else learns.
     """
     groups: dict[tuple[bool, int, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            of_backbone, above = name.startswith("backbone."), 0
-            if of_backbone and config.layer_decay < 1:
+            in_backbone, above = name.startswith("backbone."), 0
+            if in_backbone and config.layer_decay < 1:
                 above = model.backbone.count_layers_above(name.removeprefix("backbone."))
-            new = not of_backbone and name != "logit_scale" and config.new_layers_lr != 1
+            new = not in_backbone and name != "logit_scale" and config.new_layers_lr != 1
             groups.setdefault((new, above, parameter.ndim < 2), []).append(parameter)
     return torch.optim.AdamW(
         [
@@ -41,10 +41,10 @@ def build_optimizer(model: ExpressionModel, config: TrainConfig) -> torch.optim.
 
 
 def check_rates(config: TrainConfig) -> None:
-    """Refuse a cosine that ends above its peak.
+    """Refuse a cosine schedule that ends above its peak.
 
     Raises:
-        ConfigError: It would.
+        ConfigError: `min_lr` exceeds `lr`.
     """
     if config.min_lr > config.lr:
         raise ConfigError(f"min_lr is {config.min_lr}; it must be from 0 to lr, {config.lr}")
@@ -53,7 +53,7 @@ def check_rates(config: TrainConfig) -> None:
 def build_scheduler(
     optimizer: torch.optim.Optimizer, config: TrainConfig, steps_per_epoch: int
 ) -> torch.optim.lr_scheduler.LambdaLR:
-    """Give a linear warm-up and then a cosine from the peak to the minimum, step by step."""
+    """Return a schedule per step: linear warm-up, then a cosine from `lr` to `min_lr`."""
     warmup = config.warmup_epochs * steps_per_epoch
     total = config.epochs * steps_per_epoch
     floor = config.min_lr / config.lr

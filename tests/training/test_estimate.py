@@ -26,8 +26,8 @@ def test_time_and_disk_follow_from_what_a_step_costs(rate, manifest, make_run, t
     cost = measure_cost(runs[0].model, ("happiness", "sadness", "anger"))
     passes = 10 * (3 * 12 + 6)  # 12 clips are learnt from, forward and backward, and 6 tested
     assert found.seconds == pytest.approx(2 * 2 * cost.true_macs * passes / (0.8 * rate))
-    assert found.kept_bytes == 2 * 2 * 4 * cost.trainable  # two folds, best and last epoch
-    assert found.most_bytes == found.kept_bytes + 6 * 4 * cost.trainable
+    assert found.final_bytes == 2 * 2 * 4 * cost.trainable  # two folds, best and last epoch
+    assert found.peak_bytes == found.final_bytes + 6 * 4 * cost.trainable
     assert found.free_bytes > 0
 
 
