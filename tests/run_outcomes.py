@@ -4,9 +4,13 @@ import json
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from dfercli.errors import CheckpointError
 from dfercli.runs.checkpoint import load_checkpoint
-from dfercli.runs.run_folder import RunFolder
+from dfercli.runs.run_folder import RunFolder, run_folder
+from dfercli.training import loop
+from dfercli.training.loop import train_fold
 
 STRONG = {"layer_decay": 0.75, "label_smoothing": 0.1, "mixup": 0.8, "drop_path": 0.5}
 """What `--preset strong` adds to the recipe and draws from, with more dropped than there."""
@@ -75,3 +79,18 @@ def stop_at(monkeypatch, call):
 
     for name in ("replace", "rename"):
         monkeypatch.setattr(Path, name, stopping(getattr(Path, name)))
+
+
+def stop_after(epochs, monkeypatch, config, runs):
+    """Leave a run of fold 1 that was stopped after so many epochs."""
+    seed_epoch = loop.seed_epoch
+
+    def stop(seed, epoch, rank):
+        if epoch == epochs:
+            raise StoppedError
+        seed_epoch(seed, epoch, rank)
+
+    with monkeypatch.context() as patched, pytest.raises(StoppedError):
+        patched.setattr(loop, "seed_epoch", stop)
+        train_fold(config, runs)
+    return run_folder(runs, config)

@@ -65,7 +65,7 @@ def test_a_gpu_may_be_named_by_number(count, name, device, gpus):
 
 
 @pytest.mark.parametrize(
-    ("count", "name", "said"),
+    ("count", "name", "message"),
     [
         (0, "cuda:0", "PyTorch finds no cuda device here; give --device auto, or cpu"),
         (
@@ -86,11 +86,11 @@ def test_a_gpu_may_be_named_by_number(count, name, device, gpus):
         ),
     ],
 )
-def test_a_gpu_that_is_not_there_is_one_line(count, name, said, gpus):
+def test_a_gpu_that_is_not_there_is_one_line(count, name, message, gpus):
     gpus(count)
     with pytest.raises(ConfigError) as caught:
         resolve_device(name)
-    assert str(caught.value) == said
+    assert str(caught.value) == message
 
 
 def test_each_gpu_is_asked_for_its_own_precision(gpus, monkeypatch):

@@ -1,4 +1,4 @@
-"""What training will take on a CPU is said before it begins."""
+"""The estimate of time and disk space for training on a CPU."""
 
 import pytest
 
@@ -48,7 +48,7 @@ def test_this_cpu_multiplies():
     assert measure_matrix_rate(module.DTYPES["fp32"]) > 1e8
 
 
-def test_a_disk_that_is_too_small_is_said():
+def test_a_disk_that_is_too_small_is_reported():
     assert Estimate(40 * 86400, 10_000_000_000, 16_000_000_000, 5_000_000_000).describe() == (
         "40 days on this CPU, and 16 GB of disk (10 GB in the end); only 5 GB are free"
     )
@@ -65,5 +65,5 @@ def test_a_disk_that_is_too_small_is_said():
         (864000, "10 days"),
     ],
 )
-def test_a_time_is_said_as_a_person_would(seconds, expected):
+def test_a_duration_is_described_in_words(seconds, expected):
     assert describe_time(seconds) == expected

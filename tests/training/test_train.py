@@ -1,4 +1,4 @@
-"""Training: it learns, it repeats itself exactly, and it leaves what it says it leaves."""
+"""Training: it learns, is repeatable, and leaves the documented files."""
 
 import math
 from dataclasses import replace
@@ -188,9 +188,9 @@ def test_a_loss_that_is_not_finite_stops(value, make_run, tmp_path, monkeypatch)
     monkeypatch.setattr(loop, "build_loss", lambda *_: lambda logits, labels: logits.sum() * value)
     with pytest.raises(ConfigError) as caught:
         train_fold(make_run(), tmp_path)
-    said = str(caught.value)
-    assert said.startswith("colours full fold 1: the loss is ")
-    assert said.endswith(" in epoch 1; lower --lr, and give --overwrite")
+    message = str(caught.value)
+    assert message.startswith("colours full fold 1: the loss is ")
+    assert message.endswith(" in epoch 1; lower --lr, and give --overwrite")
     assert _files(tmp_path / "colours/full/fold1") == {"run.json"}
 
 

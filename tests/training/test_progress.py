@@ -42,8 +42,8 @@ def test_the_bar_counts_clips_of_all_runs_and_names_epoch_war_and_loss(monkeypat
         assert progress._bar.format_dict["n"] == 60
         assert progress._bar.format_dict["initial"] == 25  # what was done before is no speed
     shown = terminal.getvalue()
-    for said in ("fold 1:   0%|", "fold 2:  60%|", " left, epoch 2/3", "clip/s"):
-        assert said in shown
+    for part in ("fold 1:   0%|", "fold 2:  60%|", " left, epoch 2/3", "clip/s"):
+        assert part in shown
 
 
 def test_at_80_columns_the_bar_shows_the_time_left_and_the_figures(monkeypatch):
@@ -81,7 +81,7 @@ def test_classes_with_clips_that_are_never_predicted():
     assert find_missed(table.assign(**probs)) == ["b"]
 
 
-def test_a_class_that_is_never_predicted_is_told(make_run, tmp_path, monkeypatch, capfd):
+def test_a_class_that_is_never_predicted_is_reported(make_run, tmp_path, monkeypatch, capfd):
     monkeypatch.setattr(loop, "find_missed", lambda predictions: classes_of(predictions)[1:])
     train_fold(make_run(epochs=1, warmup_epochs=0), tmp_path)
     *_, last = capfd.readouterr().err.splitlines()
