@@ -55,7 +55,7 @@ def resolve_precision(name: str, device: str) -> str:
     if name == "auto":
         return "bf16" if multiplies_in_bf16(device) else "fp32"
     if name == "fp16" and device == "cpu":
-        raise ConfigError("a CPU emulates fp16, which takes for ever; give --precision auto")
+        raise ConfigError("fp16 is emulated on CPUs and very slow; give --precision auto")
     return name
 
 

@@ -29,7 +29,7 @@ def test_auto_takes_bf16_where_the_device_multiplies_in_it(multiplies, monkeypat
 
 
 def test_fp16_is_refused_on_a_cpu_alone():
-    with pytest.raises(ConfigError, match="a CPU emulates fp16"):
+    with pytest.raises(ConfigError, match="fp16 is emulated on CPUs"):
         resolve_precision("fp16", "cpu")
     assert resolve_precision("fp16", "cuda") == "fp16"
 
