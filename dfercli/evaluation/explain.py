@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 from dfercli.data.dataset import ClipDataset
 from dfercli.data.transforms import normalise
 from dfercli.models.base import ExpressionModel
-from dfercli.models.functional import keep_attention
+from dfercli.models.layers import keep_attention
 from dfercli.progress import show_progress
 
 

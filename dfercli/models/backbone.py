@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dfercli.errors import WeightsError
-from dfercli.models import functional
-from dfercli.models.functional import QuickGELU, attention, unfold_patches
+from dfercli.models import layers
+from dfercli.models.layers import QuickGELU, attention, unfold_patches
 from dfercli.models.pretrained import OpenCLIPQuickGELU, VisionTransformer
 
 
@@ -113,7 +113,7 @@ class CLIPBackbone(nn.Module):
             (N, P, D): the class token, then the patches.
         """
         visual = self.visual
-        if functional.prefers_few_kernels(frames):
+        if layers.prefers_few_kernels(frames):
             kernel = visual.conv1.weight  # (D, 3, s, s)
             patches = F.linear(unfold_patches(frames, kernel.shape[-1]), kernel.flatten(1))
         else:
@@ -135,9 +135,10 @@ class CLIPBackbone(nn.Module):
         batch, num_frames = clips.shape[:2]
         tokens = self.embed_patches(clips.flatten(0, 1))  # (B * T, P, D)
         blocks = self.visual.transformer.resblocks
-        layers = [None] * len(blocks) if interfit is None else interfit
+        interaction_layers = [None] * len(blocks) if interfit is None else interfit
         factors = self._draw_factors(batch, clips.device)
-        for block, layer, block_factors in zip(blocks, layers, factors, strict=True):
+        parts = zip(blocks, interaction_layers, factors, strict=True)
+        for block, layer, block_factors in parts:
             tokens = self.run_block(block, layer, tokens, num_frames, block_factors)
         features = self.visual.ln_post(tokens[:, 0])  # (B * T, D)
         return (features @ self.visual.proj).unflatten(0, (batch, num_frames))

@@ -15,7 +15,7 @@ from dfercli.config import ModelConfig
 from dfercli.models.backbone import CLIPBackbone
 from dfercli.models.base import ExpressionModel, first_settings, write_prompts
 from dfercli.models.coop import CONTEXT_STD
-from dfercli.models.functional import attention
+from dfercli.models.layers import attention
 from dfercli.models.text import PromptEncoder, encode_words
 
 DESCRIPTORS = {

@@ -21,8 +21,8 @@ from dfercli.models.backbone import CLIPBackbone
 from dfercli.models.base import ExpressionModel, assemble
 from dfercli.models.biehpro import CrossAttention, PairedCrossAttention
 from dfercli.models.dfer_clip import TemporalAttention
+from dfercli.models.layers import BiLSTM
 from dfercli.models.pretrained import build_untrained
-from dfercli.models.recurrent import BiLSTM
 from dfercli.models.text import PromptEncoder
 
 LEFT_OUT = (

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from dfercli.models.recurrent import BiLSTM
+from dfercli.models.layers import BiLSTM
 
 HEAD_WIDTH = 64
 """Width of an attention head: that of CLIP (our choice; the paper does not say)."""

@@ -19,7 +19,7 @@ from dfercli.faces.search import count_threads, searching_ahead
 from dfercli.faces.types import Detector
 from dfercli.media.video import Source, is_live
 from dfercli.models.base import ExpressionModel, build_model
-from dfercli.models.recurrent import BiLSTM
+from dfercli.models.layers import BiLSTM
 from dfercli.predict.model_info import ModelInfo, describe_checkpoint, describe_zero_shot
 from dfercli.predict.prediction import VideoPrediction
 from dfercli.predict.reading import VideoReading

@@ -12,7 +12,7 @@ from dfercli.data.loaders import build_test_loader
 from dfercli.data.manifest import read_manifest
 from dfercli.data.transforms import normalise
 from dfercli.evaluation.explain import attention_maps, collect, roll_out
-from dfercli.models.functional import attention, keep_attention
+from dfercli.models.layers import attention, keep_attention
 
 SETTINGS = [
     {},

@@ -6,9 +6,9 @@ from torch.nn import functional as F
 from torch.torch_version import TorchVersion
 
 from dfercli.config import METHODS, ModelConfig
-from dfercli.models import functional
+from dfercli.models import layers
 from dfercli.models.base import build_model
-from dfercli.models.functional import unfold_patches
+from dfercli.models.layers import unfold_patches
 
 CLASSES = tuple("abcde")
 BASELINE = {"interfit": False, "msta": False, "biehpro": False}
@@ -37,7 +37,7 @@ def _name(settings):
 @pytest.fixture
 def few_kernels(monkeypatch):
     """Let the model run as on a GPU."""
-    monkeypatch.setattr(functional, "prefers_few_kernels", lambda tensor: True)
+    monkeypatch.setattr(layers, "prefers_few_kernels", lambda tensor: True)
 
 
 @pytest.fixture

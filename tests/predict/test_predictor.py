@@ -11,7 +11,7 @@ from dfercli.errors import CheckpointError, ConfigError, UnknownNameError
 from dfercli.faces.align import CROP_VERSION
 from dfercli.media.images import write_image
 from dfercli.models.base import build_model
-from dfercli.models.recurrent import BiLSTM
+from dfercli.models.layers import BiLSTM
 from dfercli.predict import Predictor, PredictSettings, VideoPrediction, Window, model_info
 from dfercli.predict import predictor as predictor_module
 from dfercli.predict.predictor import AUTOCAST, round_weights

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dfercli.data.loaders import DelayedReader, prefetch, send
-from dfercli.models import functional
+from dfercli.models import layers
 from dfercli.training import step
 from dfercli.training.step import EagerGradients, FixedGradients, FixedModel, capture_graph
 
@@ -76,7 +76,7 @@ def test_parts_add_up(make_setup, make_clips):
 @pytest.mark.parametrize("fixed", [False, True], ids=["eager", "fixed"])
 def test_parts_add_up_as_a_gpu_computes_them(fixed, make_setup, make_clips, monkeypatch):
     """There, the two biases of an LSTM's gates get one and the same gradient."""
-    monkeypatch.setattr(functional, "prefers_few_kernels", lambda tensor: True)
+    monkeypatch.setattr(layers, "prefers_few_kernels", lambda tensor: True)
     setup, clips, labels = make_setup(), make_clips(3, 4), torch.arange(3)
     setup.model.train()
     for layer in setup.model.interfit:  # which starts at 0, so that nothing reaches the LSTM

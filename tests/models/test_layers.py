@@ -1,11 +1,12 @@
-"""The quick ways compute what the plain ones do, and their gradients."""
+"""Layers that depend on the device: each way gives the same results and gradients."""
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
-from dfercli.models import functional
-from dfercli.models.functional import QuickGELU, attention, keep_attention
+from dfercli.models import layers
+from dfercli.models.layers import BiLSTM, QuickGELU, attention, keep_attention
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -27,7 +28,7 @@ def test_training_in_bf16_on_a_cpu_leaves_the_fused_kernel_alone(monkeypatch):
     def refuse(*_):
         raise AssertionError("called")
 
-    monkeypatch.setattr(functional.F, "scaled_dot_product_attention", refuse)
+    monkeypatch.setattr(layers.F, "scaled_dot_product_attention", refuse)
     heads = torch.randn(1, 1, 2, 4, dtype=torch.bfloat16)
     attention(heads.requires_grad_(), heads, heads)
     with pytest.raises(AssertionError, match="called"):
@@ -83,3 +84,65 @@ def test_blocks_inside_each_other_keep_their_own():
         assert (len(outer), len(inner)) == (0, 1)
         attention(heads, heads, heads)
     assert (len(outer), len(inner)) == (1, 1)
+
+
+WIDTH = 48
+
+
+@pytest.fixture
+def pair():
+    """Our LSTM and PyTorch's, with the same weights, each started from the same seed."""
+    torch.manual_seed(3)
+    ours = BiLSTM(WIDTH)
+    torch.manual_seed(3)
+    theirs = nn.LSTM(WIDTH, WIDTH, batch_first=True, bidirectional=True)
+    return ours, theirs
+
+
+def _gradients(module, outputs):
+    grads = torch.autograd.grad(outputs.square().sum(), list(module.parameters()))
+    return dict(zip([name for name, _ in module.named_parameters()], grads, strict=True))
+
+
+def test_parameters_names_and_start_are_those_of_pytorch(pair):
+    ours, theirs = (module.state_dict() for module in pair)
+    assert list(ours) == list(theirs)
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+@pytest.mark.parametrize("num_frames", [1, 2, 8, 16])
+def test_on_a_cpu_it_is_pytorch_s_own_bit_for_bit(pair, num_frames):
+    ours, theirs = pair
+    inputs = torch.randn(3, num_frames, WIDTH)
+    outputs, expected = ours(inputs), theirs(inputs)[0]
+    assert torch.equal(outputs, expected)
+    grads, wanted = _gradients(ours, outputs), _gradients(theirs, expected)
+    assert all(torch.equal(grads[name], wanted[name]) for name in wanted)
+
+
+@pytest.mark.parametrize("num_frames", [1, 2, 8, 16])
+def test_step_by_step_it_equals_pytorch_s_own(pair, num_frames):
+    ours, theirs = pair
+    inputs = torch.randn(3, num_frames, WIDTH, requires_grad=True)
+    outputs, expected = ours.run_steps(inputs), theirs(inputs)[0]
+    torch.testing.assert_close(outputs, expected, atol=1e-5, rtol=0)
+    grads, wanted = _gradients(ours, ours.run_steps(inputs)), _gradients(theirs, expected)
+    for name in wanted:
+        torch.testing.assert_close(grads[name], wanted[name], atol=1e-4, rtol=1e-4)
+
+
+def test_step_by_step_in_bf16_it_stays_near_single_precision(pair):
+    ours, _ = pair
+    inputs = torch.randn(4, 8, WIDTH)
+    with torch.autocast("cpu", torch.bfloat16):
+        outputs = ours.run_steps(inputs)
+    assert outputs.dtype == torch.bfloat16
+    # Two products per step, rounded to 8 bits: their error stays of the order of 2^-8.
+    torch.testing.assert_close(outputs.float(), ours(inputs), atol=0.02, rtol=0)
+
+
+def test_the_device_decides_which_way_is_taken(pair, monkeypatch):
+    ours, _ = pair
+    inputs = torch.randn(2, 5, WIDTH)
+    monkeypatch.setattr(layers, "prefers_few_kernels", lambda tensor: True)
+    assert torch.equal(ours(inputs), ours.run_steps(inputs))

@@ -1,4 +1,6 @@
-"""Saving models whose parameters share storages, as cuDNN and tied weights make them."""
+"""Checkpoints: weights that share storages are written, and those of older versions predict."""
+
+import json
 
 import pytest
 import torch
@@ -6,7 +8,8 @@ from safetensors.torch import load_file, save_model
 
 from dfercli.config import METHODS
 from dfercli.models import base
-from dfercli.models.recurrent import BiLSTM
+from dfercli.models.dfer import DFERModel
+from dfercli.models.layers import BiLSTM
 from dfercli.runs.checkpoint import load_checkpoint, save_checkpoint
 
 WEIGHTS = "model.safetensors"
@@ -96,3 +99,17 @@ def test_only_what_shares_its_storage_is_copied(make_model):
     separated = base._separate_storages(state)
     copied = {name for name in state if separated[name].data_ptr() != state[name].data_ptr()}
     assert copied == {name for name in state if ".lstm." in name}
+
+
+def test_a_checkpoint_of_before_msta_fc_predicts_as_it_did(make_model, make_clips, tmp_path):
+    model = make_model(msta_fc="channels").eval()
+    model.save_pretrained(tmp_path)
+    settings = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
+    assert settings["model"].pop("msta_fc") == "channels"
+    (tmp_path / "config.json").write_text(json.dumps(settings), encoding="utf-8")
+    loaded = DFERModel.from_pretrained(tmp_path)
+    assert loaded.config == model.config
+    with torch.no_grad():
+        assert torch.equal(loaded(make_clips()), model(make_clips()))
+    loaded.save_pretrained(tmp_path / "again")
+    assert DFERModel.from_pretrained(tmp_path / "again").config.msta_fc == "channels"
