@@ -1,4 +1,4 @@
-"""A dataset whose classes are colours, a run's configuration for it, and runs that were trained."""
+"""A dataset whose classes are colours, configurations of runs on it, and finished runs."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -17,7 +17,7 @@ NUM_FOLDS, PER_FOLD, NUM_IMAGES, SIDE = 3, 2, 5, 32
 
 @pytest.fixture(scope="session")
 def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Manifest of 18 clips: 3 classes in 3 folds, twice each, 5 frames of 32 px a clip."""
+    """Manifest of 18 clips: 3 classes in 3 folds, twice each, 5 frames of 32 px per clip."""
     from dfercli.data.manifest import Manifest, write_manifest
     from dfercli.faces.align import CropRecipe
     from dfercli.media.images import write_image
@@ -88,14 +88,14 @@ def make_run(colours: Path, tiny_name: str) -> Callable[..., Any]:
 
 @pytest.fixture(scope="session")
 def make_job(make_run: Callable[..., Any]) -> Callable[..., Any]:
-    """Make a RunConfig of two epochs, of a backbone that a new process knows too."""
+    """Make a RunConfig of two epochs, with a backbone that new processes know too."""
     recipe = {"epochs": 2, "warmup_epochs": 0, "model": {"backbone": "demo-ViT-tiny"}}
     return lambda fold=1, **settings: make_run(fold, **recipe | settings)
 
 
 @pytest.fixture(scope="session")
 def results_of() -> Callable[..., Any]:
-    """Give all that a run found out, without how long it took."""
+    """Return all results of a run except times."""
     names = ("predictions_best.csv", "predictions_last.csv", "last/model.safetensors")
 
     def results(run: Any) -> Any:

@@ -15,7 +15,7 @@ DEVICE = "cuda"
 
 @pytest.fixture(autouse=True)
 def _free_memory() -> Iterator[None]:
-    """Let go of each test's models and graphs: they lie in cycles."""
+    """Free the models and graphs of each test, which are in reference cycles."""
     yield
     import torch
 
@@ -25,7 +25,7 @@ def _free_memory() -> Iterator[None]:
 
 @pytest.fixture
 def make_gpu_run(make_run: Callable[..., Any]) -> Callable[..., Any]:
-    """Make a RunConfig that takes its steps in a way on the GPU."""
+    """Make a RunConfig for the GPU with a way of executing steps."""
 
     def make(way: str = "captured", precision: str = "fp32", **settings: Any) -> Any:
         compute = {"device": DEVICE, "precision": precision, "steps": way}

@@ -1,4 +1,4 @@
-"""What a step costs besides its arithmetic: launches, waiting, transfers, memory that stays."""
+"""Overhead of a step: launches, waiting, transfers, leaked memory."""
 
 import gc
 from collections import Counter
@@ -25,10 +25,10 @@ STRONG = {
     "drop_path": 0.5,
     "label_smoothing": 0.1,
 }
-"""A recipe that uses all that runs in a step."""
+"""A recipe that uses everything that can run in a step."""
 
 STEADY = (2, 4)
-"""First and last step that is watched, of the six of an epoch in batches of two."""
+"""First and last of the profiled steps; an epoch has six, in batches of two."""
 
 LAUNCHES = ("cudaLaunchKernel", "cudaLaunchKernelExC", "cuLaunchKernel", "cuLaunchKernelEx")
 
@@ -102,7 +102,7 @@ def test_waiting_would_be_noticed():
 
 @pytest.mark.parametrize("way", ["captured", "compiled"])
 def test_runs_one_after_another_leave_no_memory(way, make_gpu_run, tmp_path):
-    """As the folds of `dfer train`: the model, its graphs and their memory go with each run."""
+    """As in `dfer train`: the model, its graphs and their memory are freed after each fold."""
     allocated, reserved = [], []
     small = {"model": {"backbone": "demo-ViT-tiny"}, "epochs": 1, "warmup_epochs": 0}
     for number in range(3):
@@ -118,7 +118,7 @@ def test_runs_one_after_another_leave_no_memory(way, make_gpu_run, tmp_path):
 
 
 def test_batches_arrive_whole_while_the_gpu_is_busy():
-    """Each is read long after it was asked for, when later ones have been sent already."""
+    """Each batch is read late, when later ones have already been sent."""
     generator = torch.Generator().manual_seed(0)
     sent = [
         (
@@ -159,7 +159,7 @@ def test_a_reader_tells_the_number_before_and_does_not_wait():
 
 @pytest.fixture
 def changes():
-    """Eight clips and what was drawn for them."""
+    """Eight clips and the random changes of each."""
     rng = np.random.default_rng(0)
     clips = rng.integers(0, 256, (8, 4, 3, 32, 32), dtype=np.uint8)
     config = AugmentConfig(crop_scale=0.5, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1)
@@ -196,7 +196,7 @@ def test_clips_are_changed_as_on_a_cpu(changes):
 
 
 def test_an_lstm_that_cudnn_has_flattened_is_saved(tmp_path):
-    """Its parameters are views of one buffer then."""
+    """Its parameters are then views of one buffer."""
     from safetensors.torch import load_file
 
     lstm = nn.LSTM(8, 8, bidirectional=True).to(DEVICE)

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.gpu
 
 DEVICE = "cuda"
 SMALL = {"backbone": "demo-ViT-tiny"}
-"""A backbone that a new process knows too."""
+"""A backbone that new processes know too."""
 
 BASELINE = {"interfit": False, "msta": False, "biehpro": False}
 VARIANTS = [
@@ -60,7 +60,7 @@ class Deadly(Progress):
 config = from_dict(RunConfig, json.loads(sys.argv[1]))
 train_fold(config, Path(sys.argv[2]), progress=Deadly(1, shown=False))
 """
-"""Trains a run, and is killed at the first step of its second epoch."""
+"""Trains a run and is killed at the first step of the second epoch."""
 
 
 def _name(settings):
@@ -81,14 +81,14 @@ def killed(tmp_path_factory):
 
 @pytest.fixture
 def config(make_gpu_run):
-    """Two epochs of a recipe that draws all that can be drawn."""
+    """Two epochs of a recipe with every source of randomness."""
     augment = {"brightness": 0.2, "contrast": 0.2, "saturation": 0.2, "hue": 0.02}
     recipe = {"epochs": 2, "mixup": 0.8, "drop_path": 0.5, "label_smoothing": 0.1}
     return make_gpu_run(model=SMALL, workers=1, augment=augment, **recipe)
 
 
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(config, killed, tmp_path):
-    """Sums may be in another order, which chance in another place would exceed by far."""
+    """The order of sums may differ; other random numbers would make a far larger difference."""
     undisturbed = train_fold(config, tmp_path)
     arguments = ("-c", TRAIN_AND_DIE, json.dumps(to_dict(config)), str(killed))
     died = _run_python(*arguments)

@@ -1,4 +1,4 @@
-"""The visual tower against open_clip on the same weights, and every way that weights can be had."""
+"""The visual tower against open_clip on the same weights, and every source of weights."""
 
 import pickle
 from pathlib import Path
@@ -78,7 +78,7 @@ def test_a_tower_that_is_no_plain_vit_is_refused(name, kind):
 
 
 class _FixedTokens:
-    """Stands for InterFIT: notes what it is given and answers with tokens made before."""
+    """Stands for InterFIT: records its input and returns given tokens."""
 
     def __init__(self, tokens):
         self.tokens = tokens
@@ -93,7 +93,7 @@ class _FixedTokens:
 
 
 def _reference_frame(visual, frame, extra_tokens):
-    """One frame through the tower, Eq. (1) and (3), by plain matrices; also its class tokens."""
+    """Run one frame through the tower, Eq. (1) and (3), by plain matrices; also its class tokens."""
     patches = [
         (visual.conv1.weight * frame[:, y : y + 16, x : x + 16]).sum((1, 2, 3))
         for y in (0, 16)

@@ -16,7 +16,7 @@ def _inputs():
 
 
 def _module(**settings):
-    """With alpha and beta far apart, so that they cannot be mistaken for each other."""
+    """BiEhPro with alpha and beta so different that they cannot be confused."""
     torch.manual_seed(0)
     module = BiEhPro(WIDTH, **settings)
     for scale, value in ((module.alpha, 0.3), (module.beta, 0.7)):

@@ -1,4 +1,4 @@
-"""The joined model: contract over its variants, meaning, and checkpoints."""
+"""The whole model: contract over its variants, meaning, and checkpoints."""
 
 import json
 from itertools import product
@@ -42,7 +42,7 @@ def _name(settings):
 
 
 def _step(model, clips, optimizer):
-    """One step of training; gives the loss before it."""
+    """Take one training step, and return the loss before it."""
     labels = torch.arange(len(clips))
     loss = contrastive_loss(model(clips), labels)
     optimizer.zero_grad()

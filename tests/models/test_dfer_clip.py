@@ -1,4 +1,4 @@
-"""DFER-CLIP: its temporal model by hand, its prompts, and the words that describe the classes."""
+"""DFER-CLIP: its temporal model against plain arithmetic, its prompts, and its descriptions."""
 
 import math
 
@@ -19,7 +19,7 @@ def _norm(row):
 
 
 def _gelu(x):
-    """Its approximation, as their code has it."""
+    """GELU by the approximation of their code."""
     return 0.5 * x * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
 
 

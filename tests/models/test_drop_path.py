@@ -1,4 +1,4 @@
-"""Stochastic depth: by clip, of an expectation that stays, and only while training."""
+"""Stochastic depth: per clip, preserving the expectation, in training only."""
 
 import pytest
 import torch
@@ -14,10 +14,10 @@ def test_a_clip_skips_with_all_its_frames_and_the_others_are_scaled_up():
     out = scale_clips(branch, draw_factors(4000, 0.25, branch.device), num_frames=3)
     factors = (out / branch).view(4000, -1)
     assert torch.allclose(factors, factors[:, :1].expand_as(factors))
-    kept = factors[:, 0] > 0
-    assert torch.allclose(factors[kept], torch.tensor(4 / 3))
-    assert (factors[~kept] == 0).all()
-    assert kept.float().mean().item() == pytest.approx(0.75, abs=0.03)
+    remaining = factors[:, 0] > 0
+    assert torch.allclose(factors[remaining], torch.tensor(4 / 3))
+    assert (factors[~remaining] == 0).all()
+    assert remaining.float().mean().item() == pytest.approx(0.75, abs=0.03)
     assert factors[:, 0].mean().item() == pytest.approx(1.0, abs=0.03)
 
 
@@ -67,7 +67,7 @@ def test_frames_of_a_clip_stay_alike_and_clips_do_not(make_model, make_clips):
     embeds = model.backbone.train()(clips)
     assert torch.allclose(embeds, embeds[:, :1].expand_as(embeds), atol=1e-6)
     kinds = {tuple(round(value, 3) for value in clip[0].tolist()) for clip in embeds}
-    assert len(kinds) == 4  # the last block's two branches, kept or not
+    assert len(kinds) == 4  # the last block's two branches, remaining or not
 
 
 def test_a_checkpoint_knows_nothing_of_it(make_model):

@@ -1,4 +1,4 @@
-"""What a GPU runs, tried on the CPU: one graph for each variant, the same results, few kernels."""
+"""What a GPU runs, tried on the CPU: one graph per variant, the same results, few kernels."""
 
 import pytest
 import torch
@@ -82,7 +82,7 @@ def test_a_variant_gives_the_same_logits_and_gradients(settings, make, few_kerne
 
 @pytest.mark.parametrize("settings", VARIANTS, ids=_name)
 def test_no_two_parameters_share_a_gradient(settings, make, few_kernels):
-    """What changes gradients in place, as loss scaling does, would change a shared one twice."""
+    """Changing gradients in place, as loss scaling does, would change a shared one twice."""
     model, clips = make(**settings)
     loss = model(clips).square().sum()
     if loss.requires_grad:
@@ -95,12 +95,12 @@ def test_no_two_parameters_share_a_gradient(settings, make, few_kernels):
 def test_a_variant_is_one_graph_without_a_break(settings, make, few_kernels):
     model, clips = make(**settings)
     torch.compiler.reset()
-    found = torch._dynamo.explain(model)(clips)
-    assert (found.graph_count, found.graph_break_count) == (1, 0), found.break_reasons
+    report = torch._dynamo.explain(model)(clips)
+    assert (report.graph_count, report.graph_break_count) == (1, 0), report.break_reasons
 
 
 class _CountGraphs:
-    """A backend of `torch.compile` that runs graphs as they are and counts them."""
+    """A backend of `torch.compile` that runs graphs unchanged and counts them."""
 
     def __init__(self):
         self.count = 0

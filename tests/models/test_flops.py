@@ -1,4 +1,4 @@
-"""Costs against arithmetic done by hand, and against the paper's "FLOPs(G)" column."""
+"""Costs against arithmetic by hand and against the paper's "FLOPs(G)" column."""
 
 from functools import cache
 

@@ -9,7 +9,7 @@ WIDTH = 128  # two heads of CLIP's width
 
 
 def _lstm_direction(lstm, suffix, tokens):
-    """One direction of an LSTM over the rows of (T, D), by its four gates. Gives (T, D)."""
+    """Run one direction of an LSTM over the rows of (T, D), gate by gate; returns (T, D)."""
     weights = {
         name: getattr(lstm, f"{name}_l0{suffix}")
         for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")

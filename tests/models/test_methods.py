@@ -1,4 +1,4 @@
-"""Contract over every method: ours, and those that it is compared with."""
+"""Contract over all methods: ours, and those it is compared with."""
 
 import json
 
@@ -37,7 +37,7 @@ every_method = pytest.mark.parametrize("method", METHODS)
 
 @pytest.fixture
 def make_method(make_model):
-    """Build the model of a method; ours without the zeros that it starts from."""
+    """Build the model of a method; ours without its initial zeros."""
 
     def make(method):
         return make_model(**{"near_clip_init": False} if method == "dfer" else {"method": method})

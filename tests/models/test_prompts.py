@@ -1,4 +1,4 @@
-"""Prompts that are learnt: the text tower read from vectors, CoOp and CoCoOp."""
+"""Learnt prompts: the text tower with embeddings as its input, CoOp and CoCoOp."""
 
 import open_clip
 import pytest
@@ -22,7 +22,7 @@ def _encoder(clip, name, num_contexts=3, words=WORDS):
 
 @torch.no_grad()
 def _embed(clip, text, name):
-    """Vectors of a text's words, without its start and end."""
+    """Return the embeddings of a text's words, without start and end."""
     (tokens,) = tokenize(name, [text])
     return clip.token_embedding(tokens[1 : tokens.argmax()])
 

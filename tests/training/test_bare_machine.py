@@ -1,4 +1,4 @@
-"""The command line for a user whom the machine does not know, from an uninstalled source tree."""
+"""The command line for a user without an account, from a source tree that is not installed."""
 
 import json
 import shutil
@@ -38,7 +38,7 @@ main()
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows needs some of its environment")
 def test_the_commands_run_without_home_user_git_and_metadata(colours, tmp_path):
-    """As in a container that runs under any number: no HOME, no entry in the list of users."""
+    """As in a container with an arbitrary user id: no HOME, no entry in the list of users."""
 
     def run(*typed):
         command = [sys.executable, "-c", BARE, *typed]

@@ -43,7 +43,7 @@ def test_a_device_that_is_not_there_is_refused():
 
 @pytest.fixture
 def gpus(monkeypatch):
-    """Make PyTorch find some CUDA devices; gives what is asked of them, in order."""
+    """Make PyTorch find some CUDA devices; returns the calls that concern them, in order."""
     asked = []
 
     def find(count):
@@ -125,7 +125,7 @@ def test_a_gpu_by_number_is_current_before_accelerate_takes_one(gpus, monkeypatc
 
 
 def test_accelerate_takes_the_current_gpu_by_naming_none(gpus):
-    """What the test before relies on: `cuda` without a number is PyTorch's current device."""
+    """The previous test relies on it: `cuda` without a number is PyTorch's current device."""
     gpus(2)
     state = PartialState.__new__(PartialState)
     assert state.default_device == torch.device("cuda")
@@ -144,7 +144,7 @@ def test_runs_of_one_process_have_each_their_own_precision():
 
 
 def _fail_above(monkeypatch, most):
-    """Let the model run out of memory above a number of clips; give the numbers that it saw."""
+    """Let the model run out of memory above `most` clips; returns the batch sizes it was given."""
     seen, forward = [], DFERModel.forward
 
     def limited(self, clips):

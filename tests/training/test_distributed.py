@@ -1,4 +1,4 @@
-"""Several processes take the very steps of one, and test each clip once."""
+"""Several processes take the same steps as one, and test each clip once."""
 
 import json
 import os

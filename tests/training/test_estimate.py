@@ -22,13 +22,13 @@ def rate(monkeypatch):
 
 def test_time_and_disk_follow_from_what_a_step_costs(rate, manifest, make_run, tmp_path):
     runs = [make_run(fold, epochs=10, compute={"precision": "fp32"}) for fold in (1, 2)]
-    found = estimate(runs, tmp_path / "not" / "there", manifest)
+    result = estimate(runs, tmp_path / "not" / "there", manifest)
     cost = measure_cost(runs[0].model, ("happiness", "sadness", "anger"))
     passes = 10 * (3 * 12 + 6)  # 12 clips are learnt from, forward and backward, and 6 tested
-    assert found.seconds == pytest.approx(2 * 2 * cost.true_macs * passes / (0.8 * rate))
-    assert found.final_bytes == 2 * 2 * 4 * cost.trainable  # two folds, best and last epoch
-    assert found.peak_bytes == found.final_bytes + 6 * 4 * cost.trainable
-    assert found.free_bytes > 0
+    assert result.seconds == pytest.approx(2 * 2 * cost.true_macs * passes / (0.8 * rate))
+    assert result.final_bytes == 2 * 2 * 4 * cost.trainable  # two folds, best and last epoch
+    assert result.peak_bytes == result.final_bytes + 6 * 4 * cost.trainable
+    assert result.free_bytes > 0
 
 
 def test_what_is_not_trained_takes_no_time(manifest, make_run, tmp_path):

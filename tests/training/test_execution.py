@@ -1,7 +1,4 @@
-"""How steps are executed: which way is chosen, what is left where one fails, what fits in memory.
-
-Without a GPU: what of it a CPU can show.
-"""
+"""How steps are executed: the choice of a way, failures and memory, as far as a CPU can show."""
 
 from contextlib import contextmanager
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""The model on all clips, and which model a name stands for."""
+"""The model on all clips, and which checkpoint a name means."""
 
 import json
 import os
@@ -33,7 +33,7 @@ def folds(make_run, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def final(folds, make_run):
-    """The finished run on all clips beside them."""
+    """The finished run on all clips, beside those folds."""
     config, _ = plan_final(make_run(), folds, open_manifest(make_run().data))
     return train_folds(config, [ALL_DATA], folds)[ALL_DATA]
 
@@ -71,8 +71,8 @@ def test_all_clips_are_trained_on_and_none_is_tested(make_run):
 
 
 def test_its_run_leaves_one_model_and_no_predictions(final):
-    found = sorted(path.relative_to(final.path).as_posix() for path in final.path.rglob("*"))
-    assert found == [
+    files = sorted(path.relative_to(final.path).as_posix() for path in final.path.rglob("*"))
+    assert files == [
         *("curves.png", "last", "last/config.json", "last/model.safetensors"),
         *("metrics.jsonl", "run.json"),
     ]
@@ -93,7 +93,7 @@ def test_its_card_has_the_figures_of_the_folds_and_says_so(folds, final):
 
 @pytest.fixture
 def other_fold(folds, final, make_run, tmp_path):
-    """The final model beside a fold that was trained with another rate, later."""
+    """The final model beside a fold that was trained later, with another learning rate."""
     shutil.copytree(folds / "colours", tmp_path / "colours")
     shutil.rmtree(tmp_path / "colours" / "full" / "fold2")
     train_folds(make_run(lr=2e-3), [1], tmp_path, overwrite=True)
@@ -158,10 +158,10 @@ def test_the_folds_temperatures_carry_over(temperatures, expected, tmp_path, mon
     from dfercli.training import final as module
 
     runs = {fold: RunFolder(tmp_path / f"fold{fold}") for fold in range(1, len(temperatures) + 1)}
-    found = {str(run.path): t for run, t in zip(runs.values(), temperatures, strict=True)}
+    temperature_of = {str(run.path): t for run, t in zip(runs.values(), temperatures, strict=True)}
 
     def read(where):
-        temperature = found[where]
+        temperature = temperature_of[where]
         return {
             "calibration": {"clips": 100} | ({"temperature": temperature} if temperature else {})
         }
@@ -177,7 +177,7 @@ def test_the_folds_temperatures_carry_over(temperatures, expected, tmp_path, mon
         assert calibration == {"calibration": {"clips": clips, "temperature": expected}}
 
 
-# Which model a name stands for.
+# Which checkpoint a name means.
 
 
 def _make_run(runs, name, second, drawn=False, dataset=None):
@@ -196,7 +196,7 @@ def _make_run(runs, name, second, drawn=False, dataset=None):
 
 @pytest.fixture
 def runs(tmp_path):
-    """Runs on two datasets, one with a model on all clips, and newer ones on drawn people."""
+    """Runs on two datasets, one with a model on all clips, and newer runs on drawn people."""
     folder = tmp_path / "runs"
     _make_run(folder, "mine/full/fold1", 10)
     _make_run(folder, "mine/full/fold2", 40)
@@ -209,7 +209,7 @@ def runs(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "found"),
+    ("name", "expected"),
     [
         (None, "mine/full/all/last"),  # the newest run's variant was trained on all clips too
         ("full", "mine/full/all/last"),
@@ -225,10 +225,10 @@ def runs(tmp_path):
         ("{runs}/mine/full/fold2/best", "mine/full/fold2/best"),
     ],
 )
-def test_a_name_stands_for(name, found, runs, tmp_path, monkeypatch):
+def test_a_name_means_a_checkpoint(name, expected, runs, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     name = name and name.format(runs=runs)
-    assert find_checkpoint(name, runs) == str(runs / found)
+    assert find_checkpoint(name, runs) == str(runs / expected)
 
 
 @pytest.mark.parametrize("name", ["/", "/tmp"])

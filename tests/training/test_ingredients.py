@@ -1,4 +1,4 @@
-"""The ingredients that the paper's recipe leaves out, in runs: what each changes, and how."""
+"""Ingredients that the paper's recipe lacks: what each of them changes in a run."""
 
 from collections import Counter
 from dataclasses import replace
@@ -189,8 +189,8 @@ def uneven(make_run, colours, tmp_path):
     rows = manifest.rows
     rare = (rows["label"] != "happiness") & (rows["test_fold"] != 1)
     first = ~rows[rare].duplicated("label")
-    kept = rows.drop(index=first[~first].index)
-    write_manifest(replace(manifest, rows=kept.reset_index(drop=True)), tmp_path / "colours.csv")
+    reduced = rows.drop(index=first[~first].index)
+    write_manifest(replace(manifest, rows=reduced.reset_index(drop=True)), tmp_path / "colours.csv")
 
     def make(**settings):
         config = make_run(**ONE_EPOCH, manifest=tmp_path / "colours.csv", **settings)
@@ -222,15 +222,15 @@ def test_oversampling_repeats_the_rare_classes_of_the_training_clips(uneven, tmp
 
 
 def test_the_prior_is_of_the_training_clips(uneven, tmp_path, monkeypatch):
-    given = []
+    calls = []
 
     def note(config, counts, device):
-        given.append((config.balance, counts))
+        calls.append((config.balance, counts))
         return build_loss(config, counts, device)
 
     monkeypatch.setattr(loop, "build_loss", note)
     train_fold(uneven(balance="prior"), tmp_path)
-    assert given == [("prior", [4, 1, 1])]
+    assert calls == [("prior", [4, 1, 1])]
 
 
 def test_seeds_of_an_epoch_decide_what_is_dropped(make_run, class_names):

@@ -1,4 +1,4 @@
-"""Processes that are killed while they train: the same command goes on and ends the same."""
+"""Processes killed while they train: the same command resumes, with the same results."""
 
 import json
 import os
@@ -74,7 +74,7 @@ def test_a_strong_recipe_that_is_killed_between_epochs_ends_the_same(make_run, t
 
 
 def _count_epochs(run):
-    """Count the finished epochs of a run that another process may just be writing."""
+    """Count the finished epochs of a run that another process may be writing."""
     return len(run.read_metrics()) if run.metrics_file.exists() else 0
 
 
@@ -89,7 +89,7 @@ def _make_command(config, tiny_name, folder):
 
 
 def _wait_for_work(process, runs):
-    """Wait until a process that has just started changes something in the folder of runs."""
+    """Wait until a new process changes something in the folder of runs."""
 
     def newest():
         try:

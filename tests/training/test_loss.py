@@ -1,4 +1,4 @@
-"""The loss and mixup, against numbers worked out by hand."""
+"""The loss and mixup against numbers computed by hand."""
 
 import math
 
@@ -56,7 +56,7 @@ def test_prior_and_smoothing_work_together():
 
 @pytest.fixture
 def mixed():
-    """Four clips of four classes, mixed; also the share of the own, and each one's partner."""
+    """Four mixed clips, their label shares, lam, and the partner of each clip."""
     clips = torch.arange(4.0).view(4, 1, 1, 1, 1).expand(4, 2, 3, 5, 5) * 10
     new, shares = Mixup(0.8, 4, seed=3)(clips, torch.arange(4), epoch=1, step=2)
     order = [
@@ -97,7 +97,7 @@ def test_mixup_draws_by_seed_epoch_step_and_process_alone():
     torch.manual_seed(5)
     assert torch.equal(mix(), first)
     changed = [mix(seed=1), mix(epoch=1), mix(step=1), mix(rank=1)]
-    assert not any(torch.equal(each, first) for each in changed)
+    assert not any(torch.equal(clips, first) for clips in changed)
 
 
 def test_mixups_share_is_drawn_from_its_beta():

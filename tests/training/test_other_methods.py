@@ -1,4 +1,4 @@
-"""Every method that learns is trained, kept and taken up again by the loop that trains ours."""
+"""Methods for comparison are trained, saved and resumed by the same loop as ours."""
 
 import pytest
 import torch

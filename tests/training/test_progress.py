@@ -1,4 +1,4 @@
-"""What a run shows: its bar, its curves, its trackers, and what it warns of."""
+"""Progress of a run: its bar, its curves, its trackers, and its warnings."""
 
 import io
 from itertools import chain
@@ -95,9 +95,9 @@ def test_metrics_go_to_tensorboard_too(make_run, tmp_path):
     read = events.EventAccumulator(str(run.logs_folder / "dfer"))
     read.Reload()
     for name in ("loss", "lr", "war", "uar"):
-        found = [(event.step, event.value) for event in read.Scalars(name)]
+        values = [(event.step, event.value) for event in read.Scalars(name)]
         expected = [(line["epoch"], line[name]) for line in run.read_metrics()]
-        assert list(chain(*found)) == pytest.approx(list(chain(*expected)))
+        assert list(chain(*values)) == pytest.approx(list(chain(*expected)))
 
 
 def test_a_tracker_that_is_not_installed_is_one_line(make_run, tmp_path, monkeypatch):

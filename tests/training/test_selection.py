@@ -91,15 +91,15 @@ def test_ties_go_to_the_lower_held_out_loss_else_to_the_later_epoch(wars, val_lo
         line |= {"val_war": 0.5, "val_loss": loss}
     expected = {"best": best, "last": len(wars)} | ({"val": val} if val else {})
     assert chosen_epochs(metrics) == expected
-    kept = {}  # what a run leaves if each epoch takes the place of the one that it beats
+    published = {}  # what a run leaves if each epoch replaces the one that it beats
     for epoch in range(1, len(wars) + 1):
-        kept |= dict.fromkeys(chosen_now(metrics[:epoch], epoch == len(wars)), epoch)
-    assert kept == expected
+        published |= dict.fromkeys(chosen_now(metrics[:epoch], epoch == len(wars)), epoch)
+    assert published == expected
 
 
 def test_a_run_with_a_validation_part_leaves_these_files(with_val):
-    found = sorted(str(path.relative_to(with_val.path)) for path in with_val.path.rglob("*"))
-    assert [".", *found] == sorted(FILES)
+    files = sorted(str(path.relative_to(with_val.path)) for path in with_val.path.rglob("*"))
+    assert [".", *files] == sorted(FILES)
     assert with_val.path.parent.name == "full-val25"
 
 
@@ -141,8 +141,8 @@ def test_three_held_out_clips_calibrate_no_checkpoint(with_val):
     for name in PROTOCOLS:
         table = read_predictions(with_val.validation_file(name))
         labels, predicted = name_classes(table)
-        found = load_checkpoint(str(with_val.checkpoint(name))).settings["calibration"]
-        assert found == {
+        fitted = load_checkpoint(str(with_val.checkpoint(name))).settings["calibration"]
+        assert fitted == {
             "clips": 3,
             "refused": f"not calibrated: 3 held-out clips, {(labels != predicted).sum()} of them "
             "wrong; a temperature needs 100, 20 of them wrong: raise --val-fraction or add clips",
@@ -157,8 +157,8 @@ def test_each_checkpoint_has_the_temperature_of_its_held_out_clips(make_run, tmp
         table = read_predictions(run.validation_file(name))
         labels, _ = name_classes(table)
         expected = fit_temperature(probs_of(table), labels, calibration.PRIOR_SD)
-        found = load_checkpoint(str(run.checkpoint(name))).settings["calibration"]
-        assert found == {"temperature": pytest.approx(expected), "clips": 3}
+        fitted = load_checkpoint(str(run.checkpoint(name))).settings["calibration"]
+        assert fitted == {"temperature": pytest.approx(expected), "clips": 3}
 
 
 @pytest.mark.parametrize("balance", ["prior", "oversample"])
@@ -179,7 +179,7 @@ def test_a_training_that_balanced_the_classes_calibrates_nothing(
 
 def test_a_run_reports_once_that_it_is_not_calibrated(make_run, tmp_path, capsys):
     train_fold(make_run(val_fraction=0.25), tmp_path)
-    (line,) = [each for each in capsys.readouterr().err.splitlines() if "calibrated" in each]
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "calibrated" in line]
     assert "colours full-val25 fold 1: not calibrated: 3 held-out clips, " in line
 
 
@@ -229,7 +229,7 @@ FIVE_EPOCHS = {"epochs": 5, "val_fraction": 0.25}
 
 @pytest.fixture
 def keep_epochs(monkeypatch, tmp_path, make_model):
-    """Keep epochs of so many seconds each, where a save takes so many; returns the saved ones."""
+    """Keep epochs of `epoch_s` seconds, where a save takes `save_s`; returns the saved epochs."""
 
     def keep(epoch_s, save_s, epochs=40, **settings):
         now, saved = [100.0], []
@@ -268,8 +268,8 @@ def keep_epochs(monkeypatch, tmp_path, make_model):
     ],
 )
 def test_saving_takes_a_twentieth_of_the_time_at_most(epoch_s, save_s, saved, keep_epochs):
-    found, share = keep_epochs(epoch_s, save_s)
-    assert found == saved
+    epochs, share = keep_epochs(epoch_s, save_s)
+    assert epochs == saved
     first_and_last = 2 * save_s / (40 * epoch_s)  # the first shows what one costs
     assert share <= SAVE_SHARE + first_and_last
 
@@ -302,7 +302,7 @@ def test_wherever_a_run_stops_between_two_saves_it_ends_the_same(
 def test_what_waits_is_the_epoch_that_was_chosen_not_the_one_that_is_saved(
     make_run, tmp_path, monkeypatch
 ):
-    """The best epoch comes before the one at which the run is written."""
+    """The best epoch comes before the one at which the run is saved."""
     monkeypatch.setattr(loop, "score", lambda _: {"war": next(wars), "uar": 0.5})
     saved = {}
     for save_every in (1, 100):
@@ -322,7 +322,7 @@ def test_how_often_a_run_was_saved_makes_no_other_run(trained, make_run):
 
 
 def test_no_checkpoint_is_of_an_epoch_that_was_trained_again(make_run, tmp_path, monkeypatch):
-    """A GPU does not repeat itself: what a killed run trains again comes out otherwise."""
+    """A GPU is not deterministic: an epoch that is trained again has other results."""
     config = make_run(epochs=3, compute={"save_every": 1})
     seen, attempts = {}, 0
     score, seed_epoch, epoch = loop.score, loop.seed_epoch, 0
@@ -365,7 +365,7 @@ def test_no_checkpoint_is_of_an_epoch_that_was_trained_again(make_run, tmp_path,
 
 @pytest.fixture
 def stopped(make_run, tmp_path, monkeypatch):
-    """A run that was killed as its last epoch was to take its place, and its configuration."""
+    """A run that was killed before its last epoch was published, and its configuration."""
     config = make_run(epochs=2, compute={"save_every": 1})
 
     def kill(run, finished):

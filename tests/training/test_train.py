@@ -48,7 +48,7 @@ def _times(folder):
 
 
 def _results(run):
-    """All that a run found out, without how long it took."""
+    """Return all results of a run except times."""
     metrics = [
         {k: v for k, v in line.items() if k not in ("seconds", "clips_per_s")}
         for line in run.read_metrics()
@@ -255,7 +255,7 @@ def test_every_variant_takes_its_steps(settings, make_run, tmp_path):
 
 def test_half_precision_learns_too(trained, make_run, tmp_path):
     run = train_fold(make_run(compute={"precision": "bf16"}), tmp_path)
-    losses = [[line["loss"] for line in each.read_metrics()] for each in (run, trained)]
+    losses = [[line["loss"] for line in r.read_metrics()] for r in (run, trained)]
     assert losses[0] != losses[1]  # it was rounded on the way
     assert losses[0] == pytest.approx(losses[1], rel=0.05)
     assert run.read_metrics()[-1]["war"] == 1.0
