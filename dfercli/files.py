@@ -205,13 +205,13 @@ def write_json(path: Path, values: Any) -> None:
     write_text(path, json.dumps(values, indent=2, ensure_ascii=False) + "\n")
 
 
-def hash_file(path: Path) -> str:
-    """Return the SHA-256 of a file's content, in hex digits.
+def hash_file(path: Path, prefix: bytes = b"") -> str:
+    """Return the SHA-256 of a file's content, in hex digits; a prefix is hashed before it.
 
     Raises:
         OSError: The file cannot be read.
     """
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(prefix)
     with path.open("rb", buffering=0) as stream:
         while block := stream.read(BLOCK):
             digest.update(block)

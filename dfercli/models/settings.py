@@ -1,6 +1,5 @@
 """The entries of a checkpoint's `config.json`: checking them, and sealing them with a hash."""
 
-import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -10,6 +9,7 @@ from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from dfercli.config import ModelConfig
+from dfercli.files import hash_file
 from dfercli.owned import has_controls
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
@@ -17,9 +17,6 @@ CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 
 SEAL = "seal"
 """Entry of `config.json`; checkpoints of earlier versions have none."""
-
-BLOCK = 1 << 20
-"""Bytes to hash at a time (our choice)."""
 
 
 def make_seal(settings: Mapping[str, Any], weights: Path) -> str:
@@ -30,11 +27,7 @@ def make_seal(settings: Mapping[str, Any], weights: Path) -> str:
         weights: The weights file.
     """
     entries = {name: value for name, value in settings.items() if name != SEAL}
-    digest = hashlib.sha256(json.dumps(entries, sort_keys=True).encode() + b"\0")
-    with weights.open("rb", buffering=0) as stream:
-        while block := stream.read(BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
+    return hash_file(weights, prefix=json.dumps(entries, sort_keys=True).encode() + b"\0")
 
 
 def seal(config: Path, weights: Path) -> None:
