@@ -1,8 +1,7 @@
 """The training loss, and mixup of the clips before it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -13,19 +12,9 @@ from dfercli.config import TrainConfig
 from dfercli.data.loaders import send
 from dfercli.models.dfer import contrastive_loss
 
-
-class Loss(Protocol):
-    """A training loss."""
-
-    def __call__(self, logits: Tensor, labels: Tensor, reduction: str = "mean") -> Tensor:
-        """Return the loss of a batch.
-
-        Args:
-            logits: (B, K).
-            labels: (B,) int64, or (B, K) shares of each class.
-            reduction: `mean` over the clips, or `none`: (B,).
-        """
-
+Loss = Callable[..., Tensor]
+"""Maps logits (B, K) and labels, (B,) int64 or (B, K) shares of each class, to a loss: the mean, or
+with `reduction="none"` that of each clip, (B,)."""
 
 MIXUP_STREAM = 5
 """Separates the random numbers of mixup from others with the same seed and epoch."""
