@@ -15,7 +15,7 @@ from dfercli.config import ModelConfig
 from dfercli.models.backbone import CLIPBackbone
 from dfercli.models.base import ExpressionModel, first_settings, write_prompts
 from dfercli.models.pretrained import tokenize
-from dfercli.models.text import PromptEncoder, encode_words
+from dfercli.models.text import PromptEncoder, tokenize_words
 
 START_TEXT = "a photo of a"
 """Words that the contexts are initialised with. Source: section 4."""
@@ -77,9 +77,10 @@ def assemble(config: ModelConfig, class_names: Sequence[str], towers: Any) -> Co
         ConfigError: A class name leaves no room for contexts.
     """
     words = write_prompts(config, class_names)
-    prompts = encode_words(towers, config.backbone, words, NUM_CONTEXTS)
-    settings = first_settings(config, class_names) | {"num_contexts": prompts.num_contexts}
-    start = tokenize(config.backbone, [START_TEXT])[0, 1 : 1 + prompts.num_contexts]
+    tokens, num_contexts = tokenize_words(towers, config.backbone, words, NUM_CONTEXTS)
+    prompts = PromptEncoder(towers, tokens, num_contexts)
+    settings = first_settings(config, class_names) | {"num_contexts": num_contexts}
+    start = tokenize(config.backbone, [START_TEXT])[0, 1 : 1 + num_contexts]
     with torch.no_grad():
         contexts = towers.token_embedding(start.to(prompts.start.device))
     return CoCoOp(CLIPBackbone(towers.visual), prompts, contexts, towers.logit_scale, settings)

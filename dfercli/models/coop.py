@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from dfercli.config import ModelConfig
 from dfercli.models.backbone import CLIPBackbone
 from dfercli.models.base import ExpressionModel, first_settings, write_prompts
-from dfercli.models.text import PromptEncoder, encode_words
+from dfercli.models.text import PromptEncoder, tokenize_words
 
 NUM_CONTEXTS = 16
 """C. Source: section 4.1."""
@@ -64,6 +64,7 @@ def assemble(config: ModelConfig, class_names: Sequence[str], towers: Any) -> Co
         ConfigError: A class name leaves no room for contexts.
     """
     words = write_prompts(config, class_names)
-    prompts = encode_words(towers, config.backbone, words, NUM_CONTEXTS)
-    settings = first_settings(config, class_names) | {"num_contexts": prompts.num_contexts}
+    tokens, num_contexts = tokenize_words(towers, config.backbone, words, NUM_CONTEXTS)
+    prompts = PromptEncoder(towers, tokens, num_contexts)
+    settings = first_settings(config, class_names) | {"num_contexts": num_contexts}
     return CoOp(CLIPBackbone(towers.visual), prompts, towers.logit_scale, settings)

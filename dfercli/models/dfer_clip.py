@@ -16,7 +16,7 @@ from dfercli.models.backbone import CLIPBackbone
 from dfercli.models.base import ExpressionModel, first_settings, write_prompts
 from dfercli.models.coop import CONTEXT_STD
 from dfercli.models.layers import attention
-from dfercli.models.text import PromptEncoder, encode_words
+from dfercli.models.text import PromptEncoder, tokenize_words
 
 DESCRIPTORS = {
     # AU 6, 12
@@ -156,8 +156,9 @@ def assemble(config: ModelConfig, class_names: Sequence[str], towers: Any) -> DF
             cut to the room beside the contexts, as CLIP's tokenizer cuts texts.
     """
     words = write_prompts(config, describe_classes(class_names))
-    prompts = encode_words(towers, config.backbone, words, NUM_CONTEXTS, cut=True)
-    settings = first_settings(config, class_names) | {"num_contexts": prompts.num_contexts}
+    tokens, num_contexts = tokenize_words(towers, config.backbone, words, NUM_CONTEXTS, cut=True)
+    prompts = PromptEncoder(towers, tokens, num_contexts)
+    settings = first_settings(config, class_names) | {"num_contexts": num_contexts}
     backbone = CLIPBackbone(towers.visual)
     temporal = None
     if config.method == "dfer-clip":

@@ -82,17 +82,6 @@ class PromptEncoder(nn.Module):
         return at_ends @ self.projection
 
 
-def encode_words(
-    towers: Any, backbone: str, texts: Sequence[str], num_contexts: int, cut: bool = False
-) -> PromptEncoder:
-    """Return the prompt encoder of the classes' words, with as many contexts as fit.
-
-    Arguments and errors are those of `tokenize_words`.
-    """
-    tokens, fitting = tokenize_words(towers, backbone, texts, num_contexts, cut)
-    return PromptEncoder(towers, tokens, fitting)
-
-
 def find_ends(tokens: Tensor) -> Tensor:
     """Return the position of the end of each text, (N,): the end token has the highest number."""
     return tokens.argmax(dim=-1)
