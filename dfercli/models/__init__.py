@@ -27,7 +27,11 @@ MODELS = {
     "dfer-clip": "dfercli.models.dfer_clip",
     "dfer-clip-no-tm": "dfercli.models.dfer_clip",
 }
-"""Module of each method, by its public name; its `assemble` builds the model."""
+"""Module of each method, by its public name.
+
+Its `assemble(config, class_names, towers)` builds the model for K classes from an open_clip model,
+whose towers become part of it.
+"""
 
 
 def load_method(name: str) -> ModuleType:

@@ -34,11 +34,9 @@ class CoCoOp(ExpressionModel):
     Meta-Net. With its biases, which their code has too, there are 35,360.
 
     Args:
-        backbone: CLIP's visual tower.
+        backbone: See `ExpressionModel`, as for `logit_scale` and `settings`.
         prompts: Embeds the prompts of the classes.
         contexts: (C, D') initial contexts.
-        logit_scale: () log of the inverse temperature.
-        settings: Entries of the checkpoint's `config.json`.
     """
 
     def __init__(
@@ -67,11 +65,6 @@ class CoCoOp(ExpressionModel):
 
 def assemble(config: ModelConfig, class_names: Sequence[str], towers: Any) -> CoCoOp:
     """Build the model from both of CLIP's towers and contexts that start as words.
-
-    Args:
-        config: Names the backbone and the template of the class names.
-        class_names: The K classes.
-        towers: An open_clip model, whose towers become part of the model.
 
     Raises:
         ConfigError: A class name leaves no room for contexts.

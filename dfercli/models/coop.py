@@ -29,10 +29,8 @@ class CoOp(ExpressionModel):
     into the prompt template.
 
     Args:
-        backbone: CLIP's visual tower.
+        backbone: See `ExpressionModel`, as for `logit_scale` and `settings`.
         prompts: Embeds the prompts of the classes.
-        logit_scale: () log of the inverse temperature.
-        settings: Entries of the checkpoint's `config.json`.
     """
 
     def __init__(
@@ -54,11 +52,6 @@ class CoOp(ExpressionModel):
 
 def assemble(config: ModelConfig, class_names: Sequence[str], towers: Any) -> CoOp:
     """Build the model from both of CLIP's towers and new contexts.
-
-    Args:
-        config: Names the backbone and the template of the class names.
-        class_names: The K classes.
-        towers: An open_clip model, whose towers become part of the model.
 
     Raises:
         ConfigError: A class name leaves no room for contexts.

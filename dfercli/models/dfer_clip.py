@@ -64,10 +64,9 @@ class DFERCLIP(ExpressionModel):
     """Learns the visual tower, the contexts and the temporal model; the text tower is frozen.
 
     Args:
-        backbone: CLIP's visual tower.
+        backbone: See `ExpressionModel`, as for `settings`.
         prompts: Embeds the prompts of the classes.
         temporal: Aggregates the frames of a clip; None takes their mean.
-        settings: Entries of the checkpoint's `config.json`.
     """
 
     def __init__(
@@ -148,12 +147,7 @@ class TemporalAttention(nn.Module):
 def assemble(config: ModelConfig, class_names: Sequence[str], towers: Any) -> DFERCLIP:
     """Build the model from both of CLIP's towers, new contexts, and a temporal model if wanted.
 
-    Args:
-        config: The method, `dfer-clip` or `dfer-clip-no-tm`; names the backbone and the template of
-            the descriptions.
-        class_names: The K classes.
-        towers: An open_clip model, whose towers become part of the model. Descriptions are
-            cut to the room beside the contexts, as CLIP's tokenizer cuts texts.
+    Descriptions are cut to the room beside the contexts, as CLIP's tokenizer cuts texts.
     """
     words = write_prompts(config, describe_classes(class_names))
     tokens, num_contexts = tokenize_words(towers, config.backbone, words, NUM_CONTEXTS, cut=True)

@@ -17,10 +17,8 @@ class ZeroShotCLIP(ExpressionModel):
     On a single frame this is CLIP's own classifier; the mean over frames is our reading.
 
     Args:
-        backbone: CLIP's visual tower.
+        backbone: See `ExpressionModel`, as for `logit_scale` and `settings`.
         text_features: (K, E) normalised features of the classes.
-        logit_scale: () log of the inverse temperature.
-        settings: Entries of the checkpoint's `config.json`.
     """
 
     text_features: Tensor
@@ -42,13 +40,7 @@ class ZeroShotCLIP(ExpressionModel):
 
 
 def assemble(config: ModelConfig, class_names: Sequence[str], towers: Any) -> ZeroShotCLIP:
-    """Build the model from CLIP's visual tower and the text features of the classes.
-
-    Args:
-        config: Names the backbone and the template of the prompts.
-        class_names: The K classes.
-        towers: An open_clip model, whose visual tower becomes part of the model.
-    """
+    """Build the model from CLIP's visual tower and the text features of the classes."""
     texts = encode_prompts(towers, config.backbone, write_prompts(config, class_names))
     settings = first_settings(config, class_names)
     return ZeroShotCLIP(CLIPBackbone(towers.visual), texts, towers.logit_scale, settings)

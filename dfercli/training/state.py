@@ -165,17 +165,19 @@ def reporting_failed_save(run: RunFolder, finished: int) -> Iterator[None]:
     except DferError:
         raise
     except Exception as error:
-        where = f"the {finished} finished epochs are" if finished != 1 else "the finished epoch is"
-        kept = f"{where} kept" if finished else ""
+        epochs = "the finished epoch is" if finished == 1 else f"the {finished} finished epochs are"
+        saved = [f"{epochs} kept"] if finished else []
         cause = find_system_error(error)
         if cause is not None:
+            advice = ", ".join([*saved, advise(cause)])
             raise CheckpointError(
                 f"cannot write a checkpoint into {run.path} ({describe_system_error(cause)}); "
-                f"{kept and f'{kept}, '}{advise(cause)} and give the same command"
+                f"{advice} and give the same command"
             ) from error
+        advice = "; ".join([*saved, "`dfer --debug` shows where it arose"])
         raise UnexpectedError(
             f"unexpected {type(error).__name__} while writing a checkpoint into {run.path}: "
-            f"{first_line(error)}; {kept and f'{kept}; '}`dfer --debug` shows where it arose"
+            f"{first_line(error)}; {advice}"
         ) from error
 
 
