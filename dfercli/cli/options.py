@@ -352,20 +352,13 @@ def find_data(
     workers: int,
     cache: str | None = None,
     folds_by: str = DataConfig.folds_by,
-) -> DataConfig:
-    """Find a manifest and its data: as typed, in $DFER_DATA, or where it was prepared."""
-    return open_data(dataset, root, manifests, workers, cache, folds_by)[0]
-
-
-def open_data(
-    dataset: str | None,
-    root: Path | None,
-    manifests: Path,
-    workers: int,
-    cache: str | None,
-    folds_by: str,
 ) -> "tuple[DataConfig, Manifest]":
-    """Find data as `find_data` does, and return its manifest too, with the official folds."""
+    """Find a manifest and its data: as typed, in $DFER_DATA, or where it was prepared.
+
+    Returns:
+        The data, and its manifest with the folds of `folds_by`.
+    """
+    from dfercli.data.folds import choose_folds
     from dfercli.data.manifest import find_manifest, read_manifest
 
     path = find_manifest(manifests, dataset)
@@ -381,7 +374,7 @@ def open_data(
         cache=cache,
         folds_by=folds_by,
     )
-    return data, manifest
+    return data, choose_folds(manifest, folds_by)
 
 
 def find_run(
@@ -393,14 +386,13 @@ def find_run(
     typed: Collection[str],
 ) -> "tuple[RunConfig, list[int], Manifest]":
     """Return the requested run, its folds (all of the manifest by default), and the manifest."""
-    from dfercli.data.folds import check_labels, choose_folds
+    from dfercli.data.folds import check_labels
 
     _check_how_to_run(options, compute.device)
     cache = find_cache(options.cache, options.cache_dir)
-    data, manifest = open_data(
+    data, manifest = find_data(
         options.dataset, options.root, options.manifests, options.workers, cache, options.folds_by
     )
-    manifest = choose_folds(manifest, data.folds_by)
     check_labels(manifest)  # before torch is imported and the model built
     known = list(manifest.folds)
     folds = parse_folds(options.folds) if options.folds else known

@@ -149,8 +149,8 @@ def test(
     from dfercli.runs.lookup import find_checkpoint
 
     where = find_checkpoint(checkpoint, runs)
-    data = opt.find_data(dataset, root, manifests, workers, decoded, folds_by)
-    results = evaluate_checkpoint(where, data, numbers, allow_other_crop, device)
+    data, manifest = opt.find_data(dataset, root, manifests, workers, decoded, folds_by)
+    results = evaluate_checkpoint(where, data, numbers, allow_other_crop, device, manifest)
     printing.show_document(results_document(results, confusion), table_format, out)
 
 

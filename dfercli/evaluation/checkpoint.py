@@ -31,6 +31,7 @@ def evaluate_checkpoint(
     folds: Sequence[int] | None = None,
     allow_other_crop: bool = False,
     device: str = "auto",
+    manifest: Manifest | None = None,
 ) -> Results:
     """Predict the test clips that a checkpoint was not trained on, in single precision.
 
@@ -41,6 +42,7 @@ def evaluate_checkpoint(
             folds of other data.
         allow_other_crop: Accept faces that were cropped differently from those of the training.
         device: As in `ComputeConfig`.
+        manifest: The manifest of the data; None to open it.
 
     Raises:
         ConfigError: This machine has no such device.
@@ -50,7 +52,7 @@ def evaluate_checkpoint(
     """
     compute = resolve_compute(ComputeConfig(device=device, precision="fp32"))
     model = load_checkpoint(where)
-    manifest = open_manifest(data)
+    manifest = open_manifest(data) if manifest is None else manifest
     check_fits(model, manifest.class_names, manifest.crop, allow_other_crop)
     folds = unseen_folds(model, manifest, data.folds_by, folds)
     check_frames(manifest, Path(data.root))

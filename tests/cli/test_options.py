@@ -184,8 +184,9 @@ def manifests(tmp_path, monkeypatch):
 
 
 def test_data_is_where_it_was_preprocessed(manifests, capsys):
-    data = find_data("old", None, manifests, workers=3)
+    data, manifest = find_data("old", None, manifests, workers=3)
     assert (data.dataset, data.root, data.workers) == ("old", "/data", 3)
+    assert manifest.dataset == "old"
     assert Path(data.manifest) == manifests / "old.csv"
     said = capsys.readouterr()
     assert said.out == ""
@@ -193,19 +194,19 @@ def test_data_is_where_it_was_preprocessed(manifests, capsys):
 
 
 def test_without_a_name_the_manifest_written_last_is_taken(manifests):
-    assert find_data(None, None, manifests, workers=0).dataset == "new"
+    assert find_data(None, None, manifests, workers=0)[0].dataset == "new"
 
 
 def test_a_folder_of_data_sets_comes_before_the_manifest_and_a_root_before_both(
     manifests, tmp_path, monkeypatch
 ):
     monkeypatch.setenv("DFER_DATA", str(tmp_path / "sets"))
-    assert find_data("old", None, manifests, 0).root == "/data"  # not there yet
+    assert find_data("old", None, manifests, 0)[0].root == "/data"  # not there yet
     (tmp_path / "sets" / "old").mkdir(parents=True)
-    assert find_data("old", None, manifests, 0).root == str(tmp_path / "sets" / "old")
-    assert find_data("old", Path("mine"), manifests, 0).root == "mine"
+    assert find_data("old", None, manifests, 0)[0].root == str(tmp_path / "sets" / "old")
+    assert find_data("old", Path("mine"), manifests, 0)[0].root == "mine"
     (tmp_path / "sets" / "old").rename(tmp_path / "sets" / "Old")
-    assert find_data("old", None, manifests, 0).root == str(tmp_path / "sets" / "Old")
+    assert find_data("old", None, manifests, 0)[0].root == str(tmp_path / "sets" / "Old")
     assert find_root(Path("any", "old.csv")) == tmp_path / "sets" / "Old"
     assert find_root(Path("any", "other.csv")) is None
 
@@ -217,7 +218,7 @@ def test_a_manifest_s_data_is_not_looked_for_below_the_working_folder(
     monkeypatch.chdir(tmp_path)
     for folder in ("", "sets"):
         monkeypatch.setenv("DFER_DATA", folder)
-        assert find_data("old", None, manifests, 0).root == "/data"
+        assert find_data("old", None, manifests, 0)[0].root == "/data"
 
 
 @pytest.mark.parametrize(
