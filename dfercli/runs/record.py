@@ -199,7 +199,7 @@ class CheckpointInfo:
         calibration_refused: Why no temperature was fitted to the held-out clips; empty if one was.
     """
 
-    class_names: tuple[str, ...]
+    class_names: tuple[str, ...] = ()
     model: Mapping[str, Any] = field(default_factory=dict)
     crop: Mapping[str, Any] | None = None
     trained: TrainingRecord = TrainingRecord()

@@ -42,7 +42,10 @@ def test_a_repeated_run_is_the_same(name, run, dfer):
 def test_options_that_are_typed_override_the_record(run, dfer):
     done = dfer(f"train --repeat {WHERE} --epochs 1 --seed 4 --runs again")
     assert done.code == 0, done.err
-    config, recorded = RunFolder("again/tiny/full-m1-seed4/fold2").read().config, run.read().config
+    config, recorded = (
+        RunFolder(Path("again/tiny/full-m1-seed4/fold2")).read().config,
+        run.read().config,
+    )
     assert config == replace(recorded, seed=4, train=replace(recorded.train, epochs=1))
     assert "changed settings: seed 3 -> 4; train.epochs 2 -> 1" in done.err.splitlines()
 

@@ -56,7 +56,7 @@ def test_calibration_is_told_with_what_it_changes(make_run):
     assert "- **calibration**: none, no clips were held out" in _card(make_run().path)
     told = _card(make_run(val_fraction=0.2).path)
     # Confidence is 0.7 everywhere and 5 of 8 clips are right: apart by 0.075.
-    assert "- **calibration**: temperature 2.5, of 120 held-out clips; ECE 7.5% before it, " in told
+    assert "- **calibration**: temperature 2.5, of 120 held-out clips; ECE 7.5% before, " in told
 
 
 def test_calibration_that_was_refused_says_why(make_run):

@@ -107,7 +107,7 @@ def test_a_model_fits_the_data_that_it_was_made_for(model):
     check_fits(model, list(CLASSES), None, allow_other_crop=True)
     with pytest.raises(CheckpointError, match="the data has sadness, happiness, anger"):
         check_fits(model, ("sadness", "happiness", "anger"), CROP)
-    with pytest.raises(CheckpointError, match=r"cropped by \{'detector': 'mtcnn'.* by None; crop"):
+    with pytest.raises(CheckpointError, match=r"cropped by \{'detector': 'mtcnn'.* by None; train"):
         check_fits(model, CLASSES, None)
     with pytest.raises(CheckpointError, match=r"'size': 32.*are by .*'size': 64"):
         check_fits(model, CLASSES, CROP | {"size": 64})
