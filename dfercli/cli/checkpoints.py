@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from dfercli.cli import options as opt
 from dfercli.config import PRECISIONS, require_device
 from dfercli.errors import ConfigError, require_known
@@ -18,39 +16,31 @@ WEAKNESS = "CLIP as it is, never trained on expressions: the paper has 20.07 % W
 
 Checkpoint = Annotated[
     str | None,
-    typer.Option(
-        help="Folder, name of a run such as `full` or `my-videos/full/fold1`, or Hub name; by "
+    opt.grouped(
+        opt.MODEL,
+        "Folder, name of a run such as `full` or `my-videos/full/fold1`, or Hub name; by "
         "default the run finished last, but none on the demo's drawn people.",
-        rich_help_panel=opt.MODEL,
     ),
 ]
 ZeroShot = Annotated[
     bool,
-    typer.Option(
-        "--zero-shot",
-        help="CLIP's own weights: weak, never trained on expressions.",
-        rich_help_panel=opt.MODEL,
+    opt.grouped(
+        opt.MODEL, "CLIP's own weights: weak, never trained on expressions.", "--zero-shot"
     ),
 ]
 Detector = Annotated[
     str | None,
-    typer.Option(
-        help="Face detector; by default that of the checkpoint.", rich_help_panel=opt.MODEL
-    ),
+    opt.grouped(opt.MODEL, "Face detector; by default that of the checkpoint."),
 ]
 Device = Annotated[
     str,
-    typer.Option(
-        help="Device: `auto`, `cpu`, `cuda` (or a GPU by number: `cuda:1`) or `mps`.",
-        rich_help_panel=opt.COMPUTE,
+    opt.grouped(
+        opt.COMPUTE, "Device: `auto`, `cpu`, `cuda` (or a GPU by number: `cuda:1`) or `mps`."
     ),
 ]
 Precision = Annotated[
     str,
-    typer.Option(
-        help="Precision of the model: `auto`, `fp32`, `bf16` or `fp16`.",
-        rich_help_panel=opt.COMPUTE,
-    ),
+    opt.grouped(opt.COMPUTE, "Precision of the model: `auto`, `fp32`, `bf16` or `fp16`."),
 ]
 
 

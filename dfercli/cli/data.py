@@ -26,41 +26,48 @@ def demo(
 
 def preprocess(
     dataset: Annotated[
-        str, typer.Option(help="`dfew`, `ferv39k`, `mafw`, or `folder` for your own videos.")
+        str, opt.grouped(opt.DATA, "`dfew`, `ferv39k`, `mafw`, or `folder` for your own videos.")
     ],
     root: Annotated[
         Path | None,
-        typer.Option(help="Folder of the dataset; by default $DFER_DATA/DATASET, or data/DATASET."),
+        opt.grouped(
+            opt.DATA, "Folder of the dataset; by default $DFER_DATA/DATASET, or data/DATASET."
+        ),
     ] = None,
     name: Annotated[
         str | None,
-        typer.Option(help="Name of the manifest; by default the dataset's, or its folder's."),
+        opt.grouped(opt.DATA, "Name of the manifest; by default the dataset's, or its folder's."),
     ] = None,
     media: Annotated[
         str | None,
-        typer.Option(
-            help="Media: for dfew `faces`, `faces-16f`; for mafw `clips`, `frames`, `faces`."
+        opt.grouped(
+            opt.DATA, "Media: for dfew `faces`, `faces-16f`; for mafw `clips`, `frames`, `faces`."
         ),
     ] = None,
     adopt: Annotated[
         bool | None,
-        typer.Option("--adopt/--crop", help="Use the frames as face crops, or crop them."),
+        opt.grouped(opt.FACES, "Use the frames as face crops, or crop them.", "--adopt/--crop"),
     ] = None,
     detector: Annotated[
-        str, typer.Option(help="Face detector: `face-alignment`, or `mtcnn` (needs no download).")
+        str,
+        opt.grouped(opt.FACES, "Face detector: `face-alignment`, or `mtcnn` (needs no download)."),
     ] = "face-alignment",
-    size: Annotated[int, typer.Option(help="Side of the face crops in pixels.")] = 224,
+    size: Annotated[int, opt.grouped(opt.FACES, "Side of the face crops in pixels.")] = 224,
     num_folds: Annotated[
         int | None,
-        typer.Option(help="Folds for your own videos; by default 5, or as many as before.", min=1),
+        opt.grouped(
+            opt.DATA, "Folds for your own videos; by default 5, or as many as before.", min=1
+        ),
     ] = None,
     jobs: Annotated[
         int | None,
-        typer.Option(help="Processes that crop; by default one per core, or two on a GPU.", min=1),
+        opt.grouped(
+            opt.COMPUTE, "Processes that crop; by default one per core, or two on a GPU.", min=1
+        ),
     ] = None,
     allow_partial: Annotated[
         bool,
-        typer.Option("--allow-partial", help="Accept lists or clips that are not official."),
+        opt.grouped(opt.DATA, "Accept lists or clips that are not official.", "--allow-partial"),
     ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be done, and do nothing.")

@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 MANIFESTS = Path("data_manifests")
 RUNS = Path("runs")
 
-DATA, MODEL, RUN, COMPUTE, OUTPUT = "Data", "Model", "Runs", "Compute", "Output"
+DATA, FACES, MODEL, RUN = "Data", "Faces", "Model", "Runs"
+COMPUTE, OUTPUT, SERVER = "Compute", "Output", "Server"
 """Groups of options in the help."""
 
 
@@ -139,9 +140,14 @@ def _attribute_texts(cls: Any) -> dict[str, str]:
 _TEXTS = _attribute_texts(RunOptions)
 
 
+def grouped(panel: str, text: str, *names: str, **settings: Any) -> Any:
+    """Return an option with its help, in a group of the help."""
+    return typer.Option(*names, help=text, rich_help_panel=panel, **settings)
+
+
 def _shared(name: str, panel: str, *names: str) -> Any:
     """Return an option of `RunOptions` that other commands have too."""
-    return typer.Option(*names, help=_TEXTS[name], rich_help_panel=panel)
+    return grouped(panel, _TEXTS[name], *names)
 
 
 Checkpoint = Annotated[

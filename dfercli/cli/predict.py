@@ -193,53 +193,45 @@ def predict(
     detector: model.Detector = None,
     window_s: Annotated[
         float | None,
-        typer.Option(
-            help="Length of a window in seconds; by default that of the training clips.",
-            rich_help_panel=WINDOWS,
+        opt.grouped(
+            WINDOWS, "Length of a window in seconds; by default that of the training clips."
         ),
     ] = None,
     stride_s: Annotated[
         float | None,
-        typer.Option(
-            help="Seconds from one window to the next; by default the length of a window.",
-            rich_help_panel=WINDOWS,
+        opt.grouped(
+            WINDOWS, "Seconds from one window to the next; by default the length of a window."
         ),
     ] = None,
     faces: Annotated[
         str,
-        typer.Option(
-            help="Faces to classify: `all`, or the `largest` in each window.",
-            rich_help_panel=WINDOWS,
-        ),
+        opt.grouped(WINDOWS, "Faces to classify: `all`, or the `largest` in each window."),
     ] = "all",
     out: Annotated[
         Path | None,
-        typer.Option(
-            help="Write predictions to this file: .json, .jsonl (line by line), .csv or .parquet. "
+        opt.grouped(
+            opt.OUTPUT,
+            "Write predictions to this file: .json, .jsonl (line by line), .csv or .parquet. "
             "A second call reads only the videos that are not finished.",
-            rich_help_panel=opt.OUTPUT,
         ),
     ] = None,
     annotate: Annotated[
         Path | None,
-        typer.Option(
-            help="Write the video with faces and expressions (.mp4); for several videos a folder.",
-            rich_help_panel=opt.OUTPUT,
+        opt.grouped(
+            opt.OUTPUT,
+            "Write the video with faces and expressions (.mp4); for several videos a folder.",
         ),
     ] = None,
     plot: Annotated[
         Path | None,
-        typer.Option(
-            help="Draw faces and time line (.png, .pdf, .svg); for several videos a folder.",
-            rich_help_panel=opt.OUTPUT,
+        opt.grouped(
+            opt.OUTPUT, "Draw faces and time line (.png, .pdf, .svg); for several videos a folder."
         ),
     ] = None,
     jobs: Annotated[
         int,
-        typer.Option(
-            help="Videos to read at the same time, each in its own process.",
-            min=1,
-            rich_help_panel=opt.COMPUTE,
+        opt.grouped(
+            opt.COMPUTE, "Videos to read at the same time, each in its own process.", min=1
         ),
     ] = 1,
     device: model.Device = "auto",

@@ -4,14 +4,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
 from rich import box
 from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table as ScreenTable
 from rich.text import Text
 
-from dfercli.cli.options import OUTPUT
+from dfercli.cli.options import OUTPUT, grouped
 from dfercli.errors import ConfigError, require_known
 from dfercli.files import write_text
 from dfercli.tables import (
@@ -105,18 +104,16 @@ SPREAD = "±"
 
 Format = Annotated[
     str,
-    typer.Option(
-        "--format",
-        help="Format of the tables: `screen`, `csv`, `markdown`, `latex` or `json`.",
-        rich_help_panel=OUTPUT,
+    grouped(
+        OUTPUT, "Format of the tables: `screen`, `csv`, `markdown`, `latex` or `json`.", "--format"
     ),
 ]
 Out = Annotated[
     Path | None,
-    typer.Option(
-        help="Write a file instead, in the format of its suffix: `.csv`, `.md`, `.tex` or `.json`. "
+    grouped(
+        OUTPUT,
+        "Write a file instead, in the format of its suffix: `.csv`, `.md`, `.tex` or `.json`. "
         "In CSV each further table gets its own file, named after this one and the table's title.",
-        rich_help_panel=OUTPUT,
     ),
 ]
 

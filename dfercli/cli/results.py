@@ -25,11 +25,7 @@ Folds = Annotated[
 ]
 Confusion = Annotated[
     bool,
-    typer.Option(
-        "--confusion",
-        help="Add the confusion matrix over all folds.",
-        rich_help_panel=opt.OUTPUT,
-    ),
+    opt.grouped(opt.OUTPUT, "Add the confusion matrix over all folds.", "--confusion"),
 ]
 
 
@@ -113,10 +109,10 @@ def test(
     dataset: opt.Dataset = None,
     folds: Annotated[
         str | None,
-        typer.Option(
-            help="Folds to test on, such as 1-5 or 1,3; by default the fold that the checkpoint "
+        opt.grouped(
+            opt.DATA,
+            "Folds to test on, such as 1-5 or 1,3; by default the fold that the checkpoint "
             "was not trained on, or all folds of other data.",
-            rich_help_panel=opt.DATA,
         ),
     ] = None,
     folds_by: opt.FoldsBy = DataConfig.folds_by,
@@ -125,10 +121,10 @@ def test(
     runs: opt.Runs = opt.RUNS,
     allow_other_crop: Annotated[
         bool,
-        typer.Option(
+        opt.grouped(
+            opt.DATA,
+            "Accept faces that were cropped differently from those of the training.",
             "--allow-other-crop",
-            help="Accept faces that were cropped differently from those of the training.",
-            rich_help_panel=opt.DATA,
         ),
     ] = False,
     workers: opt.Workers = DataConfig.workers,
@@ -183,10 +179,7 @@ def report(
     root: opt.Root = None,
     manifests: Annotated[
         Path | None,
-        typer.Option(
-            help="Folder of the manifests; by default the one used in training.",
-            rich_help_panel=opt.DATA,
-        ),
+        opt.grouped(opt.DATA, "Folder of the manifests; by default the one used in training."),
     ] = None,
     runs: opt.Runs = opt.RUNS,
 ) -> None:

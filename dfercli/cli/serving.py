@@ -4,8 +4,6 @@ import signal
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from dfercli.cli import checkpoints as model
 from dfercli.cli import options as opt
 from dfercli.errors import ConfigError
@@ -28,20 +26,21 @@ def serve(
     precision: model.Precision = "auto",
     runs: opt.Runs = opt.RUNS,
     host: Annotated[
-        str, typer.Option(help="Address to listen on; 0.0.0.0 lets other machines in.")
+        str, opt.grouped(opt.SERVER, "Address to listen on; 0.0.0.0 lets other machines in.")
     ] = HOST,
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = PORT,
+    port: Annotated[int, opt.grouped(opt.SERVER, "Port to listen on.", min=1, max=65535)] = PORT,
     password: Annotated[
         str | None,
-        typer.Option(
+        opt.grouped(
+            opt.SERVER,
+            "Password that visitors must enter, with the user name `dfer`. Other users of this "
+            "machine can see typed commands, so prefer the variable.",
             envvar="DFER_PASSWORD",
             show_envvar=True,
-            help="Password that visitors must enter, with the user name `dfer`. Other users of "
-            "this machine can see typed commands, so prefer the variable.",
         ),
     ] = None,
     job_seconds: Annotated[
-        int, typer.Option(min=1, help="Time limit for one video, in seconds.")
+        int, opt.grouped(opt.SERVER, "Time limit for one video, in seconds.", min=1)
     ] = JOB_SECONDS,
 ) -> None:
     """Serve a page that classifies a video you upload or record. Stop it with Ctrl-C."""

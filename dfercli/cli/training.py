@@ -52,19 +52,19 @@ def train(
     compute: ComputeConfig,
     repeat: Annotated[
         str | None,
-        typer.Option(
-            help="Repeat this run (folder or name; a variant means all its folds) with the data, "
+        opt.grouped(
+            opt.RUN,
+            "Repeat this run (folder or name; a variant means all its folds) with the data, "
             "recipe, seed and fold of its record; options that are typed override them.",
-            rich_help_panel=opt.RUN,
         ),
     ] = None,
     all_data: Annotated[
         bool,
-        typer.Option(
-            "--all-data",
-            help="Train one model on all clips and test none, for as many epochs as the folds "
+        opt.grouped(
+            opt.RUN,
+            "Train one model on all clips and test none, for as many epochs as the folds "
             "chose; `dfer predict` prefers it.",
-            rich_help_panel=opt.RUN,
+            "--all-data",
         ),
     ] = False,
 ) -> None:
