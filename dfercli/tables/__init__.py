@@ -1,8 +1,8 @@
-"""What a command found, once for every format.
+"""Tables of results, rendered as CSV, Markdown, LaTeX and JSON.
 
-A `Document` holds fractions and counts, never formatted text, and each format prints all of it:
-tables with their notes, and the provenance without which a figure cannot be judged. The screen is
-printed by the command line, with the same `format_cell` and `Column.header`.
+A `Document` contains fractions and counts, never formatted text, and every format renders all of
+it: tables, notes and provenance. The command line prints tables on the screen, with the same
+`format_cell` and `Column.header`.
 """
 
 from collections.abc import Callable
@@ -45,48 +45,44 @@ RENDERERS: dict[str, Callable[[Document], str]] = {
 }
 
 FORMATS = ("screen", *RENDERERS)
-"""All that a command can be asked for; `render` writes all but the screen."""
+"""Formats of a command's output; `render` covers all but the screen."""
 
 
 def render(document: Document, format: str) -> str:
-    """Write a document as text that ends with a line end.
+    """Return a document as text that ends with a newline.
 
     Args:
-        document: What to write.
-        format: Of `FORMATS`, without the screen.
+        document: The document.
+        format: One of `FORMATS` except the screen.
             csv: fractions, not percent; provenance, titles and notes as comment lines; an empty
-                line between tables. One table is read by `pandas.read_csv(path, comment="#")`,
-                several are not: `render_files` gives each a file.
+                line between tables. `pandas.read_csv(path, comment="#")` reads a single table;
+                `render_files` puts several into one file each.
             markdown: GitHub's tables.
-            latex: a `table` for each, with booktabs.
-            json: title, provenance, notes, tables and data; fractions, and null where there is no
-                value; strict, so without NaN.
+            latex: one `table` each, with booktabs.
+            json: title, provenance, notes, tables and data; fractions; null for a missing value.
 
     Raises:
-        ConfigError: No such format.
+        ConfigError: The format is unknown.
     """
     require_known("format", format, tuple(RENDERERS))
     return RENDERERS[format](document)
 
 
 def render_files(document: Document, path: Path, format: str) -> dict[Path, str]:
-    """Write a document as files: one, but in CSV one for each table.
+    """Return the contents of a document's files: one per table in CSV, otherwise a single one.
 
     Args:
-        document: What to write.
-        path: Of the file; in CSV of the first table's, and beside it each other table has its
-            title in the name: `x.csv`, `x-each-class.csv`.
+        document: The document.
+        path: Path of the file. In CSV it is that of the first table; the others have their title in
+            the name, such as `x-each-class.csv` beside `x.csv`.
         format: As for `render`.
 
-    Returns:
-        The text of each file. Each of several has all provenance, and its own table's notes.
-
     Raises:
-        ConfigError: No such format.
+        ConfigError: The format is unknown.
     """
     if format != "csv" or len(document.tables) < 2:
         return {path: render(document, format)}
     slugs = slugs_of(table.title for table in document.tables[1:])
     paths = [path, *(path.with_name(f"{path.stem}-{slug}{path.suffix}") for slug in slugs)]
-    each = (render(replace(document, tables=[table]), format) for table in document.tables)
-    return dict(zip(paths, each, strict=True))
+    texts = (render(replace(document, tables=[table]), format) for table in document.tables)
+    return dict(zip(paths, texts, strict=True))

@@ -1,4 +1,4 @@
-"""Tables, where they come from, and plain data: one model that every format is printed from."""
+"""Documents of tables, provenance and plain data, independent of the format."""
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -9,7 +9,7 @@ Kind = Literal["text", "count", "percent", "number", "signed_percent"]
 Cell: TypeAlias = str | int | float | None
 
 MISSING = "-"
-"""What people read where there is no value; machines read nothing, or null."""
+"""Text of a missing value; it is empty in CSV, and null in JSON."""
 
 
 @dataclass(frozen=True)
@@ -17,10 +17,9 @@ class Column:
     """A column of a table.
 
     Attributes:
-        name: Its heading, without a unit.
-        kind: What its cells are: text; counts; fractions that are printed as percent, or as percent
-            with a sign; or other numbers.
-        group: Heading over several columns in a row, as a protocol's.
+        name: Heading without a unit.
+        kind: Kind of its cells. Those of `percent` and `signed_percent` are fractions.
+        group: Heading above several adjacent columns, such as a protocol.
     """
 
     name: str
@@ -29,23 +28,23 @@ class Column:
 
     @property
     def header(self) -> str:
-        """Its name, with a percent sign where the cells are printed as percent."""
+        """The name, with a percent sign if the cells are printed in percent."""
         return f"{self.name} %" if self.kind in ("percent", "signed_percent") else self.name
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of cells under columns.
+    """A table.
 
     Attributes:
-        title: A line that says what of.
+        title: Title, in one line.
         columns: C columns.
-        rows: Of C cells each, as each column's kind has them; None or nan where there is no value.
-        notes: What must be read with it, a line each.
-        bold_rows: Indices of the rows that stand out.
+        rows: Rows of C cells; None or nan for a missing value.
+        notes: Notes of one line each.
+        bold_rows: Indices of rows in bold.
 
     Raises:
-        ValueError: A row has not one cell a column.
+        ValueError: A row does not have C cells.
     """
 
     title: str
@@ -66,26 +65,25 @@ class Provenance:
     """Where figures come from: dataset, folds, seeds, recipe and so on.
 
     Attributes:
-        entries: A value by name, in the order in which they are printed.
+        entries: Values by name, in the order of printing.
     """
 
     entries: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def pairs(self) -> list[tuple[str, str]]:
-        """Name and value, each on one line."""
+        """Names and values, with line breaks replaced by spaces."""
         return [(one_line(name), one_line(value)) for name, value in self.entries.items()]
 
 
 @dataclass(frozen=True)
 class Document:
-    """All that a command has to say.
+    """The output of a command.
 
     Attributes:
-        tables: At least one; the first one's title is the document's.
-        provenance: Where they come from.
-        data: Figures by name, as plain values or arrays, that only JSON has beside the tables;
-            nan and infinity become null there.
+        tables: At least one; the title of the first is the document's.
+        provenance: Where the figures come from.
+        data: Further figures for JSON, as plain values or arrays; nan and infinity become null.
     """
 
     tables: Sequence[Table]
@@ -94,10 +92,10 @@ class Document:
 
 
 def format_cell(value: Cell, kind: Kind) -> str:
-    """Give a cell as people read it.
+    """Return a cell as text for people.
 
-    Percent has two decimals and no sign of its own, which the header has. Other numbers have two
-    decimals from 1 on, and three digits below, so that a small p-value is not 0.00.
+    Percentages have two decimals; the header has the percent sign. Other numbers have two decimals
+    from 1 on and three digits below, so that a small p-value is not 0.00.
     """
     if is_missing(value):
         return MISSING
@@ -113,33 +111,28 @@ def format_cell(value: Cell, kind: Kind) -> str:
 
 
 def is_missing(value: Cell) -> bool:
-    """Tell whether there is no value: None or nan."""
+    """Return whether a value is missing: None or nan."""
     return value is None or value != value
 
 
 def one_line(text: str) -> str:
-    """Give a text on one line."""
+    """Return text with line breaks and runs of spaces replaced by single spaces."""
     return " ".join(text.split())
 
 
 def slugs_of(titles: Iterable[str]) -> list[str]:
-    """Give a slug for each title, of lower-case ASCII letters, digits and hyphens; none twice."""
+    """Return a unique slug for each title: lower-case ASCII letters, digits and hyphens."""
     words = (re.findall(r"[a-z0-9]+", title.lower()) for title in titles)
-    return tell_apart(("-".join(each) or "table" for each in words), "-")
+    return make_unique(("-".join(parts) or "table" for parts in words), "-")
 
 
-def tell_apart(names: Iterable[str], between: str) -> list[str]:
-    """Give names of which none comes twice: a number from 2 on follows where one came before.
-
-    Args:
-        names: In the order in which they are given away.
-        between: Stands between name and number.
-    """
-    given: list[str] = []
-    for first in names:
-        name, count = first, 1
-        while name in given:
+def make_unique(names: Iterable[str], separator: str) -> list[str]:
+    """Return names, with a number from 2 on after each one that occurred before."""
+    unique: list[str] = []
+    for base in names:
+        name, count = base, 1
+        while name in unique:
             count += 1
-            name = f"{first}{between}{count}"
-        given.append(name)
-    return given
+            name = f"{base}{separator}{count}"
+        unique.append(name)
+    return unique

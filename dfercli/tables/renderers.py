@@ -16,15 +16,15 @@ from dfercli.tables.model import (
     Table,
     format_cell,
     is_missing,
+    make_unique,
     one_line,
     slugs_of,
-    tell_apart,
 )
 from dfercli.text import escape_cell
 
 
 def render_csv(document: Document) -> str:
-    """Write raw values; what is no table is a comment line. Tables have an empty line between."""
+    """Return raw values, with everything but the tables in comment lines."""
     head = "".join(f"# {key}: {value}\n" for key, value in document.provenance.pairs)
     return head + "\n".join(_csv_table(table) for table in document.tables)
 
@@ -34,15 +34,15 @@ def _csv_table(table: Table) -> str:
     lines.append(",".join(_csv_names(table.columns)))
     for row in table.rows:
         cells = [_csv_cell(cell, col.kind) for cell, col in zip(row, table.columns, strict=True)]
-        lines.append(",".join(cells) or '""')  # an empty line would be passed over
+        lines.append(",".join(cells) or '""')  # readers skip empty lines
     return "\n".join(lines) + "\n"
 
 
 def _csv_names(columns: Sequence[Column]) -> list[str]:
-    """Name columns in snake case, each otherwise than the ones before."""
+    """Return unique column names in snake case."""
     headings = (f"{column.group} {column.name}".replace("Δ", "delta ") for column in columns)
     words = (re.findall(r"\w+", heading.lower()) for heading in headings)
-    return tell_apart(("_".join(each).strip("_") or "column" for each in words), "_")
+    return make_unique(("_".join(parts).strip("_") or "column" for parts in words), "_")
 
 
 def _csv_cell(value: Cell, kind: Kind) -> str:
@@ -50,14 +50,14 @@ def _csv_cell(value: Cell, kind: Kind) -> str:
         return ""
     if kind == "text":
         text = escape_cell(str(value))
-        hostile = text != text.strip() or any(mark in text for mark in ',"#\n\r')
-        return '"{}"'.format(text.replace('"', '""')) if hostile else text
+        needs_quotes = text != text.strip() or any(mark in text for mark in ',"#\n\r')
+        return '"{}"'.format(text.replace('"', '""')) if needs_quotes else text
     number = cast(float, value)
     return str(int(number)) if kind == "count" else repr(float(number))
 
 
 def render_json(document: Document) -> str:
-    """Write title, provenance, the notes of all tables, tables and data as strict JSON."""
+    """Return title, provenance, notes, tables and data as JSON without NaN."""
     values = {
         "title": document.tables[0].title if document.tables else "",
         "provenance": document.provenance.entries,
@@ -82,22 +82,22 @@ def _json_table(table: Table) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     """Return a value for JSON; numbers that are not finite become null."""
-    if hasattr(value, "tolist"):  # of numpy, which `dfer --help` does not wait for
+    if hasattr(value, "tolist"):  # a value of numpy, whose import would slow down `dfer --help`
         value = value.tolist()
     if isinstance(value, Mapping):
-        return {str(key): _plain(each) for key, each in value.items()}
+        return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
+        return [_plain(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 MARKS = re.compile(r"([\\`*_{}\[\]<>|#~&$])")
 STARTS = re.compile(r"^(\d*)([-+=.)])")
-"""What begins a list or a heading at the start of a line."""
+"""Start of a line that Markdown would take for a list or heading."""
 
 
 def render_markdown(document: Document) -> str:
-    """Write a heading, a table and its notes for each table, then the provenance as a list."""
+    """Return a heading, rows and notes for each table, then the provenance as a list."""
     parts = []
     for table in document.tables:
         parts += [f"### {_markdown(table.title)}", _markdown_table(table)]
@@ -126,14 +126,15 @@ def _markdown(text: str) -> str:
 
 
 def _item(text: str) -> str:
-    """Give a text as an item of a list, that is not itself the start of one."""
+    """Return text for a list item that does not itself start a list."""
     return STARTS.sub(r"\1\\\2", _markdown(text))
 
 
 LATEX_MARKS = str.maketrans(
     {
         **{mark: f"\\{mark}" for mark in "{}$&#%_"},
-        **{mark: f"{{{mark}}}" for mark in "[]*"},  # after a row's end they would be arguments
+        # After the end of a row these would start an argument.
+        **{mark: f"{{{mark}}}" for mark in "[]*"},
         "\\": r"\textbackslash{}",
         "~": r"\textasciitilde{}",
         "^": r"\textasciicircum{}",
@@ -149,7 +150,7 @@ LATEX_MARKS = str.maketrans(
 
 
 def render_latex(document: Document) -> str:
-    """Write a `table` for each table; provenance as comments, and in each caption."""
+    """Return one `table` environment each; provenance as comments, and in each caption."""
     pairs = document.provenance.pairs
     comments = "".join(f"% {key}: {value}\n" for key, value in pairs)
     source = "; ".join(f"{_latex(key)}: {_latex(value)}" for key, value in pairs)
@@ -182,7 +183,7 @@ def _latex_table(table: Table, source: str, label: str) -> str:
 
 
 def _latex_groups(columns: Sequence[Column]) -> list[str]:
-    """Give the row of the groups' headings and the rules under them; none without groups."""
+    """Return the row of group headings and the rules below it; empty without groups."""
     cells, rules, start = [], [], 1
     for group, members in groupby(column.group for column in columns):
         width = len(list(members))
@@ -206,4 +207,4 @@ def _latex_cell(value: Cell, kind: Kind) -> str:
 
 
 def _latex(text: str) -> str:
-    return re.sub("-(?=-)", "-{}", one_line(text).translate(LATEX_MARKS))  # -- would be one dash
+    return re.sub("-(?=-)", "-{}", one_line(text).translate(LATEX_MARKS))  # not a dash
