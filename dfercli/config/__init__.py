@@ -1,6 +1,6 @@
-"""All settings and their defaults, once: frozen dataclasses that travel as plain dictionaries.
+"""All settings with their defaults, as frozen dataclasses that convert to plain dictionaries.
 
-Defaults are the paper's (section 4.1) where it states them; the others are marked "our choice".
+Defaults are those of the paper (section 4.1); others are marked "our choice".
 """
 
 from dfercli.config.model import (

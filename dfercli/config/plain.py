@@ -1,4 +1,4 @@
-"""Configurations as plain values and back."""
+"""Convert configurations to plain values and back."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, fields, is_dataclass
@@ -10,18 +10,18 @@ Config = TypeVar("Config")
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """Give a configuration as a dictionary of plain values, ready for JSON."""
+    """Return a configuration as a dictionary of plain values, ready for JSON."""
     return asdict(config)
 
 
 def from_dict(cls: type[Config], values: Mapping[str, Any]) -> Config:
-    """Build a configuration from `to_dict`'s output, or from the same after a trip through JSON.
+    """Return a configuration from the result of `to_dict`, also after a round trip through JSON.
 
-    Missing settings take their defaults, unless the class has a method `complete` that knows what
-    they were before they could be set.
+    Missing settings take their defaults. If the class has a method `complete`, it first adapts the
+    values of older versions.
 
     Raises:
-        ConfigError: A key that the configuration does not have, or a missing one.
+        ConfigError: A setting is unknown, or one without a default is missing.
     """
     hints = get_type_hints(cls)
     complete = getattr(cls, "complete", None)
@@ -31,16 +31,16 @@ def from_dict(cls: type[Config], values: Mapping[str, Any]) -> Config:
     if unknown:
         raise ConfigError(
             f"unknown {cls.__name__} setting {unknown[0]!r}; written by another version of dfer? "
-            f"use that one, or train anew"
+            f"use that one, or train again"
         )
-    arguments = {name: _plain(hints[name], value) for name, value in values.items()}
+    arguments = {name: _parse_value(hints[name], value) for name, value in values.items()}
     try:
         return cls(**arguments)
     except TypeError as error:
         raise ConfigError(f"incomplete {cls.__name__}: {error}") from error
 
 
-def _plain(hint: Any, value: Any) -> Any:
+def _parse_value(hint: Any, value: Any) -> Any:
     if is_dataclass(hint) and isinstance(value, Mapping):
         return from_dict(hint, value)  # type: ignore[arg-type]
     return _tuples(value) if isinstance(value, list) else value

@@ -1,20 +1,20 @@
-"""Named recipes: plain tables of changes against the defaults, and what a run changed in its own.
+"""Named recipes as tables of changes to the defaults, and a description of a run's recipe.
 
-`paper` is the paper's recipe: all defaults. `small` fits a laptop: its backbone starts from random
-weights and learns twelve clips in a minute on a CPU, and never shows how accurate the method is.
-`strong` is made of ingredients of later work, each off by default. None of them was measured with
-this method:
+`paper` is the paper's recipe: all defaults. `small` fits a laptop: its backbone has random initial
+weights and learns twelve clips in a minute on a CPU; its accuracy says nothing about the method.
+`strong` combines ingredients of later work, which are off by default. None of them was measured
+with this method:
 
 - ViT-B/16 and 16 frames: as in DK-CLIP. From DFER-CLIP (B/32) to DK-CLIP (B/16) DFEW gains 5.34
-  UAR and 4.16 WAR, but the recipe was changed too. 16 frames are what most later work reads.
+  UAR and 4.16 WAR, but other parts of the recipe changed too. Most later work uses 16 frames.
 - Layer decay 0.75, mixup 0.8, label smoothing 0.1, drop path 0.1: the published scripts of MAE-DFER
-  and HiCMAE. No ablation of a single one is known. On FERV39k S2D's published scripts switch mixup,
-  smoothing and dropping off, so `strong` leaves these three out there.
+  and HiCMAE. No ablation of a single one is known. S2D's published scripts disable mixup, smoothing
+  and drop path on FERV39k, so `strong` does the same there.
 - Prior re-balancing: on FERV39k UAR 41.6 to 43.4, WAR 51.1 to 50.7 in an audit by others (2026).
-  It trades WAR for UAR by less than oversampling does: S2D's 2.69 UAR for 6.35 WAR.
+  It costs less WAR for its UAR than oversampling: S2D gains 2.69 UAR and loses 6.35 WAR.
 
-The methods of Table 5 that ours is compared with have settings of their own, whatever the preset:
-the rates of their papers and code, which take SGD where we take AdamW for all (our choice).
+The methods of Table 5 that ours is compared with have their own settings in every preset: the
+learning rates of their papers and code, but AdamW instead of SGD (our choice).
 """
 
 from collections.abc import Collection, Mapping
@@ -32,12 +32,12 @@ from dfercli.config import (
 )
 
 VARIANT = ("method", *NAMED_PARTS)
-"""Settings of the model that the name of its variant tells: no part of a recipe."""
+"""Settings that are part of the variant's name instead of the recipe."""
 
-Changes = Mapping[str, Mapping[str, Any]]
-"""Values by part of a run (`model`, `train`, `augment`) and setting."""
+Overrides = Mapping[str, Mapping[str, Any]]
+"""Values by part of a run (`model`, `train`, `augment`, `compute`) and setting."""
 
-CHANGES: dict[str, Changes] = {
+CHANGES: dict[str, Overrides] = {
     "paper": {},
     "small": {
         "model": {"backbone": "demo-ViT-tiny", "weights": RANDOM_WEIGHTS},
@@ -48,7 +48,7 @@ CHANGES: dict[str, Changes] = {
             "lr": 3e-4,
             "min_lr": 3e-6,
         },
-        # Strong changes of the pictures need longer training than this.
+        # Stronger augmentation needs longer training than this.
         "augment": {
             "crop_scale": 0.95,
             "brightness": 0.2,
@@ -69,36 +69,36 @@ CHANGES: dict[str, Changes] = {
         },
     },
 }
-"""What a preset changes in the defaults, which are the paper's. `small` is all our choice."""
+"""Changes of each preset to the defaults. `small` is our choice."""
 
 ONE_RATE = {"small"}
-"""Presets whose rates all methods train with: theirs are for weights that CLIP has learnt."""
+"""Presets whose learning rates apply to all methods, whose own rates are for pretrained weights."""
 
-EXCEPTIONS: dict[tuple[str, str], Changes] = {
+EXCEPTIONS: dict[tuple[str, str], Overrides] = {
     ("strong", "ferv39k"): {"train": {"label_smoothing": 0.0, "mixup": 0.0, "drop_path": 0.0}},
 }
-"""What a preset changes otherwise for a kind of dataset."""
+"""Further changes of a preset for a kind of dataset."""
 
-OF_DFER_CLIP: Changes = {"train": {"lr": 1e-5, "new_layers_lr": 100.0}}
-"""1e-5 for the backbone and 1e-3 for the contexts, as in its code; which has 1e-2 for the temporal
+DFER_CLIP_RATES: Overrides = {"train": {"lr": 1e-5, "new_layers_lr": 100.0}}
+"""1e-5 for the backbone and 1e-3 for the contexts, as in its code, which uses 1e-2 for the temporal
 model, with SGD."""
 
-OF_METHOD: dict[str, Changes] = {
+METHOD_CHANGES: dict[str, Overrides] = {
     "zero-shot": {"model": {"prompt_template": "a photo of a person with an expression of {}"}},
     "coop": {"train": {"lr": 2e-3}},
     "cocoop": {"train": {"lr": 2e-3}},
-    "dfer-clip": OF_DFER_CLIP,
-    "dfer-clip-no-tm": OF_DFER_CLIP,
+    "dfer-clip": DFER_CLIP_RATES,
+    "dfer-clip-no-tm": DFER_CLIP_RATES,
 }
-"""What a method changes in every preset. The words of zero-shot's prompt are our choice."""
+"""Changes of each method in every preset. The prompt of zero-shot is our choice."""
 
 
 def apply_preset(run: RunConfig, typed: Collection[str] = ()) -> RunConfig:
-    """Give a run the values of its preset, and those of its method.
+    """Return a run with the settings of its preset and its method.
 
     Args:
-        run: With defaults, and with what was asked for.
-        typed: Names of the settings that were asked for, and keep their values.
+        run: A run with defaults and the user's settings.
+        typed: Names of the user's settings, which keep their values.
     """
     kind = run.data.kind or run.data.dataset
     for changes in (CHANGES[run.preset], EXCEPTIONS.get((run.preset, kind), {})):
@@ -107,28 +107,27 @@ def apply_preset(run: RunConfig, typed: Collection[str] = ()) -> RunConfig:
 
 
 def apply_method(run: RunConfig, typed: Collection[str] = ()) -> RunConfig:
-    """Give a run the settings of its method alone.
+    """Return a run with the settings of its method.
 
-    Where a rate is typed, or the preset has one for all methods, it is the rate of all parts: a
-    method's factor belongs to its own rate.
+    A learning rate of the user, or of a preset in `ONE_RATE`, applies to all layers: the method's
+    multiplier for new layers belongs to its own rate.
 
     Args:
-        run: With the values of its preset.
-        typed: Names of the settings that were asked for, and keep their values.
+        run: A run with the settings of its preset.
+        typed: Names of the user's settings, which keep their values.
     """
     if run.model.method in UNTRAINED:
-        val_fraction = run.train.val_fraction
-        nothing = TrainConfig(epochs=1, warmup_epochs=0, val_fraction=val_fraction)
-        run = replace(run, train=nothing, augment=AugmentConfig())
+        train = TrainConfig(epochs=1, warmup_epochs=0, val_fraction=run.train.val_fraction)
+        run = replace(run, train=train, augment=AugmentConfig())
     one_rate = "lr" in typed or run.preset in ONE_RATE
     rates = {"lr", "new_layers_lr"} if one_rate else set()
-    return _change(run, OF_METHOD.get(run.model.method, {}), {*typed, *rates})
+    return _change(run, METHOD_CHANGES.get(run.model.method, {}), {*typed, *rates})
 
 
-def _change(run: RunConfig, changes: Changes, typed: Collection[str]) -> RunConfig:
-    for part, values in changes.items():
-        wanted = {name: value for name, value in values.items() if name not in typed}
-        run = replace(run, **{part: replace(getattr(run, part), **wanted)})
+def _change(run: RunConfig, overrides: Overrides, typed: Collection[str]) -> RunConfig:
+    for part, values in overrides.items():
+        untyped = {name: value for name, value in values.items() if name not in typed}
+        run = replace(run, **{part: replace(getattr(run, part), **untyped)})
     return run
 
 
@@ -144,8 +143,8 @@ def describe_recipe(run: RunConfig) -> str:
     changed = {name: value for name, value in requested.items() if value != own[name]}
     text = run.preset
     if of_method:
-        text += f", of {run.model.method}: {_list(of_method)}"
-    return text + (f", changed: {_list(changed)}" if changed else "")
+        text += f", of {run.model.method}: {_list_settings(of_method)}"
+    return text + (f", changed: {_list_settings(changed)}" if changed else "")
 
 
 def recipe_options(run: RunConfig) -> list[str]:
@@ -175,11 +174,11 @@ def _stages(run: RunConfig) -> tuple[dict[str, Any], dict[str, Any], dict[str, A
     return _values(of_preset), _values(of_method), _values(run)
 
 
-def _list(values: Mapping[str, Any]) -> str:
+def _list_settings(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in values.items())
 
 
 def _values(run: RunConfig) -> dict[str, Any]:
-    """Give the settings that make up a recipe."""
+    """Return the settings that make up a recipe."""
     values = to_dict(run.model) | to_dict(run.train) | to_dict(run.augment)
     return {name: value for name, value in values.items() if name not in (*VARIANT, "stop_epoch")}

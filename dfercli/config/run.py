@@ -1,4 +1,4 @@
-"""One run: which data, how it is computed, and all the rest together."""
+"""One run: its data, how it is computed, and all other settings."""
 
 import re
 from collections.abc import Mapping
@@ -19,14 +19,14 @@ FOLDS_BY = ("official", "group")
 PRESETS = ("paper", "small", "strong")
 
 ALL_DATA = 0
-"""Stands for a fold where all clips are trained on, for the final model."""
+"""Used in place of a fold number if the final model is trained on all clips."""
 
 
 def require_device(name: str) -> None:
-    """Check the name of a device, not whether this machine has it.
+    """Check the name of a device, but not whether this machine has it.
 
     Raises:
-        ConfigError: No device has this name.
+        ConfigError: There is no device of this name.
     """
     if name not in DEVICES and not is_numbered(name):
         known = ", ".join(DEVICES)
@@ -34,23 +34,23 @@ def require_device(name: str) -> None:
 
 
 def is_numbered(device: str) -> bool:
-    """Whether a device is one GPU by its number, such as `cuda:1`."""
+    """Return whether a device is a GPU by number, such as `cuda:1`."""
     return NUMBERED_GPU.fullmatch(device) is not None
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """Which data to use.
+    """The data of a run.
 
     Attributes:
-        dataset: Name of the manifest, and of the run folder.
-        manifest: Path of the manifest's CSV.
+        dataset: Name of the manifest and of the run folder.
+        manifest: Path of the manifest's CSV file.
         root: Folder that the manifest's paths are relative to.
-        workers: Processes that load clips; 0 loads in the main process.
-        kind: Public name of the kind of dataset, such as dfew; empty where it is the name.
-        folds_by: `official`, the manifest's own folds; or `group`, dealt anew so that no group
-            is in two of them.
-        cache: Folder that decoded frames are kept in; None decodes the images each time.
+        workers: Processes that load clips; 0 loads them in the main process.
+        kind: Public name of the kind of dataset, such as dfew; empty if it equals `dataset`.
+        folds_by: `official`, the folds of the manifest; or `group`, assigned again so that no two
+            folds share a group.
+        cache: Folder of decoded frames; None decodes the images each time.
     """
 
     dataset: str
@@ -68,21 +68,22 @@ class DataConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ComputeConfig:
-    """How the same run is computed and watched: never its recipe, at most its rounding.
+    """How a run is computed and tracked, which affects its results only by rounding.
 
     Attributes:
         device: `auto` (CUDA, else MPS, else the CPU), `cpu`, `cuda` (or a GPU by number: `cuda:1`)
             or `mps`.
-        precision: Of matrix products: `auto` (bf16 where the device multiplies in it, else fp32),
+        precision: Precision of matrix products: `auto` (bf16 if the device supports it, else fp32),
             `fp32`, `bf16` or `fp16`. Weights and the optimizer stay in fp32.
-        accumulate: Gradient accumulation: the parts that a device's share of a batch is taken in.
-        batch: `fixed`, or `auto`: halve the parts until one fits in memory; the batch stays.
+        accumulate: Gradient accumulation: number of parts in which a device processes its share of
+            a batch.
+        batch: `fixed`, or `auto`: halve the parts until they fit in memory; the batch size stays.
         steps: How forward and backward passes run: `eager`, kernel by kernel; `captured`, replayed
-            as one CUDA graph; `compiled` by torch.compile, and captured too on one CUDA device;
-            or `auto`: eager on a CPU, on CUDA captured, and compiled where the run is long.
-        save_every: Epochs between two saves that a run can go on from; 0: as often as saving takes
-            under a twentieth of the time. A run that is killed repeats the epochs since.
-        track: Log also to these, with commas between: `tensorboard`, `wandb` (extra `track`).
+            as a CUDA graph; `compiled` with torch.compile, and also captured on a single GPU; or
+            `auto`: eager on a CPU; on CUDA captured, and compiled if the run is long.
+        save_every: Epochs between two saved states to resume from; 0 saves as often as takes less
+            than a twentieth of the time. A run that is killed repeats the epochs since.
+        track: Trackers to log to, separated by commas: `tensorboard`, `wandb` (extra `track`).
     """
 
     device: str = "auto"
@@ -105,12 +106,12 @@ class ComputeConfig:
 
     @staticmethod
     def complete(values: Mapping[str, Any]) -> dict[str, Any]:
-        """Leave out of stored settings what decides nothing any more: `compile`, now `steps`."""
+        """Drop the setting `compile` of older versions, which `steps` replaced."""
         return {name: value for name, value in values.items() if name != "compile"}
 
     @property
     def trackers(self) -> list[str]:
-        """Names in `track`."""
+        """The names in `track`."""
         return [name.strip() for name in self.track.split(",") if name.strip()]
 
 
@@ -120,14 +121,14 @@ class RunConfig:
 
     Attributes:
         data: The data.
-        fold: The fold that is tested; all the others train. `ALL_DATA` trains on all clips, and
-            tests none.
+        fold: The fold that is tested; the others are trained on. `ALL_DATA` trains on all clips
+            and tests none.
         model: The model.
         train: The recipe.
-        augment: Changes of the training clips.
+        augment: The augmentation of training clips.
         compute: How it is computed.
         seed: Seed of everything random in the run (our choice: 0).
-        preset: Recipe that the settings began from; they say themselves what was changed.
+        preset: Recipe that the settings are based on.
     """
 
     data: DataConfig
@@ -146,15 +147,18 @@ class RunConfig:
 
     @property
     def variant(self) -> str:
-        """Name of the folder of all folds' runs that may be averaged, such as `full-seed1`."""
+        """Name of the folder with the runs of all folds, such as `full-seed1`."""
         parts = [self.model.variant]
-        parts += ["bygroup"] * (self.data.folds_by == "group")
-        parts += [f"val{100 * self.train.val_fraction:g}"] * (self.train.val_fraction > 0)
-        parts += [f"seed{self.seed}"] * (self.seed != RunConfig.seed)
+        if self.data.folds_by == "group":
+            parts.append("bygroup")
+        if self.train.val_fraction > 0:
+            parts.append(f"val{100 * self.train.val_fraction:g}")
+        if self.seed != RunConfig.seed:
+            parts.append(f"seed{self.seed}")
         return "-".join(parts)
 
     @property
     def title(self) -> str:
-        """Dataset, variant and fold, in a few words."""
+        """Dataset, variant and fold in words."""
         part = "all clips" if self.fold == ALL_DATA else f"fold {self.fold}"
         return f"{self.data.dataset} {self.variant} {part}"

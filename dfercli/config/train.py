@@ -1,4 +1,4 @@
-"""How to train: the recipe, and how training clips are changed."""
+"""Training: the recipe and the augmentation of clips."""
 
 import math
 from dataclasses import dataclass
@@ -11,25 +11,25 @@ BALANCES = ("none", "oversample", "prior")
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """How to train. Source: section 4.1; what the paper does not have is off.
+    """The training recipe. Source: section 4.1; what the paper does not use is off.
 
     Attributes:
         epochs: Passes over the training split.
-        warmup_epochs: Epochs of linear warm-up before the cosine.
-        batch_size: Clips a step of the optimizer, over all devices and accumulation steps.
+        warmup_epochs: Epochs of linear warm-up before the cosine schedule.
+        batch_size: Clips per optimizer step, over all devices and accumulation steps.
         lr: Peak learning rate of AdamW.
-        min_lr: Learning rate at the end of the cosine.
-        weight_decay: On matrices only; none on norms, biases, scales (our choice).
-        new_layers_lr: Factor of the rate for what CLIP has not: our modules, prompts, a head.
-        layer_decay: Factor of the rate from one block of the backbone to the one below; 1 is off.
+        min_lr: Learning rate at the end of the cosine schedule.
+        weight_decay: Weight decay of matrices; none for norms, biases and scales (our choice).
+        new_layers_lr: Learning-rate multiplier for layers that are not part of CLIP.
+        layer_decay: Learning-rate multiplier from each backbone block to the one before; 1 is off.
         label_smoothing: Share of each label that is spread over all classes; 0 is off.
-        mixup: Both parameters of the Beta that clips of a step are mixed by; 0 is off.
+        mixup: Parameter of the Beta distribution that mixes the clips of a step; 0 is off.
         drop_path: Rate of stochastic depth in the last block, falling to 0 in the first; 0 is off.
-        val_fraction: Share of the training clips that is held out to choose an epoch by, and to
-            calibrate; 0 holds out none.
-        stop_epoch: Last epoch that is trained, of a schedule of `epochs`; None trains all.
-        balance: Of rare classes: `none`, `oversample` (draw each class as often), or `prior`
-            (logits adjusted by the log of the classes' shares in the training loss).
+        val_fraction: Share of the training clips to hold out for choosing an epoch and for
+            calibration; 0 holds out none.
+        stop_epoch: Epoch to stop at, within the schedule of `epochs`; None trains all.
+        balance: How rare classes are treated: `none`; `oversample`, draw all classes equally often;
+            or `prior`, add the log of the class frequencies to the logits in the training loss.
     """
 
     epochs: int = 100
@@ -49,7 +49,7 @@ class TrainConfig:
 
     @property
     def last_epoch(self) -> int:
-        """The epoch after which a run ends, counted from 1."""
+        """The last epoch of the run, counted from 1."""
         return self.stop_epoch or self.epochs
 
     def __post_init__(self) -> None:
@@ -59,7 +59,7 @@ class TrainConfig:
         if self.warmup_epochs >= self.epochs:
             raise ConfigError(
                 f"warmup_epochs is {self.warmup_epochs}, epochs {self.epochs}; the rate would "
-                f"never reach its peak: warm up for fewer"
+                f"never reach its peak: warm up for fewer epochs"
             )
         self._require("lr", 0 < self.lr < math.inf, "above 0")
         self._require("min_lr", 0 <= self.min_lr < math.inf, "at least 0")
@@ -82,14 +82,14 @@ class TrainConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentConfig:
-    """How training clips are changed; section 4.1 names the kinds, the strengths are our choice.
+    """The augmentation of training clips: kinds from section 4.1, strengths are our choice.
 
     Attributes:
-        crop_scale: Least share of the frame's area that a random crop keeps (our choice).
-        brightness: Strength of the jitter (our choice, as the next three).
-        contrast: Strength of the jitter.
-        saturation: Strength of the jitter.
-        hue: Strength of the jitter, in turns of the colour wheel.
+        crop_scale: Smallest share of the frame's area that a random crop keeps.
+        brightness: Strength of the brightness jitter.
+        contrast: Strength of the contrast jitter.
+        saturation: Strength of the saturation jitter.
+        hue: Strength of the hue jitter, in turns of the colour wheel.
         flip: Probability of a horizontal flip.
     """
 

@@ -19,7 +19,7 @@ from dfercli.config import (
 from dfercli.config.presets import (
     CHANGES,
     EXCEPTIONS,
-    OF_METHOD,
+    METHOD_CHANGES,
     VARIANT,
     apply_preset,
     describe_recipe,
@@ -72,7 +72,7 @@ def test_strong_is_gentle_where_its_ingredients_are_known_to_hurt(dataset, kind,
 
 
 def test_presets_change_known_settings_alone():
-    for changes in (*CHANGES.values(), *EXCEPTIONS.values(), *OF_METHOD.values()):
+    for changes in (*CHANGES.values(), *EXCEPTIONS.values(), *METHOD_CHANGES.values()):
         for part, values in changes.items():
             names = {each.name for each in fields(getattr(_run("paper"), part))}
             assert set(values) <= names - set(VARIANT)
