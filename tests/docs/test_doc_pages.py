@@ -1,11 +1,13 @@
 """README and the pages of the site: short, complete, and true where a test can tell."""
 
 import ast
+import inspect
 import re
 import runpy
 import shutil
 import subprocess
 import sys
+from functools import reduce
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -122,6 +124,49 @@ def test_examples_in_python_import_what_is_there(path):
             if isinstance(node, ast.ImportFrom) and node.module.startswith("dfercli"):
                 module = import_module(node.module)
                 assert all(hasattr(module, alias.name) for alias in node.names)
+
+
+def _find_code(name):
+    """Return the object of a dotted name of the package, and the module that defines it."""
+    parts = name.split(".")
+    count = max(n for n in range(1, len(parts) + 1) if _is_module(".".join(parts[:n])))
+    module = import_module(".".join(parts[:count]))
+    return reduce(getattr, parts[count:], module), module
+
+
+def _is_module(name):
+    try:
+        return find_spec(name) is not None
+    except ModuleNotFoundError:  # the parent is a module, not a package
+        return False
+
+
+def test_what_the_page_of_the_architecture_names_is_there():
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    names = re.findall(r"`(dfercli\.[\w.]+)`", text)
+    assert len(names) > 40
+    for name in names:
+        _find_code(name)
+
+
+@pytest.mark.parametrize("command", ["train", "predict", "eval"])
+def test_each_step_of_a_walk_is_called_by_an_earlier_one(command):
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    walk = text.split(f"### `dfer {command}`\n")[1].split("\n##")[0]
+    names = re.findall(r"^\d+\. `(dfercli\.[\w.]+)`", walk, flags=re.MULTILINE)
+    assert len(names) >= 10
+    callers = inspect.getsource(_find_code(names[0])[1])
+    for name in names[1:]:
+        short = name.rpartition(".")[2]
+        assert re.search(rf"\b{short}\b[(,]", callers), name
+        callers += inspect.getsource(_find_code(name)[1])
+
+
+def test_the_picture_of_the_architecture_has_every_package():
+    picture = (ROOT / "docs" / "architecture.svg").read_text(encoding="utf-8")
+    drawn = set(re.findall(r'class="name">(\w+)<', picture))
+    packages = {path.parent.name for path in (ROOT / "dfercli").glob("*/__init__.py")}
+    assert packages <= drawn
 
 
 def test_readme_and_getting_started_show_the_same_list():
