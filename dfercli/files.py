@@ -57,9 +57,7 @@ def replacing(path: Path) -> Iterator[Path]:
 def replacing_folder(folder: Path, kind: FolderKind) -> Iterator[Path]:
     """Yield a temporary path that replaces a folder when the block succeeds.
 
-    Args:
-        folder: The folder, which is lost only once the new one is complete.
-        kind: What dfer writes into it; a folder with anything else is not replaced.
+    The old folder is lost only once the new one is complete.
 
     Raises:
         DataError: The folder was not made by dfer; nothing is written then.
@@ -82,11 +80,7 @@ def replacing_files(folder: Path, kind: FolderKind) -> Iterator[Path]:
     """Yield a temporary folder whose files move into `folder` when the block succeeds.
 
     Unlike with `replacing_folder`, `folder` always exists: its files are replaced one at a time,
-    and only a new folder appears as a whole.
-
-    Args:
-        folder: The folder; other files in it stay.
-        kind: What dfer writes into it.
+    and only a new folder appears as a whole. Other files in it stay.
 
     Raises:
         DataError: A link or a file is in the way.
@@ -107,11 +101,6 @@ def replacing_files(folder: Path, kind: FolderKind) -> Iterator[Path]:
 
 def move_files(source: Path, folder: Path, kind: FolderKind) -> None:
     """Move the files of a folder into another, or the whole folder if the other does not exist.
-
-    Args:
-        source: A folder without subfolders.
-        folder: Files with the same names are replaced one at a time; all others stay.
-        kind: What dfer writes into such a folder.
 
     Raises:
         DataError: A link or a file is in the way.
@@ -175,10 +164,6 @@ def scratch_folder(prefix: str, parent: Path | None) -> Iterator[Path]:
     """Yield a private temporary folder and remove it after the block.
 
     Folders left by killed processes, whose locks nobody holds any more, are removed too.
-
-    Args:
-        prefix: Beginning of its name.
-        parent: Folder for it; None for the system's temporary folder.
     """
     location = Path(tempfile.gettempdir()) if parent is None else parent
     for lock in location.glob(f"{prefix}*/{SCRATCH_LOCK}"):

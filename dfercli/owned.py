@@ -109,11 +109,8 @@ class FolderKind:
 def check_recorded(folder: Path, record: str, keys: Iterable[str], ignored: Iterable[str]) -> None:
     """Refuse to write into a folder that dfer did not make; a link to one that it made is fine.
 
-    Args:
-        folder: Missing, empty, or with a record that dfer wrote.
-        record: Name of the record, a JSON file.
-        keys: Keys of a record.
-        ignored: Names that do not count as contents.
+    The folder may be missing, empty except for `ignored` names, or have a `record` with the `keys`
+    of dfer's.
 
     Raises:
         DataError: The folder has contents but no such record.
@@ -133,10 +130,6 @@ def check_recorded(folder: Path, record: str, keys: Iterable[str], ignored: Iter
 
 def check_recorded_file(path: Path, keys: Iterable[str]) -> None:
     """Refuse to replace a JSON file that dfer did not write.
-
-    Args:
-        path: Missing, or a record that dfer wrote.
-        keys: Keys of a record.
 
     Raises:
         DataError: The file exists and lacks one of the keys.
@@ -158,9 +151,7 @@ def check_claim(
 ) -> None:
     """Refuse to replace files that no mark file lists.
 
-    Args:
-        paths: Files that dfer is about to write.
-        is_older: Whether an earlier version of dfer, without mark files, wrote a file.
+    `is_older` tells files of earlier versions of dfer, which left no mark files.
 
     Raises:
         DataError: A file exists that dfer did not write.
@@ -213,10 +204,6 @@ def _read_mark(folder: Path) -> set[str]:
 
 def check_name(name: str, what: str) -> None:
     """Refuse a name that is not safe for a folder.
-
-    Args:
-        name: May contain folders, separated by `/`.
-        what: Where the name comes from, for the error.
 
     Raises:
         DataError: The name or a part of it is empty, begins with a dot, ends with a dot or a space,

@@ -41,13 +41,7 @@ def write_line(text: str) -> None:
 def show_progress(
     iterable: Iterable[Any] | None = None, *, shown: bool = True, **options: Any
 ) -> "tqdm[Any]":
-    """Return a progress bar for a terminal or a log.
-
-    Args:
-        iterable: Items to count while iterating; without it, call `update`.
-        shown: Whether this process shows anything.
-        options: Options of tqdm, such as `total`, `desc` and `unit`.
-    """
+    """Return a progress bar for a terminal or a log."""
     shown = shown and not _hidden and sys.stderr is not None
     if not shown or on_terminal():
         return tqdm(iterable, disable=not shown, dynamic_ncols=True, **options)

@@ -60,11 +60,8 @@ def find_system_error(error: BaseException) -> OSError | None:
 def naming(path: Path, *also: Path) -> Iterator[None]:
     """Add the file name to disk errors that the block raises.
 
-    The system names the file only in errors of opening it, not of writing to it.
-
-    Args:
-        path: The file that is written.
-        also: Its other names, such as a temporary one, which `path` replaces in the error.
+    The system names the file only in errors of opening it, not of writing to it. Names in `also`,
+    such as a temporary one, are replaced.
     """
     names = (None, *map(str, also))
     try:

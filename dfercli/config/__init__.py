@@ -15,7 +15,6 @@ from dfercli.config.model import (
     UNTRAINED,
     ModelConfig,
 )
-from dfercli.config.plain import from_dict, to_dict
 from dfercli.config.run import (
     ALL_DATA,
     DEVICES,
@@ -28,8 +27,10 @@ from dfercli.config.run import (
     ComputeConfig,
     DataConfig,
     RunConfig,
+    from_dict,
     is_numbered,
     require_device,
+    to_dict,
 )
 from dfercli.config.train import BALANCES, AugmentConfig, TrainConfig
 

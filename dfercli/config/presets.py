@@ -94,12 +94,7 @@ METHOD_CHANGES: dict[str, Overrides] = {
 
 
 def apply_preset(run: RunConfig, typed: Collection[str] = ()) -> RunConfig:
-    """Return a run with the settings of its preset and its method.
-
-    Args:
-        run: A run with defaults and the user's settings.
-        typed: Names of the user's settings, which keep their values.
-    """
+    """Return a run with the settings of its preset and its method, except those in `typed`."""
     kind = run.data.kind or run.data.dataset
     for changes in (CHANGES[run.preset], EXCEPTIONS.get((run.preset, kind), {})):
         run = _change(run, changes, typed)
@@ -111,10 +106,6 @@ def apply_method(run: RunConfig, typed: Collection[str] = ()) -> RunConfig:
 
     A learning rate of the user, or of a preset in `ONE_RATE`, applies to all layers: the method's
     multiplier for new layers belongs to its own rate.
-
-    Args:
-        run: A run with the settings of its preset.
-        typed: Names of the user's settings, which keep their values.
     """
     if run.model.method in UNTRAINED:
         train = TrainConfig(epochs=1, warmup_epochs=0, val_fraction=run.train.val_fraction)

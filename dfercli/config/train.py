@@ -1,9 +1,8 @@
 """Training: the recipe and the augmentation of clips."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
-from dfercli.config.plain import to_dict
 from dfercli.errors import ConfigError, require_at_least, require_known
 
 BALANCES = ("none", "oversample", "prior")
@@ -101,7 +100,7 @@ class AugmentConfig:
     flip: float = 0.5
 
     def __post_init__(self) -> None:
-        for name, value in to_dict(self).items():
+        for name, value in asdict(self).items():
             most = 0.5 if name == "hue" else 1.0
             if not 0 <= value <= most or (name == "crop_scale" and value == 0):
                 least = "above 0, at most" if name == "crop_scale" else "from 0 to"

@@ -67,10 +67,6 @@ def draw_changes(config: AugmentConfig, rng: np.random.Generator) -> Changes:
     Factors are uniform around 1, as in torchvision's ColorJitter. The crop is that of its
     RandomResizedCrop, except that the ratio is drawn from those that fit (our choice) instead of
     being drawn until one fits.
-
-    Args:
-        config: The strengths.
-        rng: Random generator.
     """
     area, ratio, top, left, flip, *colours = rng.random(9).tolist()
     area = config.crop_scale + area * (1 - config.crop_scale)
@@ -92,13 +88,7 @@ def draw_changes(config: AugmentConfig, rng: np.random.Generator) -> Changes:
 
 
 class Augmenter:
-    """Changes and normalises training clips (section 4.1 lists the kinds of changes).
-
-    Args:
-        config: The strengths; if all are zero, clips are only normalised, bit for bit.
-        seed: Seed of the changes.
-        change: Changes a whole batch on a GPU; by default `change_batch`.
-    """
+    """Changes and normalises training clips (section 4.1 lists the kinds of changes)."""
 
     def __init__(
         self,
@@ -239,13 +229,7 @@ def change_batch(clips: Tensor, plan: Plan, statistics: tuple[Tensor, Tensor]) -
 def change_clips(clips: Tensor, plan: Plan, buffers: Tensor) -> Tensor:
     """Do the same as `change_batch`, one clip at a time, which stays in a CPU's cache.
 
-    Args:
-        clips: (B, T, 3, H, W) uint8.
-        plan: Changes of the clips.
-        buffers: (3, T, 3, H, W) float32, overwritten.
-
-    Returns:
-        (B, T, 3, H, W) float32, normalised.
+    `buffers` are (3, T, 3, H, W) float32 and are overwritten.
     """
     weights, statistics = torch.tensor(LUMA), pixel_statistics(clips.device)
     changed = torch.empty(clips.shape)

@@ -23,13 +23,6 @@ class ClipDataset(Dataset[tuple[Tensor, int, Key]]):
 
     An int as key returns the test view of a clip. A pair (epoch, index), as `EpochBatches` yields
     it, returns its training view in that epoch, before augmentation.
-
-    Args:
-        rows: Rows of the manifest.
-        class_names: K classes; a label is an index into them.
-        source: Where the frames come from.
-        num_frames: T.
-        seed: Seed of the sampled frames.
     """
 
     def __init__(

@@ -68,11 +68,7 @@ def check_labels(manifest: Manifest) -> None:
 def name_groups(rows: pd.DataFrame) -> list[str]:
     """Return the unit of each clip that must not be split: its group, or else the clip itself.
 
-    Args:
-        rows: (N,) rows of a manifest.
-
-    Returns:
-        (N,) names; a prefix distinguishes a clip from a group of the same name.
+    A prefix distinguishes a clip from a group of the same name.
     """
     clips = [f"clip {clip_id}" for clip_id in rows["clip_id"]]
     if "group" not in rows.columns:
@@ -132,14 +128,7 @@ def hold_out(rows: pd.DataFrame, fraction: float, seed: int) -> np.ndarray:
     the classes closer to `fraction` and leaves each class a clip to train on. Without groups the
     held-out counts are the rounded shares. An order can start with a large group that keeps better
     ones out, so several orders are tried and the first of the best results is used.
-
-    Args:
-        rows: (N,) rows of a manifest.
-        fraction: Share of the clips.
-        seed: Seed of the orders.
-
-    Returns:
-        (N,) bool.
+    The result is (N,) bool.
 
     Raises:
         DataError: There are too few clips to hold any out.
@@ -168,12 +157,9 @@ def hold_out(rows: pd.DataFrame, fraction: float, seed: int) -> np.ndarray:
 
 
 def _hold_out_in_order(order: np.ndarray, counts: np.ndarray, fraction: float) -> np.ndarray:
-    """Return which units are held out, (U,) bool, if they are visited in this order.
+    """Return which units are held out if they are visited in this order.
 
-    Args:
-        order: Order of the U units.
-        counts: (U, K) clips of each class in each unit.
-        fraction: Share of the clips.
+    `counts` are (U, K) clips of each class in each unit; the result is (U,) bool.
     """
     totals = counts.sum(axis=0)
     target, held_out = fraction * totals, np.zeros(len(totals))
@@ -199,13 +185,8 @@ def assign_folds(
 ) -> dict[str, int]:
     """Assign groups to folds 1 to `num_folds`, largest first, each where its classes are rarest.
 
-    Of folds where they are equally rare, the one with the fewest videos gets the group.
-
-    Args:
-        labels: (N,) class of each video.
-        groups: (N,) group of each video.
-        num_folds: Number of folds, at most the number of groups.
-        fixed: Existing folds by group, which stay.
+    Of folds where they are equally rare, the one with the fewest videos gets the group. Groups in
+    `fixed` keep their folds.
 
     Raises:
         DataError: There are fewer groups than folds.

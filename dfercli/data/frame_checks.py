@@ -50,11 +50,7 @@ def inspect_clips(clips: Sequence[Sequence[Path]]) -> Iterator[FramesState]:
 
 
 def inspect_frames(*folders: Path) -> FramesState:
-    """Check every frame of a clip, and the sizes of the first and the last one.
-
-    Args:
-        folders: The folder of the clip, or several that each contain a part of its frames.
-    """
+    """Check every frame of a clip, and the sizes of the first and the last one."""
     try:
         if not all(folder.is_dir() for folder in folders):
             return FramesState(0, fault="missing")
@@ -123,11 +119,6 @@ def compare_frames(official: Official, media: str, clips: Iterable[ClipFrames]) 
 
     A class of a fold is compared if it has all its clips. If clips are missing it lacks frames
     anyway; more missing frames are reported only if the missing clips cannot explain them.
-
-    Args:
-        official: What is published about the dataset.
-        media: Name of the media.
-        clips: The clips that have frames.
     """
     published = find_frames(official, media)
     if published is None:

@@ -49,12 +49,7 @@ class FrameSource(Protocol):
 
 
 class FrameFolders:
-    """Folders of images, usually one per clip.
-
-    Args:
-        root: Folder that the clips' paths are relative to.
-        size: Side of the returned frames, in pixels.
-    """
+    """Folders of images, usually one per clip."""
 
     def __init__(self, root: Path, size: int) -> None:
         self.root = root
@@ -91,11 +86,6 @@ class FrameFolders:
 def list_clip(root: Path, path: str, n_frames: int) -> list[Path]:
     """Return a clip's frames in order.
 
-    Args:
-        root: Folder that the path is relative to.
-        path: Path of the clip in the manifest.
-        n_frames: Number of frames in the manifest.
-
     Raises:
         DataError: A folder has no frames, or the number differs from the manifest's.
     """
@@ -124,12 +114,9 @@ class ClipPlace:
 
 
 class FrameCache:
-    """The decoded frames of a dataset. It holds no frames, so it can be sent to other processes.
+    """The decoded frames of a dataset; can be sent to other processes, since it holds no frames.
 
-    Args:
-        file: File made by `open_cache`: (N, 3, size, size) uint8 without a header.
-        places: Place of each clip, by its path in the manifest.
-        size: Side of the frames, in pixels.
+    `file` contains (N, 3, size, size) uint8 without a header, with clips at `places` by path.
     """
 
     def __init__(self, file: Path, places: dict[str, ClipPlace], size: int) -> None:
@@ -180,12 +167,6 @@ def open_cache(manifest: Manifest, root: Path, size: int, folder: Path) -> Frame
     """Return the cache of a dataset's frames; decode them all first if it is missing or incomplete.
 
     If several processes ask at once, one builds the cache and the others wait.
-
-    Args:
-        manifest: Manifest of the dataset.
-        root: Folder that its paths are relative to.
-        size: Side of the frames that the model reads, in pixels.
-        folder: Folder of all caches.
 
     Raises:
         DataError: The disk is too full or cannot be written, or a clip's frames differ from the

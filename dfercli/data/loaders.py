@@ -98,24 +98,12 @@ def balance_weights(labels: Sequence[int]) -> list[float]:
 
 
 def build_train_loader(dataset: ClipDataset, batches: EpochBatches, workers: int) -> DataLoader:
-    """Return a loader of training views.
-
-    Args:
-        dataset: Training clips.
-        batches: The batches.
-        workers: Loader processes; 0 loads in the main process.
-    """
+    """Return a loader of training views."""
     return DataLoader(dataset, batch_sampler=batches, **_loader_arguments(workers))
 
 
 def build_test_loader(dataset: ClipDataset, batch_size: int, workers: int) -> DataLoader:
-    """Return a loader of all test views, in order.
-
-    Args:
-        dataset: Test clips.
-        batch_size: Clips per batch of one process.
-        workers: Loader processes; 0 loads in the main process.
-    """
+    """Return a loader of all test views, in order."""
     return DataLoader(dataset, batch_size, **_loader_arguments(workers))
 
 
@@ -139,10 +127,6 @@ def side_stream(index: int, purpose: str) -> torch.cuda.Stream:
 
     PyTorch keeps freed memory and a workspace for every stream that was ever used, so a new stream
     per epoch or graph would accumulate memory.
-
-    Args:
-        index: Index of the CUDA device.
-        purpose: Name of the purpose.
     """
     return torch.cuda.Stream(torch.device("cuda", index))
 

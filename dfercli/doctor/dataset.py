@@ -34,10 +34,8 @@ def inspect_dataset(
 ) -> DatasetReport:
     """Check a manifest and every frame that it names.
 
-    Args:
-        manifest_path: The manifest.
-        root: Folder that its paths are relative to; None uses the folder in the manifest.
-        requested: Whether a missing root is an error instead of a note.
+    `root` is that of the manifest by default; if it is missing, that is an error only if the user
+    `requested` the dataset.
     """
     try:
         manifest = read_manifest(manifest_path)

@@ -12,8 +12,7 @@ import numpy as np
 from dfercli.data import load_dataset
 from dfercli.data.frame_checks import FramesState, inspect_frames
 from dfercli.data.manifest import Manifest, check_side_file, clip_folders, read_manifest
-from dfercli.data.sources.base import Choices, Listing, describe_clips
-from dfercli.data.sources.groups import add_groups
+from dfercli.data.sources.base import Choices, Listing, add_groups, describe_clips
 from dfercli.errors import ConfigError, DataError, UnknownNameError
 from dfercli.faces import DETECTORS, load_detector
 from dfercli.faces.align import CropRecipe

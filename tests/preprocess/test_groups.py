@@ -5,7 +5,7 @@ from preprocess.small_sets import CLIPS, crop_here, publish, write_mafw_videos, 
 
 from dfercli.data.folds import split_by_group
 from dfercli.data.manifest import COLUMNS, read_manifest
-from dfercli.data.sources.groups import GROUPS_FILE
+from dfercli.data.sources.base import GROUPS_FILE
 from dfercli.errors import DataError
 from dfercli.faces.align import CropRecipe
 from dfercli.preprocess.plan import plan_preprocess

@@ -221,10 +221,6 @@ def join_parts(root: Path, clips: FoundClips) -> FoundClips:
     images that the other lacks. Folders with different naming schemes, or different images under
     one name, are versions, which are not mixed: the first one is used. If another version has
     frames that the first one lacks, that is a fault and the version with most frames is used.
-
-    Args:
-        root: Folder that the paths are relative to.
-        clips: Folders of images.
     """
     paths, copies, joined = dict(clips.paths), 0, 0
     holders = dict.fromkeys(clips.holders)

@@ -148,13 +148,6 @@ def read_split_lists(
 ) -> SplitLists:
     """Find and read all official lists of a dataset.
 
-    Args:
-        tree: The files below the root.
-        patterns: See `find_lists`.
-        official: The lists that the dataset has.
-        example: See `find_lists`.
-        read: Returns the class of each clip in one file.
-
     Raises:
         DataError: A list is missing or cannot be read.
     """
@@ -212,12 +205,9 @@ def _match_lists(tree: Tree, pattern: str) -> dict[ListName, str]:
 def read_list(path: Path, parse_line: Callable[[str], tuple[str, str]]) -> dict[str, str]:
     """Return the class of each clip in a list.
 
-    Any line ends and the Unicode encodings with a byte order mark are understood. Blank lines and a
-    header (a first line without a digit) are skipped.
-
-    Args:
-        path: The list.
-        parse_line: Returns clip id and class of a line; raises ValueError with the reason.
+    Any line ends and Unicode encodings with a byte order mark are understood. Blank lines and a
+    header (a first line without a digit) are skipped. `parse_line` returns clip id and class of a
+    line, or raises ValueError with the reason.
 
     Raises:
         DataError: A line cannot be parsed or repeats a clip, or the list is empty.
@@ -243,10 +233,6 @@ def read_list(path: Path, parse_line: Callable[[str], tuple[str, str]]) -> dict[
 
 def join_folds(lists: Lists, paths: Mapping[ListName, str]) -> dict[str, tuple[str, int]]:
     """Return class and test fold of each clip; fold 0 if no list tests it.
-
-    Args:
-        lists: Class by clip id, for each split of each fold.
-        paths: Paths of the lists, for errors.
 
     Raises:
         DataError: A clip has two classes, is tested twice, or is trained on in the fold that tests
@@ -397,17 +383,8 @@ def build_listing(
 ) -> Listing:
     """Return the listing of a dataset with official lists.
 
-    Args:
-        official: What is published about it.
-        tree: The files below the root.
-        folds: Class and test fold of each listed clip.
-        clips: The clips on disk.
-        title: Name of the media in messages.
-        usual_folder: Where the authors put the media.
-        taken_lists: One line about the lists.
-        list_deviations: Differences from the official lists.
-        note: End of the line about the media.
-        fields: Further fields of the listing.
+    `title` and `usual_folder` name the media in messages, and `note` ends the line about them;
+    `fields` are further fields of the listing.
     """
     packed = "" if clips.paths.keys() >= folds.keys() else tree.packed
     missing = []
