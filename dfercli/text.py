@@ -51,14 +51,9 @@ def shorten(text: str, length: int) -> str:
     return text if len(text) <= length else text[: length - 1] + "…"
 
 
-def plural(noun: str, number: int) -> str:
-    """Return a noun in the form that goes with a number."""
-    return noun if number == 1 else f"{noun}s"
-
-
 def count_of(number: int, noun: str) -> str:
     """Return a number with its noun, such as `1 clip` or `1,234 clips`."""
-    return f"{number:,} {plural(noun, number)}"
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def list_some(names: Sequence[str], noun: str, total: int | None = None) -> str:

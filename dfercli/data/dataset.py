@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 
 from dfercli.config import RunConfig
 from dfercli.data.folds import Part, select_rows
-from dfercli.data.frames import FrameFolders, FrameSource, list_clip, open_cache
+from dfercli.data.frames import FrameCache, FrameFolders, list_clip, open_cache
 from dfercli.data.manifest import Manifest, clip_folders
 from dfercli.data.sampling import sample_test, sample_train
 from dfercli.errors import DataError
@@ -29,7 +29,7 @@ class ClipDataset(Dataset[tuple[Tensor, int, Key]]):
         self,
         rows: pd.DataFrame,
         class_names: tuple[str, ...],
-        source: FrameSource,
+        source: FrameFolders | FrameCache,
         num_frames: int,
         seed: int,
     ) -> None:
@@ -69,11 +69,9 @@ def build_dataset(manifest: Manifest, part: Part, run: RunConfig, size: int) -> 
         VideoError: A frame cannot be read into the cache.
     """
     rows, root = select_rows(manifest, part, run), Path(run.data.root)
-    source: FrameSource = (
-        FrameFolders(root, size)
-        if run.data.cache is None
-        else open_cache(manifest, root, size, Path(run.data.cache))
-    )
+    source: FrameFolders | FrameCache = FrameFolders(root, size)
+    if run.data.cache is not None:
+        source = open_cache(manifest, root, size, Path(run.data.cache))
     return ClipDataset(rows, manifest.class_names, source, run.model.num_frames, run.seed)
 
 

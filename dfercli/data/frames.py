@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
@@ -36,18 +35,6 @@ Sampling = Callable[[int], np.ndarray]
 """Returns the (T,) ascending indices of a clip's frames, given the number of frames."""
 
 
-class FrameSource(Protocol):
-    """Where the frames of clips come from; it can be sent to loader processes."""
-
-    def read_frames(self, path: str, sample: Sampling) -> np.ndarray:
-        """Return frames of a clip as (T, 3, size, size) uint8, and read no others.
-
-        Args:
-            path: Path of the clip in the manifest.
-            sample: Chooses the frames.
-        """
-
-
 class FrameFolders:
     """Folders of images, usually one per clip."""
 
@@ -56,7 +43,7 @@ class FrameFolders:
         self.size = size
 
     def read_frames(self, path: str, sample: Sampling) -> np.ndarray:
-        """Decode the chosen frames, repeated ones once.
+        """Decode the chosen frames of a clip as (T, 3, size, size) uint8, repeated ones once.
 
         Raises:
             DataError: The clip has no frames, or frames of several sizes.
@@ -132,7 +119,7 @@ class FrameCache:
         return 3 * self._size**2
 
     def read_frames(self, path: str, sample: Sampling) -> np.ndarray:
-        """Copy the chosen frames.
+        """Copy the chosen frames of a clip as (T, 3, size, size) uint8.
 
         The file is mapped for this call only, so that it does not count as memory of the process.
 
