@@ -1,4 +1,4 @@
-"""Errors tell the cause that the system gives, and guess no other."""
+"""Errors report the system's cause, and guess no other."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""Damage of others, files that change while they are read, signals, and what a kill leaves."""
+"""Damaged files, files that change while they are read, signals, and remains of killed processes."""
 
 import json
 import os

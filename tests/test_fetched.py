@@ -1,4 +1,4 @@
-"""Weights from the network are held against a hash before they are loaded."""
+"""Downloaded weights are checked against a hash before they are loaded."""
 
 import hashlib
 import socket

@@ -1,4 +1,4 @@
-"""Writing whole files and folders: what stood there is lost only to something whole."""
+"""Atomic writes of files and folders."""
 
 import json
 from functools import partial

@@ -1,5 +1,6 @@
-"""Texts that somebody else chose: names that a terminal obeys, cells that a spreadsheet computes,
-and configurations that would build anything."""
+"""Hostile texts: names that control a terminal, cells that a spreadsheet evaluates, and
+configurations that would run code.
+"""
 
 import csv
 import json

@@ -1,4 +1,4 @@
-"""Names that dfer gives to folders."""
+"""Names of folders."""
 
 import pytest
 

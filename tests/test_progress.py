@@ -1,4 +1,4 @@
-"""Progress: a bar on a terminal, plain lines in a log, nothing where another process shows it."""
+"""Progress: a bar on a terminal, plain lines in a log, nothing in child processes."""
 
 import io
 import sys

@@ -1,4 +1,4 @@
-"""Damage that no format notices: a flipped bit, a zeroed quarter, a missing line, swapped names."""
+"""Damage that no file format detects: flipped bits, zeroed parts, missing lines, swapped names."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""Errors of the system behind those of libraries, and what each one tells the user to do."""
+"""System errors behind those of libraries, and the advice for each."""
 
 import errno
 import os

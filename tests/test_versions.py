@@ -1,4 +1,4 @@
-"""What merely describes a run never stops it: versions, commit, home folder, name of the GPU."""
+"""Records of versions, commit and GPU never stop a run."""
 
 import os
 import sys

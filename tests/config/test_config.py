@@ -1,4 +1,4 @@
-"""Settings: trips through JSON, names of variants, and each refusal."""
+"""Settings: round trips through JSON, names of variants, and every refusal."""
 
 import json
 from itertools import product

@@ -1,4 +1,4 @@
-"""Presets: what they change, that what was asked for wins, and how a recipe is described."""
+"""Presets: what they change, precedence of the user's settings, and descriptions of recipes."""
 
 from dataclasses import fields, replace
 

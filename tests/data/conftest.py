@@ -1,11 +1,11 @@
-"""The list of one's own videos, written for a test."""
+"""A function that writes `labels.csv` for a test."""
 
 import pytest
 
 
 @pytest.fixture
 def write_labels(tmp_path):
-    """Write `labels.csv` as bytes or by its lines, and give its folder."""
+    """Write `labels.csv` from bytes or lines, and return its folder."""
 
     def write(*lines):
         content = b"".join(

@@ -1,6 +1,6 @@
-"""Lists in the official formats, of as many clips as are published, and trees of a few clips.
+"""Lists in the official formats with the published counts, and trees of a few clips.
 
-Which clip is in which fold and class is made up; how many are, is not.
+Which clip is in which fold and class is made up; the numbers are the published ones.
 """
 
 import hashlib
@@ -90,7 +90,7 @@ def ferv39k_clips():
 
 
 def sides(clips, num_folds):
-    """Clips and classes of each list: what a fold does not test, it trains on."""
+    """Return clips and classes of each list; a fold trains on what it does not test."""
     return {
         (side, fold): {
             clip_id: class_name
@@ -152,7 +152,7 @@ def put_files(folder, names):
 
 
 def with_fingerprints_of(official, lists, line):
-    """What is published, but that the fingerprints are those of other lists."""
+    """Return what is published, but with the fingerprints of other lists."""
     known = {}
     for name, clips in lists.items():
         text = "\n".join(sorted(line(*item) for item in clips.items())) + "\n"

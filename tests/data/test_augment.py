@@ -1,4 +1,4 @@
-"""Training's changes: one draw a clip, each of its own kind, and whatever else is in the batch."""
+"""Augmentation: each kind of change by itself, one draw per clip, independent of the batch."""
 
 import math
 
@@ -47,7 +47,7 @@ def _draws(config, count=NUM_DRAWS):
 
 
 def _change(clips, **changes):
-    """Clips that were changed, before they are normalised: to about 1e-5 of a grey level."""
+    """Return changed clips before normalisation, to about 1e-5 of a grey level."""
     mean, std = pixel_statistics(clips.device)
     return (_change_by_clip(clips, [Changes(**changes)] * len(clips)) * std + mean) * 255
 
@@ -108,7 +108,7 @@ def test_one_augmenter_takes_batches_of_any_shape(clips):
 
 
 def _change_at_once(clips, draws):
-    """What a GPU would run, here."""
+    """Run what a GPU would run."""
     plan = plan_changes(draws, *clips.shape[-2:], clips.device)
     return change_batch(clips, plan, pixel_statistics(clips.device))
 

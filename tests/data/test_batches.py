@@ -1,4 +1,4 @@
-"""Batches: every clip once an epoch, and assigned to processes so that they take one's steps."""
+"""Batches: every clip once per epoch, and the same steps for any number of processes."""
 
 from collections import Counter
 from itertools import chain, zip_longest
@@ -84,7 +84,7 @@ def test_processes_share_what_one_would_draw_of_rare_classes():
 
 
 class _Numbers(torch.utils.data.Dataset):
-    """Stands for a dataset of six clips, whichever keys it is read by."""
+    """A dataset of six clips, for any keys."""
 
     def __len__(self):
         return 6
@@ -95,7 +95,7 @@ class _Numbers(torch.utils.data.Dataset):
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_loading_draws_nothing_that_a_model_may_draw(workers):
-    """Persistent workers are seeded once, so an epoch after a restart would draw otherwise."""
+    """Persistent workers are seeded once, so an epoch after a restart would draw differently."""
     state = torch.get_rng_state()
     batches = EpochBatches(6, 4, seed=0)
     for loader in (

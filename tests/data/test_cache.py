@@ -1,4 +1,4 @@
-"""The cache: the same views as without it, shared, and never trusted when it may be stale."""
+"""The cache: the same views as without it, shared, and never used when it is stale."""
 
 import os
 import pickle
@@ -116,7 +116,7 @@ def test_other_labels_and_folds_share_it(manifest, root, tmp_path):
 
 
 def _crop_anew(root):
-    """As cropping does: another folder of as many frames takes the place of the first."""
+    """Replace the folder by another with as many frames, as cropping does."""
     (root / "clip 1").rename(root.parent / "old")
     (root / "clip 1").mkdir()
     for path in (root.parent / "old").iterdir():

@@ -1,4 +1,4 @@
-"""Clips: exact test views, and training views that only the key decides."""
+"""Clips: exact test views, and training views that depend only on the key."""
 
 from dataclasses import replace
 
@@ -58,7 +58,7 @@ def make_dataset(manifest, tmp_path):
 
 
 def _frames(clip):
-    """Read which frames a clip of plain frames shows."""
+    """Return the frames that a clip of plain frames shows."""
     assert (clip == clip[..., :1, :1]).all()
     return (clip[:, 1, 0, 0] // 5).tolist()
 

@@ -1,4 +1,4 @@
-"""Frames against the published numbers: what is missing is named by fold and class, and counted."""
+"""Frames compared with the published numbers: differences are reported by fold and class."""
 
 from dataclasses import replace
 
@@ -25,7 +25,7 @@ OFFICIAL = Official(
 
 
 def _compare(official=OFFICIAL, media="faces", **changed):
-    """Compare with other numbers of frames by clip, None for a clip that is missing."""
+    """Compare with other numbers of frames by clip id; None for a missing clip."""
     numbers = {clip_id: clip[2] for clip_id, clip in CLIPS.items()} | changed
     clips = [ClipFrames(c, *CLIPS[c][:2], n) for c, n in numbers.items() if n is not None]
     return compare_frames(official, media, clips)

@@ -1,4 +1,4 @@
-"""A look at the frames of a clip: what is missing, empty, cut off, or of another size is told."""
+"""Inspecting frames: missing, empty and truncated images and mixed sizes are reported."""
 
 import struct
 import zlib
@@ -16,7 +16,7 @@ from dfercli.media.images import list_frames, write_image
 
 @pytest.fixture
 def put_frame(tmp_path):
-    """Write an image of noise, 12 wide and 8 high unless told otherwise, and give its path."""
+    """Write an image of noise, by default 12 wide and 8 high, and return its path."""
 
     def put(name, width=12, height=8):
         noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
@@ -102,7 +102,7 @@ def test_frames_of_several_sizes_are_told(tmp_path, put_frame):
 
 
 def _widen(path):
-    """Let the header of a PNG promise more pixels than any memory holds."""
+    """Make the header of a PNG claim more pixels than fit into memory."""
     content = bytearray(path.read_bytes())
     content[16:24] = struct.pack(">II", 60_000, 60_000)
     content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))

@@ -1,4 +1,4 @@
-"""The manifest: what is written comes back, folds do not leak, and it is found by its name."""
+"""The manifest: it reads back as written, folds do not leak, and it is found by its name."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Lines of a manifest: what is accepted, and which words the first wrong one gets."""
+"""Lines of a manifest: what is accepted, and the error for the first wrong line."""
 
 import json
 
@@ -16,7 +16,7 @@ GOOD_LINE = "a,faces/a,25,anger,1"
 
 @pytest.fixture
 def write_lines(tmp_path):
-    """Write a manifest's CSV by its lines, with a sound side file, and give its path."""
+    """Write a manifest's CSV with these lines and a valid side file, and return its path."""
 
     def write(*lines, columns=COLUMNS, ends="\n", start=""):
         path = tmp_path / "mine.csv"
@@ -29,7 +29,7 @@ def write_lines(tmp_path):
 
 
 def _error(path):
-    """Text of the error that reading gives, which must be one line."""
+    """Return the text of the error when reading, which must be one line."""
     with pytest.raises(DataError) as caught:
         read_manifest(path)
     (text,) = str(caught.value).splitlines()
@@ -115,7 +115,7 @@ BAD = {
     "test_fold": -1,
     "coverage": "much",
 }
-"""A value that is refused in each column, in the order in which one line's faults are told."""
+"""A refused value for each column, in the order in which faults of one line are reported."""
 
 
 @pytest.mark.parametrize("later", BAD)

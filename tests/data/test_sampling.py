@@ -1,4 +1,4 @@
-"""Which frames make a clip: values worked by hand, ranges, and what chance may do."""
+"""Sampled frames: values worked out by hand, ranges, and randomness."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What happens to the pixels of every clip: one size, exact constants, and nothing random."""
+"""Resizing and normalisation: one size, exact constants, and nothing random."""
 
 import numpy as np
 import open_clip
@@ -30,7 +30,7 @@ def test_a_frame_of_the_right_size_stays_as_it_is(image):
 
 @pytest.mark.parametrize("shape", [(64, 64, 3), (64, 16, 3), (64, 8, 3)])
 def test_shrinking_averages_instead_of_skipping(shape):
-    """Also along one side alone, whatever happens along the other."""
+    """Also along one side only, whatever happens along the other."""
     stripes = np.zeros(shape, dtype=np.uint8)
     stripes[::2] = 200
     assert (fit_frame(stripes, 16) == 100).all()

@@ -1,4 +1,4 @@
-"""A healthy manifest of one's own videos, for the doctor to look at."""
+"""A healthy manifest of own videos."""
 
 import pandas as pd
 import pytest

@@ -1,4 +1,4 @@
-"""The doctor's look at datasets: what is wrong is found, and what is right is not."""
+"""The diagnosis of datasets: faults are found, and healthy data has none."""
 
 import shutil
 from dataclasses import replace
@@ -27,7 +27,7 @@ def clip(healthy):
 
 
 def _findings(path, root=None):
-    """State and text by topic."""
+    """Return state and text by topic."""
     findings = inspect_dataset(path, root).findings
     found = {finding.topic: (finding.state, finding.text) for finding in findings}
     assert len(found) == len(findings)
@@ -35,7 +35,7 @@ def _findings(path, root=None):
 
 
 def _odd(path, root=None):
-    """The findings that are not ok."""
+    """Return the findings that are not ok."""
     return {topic: found for topic, found in _findings(path, root).items() if found[0] != "ok"}
 
 

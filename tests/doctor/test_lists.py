@@ -1,4 +1,4 @@
-"""The doctor's look at folds and lists: what cannot be trained, and what changed since."""
+"""The diagnosis of folds and lists: what cannot be trained, and what changed since."""
 
 from dataclasses import replace
 
@@ -21,7 +21,7 @@ def _odd(path):
 
 
 def _list(path, **changes):
-    """Write the list with other lines, by the name of a clip with `_` for `/`."""
+    """Write the list with other lines, by clip id with `_` for `/`."""
     lines = LABELS | {f"{name.replace('_', '/')}.mp4": line for name, line in changes.items()}
     text = "".join(f"{video},{line}\n" for video, line in lines.items() if line)
     (path.parents[1] / "root" / "labels.csv").write_text(f"path,label,group\n{text}")

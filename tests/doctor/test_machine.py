@@ -1,4 +1,4 @@
-"""The doctor's look at a machine, and the page as a whole."""
+"""The diagnosis of a machine, and all results as a whole."""
 
 import json
 import shutil
@@ -26,7 +26,7 @@ class _Detector:
 
 @pytest.fixture
 def machine(monkeypatch):
-    """Change what the machine has; gives state and text by topic."""
+    """Return a function that changes the machine and returns state and text by topic."""
 
     def look(cached=True, missing=(), fails=False, free_gb=100):
         monkeypatch.setattr("dfercli.models.pretrained.is_cached", lambda name, weights: cached)

@@ -1,4 +1,4 @@
-"""The doctor's look at official sets that are partial, resampled, or were changed by hand."""
+"""The diagnosis of official datasets that are partial, resampled, or edited by hand."""
 
 import shutil
 
@@ -26,7 +26,7 @@ AGREE = "labels and folds of all others agree"
 
 @pytest.fixture
 def prepare(tmp_path, monkeypatch):
-    """Write a small set, harm it, prepare it, and return the path of its manifest."""
+    """Write a small dataset, damage it, prepare it, and return the path of its manifest."""
 
     def make(kind, missing=None, media=None):
         publish(monkeypatch, kind)
@@ -46,7 +46,7 @@ def prepare(tmp_path, monkeypatch):
 
 
 def _edit(path, clip_id, column, value):
-    """Change a field of a row as somebody does by hand."""
+    """Change a field of a row, as a user may do by hand."""
     columns, *rows = (line.split(",") for line in path.read_text().splitlines())
     for row in rows:
         if row[0] == clip_id:
@@ -55,7 +55,7 @@ def _edit(path, clip_id, column, value):
 
 
 def _odd(path):
-    """Topic, state and text of what is not ok, but for folds that test none of a class."""
+    """Return topic, state and text of what is not ok, except folds that lack a class."""
     return [
         (found.topic, found.state, found.text)
         for found in inspect_dataset(path).findings

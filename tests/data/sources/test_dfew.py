@@ -1,4 +1,4 @@
-"""DFEW's lists: all its clips by the published counts, and every form in which they were met."""
+"""DFEW: all clips by the published counts, and all known formats of its lists."""
 
 from collections import Counter
 
@@ -29,7 +29,7 @@ def clips():
 
 @pytest.fixture
 def official(monkeypatch, clips):
-    """Take the made-up clips for the official ones."""
+    """Use the made-up clips as the official ones."""
     known = with_fingerprints_of(
         dfew.OFFICIAL, sides(clips, 5), lambda *clip: dfew_line(*clip).zfill(7).replace(",", " ")
     )
@@ -48,7 +48,7 @@ def _refused(root, **choices):
 
 
 def _deviations(root, clips, **how):
-    """What differs; one folder is there, so that its lack is not among it."""
+    """Return the deviations; one folder exists, so that they do not include missing media."""
     (root / FACES / "00001").mkdir(parents=True, exist_ok=True)
     return list(_read(write_dfew(root, clips, **how)).deviations)
 

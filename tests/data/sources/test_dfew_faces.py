@@ -1,4 +1,4 @@
-"""DFEW's faces: every way in which their folders were met, and resampled frames told from them."""
+"""DFEW: all known layouts of its faces, which are distinguished from resampled frames."""
 
 from dataclasses import replace
 from pathlib import Path

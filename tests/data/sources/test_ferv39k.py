@@ -1,4 +1,4 @@
-"""FERV39k: all its clips by the published counts, and every way in which its tree was met."""
+"""FERV39k: all clips by the published counts, and all known layouts."""
 
 from collections import Counter
 from dataclasses import replace
@@ -34,7 +34,7 @@ def clips():
 
 @pytest.fixture
 def official(monkeypatch, clips):
-    """Take the made-up clips for the official ones."""
+    """Use the made-up clips as the official ones."""
     known = with_fingerprints_of(ferv39k.OFFICIAL, sides(clips, 1), ferv39k_line)
     monkeypatch.setattr(ferv39k, "OFFICIAL", known)
 
@@ -56,7 +56,7 @@ def _refused(root):
 
 
 def _deviations(root, clips, **how):
-    """What differs; one folder is there, so that its lack is not among it."""
+    """Return the deviations; one folder exists, so that they do not include missing media."""
     (root / FACES / "War/Fear/0000").mkdir(parents=True, exist_ok=True)
     return list(_read(write_ferv39k(root, clips, **how)).deviations)
 

@@ -1,4 +1,4 @@
-"""One's own videos: the list, its words, and the folds that were settled."""
+"""Own videos: the list, its labels, and folds that stay."""
 
 from collections import defaultdict
 
@@ -16,7 +16,7 @@ def _sources(root, num_folds, **choices):
 
 
 def _error(root, num_folds=2, **choices):
-    """Text of the error without the path of the list in front, which must be one line."""
+    """Return the text of the error without the path of the list; it must be one line."""
     with pytest.raises(DataError) as caught:
         _sources(root, num_folds, **choices)
     (text,) = str(caught.value).splitlines()

@@ -1,4 +1,4 @@
-"""The words and paths of one's own list: spelt otherwise, they are the same or are refused."""
+"""Labels and paths of own videos: other spellings are unified or refused."""
 
 import unicodedata
 
@@ -14,7 +14,7 @@ def _sources(root, num_folds, **choices):
 
 
 def _error(root, num_folds=2, **choices):
-    """Text of the error without the path of the list in front, which must be one line."""
+    """Return the text of the error without the path of the list; it must be one line."""
     with pytest.raises(DataError) as caught:
         _sources(root, num_folds, **choices)
     (text,) = str(caught.value).splitlines()

@@ -1,4 +1,4 @@
-"""Several folders of one clip: parts are joined, copies left alone, nothing is lost silently."""
+"""Clips in several folders: parts are joined, copies are ignored, contradictions are reported."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""MAFW: all its clips by the published counts, and every form in which its lists were met."""
+"""MAFW: all clips by the published counts, and all known formats of its lists."""
 
 from collections import Counter
 
@@ -32,7 +32,7 @@ def clips():
 
 @pytest.fixture
 def official(monkeypatch, clips):
-    """Take the made-up clips for the official ones."""
+    """Use the made-up clips as the official ones."""
     known = with_fingerprints_of(mafw.OFFICIAL, sides(clips, 5), mafw_line)
     monkeypatch.setattr(mafw, "OFFICIAL", known)
 
@@ -54,7 +54,7 @@ def _refused(root):
 
 
 def _deviations(root, clips, **how):
-    """What differs; one folder is there, so that its lack is not among it."""
+    """Return the deviations; one folder exists, so that they do not include missing media."""
     (root / "data/frames/00019").mkdir(parents=True, exist_ok=True)
     return list(_read(write_mafw(root, clips, **how)).deviations)
 

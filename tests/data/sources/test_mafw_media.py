@@ -1,4 +1,4 @@
-"""MAFW's media: clips, frames of which only a look tells what they show, and faces of others."""
+"""MAFW: clips, frames that have to be measured, and other people's faces."""
 
 import pytest
 from official_trees import MAFW_FEW, put_clips, put_files, write_mafw

@@ -1,4 +1,4 @@
-"""Official splits: lists found and read whatever their packing, and held against known counts."""
+"""Official splits: lists are found, read, and compared with the published counts."""
 
 import hashlib
 
@@ -47,7 +47,7 @@ OFFICIAL = Official(
 
 
 def _with(**changed):
-    """The lists with some other: `test_1={...}` or a dict of what to add, None to drop a clip."""
+    """Return the lists with changes such as `test_1={...}`; None as a class removes a clip."""
     lists = {name: dict(clips) for name, clips in LISTS.items()}
     for name, change in changed.items():
         side, fold = name.split("_")

@@ -1,4 +1,4 @@
-"""Folds assigned by group, and the clips that are held out of training."""
+"""Folds by group, and clips that are held out of training."""
 
 from dataclasses import replace
 
@@ -127,7 +127,7 @@ def test_clips_without_a_group_are_held_out_one_by_one():
 
 
 def _grouped(*groups):
-    """Clips of groups; each is told as its number of clips by class."""
+    """Return clips of groups, given the number of clips by class for each group."""
     lines = [
         (f"g{group}", label)
         for group, counts in enumerate(groups)

@@ -1,4 +1,4 @@
-"""What every dataset gives, said in words."""
+"""The description of a dataset in words."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What is said about official lists: which were taken, and which contradict the others."""
+"""Messages about official lists: which were used, and which contradict the others."""
 
 import pytest
 from official_trees import DFEW_FEW, DFEW_LISTS, dfew_line, put_clips, sides, write_dfew

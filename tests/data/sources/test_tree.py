@@ -1,4 +1,4 @@
-"""What lies below a root: names that are passed over, clips of known and of unknown folders."""
+"""Searching below a root: ignored names, and clips in known and unknown folders."""
 
 import os
 
@@ -10,7 +10,7 @@ from dfercli.text import list_some
 
 
 def _make(root, *paths):
-    """Make files, and folders where a path ends with a slash."""
+    """Make files, and folders for paths that end with a slash."""
     for path in paths:
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).mkdir() if path.endswith("/") else (root / path).write_bytes(b"")
