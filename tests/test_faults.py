@@ -1,4 +1,4 @@
-"""Damaged files, files that change while they are read, signals, and remains of killed processes."""
+"""Damaged files, files that change while they are read, signals, and killed processes."""
 
 import json
 import os

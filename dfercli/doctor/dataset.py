@@ -83,7 +83,7 @@ def _inspect_rows(manifest: Manifest, official: Official | None) -> Iterable[Fin
             state: State = "wrong" if official is None else "note"
             yield Finding("groups", state, f"{list_some(leaks, 'group')} in several folds")
     if manifest.rows["label"].nunique() < 2:
-        yield Finding("classes", "wrong", "all clips have one label: nothing to tell apart")
+        yield Finding("classes", "wrong", "all clips have one label: there is nothing to learn")
     for fold in manifest.folds:
         yield from _inspect_fold(manifest, fold)
 
@@ -92,14 +92,15 @@ def _inspect_fold(manifest: Manifest, fold: int) -> Iterable[Finding]:
     """Report a fold without training clips, and classes that it does not train or test."""
     tested, trained = (set(manifest.select(fold, split)["label"]) for split in ("test", "train"))
     if not trained:
-        yield Finding(f"fold {fold}", "wrong", "no clip is left to train on; make more folds")
+        yield Finding(f"fold {fold}", "wrong", "no clip is left to train on; use more folds")
         return
     untested, untrained = set(manifest.class_names) - tested, tested - trained
     if untested:
         text = f"none of {', '.join(sorted(untested))} is tested: UAR leaves them out"
         yield Finding(f"fold {fold}", "note", text)
     if untrained:
-        text = f"none of {', '.join(sorted(untrained))} is trained: they are tested, and missed"
+        names = ", ".join(sorted(untrained))
+        text = f"none of {names} is trained: they are tested, but cannot be predicted"
         yield Finding(f"fold {fold}", "note", text)
 
 
@@ -233,7 +234,7 @@ def _inspect_states(manifest: Manifest, states: Mapping[str, FramesState]) -> It
         clip = changed[0]
         numbers = f"{clip} has {states[clip].n_frames}, not {expected[clip]}"
         text = f"{list_some(changed, 'clip')}; {numbers}"
-        yield Finding("other number of frames", "wrong", text)
+        yield Finding("different number of frames", "wrong", text)
     if not intact:
         return
     counts = np.array([state.n_frames for state in intact.values()])

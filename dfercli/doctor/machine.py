@@ -38,7 +38,7 @@ def _inspect_device() -> Finding:
 
     if not torch.cuda.is_available():
         threads = f"{torch.get_num_threads()} threads of {os.cpu_count()} cores"
-        text = f"no GPU: CPU, {threads}; training at the paper's settings wants one"
+        text = f"no GPU: CPU, {threads}; training with the paper's settings needs one"
         return Finding("device", "note", text)
     try:
         half = "fp16, bf16" if torch.cuda.is_bf16_supported() else "fp16"
@@ -63,13 +63,13 @@ def _inspect_weights() -> Finding:
     name = f"{ModelConfig.backbone} ({ModelConfig.weights})"
     if is_cached(ModelConfig.backbone, ModelConfig.weights):
         return Finding("CLIP weights", "ok", f"{name} is cached")
-    return Finding("CLIP weights", "note", f"{name} is not cached; the first run fetches it")
+    return Finding("CLIP weights", "note", f"{name} is not cached; the first run downloads it")
 
 
 def _inspect_detector(name: str) -> Finding:
     missing = find_missing_weights(name)
     if missing:
-        text = f"not cached: {', '.join(missing)}; the first use fetches them"
+        text = f"not cached: {', '.join(missing)}; the first use downloads them"
         return Finding(name, "note", text)
     try:
         load_detector(name).detect(np.zeros((64, 64, 3), dtype=np.uint8))

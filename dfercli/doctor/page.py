@@ -60,7 +60,7 @@ class Diagnosis:
             return "a run would go wrong: see above"
         topics = {finding.topic for report in self.datasets for finding in report.findings}
         if topics <= {"data"}:  # no manifest, or only manifests of missing data
-            return "this machine is well; no dataset was found to look at"
+            return "this machine is fine; no dataset was found"
         return "all is well"
 
     @property

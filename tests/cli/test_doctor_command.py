@@ -102,7 +102,7 @@ def test_the_doctor_goes_on_after_a_manifest_that_cannot_be_read(dfer, dfew):
 def test_the_doctor_looks_at_a_machine_without_any_dataset(dfer, dfew):
     shutil.rmtree("data")
     done = dfer("doctor")
-    nothing = "this machine is well; no dataset was found to look at"
+    nothing = "this machine is fine; no dataset was found"
     assert (done.code, done.out.splitlines()[-1]) == (0, nothing)
     page = json.loads(dfer("doctor --json").out)
     assert (page["datasets"], page["machine"][-1]["topic"]) == ([], "datasets")

@@ -126,7 +126,7 @@ def _garble(clip):
         (_cut, "unreadable", "1 clip (ben/anger): 7.jpg is cut off"),
         (_blank, "unreadable", "1 clip (ben/anger): 7.jpg is empty"),
         (_enlarge, "unreadable", "1 clip (ben/anger): frames of several sizes"),
-        (_lose, "other number of frames", "1 clip (ben/anger); ben/anger has 15, not 16"),
+        (_lose, "different number of frames", "1 clip (ben/anger); ben/anger has 15, not 16"),
         (_garble, "contact sheet", "cannot read {clip}/8.jpg: no image"),
     ],
 )

@@ -37,7 +37,7 @@ def _change(path, class_names=None, **columns):
 def test_clips_of_one_class_only_are_wrong(healthy):
     _list(healthy, anna_anger="happiness,anna", ben_anger="happiness,ben")
     _change(healthy, class_names=("happiness",), label="happiness")
-    text = "all clips have one label: nothing to tell apart"
+    text = "all clips have one label: there is nothing to learn"
     assert _odd(healthy) == [Finding("classes", "wrong", text)]
 
 
@@ -49,7 +49,7 @@ def test_a_fold_that_leaves_nothing_to_train_on_is_wrong(healthy):
             "note",
             "no clip is left to be tested in fold 2; remove the manifest to assign folds again",
         ),
-        Finding("fold 1", "wrong", "no clip is left to train on; make more folds"),
+        Finding("fold 1", "wrong", "no clip is left to train on; use more folds"),
     ]
 
 
@@ -64,7 +64,11 @@ def test_a_class_that_is_tested_and_never_trained_is_noted(healthy):
     _change(healthy, label=["happiness", "anger", "anger", "anger"])
     _list(healthy, ben_happiness="anger,ben")
     assert _odd(healthy) == [
-        Finding("fold 1", "note", "none of happiness is trained: they are tested, and missed"),
+        Finding(
+            "fold 1",
+            "note",
+            "none of happiness is trained: they are tested, but cannot be predicted",
+        ),
         Finding("fold 2", "note", "none of happiness is tested: UAR leaves them out"),
     ]
 

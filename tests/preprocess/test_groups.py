@@ -144,7 +144,7 @@ def test_groups_that_do_not_hold_together_are_refused(root, text, said):
 def test_a_comma_too_many_and_another_encoding_are_refused(root):
     write_set(root, "dfew")
     _write(root, "clip_id,group\n00001,a\n00002,Paris, Texas\n")
-    with pytest.raises(DataError, match=r"line 3, saw 3; is a comma in a group\? quote it$"):
+    with pytest.raises(DataError, match=r"line 3, saw 3; does a group contain a comma\? quote it$"):
         _plan(root)
     _write(root, "clip_id,group\n00001,Am\u00e9lie\n", encoding="latin-1")
     with pytest.raises(DataError, match=r"groups\.csv is not in UTF-8; save it as CSV in UTF-8$"):

@@ -48,7 +48,7 @@ def test_the_commands_run_without_home_user_git_and_metadata(colours, tmp_path):
         return done.stdout
 
     assert "Usage: dfer" in run("--help")
-    assert "this machine is well; no dataset was found to look at" in run("doctor")
+    assert "this machine is fine; no dataset was found" in run("doctor")
     shutil.copytree(colours.parent, tmp_path / "data_manifests")
     typed = "--dataset colours --folds 1 --epochs 2 --warmup-epochs 1 --workers 0 --device cpu"
     model = "--backbone demo-ViT-tiny --weights random --num-frames 2 --precision fp32"

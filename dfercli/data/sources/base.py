@@ -165,7 +165,7 @@ def read_user_list(
     except pd.errors.ParserError as error:
         reason = str(error).strip().splitlines()[0].rpartition("C error: ")[2]
         raise DataError(
-            f"cannot read {path}: {reason}; is a comma in a {quoted}? quote it"
+            f"cannot read {path}: {reason}; does a {quoted} contain a comma? quote it"
         ) from error
     if not isinstance(table.index, pd.RangeIndex):  # pandas uses surplus fields as the index
         raise DataError(f"{path}: the lines have more fields than the header; name each column")

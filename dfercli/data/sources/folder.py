@@ -74,8 +74,8 @@ def read_sources(root: Path, choices: Choices) -> Listing:
     taken = [f"lists: {LABELS_FILE} ({count_of(len(sources), 'clip')})"]
     if len(class_names) == 1:
         taken.append(
-            f"all clips are labelled {class_names[0]!r}: nothing to tell apart, so nothing can be "
-            f"trained on them alone"
+            f"all clips are labelled {class_names[0]!r}: there is nothing to learn, so nothing can "
+            f"be trained on them alone"
         )
     return Listing(
         sources,
@@ -130,7 +130,8 @@ def _check_nesting(clip_ids: Sequence[str], where: Path) -> None:
         for parent in map(str, PurePosixPath(clip_id).parents):
             if parent in names:
                 raise DataError(
-                    f"{where}: {clip_id!r} is in a folder named like video {parent!r}; rename one"
+                    f"{where}: {clip_id!r} is in a folder with the name of video {parent!r}; "
+                    f"rename one"
                 )
 
 
@@ -144,7 +145,7 @@ def _check_names(clip_ids: Sequence[str], paths: Sequence[str], where: Path) -> 
         first = first_paths[clip_id]
         if first == path:
             raise DataError(f"{where}: {path!r} is listed twice; keep one line for each video")
-        raise DataError(f"{where}: {first!r} and {path!r} have one name, {clip_id!r}; rename one")
+        raise DataError(f"{where}: {first!r} and {path!r} share the name {clip_id!r}; rename one")
 
 
 def _check_spelling(words: Iterable[str], what: str, where: Path) -> None:
@@ -184,7 +185,7 @@ def _read_labels(path: Path) -> pd.DataFrame:
         if not row.label:
             raise DataError(f"{where}: no label for {row.path}; name its expression")
         if not getattr(row, "group", True):
-            raise DataError(f"{where}: no group for {row.path}; name it, or drop the column")
+            raise DataError(f"{where}: no group for {row.path}; add it, or remove the column")
     words = {name: normalise_words(table[name]) for name in ("label", "group") if name in table}
     paths = [_find_spelling(path.parent, text) for text in table["path"]]
     return table.assign(path=paths, **words).reset_index(drop=True)

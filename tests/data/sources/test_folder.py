@@ -51,7 +51,7 @@ def test_folders_of_frames_are_listed_like_videos(write_labels):
 def test_a_folder_and_a_video_of_its_name_are_one_clip(write_labels):
     root = write_labels("path,label", "a,anger", "a.mp4,fear")
     (root / "a").mkdir()
-    assert _error(root) == "LIST: 'a' and 'a.mp4' have one name, 'a'; rename one"
+    assert _error(root) == "LIST: 'a' and 'a.mp4' share the name 'a'; rename one"
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_a_missing_list_says_what_to_write(tmp_path):
         (["path,label", "a.mp4"], " line 2: no label for a.mp4; name its expression"),
         (
             ["path,label,group", "a.mp4,anger,p", "b.mp4,fear, "],
-            " line 3: no group for b.mp4; name it, or drop the column",
+            " line 3: no group for b.mp4; add it, or remove the column",
         ),
         (
             ["path,label", "a.mp4,anger", "a.mp4,fear"],
@@ -150,11 +150,11 @@ def test_a_missing_list_says_what_to_write(tmp_path):
         ),
         (
             ["path,label", "a.mp4,anger", "./a.avi,fear"],
-            ": 'a.mp4' and './a.avi' have one name, 'a'; rename one",
+            ": 'a.mp4' and './a.avi' share the name 'a'; rename one",
         ),
         (
             ["path,label", "a/b/c.mp4,anger", "a.mp4,fear"],
-            ": 'a/b/c' is in a folder named like video 'a'; rename one",
+            ": 'a/b/c' is in a folder with the name of video 'a'; rename one",
         ),
         (
             ["path,label", "a.mp4,anger,p1", "b.mp4,fear,p2"],
@@ -173,7 +173,8 @@ def test_a_list_that_does_not_hold_together_is_named(write_labels, lines, messag
         (b"path,label\n\xff,anger\n", "LIST is not in UTF-8; save it as CSV in UTF-8"),
         (
             b"path,label\na,b\nc,d,e\n",
-            "cannot read LIST: Expected 2 fields in line 3, saw 3; is a comma in a path? quote it",
+            "cannot read LIST: Expected 2 fields in line 3, saw 3; does a path contain a comma? "
+            "quote it",
         ),
     ],
 )
@@ -201,8 +202,8 @@ def test_videos_of_one_class_are_noticed_at_once(write_labels):
     root = write_labels("path,label", *(f"{name}.mp4,anger" for name in "abcde"))
     assert read_sources(root, Choices()).taken == (
         "lists: labels.csv (5 clips)",
-        "all clips are labelled 'anger': nothing to tell apart, so nothing can be trained on them "
-        "alone",
+        "all clips are labelled 'anger': there is nothing to learn, so nothing can be trained on "
+        "them alone",
     )
 
 
