@@ -1,8 +1,7 @@
-"""The embedded demo dataset: short videos of drawn people who show seven expressions.
+"""The demo dataset: short videos of drawn people with seven expressions.
 
-It is honest about being drawn: it shows that the pipeline works on this machine, from videos to
-tables, and never how accurate a method is on people. Nobody in it is a likeness of anyone.
-The numbers here are our choice.
+It shows that the pipeline works on this machine, from videos to tables, but not how accurate a
+method is on real people. Nobody in it resembles a real person. All numbers here are our choice.
 """
 
 import json
@@ -37,10 +36,10 @@ FPS = 12.5
 NUM_FRAMES = 25
 
 DRAWING_VERSION = 1
-"""Counts up when the same settings give other pictures, so that old demos are known."""
+"""Counts up when the same settings give other pictures, so that old demos are recognised."""
 
 GUEST = 1_000_000
-"""Index of the person of the unseen video: no dataset is that large."""
+"""Index of the person in the unseen video, beyond that of any dataset."""
 
 JOURNEY = ("neutral", "happiness", "surprise", "anger", "sadness")
 
@@ -82,17 +81,17 @@ PROTOTYPES: dict[str, tuple[Action, ...]] = {
 """Variants of each expression. Source: the prototypes of EMFACS (Friesen and Ekman, 1983)."""
 
 LEANINGS = {"sadness": (0.0, 0.1), "surprise": (0.02, -0.06), "disgust": (0.08, -0.02)}
-"""Where the head turns with an expression: yaw and pitch."""
+"""Yaw and pitch of the head that go with an expression."""
 
 
 @dataclass(frozen=True)
 class DemoFiles:
-    """What `make_demo` left on disk.
+    """Files of the demo.
 
     Attributes:
-        labels: The list, with columns path, label, group.
+        labels: List of videos with columns path, label, group.
         unseen: A longer video of a person who is not in the list.
-        num_videos: Videos in the list.
+        num_videos: Number of videos in the list.
     """
 
     labels: Path
@@ -102,7 +101,7 @@ class DemoFiles:
 
 @dataclass(frozen=True)
 class _Task:
-    """One video to draw; with no expression it is the journey."""
+    """One video to draw; without an expression it is the journey."""
 
     path: Path
     seed: int
@@ -114,17 +113,17 @@ class _Task:
 def make_demo(
     folder: Path, num_persons: int = 20, takes: int = 1, seed: int = 0, jobs: int | None = None
 ) -> DemoFiles:
-    """Draw the demo dataset; videos that are there already stay as they are.
+    """Draw the demo dataset; existing videos are kept.
 
     Args:
-        folder: Gets `labels.csv`, `videos/<person>/<label>_<take>.mp4`, `unseen/journey.mp4`.
-        num_persons: Drawn persons, each with a group of its own.
-        takes: Videos of each person and expression.
-        seed: The same seed gives the same pixels, whatever `jobs` is.
-        jobs: Processes; None for one a core.
+        folder: Folder for `labels.csv`, `videos/<person>/<label>_<take>.mp4`, `unseen/journey.mp4`.
+        num_persons: Number of persons; each is a group.
+        takes: Videos per person and expression.
+        seed: Random seed; the same seed gives the same pixels for any `jobs`.
+        jobs: Number of processes; None for one per core.
 
     Raises:
-        DataError: The folder holds something else, or a demo made with other settings.
+        DataError: The folder holds something else, or a demo with other settings.
     """
     values = (num_persons, takes, seed, DRAWING_VERSION)
     settings = dict(zip(DEMO_SETTINGS, values, strict=True))
@@ -146,22 +145,25 @@ def make_demo(
 
 
 def _claim_folder(folder: Path, settings: dict[str, int]) -> None:
-    """Note the settings in the folder, or compare them with those noted before."""
+    """Write the settings into the folder, or compare them with those written earlier."""
     note = folder / DEMO_FILE
     if not note.exists():
         if (folder / "labels.csv").exists():
-            raise DataError(f"{folder} holds a dataset that is not the demo; name another folder")
+            raise DataError(f"{folder} holds a dataset that is not the demo; choose another folder")
         write_json(note, settings)
         return
     try:
-        found = dict(json.loads(note.read_text(encoding="utf-8")))
+        earlier = dict(json.loads(note.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
-        raise DataError(f"{note} cannot be read; delete the folder and make it anew") from error
-    differing = [f"{k} {found.get(k)}, not {v}" for k, v in settings.items() if found.get(k) != v]
+        raise DataError(
+            f"cannot read {note}; delete the folder and run the command again"
+        ) from error
+    pairs = [(name, earlier.get(name), value) for name, value in settings.items()]
+    differing = [f"{name} {was}, not {value}" for name, was, value in pairs if was != value]
     if differing:
         raise DataError(
             f"{folder} holds a demo with {'; '.join(differing)}: "
-            "ask for the same, name another folder, or delete this one"
+            "use the same settings, choose another folder, or delete this one"
         )
 
 
@@ -200,15 +202,15 @@ def _draw_task(task: _Task) -> None:
 
 
 def draw_video(person: Person, expression: str, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """Draw a person who shows an expression: onset, apex and offset, or only a part of it.
+    """Yield `NUM_FRAMES` frames of an expression: onset, apex and offset, or a part of it.
 
     Args:
-        person: Who.
+        person: The person.
         expression: One of `BASIC_EXPRESSIONS`.
-        rng: Decides on the variant, its strength and timing, and on all that moves by chance.
+        rng: Decides on the variant, its strength and timing, and on random motion.
 
-    Returns:
-        `NUM_FRAMES` frames, (HEIGHT, WIDTH, 3) uint8 RGB.
+    Yields:
+        (HEIGHT, WIDTH, 3) uint8 RGB.
     """
     target = _choose_target(expression, rng)
     onset = rng.choice([-1.0, 0.06, 0.12])
@@ -220,7 +222,7 @@ def draw_video(person: Person, expression: str, rng: np.random.Generator) -> Ite
 
 
 def draw_journey(person: Person, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """Draw a person who goes through the expressions of `JOURNEY`, each held for a while."""
+    """Yield the frames of a person who shows the expressions of `JOURNEY`, one after the other."""
     targets = np.array([_choose_target(name, rng) for name in JOURNEY])
     stage = np.arange(round(JOURNEY_HOLD_S * FPS) * len(JOURNEY)) / (JOURNEY_HOLD_S * FPS)
     now = np.minimum(stage.astype(int), len(JOURNEY) - 1)
@@ -230,7 +232,7 @@ def draw_journey(person: Person, rng: np.random.Generator) -> Iterator[np.ndarra
 
 
 def _choose_target(expression: str, rng: np.random.Generator) -> np.ndarray:
-    """Give the strengths at the apex, in the order of `Action`, then the head's yaw and pitch."""
+    """Return the strengths at the apex, in the order of `Action`, then the head's yaw and pitch."""
     variants = PROTOTYPES[expression]
     action = np.array(astuple(variants[rng.integers(len(variants))]))
     action *= rng.uniform(0.8, 1.0) * rng.uniform(0.88, 1.08, len(action))
@@ -241,10 +243,10 @@ def _choose_target(expression: str, rng: np.random.Generator) -> np.ndarray:
 def _draw_frames(
     person: Person, course: np.ndarray, rng: np.random.Generator
 ) -> Iterator[np.ndarray]:
-    """Add life to what the face does over time, (frames, strengths), and draw it."""
+    """Draw facial actions over time, (frames, strengths), with random motion and noise."""
     n, names = len(course), [field.name for field in fields(Action)]
     course = course.copy()
-    lips = names.index("part")  # from here on a little would already open the mouth
+    lips = names.index("part")  # later actions would open the mouth
     course[:, :lips] += 0.03 * _drift(n, lips, rng)
     blink, gaze = names.index("blink"), names.index("gaze_x")
     for start in np.arange(rng.uniform(4, 30), n, rng.uniform(28, 45)):
@@ -257,14 +259,14 @@ def _draw_frames(
     rest = rng.uniform(-1, 1, 6) * (0.16, 0.05, 0.05, 0.07, 0.1, 0.02)
     grain = rng.normal(0, 2.5, (HEIGHT + 32, WIDTH + 32, 3)).round().astype(np.int8)
     backdrop = draw_backdrop(person)
-    for frame, moved in zip(course, sway + rest, strict=True):
+    for frame, motion in zip(course, sway + rest, strict=True):
         pose = Pose(
-            x=moved[0],
-            y=moved[1],
-            roll=moved[2],
-            scale=1.0 + moved[3],
-            yaw=moved[4] + frame[-2],
-            pitch=moved[5] + frame[-1],
+            x=motion[0],
+            y=motion[1],
+            roll=motion[2],
+            scale=1.0 + motion[3],
+            yaw=motion[4] + frame[-2],
+            pitch=motion[5] + frame[-1],
         )
         image = draw_person(person, Action(*frame[:-2]), pose, backdrop)
         y, x = rng.integers(32, size=2)
@@ -272,13 +274,13 @@ def _draw_frames(
 
 
 def _drift(n: int, tracks: int, rng: np.random.Generator) -> np.ndarray:
-    """Give (n, tracks) slow movements of about unit size."""
+    """Return (n, tracks) slow motions of about unit size."""
     time_s = np.arange(n)[:, None, None] / FPS
     speed, phase = rng.uniform(0.2, 0.9, (tracks, 2)), rng.uniform(0, 1, (tracks, 2))
     return np.sin(2 * np.pi * (time_s * speed + phase)).sum(axis=-1) / 1.4
 
 
 def _ease(x: np.ndarray) -> np.ndarray:
-    """Go from 0 to 1 without a jerk."""
+    """Return a smooth step from 0 to 1."""
     x = np.clip(x, 0, 1)
     return x * x * (3 - 2 * x)

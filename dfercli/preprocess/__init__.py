@@ -1,5 +1,6 @@
-"""From a dataset as its authors hand it out to aligned faces on disk and a manifest.
+"""Turn a dataset as published into face crops and a manifest.
 
-`plan` finds out what there is, `run` does it; `clips` gives the faces of each clip, `review` what a
-person should look at. Nothing is imported here: every process that crops would have to wait for it.
+`plan` decides what to do and `run` does it; `crops` makes or adopts the faces of each clip, and
+`review` lists what a person should check. Nothing is imported here, since every worker would import
+it, too.
 """

@@ -1,4 +1,4 @@
-"""The faces of a dataset's clips: cropped in several processes, or adopted as they are."""
+"""Face crops of a dataset: made in parallel processes, or adopted as published."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -25,19 +25,19 @@ from dfercli.progress import show_progress
 LOCK_FILE = ".lock"
 
 RECIPE_FILE = "recipe.json"
-"""Beside the crops: how they were made."""
+"""File beside the crops that says how they were made."""
 
 
 @dataclass(frozen=True)
 class ClipOutcome:
-    """What became of one clip.
+    """Result of preprocessing one clip.
 
     Attributes:
-        clip_id: Its name.
+        clip_id: Name of the clip.
         status: `done`, `reused`, `adopted`, `no face`, `unreadable`, or `missing`.
-        n_frames: Faces on disk; 0 for a clip that is left out.
-        detail: What is wrong.
-        record: How it was cropped; None for one that was not.
+        n_frames: Faces on disk; 0 if the clip is left out.
+        detail: What is wrong, if anything.
+        record: How it was cropped; None if it was not.
         size: Width and height of adopted frames in pixels.
     """
 
@@ -50,35 +50,35 @@ class ClipOutcome:
 
 
 def adopt_clips(sources: Sequence[Source], root: Path) -> Iterator[ClipOutcome]:
-    """Check every frame of clips that are face crops already, and yield each outcome."""
-    there = [source for source in sources if source.path is not None]
+    """Check every frame of clips that are face crops already, and yield the outcomes."""
+    present = [source for source in sources if source.path is not None]
     yield from (miss_clip(source) for source in sources if source.path is None)
-    states = inspect_clips([clip_folders(root, str(source.path)) for source in there])
-    for source, state in zip(there, states, strict=True):
+    states = inspect_clips([clip_folders(root, str(source.path)) for source in present])
+    for source, state in zip(present, states, strict=True):
         yield _adopt_clip(source, state, root)
 
 
 def crop_clips(
     sources: Sequence[Source], root: Path, faces: Path, recipe: CropRecipe, jobs: int | None = None
 ) -> Iterator[ClipOutcome]:
-    """Crop videos in several processes, and yield each outcome as it comes.
+    """Crop videos in parallel processes and yield the outcomes as they come.
 
-    Crops that are there, whole and younger than their video are taken as they are; a clip's folder
-    appears only when it is whole. So a call that was stopped goes on where it was.
+    Complete crops of an unchanged video are reused, and a clip's folder appears only when it is
+    complete, so that an interrupted call continues where it stopped.
 
     Args:
         sources: The videos.
         root: Folder that their paths are relative to.
-        faces: Where the crops go, a folder a clip.
+        faces: Folder of the crops, with one folder per clip.
         recipe: How to crop.
-        jobs: Processes; None takes as many as suit the detector.
+        jobs: Number of processes; None takes the detector's default.
 
     Raises:
-        DataError: Another call is cropping into the same folder, or somebody else made it.
+        DataError: Another call is cropping into the same folder, or dfer did not make it.
         JobsError: A process died before it could crop anything.
     """
     check_faces_folder(faces)
-    faces.mkdir(mode=0o700, parents=True, exist_ok=True)  # faces are their owner's alone
+    faces.mkdir(mode=0o700, parents=True, exist_ok=True)  # only for their owner
     try:
         with locking(faces / LOCK_FILE):
             write_json(faces / RECIPE_FILE, asdict(recipe))
@@ -88,10 +88,10 @@ def crop_clips(
 
 
 def check_faces_folder(faces: Path) -> None:
-    """Refuse to crop into a folder that dfer did not make.
+    """Check that dfer may crop into a folder.
 
     Raises:
-        DataError: It has files, and no recipe that dfer wrote.
+        DataError: It has files, but no recipe that dfer wrote.
     """
     check_recorded(faces, RECIPE_FILE, ("detector", "size"), (LOCK_FILE, f".{RECIPE_FILE}.partial"))
 
@@ -108,9 +108,9 @@ def _adopt_clip(source: Source, state: FramesState, root: Path) -> ClipOutcome:
 
 
 def miss_clip(source: Source) -> ClipOutcome:
-    """Return the outcome of a clip that is listed but does not exist."""
+    """Return the outcome of a clip that is listed but not on disk."""
     where = f": {source.path}" if source.path else ""
-    return ClipOutcome(source.clip_id, "missing", detail=f"listed, and not on disk{where}")
+    return ClipOutcome(source.clip_id, "missing", detail=f"listed but not on disk{where}")
 
 
 def _crop_in_processes(
@@ -138,18 +138,18 @@ def _start_cropping(
     return lambda source, emit: crop_clip(source, root, faces, recipe.size, detector)
 
 
-def _is_there(path: Path) -> bool:
+def _exists(path: Path) -> bool:
     try:
         return path.exists()
-    except OSError:  # no path at all: too long
+    except OSError:  # the path is too long
         return False
 
 
 def crop_clip(
     source: Source, root: Path, faces: Path, size: int, detector: Detector
 ) -> ClipOutcome:
-    """Crop one clip, unless its crops are there; an unreadable one is an outcome, no error."""
-    if source.path is None or not _is_there(root / source.path):
+    """Crop one clip, or reuse its crops; an unreadable clip is an outcome, not an error."""
+    if source.path is None or not _exists(root / source.path):
         return miss_clip(source)
     folder = faces / source.clip_id
     if not Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(faces)):

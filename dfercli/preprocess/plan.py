@@ -1,4 +1,4 @@
-"""What a call of `preprocess` will do, found out without writing anything."""
+"""Plan what `preprocess` will do, without writing anything."""
 
 import json
 import os
@@ -21,27 +21,27 @@ from dfercli.owned import check_name, check_plain_name
 from dfercli.preprocess.crops import RECIPE_FILE, check_faces_folder
 from dfercli.text import count_of, list_some
 
-LOOKED_AT = 32
-"""Clips of which a frame is looked at to tell what frames show (our choice)."""
+MAX_SAMPLE = 32
+"""Clips of which one frame is checked to find out whether frames are face crops (our choice)."""
 
 CROP_SHARE = 0.4
-"""Share of a frame's height and of its width from which a face's box fills it (our choice)."""
+"""Share of a frame's height and width from which a face's box fills it (our choice)."""
 
 SQUARE = 4 / 3
-"""Most that the sides of a face crop differ (our choice)."""
+"""Largest ratio of the sides of a face crop (our choice)."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a call of `preprocess` does.
+    """What `preprocess` will do.
 
     Attributes:
         kind: Public name of the dataset's builder.
         root: The dataset's folder.
-        manifest: Where the manifest goes; its stem becomes the dataset's name in runs.
-        listing: What the lists and folders hold.
-        recipe: How faces are cropped; None where they are adopted.
-        choices: What the user chose, and what an earlier manifest settled.
+        manifest: Path of the manifest; its stem becomes the dataset's name in runs.
+        listing: Contents of the lists and folders.
+        recipe: How faces are cropped; None if they are adopted.
+        choices: Choices of the user and of an earlier manifest.
     """
 
     kind: str
@@ -53,34 +53,34 @@ class Plan:
 
     @property
     def official(self) -> bool:
-        """Whether the dataset comes with official lists, from which nothing may be missing."""
+        """Whether the dataset has official lists, of which nothing may be missing."""
         return load_dataset(self.kind).OFFICIAL is not None
 
     @property
     def faces(self) -> Path:
-        """Folder of the crops; the root where faces are adopted."""
+        """Folder of the crops; the root if faces are adopted."""
         if self.recipe is None:
             return self.root
         return self.root / f"faces-{self.recipe.detector}-{self.recipe.size}"
 
     @property
     def missing(self) -> list[str]:
-        """Clips that are listed and not on disk."""
+        """Clips that are listed but not on disk."""
         return [source.clip_id for source in self.listing.sources if source.path is None]
 
     @property
     def deviations(self) -> list[str]:
-        """What differs from the official lists, as far as it is known without looking at frames."""
+        """Differences from the official lists that show without checking frames."""
         missing = self.missing
         among = len(self.listing.sources)
         lacking = [f"missing: {list_some(missing, 'clip', among)}"] if missing else []
         return [*lacking, *self.listing.deviations]
 
     def without(self, unusable: Collection[str]) -> "Plan":
-        """Give the same plan with folds to which unusable clips are not dealt.
+        """Return the same plan with folds that do not count unusable clips.
 
         Raises:
-            DataError: The list has changed since, or too few clips are left to fill the folds.
+            DataError: The list has changed meanwhile, or too few clips are left to fill the folds.
         """
         choices = replace(self.choices, unusable=unusable)
         listing = load_dataset(self.kind).read_sources(self.root, choices)
@@ -90,7 +90,7 @@ class Plan:
         return replace(self, listing=listing)
 
     def describe(self) -> list[str]:
-        """Say what will be done, a line each."""
+        """Return the lines that describe the plan."""
         sources = self.listing.sources
         labels, folds = zip(*((s.class_name, s.test_fold) for s in sources), strict=True)
         lines = [f"{self.kind} in {self.root}", *self.listing.taken]
@@ -104,8 +104,8 @@ class Plan:
         lines.append(f"manifest: {self.manifest}")
         lines += [f"differs: {mark}" for mark in (*self.deviations, *self.listing.remarks)]
         if self.deviations:
-            lines.append("so it is refused, unless by --allow-partial")
-        return [*lines, "frames and videos are looked at when it is done, not now"]
+            lines.append("it will be refused without --allow-partial")
+        return [*lines, "frames and videos are not checked in a dry run"]
 
 
 def plan_preprocess(
@@ -114,36 +114,38 @@ def plan_preprocess(
     """Read a dataset's lists, find its media, and decide what to do; nothing is written.
 
     Args:
-        kind: Public name of the kind of dataset.
-        root: Its folder.
-        manifest: Where the manifest will go.
-        recipe: How to crop, where there is something to crop.
-        choices: What the user chose.
+        kind: Public name of the dataset's builder.
+        root: The dataset's folder.
+        manifest: Path that the manifest will have.
+        recipe: How to crop, if there is anything to crop.
+        choices: Choices of the user.
 
     Raises:
-        UnknownNameError: No such dataset or detector.
+        UnknownNameError: There is no such dataset or detector.
         ConfigError: The dataset has no such media.
-        DataError: The lists or `groups.csv` do not hold together, or frames may be crops or not.
+        DataError: The lists or `groups.csv` are inconsistent, or it is not known whether the frames
+            are crops.
     """
     module, choices = load_dataset(kind), choices or Choices()
     check_plain_name(manifest.stem, "--name")
     if choices.media is not None and choices.media not in module.MEDIA:
         known = ", ".join(module.MEDIA) or "none"
         raise ConfigError(f"no media {choices.media!r} in {kind} datasets; known: {known}")
-    before = _read_before(manifest, kind)
-    if before is not None and module.OFFICIAL is None:
-        choices = _keep_folds(choices, before, manifest, root)
+    earlier = _read_earlier(manifest, kind)
+    if earlier is not None and module.OFFICIAL is None:
+        choices = _keep_folds(choices, earlier, manifest, root)
     listing: Listing = module.read_sources(root, choices)
     if module.OFFICIAL is not None:
         listing = add_groups(listing, root)
     if listing.media == "frames":
-        seen = _look_at_frames(listing, root)
-        if not seen:
+        remark = _describe_frames(listing, root)
+        if not remark:
             raise DataError(f"{root / listing.where} has no frames of the listed clips")
-        raise DataError(f"{seen}; say {listing.answers}")
+        raise DataError(f"{remark}; choose {listing.answers}")
     if listing.media == "crops":
-        seen = _look_at_frames(listing, root) if choices.adopt else ""
-        listing = replace(listing, taken=(*listing.taken, *filter(None, [seen])))
+        remark = _describe_frames(listing, root) if choices.adopt else ""
+        if remark:
+            listing = replace(listing, taken=(*listing.taken, remark))
         return Plan(kind, root, manifest, listing, None, choices)
     if recipe.detector not in DETECTORS:
         raise UnknownNameError("detector", recipe.detector, DETECTORS)
@@ -152,22 +154,22 @@ def plan_preprocess(
     return plan
 
 
-def _read_before(manifest: Path, kind: str) -> Manifest | None:
-    """Read the manifest that an earlier call wrote, if there is one."""
+def _read_earlier(manifest: Path, kind: str) -> Manifest | None:
+    """Return the manifest that an earlier call wrote, if there is one."""
     if not os.path.lexists(manifest):
         check_side_file(manifest)
         return None
-    before = read_manifest(manifest, unfinished=True)
-    if before.kind != kind:
+    earlier = read_manifest(manifest, unfinished=True)
+    if earlier.kind != kind:
         raise DataError(
-            f"{manifest} is the manifest of a dataset of kind {before.kind}, not {kind}; "
+            f"{manifest} is the manifest of a {earlier.kind} dataset, not {kind}; "
             f"choose another --name"
         )
-    return before
+    return earlier
 
 
 def _check_faces(plan: Plan, recipe: CropRecipe) -> None:
-    """Refuse names that no folder of crops can have, and a folder that is not for these crops."""
+    """Check the names of clips, and that the folder of crops is for this recipe."""
     for source in plan.listing.sources:
         check_name(source.clip_id, f"{plan.root}: clip {source.path or source.clip_id!r}")
         if source.clip_id == RECIPE_FILE:
@@ -196,22 +198,22 @@ def _check_recipe(path: Path, recipe: CropRecipe) -> None:
 
 
 def _inspect_sample(listing: Listing, root: Path) -> dict[str, FramesState]:
-    """Check a sample of the clips on disk, spread evenly; return their states by path."""
-    there = [source.path for source in listing.sources if source.path is not None]
-    chosen = np.linspace(0, len(there) - 1, min(LOOKED_AT, len(there))).round().astype(int)
-    return {there[i]: inspect_frames(*clip_folders(root, there[i])) for i in chosen}
+    """Check an evenly spread sample of the clips on disk; return their states by path."""
+    paths = [source.path for source in listing.sources if source.path is not None]
+    sample = np.linspace(0, len(paths) - 1, min(MAX_SAMPLE, len(paths))).round().astype(int)
+    return {paths[i]: inspect_frames(*clip_folders(root, paths[i])) for i in sample}
 
 
 def _name_sizes(states: Iterable[FramesState]) -> str:
-    """Give the sizes of frames as text, the most frequent first."""
+    """Return the sizes of frames as text, the most frequent first."""
     sizes = Counter(state.size for state in states if state.size)
     return ", ".join(f"{w}x{h} ({count_of(n, 'clip')})" for (w, h), n in sizes.most_common())
 
 
-def _look_at_frames(listing: Listing, root: Path) -> str:
-    """Measure whether frames are face crops already, and say so; nothing where there are none."""
-    looks = _inspect_sample(listing, root)
-    sample = {path: state for path, state in looks.items() if not state.fault}
+def _describe_frames(listing: Listing, root: Path) -> str:
+    """Measure whether frames are face crops already; return it as text, empty without frames."""
+    states = _inspect_sample(listing, root)
+    sample = {path: state for path, state in states.items() if not state.fault}
     if not sample:
         return ""
     shares, filled = [], 0
@@ -227,14 +229,14 @@ def _look_at_frames(listing: Listing, root: Path) -> str:
     likely = "face crops" if 2 * filled > len(sample) else "whole frames"
     return (
         f"{root / listing.where} has frames that look like {likely}: of "
-        f"{count_of(len(sample), 'clip')} looked at, a face fills {filled} "
+        f"{count_of(len(sample), 'clip')} checked, a face fills {filled} "
         f"({float(np.median(shares)):.0%} of the side in the median), sizes "
         f"{_name_sizes(sample.values())}"
     )
 
 
 def _keep_folds(choices: Choices, manifest: Manifest, path: Path, root: Path) -> Choices:
-    """Keep the folds that an earlier manifest of one's own videos settled."""
+    """Return choices with the folds of an earlier manifest, for datasets without official folds."""
     if Path(manifest.root).is_dir() and Path(manifest.root).resolve() != root.resolve():
         raise DataError(
             f"{path} is the manifest of {manifest.root}, not of {root}; choose another --name"

@@ -1,4 +1,4 @@
-"""What a person should look at after faces were cropped: a list, and a sheet of the worst crops."""
+"""What a person should check after cropping: a list of clips, and a sheet of the worst crops."""
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -16,33 +16,33 @@ from dfercli.preprocess.crops import ClipOutcome
 from dfercli.text import escape_cell
 
 MIN_COVERAGE = 0.5
-"""Share of a video's frames that must show the face (our choice)."""
+"""Share of frames with the face from which a clip is not listed (our choice)."""
 
 MIN_SCORE = 0.9
-"""Median confidence of the detector (our choice)."""
+"""Median score of the detections from which a clip is not listed (our choice)."""
 
 MAX_JITTER = 0.03
-"""Restlessness of the landmarks, as a share of the crop's side (our choice: nearly twice that of
-mtcnn's on a face that is well seen)."""
+"""Largest restlessness of the landmarks that is not listed, as a share of the crop's side (our
+choice: nearly twice that of mtcnn on a clear face)."""
 
 MAX_RIVAL = 0.5
-"""Presence of a second face beside the main one (our choice)."""
+"""Largest presence of a second face, as a share of the main one's, not listed (our choice)."""
 
 WHOLE = 0.95
-"""Share of the promised frames that a video must have (our choice: many promise one too many)."""
+"""Share of the declared frames that a video must have (our choice: many declare one too many)."""
 
 SHOWN_EACH = 8
-"""Clips on a sheet for each way of being bad (our choice: one row)."""
+"""Clips on the sheet per criterion (our choice: one row)."""
 
 FIGURES = ("coverage", "score", "jitter", "rival", "interpolated", "skipped")
-"""Of a clip's record, in the list."""
+"""Columns of the list that come from the record of a clip."""
 
 COLUMNS = ("clip_id", "status", "n_frames", *FIGURES, "reason")
-"""Of the list."""
+"""Columns of the list."""
 
 
 def find_doubts(outcome: ClipOutcome) -> list[str]:
-    """Say why a person should look at a clip; often nothing."""
+    """Return the reasons why a person should check a clip; usually none."""
     record = outcome.record
     if not outcome.n_frames or record is None:
         return [outcome.detail] if outcome.detail else []
@@ -65,10 +65,10 @@ def find_doubts(outcome: ClipOutcome) -> list[str]:
 
 
 def check_review(path: Path) -> None:
-    """Refuse to replace a list that dfer did not write.
+    """Check that a list may be written to a path.
 
     Raises:
-        DataError: A file of this name is there, and is none.
+        DataError: There is a file that dfer did not write.
     """
     try:
         if not path.read_bytes().startswith(",".join(COLUMNS).encode()):
@@ -80,7 +80,7 @@ def check_review(path: Path) -> None:
 
 
 def write_review(outcomes: Iterable[ClipOutcome], path: Path) -> Path | None:
-    """List the clips that need a look; without any, an older list is removed."""
+    """Write the list of clips to check; if there are none, remove an older list."""
     rows = []
     for outcome in outcomes:
         doubts = find_doubts(outcome)
@@ -96,7 +96,7 @@ def write_review(outcomes: Iterable[ClipOutcome], path: Path) -> Path | None:
 def _row(outcome: ClipOutcome, reason: str) -> dict[str, object]:
     record = outcome.record
     figures = {} if record is None else {name: getattr(record, name) for name in FIGURES}
-    status = "kept" if outcome.n_frames else outcome.status  # alike, done now or reused
+    status = "kept" if outcome.n_frames else outcome.status  # whether cropped now or reused
     row: dict[str, object] = {
         "clip_id": escape_cell(outcome.clip_id),
         "status": status,
@@ -106,10 +106,10 @@ def _row(outcome: ClipOutcome, reason: str) -> dict[str, object]:
 
 
 def draw_worst(outcomes: Sequence[ClipOutcome], faces: Path, path: Path) -> Path | None:
-    """Draw the clips of the lowest score, the lowest coverage and the most jitter, a row each.
+    """Draw a contact sheet with one row per criterion: lowest score and coverage, highest jitter.
 
     Args:
-        outcomes: Of cropped clips.
+        outcomes: Outcomes of cropped clips.
         faces: Folder of the crops.
         path: A `.png` file.
     """
@@ -117,19 +117,19 @@ def draw_worst(outcomes: Sequence[ClipOutcome], faces: Path, path: Path) -> Path
     if not cropped:
         return None
     tiles = []
-    for text, badness in WAYS_TO_BE_BAD:
-        for clip_id, record in sorted(cropped, key=lambda item: badness(item[1]))[:SHOWN_EACH]:
+    for caption, rank in CRITERIA:
+        for clip_id, record in sorted(cropped, key=lambda item: rank(item[1]))[:SHOWN_EACH]:
             frames = list_frames(faces / clip_id)
             image_rgb = read_image(frames[len(frames) // 2])
-            tiles.append(Tile(image_rgb, f"{clip_id}\n{text(record)}"))
+            tiles.append(Tile(image_rgb, f"{clip_id}\n{caption(record)}"))
     claim_files([path])
     draw_sheet(tiles, path, per_row=min(SHOWN_EACH, len(cropped)))
     return path
 
 
-WAYS_TO_BE_BAD: tuple[tuple[Callable[[CropRecord], str], Callable[[CropRecord], float]], ...] = (
+CRITERIA: tuple[tuple[Callable[[CropRecord], str], Callable[[CropRecord], float]], ...] = (
     (lambda record: f"score {record.score:.3f}", lambda record: record.score),
     (lambda record: f"coverage {record.coverage:.0%}", lambda record: record.coverage),
     (lambda record: f"jitter {record.jitter:.1%}", lambda record: -record.jitter),
 )
-"""Caption and order of each row of the sheet."""
+"""Caption and sort key of each row of the sheet."""

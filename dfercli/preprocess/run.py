@@ -1,4 +1,4 @@
-"""The deed: faces of every clip, the manifest, and what a person should look at."""
+"""Run a plan: faces of every clip, the manifest, and the lists to check."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -25,27 +25,27 @@ LOSSES = {
     "unreadable": "unreadable:",
     "no face": "without a face:",
 }
-"""What is said of clips that are left out, by status."""
+"""Beginnings of messages about clips that are left out, by status."""
 
 HALF = 0.5
-"""Share of the frames that a video promises, under which it counts as lost (our choice: some
-containers promise too many)."""
+"""Share of the declared frames below which a video counts as truncated (our choice: some containers
+declare too many)."""
 
 SHOWN_DEVIATIONS = 3
-"""Deviations that an error names, so that it stays one line (our choice)."""
+"""Deviations in an error message, so that it stays one line (our choice)."""
 
 
 @dataclass(frozen=True)
 class PreprocessSummary:
-    """What a call of `preprocess` did.
+    """Result of `preprocess`.
 
     Attributes:
         manifest: The manifest that was written.
-        counts: Clips by status.
-        left_out: Clips that are not in the manifest.
-        notes: What to know about an official set that does not keep it from being one.
-        review: List of the clips that need a look, or None if none does.
-        sheet: Picture of the worst crops, or None where nothing was cropped.
+        counts: Number of clips by status.
+        left_out: Number of clips that are not in the manifest.
+        review: List of the clips to check; None if there are none.
+        sheet: Picture of the worst crops; None if nothing was cropped.
+        notes: Remarks on an official set that do not make it partial.
     """
 
     manifest: Manifest
@@ -59,18 +59,18 @@ class PreprocessSummary:
 def preprocess(
     plan: Plan, jobs: int | None = None, allow_partial: bool = False
 ) -> PreprocessSummary:
-    """Crop or adopt the face of every clip and write the manifest.
+    """Crop or adopt the faces of every clip and write the manifest.
 
     Clips that cannot be read or show no face are left out, counted and listed.
 
     Args:
         plan: From `plan_preprocess`.
-        jobs: Processes that crop; None takes as many as suit the detector.
-        allow_partial: Go on although official lists or clips differ from what is published; the
-            manifest says so, and every table made of it.
+        jobs: Number of processes that crop; None takes the detector's default.
+        allow_partial: Continue if official lists or clips differ from the published ones, and mark
+            the manifest and all tables made from it as partial.
 
     Raises:
-        DataError: The data differs from what is published, or no clip is left.
+        DataError: The data differs from the published set, or no clip is left.
         DetectorError: The detector cannot be set up here, or a process that crops died.
     """
     review_path = review_file(plan.manifest, ".csv")
@@ -106,7 +106,7 @@ def preprocess(
 
 
 def _refuse(plan: Plan, deviations: Sequence[str], review: Path) -> None:
-    """Raise an error that names the first deviations."""
+    """Raise an error with the first deviations."""
     more = len(deviations) - SHOWN_DEVIATIONS
     shown = "; ".join(deviations[:SHOWN_DEVIATIONS]) + f"; {more} more" * (more > 0)
     listed = f" (clips listed in {review})" * review.is_file()
@@ -117,7 +117,7 @@ def _refuse(plan: Plan, deviations: Sequence[str], review: Path) -> None:
 
 
 def _find_losses(outcomes: Sequence[ClipOutcome]) -> list[str]:
-    """Say what an official set lacks after its clips were looked at, a line for each reason."""
+    """Return what an official set lacks, one line per reason."""
     lost: dict[str, list[str]] = defaultdict(list)
     for outcome in outcomes:
         record = outcome.record
@@ -129,7 +129,7 @@ def _find_losses(outcomes: Sequence[ClipOutcome]) -> list[str]:
 
 
 def _count_frames(plan: Plan, outcomes: Sequence[ClipOutcome]) -> FrameComparison:
-    """Compare the frames of adopted clips with the published numbers."""
+    """Compare the frames of adopted clips with the published counts."""
     official = load_dataset(plan.kind).OFFICIAL
     if plan.recipe is not None or official is None:
         return FrameComparison()
@@ -143,36 +143,36 @@ def _count_frames(plan: Plan, outcomes: Sequence[ClipOutcome]) -> FrameCompariso
 
 
 def _process(plan: Plan, jobs: int | None) -> list[ClipOutcome]:
-    """Give the outcome of every clip, in the order of the sources."""
+    """Return the outcome of every clip, in the order of the sources."""
     sources = plan.listing.sources
     if plan.recipe is None:
         outcomes = adopt_clips(sources, plan.root)
     else:
         load_detector(plan.recipe.detector)  # fails here rather than in every process
         outcomes = crop_clips(sources, plan.root, plan.faces, plan.recipe, jobs)
-    found = {outcome.clip_id: outcome for outcome in outcomes}
-    return [found[source.clip_id] for source in sources]
+    by_clip = {outcome.clip_id: outcome for outcome in outcomes}
+    return [by_clip[source.clip_id] for source in sources]
 
 
 def _build_manifest(
     plan: Plan, outcomes: Sequence[ClipOutcome], deviations: tuple[str, ...]
 ) -> Manifest:
     pairs = list(zip(plan.listing.sources, outcomes, strict=True))
-    kept = [(source, outcome) for source, outcome in pairs if outcome.n_frames]
+    usable = [(source, outcome) for source, outcome in pairs if outcome.n_frames]
     lost = [(source, outcome) for source, outcome in pairs if not outcome.n_frames]
     rows = pd.DataFrame(
         {
-            "clip_id": [source.clip_id for source, _ in kept],
-            "path": [_crop_path(plan, source) for source, _ in kept],
-            "n_frames": [outcome.n_frames for _, outcome in kept],
-            "label": [source.class_name for source, _ in kept],
-            "test_fold": [source.test_fold for source, _ in kept],
+            "clip_id": [source.clip_id for source, _ in usable],
+            "path": [_crop_path(plan, source) for source, _ in usable],
+            "n_frames": [outcome.n_frames for _, outcome in usable],
+            "label": [source.class_name for source, _ in usable],
+            "test_fold": [source.test_fold for source, _ in usable],
         }
     )
-    if any(source.group for source, _ in kept):
-        rows["group"] = [source.group or "" for source, _ in kept]
+    if any(source.group for source, _ in usable):
+        rows["group"] = [source.group or "" for source, _ in usable]
     if plan.recipe is not None:
-        rows["coverage"] = [outcome.record.coverage for _, outcome in kept if outcome.record]
+        rows["coverage"] = [outcome.record.coverage for _, outcome in usable if outcome.record]
     return Manifest(
         plan.manifest.stem,
         rows,
@@ -192,7 +192,7 @@ def _crop_path(plan: Plan, source: Source) -> str:
 
 
 def _describe_crop(plan: Plan, outcomes: Sequence[ClipOutcome]) -> dict[str, Any]:
-    """Say how the faces were cropped: by our recipe, or by the dataset's authors."""
+    """Describe how the faces were cropped: by our recipe, or by the dataset's authors."""
     if plan.recipe is not None:
         return asdict(plan.recipe)
     sizes = Counter(outcome.size for outcome in outcomes if outcome.size)
@@ -202,6 +202,6 @@ def _describe_crop(plan: Plan, outcomes: Sequence[ClipOutcome]) -> dict[str, Any
 
 
 def _portable(root: Path) -> str:
-    """Name the root relative to the working folder where it lies below it, else in full."""
+    """Return the root relative to the working folder if it is inside it, absolute otherwise."""
     resolved, here = root.resolve(), Path.cwd().resolve()
     return (resolved.relative_to(here) if resolved.is_relative_to(here) else resolved).as_posix()

@@ -32,7 +32,7 @@ WHOLE = (
 )
 LACKING = [
     "differs: missing: 1 of 10 clips (00003)",
-    "so it is refused, unless by --allow-partial",
+    "it will be refused without --allow-partial",
 ]
 
 
@@ -122,7 +122,7 @@ def test_a_dry_run_tells_all_and_writes_nothing(dfer, dfew, options, removed, co
         f"faces: adopted in place as they are; sizes in a sample: 8x8 ({number} clips)",
         "manifest: data_manifests/dfew.csv",
         *told,
-        "frames and videos are looked at when it is done, not now",
+        "frames and videos are not checked in a dry run",
     ]
 
 
@@ -173,7 +173,7 @@ def test_frames_of_mafw_are_asked_about(dfer, monkeypatch):
         done = dfer(f"preprocess --dataset mafw{options}")
         assert (done.code, done.out) == (1, "")
         assert done.err.startswith("error: data/mafw/data/frames has frames that look like whole")
-        assert done.err.endswith("; say --adopt to use them as they are, or --crop\n")
+        assert done.err.endswith("; choose --adopt to use them as they are, or --crop\n")
     assert look_at(Path()) == before
     assert dfer("preprocess --dataset mafw --adopt").out.startswith("10 adopted; ")
     told = dfer("preprocess --dataset mafw --crop --detector mtcnn --size 64 --dry-run")

@@ -59,7 +59,7 @@ def test_a_manifest_of_another_kind_is_not_overwritten(dfer, dfew, monkeypatch):
     assert (done.code, done.out, done.err) == (
         1,
         "",
-        "error: data_manifests/dfew.csv is the manifest of a dataset of kind dfew, not ferv39k; "
+        "error: data_manifests/dfew.csv is the manifest of a dfew dataset, not ferv39k; "
         "choose another --name\n",
     )
     assert look_at(Path()) == before
@@ -101,7 +101,7 @@ def test_ones_own_frames_that_are_adopted_are_looked_at(dfer, own):
         0,
         [
             "lists: labels.csv (3 clips)",
-            "own has frames that look like face crops: of 3 clips looked at, a face fills 3 (50% "
+            "own has frames that look like face crops: of 3 clips checked, a face fills 3 (50% "
             "of the side in the median), sizes 64x64 (3 clips)",
         ],
     )

@@ -133,7 +133,7 @@ def _blank(clip):
 @pytest.mark.parametrize(
     ("harm", "lacking", "status", "reason"),
     [
-        (_remove, "missing: {clips}", "missing", "listed, and not on disk"),
+        (_remove, "missing: {clips}", "missing", "listed but not on disk"),
         (_empty, "missing: {clips}", "missing", "{path}: empty"),
         (_cut, "unreadable: {clips}", "unreadable", "{path}: {name}_2.jpg is cut off"),
         (_blank, "unreadable: {clips}", "unreadable", "{path}: {name}_2.jpg is empty"),

@@ -108,8 +108,8 @@ def test_a_clip_with_a_face_is_cropped_once(root, clip_id):
         ("torn", "unreadable", "cannot read {root}/torn/1.jpg: cut off"),
         ("hollow", "unreadable", "no frames in {root}/hollow; "),
         ("wall", "no face", "no face in any frame"),
-        ("gone", "missing", "listed, and not on disk: gone.mp4"),
-        ("unlisted", "missing", "listed, and not on disk"),
+        ("gone", "missing", "listed but not on disk: gone.mp4"),
+        ("unlisted", "missing", "listed but not on disk"),
     ],
 )
 def test_a_clip_that_gives_no_crops_says_why(root, clip_id, status, detail):
@@ -142,7 +142,7 @@ def test_frames_are_adopted_where_they_are(root):
         ("torn", "unreadable", "torn: 1.jpg is cut off"),
         ("hollow", "missing", "hollow: empty"),
         ("gone", "missing", "gone.mp4: missing"),
-        ("unlisted", "missing", "listed, and not on disk"),
+        ("unlisted", "missing", "listed but not on disk"),
     ],
 )
 def test_what_cannot_be_adopted_says_why(root, clip_id, status, detail):

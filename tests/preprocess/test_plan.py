@@ -24,11 +24,11 @@ from dfercli.faces import load_detector
 from dfercli.faces.align import CropRecipe
 from dfercli.faces.main_face import follow_main_face, read_crops
 from dfercli.media.images import list_frames, write_image
-from dfercli.preprocess.plan import LOOKED_AT, _inspect_sample, plan_preprocess
+from dfercli.preprocess.plan import MAX_SAMPLE, _inspect_sample, plan_preprocess
 from dfercli.preprocess.run import preprocess
 
 RECIPE = CropRecipe("mtcnn", size=32)
-LATER = "frames and videos are looked at when it is done, not now"
+LATER = "frames and videos are not checked in a dry run"
 GREY = np.full((64, 64, 3), 120, dtype=np.uint8)
 
 
@@ -120,7 +120,7 @@ def test_what_differs_is_told_the_gravest_first(tmp_path):
         "differs: missing: 1 of 3 clips (DailyLife/Sad/0000)",
         "differs: the lists lack 1 clip (Action/Happy/0000)",
         "differs: fold 1 train has 1 clip, officially 2 (happiness 0, not 1)",
-        "so it is refused, unless by --allow-partial",
+        "it will be refused without --allow-partial",
         LATER,
     ]
 
@@ -131,7 +131,7 @@ def test_missing_videos_are_refused_before_hours_of_cropping(tmp_path):
     with pytest.raises(DataError, match=r"official set: missing: 1 of 10 clips \(00021\) \(cl"):
         preprocess(_plan("mafw", tmp_path))
     review = tmp_path / "manifests" / "review" / "m.csv"
-    assert '00021,missing,0,,,,,,,"listed, and not on disk"\n' in review.read_text()
+    assert "00021,missing,0,,,,,,,listed but not on disk\n" in review.read_text()
     assert not (tmp_path / "faces-mtcnn-32").exists()
 
 
@@ -187,7 +187,7 @@ def test_frames_without_faces_are_no_crops(tmp_path, faces_fill):
     faces_fill(0.9)
     write_set(tmp_path, "mafw")
     _paint(tmp_path / FACES["mafw"], "mafw", np.zeros((8, 8, 3), dtype=np.uint8))
-    assert "whole frames: of 10 clips looked at, a face fills 0 (0% of the side" in _asked(tmp_path)
+    assert "whole frames: of 10 clips checked, a face fills 0 (0% of the side" in _asked(tmp_path)
 
 
 def _draw_person():
@@ -215,9 +215,7 @@ def test_the_measure_tells_drawn_people_from_their_face_crops(tmp_path, cropped)
             write_image(path, image_rgb)
         list_frames(root / FACES["mafw"] / clip_id)[-1].unlink()
     likely, number = ("face crops", 10) if cropped else ("whole frames", 0)
-    assert f"that look like {likely}: of 10 clips looked at, a face fills {number} (" in _asked(
-        root
-    )
+    assert f"that look like {likely}: of 10 clips checked, a face fills {number} (" in _asked(root)
 
 
 def test_clips_that_are_not_whole_do_not_keep_it_from_asking(tmp_path, faces_fill):
@@ -226,7 +224,7 @@ def test_clips_that_are_not_whole_do_not_keep_it_from_asking(tmp_path, faces_fil
     for path in list_frames(tmp_path / FACES["mafw"] / "00019"):
         path.unlink()
     list_frames(tmp_path / FACES["mafw"] / "00020")[1].write_bytes(b"")
-    assert ": of 8 clips looked at, a face fills 8 (" in _asked(tmp_path)
+    assert ": of 8 clips checked, a face fills 8 (" in _asked(tmp_path)
 
 
 @pytest.mark.parametrize(("adopt", "media"), [(True, "crops"), (False, "videos")])
@@ -261,7 +259,7 @@ def _inspect(sources):
 def test_a_sample_is_taken_evenly_of_what_is_there():
     sources = [Source(str(i), None if i % 2 else f"{i}", "fear", 1) for i in range(1000)]
     chosen = [int(path) for path in _inspect(sources)]
-    assert (chosen[0], chosen[-1], len(set(chosen))) == (0, 998, LOOKED_AT)
+    assert (chosen[0], chosen[-1], len(set(chosen))) == (0, 998, MAX_SAMPLE)
     steps = np.diff(chosen)
     assert steps.max() - steps.min() <= 2
     assert list(_inspect(sources[:4])) == ["0", "2"]

@@ -86,7 +86,7 @@ def test_the_list_has_a_line_for_each_clip_that_needs_a_look(tmp_path):
         _outcome(),
         LEFT_OUT,
         _outcome("c", "reused", coverage=0.25, score=0.5, interpolated=3, skipped=30),
-        ClipOutcome('d, or "d"', "missing", detail="listed, and not on disk"),
+        ClipOutcome('d, or "d"', "missing", detail="listed but not on disk"),
     ]
     assert write_review(iter(outcomes), path) == path
     text = path.read_text(encoding="utf-8")
@@ -99,7 +99,7 @@ def test_the_list_has_a_line_for_each_clip_that_needs_a_look(tmp_path):
             *("c", "kept", "40", "0.25", "0.5", "0.01", "0.1", "3", "30"),
             "face in 25% of the frames; score 0.50",
         ],
-        ['d, or "d"', "missing", "0", *[""] * 6, "listed, and not on disk"],
+        ['d, or "d"', "missing", "0", *[""] * 6, "listed but not on disk"],
     ]
 
 

@@ -150,7 +150,7 @@ def test_bad_videos_are_counted_and_listed_while_the_others_are_done(first):
     assert [row["reason"] for row in listed.values()] == [
         f"cannot read {root / 'p0/garbage.mp4'}: "
         "no frame can be decoded; is it a video, and whole?",
-        "listed, and not on disk: p1/missing.mp4",
+        "listed but not on disk: p1/missing.mp4",
         "no face in any frame",
     ]
 

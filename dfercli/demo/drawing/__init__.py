@@ -1,4 +1,4 @@
-"""Drawn people: a person, an action of the face and a pose make a picture."""
+"""Draw people: a person, a facial action and a pose give a picture."""
 
 from dfercli.demo.drawing.person import (
     HAIRCUTS,

@@ -10,7 +10,7 @@ from dfercli.demo.drawing.person import Action, Colour, Person, Pose
 
 
 def head_outline(person: Person, action: Action) -> np.ndarray:
-    """Give the head without ears, its chin lowered by the jaw."""
+    """Return the outline of the head without ears; the jaw lowers the chin."""
     w, end, j = person.width, person.length, person.jaw
     drop = 0.17 * action.jaw - 0.02 * action.chin
     half = [
@@ -27,7 +27,7 @@ def head_outline(person: Person, action: Action) -> np.ndarray:
 
 
 def skin_texture(person: Person, action: Action, pose: Pose) -> np.ndarray:
-    """Shade the skin: a round head in the person's light, plus soft spots of shadow and blush."""
+    """Return the shaded skin: a round head in the person's light with spots of shadow and blush."""
     spots = np.array(_spots(person, action))
     x, y, size_x, size_y, dark, blush = spots.T
     depth = 0.7 * np.sqrt(np.maximum(0, 1 - np.square(x / person.width) - np.square(y / 1.2)))
@@ -49,7 +49,7 @@ def _round_head(person: Person) -> np.ndarray:
 
 
 def _spots(person: Person, action: Action) -> list[tuple[float, ...]]:
-    """List soft spots: x, y, their sizes, how much they darken and how much they redden."""
+    """Return soft spots: x, y, both sizes, darkening and reddening."""
     a, nose = action, person.nose_length
     lit = -1 if person.light < 0 else 1
     mouth_y, mouth_x, _ = mouth_corner(person, action)
@@ -163,7 +163,7 @@ def draw_nose(pen: Pen, person: Person, action: Action) -> None:
 
 
 def mouth_corner(person: Person, action: Action) -> tuple[float, float, float]:
-    """Give the mouth's height at rest, its half width and how far down its corners are drawn."""
+    """Return the mouth's height at rest, its half width and the lowering of its corners."""
     a = action
     y = person.nose_length + 0.27 * person.length / 1.1
     widen = 0.34 * a.smile + 0.32 * a.stretch + 0.04 * a.sulk - 0.12 * a.press - 0.05 * a.chin
@@ -173,7 +173,7 @@ def mouth_corner(person: Person, action: Action) -> tuple[float, float, float]:
 
 
 def draw_mouth(pen: Pen, person: Person, action: Action) -> None:
-    """Draw the lips and, where they part, what is between them."""
+    """Draw the lips and the inside of an open mouth."""
     a = action
     y, half, corner = mouth_corner(person, action)
     raised = -0.085 * a.upper_lip - 0.02 * a.part - 0.03 * a.jaw - 0.05 * a.chin * (1 - a.part)
@@ -237,7 +237,7 @@ def _mouth_inside(upper: np.ndarray, lower: np.ndarray, a: Action) -> list[tuple
 
 
 def draw_folds(pen: Pen, person: Person, action: Action) -> None:
-    """Draw creases: line points of the image's right half, their width and strength."""
+    """Draw creases and freckles."""
     a, age, gap, nose = action, person.age, person.eye_gap, person.nose_length
     mouth_y, mouth_x, corner = mouth_corner(person, action)
     cheek = max(0.9 * a.smile, a.upper_lip, 0.7 * a.nose, 0.5 * age, 0.3 * a.sulk)

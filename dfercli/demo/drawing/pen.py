@@ -1,4 +1,4 @@
-"""Puts smooth shapes onto a picture: points in head space become pixels here."""
+"""Draws smooth shapes, given in head space, onto a picture."""
 
 from collections.abc import Iterable, Sequence
 
@@ -11,7 +11,7 @@ UNIT_PX = 118.0
 """Pixels of the enlarged picture in one unit of head space, for a head of scale 1."""
 
 SHIFT = 4
-"""Bits after the point in OpenCV's fixed-point coordinates."""
+"""Fractional bits of OpenCV's fixed-point coordinates."""
 
 STEPS = np.linspace(0, 1, 6, endpoint=False)[:, None] ** np.arange(4)
 
@@ -23,18 +23,18 @@ CELL = 1 / 30
 GRID_X = np.arange(-1.2, 1.2, CELL)
 
 GRID_Y = np.arange(-1.4, 1.7, CELL)
-"""Where the cells of the skin's texture lie in head space: coarse, for it only holds shading."""
+"""Positions of the cells of the skin's texture in head space; coarse, since it is only shading."""
 
 Points = Sequence[Sequence[float]] | np.ndarray
 
 
 class Pen:
-    """Puts shapes given in head space onto a picture, in place.
+    """Draws shapes onto a picture, in place.
 
     Args:
-        image: RGB uint8, drawn on.
-        pose: Where the head is.
-        person: Whose head; its size says how far each point bulges towards the viewer.
+        image: (H, W, 3) uint8 RGB.
+        pose: Pose of the head.
+        person: The person; the size of the head sets how far points bulge towards the viewer.
     """
 
     def __init__(self, image: np.ndarray, pose: Pose, person: Person) -> None:
@@ -50,7 +50,7 @@ class Pen:
         self._radii = np.array([person.width * 1.02, 1.2])
 
     def place(self, points: Points, depth: float | None = None) -> np.ndarray:
-        """Give pixels of points: they lie on the bulging head, or all at one `depth`."""
+        """Return the pixels of points on the bulging head, or at one `depth`."""
         xy = np.asarray(points, dtype=np.float64)[:, :2]
         if depth is None:
             distance = np.square(xy / self._radii).sum(axis=1, keepdims=True)
@@ -66,7 +66,7 @@ class Pen:
     def stroke(
         self, points: Points, width: Points | float, colour: Colour, depth: float | None = None
     ) -> None:
-        """Draw a line with a width at each point; of one width where only one is given."""
+        """Draw a line with one width, or one per point."""
         xy = self.place(points, depth)
         half = np.asarray(width, dtype=np.float64) / 2 * np.hypot(*self.matrix[:, 0])
         along = np.gradient(xy, axis=0)
@@ -81,7 +81,7 @@ class Pen:
         cv2.circle(self.image, (int(xy[0]), int(xy[1])), size, colour, -1, cv2.LINE_AA, SHIFT)
 
     def inside(self, window: Points, shapes: Iterable[tuple[Points, Colour]]) -> None:
-        """Fill polygons where they can be seen through a window, which is a polygon too."""
+        """Fill polygons inside a window, which is a polygon, too."""
         frame = self.place(window)
         left, top, right, bottom = self._bounds(frame)
         if right <= left or bottom <= top:
@@ -94,7 +94,7 @@ class Pen:
         cv2.copyTo(patch, mask, part)
 
     def paint(self, outline: Points, texture: np.ndarray) -> None:
-        """Fill the head with a soft texture on `GRID`."""
+        """Fill the head with a texture on the grid of `GRID_X` and `GRID_Y`."""
         frame = self.place(outline, 0)
         left, top, right, bottom = self._bounds(frame)
         part = self.image[top:bottom, left:right]
@@ -113,7 +113,7 @@ class Pen:
 
 
 def smooth(points: Points, closed: bool = False) -> np.ndarray:
-    """Run a Catmull-Rom curve through points: six points of it from each to the next."""
+    """Return a Catmull-Rom curve through points, with six points per segment."""
     knots = np.asarray(points, dtype=np.float64)
     before, after = (knots[-1:], knots[:2]) if closed else (knots[:1], knots[-1:])
     padded = np.concatenate([before, knots, after])
@@ -123,7 +123,7 @@ def smooth(points: Points, closed: bool = False) -> np.ndarray:
 
 
 def circle(x: float, y: float, radius: float, height: float | None = None) -> np.ndarray:
-    """Give the points of a circle, or of an ellipse with its own `height`."""
+    """Return the points of a circle, or of an ellipse if `height` differs from the radius."""
     angle = np.linspace(0, 2 * np.pi, 25)[:-1]
     down = radius if height is None else height
     return np.column_stack([x + radius * np.cos(angle), y + down * np.sin(angle)])
@@ -137,12 +137,12 @@ def fill_polygon(image: np.ndarray, xy: np.ndarray, colour: Colour | int) -> Non
 
 
 def shade(colour: Colour, factor: float) -> Colour:
-    """Darken a colour; like on skin, red goes last."""
+    """Darken a colour as on skin, where red fades last."""
     red, green, blue = (c * factor**p for c, p in zip(colour, (0.85, 1.1, 1.15), strict=True))
     return int(red), int(green), int(blue)
 
 
 def mix(colour: Colour, other: Colour, share: float) -> Colour:
-    """Go a share of the way from one colour to another."""
+    """Blend two colours; a share of 1 is the other."""
     red, green, blue = (int(a + (b - a) * share) for a, b in zip(colour, other, strict=True))
     return red, green, blue

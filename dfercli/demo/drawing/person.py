@@ -1,4 +1,4 @@
-"""Drawn people: what a person is, what the face does, and who is in the demo."""
+"""Drawn people: their looks, facial actions and poses."""
 
 from dataclasses import dataclass
 
@@ -9,12 +9,12 @@ Colour = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Hair:
-    """A haircut: where the hairline runs from temple to temple, and what hangs behind the head.
+    """A haircut, in head space.
 
     Attributes:
-        hairline: Heights at seven places from the image's left to its right, above the ears first.
-        volume: How far the hair stands off the skull.
-        back: Down to where it hangs behind the face; 0 for hair that does not.
+        hairline: Heights of the hairline at seven places, left to right; the ends are at the ears.
+        volume: Distance of the hair from the skull.
+        back: Lower end of the hair behind the face; 0 for none.
         curls: Radius of curls along the edges.
         bun: Radius of a bun on top.
     """
@@ -46,7 +46,7 @@ HAIRCUTS = {
 
 @dataclass(frozen=True)
 class Person:
-    """What stays the same in all videos of a drawn person; lengths in head space, colours RGB."""
+    """Looks of a person; lengths in head space, colours RGB."""
 
     skin: Colour
     hair_colour: Colour
@@ -80,7 +80,7 @@ class Person:
 
 @dataclass(frozen=True)
 class Action:
-    """What the face does: strengths of action units of FACS, from 0 to 1.
+    """Facial action: strengths of the action units of FACS, from 0 to 1.
 
     Attributes:
         inner_brow: AU1, raised.
@@ -129,7 +129,7 @@ class Action:
 
 @dataclass(frozen=True)
 class Pose:
-    """Where the head is: shift in units, roll in radians, yaw and pitch as sines of the angle."""
+    """Pose of the head: shift in head units, roll in radians, yaw and pitch as sines."""
 
     x: float = 0.0
     y: float = 0.0
@@ -177,7 +177,7 @@ SCENERIES = ("window", "dots", "plain", "stripes", "hills")
 
 
 def make_person(seed: int, index: int) -> Person:
-    """Make up a person. Neighbouring indices differ in skin, haircut and surroundings."""
+    """Return a random person. Consecutive indices differ in skin, haircut and scenery."""
     rng = np.random.default_rng([seed, index])
     turn = index + seed
     skin = _vary(SKINS[turn % len(SKINS)], rng, 5)
