@@ -94,13 +94,13 @@ def searching_ahead(detector: Detector, threads: int) -> Iterator[Detector]:
     if threads == 1 or not isinstance(detector, CopyableDetector):
         yield detector
         return
-    pool, before = DetectorPool(detector, threads), cv2.getNumThreads()
+    pool, opencv_threads = DetectorPool(detector, threads), cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
         yield pool
     finally:
         pool.close()
-        cv2.setNumThreads(before)
+        cv2.setNumThreads(opencv_threads)
 
 
 def look_ahead(items: Iterable[T], count: int) -> Iterator[T]:
@@ -198,7 +198,7 @@ def part_at_keys(frames: Iterable[Frame], carry_s: float) -> Iterator[list[Frame
 def _is_steady(before: Sequence[Face], after: Sequence[Face], count: int | None) -> bool:
     """Return whether each of two key frames has the `count` largest faces of the other."""
     return all(
-        any(box_iou(large.box_xyxy, face.box_xyxy) >= SAME_IOU for face in there)
-        for here, there in ((before, after), (after, before))
-        for large in sorted(here, key=lambda face: -face.area)[:count]
+        any(box_iou(large.box_xyxy, face.box_xyxy) >= SAME_IOU for face in other)
+        for one, other in ((before, after), (after, before))
+        for large in sorted(one, key=lambda face: -face.area)[:count]
     )

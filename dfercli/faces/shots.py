@@ -47,13 +47,13 @@ def number_views(frames: Iterable[Frame]) -> Iterator[tuple[int, Frame]]:
     before: _Picture | None = None
     for frame in frames:
         thumbnail = cv2.resize(frame.image_rgb, THUMBNAIL, interpolation=cv2.INTER_AREA)
-        here = (frame.image_rgb.shape, thumbnail.astype(np.int16) - int(thumbnail.mean()))
-        if before is not None and not _is_same(before, here):
+        picture = (frame.image_rgb.shape, thumbnail.astype(np.int16) - int(thumbnail.mean()))
+        if before is not None and not _is_same(before, picture):
             ends.appendleft((view, before))
-            others = (number for number, end in ends if number != view and _is_same(end, here))
+            others = (number for number, end in ends if number != view and _is_same(end, picture))
             view = next(others, num_views)
             num_views = max(num_views, view + 1)
-        before = here
+        before = picture
         yield view, frame
 
 

@@ -60,21 +60,20 @@ FILTER = ("bwdif", "mode=send_frame:parity=auto:deint=interlaced")
 def deinterlace(frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
     """Yield frames unchanged until the first interlaced one, and filtered from there on."""
     graph: Graph | None = None
-    form: tuple[int, int, str] | None = None
+    graph_form: tuple[int, int, str] | None = None
     for frame in frames:
-        now = (frame.width, frame.height, frame.format.name)
-        if graph is not None and now != form:
-            yield from _drain(graph)
+        form = (frame.width, frame.height, frame.format.name)
+        if graph is not None and form != graph_form:
+            yield from _filter(graph, None)
             graph = None
         if graph is None:
             if not frame.interlaced_frame:
                 yield frame
                 continue
-            graph, form = _make_graph(frame), now
-        graph.push(frame)
-        yield from _pull(graph)
+            graph, graph_form = _make_graph(frame), form
+        yield from _filter(graph, frame)
     if graph is not None:
-        yield from _drain(graph)
+        yield from _filter(graph, None)
 
 
 def _make_graph(frame: av.VideoFrame) -> Graph:
@@ -86,19 +85,12 @@ def _make_graph(frame: av.VideoFrame) -> Graph:
     return graph
 
 
-def _drain(graph: Graph) -> Iterator[av.VideoFrame]:
-    """Yield the frames that the filter still buffers."""
-    graph.push(None)
-    yield from _pull(graph)
-
-
-def _pull(graph: Graph) -> Iterator[av.VideoFrame]:
-    while True:
-        try:
-            frame = graph.vpull()
-        except (av.BlockingIOError, av.EOFError):
-            return
-        yield frame
+def _filter(graph: Graph, frame: av.VideoFrame | None) -> Iterator[av.VideoFrame]:
+    """Push a frame, or None at the end, and yield the frames that are ready."""
+    graph.push(frame)
+    with suppress(av.BlockingIOError, av.EOFError):
+        while True:
+            yield graph.vpull()
 
 
 FALLBACK_FPS = 25.0
@@ -170,15 +162,9 @@ def describe_undecodable(source: Path | str) -> str:
     return f"cannot read {source}: no frame can be decoded; {hint}"
 
 
-def find_start_s(container: InputContainer) -> float:
-    """Return the start of the video stream in seconds, by the container's clock."""
-    picture = find_picture(container)
-    return 0.0 if picture is None else find_first_s(picture)
-
-
-def find_first_s(stream: VideoStream) -> float:
-    """Return the start of a stream in seconds, by the container's clock."""
-    return float((stream.start_time or 0) * (stream.time_base or 0))
+def find_start_s(stream: VideoStream | None) -> float:
+    """Return the start of a stream in seconds, by the container's clock; 0 for None."""
+    return 0.0 if stream is None else float((stream.start_time or 0) * (stream.time_base or 0))
 
 
 def find_fps(stream: VideoStream) -> float:
@@ -361,7 +347,7 @@ def _read(
     stream.codec_context.options = bound_decoder()
     # Frame threads would delay streams and lose frames of damaged files, more with more cores.
     stream.thread_type = "SLICE"
-    start_s = find_first_s(stream)
+    start_s = find_start_s(stream)
     step_s = 1.0 / find_fps(stream)
     shape = find_pixel_shape(stream)
     last_s = -1.0

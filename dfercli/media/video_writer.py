@@ -23,7 +23,7 @@ from av.video.stream import VideoStream
 
 from dfercli.errors import VideoError
 from dfercli.files import replacing, scratch_folder
-from dfercli.media.container import count_packets, find_start_s, opened_file
+from dfercli.media.container import count_packets, find_picture, find_start_s, opened_file
 from dfercli.system_errors import explain_system_error, find_system_error, first_line
 
 NO_SOUND = "the video has none"
@@ -76,7 +76,7 @@ def _write(
     frames: InputContainer, source: InputContainer, sound: AudioStream, whole: Path, copy: bool
 ) -> None:
     start = Fraction(source.start_time or 0, av.time_base)
-    delay = max(Fraction(0), Fraction(find_start_s(source)) - start)
+    delay = max(Fraction(0), Fraction(find_start_s(find_picture(source))) - start)
     picture = frames.streams.video[0]
     with av.open(
         str(whole.absolute()), "w", format="mp4", options={"movflags": "+faststart"}
@@ -144,11 +144,12 @@ def _resample(
         except av.FFmpegError:
             continue
         for frame in decoded:
-            now = (frame.format.name, frame.layout.name, frame.sample_rate)
-            if resampler is None or now != form:  # broadcasts change it midway
+            frame_form = (frame.format.name, frame.layout.name, frame.sample_rate)
+            if resampler is None or frame_form != form:  # broadcasts change it midway
                 if resampler is not None:
                     yield from resampler.resample(None)
-                resampler, form = AudioResampler("fltp", stream.layout, stream.rate), now
+                resampler = AudioResampler("fltp", stream.layout, stream.rate)
+                form = frame_form
             if frame.pts is not None and frame.time_base is not None:
                 # Count samples: containers such as AVI count packets, which span several frames.
                 frame.pts = round((frame.pts * frame.time_base - start) * frame.sample_rate)

@@ -71,10 +71,10 @@ class Plan:
     @property
     def deviations(self) -> list[str]:
         """Differences from the official lists that show without checking frames."""
-        missing = self.missing
-        among = len(self.listing.sources)
-        lacking = [f"missing: {list_some(missing, 'clip', among)}"] if missing else []
-        return [*lacking, *self.listing.deviations]
+        if not self.missing:
+            return [*self.listing.deviations]
+        missing = list_some(self.missing, "clip", len(self.listing.sources))
+        return [f"missing: {missing}", *self.listing.deviations]
 
     def without(self, unusable: Collection[str]) -> "Plan":
         """Return the same plan with folds that do not count unusable clips.
@@ -84,8 +84,7 @@ class Plan:
         """
         choices = replace(self.choices, unusable=unusable)
         listing = load_dataset(self.kind).read_sources(self.root, choices)
-        before, now = ([s.clip_id for s in x.sources] for x in (self.listing, listing))
-        if before != now:
+        if [s.clip_id for s in listing.sources] != [s.clip_id for s in self.listing.sources]:
             raise DataError(f"the list in {self.root} changed meanwhile; run the command again")
         return replace(self, listing=listing)
 

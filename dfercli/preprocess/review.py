@@ -13,7 +13,7 @@ from dfercli.media.contact_sheet import Tile, draw_sheet
 from dfercli.media.images import list_frames, read_image
 from dfercli.owned import claim_files
 from dfercli.preprocess.crops import ClipOutcome
-from dfercli.text import escape_cell
+from dfercli.text import count_of, escape_cell
 
 MIN_COVERAGE = 0.5
 """Share of frames with the face from which a clip is not listed (our choice)."""
@@ -48,7 +48,7 @@ def find_doubts(outcome: ClipOutcome) -> list[str]:
         return [outcome.detail] if outcome.detail else []
     doubts = []
     if record.n_frames < SHORT_CLIP:
-        doubts.append(f"only {record.n_frames} frame{'s' * (record.n_frames > 1)}")
+        doubts.append(f"only {count_of(record.n_frames, 'frame')}")
     if record.coverage < MIN_COVERAGE:
         doubts.append(f"face in {record.coverage:.0%} of the frames")
     if record.score < MIN_SCORE:

@@ -107,12 +107,14 @@ def preprocess(
 
 def _refuse(plan: Plan, deviations: Sequence[str], review: Path) -> None:
     """Raise an error with the first deviations."""
-    more = len(deviations) - SHOWN_DEVIATIONS
-    shown = "; ".join(deviations[:SHOWN_DEVIATIONS]) + f"; {more} more" * (more > 0)
-    listed = f" (clips listed in {review})" * review.is_file()
+    text = "; ".join(deviations[:SHOWN_DEVIATIONS])
+    if len(deviations) > SHOWN_DEVIATIONS:
+        text += f"; {len(deviations) - SHOWN_DEVIATIONS} more"
+    if review.is_file():
+        text += f" (clips listed in {review})"
     raise DataError(
-        f"{plan.kind} in {plan.root} differs from the official set: {shown}{listed}; "
-        f"--allow-partial goes on and marks the manifest and its tables as partial"
+        f"{plan.kind} in {plan.root} differs from the official set: {text}; "
+        f"--allow-partial continues and marks the manifest and its tables as partial"
     )
 
 

@@ -24,7 +24,7 @@ from dfercli.media.images import list_frames
 A_CLIP = Path("data", "dfew", FACES["dfew"], "00003")
 REFUSED = (
     "error: dfew in data/dfew differs from the official set: {what}; "
-    "--allow-partial goes on and marks the manifest and its tables as partial\n"
+    "--allow-partial continues and marks the manifest and its tables as partial\n"
 )
 WHOLE = (
     "clips: 10 (happiness 0, sadness 5, neutral 0, anger 0, surprise 0, disgust 0, fear 5); "

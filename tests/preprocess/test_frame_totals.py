@@ -63,7 +63,7 @@ def _refused(root, kind="ferv39k", **choices):
     before, _, after = text.partition(" differs from the official set: ")
     assert before == f"{kind} in {root}"
     return after.removesuffix(
-        "; --allow-partial goes on and marks the manifest and its tables as partial"
+        "; --allow-partial continues and marks the manifest and its tables as partial"
     )
 
 

@@ -148,7 +148,7 @@ def test_a_clip_that_is_not_whole_is_refused_by_name(root, kind, harm, lacking, 
     assert _refused(kind, root) == (
         f"{kind} in {root} differs from the official set: {lacking.format(clips=clips)} "
         f"(clips listed in {review}); "
-        "--allow-partial goes on and marks the manifest and its tables as partial"
+        "--allow-partial continues and marks the manifest and its tables as partial"
     )
     name = clip_id.rpartition("/")[2]
     assert _review(root, kind) == {clip_id: (status, reason.format(path=path, name=name))}
