@@ -366,11 +366,14 @@ def find_data(
     """
     from dfercli.data.folds import choose_folds
     from dfercli.data.manifest import find_manifest, read_manifest
+    from dfercli.faces.align import explain_old_crops
 
     path = find_manifest(manifests, dataset)
     manifest = read_manifest(path)
     root = root or find_root(path) or Path(manifest.root)
     note(f"dataset: {manifest.dataset} ({path}), data in {root}")
+    if answer := explain_old_crops(manifest.crop):
+        note(f"crops: version {(manifest.crop or {})['version']}; {answer}")
     data = DataConfig(
         dataset=manifest.dataset,
         manifest=str(path),

@@ -20,7 +20,7 @@ from dfercli.data.sources.find_media import scan_tree
 from dfercli.data.sources.official_lists import Official, compare_lists, split_into_lists
 from dfercli.doctor.page import DatasetReport, Finding, State
 from dfercli.errors import DferError
-from dfercli.faces.align import CROP_VERSION, READABLE_VERSIONS
+from dfercli.faces.align import READABLE_VERSIONS, explain_old_crops
 from dfercli.media.contact_sheet import Tile, draw_sheet
 from dfercli.media.images import list_frames, read_image
 from dfercli.text import count_of, list_some
@@ -273,10 +273,9 @@ def _compare_states(
 def _inspect_crop(manifest: Manifest) -> Finding:
     crop = manifest.crop or {}
     text = ", ".join(f"{name} {value}" for name, value in crop.items()) or "nothing is known"
-    if "version" in crop and crop["version"] != CROP_VERSION:
-        again = "remove the folder of crops and run `dfer preprocess` to crop again"
-        text += f"; this dfer crops by version {CROP_VERSION}; {again}"
-        return Finding("crops", "note" if crop["version"] in READABLE_VERSIONS else "wrong", text)
+    if answer := explain_old_crops(crop):
+        is_readable = crop["version"] in READABLE_VERSIONS
+        return Finding("crops", "note" if is_readable else "wrong", f"{text}; {answer}")
     return Finding("crops", "ok" if crop else "note", text)
 
 

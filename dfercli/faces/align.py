@@ -1,6 +1,8 @@
 """Face crops: five landmarks mapped onto one template by a similarity transform."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -47,6 +49,20 @@ class CropRecipe:
     def __post_init__(self) -> None:
         if self.size < MIN_SIZE:
             raise ConfigError(f"crops of {self.size} px are too small; use at least {MIN_SIZE}")
+
+
+def explain_old_crops(crop: Mapping[str, Any] | None) -> str | None:
+    """Return what to do about crops of another version; None if there is nothing to do.
+
+    Args:
+        crop: The recipe of a manifest; None, or a recipe without a version, is not ours.
+    """
+    if crop is None or crop.get("version", CROP_VERSION) == CROP_VERSION:
+        return None
+    return (
+        f"this dfer crops by version {CROP_VERSION}; remove the folder of crops and run "
+        f"`dfer preprocess` to crop again"
+    )
 
 
 def similarity_transform(source_xy: np.ndarray, target_xy: np.ndarray) -> np.ndarray:

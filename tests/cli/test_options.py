@@ -6,7 +6,7 @@ import runpy
 import shlex
 import subprocess
 import sys
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, replace
 from pathlib import Path
 
 import pandas as pd
@@ -18,8 +18,9 @@ from dfercli.cli import app
 from dfercli.cli.options import RunOptions, find_data, find_root, parse_folds, usual_root
 from dfercli.cli.training import ABLATED
 from dfercli.config import AugmentConfig, ComputeConfig, ModelConfig, TrainConfig
-from dfercli.data.manifest import Manifest, write_manifest
+from dfercli.data.manifest import Manifest, read_manifest, write_manifest
 from dfercli.errors import ConfigError, DataError, DferError
+from dfercli.faces.align import CROP_VERSION
 
 ROOT = Path(__file__).parents[2]
 GROUP = typer.main.get_command(app)
@@ -249,6 +250,19 @@ def test_a_file_is_no_usual_root(tmp_path, monkeypatch):
     monkeypatch.setenv("DFER_DATA", str(tmp_path))
     (tmp_path / "MAFW").touch()
     assert usual_root("mafw") == tmp_path / "mafw"
+
+
+def test_old_crops_are_used_and_it_is_said_how_to_replace_them(manifests, capsys):
+    path = manifests / "old.csv"
+    manifest = read_manifest(path)
+    answer = (
+        f"crops: version 2; this dfer crops by version {CROP_VERSION}; remove the folder of crops "
+        "and run `dfer preprocess` to crop again"
+    )
+    for version, notes in ((2, [answer]), (CROP_VERSION, [])):
+        write_manifest(replace(manifest, crop={"detector": "mtcnn", "version": version}), path)
+        assert find_data("old", None, manifests, 0).dataset == "old"
+        assert capsys.readouterr().err.splitlines()[1:] == notes
 
 
 def test_an_unknown_dataset_is_answered_with_the_known_ones(manifests):
