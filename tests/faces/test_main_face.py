@@ -146,12 +146,12 @@ def test_nothing_is_lost_at_the_end(follow, num_frames):
     assert list(early.faces) == list(range(num_frames - 1))
 
 
-@pytest.mark.parametrize("found", [0, 1])
-def test_a_video_of_one_frame(follow, found):
-    followed, searched = follow(lambda i: [_face(3)] * found, [0.0])
+@pytest.mark.parametrize("num_faces", [0, 1])
+def test_a_video_of_one_frame(follow, num_faces):
+    followed, searched = follow(lambda i: [_face(3)] * num_faces, [0.0])
     assert searched == [0]
-    assert list(followed.faces) == [0] * found
-    assert (followed.coverage, followed.skipped) == (found, 1 - found)
+    assert list(followed.faces) == [0] * num_faces
+    assert (followed.coverage, followed.skipped) == (num_faces, 1 - num_faces)
     assert (followed.jitter, followed.rival) == (0.0, 0.0)
 
 
@@ -209,24 +209,24 @@ def test_the_score_is_the_median_of_detections(follow):
 
 def test_jitter_is_the_distance_from_the_neighbours_line():
     # Every second frame the face is 3 pixels lower: 3 from the line, and crops are 100 pixels wide.
-    found = {index: _face(7 * index, 3 * (index % 2)) for index in range(9)}
+    detections = {index: _face(7 * index, 3 * (index % 2)) for index in range(9)}
     times_s = {index: index / 25 for index in range(9)}
-    assert measure_jitter(found, range(9), times_s) == pytest.approx(0.03)
+    assert measure_jitter(detections, range(9), times_s) == pytest.approx(0.03)
     halved = {index: _face(7 * index, 3 * (index % 2), side=200) for index in range(9)}
     assert measure_jitter(halved, range(9), times_s) == pytest.approx(0.015)
 
 
 def test_steady_motion_is_no_jitter():
     times_s = {0: 0.0, 2: 0.1, 5: 0.4, 6: 0.45, 9: 0.6}
-    found = {index: _face(80 * t, 30 * t) for index, t in times_s.items()}
-    assert measure_jitter(found, list(times_s), times_s) == pytest.approx(0.0, abs=1e-12)
+    detections = {index: _face(80 * t, 30 * t) for index, t in times_s.items()}
+    assert measure_jitter(detections, list(times_s), times_s) == pytest.approx(0.0, abs=1e-12)
 
 
 def test_jitter_needs_three_frames_in_a_row():
     times_s = {index: index / 25 for index in range(5)}
-    found = {0: _face(0), 1: _face(9), 3: _face(0), 4: _face(9)}
-    assert measure_jitter(found, range(5), times_s) == 0.0
-    assert measure_jitter(found, [0, 1, 3, 4], times_s) > 0.0
+    detections = {0: _face(0), 1: _face(9), 3: _face(0), 4: _face(9)}
+    assert measure_jitter(detections, range(5), times_s) == 0.0
+    assert measure_jitter(detections, [0, 1, 3, 4], times_s) > 0.0
     assert measure_jitter({}, [], {}) == 0.0
 
 

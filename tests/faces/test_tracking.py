@@ -43,8 +43,8 @@ def _frames(count, images=lambda index: BLANK, fps=1 / STEP_S):
 def _follow(plan, count=16, carry_s=0.0, **images):
     detector = _Plan(plan)
     seen = list(follow_faces(_frames(count, **images), detector, carry_s))
-    assert [each.frame.index for each in seen] == list(range(count))
-    return [each.faces for each in seen], detector
+    assert [seen_frame.frame.index for seen_frame in seen] == list(range(count))
+    return [seen_frame.faces for seen_frame in seen], detector
 
 
 def _link(*faces_by_frame, fps=10.0):
@@ -178,10 +178,10 @@ def test_two_faces_keep_their_numbers_whatever_order_they_are_found_in():
 
     faces, _ = _follow(plan)
     number = next(k for k, face in faces[0].items() if face.box_xyxy[0] == 0)
-    for index, found in enumerate(faces):
-        assert sorted(found) == [0, 1]
-        assert found[number].box_xyxy[0] == index
-        assert found[1 - number].box_xyxy[0] == 200 - index
+    for index, in_frame in enumerate(faces):
+        assert sorted(in_frame) == [0, 1]
+        assert in_frame[number].box_xyxy[0] == index
+        assert in_frame[1 - number].box_xyxy[0] == 200 - index
 
 
 def test_the_best_pairs_of_all_are_linked_not_the_first_that_fits():
@@ -197,9 +197,9 @@ def test_a_fast_move_is_followed_by_the_landmarks():
     step = 60.0  # boxes overlap by a quarter: too little alone
     assert 0 < measure_nearness(_face(0), _face(48)) < 1
     faces, _ = _follow(lambda index: [_face(48.0 * index)], count=5)
-    assert [list(found) for found in faces] == [[0]] * 5
+    assert [list(in_frame) for in_frame in faces] == [[0]] * 5
     jumps, _ = _follow(lambda index: [_face(step * index)], count=3)
-    assert [list(found) for found in jumps] == [[0], [1], [2]]
+    assert [list(in_frame) for in_frame in jumps] == [[0], [1], [2]]
 
 
 def test_a_face_of_another_size_is_another_face():
@@ -219,7 +219,7 @@ def test_a_face_of_another_size_is_another_face():
 )
 def test_gaps(missed, numbers, carried):
     faces, _ = _follow(lambda i: [] if i in missed else [_face(2.0 * i)], count=20)
-    assert {number for found in faces for number in found} == numbers
+    assert {number for in_frame in faces for number in in_frame} == numbers
     assert [0 in faces[index] for index in missed] == [carried] * len(missed)
     if carried:
         assert [faces[i][0].box_xyxy[0] for i in missed] == pytest.approx([2.0 * i for i in missed])
@@ -231,24 +231,24 @@ def test_after_a_long_gap_only_a_face_at_the_same_place_is_the_same():
 
     for shift, numbers in ((0, {0}), (20, {0}), (45, {0, 1})):
         faces, _ = _follow(plan(shift))
-        assert {number for found in faces for number in found} == numbers
+        assert {number for in_frame in faces for number in in_frame} == numbers
     faces, _ = _follow(lambda index: [_face(45.0 * index)], count=4)  # without a gap
-    assert {number for found in faces for number in found} == {0}
+    assert {number for in_frame in faces for number in in_frame} == {0}
 
 
 def test_a_face_in_each_frame_of_a_slow_video_is_one():
     frames = [Frame(index, 1.5 * index, BLANK) for index in range(6)]
     detector = _Plan(lambda index: [_face(0)])
     seen = list(follow_faces(frames, detector, 0.3))
-    assert [list(each.faces) for each in seen] == [[0]] * 6
+    assert [list(seen_frame.faces) for seen_frame in seen] == [[0]] * 6
 
 
 def test_every_second_frame_is_searched_and_between_all_faces_are_carried():
     plan = lambda index: [_face(2.0 * index), _face(200 - 2.0 * index)]  # noqa: E731
     faces, detector = _follow(plan, carry_s=0.3)
     assert detector.asked == [0, 2, 4, 6, 8, 10, 12, 14, 15]
-    for index, found in enumerate(faces):
-        assert sorted(f.box_xyxy[0] for f in found.values()) == [2.0 * index, 200 - 2.0 * index]
+    for index, in_frame in enumerate(faces):
+        assert sorted(f.box_xyxy[0] for f in in_frame.values()) == [2.0 * index, 200 - 2.0 * index]
 
 
 def test_where_a_smaller_face_comes_every_frame_is_searched():
@@ -257,31 +257,31 @@ def test_where_a_smaller_face_comes_every_frame_is_searched():
 
     faces, detector = _follow(plan, carry_s=0.3)
     assert detector.asked == [0, 2, 4, 6, 8, 7, 10, 12, 14, 15]
-    assert [len(found) for found in faces] == [1] * 7 + [2] * 9
+    assert [len(in_frame) for in_frame in faces] == [1] * 7 + [2] * 9
 
 
 def test_a_cut_ends_all_tracks_and_nothing_is_carried_over_it():
     other = np.where(np.indices(BLANK.shape).sum(axis=0) % 160 < 80, 220, 10).astype(np.uint8)
     images = {"images": lambda index: BLANK if index < 9 else other}
     faces, detector = _follow(lambda index: [_face(0)], carry_s=0.3, **images)
-    assert [list(found) for found in faces] == [[0]] * 9 + [[1]] * 7
+    assert [list(in_frame) for in_frame in faces] == [[0]] * 9 + [[1]] * 7
     assert {8, 9} <= set(detector.asked)
 
 
 def test_frames_are_held_no_longer_than_a_short_gap_and_a_step():
-    given, longest = 0, 0
+    last_read, longest = 0, 0
 
     def frames():
-        nonlocal given
+        nonlocal last_read
         for frame in _frames(200):
-            given = frame.index
+            last_read = frame.index
             yield frame
 
     def plan(index):
         return [_face(0)] if index % 9 < 4 else []  # lost every second
 
     for seen in follow_faces(frames(), _Plan(plan), 0.3):
-        longest = max(longest, given - seen.frame.index)
+        longest = max(longest, last_read - seen.frame.index)
     assert longest <= 6
 
 
@@ -298,8 +298,8 @@ def _follow_scores(scores, carry_s=0.0, detector=_Sure):
         return [] if scores[index] is None else [_face(2.0 * index, score=scores[index])]
 
     seen = list(follow_faces(_frames(len(scores)), detector(plan), carry_s))
-    assert [each.frame.index for each in seen] == list(range(len(scores)))
-    return [index for index, each in enumerate(seen) if each.faces]
+    assert [seen_frame.frame.index for seen_frame in seen] == list(range(len(scores)))
+    return [index for index, seen_frame in enumerate(seen) if seen_frame.faces]
 
 
 @pytest.mark.parametrize("carry_s", [0.0, 0.3])
@@ -312,7 +312,13 @@ def test_what_the_detector_is_never_sure_of_is_no_face(carry_s):
 
 @pytest.mark.parametrize(
     ("sure_at", "first"),
-    [(0, 0), (1, 0), (4, 0), (5, 5), (9, 9)],  # held back until 0.42 s are over, of 1/8 s each
+    [
+        (0, 0),
+        (1, 0),
+        (4, 0),
+        (5, 5),
+        (9, 9),
+    ],  # held back for 0.42 s; 1/8 s per frame
 )
 def test_a_face_counts_from_shortly_before_the_detector_is_sure_of_it(sure_at, first):
     scores = [0.95 if index == sure_at else 0.7 for index in range(20)]
@@ -326,7 +332,7 @@ def test_a_face_that_is_missed_and_doubted_is_carried_once_it_is_sure():
 def test_a_doubtful_face_beside_a_sure_one_costs_it_nothing():
     plan = lambda index: [_face(index), _face(200, score=0.8)]  # noqa: E731
     seen = list(follow_faces(_frames(16), _Sure(plan), 0.0))
-    assert [[face.box_xyxy[0] for face in each.faces.values()] for each in seen] == [
+    assert [[face.box_xyxy[0] for face in seen_frame.faces.values()] for seen_frame in seen] == [
         [float(index)] for index in range(16)
     ]
 
