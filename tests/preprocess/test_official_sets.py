@@ -185,7 +185,7 @@ def test_an_error_names_three_deviations_and_how_many_more(root):
     _write_dfew_lists(root, **{"00001": None})
     text = _refused("dfew", root)
     assert text.count("officially") == 3
-    assert "; 2 more; --allow-partial goes on" in text
+    assert "; 2 more; --allow-partial continues" in text
 
 
 def test_a_clip_that_the_lists_of_ferv39k_leave_out_is_named(root):

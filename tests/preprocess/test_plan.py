@@ -161,9 +161,9 @@ def test_frames_are_measured_before_it_is_asked(tmp_path, faces_fill, share, siz
     write_set(tmp_path, "mafw")
     _paint(tmp_path / FACES["mafw"], "mafw", np.full((*size, 3), 120, dtype=np.uint8))
     assert _asked(tmp_path) == (
-        f"{tmp_path / FACES['mafw']} has frames that look like {likely}: of 10 clips looked at, "
+        f"{tmp_path / FACES['mafw']} has frames that look like {likely}: of 10 clips checked, "
         f"a face fills {filled} of the side in the median), sizes {size[1]}x{size[0]} (10 clips); "
-        "say --adopt to use them as they are, or --crop"
+        "choose --adopt to use them as they are, or --crop"
     )
 
 
@@ -175,9 +175,9 @@ def test_faces_in_a_folder_of_an_unknown_name_are_asked_about(tmp_path, faces_fi
     assert _plan(kind, tmp_path).listing.media == "crops"
     usual.rename(usual.with_name("mine"))
     assert _asked(tmp_path, kind) == (
-        f"{usual.with_name('mine')} has frames that look like face crops: of {number} clips looked "
-        f"at, a face fills {number} (50% of the side in the median), sizes 64x64 ({number} clips); "
-        "say --adopt if they are the authors' crops; else point --root at those"
+        f"{usual.with_name('mine')} has frames that look like face crops: of {number} clips "
+        f"checked, a face fills {number} (50% of the side in the median), sizes 64x64 ({number} clips); "
+        "choose --adopt if they are the authors' crops; else point --root at those"
     )
     plan = _plan(kind, tmp_path, adopt=True)
     assert (plan.listing.media, plan.recipe, plan.deviations) == ("crops", None, [])
