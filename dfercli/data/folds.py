@@ -60,8 +60,8 @@ def check_labels(manifest: Manifest) -> None:
     labels = manifest.rows["label"].unique().tolist()
     if len(labels) < 2:
         raise DataError(
-            f"all clips of manifest {manifest.dataset} are labelled {labels[0]!r}: there is nothing "
-            f"to learn; add clips of another class"
+            f"all clips of manifest {manifest.dataset} are labelled {labels[0]!r}: there is "
+            "nothing to learn; add clips of another class"
         )
 
 
