@@ -14,7 +14,7 @@ TABLE ?= 2
 DEMO_PICTURE := runs/demo/journey.png
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-data ablation test test-gpu check fix lint type docs docs-serve bench probe clean
+.PHONY: help setup demo demo-data ablation test test-all test-gpu check fix lint type docs docs-serve bench probe clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -40,8 +40,11 @@ demo-data: $(READY)
 ablation: demo-data ## A table of the paper on the demo data, over all folds; TABLE=3 another
 	$(DFER) ablate --table $(TABLE) --folds 1-5 $(DEMO_RECIPE)
 
-test: $(READY) ## Run the tests
-	$(BIN)/python -m pytest -n 2
+test: $(READY) ## Run all tests but the slow ones
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow and not network and not gpu and not realvideo'
+
+test-all: $(READY) ## Run all tests that need neither a network nor a GPU
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-gpu: $(READY) ## Run the tests that need a CUDA device
 	$(BIN)/python -m pytest -m gpu tests
@@ -53,7 +56,7 @@ lint: $(READY) ## Check style and formatting
 type: $(READY) ## Check types
 	$(BIN)/mypy
 
-check: lint type test ## All that must be green before a change lands
+check: lint type test-all ## All that must be green before a change lands
 
 fix: $(READY) ## Mend what can be mended automatically
 	$(BIN)/ruff check --fix .
