@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context, get_start_method, parent_process, set_start_method
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -237,7 +237,7 @@ class _Pool:
 
     def _start_worker(self, share: Share) -> None:
         ours, theirs = get_context("spawn").Pipe()
-        process = _start_process(_work, (self._start, share, theirs))
+        process = _start_process(_work, (self._start, share, get_start_method(), theirs))
         theirs.close()  # so that the pipe ends with the process
         self.workers.append(_Worker(share, process, ours))
 
@@ -368,6 +368,7 @@ def _end_processes(processes: Sequence[BaseProcess]) -> None:
 def _work(
     start: Callable[[], "Work[Any]"],
     share: Share,
+    start_method: str,
     pipe: "Connection[Any, Any]",
     environment: Mapping[str, str] | None = None,
 ) -> None:
@@ -375,6 +376,7 @@ def _work(
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the parent decides
     take_ending_signals(_end_once)
     begin_worker()
+    set_start_method(start_method, force=True)  # so that clips are loaded as in the parent
     _take_share(share, environment)
     if on_terminal():
         hide_progress()
