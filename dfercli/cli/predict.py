@@ -5,7 +5,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, closing
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -63,10 +63,6 @@ class Bars:
             )
         self._bar.update(round(at_s, 1) - self._bar.n)
 
-    def aside(self) -> AbstractContextManager[None]:
-        """Return a context that clears the bars while something is printed."""
-        return tqdm.external_write_mode(file=sys.stdout)
-
     def step(self) -> None:
         """Count a video."""
         self._bar.close()
@@ -79,11 +75,9 @@ class Bars:
 
 
 class View:
-    """What is printed: the windows and a summary of one video, or one line for each of several.
+    """Prints the windows and a summary of one video, or one line for each of several.
 
-    Args:
-        count: Number of videos.
-        quiet: Print only what is wrong, on stderr, because stdout is for the document.
+    If `quiet`, only what is wrong is printed, on stderr, because stdout is for the document.
     """
 
     def __init__(self, count: int, quiet: bool) -> None:
@@ -115,13 +109,13 @@ class View:
         if self._single and not self._quiet and self._info is not None:
             from dfercli.cli.prediction_screen import print_window
 
-            with self.bars.aside():
+            with tqdm.external_write_mode(file=sys.stdout):  # clears the bars
                 print_window(window, self._info.class_names, self._info.calibrated)
                 sys.stdout.flush()
 
     def on_video(self, outcome: "Outcome", prediction: "VideoPrediction | None") -> None:
         """Print what became of a video."""
-        with self.bars.aside():
+        with tqdm.external_write_mode(file=sys.stdout):  # clears the bars
             if outcome.line is not None:
                 opt.note(f"error: {outcome.line}")
             if outcome.error is None and not self._quiet:

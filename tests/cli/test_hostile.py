@@ -13,11 +13,11 @@ from types import SimpleNamespace
 import hostile
 import pytest
 from jsonschema import Draft202012Validator
+from predict.batch import by_hand
 
 from dfercli.config import ModelConfig
 from dfercli.faces.align import CropRecipe
 from dfercli.models.base import build_model
-from dfercli.predict.batch.formats import load_schema
 from dfercli.predict.records import plain_text
 from dfercli.runs.checkpoint import save_checkpoint
 from dfercli.text import printable
@@ -48,7 +48,7 @@ def _closed_port():
 
 def _statuses(path):
     document = json.loads(Path(path).read_bytes())
-    Draft202012Validator(load_schema()).validate(document)
+    Draft202012Validator(by_hand.load_schema()).validate(document)
     return {video["video"]: video["status"] for video in document["videos"]}
 
 

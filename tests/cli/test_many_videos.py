@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from jsonschema import Draft202012Validator
+from predict.batch import by_hand
 
 from dfercli.config import ModelConfig
 from dfercli.faces.align import CropRecipe
@@ -22,7 +23,6 @@ from dfercli.media.images import write_image
 from dfercli.media.video_writer import write_video
 from dfercli.models.base import build_model
 from dfercli.predict import predictor
-from dfercli.predict.batch.formats import load_schema
 from dfercli.runs.checkpoint import save_checkpoint
 
 
@@ -180,7 +180,7 @@ def test_the_document_is_printed_and_nothing_else(dfer):
     done = dfer("predict v v/n/a.avi --checkpoint model --json --out x.json")
     assert done.code == 4
     document = json.loads(done.out)
-    Draft202012Validator(load_schema()).validate(document)
+    Draft202012Validator(by_hand.load_schema()).validate(document)
     assert done.out == Path("x.json").read_text(encoding="utf-8")
     assert [(v["video"], v["status"]) for v in document["videos"]] == [
         ("v/a.mp4", "ok"),

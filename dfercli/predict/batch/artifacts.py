@@ -65,23 +65,20 @@ class Artifacts:
             )
             silent = f" (without sound: {written.why_silent})" if written.why_silent else ""
             notes.append(f"annotated: {annotated}{silent}")
-        return tuple(notes), {_key(path): hash_content(path) for path in self._list_files(video)}
+        return tuple(notes), {
+            plain_text(str(path)): hash_content(path) for path in self._list_files(video)
+        }
 
     def are_made(self, video: Input, pictures: Mapping[str, str]) -> bool:
         """Return whether the files of a video have the hashes of those that were made of it."""
         return all(
-            path.is_file() and pictures.get(_key(path)) == hash_content(path)
+            path.is_file() and pictures.get(plain_text(str(path))) == hash_content(path)
             for path in self._list_files(video)
         )
 
     def _list_files(self, video: Input) -> list[Path]:
         paths = (self.plots.get(video.name), self.annotated.get(video.name))
         return [path for path in paths if path is not None]
-
-
-def _key(path: Path) -> str:
-    """Return the name of a file in a journal."""
-    return plain_text(str(path))
 
 
 def plan_artifacts(
@@ -259,11 +256,7 @@ def check_out(out: Path, inputs: Sequence[Input]) -> None:
 
 
 def check_writable(path: Path) -> None:
-    """Check that a file or folder can be made.
-
-    Raises:
-        ConfigError: Something above it is not a folder, or cannot be written to.
-    """
+    """Raise a ConfigError unless a file or folder can be made here."""
     parent = next(folder for folder in path.absolute().parents if folder.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
         raise ConfigError(f"cannot write {path}: {parent} is no folder that can be written to")

@@ -9,7 +9,6 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from importlib.resources import files
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
@@ -200,10 +199,3 @@ def is_document(path: Path) -> bool:
     except (OSError, pa.ArrowException):
         return False
     return names[: 1 + len(COLUMNS)] == ["video", *COLUMNS]
-
-
-def load_schema() -> Mapping[str, Any]:
-    """Return the JSON Schema of the document; its `$defs/line` describes a line."""
-    text = files("dfercli.predict.batch").joinpath("schema.json").read_text(encoding="utf-8")
-    schema: Mapping[str, Any] = json.loads(text)
-    return schema

@@ -67,11 +67,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class BatchResult:
-    """What became of all videos.
-
-    Attributes:
-        outcomes: One per video, in the order in which the videos were given.
-    """
+    """What became of all videos: one outcome per video, in the order in which they were given."""
 
     outcomes: list[Outcome] = field(default_factory=list)
 
@@ -160,7 +156,7 @@ def predict_videos(
         for video in inputs:
             recorder.take(video, _fail(video, video.error or ""))
         return BatchResult(list(recorder.outcomes.values()))
-    check_jobs(inputs, jobs)
+    _check_jobs(inputs, jobs)
     if isinstance(model, str | Path):
         model = ModelSource(str(model), device=device)
     source = model() if callable(model) else model
@@ -201,8 +197,7 @@ def _find_videos(
     return inputs
 
 
-def check_jobs(inputs: Sequence[Input], jobs: int) -> None:
-    """Raise a ConfigError unless all streams and cameras can be read at a time."""
+def _check_jobs(inputs: Sequence[Input], jobs: int) -> None:
     require_at_least("jobs", jobs, 1)
     live = sum(video.is_live and video.error is None for video in inputs)
     if live > jobs:

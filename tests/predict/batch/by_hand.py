@@ -4,6 +4,7 @@ import json
 import os
 import time
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -141,6 +142,11 @@ class Notes:
     def are_made(self, each, pictures):
         note = Path(each.name + self.suffix)
         return note.exists() and pictures.get(str(note)) == hash_content(note)
+
+
+def load_schema():
+    """Return the JSON Schema of the document; its `$defs/line` describes a line."""
+    return json.loads(files("dfercli.predict.batch").joinpath("schema.json").read_bytes())
 
 
 def write_fake(path, **told):

@@ -15,7 +15,6 @@ from jsonschema import Draft202012Validator
 
 from dfercli.errors import ConfigError, VideoError
 from dfercli.predict.batch.formats import (
-    load_schema,
     to_line,
     write_csv,
     write_document,
@@ -49,7 +48,7 @@ def _document(videos):
 
 
 def test_the_schema_is_one_and_describes_every_property():
-    schema = load_schema()
+    schema = by_hand.load_schema()
     Draft202012Validator.check_schema(schema)
     assert schema["$id"] == "urn:dfer:predictions:3"
     undescribed, open_ended = [], []
@@ -74,7 +73,7 @@ def test_the_schema_is_one_and_describes_every_property():
 
 def test_the_document_of_several_videos(videos):
     document = json.loads(_document(videos))
-    Draft202012Validator(load_schema()).validate(document)
+    Draft202012Validator(by_hand.load_schema()).validate(document)
     assert document["schema_version"] == 3
     assert document["checkpoint"] == {"name": "runs/x/best", "sha256": "a" * 64}
     first, empty, broken = document["videos"]
@@ -115,7 +114,7 @@ def test_the_document_is_written_as_json_writes_it(videos):
 
 
 def test_every_line_holds_to_the_schema(videos):
-    schema = {"$ref": "urn:dfer:predictions:3#/$defs/line", "$defs": {"all": load_schema()}}
+    schema = {"$ref": "urn:dfer:predictions:3#/$defs/line", "$defs": {"all": by_hand.load_schema()}}
     check = Draft202012Validator(schema)
     lines = [to_line("settings", HEAD)]
     for record, windows in videos:
