@@ -117,9 +117,8 @@ def predict_videos(
 
     Args:
         videos: Paths, folders, patterns, addresses of streams and numbers of cameras.
-        model: Folder of a checkpoint or a run, name of a model on the Hub, a `ModelSource`, a
-            `Predictor` (for one job only), or a function that returns a `ModelSource`, called once
-            the other arguments are checked.
+        model: Folder of a checkpoint or a run, name of a model on the Hub, `ModelSource`, function
+            that returns one (called after all checks), or, for one job only, `Predictor`.
         settings: Windows and faces; by default as the model was trained.
         out: Files of predictions: `.json`, `.jsonl` (line by line), `.csv` or `.parquet`.
         document: Open text file that gets the JSON document.
