@@ -44,7 +44,7 @@ def test_a_video_is_answered_with_faces_and_files(ask, footage, tmp_path):
     assert [path for path in made if list(path.glob("face*"))] == []
 
 
-def test_what_goes_wrong_is_one_line_and_the_server_goes_on(ask, footage, examiner, monkeypatch):
+def test_what_goes_wrong_is_one_line_and_the_server_goes_on(ask, footage, monkeypatch):
     for video, said in [
         (None, "Choose a video first, or record one."),
         (footage / "text.mp4", "Cannot read text.mp4: no frame can be decoded"),
@@ -59,7 +59,7 @@ def test_what_goes_wrong_is_one_line_and_the_server_goes_on(ask, footage, examin
         assert "\n" not in status
         assert shown == [{"props": {"__type__": "update"}, "__type__": "update"}] * 2  # unchanged
     with monkeypatch.context() as patch:
-        patch.setattr(examiner, "_record", lambda *given: 1 / 0)
+        patch.setattr("dfercli.app.examine.predict_videos", lambda *given, **options: 1 / 0)
         status, _ = ask(footage / "face.mp4")
         assert "dfer failed on this video (ZeroDivisionError)" in status.replace("Dfer", "dfer")
     assert "1 face" in ask(footage / "face.mp4", faces="largest")[0]
