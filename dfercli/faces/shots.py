@@ -1,6 +1,5 @@
 """Cuts in a film, and the camera views between them."""
 
-from collections import deque
 from collections.abc import Iterable, Iterator
 from itertools import product
 
@@ -42,16 +41,19 @@ def number_views(frames: Iterable[Frame]) -> Iterator[tuple[int, Frame]]:
     Args:
         frames: In order of time.
     """
-    ends: deque[tuple[int, _Picture]] = deque(maxlen=MAX_VIEWS)  # last picture of each shot
+    ends: dict[int, _Picture] = {}  # the last picture of each view, the latest view last
     view, num_views = 0, 1
     before: _Picture | None = None
     for frame in frames:
         thumbnail = cv2.resize(frame.image_rgb, THUMBNAIL, interpolation=cv2.INTER_AREA)
         picture = (frame.image_rgb.shape, thumbnail.astype(np.int16) - int(thumbnail.mean()))
         if before is not None and not _is_same(before, picture):
-            ends.appendleft((view, before))
-            others = (number for number, end in ends if number != view and _is_same(end, picture))
-            view = next(others, num_views)
+            ends.pop(view, None)
+            known = [number for number, end in ends.items() if _is_same(end, picture)]
+            ends[view] = before
+            if len(ends) > MAX_VIEWS:
+                del ends[next(iter(ends))]
+            view = known[-1] if known else num_views
             num_views = max(num_views, view + 1)
         before = picture
         yield view, frame

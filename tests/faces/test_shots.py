@@ -81,6 +81,11 @@ def test_a_cut_back_to_a_view_has_its_number():
     assert _views(dialogue) == [0, 0, 0, 1, 1, 0, 0, 1, 2]
 
 
+def test_a_view_is_recognised_after_a_long_dialogue_of_others():
+    dialogue = ["astronaut", "coffee"] * 6
+    assert _views(["rocket", *dialogue, "rocket"]) == [0, *[1, 2] * 6, 0]
+
+
 def test_a_view_is_recognised_by_its_last_picture():
     wide = np.concatenate([_picture(n) for n in ("coffee", "rocket", "chelsea")], axis=1)
     pan = [wide[:, left : left + 320] for left in range(0, 641, 20)]
