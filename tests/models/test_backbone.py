@@ -93,7 +93,7 @@ class _FixedTokens:
 
 
 def _reference_frame(visual, frame, extra_tokens):
-    """Run one frame through the tower by plain matrices, Eq. (1) and (3), with its class tokens."""
+    """Run one frame through the tower, Eq. (1) and (3), by plain matrices, and its class tokens."""
     patches = [
         (visual.conv1.weight * frame[:, y : y + 16, x : x + 16]).sum((1, 2, 3))
         for y in (0, 16)

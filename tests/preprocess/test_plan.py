@@ -176,8 +176,9 @@ def test_faces_in_a_folder_of_an_unknown_name_are_asked_about(tmp_path, faces_fi
     usual.rename(usual.with_name("mine"))
     assert _asked(tmp_path, kind) == (
         f"{usual.with_name('mine')} has frames that look like face crops: of {number} clips "
-        f"checked, a face fills {number} (50% of the side in the median), sizes 64x64 ({number} "
-        "clips); choose --adopt if they are the authors' crops; else point --root at those"
+        f"checked, a face fills {number} (50% of the side in the median), "
+        f"sizes 64x64 ({number} clips); "
+        "choose --adopt if they are the authors' crops; else point --root at those"
     )
     plan = _plan(kind, tmp_path, adopt=True)
     assert (plan.listing.media, plan.recipe, plan.deviations) == ("crops", None, [])
