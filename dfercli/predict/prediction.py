@@ -1,12 +1,21 @@
 """Predictions of a video: windows of each track, and a summary of each face."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
+
+from dfercli.errors import VideoError
+
+TIME_DECIMALS = 3
+COVERAGE_DECIMALS = 4
+BOX_DECIMALS = 1
+PROB_DECIMALS = 6
+"""Decimals in tables and files (our choice): ms, tenths of a pixel, what float32 holds."""
 
 MIN_CONFIDENCE = 0.5
 """Calibrated probability of the top class under which an expression is uncertain (our choice): the
@@ -160,28 +169,57 @@ class VideoPrediction:
         """
         columns = [*SHOWN_FIRST, *(name for name in COLUMNS if name not in SHOWN_FIRST)]
         columns += [f"prob_{name}" for name in self.class_names]
-        return pd.DataFrame([self._row(window) for window in self.windows], columns=columns)
+        records = (
+            describe_window(window, self.class_names, self.calibrated) for window in self.windows
+        )
+        rows = [flatten_window(record, self.class_names) for record in records]
+        numbers = ["confidence", *(f"prob_{name}" for name in self.class_names)]
+        return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(numbers, float))
 
-    def _row(self, window: Window) -> dict[str, Any]:
-        missing = np.full(len(self.class_names), np.nan)
-        probs = missing if window.probs is None else window.probs
-        left, top, right, bottom = (round(float(value), 1) for value in window.box_xyxy)
-        row = {
-            "track": window.track,
-            "start_s": round(window.start_s, 3),
-            "end_s": round(window.end_s, 3),
-            "coverage": round(window.coverage, 4),
-            "left": left,
-            "top": top,
-            "right": right,
-            "bottom": bottom,
-            "expression": self.name(window),
-            "confidence": float(probs.max()),
-            "uncertain": self.is_uncertain(window),
-        }
-        return row | {
-            f"prob_{name}": float(p) for name, p in zip(self.class_names, probs, strict=True)
-        }
+
+def describe_window(window: Window, class_names: Sequence[str], calibrated: bool) -> dict[str, Any]:
+    """Return a window as it is written to files, of types that JSON has.
+
+    Raises:
+        VideoError: A number is not finite.
+    """
+    probs = None if window.probs is None else name_probs(window.probs, class_names)
+    return {
+        "track": window.track,
+        "start_s": round_finite(window.start_s, TIME_DECIMALS),
+        "end_s": round_finite(window.end_s, TIME_DECIMALS),
+        "coverage": round_finite(window.coverage, COVERAGE_DECIMALS),
+        "box_xyxy": [round_finite(value, BOX_DECIMALS) for value in window.box_xyxy],
+        "expression": None if window.top is None else class_names[window.top],
+        "confidence": None if probs is None else max(probs.values()),
+        "uncertain": window.is_uncertain(calibrated),
+        "probs": probs,
+    }
+
+
+def flatten_window(record: Mapping[str, Any], class_names: Sequence[str]) -> dict[str, Any]:
+    """Return a record of `describe_window` as a row: `COLUMNS`, then one `prob_*` per class."""
+    box = dict(zip(("left", "top", "right", "bottom"), record["box_xyxy"], strict=True))
+    probs = record["probs"] or dict.fromkeys(class_names)
+    values = {**record, **box}
+    row = {name: values[name] for name in COLUMNS}
+    return row | {f"prob_{name}": probs[name] for name in class_names}
+
+
+def name_probs(probs: np.ndarray, class_names: Sequence[str]) -> dict[str, float]:
+    """Return rounded probabilities by class."""
+    return {n: round_finite(p, PROB_DECIMALS) for n, p in zip(class_names, probs, strict=True)}
+
+
+def round_finite(value: float, decimals: int) -> float:
+    """Return a rounded number.
+
+    Raises:
+        VideoError: The number is not finite.
+    """
+    if not math.isfinite(value):
+        raise VideoError("the model's numbers went out of range; try --precision fp32")
+    return round(float(value), decimals)
 
 
 COLUMNS = (

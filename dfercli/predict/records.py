@@ -1,13 +1,16 @@
 """Predictions as records, of types that JSON has: what is written to files, rounded."""
 
-import math
 import re
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from dfercli.errors import VideoError
-from dfercli.predict.prediction import TrackSummary, VideoPrediction, Window
+from dfercli.predict.prediction import (
+    COVERAGE_DECIMALS,
+    TIME_DECIMALS,
+    TrackSummary,
+    VideoPrediction,
+    name_probs,
+    round_finite,
+)
 from dfercli.text import hide_password
 from dfercli.versions import __version__
 
@@ -17,12 +20,6 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 3
 """Version of the document; 1 was a document of one video and its main face."""
-
-TIME_DECIMALS = 3
-COVERAGE_DECIMALS = 4
-BOX_DECIMALS = 1
-PROB_DECIMALS = 6
-"""Decimals that are written (our choice): milliseconds, a tenth of a pixel, what float32 holds."""
 
 OK, NO_FACE, UNREADABLE = "ok", "no face", "unreadable"
 
@@ -68,26 +65,6 @@ def plain_text(text: str) -> str:
     return re.sub(r"[\ud800-\udfff]", escape, hide_password(text))
 
 
-def describe_window(window: Window, class_names: tuple[str, ...], calibrated: bool) -> Record:
-    """Return a window as it is written.
-
-    Raises:
-        VideoError: A number is not finite.
-    """
-    probs = None if window.probs is None else _name_probs(window.probs, class_names)
-    return {
-        "track": window.track,
-        "start_s": _round(window.start_s, TIME_DECIMALS),
-        "end_s": _round(window.end_s, TIME_DECIMALS),
-        "coverage": _round(window.coverage, COVERAGE_DECIMALS),
-        "box_xyxy": [_round(value, BOX_DECIMALS) for value in window.box_xyxy],
-        "expression": None if window.top is None else class_names[window.top],
-        "confidence": None if probs is None else max(probs.values()),
-        "uncertain": window.is_uncertain(calibrated),
-        "probs": probs,
-    }
-
-
 def describe_video(prediction: VideoPrediction, sha256: str | None) -> Record:
     """Return a video that was read, without its windows; the hash is None for a stream."""
     predicted = any(window.probs is not None for window in prediction.windows)
@@ -99,9 +76,9 @@ def describe_video(prediction: VideoPrediction, sha256: str | None) -> Record:
         "error": None,
         "width": int(prediction.size[0]) or None,  # a stream that ended before its first frame
         "height": int(prediction.size[1]) or None,
-        "duration_s": _round(prediction.duration_s, TIME_DECIMALS),
+        "duration_s": round_finite(prediction.duration_s, TIME_DECIMALS),
         "frames_searched": prediction.num_frames,
-        "coverage": _round(prediction.coverage, COVERAGE_DECIMALS),
+        "coverage": round_finite(prediction.coverage, COVERAGE_DECIMALS),
         "tracks": [_describe_track(track, prediction.class_names) for track in tracks],
     }
 
@@ -116,20 +93,10 @@ def describe_failure(video: str, error: str) -> Record:
 def _describe_track(track: TrackSummary, class_names: tuple[str, ...]) -> Record:
     return {
         "track": track.track,
-        "start_s": _round(track.start_s, TIME_DECIMALS),
-        "end_s": _round(track.end_s, TIME_DECIMALS),
-        "coverage": _round(track.coverage, COVERAGE_DECIMALS),
+        "start_s": round_finite(track.start_s, TIME_DECIMALS),
+        "end_s": round_finite(track.end_s, TIME_DECIMALS),
+        "coverage": round_finite(track.coverage, COVERAGE_DECIMALS),
         "expression": class_names[track.top],
-        "mean_probs": _name_probs(track.mean_probs, class_names),
-        "shares": _name_probs(track.shares, class_names),
+        "mean_probs": name_probs(track.mean_probs, class_names),
+        "shares": name_probs(track.shares, class_names),
     }
-
-
-def _name_probs(probs: np.ndarray, class_names: tuple[str, ...]) -> dict[str, float]:
-    return {n: _round(p, PROB_DECIMALS) for n, p in zip(class_names, probs, strict=True)}
-
-
-def _round(value: float, decimals: int) -> float:
-    if not math.isfinite(value):
-        raise VideoError("the model's numbers went out of range; try --precision fp32")
-    return round(float(value), decimals)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 from dfercli.errors import ConfigError
 from dfercli.files import replacing
-from dfercli.predict.prediction import COLUMNS
+from dfercli.predict.prediction import COLUMNS, flatten_window
 from dfercli.predict.records import Record
 from dfercli.system_errors import naming
 from dfercli.text import escape_cell
@@ -120,11 +120,7 @@ def table_rows(origin: Record, videos: Iterable[Recorded]) -> Iterator[Record]:
     """Yield one row per window; unknown values are None."""
     for record, windows in videos:
         for window in windows:
-            probs = window["probs"] or dict.fromkeys(origin["class_names"])
-            box = zip(("left", "top", "right", "bottom"), window["box_xyxy"], strict=True)
-            row = {"video": record["video"], **window, **dict(box)}
-            row |= {f"prob_{name}": probs[name] for name in origin["class_names"]}
-            yield {name: row[name] for name in table_columns(origin)}
+            yield {"video": record["video"], **flatten_window(window, origin["class_names"])}
 
 
 def write_csv(path: Path, origin: Record, videos: Iterable[Recorded]) -> None:
