@@ -1,4 +1,4 @@
-"""Pictures: they are drawn whatever the time line is like, and show each face where it belongs."""
+"""Pictures: they are drawn whatever the timeline is like, and show each face where it belongs."""
 
 import re
 from dataclasses import replace
