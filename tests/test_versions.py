@@ -11,7 +11,7 @@ import torch
 
 import dfercli
 from dfercli import versions
-from dfercli.doctor.machine import inspect_machine
+from dfercli.doctor import inspect_machine
 from dfercli.runs.run_folder import PACKAGES
 from dfercli.training.device import describe_device
 from dfercli.versions import describe_versions, find_commit, find_version, find_versions
@@ -123,7 +123,7 @@ def test_a_gpu_that_does_not_say_its_name_is_described(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
     assert describe_device(torch.device("cuda", 0)) == "CUDA GPU of unknown name"
-    monkeypatch.setattr("dfercli.doctor.machine.DETECTORS", {})
+    monkeypatch.setattr("dfercli.doctor.DETECTORS", {})
     findings = {finding.topic: finding for finding in inspect_machine()}
     assert findings["device"].text == "CUDA GPU of unknown name; fp16, bf16"
     assert findings["device"].state == "ok"
@@ -138,7 +138,7 @@ def test_the_doctor_does_without_metadata_and_without_a_working_folder(installed
         raise FileNotFoundError(2, "No such file or directory")
 
     installed(torch="2.6")
-    monkeypatch.setattr("dfercli.doctor.machine.DETECTORS", {})
+    monkeypatch.setattr("dfercli.doctor.DETECTORS", {})
     monkeypatch.setattr(Path, "cwd", fail)
     findings = {finding.topic: finding.text for finding in inspect_machine()}
     assert findings["python"].endswith(

@@ -78,7 +78,7 @@ def _findings_table(findings: "Sequence[Finding]") -> ScreenTable:
 
 
 if TYPE_CHECKING:
-    from dfercli.doctor.page import Diagnosis, Finding, State
+    from dfercli.doctor import Diagnosis, Finding, State
 
 SCREEN = "screen"
 SUFFIXES = {".csv": "csv", ".md": "markdown", ".tex": "latex", ".json": "json"}

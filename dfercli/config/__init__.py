@@ -1,66 +1,446 @@
 """All settings with their defaults, as frozen dataclasses that convert to plain dictionaries.
 
-Defaults are those of the paper (section 4.1); others are marked "our choice".
+Defaults are those of the paper (section 4.1); others are marked "our choice". The docstrings of the
+dataclasses are also the help texts of the options.
 """
 
-from dfercli.config.model import (
-    CLIP_MEAN,
-    CLIP_STD,
-    CROSS_ATTENTIONS,
-    METHODS,
-    MSTA_FCS,
-    NAMED_PARTS,
-    PARTS,
-    RANDOM_WEIGHTS,
-    UNTRAINED,
-    ModelConfig,
-)
-from dfercli.config.run import (
-    ALL_DATA,
-    DEVICES,
-    FOLDS_BY,
-    MICRO_BATCHES,
-    PRECISIONS,
-    PRESETS,
-    STEPS,
-    TRACKERS,
-    ComputeConfig,
-    DataConfig,
-    RunConfig,
-    from_dict,
-    is_numbered,
-    require_device,
-    to_dict,
-)
-from dfercli.config.train import BALANCES, AugmentConfig, TrainConfig
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from typing import Any, TypeVar, get_type_hints
 
-__all__ = [
-    "ALL_DATA",
-    "BALANCES",
-    "CLIP_MEAN",
-    "CLIP_STD",
-    "CROSS_ATTENTIONS",
-    "DEVICES",
-    "FOLDS_BY",
-    "METHODS",
-    "MICRO_BATCHES",
-    "MSTA_FCS",
-    "NAMED_PARTS",
-    "PARTS",
-    "PRECISIONS",
-    "PRESETS",
-    "RANDOM_WEIGHTS",
-    "STEPS",
-    "TRACKERS",
-    "UNTRAINED",
-    "AugmentConfig",
-    "ComputeConfig",
-    "DataConfig",
-    "ModelConfig",
-    "RunConfig",
-    "TrainConfig",
-    "from_dict",
-    "is_numbered",
-    "require_device",
-    "to_dict",
-]
+from dfercli.errors import ConfigError, require_at_least, require_known
+
+METHODS = ("dfer", "zero-shot", "coop", "cocoop", "dfer-clip", "dfer-clip-no-tm")
+"""Our method and those it is compared with in Table 5."""
+
+UNTRAINED = ("zero-shot",)
+"""Methods without training."""
+
+CROSS_ATTENTIONS = ("paired", "all")
+
+MSTA_FCS = ("positions", "channels")
+"""What the three FC of MSTA mix, Eq. (5): the T // 3 positions of a channel, or the channels of a
+position."""
+
+RANDOM_WEIGHTS = "random"
+NAMED_PARTS = (
+    "interfit",
+    "msta",
+    "biehpro",
+    "text",
+    "text_prompt",
+    "visual_prompt",
+    "num_blocks",
+    "cross_attention",
+)
+"""Settings of our method that are part of a variant's name."""
+
+PARTS = (*NAMED_PARTS, "msta_fc", "msta_pools", "near_clip_init", "prompt_scale")
+"""Settings that only our method has. `msta_fc` is in the variant's name and also in the recipe: the
+folders of runs of older versions do not say that their MSTA mixes channels."""
+
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+"""Statistics of CLIP's training pixels by channel. Source: Radford et al., 2021."""
+
+BALANCES = ("none", "oversample", "prior")
+DEVICES = ("auto", "cpu", "cuda", "mps")
+NUMBERED_GPU = re.compile(r"cuda:(0|[1-9][0-9]*)")
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+MICRO_BATCHES = ("fixed", "auto")
+STEPS = ("auto", "eager", "captured", "compiled")
+TRACKERS = ("tensorboard", "wandb")
+FOLDS_BY = ("official", "group")
+PRESETS = ("paper", "small", "strong")
+
+Config = TypeVar("Config")
+
+ALL_DATA = 0
+"""Used in place of a fold number if the final model is trained on all clips."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """Which model to build.
+
+    Attributes:
+        method: Method on top of the backbone: `dfer` or one that it is compared with (Table 5).
+        backbone: Name of an open_clip ViT. Source: section 4.1, ViT-B/32.
+        weights: An open_clip tag, a local file trained with the backbone's activation, or `random`.
+        num_frames: Frames per clip, T. Source: section 4.1.
+        interfit: Inter-frame interaction tokens (section 3.1).
+        msta: Multi-scale temporal aggregation (section 3.2); off averages the frames.
+        biehpro: Bidirectional enhanced prompts (section 3.3).
+        text: Classify by text features; off uses a linear head (Table 3).
+        text_prompt: Generate text prompts (Table 5, TP).
+        visual_prompt: Generate visual prompts (Table 5, VP).
+        num_blocks: Number of BiEhPro blocks, M. Source: section 4.1.
+        cross_attention: Rows that a prompt attends to: `paired`, those of its own class, as in
+            Eq. (10); or `all`, those of all classes.
+        msta_fc: What the three FC layers of MSTA mix: `positions`, the T/3 positions of each
+            channel, as in Eq. (5); or `channels`, the channels of each position.
+        msta_pools: Kernel and stride of the three pooling branches. Source: section 3.2.
+        near_clip_init: Initialise new layers so that the model starts close to CLIP (our choice).
+        prompt_scale: Initial weight of the generated prompts, alpha and beta in Eq. (11) (our
+            choice).
+        prompt_template: Text for CLIP; `{}` stands for the class name. Source: section 4.1.
+    """
+
+    method: str = field(default="dfer", metadata={"names": ("--model",)})
+    backbone: str = "ViT-B-32-quickgelu"
+    weights: str = "openai"
+    num_frames: int = 8
+    interfit: bool = True
+    msta: bool = True
+    biehpro: bool = True
+    text: bool = True
+    text_prompt: bool = True
+    visual_prompt: bool = True
+    num_blocks: int = 2
+    cross_attention: str = "paired"
+    msta_fc: str = "positions"
+    msta_pools: tuple[tuple[int, int], ...] = ((5, 3), (5, 3), (7, 1))
+    near_clip_init: bool = True
+    prompt_scale: float = 0.1
+    prompt_template: str = "{}"
+
+    def __post_init__(self) -> None:
+        require_known("model", self.method, METHODS)
+        require_at_least("num_frames", self.num_frames, 1)
+        require_at_least("num_blocks", self.num_blocks, 1)
+        require_known("cross_attention", self.cross_attention, CROSS_ATTENTIONS)
+        require_known("msta_fc", self.msta_fc, MSTA_FCS)
+        if "{}" not in self.prompt_template:
+            raise ConfigError(f"prompt_template {self.prompt_template!r} has no {{}} for the class")
+        if self.biehpro and not self.text:
+            raise ConfigError("without text there are no prompts; turn biehpro off too")
+        if self.biehpro and not (self.text_prompt or self.visual_prompt):
+            raise ConfigError("biehpro without text_prompt and visual_prompt; turn biehpro off")
+        self._check_parts()
+
+    def _check_parts(self) -> None:
+        """Refuse settings of our modules for a method without them."""
+        if self.method == "dfer":
+            return
+        for setting in fields(self):
+            if setting.name in PARTS and getattr(self, setting.name) != setting.default:
+                raise ConfigError(
+                    f"{setting.name} is a setting of our method; it has no effect with "
+                    f"--model {self.method}: leave it out"
+                )
+
+    @classmethod
+    def complete(cls, stored: Mapping[str, Any]) -> dict[str, Any]:
+        """Return stored settings with `msta_fc`, which older versions did not store.
+
+        MSTA mixed channels before the setting existed. Models without MSTA get the default, which
+        does not affect them.
+        """
+        has_msta = stored.get("method", cls.method) == "dfer" and stored.get("msta", cls.msta)
+        return {"msta_fc": "channels" if has_msta else cls.msta_fc, **stored}
+
+    @property
+    def variant(self) -> str:
+        """Name of the model in run folders and tables, such as `interfit-msta` or `baseline`."""
+        if self.method != "dfer":
+            return self.method
+        modules = [name for name in ("interfit", "msta", "biehpro") if getattr(self, name)]
+        parts = ["full"] if len(modules) == 3 else modules or ["baseline"]
+        if self.msta and self.msta_fc == "channels":
+            parts.append("channels")
+        if not self.text:
+            parts.append("notext")
+        if self.biehpro:
+            if self.num_blocks != ModelConfig.num_blocks:
+                parts.append(f"m{self.num_blocks}")
+            if not self.visual_prompt:
+                parts.append("tp")
+            if not self.text_prompt:
+                parts.append("vp")
+            if self.cross_attention == "all":
+                parts.append("all")
+        return "-".join(parts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """The training recipe. Source: section 4.1; what the paper does not use is off.
+
+    Attributes:
+        epochs: Passes over the training split.
+        warmup_epochs: Epochs of linear warm-up before the cosine schedule.
+        batch_size: Clips per optimizer step, over all devices and accumulation steps.
+        lr: Peak learning rate of AdamW.
+        min_lr: Learning rate at the end of the cosine schedule.
+        weight_decay: Weight decay of matrices; none for norms, biases and scales (our choice).
+        new_layers_lr: Learning-rate multiplier for layers that are not part of CLIP.
+        layer_decay: Learning-rate multiplier from each backbone block to the one before; 1 is off.
+        label_smoothing: Share of each label that is spread over all classes; 0 is off.
+        mixup: Parameter of the Beta distribution that mixes the clips of a step; 0 is off.
+        drop_path: Rate of stochastic depth in the last block, falling to 0 in the first; 0 is off.
+        val_fraction: Share of the training clips to hold out for choosing an epoch and for
+            calibration; 0 holds out none.
+        stop_epoch: Epoch to stop at, within the schedule of `epochs`; None trains all.
+        balance: How rare classes are treated: `none`; `oversample`, draw all classes equally often;
+            or `prior`, add the log of the class frequencies to the logits in the training loss.
+    """
+
+    epochs: int = 100
+    warmup_epochs: int = 5
+    batch_size: int = 32
+    lr: float = 2e-5
+    min_lr: float = 2e-7
+    weight_decay: float = 5e-4
+    new_layers_lr: float = 1.0
+    layer_decay: float = 1.0
+    label_smoothing: float = 0.0
+    mixup: float = 0.0
+    drop_path: float = 0.0
+    val_fraction: float = 0.0
+    balance: str = "none"
+    stop_epoch: int | None = None
+
+    @property
+    def last_epoch(self) -> int:
+        """The last epoch of the run, counted from 1."""
+        return self.stop_epoch or self.epochs
+
+    def __post_init__(self) -> None:
+        require_at_least("epochs", self.epochs, 1)
+        require_at_least("warmup_epochs", self.warmup_epochs, 0)
+        require_at_least("batch_size", self.batch_size, 1)
+        if self.warmup_epochs >= self.epochs:
+            raise ConfigError(
+                f"warmup_epochs is {self.warmup_epochs}, epochs {self.epochs}; the rate would "
+                f"never reach its peak: warm up for fewer epochs"
+            )
+        self._require("lr", 0 < self.lr < math.inf, "above 0")
+        self._require("min_lr", 0 <= self.min_lr < math.inf, "at least 0")
+        self._require("weight_decay", 0 <= self.weight_decay < math.inf, "at least 0")
+        self._require("new_layers_lr", 0 < self.new_layers_lr < math.inf, "above 0")
+        self._require("val_fraction", 0 <= self.val_fraction <= 0.5, "from 0 to 0.5")
+        self._require("layer_decay", 0 < self.layer_decay <= 1, "above 0, at most 1")
+        self._require("label_smoothing", 0 <= self.label_smoothing < 1, "at least 0, below 1")
+        self._require("mixup", 0 <= self.mixup < math.inf, "at least 0")
+        self._require("drop_path", 0 <= self.drop_path < 1, "at least 0, below 1")
+        require_known("balance", self.balance, BALANCES)
+        if self.stop_epoch is not None:
+            fits = 1 <= self.stop_epoch <= self.epochs
+            self._require("stop_epoch", fits, f"from 1 to epochs, {self.epochs}")
+
+    def _require(self, name: str, holds: bool, rule: str) -> None:
+        if not holds:
+            raise ConfigError(f"{name} is {getattr(self, name)}; it must be {rule}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentConfig:
+    """The augmentation of training clips: kinds from section 4.1, strengths are our choice.
+
+    Attributes:
+        crop_scale: Smallest share of the frame's area that a random crop keeps.
+        brightness: Strength of the brightness jitter.
+        contrast: Strength of the contrast jitter.
+        saturation: Strength of the saturation jitter.
+        hue: Strength of the hue jitter, in turns of the colour wheel.
+        flip: Probability of a horizontal flip.
+    """
+
+    crop_scale: float = 0.8
+    brightness: float = 0.4
+    contrast: float = 0.4
+    saturation: float = 0.4
+    hue: float = 0.1
+    flip: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            most = 0.5 if name == "hue" else 1.0
+            if not 0 <= value <= most or (name == "crop_scale" and value == 0):
+                least = "above 0, at most" if name == "crop_scale" else "from 0 to"
+                raise ConfigError(f"{name} is {value}; it must be {least} {most}")
+
+
+def require_device(name: str) -> None:
+    """Check the name of a device, but not whether this machine has it.
+
+    Raises:
+        ConfigError: There is no device of this name.
+    """
+    if name not in DEVICES and not is_numbered(name):
+        known = ", ".join(DEVICES)
+        raise ConfigError(f"no device {name!r}; known: {known}, or a GPU by number, such as cuda:1")
+
+
+def is_numbered(device: str) -> bool:
+    """Return whether a device is a GPU by number, such as `cuda:1`."""
+    return NUMBERED_GPU.fullmatch(device) is not None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """The data of a run.
+
+    Attributes:
+        dataset: Name of the manifest and of the run folder.
+        manifest: Path of the manifest's CSV file.
+        root: Folder that the manifest's paths are relative to.
+        workers: Processes that load clips; 0 loads them in the main process.
+        kind: Public name of the kind of dataset, such as dfew; empty if it equals `dataset`.
+        folds_by: `official`, the folds of the manifest; or `group`, assigned again so that no two
+            folds share a group.
+        cache: Folder of decoded frames; None decodes the images each time.
+    """
+
+    dataset: str
+    manifest: str
+    root: str
+    workers: int = 2
+    kind: str = ""
+    cache: str | None = None
+    folds_by: str = "official"
+
+    def __post_init__(self) -> None:
+        require_known("folds_by", self.folds_by, FOLDS_BY)
+        require_at_least("workers", self.workers, 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComputeConfig:
+    """How a run is computed and tracked, which affects its results only by rounding.
+
+    Attributes:
+        device: `auto` (CUDA, else MPS, else the CPU), `cpu`, `cuda` (or a GPU by number: `cuda:1`)
+            or `mps`.
+        precision: Precision of matrix products: `auto` (bf16 if the device supports it, else fp32),
+            `fp32`, `bf16` or `fp16`. Weights and the optimizer stay in fp32.
+        accumulate: Gradient accumulation: number of parts in which a device processes its share of
+            a batch.
+        batch: `fixed`, or `auto`: halve the parts until they fit in memory; the batch size stays.
+        steps: How forward and backward passes run: `eager`, kernel by kernel; `captured`, replayed
+            as a CUDA graph; `compiled` with torch.compile, and also captured on a single GPU; or
+            `auto`: eager on a CPU; on CUDA captured, and compiled if the run is long.
+        save_every: Epochs between two saved states to resume from; 0 saves as often as takes less
+            than a twentieth of the time. A run that is killed repeats the epochs since.
+        track: Trackers to log to, separated by commas: `tensorboard`, `wandb` (extra `track`).
+    """
+
+    device: str = "auto"
+    precision: str = "auto"
+    accumulate: int = 1
+    batch: str = "fixed"
+    steps: str = "auto"
+    save_every: int = 0
+    track: str = ""
+
+    def __post_init__(self) -> None:
+        require_at_least("accumulate", self.accumulate, 1)
+        require_at_least("save_every", self.save_every, 0)
+        require_device(self.device)
+        require_known("precision", self.precision, PRECISIONS)
+        require_known("batch", self.batch, MICRO_BATCHES)
+        require_known("steps", self.steps, STEPS)
+        for name in self.trackers:
+            require_known("track", name, TRACKERS)
+
+    @staticmethod
+    def complete(values: Mapping[str, Any]) -> dict[str, Any]:
+        """Drop the setting `compile` of older versions, which `steps` replaced."""
+        return {name: value for name, value in values.items() if name != "compile"}
+
+    @property
+    def trackers(self) -> list[str]:
+        """The names in `track`."""
+        return [name.strip() for name in self.track.split(",") if name.strip()]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """One training run: one model on one fold.
+
+    Attributes:
+        data: The data.
+        fold: The fold that is tested; the others are trained on. `ALL_DATA` trains on all clips
+            and tests none.
+        model: The model.
+        train: The recipe.
+        augment: The augmentation of training clips.
+        compute: How it is computed.
+        seed: Seed of everything random in the run (our choice: 0).
+        preset: Recipe that the settings are based on.
+    """
+
+    data: DataConfig
+    fold: int
+    model: ModelConfig = field(default_factory=ModelConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    compute: ComputeConfig = field(default_factory=ComputeConfig)
+    seed: int = 0
+    preset: str = "paper"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 2**32:
+            raise ConfigError(f"seed is {self.seed}; it must be from 0 to {2**32 - 1}")
+        require_known("preset", self.preset, PRESETS)
+
+    @property
+    def variant(self) -> str:
+        """Name of the folder with the runs of all folds, such as `full-seed1`."""
+        parts = [self.model.variant]
+        if self.data.folds_by == "group":
+            parts.append("bygroup")
+        if self.train.val_fraction > 0:
+            parts.append(f"val{100 * self.train.val_fraction:g}")
+        if self.seed != RunConfig.seed:
+            parts.append(f"seed{self.seed}")
+        return "-".join(parts)
+
+    @property
+    def title(self) -> str:
+        """Dataset, variant and fold in words."""
+        part = "all clips" if self.fold == ALL_DATA else f"fold {self.fold}"
+        return f"{self.data.dataset} {self.variant} {part}"
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """Return a configuration as a dictionary of plain values, ready for JSON."""
+    return asdict(config)
+
+
+def from_dict(cls: type[Config], values: Mapping[str, Any]) -> Config:
+    """Return a configuration from the result of `to_dict`, also after a round trip through JSON.
+
+    Missing settings take their defaults. If the class has a method `complete`, it first adapts the
+    values of older versions.
+
+    Raises:
+        ConfigError: A setting is unknown, or one without a default is missing.
+    """
+    hints = get_type_hints(cls)
+    complete = getattr(cls, "complete", None)
+    if complete is not None:
+        values = complete(values)
+    unknown = sorted(set(values) - {f.name for f in fields(cls)})  # type: ignore[arg-type]
+    if unknown:
+        raise ConfigError(
+            f"unknown {cls.__name__} setting {unknown[0]!r}; written by another version of dfer? "
+            f"use that one, or train again"
+        )
+    arguments = {name: _parse_value(hints[name], value) for name, value in values.items()}
+    try:
+        return cls(**arguments)
+    except TypeError as error:
+        raise ConfigError(f"incomplete {cls.__name__}: {error}") from error
+
+
+def _parse_value(hint: Any, value: Any) -> Any:
+    if is_dataclass(hint) and isinstance(value, Mapping):
+        return from_dict(hint, value)  # type: ignore[arg-type]
+    return _tuples(value) if isinstance(value, list) else value
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value

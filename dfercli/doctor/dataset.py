@@ -18,7 +18,7 @@ from dfercli.data.manifest import JOINT, Manifest, clip_folders, read_manifest, 
 from dfercli.data.sources.base import Choices
 from dfercli.data.sources.find_media import scan_tree
 from dfercli.data.sources.official_lists import Official, compare_lists, split_into_lists
-from dfercli.doctor.page import DatasetReport, Finding, State
+from dfercli.doctor.findings import DatasetReport, Finding, State
 from dfercli.errors import DferError
 from dfercli.faces.align import READABLE_VERSIONS, explain_old_crops
 from dfercli.media.contact_sheet import Tile, draw_sheet

@@ -7,8 +7,8 @@ from importlib.metadata import version
 import pytest
 import torch
 
+from dfercli import doctor as module
 from dfercli.doctor import diagnose, inspect_machine
-from dfercli.doctor import machine as module
 from dfercli.errors import DetectorError
 
 
