@@ -8,8 +8,8 @@ from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
+from dfercli.errors import first_line
 from dfercli.files import hash_file
-from dfercli.system_errors import first_line
 
 ANSWER_S = 4.0
 """Seconds after which a server counts as unreachable (our choice)."""

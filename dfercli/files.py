@@ -13,9 +13,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from dfercli.errors import DataError
+from dfercli.errors import DataError, naming
 from dfercli.owned import FolderKind
-from dfercli.system_errors import naming
 
 SCRATCH_LOCK = ".dfer-lock"
 """Lock file in a scratch folder, held by the process that uses it."""

@@ -15,8 +15,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from dfercli.errors import DataError
-from dfercli.system_errors import naming
+from dfercli.errors import DataError, naming
 
 MARK_FILE = ".dfer"
 """Lists the files that dfer wrote into a folder of the user."""

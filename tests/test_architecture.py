@@ -115,7 +115,6 @@ TORCH_FREE = (
     "dfercli.runs.provenance",
     "dfercli.runs.record",
     "dfercli.runs.run_folder",
-    "dfercli.system_errors",
     "dfercli.tables",
     "dfercli.tables.model",
     "dfercli.tables.renderers",

@@ -19,8 +19,7 @@ from dfercli import __version__
 from dfercli.cli import data, predict, publishing, results, serving, training
 from dfercli.cli import options as opt
 from dfercli.cli.streams import describe_lost_output, open_closed_streams, take_patiently
-from dfercli.errors import DferError
-from dfercli.system_errors import explain_system_error
+from dfercli.errors import DferError, explain_system_error
 from dfercli.text import escape_letter
 
 INTERRUPTED = 130

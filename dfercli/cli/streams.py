@@ -9,7 +9,7 @@ import os
 import sys
 from typing import Any, TextIO
 
-from dfercli.system_errors import explain_system_error
+from dfercli.errors import explain_system_error
 
 STDIN, STDOUT, STDERR = 0, 1, 2
 """Numbers of the standard streams. Source: POSIX.1-2008, `unistd.h`."""

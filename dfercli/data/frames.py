@@ -18,11 +18,10 @@ import numpy as np
 
 from dfercli.data.manifest import Manifest, clip_folders
 from dfercli.data.transforms import fit_frame
-from dfercli.errors import DataError
+from dfercli.errors import DataError, describe_system_error, explain_system_error
 from dfercli.files import locking, replacing, write_json
 from dfercli.media.images import list_frames, read_image
 from dfercli.progress import show_progress
-from dfercli.system_errors import describe_system_error, explain_system_error
 from dfercli.text import count_of
 
 VERSION = 1

@@ -10,9 +10,8 @@ import numpy as np
 from dfercli.config import ModelConfig
 from dfercli.doctor.dataset import inspect_dataset
 from dfercli.doctor.findings import Diagnosis, Finding, State
-from dfercli.errors import DferError
+from dfercli.errors import DferError, describe_system_error, first_line
 from dfercli.faces import DETECTORS, find_missing_weights, load_detector
-from dfercli.system_errors import describe_system_error, first_line
 from dfercli.versions import describe_versions, find_versions
 
 __all__ = ["Diagnosis", "Finding", "State", "diagnose", "inspect_dataset", "inspect_machine"]

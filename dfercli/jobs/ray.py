@@ -13,11 +13,17 @@ from typing import Any
 
 import torch
 
-from dfercli.errors import ConfigError, DataError, DferError, JobsError
+from dfercli.errors import (
+    ConfigError,
+    DataError,
+    DferError,
+    JobsError,
+    explain_system_error,
+    first_line,
+)
 from dfercli.jobs.job import Ended, Failure, Job, Work
 from dfercli.parallel import TICK_S
 from dfercli.progress import write_line
-from dfercli.system_errors import explain_system_error, first_line
 
 RETRIES = 3
 """How often a job is restarted whose process or machine is lost (our choice, and Ray's)."""

@@ -20,9 +20,8 @@ from av.stream import Disposition
 from av.video.reformatter import Interpolation
 from av.video.stream import VideoStream
 
-from dfercli.errors import VideoError
+from dfercli.errors import VideoError, explain_system_error
 from dfercli.media.images import MAX_PIXELS, check_pixels
-from dfercli.system_errors import explain_system_error
 
 
 def make_upright(frame: av.VideoFrame, pixel_shape: float) -> np.ndarray | None:

@@ -12,8 +12,13 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from dfercli.errors import DataError, VideoError
-from dfercli.system_errors import describe_system_error, explain_system_error, find_system_error
+from dfercli.errors import (
+    DataError,
+    VideoError,
+    describe_system_error,
+    explain_system_error,
+    find_system_error,
+)
 
 # `check_pixels` refuses the image sizes that Pillow warns about. Damaged TIFFs are errors of ours,
 # or harmless.

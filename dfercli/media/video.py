@@ -12,7 +12,7 @@ from typing import BinaryIO
 import cv2
 import numpy as np
 
-from dfercli.errors import DataError, VideoError
+from dfercli.errors import DataError, VideoError, explain_system_error
 from dfercli.media.container import (
     FALLBACK_FPS,
     Header,
@@ -33,7 +33,6 @@ from dfercli.media.images import (
     read_animation,
     read_image,
 )
-from dfercli.system_errors import explain_system_error
 
 PLAYLISTS = (b"#extm3u", b"ffconcat", b"<mpd", b"<compositionplaylist", b"c=in ip", b"# vobsub")
 """Marks, in small letters, of texts that FFmpeg takes for videos and that name other files or

@@ -21,10 +21,9 @@ from av.stream import Stream
 from av.video.reformatter import ColorRange, Colorspace, Interpolation
 from av.video.stream import VideoStream
 
-from dfercli.errors import VideoError
+from dfercli.errors import VideoError, explain_system_error, find_system_error, first_line
 from dfercli.files import replacing, scratch_folder
 from dfercli.media.container import count_packets, find_picture, find_start_s, opened_file
-from dfercli.system_errors import explain_system_error, find_system_error, first_line
 
 NO_SOUND = "the video has none"
 """Reason for a silent video."""

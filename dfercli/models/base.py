@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from dfercli.config import ModelConfig, from_dict, to_dict
 from dfercli.downloads import explain_offline, hub_answers
-from dfercli.errors import CheckpointError
+from dfercli.errors import CheckpointError, explain_system_error, find_local_error, first_line
 from dfercli.models import load_method
 from dfercli.models.backbone import CLIPBackbone
 from dfercli.models.pretrained import build_untrained, load_pretrained
@@ -27,7 +27,6 @@ from dfercli.models.settings import (
     find_settings_fault,
     make_seal,
 )
-from dfercli.system_errors import explain_system_error, find_local_error, first_line
 
 MAX_LOGIT_SCALE = math.log(100)
 """Largest logit scale, as in CLIP."""

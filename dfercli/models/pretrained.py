@@ -16,8 +16,7 @@ from torch.nn import functional as F
 
 from dfercli.config import CLIP_MEAN, RANDOM_WEIGHTS
 from dfercli.downloads import explain_failed_fetch, find_damage, hub_answers
-from dfercli.errors import UnknownNameError, WeightsError
-from dfercli.system_errors import explain_system_error, find_local_error
+from dfercli.errors import UnknownNameError, WeightsError, explain_system_error, find_local_error
 
 open_clip.add_model_config(Path(__file__).parent / "backbones")
 

@@ -10,7 +10,7 @@ from dfercli.config import ALL_DATA, ModelConfig, from_dict
 from dfercli.data.sources.base import BASIC_EXPRESSIONS
 from dfercli.device import resolve_device, resolve_precision
 from dfercli.downloads import explain_failed_fetch
-from dfercli.errors import CheckpointError, WeightsError
+from dfercli.errors import CheckpointError, WeightsError, find_local_error
 from dfercli.faces import check_detector
 from dfercli.faces.align import CROP_VERSION, READABLE_VERSIONS
 from dfercli.models.pretrained import ensure_weights, find_image_size
@@ -19,7 +19,6 @@ from dfercli.predict.settings import PredictSettings
 from dfercli.runs.checkpoint import load_settings
 from dfercli.runs.record import CheckpointInfo
 from dfercli.runs.run_folder import PROTOCOLS
-from dfercli.system_errors import find_local_error
 
 WINDOW_S = 2.0
 """Length of a window if the checkpoint does not record the length of its training clips (our

@@ -8,14 +8,13 @@ from huggingface_hub import CommitOperationAdd, HfApi, get_token
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError
 from huggingface_hub.utils import validate_repo_id
 
-from dfercli.errors import CheckpointError, ConfigError
+from dfercli.errors import CheckpointError, ConfigError, explain_system_error, find_local_error
 from dfercli.models.settings import CONFIG_FILE, SEAL, WEIGHTS_FILE, make_seal
 from dfercli.publish import PublishError
 from dfercli.publish.card import write_card
 from dfercli.runs.checkpoint import load_checkpoint
 from dfercli.runs.lookup import find_source
 from dfercli.runs.provenance import name_weights
-from dfercli.system_errors import explain_system_error, find_local_error
 
 CARD_FILE = "README.md"
 """File that the Hub reads the model card from."""

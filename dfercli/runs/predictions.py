@@ -10,13 +10,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dfercli.errors import DataError
+from dfercli.errors import DataError, explain_system_error
 from dfercli.files import hash_file, write_text
 from dfercli.metrics import TemperatureFit, confusion_matrix, fit_calibration
 from dfercli.metrics.calibration import SUM_TOLERANCE
 from dfercli.runs.record import ClipSet
 from dfercli.runs.run_folder import RunFolder
-from dfercli.system_errors import explain_system_error
 
 NOT_CLASSES = ("clip_id", "label", "group", "fold")
 """Columns of a table that are not classes; `fold` where the tables of several folds are pooled."""

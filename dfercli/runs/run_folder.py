@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dfercli.config import ALL_DATA, RunConfig, to_dict
-from dfercli.errors import CheckpointError, ConfigError
+from dfercli.errors import CheckpointError, ConfigError, explain_system_error
 from dfercli.files import hash_file, write_json, write_text
 from dfercli.owned import FolderKind
 from dfercli.runs.record import DataRecord, RunRecord, name_differences
-from dfercli.system_errors import explain_system_error
 from dfercli.versions import find_commit, find_versions
 
 Protocol = Literal["best", "val", "last"]

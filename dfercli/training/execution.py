@@ -14,10 +14,9 @@ from torch import Tensor, nn
 from dfercli.config import ComputeConfig
 from dfercli.data.augment import ChangeBatch, Changes, change_batch, plan_changes
 from dfercli.data.transforms import normalise, pixel_statistics
-from dfercli.errors import ConfigError
+from dfercli.errors import ConfigError, first_line
 from dfercli.models.backbone import run_block
 from dfercli.models.base import ExpressionModel
-from dfercli.system_errors import first_line
 from dfercli.training.step import (
     EagerGradients,
     FixedGradients,

@@ -20,12 +20,20 @@ from filelock import Timeout
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from dfercli.errors import CheckpointError, ConfigError, DferError, UnexpectedError
+from dfercli.errors import (
+    CheckpointError,
+    ConfigError,
+    DferError,
+    UnexpectedError,
+    advise,
+    describe_system_error,
+    find_system_error,
+    first_line,
+)
 from dfercli.files import hash_file, locking, replacing_files, write_json
 from dfercli.models.settings import CONFIG_FILE, WEIGHTS_FILE
 from dfercli.runs.checkpoint import write_sealed
 from dfercli.runs.run_folder import STATE, RunFolder
-from dfercli.system_errors import advise, describe_system_error, find_system_error, first_line
 from dfercli.training.step import TrainingSetup
 
 OPTIMIZER_FILE = "optimizer.pt"

@@ -12,13 +12,13 @@ import pytest
 
 from dfercli.cli import streams
 from dfercli.config import ModelConfig
+from dfercli.errors import naming
 from dfercli.faces.align import CropRecipe
 from dfercli.files import replacing, replacing_folder
 from dfercli.models.base import build_model
 from dfercli.owned import FolderKind
 from dfercli.predict.batch.formats import write_json_document
 from dfercli.runs.checkpoint import save_checkpoint
-from dfercli.system_errors import naming
 
 FULL = Path("/dev/full")
 needs_full = pytest.mark.skipif(not FULL.exists(), reason="only Linux has /dev/full")

@@ -8,9 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from dfercli.data.manifest import JOINT, join_folders
-from dfercli.errors import DataError
+from dfercli.errors import DataError, describe_system_error
 from dfercli.media.images import list_image_names
-from dfercli.system_errors import describe_system_error
 from dfercli.text import count_of, list_some
 
 MAX_DEPTH = 8

@@ -14,9 +14,8 @@ from face_alignment.api import models_urls as fan_urls
 from face_alignment.detection.sfd.sfd_detector import models_urls as s3fd_urls
 
 from dfercli.downloads import answers, find_damage
-from dfercli.errors import DetectorError
+from dfercli.errors import DetectorError, explain_system_error, find_local_error, first_line
 from dfercli.faces.types import Face
-from dfercli.system_errors import explain_system_error, find_local_error, first_line
 
 FIVE_OF_68 = (slice(36, 42), slice(42, 48), slice(30, 31), slice(48, 49), slice(54, 55))
 """Points of the 68 (iBUG order) whose means are the two eyes, the nose and the mouth's corners."""

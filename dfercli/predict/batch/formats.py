@@ -15,11 +15,10 @@ from pathlib import Path
 from textwrap import indent
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
-from dfercli.errors import ConfigError
+from dfercli.errors import ConfigError, naming
 from dfercli.files import replacing
 from dfercli.predict.prediction import COLUMNS, flatten_window
 from dfercli.predict.records import Record
-from dfercli.system_errors import naming
 from dfercli.text import escape_cell
 
 if TYPE_CHECKING:

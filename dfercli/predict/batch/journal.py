@@ -17,7 +17,7 @@ from typing import BinaryIO, TextIO
 
 from filelock import Timeout
 
-from dfercli.errors import ConfigError, DataError
+from dfercli.errors import ConfigError, DataError, naming
 from dfercli.files import locking, replacing
 from dfercli.predict.batch.formats import (
     LINES,
@@ -31,7 +31,6 @@ from dfercli.predict.batch.inputs import Input
 from dfercli.predict.hashes import hash_content
 from dfercli.predict.records import UNREADABLE, Record
 from dfercli.progress import show_progress
-from dfercli.system_errors import naming
 
 HEADER = b"dfer journal 1\n"
 

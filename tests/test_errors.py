@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from dfercli.system_errors import (
+from dfercli.errors import (
     OTHER_ADVICE,
     advise,
     describe_system_error,
