@@ -261,7 +261,7 @@ def test_old_crops_are_used_and_it_is_said_how_to_replace_them(manifests, capsys
     )
     for version, notes in ((2, [answer]), (CROP_VERSION, [])):
         write_manifest(replace(manifest, crop={"detector": "mtcnn", "version": version}), path)
-        assert find_data("old", None, manifests, 0).dataset == "old"
+        assert find_data("old", None, manifests, 0)[0].dataset == "old"
         assert capsys.readouterr().err.splitlines()[1:] == notes
 
 

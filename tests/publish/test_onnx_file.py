@@ -139,7 +139,7 @@ def test_what_its_user_must_know_is_in_the_file(shared):
 def test_the_version_of_crops_before_has_the_same_points(build):
     model = build(**OFF)
     model.settings["crop"] = CROP | {"version": 2}
-    entries = onnx_file.describe_model(model, "model")
+    entries = onnx_file.describe_metadata(model, "model")
     assert json.loads(entries["crop"])["points"] == TEMPLATE.tolist()
 
 
