@@ -87,7 +87,6 @@ TORCH_FREE = (
     "dfercli.metrics.intervals",
     "dfercli.metrics.scores",
     "dfercli.models",
-    "dfercli.owned",
     "dfercli.parallel",
     "dfercli.predict",
     "dfercli.predict.batch",

@@ -1,4 +1,4 @@
-"""Atomic writes of files and folders."""
+"""Atomic writes of files and folders, and names of folders."""
 
 import json
 from functools import partial
@@ -9,6 +9,8 @@ from filelock import Timeout
 
 from dfercli.errors import DataError
 from dfercli.files import (
+    FolderKind,
+    check_name,
     locking,
     replacing,
     replacing_files,
@@ -16,7 +18,6 @@ from dfercli.files import (
     write_json,
     write_text,
 )
-from dfercli.owned import FolderKind
 
 KIND = FolderKind("letters", "[0-9x]|half|old")
 
@@ -248,3 +249,14 @@ def test_files_that_could_not_all_be_written_replace_none(tmp_path):
         (partial / "1").write_text("half", encoding="utf-8")
         raise OSError("disk full")
     assert _content(tmp_path) == {"best/1": "1"}
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/../b", "/a", "a//b", "C:/a", "nul", "a" * 256])
+def test_names_that_are_not_safe_are_refused(name):
+    with pytest.raises(DataError, match=r"^clip: "):
+        check_name(name, "clip")
+
+
+@pytest.mark.parametrize("name", ["a", "p0/surprise", "Überraschung 1", "顔", "a.b", "cons", "a b"])
+def test_usual_names_are_safe(name):
+    check_name(name, "clip")

@@ -77,7 +77,7 @@ def preprocess(
     """Crop the faces in every clip of a dataset, and write a manifest with the folds."""
     from dfercli.data.sources.base import Choices
     from dfercli.faces.align import CropRecipe
-    from dfercli.owned import check_plain_name
+    from dfercli.files import check_plain_name
     from dfercli.preprocess.plan import plan_preprocess
     from dfercli.preprocess.run import preprocess as carry_out
 

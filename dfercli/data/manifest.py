@@ -12,8 +12,14 @@ import pandas as pd
 from dfercli.config import ALL_DATA
 from dfercli.data.sources.base import MAX_FOLD, check_inside_root, describe_clips
 from dfercli.errors import DataError, explain_system_error
-from dfercli.files import hash_text, write_json, write_text
-from dfercli.owned import check_plain_name, check_recorded_file, has_controls
+from dfercli.files import (
+    check_plain_name,
+    check_recorded_file,
+    has_controls,
+    hash_text,
+    write_json,
+    write_text,
+)
 
 JOINT = "//"
 """Separates the folders in the path of a clip whose frames lie in several."""

@@ -11,10 +11,9 @@ from dfercli.errors import VideoError
 from dfercli.faces.main_face import FollowedFace, follow_main_face, read_crops
 from dfercli.faces.search import KEY_STEP_S
 from dfercli.faces.types import Detector
-from dfercli.files import replacing_folder, write_json
+from dfercli.files import FolderKind, replacing_folder, write_json
 from dfercli.media.images import find_fault, write_image
 from dfercli.media.video import count_declared
-from dfercli.owned import FolderKind
 
 RECORD_FILE = "crop.json"
 TIME = "source_changed_ns"

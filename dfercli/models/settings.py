@@ -9,8 +9,7 @@ from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from dfercli.config import ModelConfig
-from dfercli.files import hash_file
-from dfercli.owned import has_controls
+from dfercli.files import has_controls, hash_file
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 """Names of a checkpoint's files: the Hugging Face layout."""

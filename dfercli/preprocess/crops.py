@@ -17,8 +17,7 @@ from dfercli.faces import count_usual_jobs, load_detector
 from dfercli.faces.align import CropRecipe
 from dfercli.faces.crop_files import CropRecord, crop_video, read_record
 from dfercli.faces.types import Detector
-from dfercli.files import locking, write_json
-from dfercli.owned import check_recorded
+from dfercli.files import check_recorded, locking, write_json
 from dfercli.parallel import Emit, Share, WorkerDied, run_in_workers
 from dfercli.progress import show_progress
 

@@ -16,8 +16,8 @@ from dfercli.data.sources.base import Choices, Listing, add_groups, describe_cli
 from dfercli.errors import ConfigError, DataError, UnknownNameError
 from dfercli.faces import DETECTORS, load_detector
 from dfercli.faces.align import CropRecipe
+from dfercli.files import check_name, check_plain_name
 from dfercli.media.images import list_frames, read_image
-from dfercli.owned import check_name, check_plain_name
 from dfercli.preprocess.crops import RECIPE_FILE, check_faces_folder
 from dfercli.text import count_of, list_some
 

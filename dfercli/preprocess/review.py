@@ -8,10 +8,9 @@ import pandas as pd
 from dfercli.data.frame_checks import SHORT_CLIP
 from dfercli.errors import DataError
 from dfercli.faces.crop_files import CropRecord
-from dfercli.files import write_text
+from dfercli.files import claim_files, write_text
 from dfercli.media.contact_sheet import Tile, draw_sheet
 from dfercli.media.images import list_frames, read_image
-from dfercli.owned import claim_files
 from dfercli.preprocess.crops import ClipOutcome
 from dfercli.text import count_of, escape_cell
 

@@ -14,7 +14,7 @@ from dfercli.data.manifest import Manifest, review_file, write_manifest
 from dfercli.data.sources.base import Source
 from dfercli.errors import DataError
 from dfercli.faces import load_detector
-from dfercli.owned import check_claim
+from dfercli.files import check_claim
 from dfercli.preprocess.crops import ClipOutcome, adopt_clips, crop_clips, miss_clip
 from dfercli.preprocess.plan import Plan
 from dfercli.preprocess.review import check_review, draw_worst, write_review

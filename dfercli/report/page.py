@@ -17,9 +17,8 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from dfercli.errors import DataError
-from dfercli.files import replacing, write_text
+from dfercli.files import check_claim, claim_files, replacing, write_text
 from dfercli.media.figure_style import PIXELS_PER_POINT, to_png
-from dfercli.owned import check_claim, claim_files
 
 NUMBER = re.compile(r"[\d.,±–% -]*")
 """A cell of a numeric column."""

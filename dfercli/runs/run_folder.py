@@ -8,8 +8,7 @@ from typing import Any, Literal
 
 from dfercli.config import ALL_DATA, RunConfig, to_dict
 from dfercli.errors import CheckpointError, ConfigError, explain_system_error
-from dfercli.files import hash_file, write_json, write_text
-from dfercli.owned import FolderKind
+from dfercli.files import FolderKind, hash_file, write_json, write_text
 from dfercli.runs.record import DataRecord, RunRecord, name_differences
 from dfercli.versions import find_commit, find_versions
 

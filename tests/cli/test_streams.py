@@ -14,9 +14,8 @@ from dfercli.cli import streams
 from dfercli.config import ModelConfig
 from dfercli.errors import naming
 from dfercli.faces.align import CropRecipe
-from dfercli.files import replacing, replacing_folder
+from dfercli.files import FolderKind, replacing, replacing_folder
 from dfercli.models.base import build_model
-from dfercli.owned import FolderKind
 from dfercli.predict.batch.formats import write_json_document
 from dfercli.runs.checkpoint import save_checkpoint
 

@@ -182,7 +182,7 @@ def test_overwriting_leaves_no_moment_with_half_a_run(own_run, make_run, monkeyp
         raise StoppedError
 
     monkeypatch.setattr(loop, "build_model", stop)
-    monkeypatch.setattr("dfercli.owned.shutil.rmtree", lambda *_, **__: None)
+    monkeypatch.setattr("dfercli.files.shutil.rmtree", lambda *_, **__: None)
     with pytest.raises(StoppedError):
         train_fold(make_run(), own_run.path.parents[2], overwrite=True)
     assert not own_run.path.exists()  # so that it does not pass for what was asked for

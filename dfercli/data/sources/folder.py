@@ -18,7 +18,7 @@ from dfercli.data.sources.base import (
     read_user_list,
 )
 from dfercli.errors import DataError
-from dfercli.owned import has_controls
+from dfercli.files import has_controls
 from dfercli.text import count_of
 
 LABELS_FILE = "labels.csv"

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dfercli.errors import ConfigError
+from dfercli.files import check_claim, claim_files
 from dfercli.media.images import IMAGE_SUFFIXES
-from dfercli.owned import check_claim, claim_files
 from dfercli.predict.batch.formats import WRITERS, check_parquet, is_document
 from dfercli.predict.batch.inputs import Input, OnProgress
 from dfercli.predict.hashes import hash_content
