@@ -115,7 +115,7 @@ def _broken_video(project):
         (None, "test data --folds 1", "no config.json in data; is it a checkpoint"),
         (None, "demo grey.mp4", "grey.mp4"),
         (None, "preprocess --dataset folder", "where are the videos, and labels.csv? name their f"),
-        (None, "preprocess --dataset mafw --size 0 --detector mtcnn", "crops of 0 px show no"),
+        (None, "preprocess --dataset mafw --size 0 --detector mtcnn", "crops of 0 px are too"),
         (
             None,
             "predict grey.mp4",
