@@ -164,6 +164,7 @@ def test_every_module_is_in_a_layer():
     assert {name.partition(".")[0] for name in modules} - named - others == set()
 
 
+@pytest.mark.slow
 def test_modules_that_need_no_torch_do_not_import_it():
     code = (
         "import importlib, sys\n"

@@ -92,6 +92,7 @@ def test_every_script_is_run():
     assert RUNS.keys() == scripts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", RUNS)
 def test_a_script_runs_and_writes_where_it_is_told(script, video, manifest, tmp_path):
     folders = {folder: tmp_path / folder for folder in ("here", "work", "out")}

@@ -126,6 +126,7 @@ def _make_video():
 VIDEO = _make_video()
 
 
+@pytest.mark.slow
 @settings(FEW, max_examples=25)
 @given(
     layout=layouts(

@@ -86,6 +86,7 @@ def start_sleeping():
     return work
 
 
+@pytest.mark.slow
 @BOTH_KINDS
 def test_a_worker_has_its_share_and_the_environment_of_now(kind, monkeypatch, tmp_path):
     for value in ("one", "two"):  # the server may have been started long before
@@ -115,6 +116,7 @@ def test_the_server_has_no_threads_and_ignores_ctrl_c():
     assert int(fields["SigIgn"], 16) & 1 << signal.SIGINT - 1
 
 
+@pytest.mark.slow
 @ON_LINUX
 def test_without_a_server_workers_are_spawned(monkeypatch):
     def fail():
@@ -153,6 +155,7 @@ def test_the_server_is_started_while_ctrl_c_is_ignored(monkeypatch):
         signal.signal(signal.SIGINT, usual)
 
 
+@pytest.mark.slow
 @BOTH_KINDS
 def test_a_worker_that_dies_costs_its_task(kind):
     results = dict(run([1, "die", 2, 3], start_failing))
@@ -234,6 +237,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no process groups")
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_nothing_outlives_the_parent(number, tmp_path):

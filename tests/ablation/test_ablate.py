@@ -99,6 +99,7 @@ def test_rows_of_a_table_have_run_folders_of_their_own(table):
     assert len(set(variants)) == len(variants) == len(PAPER[table])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("table", [2, 3, 4])
 def test_costs_are_the_papers_at_both_decimals(table):
     costs = cost_table(table_rows(table), ModelConfig(), BASIC_EXPRESSIONS)
@@ -156,6 +157,7 @@ def test_a_grid_has_all_combinations_and_the_papers_figures_where_it_has_them():
         grid_rows(["lstm"])
 
 
+@pytest.mark.slow
 def test_a_table_is_run_row_by_row_and_takes_finished_runs_as_they_are(make_run, tmp_path):
     base = make_run(**RECIPE)
     done = train_fold(replace(base, fold=2), tmp_path)  # the full model: the table's last row
@@ -186,6 +188,7 @@ def test_a_table_is_run_row_by_row_and_takes_finished_runs_as_they_are(make_run,
     assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")} == files
 
 
+@pytest.mark.slow
 def test_seeds_have_folders_of_their_own_and_are_averaged(make_run, tmp_path):
     base = make_run(**RECIPE, seed=3)
     ablation = run_table(table_rows(3), base, [1, 2], tmp_path, seeds=2)
@@ -203,6 +206,7 @@ def test_seeds_have_folders_of_their_own_and_are_averaged(make_run, tmp_path):
         assert result.sd("last", "war") == pytest.approx(np.std(wars, ddof=1))
 
 
+@pytest.mark.slow
 def test_a_table_says_once_what_its_data_lacks(make_run, colours, tmp_path):
     said = ("fold 1 test has 6 clips, officially 7", "fold 2 has other lists")
     manifest = replace(read_manifest(colours), deviations=said)
@@ -214,6 +218,7 @@ def test_a_table_says_once_what_its_data_lacks(make_run, colours, tmp_path):
     assert ablation.provenance["data"] == f"PARTIAL: {'; '.join(said)}"
 
 
+@pytest.mark.slow
 def test_a_table_is_not_mixed_with_runs_of_other_settings(make_run, tmp_path):
     run_table(table_rows(3), make_run(**RECIPE), [1], tmp_path)
     other = make_run(**RECIPE, lr=2e-3)

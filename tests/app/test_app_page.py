@@ -28,6 +28,7 @@ def ask(served, tmp_path):
     return examine
 
 
+@pytest.mark.slow
 def test_a_video_is_answered_with_faces_and_files(ask, footage, tmp_path):
     status, shown = ask(footage / "face.mp4")
     assert "face.mp4: " in status
@@ -44,6 +45,7 @@ def test_a_video_is_answered_with_faces_and_files(ask, footage, tmp_path):
     assert [path for path in made if list(path.glob("face*"))] == []
 
 
+@pytest.mark.slow
 def test_what_goes_wrong_is_one_line_and_the_server_goes_on(ask, footage, monkeypatch):
     for video, said in [
         (None, "Choose a video first, or record one."),
@@ -154,6 +156,7 @@ def test_one_video_is_read_at_a_time(examiner):
     assert [fn.concurrency_limit for fn in functions if fn.api_name == "examine"] == [1]
 
 
+@pytest.mark.slow
 def test_uploads_and_what_was_made_of_them_are_deleted(
     examiner, free_port, footage, tmp_path, monkeypatch
 ):

@@ -55,6 +55,7 @@ def serve(examiner, free_port, tmp_path, monkeypatch):
         server.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "headers",
     [
@@ -95,6 +96,7 @@ def test_at_all_addresses_the_page_takes_its_own_names_and_no_other(tmp_path):
     assert not guard._is_own_name(EVIL)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "path"), CLOSED)
 def test_routes_that_the_page_does_not_use_are_closed(served, method, path):
     for prefix in ("gradio_api/", ""):
@@ -117,6 +119,7 @@ def _take_long(examiner, monkeypatch, began):
     monkeypatch.setattr(examiner, "examine", take_long)
 
 
+@pytest.mark.slow
 def test_four_hundred_jobs_do_not_fill_the_queue(serve, examiner, footage, monkeypatch):
     began = threading.Event()
     _take_long(examiner, monkeypatch, began)
@@ -158,6 +161,7 @@ def test_what_one_visitor_and_all_may_send_is_bounded(serve, tmp_path):
     assert kept <= 350_000
 
 
+@pytest.mark.slow
 def test_the_disk_is_bounded(serve):
     url = serve(file_bytes=100_000, total_bytes=250_000)
     answers = [_upload(url, 90_000 + number) for number in range(4)]  # each another file
@@ -206,6 +210,7 @@ def _start(checkpoint, port, temporary):
     return process
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
 def test_nothing_is_left_after_a_kill_and_a_new_start_nor_after_a_hangup(
     checkpoint, free_port, tmp_path, footage

@@ -29,6 +29,7 @@ def _give(browser, video):
     browser.wait_for("!!document.querySelector('video')")
 
 
+@pytest.mark.slow
 def test_a_video_goes_in_and_its_faces_come_out(browser, footage):
     assert "Not for diagnosis" in browser.run("document.body.innerText")
     _give(browser, footage / "face.mp4")
@@ -47,6 +48,7 @@ def test_a_video_goes_in_and_its_faces_come_out(browser, footage):
     assert browser.failures == []
 
 
+@pytest.mark.slow
 def test_what_goes_wrong_is_read_on_the_page(browser, footage):
     browser.run(PRESS)
     browser.wait_for(ANSWERED)
@@ -58,6 +60,7 @@ def test_what_goes_wrong_is_read_on_the_page(browser, footage):
     assert "Traceback" not in browser.run("document.body.innerText")
 
 
+@pytest.mark.slow
 def test_a_phone_shows_all_of_its_width(browser, footage):
     browser.resize(390, 844)
     _give(browser, footage / "face.mp4")

@@ -30,6 +30,7 @@ def test_a_video_becomes_a_video_a_picture_a_document_and_a_table(examiner, foot
     assert len(pd.read_csv(found.table)) == len(found.prediction.windows) >= 2
 
 
+@pytest.mark.slow
 def test_the_document_is_the_one_that_the_command_writes(
     examiner, footage, checkpoint, tmp_path, monkeypatch
 ):

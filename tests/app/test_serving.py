@@ -41,6 +41,7 @@ def test_what_cannot_be_served_is_one_line(line, said, free_port, monkeypatch, c
     assert err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_it_and_nothing_is_left(checkpoint, free_port, tmp_path):
     line = f"app --checkpoint {checkpoint} --device cpu --host 0.0.0.0 --port {free_port}"
     code = "import signal, dfercli.cli as c; signal.signal(2, signal.default_int_handler); c.main()"

@@ -83,6 +83,7 @@ def _caches():
     return [path.name for path in Path("kept").glob("*.frames")]
 
 
+@pytest.mark.slow
 def test_all_commands_share_one_cache_and_find_the_same(dfer, monkeypatch):
     monkeypatch.setenv("DFER_CACHE", "kept")
     _make_project()

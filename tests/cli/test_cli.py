@@ -31,6 +31,7 @@ def project(write_tiny, make_config):
     return SimpleNamespace(table=table, crop=crop)
 
 
+@pytest.mark.slow
 def test_costs_are_counted_without_data(dfer):
     done = dfer("ablate --table 5 --dry-run --format json --backbone demo-ViT-tiny")
     assert done.code == 0
@@ -65,6 +66,7 @@ def _broken_video(project):
     Path("broken.mp4").write_bytes(b"no video")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("prepare", "line", "said"),
     [
@@ -162,6 +164,7 @@ def _check_error(done, said):
     assert all(note.startswith(NOTES) for note in notes)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("project")
 def test_weights_that_cannot_be_fetched_are_one_line(dfer, monkeypatch):
     def no_network(*args, **kwargs):
@@ -253,6 +256,7 @@ MARK = "\nPARTIAL DATA: fold 1 test has 2 clips, officially 3; 1 more\n"
 RECIPE = "--backbone demo-ViT-tiny --weights random --epochs 1 --warmup-epochs 0 --workers 0"
 
 
+@pytest.mark.slow
 def test_partial_data_is_told_wherever_figures_of_runs_are(partial, dfer):
     trained = dfer(f"train --folds 1 {RECIPE}")
     assert trained.out.startswith(f"tiny full, mean over folds 1:{MARK}  best epoch: WAR ")

@@ -20,6 +20,7 @@ def runs(write_tiny, dfer):
     assert dfer(f"train {RECIPE} {OFF}").code == 0
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("runs")
 def test_every_format_has_the_same_figures(dfer):
     report = json.loads(dfer("eval full --format json").out)
@@ -36,6 +37,7 @@ def test_every_format_has_the_same_figures(dfer):
         assert report["provenance"]["dataset"] in printed
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("runs")
 @pytest.mark.parametrize("line", ["eval", "eval full", "eval full --dataset tiny --folds 1"])
 def test_each_record_is_read_once(line, dfer, monkeypatch):
@@ -53,6 +55,7 @@ def test_each_record_is_read_once(line, dfer, monkeypatch):
     assert {path: number for path, number in reads.items() if number} == dict.fromkeys(records, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("runs")
 @pytest.mark.parametrize("suffix", [".csv", ".md", ".tex", ".json"])
 def test_a_file_gets_the_format_of_its_suffix(suffix, dfer):
@@ -92,6 +95,7 @@ def test_what_cannot_be_is_said_before_anything_is_done(line, said, write_tiny, 
     assert done.err.splitlines()[-1].startswith(f"error: {said}")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("runs")
 def test_runs_are_named_by_folder_or_name_and_stand_side_by_side(dfer):
     report = json.loads(dfer("eval full runs/tiny/baseline --format json").out)
@@ -104,6 +108,7 @@ def test_runs_are_named_by_folder_or_name_and_stand_side_by_side(dfer):
     assert alone["data"]["protocols"] == report["data"]["runs"][1]["protocols"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("runs")
 def test_two_runs_are_compared_on_the_same_clips(dfer):
     done = dfer("eval full --against baseline --format json")
@@ -123,6 +128,7 @@ def test_two_runs_are_compared_on_the_same_clips(dfer):
     assert refused.err.splitlines()[-1].startswith("error: no finished run in runs/tiny/nothing; ")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("runs")
 def test_runs_of_other_clips_are_not_compared(dfer, write_tiny):
     assert dfer(f"train {RECIPE} --folds 1 --seed 1").code == 0
@@ -132,6 +138,7 @@ def test_runs_of_other_clips_are_not_compared(dfer, write_tiny):
     assert done.err.splitlines()[-1].startswith(said)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("runs")
 def test_a_table_with_a_damaged_file_is_not_printed(dfer):
     path = Path("runs/tiny/full/fold2/predictions_best.csv")
@@ -144,6 +151,7 @@ def test_a_table_with_a_damaged_file_is_not_printed(dfer):
         assert str(path) in last
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("runs")
 def test_a_grid_and_a_table_show_the_paper_and_what_is_gained(dfer):
     done = dfer(f"ablate --grid msta --format json --seeds 2 {RECIPE}")

@@ -70,6 +70,7 @@ def test_a_model_of_the_hub_is_known_by_its_hash_from_the_first_call(model, dfer
     assert "finished before, and not read again: 1" in again.err
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("model")
 def test_a_video_that_is_cut_off_is_predicted_as_far_as_it_goes_and_said(dfer):
     for name in ("whole.mp4", "cut.mp4"):

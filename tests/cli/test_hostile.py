@@ -52,6 +52,7 @@ def _statuses(path):
     return {video["video"]: video["status"] for video in document["videos"]}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("model")
 def test_a_folder_of_hostile_inputs_is_read_to_its_end(dfer, stdin):
     expected = {f"h/{name}": s for name, s in hostile.make_hostile(Path("h")).items()}

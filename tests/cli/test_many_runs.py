@@ -30,6 +30,7 @@ def _data(dfer):
     Path("runs/tiny/full/fold2").touch()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_data")
 def test_train_prints_no_mean_of_some_folds(dfer):
     done = dfer(f"train {RECIPE}")
@@ -50,6 +51,7 @@ def test_train_prints_no_mean_of_some_folds(dfer):
     assert done.out.startswith("tiny full, mean over folds 1, 2:\n")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_data")
 def test_ablate_prints_the_rows_that_are_whole(dfer):
     done = dfer(f"ablate --table 3 {RECIPE}")

@@ -77,6 +77,7 @@ def test_the_process_that_starts_others_loads_no_model(dfer, monkeypatch):
     assert again.code == 0, again.err
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("videos")
 def test_the_same_call_again_does_not_read_what_it_has_written(dfer):
     shutil.copy("v/a.mp4", "b.mp4")
@@ -140,6 +141,7 @@ def test_two_streams_need_two_jobs(dfer):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("videos")
 def test_several_videos_are_a_line_each_and_a_summary(dfer):
     done = dfer("predict v --checkpoint model --out x.csv --plot plots --annotate annotated")
@@ -209,6 +211,7 @@ def test_one_video_is_printed_as_it_is_read(dfer):
     assert into.err.splitlines()[2:] == ["picture: pictures/a.png"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("videos")
 def test_without_pictures_neither_training_nor_matplotlib_is_loaded():
     code = (
@@ -233,6 +236,7 @@ def test_no_model_is_needed_to_say_that_nothing_is_there(dfer):
     assert done.err.splitlines()[0] == "error: gone.mp4: no such file or folder"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "jobs", "code"),
     [

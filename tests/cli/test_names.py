@@ -75,6 +75,7 @@ def test_other_media_have_a_manifest_of_their_own(dfer, dfew):
     assert Path("data_manifests", "dfew.csv").read_bytes() == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["../zz", "zz/", "/zz", ".", ".."])
 def test_a_name_that_is_a_path_is_refused(dfer, dfew, name):
     before = look_at(Path().resolve().parent)

@@ -16,6 +16,7 @@ def model(dfer, make_model):
     save_checkpoint(make_model(interfit=False, msta=False, num_frames=2), Path("model"))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("model")
 def test_export_tells_what_it_wrote_and_nothing_else(dfer, caplog):
     done = dfer("export model --onnx model.onnx")

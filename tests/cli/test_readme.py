@@ -50,6 +50,7 @@ def videos(dfer, monkeypatch):
     return listed
 
 
+@pytest.mark.slow
 def test_ones_own_videos_are_preprocessed_as_readme_says(videos, dfer):
     _, commands = _example()
     assert commands[0] == "dfer preprocess --dataset folder --root my-videos --detector mtcnn"

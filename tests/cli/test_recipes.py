@@ -93,6 +93,7 @@ def test_an_unknown_preset_is_one_line(dfer):
     assert done.err.splitlines()[-1] == "error: no preset 'weak'; known: paper, small, strong"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("project")
 def test_every_table_says_its_recipe(dfer):
     line = f"--preset strong --mixup 0 --folds 1 {TINY}"
@@ -113,6 +114,7 @@ def test_every_table_says_its_recipe(dfer):
         assert report["provenance"]["backbone"] == "demo-ViT-tiny (random), 16 frames"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("project")
 def test_the_same_values_are_the_same_run_whatever_they_are_called(dfer):
     assert dfer(f"train --folds 1 {TINY}").code == 0
@@ -126,6 +128,7 @@ def test_the_same_values_are_the_same_run_whatever_they_are_called(dfer):
     assert "recipe: strong, changed: " in same.err
 
 
+@pytest.mark.slow
 def test_costs_follow_the_preset_and_are_the_papers_without_one(dfer):
     done = json.loads(dfer("ablate --table 2 --dry-run --format json").out)
     assert done["title"] == "Table 2"

@@ -26,6 +26,7 @@ def run(write_tiny, dfer):
     return RunFolder("runs" / WHERE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [f"runs/{WHERE}", str(WHERE), "full-m1-seed3"])
 def test_a_repeated_run_is_the_same(name, run, dfer):
     done = dfer(f"train --repeat {name} --runs again")
@@ -39,6 +40,7 @@ def test_a_repeated_run_is_the_same(name, run, dfer):
     assert not [note for note in notes if note.startswith("changed ")]
 
 
+@pytest.mark.slow
 def test_options_that_are_typed_override_the_record(run, dfer):
     done = dfer(f"train --repeat {WHERE} --epochs 1 --seed 4 --runs again")
     assert done.code == 0, done.err
@@ -50,6 +52,7 @@ def test_options_that_are_typed_override_the_record(run, dfer):
     assert "changed settings: seed 3 -> 4; train.epochs 2 -> 1" in done.err.splitlines()
 
 
+@pytest.mark.slow
 def test_changed_data_and_code_are_named(run, dfer):
     manifest = read_manifest(MANIFEST)
     rows = manifest.rows.assign(n_frames=1)
@@ -64,6 +67,7 @@ def test_changed_data_and_code_are_named(run, dfer):
     assert code.startswith("changed code: torch 1.0 -> 2")
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_is_finished_from_its_record(run, dfer):
     entries = json.loads(run.run_file.read_text())
     run.run_file.write_text(json.dumps({**entries, "finished": False}))
@@ -72,6 +76,7 @@ def test_an_interrupted_run_is_finished_from_its_record(run, dfer):
     assert run.read().finished
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("line", "said"),
     [
@@ -87,6 +92,7 @@ def test_a_run_that_cannot_be_repeated_says_why(line, said, run, dfer):
     assert done.err.splitlines()[-1].startswith(f"error: {said}")
 
 
+@pytest.mark.slow
 def test_a_run_whose_data_is_gone_says_so(run, dfer):
     MANIFEST.rename("moved.csv")
     done = dfer(f"train --repeat {WHERE} --runs again")
@@ -102,6 +108,7 @@ def test_a_run_whose_data_is_gone_says_so(run, dfer):
     assert dfer(f"train --repeat {WHERE} --runs again --root moved/tiny").code == 0
 
 
+@pytest.mark.slow
 def test_a_run_on_all_clips_is_repeated_for_as_many_epochs(run, dfer):
     assert dfer(f"train --all-data {RECIPE}").code == 0
     final = RunFolder("runs" / WHERE.with_name("all"))

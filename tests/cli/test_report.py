@@ -15,6 +15,7 @@ def runs(write_tiny, dfer):
     assert dfer(f"train {RECIPE}").code == 0
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("runs")
 def test_a_page_and_its_pictures_are_written(dfer):
     done = dfer("report")
@@ -32,6 +33,7 @@ def test_a_page_and_its_pictures_are_written(dfer):
     assert dfer("eval").code == 0
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("runs")
 @pytest.mark.parametrize(
     ("line", "said"),

@@ -42,6 +42,7 @@ def shell(dfer):
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
 def test_predict_writes_its_files_where_streams_are_closed(shell, closed):
     made = "--out r.json --annotate r.mp4 --plot r.png"
@@ -67,6 +68,7 @@ def test_processes_that_are_started_have_all_three_streams(tmp_path, closed):
     assert subprocess.run(line, shell=True, env=env).returncode == 0
 
 
+@pytest.mark.slow
 @needs_full
 @pytest.mark.parametrize("options", [{}, {"PYTHONUNBUFFERED": "1"}])
 def test_output_on_a_full_disk_is_one_line_and_the_files_are_written(shell, options):
@@ -76,6 +78,7 @@ def test_output_on_a_full_disk_is_one_line_and_the_files_are_written(shell, opti
     assert Path("r.json").is_file()
 
 
+@pytest.mark.slow
 @needs_full
 @pytest.mark.parametrize("line", ["dfer --help", "dfer --version", "dfer doctor"])
 def test_every_command_says_that_its_output_is_lost(shell, line):
@@ -85,6 +88,7 @@ def test_every_command_says_that_its_output_is_lost(shell, line):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 @needs_full
 def test_errors_that_cannot_be_printed_keep_nothing_from_being_done(shell):
     done = shell("dfer predict a.mp4 --checkpoint model --out r.json 2> /dev/full")
@@ -92,6 +96,7 @@ def test_errors_that_cannot_be_printed_keep_nothing_from_being_done(shell):
     assert Path("r.json").is_file()
 
 
+@pytest.mark.slow
 def test_an_exit_code_that_says_more_is_kept(shell):
     """Of a video that cannot be read: 4."""
     done = shell("dfer predict a.mp4 no.mp4 --checkpoint model > /dev/full")

@@ -73,6 +73,7 @@ def test_csv_on_the_screen_parts_tables_by_an_empty_line_and_a_title(capsys):
     assert len(pd.read_csv(io.StringIO(second), comment="#")) == 2
 
 
+@pytest.mark.slow
 def test_eval_says_which_files_it_wrote(dfer, write_tiny):
     write_tiny()
     recipe = "--backbone demo-ViT-tiny --weights random --epochs 1 --warmup-epochs 0 --workers 0"

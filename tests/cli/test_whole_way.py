@@ -17,6 +17,7 @@ RECIPE = "--backbone demo-ViT-tiny --weights random --epochs 2 --warmup-epochs 1
 RECIPE += " --lr 3e-4 --min-lr 3e-6 --workers 0"
 
 
+@pytest.mark.slow
 def test_the_whole_way(dfer):
     done = dfer("demo data/demo --persons 2")
     assert done.code == 0

@@ -198,6 +198,7 @@ def test_an_image_without_its_second_half_is_named(make_dataset, tmp_path, worke
     assert caught.value.line == f"cannot read {path}: cut off"
 
 
+@pytest.mark.slow
 def test_a_jpeg_without_its_second_half_is_not_taken_for_a_grey_one(make_dataset, tmp_path):
     path = tmp_path / "clip 1" / "1.jpg"
     noise = np.random.default_rng(0).integers(0, 256, (24, 24, 3), dtype=np.uint8)

@@ -117,6 +117,7 @@ def test_every_haircut_leaves_the_eyes_free(haircut: str) -> None:
     )
 
 
+@pytest.mark.slow
 def test_demo_writes_exactly_these_files(demo: DemoFiles) -> None:
     folder = demo.labels.parent
     videos = {
@@ -157,6 +158,7 @@ def test_second_call_draws_only_what_is_missing(demo: DemoFiles) -> None:
     assert lost.read_bytes() == content
 
 
+@pytest.mark.slow
 def test_jobs_do_not_change_the_pixels(demo: DemoFiles, tmp_path: Path) -> None:
     again = make_demo(tmp_path, num_persons=1, seed=3, jobs=2)
     for name in BASIC_EXPRESSIONS:

@@ -196,6 +196,7 @@ def site(tmp_path_factory):
     shutil.rmtree(folder)
 
 
+@pytest.mark.slow
 def test_the_site_builds_strictly_and_has_every_page(site):
     for page in _nav_pages():
         name = "" if page == "index.md" else page.removesuffix(".md")

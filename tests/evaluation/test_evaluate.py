@@ -43,6 +43,7 @@ def runs(make_run, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_results_are_of_the_variant_that_was_finished_last(runs, tiny_name):
     results = read_results(runs)
     recipe = (

@@ -35,6 +35,7 @@ def machines():
     started.shutdown()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
 def test_a_machine_that_is_lost_in_the_middle_loses_no_run(
     machines, make_job, results_of, tmp_path, monkeypatch
@@ -64,6 +65,7 @@ def test_a_machine_that_is_lost_in_the_middle_loses_no_run(
     assert [path.name for path in runs.iterdir()] == ["colours"]  # nothing is left beside the runs
 
 
+@pytest.mark.slow
 def test_a_job_that_fails_on_a_cluster_is_reported(machines, make_job, tmp_path, capsys):
     started, _ = machines
     configs = [make_job(1, lr=1e30, min_lr=0.0), make_job(2)]
@@ -74,6 +76,7 @@ def test_a_job_that_fails_on_a_cluster_is_reported(machines, make_job, tmp_path,
     assert run_jobs(configs[1:], tmp_path, cluster="nowhere:1").failures == {}  # all is there
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
 def test_a_head_that_is_lost_is_one_line_and_tells_what_is_finished(
     make_job, tmp_path, monkeypatch

@@ -28,6 +28,7 @@ def _failed(log):
     return [line for line in log.splitlines() if line.startswith("failed:")]
 
 
+@pytest.mark.slow
 def test_a_log_has_a_line_for_each_epoch_and_for_each_fold(make_job, tmp_path, capsys):
     outcome = run_jobs([make_job(fold) for fold in (1, 2)], tmp_path)
     lines = capsys.readouterr().err.splitlines()
@@ -48,6 +49,7 @@ def test_a_log_has_a_line_for_each_epoch_and_for_each_fold(make_job, tmp_path, c
     assert sum(line.endswith(" left") for line in lines) == 3  # after the last epoch none is
 
 
+@pytest.mark.slow
 def test_a_job_that_fails_is_reported_and_the_others_go_on(make_job, tmp_path, capsys):
     configs = [make_job(1), make_job(2, lr=TOO_FAST, min_lr=0.0), make_job(3)]
     outcome = run_jobs(configs, tmp_path)
@@ -65,6 +67,7 @@ def test_a_job_that_fails_is_reported_and_the_others_go_on(make_job, tmp_path, c
     )
 
 
+@pytest.mark.slow
 def test_a_job_after_a_failed_one_is_as_if_it_were_alone(
     make_job, results_of, tmp_path, monkeypatch
 ):
@@ -104,6 +107,7 @@ def test_what_trains_together_does_not_go_on_alone(make_job, tmp_path, monkeypat
     assert not Job(configs[1], tmp_path).run.path.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 2])
 def test_a_second_call_trains_only_what_failed(count, make_job, tmp_path, capsys):
     configs = [make_job(fold) for fold in (1, 2)]
@@ -139,6 +143,7 @@ def test_nothing_is_started_where_one_job_is_wrong(wrong, error, count, make_job
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_rows_of_which_a_fold_failed_have_no_figures(make_job, tmp_path):
     in_the_way = tmp_path / "colours" / "full" / "fold2"
     in_the_way.parent.mkdir(parents=True)

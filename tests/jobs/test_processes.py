@@ -22,6 +22,7 @@ from dfercli.jobs.run import attempt, run_jobs, train_folds
 from dfercli.parallel import Share, describe_exit
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
 def test_two_processes_give_the_same_runs_bit_for_bit(make_job, results_of, tmp_path):
     here = train_folds(make_job(workers=1), [1, 2], tmp_path / "here")
@@ -94,6 +95,7 @@ def _train_or_die(job, progress=None):
     return attempt(job, progress)
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_fails_its_own_job_alone(make_job, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("dfercli.jobs.run.attempt", _train_or_die)
     outcome = run_jobs([make_job(1), make_job(2), make_job(3)], tmp_path, jobs=2)
@@ -135,6 +137,7 @@ def test_an_interruption_ends_the_processes(make_job, tmp_path):
     assert signal.getsignal(signal.SIGTERM) == before
 
 
+@pytest.mark.slow
 def test_processes_follow_one_that_was_killed(make_job, tmp_path):
     """Nothing can be done in the end of a process that is killed: its children have to see it."""
     endless = make_job(1, epochs=3000)

@@ -32,6 +32,7 @@ def test_features_equal_open_clip(tiny_clip, make_clips):
     assert torch.allclose(_features(tiny_clip, clips), theirs.view(2, 3, 32), atol=1e-5)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 @pytest.mark.parametrize("name", ["ViT-B-32-quickgelu", "ViT-M-16-alt", "ViT-S-32"])
 def test_features_of_real_backbones_equal_open_clip(name):
@@ -60,6 +61,7 @@ def test_large_backbones_give_the_shapes_they_state(name):
     assert backbone(clips).shape == (1, 2, config["embed_dim"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "kind"),
     [

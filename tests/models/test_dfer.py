@@ -271,6 +271,7 @@ DAMAGES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_checkpoint_is_one_line(damage, checkpoint):
     folder, _ = checkpoint

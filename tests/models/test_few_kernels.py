@@ -91,6 +91,7 @@ def test_no_two_parameters_share_a_gradient(settings, make, few_kernels):
     assert len(set(grads)) == len(grads)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", VARIANTS, ids=_name)
 def test_a_variant_is_one_graph_without_a_break(settings, make, few_kernels):
     model, clips = make(**settings)
@@ -110,6 +111,7 @@ class _CountGraphs:
         return graph.forward
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [{}, BASELINE], ids=_name)
 def test_neither_a_second_step_nor_another_batch_compiles_again(settings, make, few_kernels):
     model, clips = make(batch=4, **settings)
@@ -135,6 +137,7 @@ def test_all_blocks_share_what_one_compiled(make, few_kernels):
     assert graphs.count == 1
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     torch.__version__ < TorchVersion("2.10"), reason="PyTorch 2.9 has more views of its own"
 )

@@ -47,10 +47,10 @@ def test_keeping_the_weights_changes_nothing_but_rounding(recorded):
     heads = [torch.randn(3, 2, n, 8) for n in (4, 5, 5)]
     heads[0].requires_grad_(recorded)
     expected = attention(*heads)
-    with keep_attention() as recorded:
+    with keep_attention() as kept_weights:
         ours = attention(*heads)
     assert (ours - expected).abs().max() < 1e-6
-    (weights,) = recorded
+    (weights,) = kept_weights
     assert weights.shape == (3, 2, 4, 5)
     assert torch.allclose(weights @ heads[2], ours)
     assert torch.allclose(weights.sum(dim=-1), torch.ones(3, 2, 4))

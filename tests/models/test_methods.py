@@ -119,6 +119,7 @@ def test_what_is_frozen_stays_as_in_evaluation(method, make_method, make_clips):
     assert still == ("backbone" in FROZEN[method])
 
 
+@pytest.mark.slow
 @every_method
 def test_a_checkpoint_gives_the_model_back(method, make_method, make_clips, tmp_path):
     model, clips = make_method(method).eval(), make_clips()

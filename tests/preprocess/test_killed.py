@@ -75,6 +75,7 @@ def dataset(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_killed_ten_times_it_ends_as_if_undisturbed(dataset, tmp_path):
     calm, harried = (
         Path(shutil.copytree(dataset, tmp_path / name)) for name in ("calm", "harried")
@@ -91,6 +92,7 @@ def test_killed_ten_times_it_ends_as_if_undisturbed(dataset, tmp_path):
     assert _contents(harried) == _contents(calm)
 
 
+@pytest.mark.slow
 def test_two_calls_do_not_crop_into_one_folder(dataset, tmp_path):
     folder = Path(shutil.copytree(dataset, tmp_path / "busy"))
     first = _start(folder)

@@ -99,6 +99,7 @@ MODELS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_every_model_gives_the_same_for_batches_of_any_size(name, build, draw_faces, tmp_path):
     model = build(**MODELS[name]).eval()
@@ -112,6 +113,7 @@ def test_every_model_gives_the_same_for_batches_of_any_size(name, build, draw_fa
         np.testing.assert_allclose(probs, _calibrate(expected, 2.0), atol=2e-5)
 
 
+@pytest.mark.slow
 def test_the_file_says_what_it_reads_and_gives(shared):
     found = shared.found
     assert [each.name for each in found.path.parent.iterdir()] == ["model.onnx"]
@@ -208,6 +210,7 @@ def test_a_file_that_gives_something_else_is_not_kept(offset, shared, tmp_path, 
     assert [each.name for each in tmp_path.iterdir()] == ["model.onnx"]
 
 
+@pytest.mark.slow
 def test_a_wrong_export_is_seen(shared, tmp_path, monkeypatch):
     def forward(self, faces):
         logits = self.model(faces.permute(0, 1, 4, 2, 3) / 255)  # not normalised

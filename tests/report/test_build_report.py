@@ -52,6 +52,7 @@ def full_page(all_runs):
     return _read(build_report(all_runs, "small", "full"))
 
 
+@pytest.mark.slow
 def test_a_page_has_all_sections_in_order(full_page, all_runs):
     assert list(full_page) == SECTIONS
     assert (all_runs / "small" / "full" / "report.html").is_file()
@@ -105,6 +106,7 @@ def test_a_missing_sibling_is_named_with_the_command_that_trains_it(full_runs, t
         assert pictures > 0  # what is there is shown alone
 
 
+@pytest.mark.slow
 def test_a_variant_without_text_has_no_similarities_of_its_own(make_runs, tmp_path):
     changes = {"text": False, "biehpro": False}
     runs = make_runs(tmp_path, changes, folds=(1,))
@@ -235,6 +237,7 @@ def test_what_cannot_be_shown_is_one_line(options, error, said, full_runs):
         build_report(full_runs, **options)
 
 
+@pytest.mark.slow
 def test_curves_of_held_out_clips_are_told_by_which_the_epoch_was_chosen(
     make_runs, tmp_path, monkeypatch
 ):
@@ -279,6 +282,7 @@ def test_a_method_without_training_is_not_told_by_epochs(make_runs, tmp_path):
     assert page["Training"] == ("\nThis method has nothing to train.\n", 0)
 
 
+@pytest.mark.slow
 def test_interaction_is_explained_where_there_is_any(full_page, make_runs, tmp_path):
     title = "What the model looks at"
     assert "InterFIT's tokens" in full_page[title][0]

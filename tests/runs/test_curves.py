@@ -50,6 +50,7 @@ def test_a_single_fold_is_drawn_once():
     assert line.get_ydata() == pytest.approx([0.2, 0.4])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("epochs", [1, 5])
 def test_a_runs_picture_has_its_learning_rate_and_best_epoch(epochs, words_inside, tmp_path):
     lines = [line | {"lr": 0.1 / line["epoch"]} for line in _lines([0.2] * epochs)]

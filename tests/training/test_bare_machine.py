@@ -36,6 +36,7 @@ main()
 """Runs the command line without the list of users and without some distributions' metadata."""
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows needs some of its environment")
 def test_the_commands_run_without_home_user_git_and_metadata(colours, tmp_path):
     """As in a container with an arbitrary user id: no HOME, no entry in the list of users."""

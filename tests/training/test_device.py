@@ -157,6 +157,7 @@ def _fail_above(monkeypatch, most):
     return seen
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("most", "parts"), [(5, [5]), (4, [3, 2]), (1, [1, 1, 1, 1, 1])])
 def test_batch_auto_halves_the_parts_and_keeps_the_batch(
     most, parts, make_run, tmp_path, monkeypatch
@@ -180,6 +181,7 @@ def test_batch_auto_halves_the_parts_and_keeps_the_batch(
     assert load_checkpoint(str(run.path)).class_names
 
 
+@pytest.mark.slow
 def test_one_clip_that_does_not_fit_is_one_line(make_run, tmp_path, monkeypatch):
     _fail_above(monkeypatch, 0)
     with pytest.raises(ConfigError, match="one clip alone does not fit in memory"):

@@ -52,6 +52,7 @@ def train_in_two(tiny_name, tmp_path):
     return start
 
 
+@pytest.mark.slow
 def test_two_processes_take_the_steps_of_one(make_run, train_in_two, tmp_path, monkeypatch):
     # 12 clips: a batch of 6 + 5 in parts of 3, and one in which one process has nothing to do. The
     # trial of `auto`, before the first step, must not disturb what the processes agree on.

@@ -124,6 +124,7 @@ class _LimitedDevice:
         return Execution(way, OptimizerStep(setup, None, micro_batch), setup.prepared)
 
 
+@pytest.mark.slow
 def test_parts_are_halved_until_a_capture_fits(make_setup, monkeypatch):
     device = _LimitedDevice(3)
     monkeypatch.setattr(execution, "_build_fixed", device)
@@ -132,6 +133,7 @@ def test_parts_are_halved_until_a_capture_fits(make_setup, monkeypatch):
     assert result.step.micro_batch == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("batch", "clips"), [("fixed", 3), ("auto", 0)])
 def test_clips_that_do_not_fit_are_one_line(batch, clips, make_setup, monkeypatch):
     monkeypatch.setattr(execution, "_build_fixed", _LimitedDevice(clips))
@@ -206,6 +208,7 @@ def test_compiled_steps_train_as_eager_ones_do(make_run, tmp_path, monkeypatch):
         assert ours["war"] == theirs["war"]
 
 
+@pytest.mark.slow
 def test_the_real_compiler_takes_a_step(make_run, tmp_path):
     pytest.importorskip("torch._inductor")
     settings = {"epochs": 1, "warmup_epochs": 0}

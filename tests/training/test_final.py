@@ -38,6 +38,7 @@ def final(folds, make_run):
     return train_folds(config, [ALL_DATA], folds)[ALL_DATA]
 
 
+@pytest.mark.slow
 def test_it_stops_after_the_median_of_the_epochs_that_the_folds_chose(folds, make_run):
     config, used = plan_final(make_run(), folds, open_manifest(make_run().data))
     assert used == [1, 2]
@@ -70,6 +71,7 @@ def test_all_clips_are_trained_on_and_none_is_tested(make_run):
     assert counts == {"train": 18, "val": 0, "test": 0}
 
 
+@pytest.mark.slow
 def test_its_run_leaves_one_model_and_no_predictions(final):
     files = sorted(path.relative_to(final.path).as_posix() for path in final.path.rglob("*"))
     assert files == [
@@ -100,6 +102,7 @@ def other_fold(folds, final, make_run, tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_figures_of_folds_of_other_settings_do_not_go_with_it(other_fold):
     with pytest.raises(CheckpointError) as caught:
         prepare(str(other_fold / "colours" / "full" / "all"), "org/name")
@@ -110,6 +113,7 @@ def test_figures_of_folds_of_other_settings_do_not_go_with_it(other_fold):
     )
 
 
+@pytest.mark.slow
 def test_a_newer_fold_of_other_settings_is_taken_instead(other_fold):
     assert find_checkpoint(None, other_fold) == str(other_fold / "colours/full/fold1/best")
     assert find_checkpoint("full", other_fold) == str(other_fold / "colours/full/fold1/best")
@@ -129,6 +133,7 @@ def test_it_is_no_fold(folds, final, make_run):
         unseen_folds(load_checkpoint(str(final.path)), open_manifest(make_run().data))
 
 
+@pytest.mark.slow
 def test_an_interrupted_one_ends_the_same(folds, final, make_run, tmp_path, monkeypatch):
     from dfercli.training import loop
 

@@ -30,6 +30,7 @@ train_folds(from_dict(RunConfig, json.loads(sys.argv[2])), [1, 2], Path(sys.argv
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
 def test_a_killed_process_leaves_what_the_next_goes_on_from(make_run, tiny_name, tmp_path):
     config = make_run(epochs=2 + 2 * NUM_KILLS, workers=2, balance="prior", **STRONG)
@@ -54,6 +55,7 @@ def test_a_killed_process_leaves_what_the_next_goes_on_from(make_run, tiny_name,
             assert torch.equal(tensor, weights[name]), name
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
 def test_a_strong_recipe_that_is_killed_between_epochs_ends_the_same(make_run, tiny_name, tmp_path):
     config = make_run(epochs=6, workers=2, balance="prior", **STRONG)

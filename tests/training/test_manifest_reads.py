@@ -24,6 +24,7 @@ def reads(monkeypatch):
     return paths
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "runs"),
     [

@@ -78,6 +78,7 @@ def test_what_has_nothing_to_learn_is_tested_as_it_is(val_fraction, make_run, tm
         assert torch.equal(tensor, fresh[name]), name
 
 
+@pytest.mark.slow
 def test_a_table_has_each_method_by_its_own_recipe(make_run, tmp_path):
     rows = [row for row in table_rows(5) if row.name in ("zero-shot CLIP", "CoOp", "DFER-CLIP")]
     base = make_run(epochs=1, warmup_epochs=0)

@@ -99,6 +99,7 @@ def test_two_halves_accumulated_are_one_batch(make_run, tmp_path, monkeypatch):
         assert torch.allclose(tensor, expected[name], rtol=0, atol=1e-6), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_each_epoch_has_every_clip_once_in_another_order_and_another_view(
     workers, make_run, tmp_path, monkeypatch

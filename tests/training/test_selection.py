@@ -286,6 +286,7 @@ def whole(make_run, tmp_path_factory):
     return train_fold(make_run(**FIVE_EPOCHS), tmp_path_factory.mktemp("whole"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop", [2, 4])
 def test_wherever_a_run_stops_between_two_saves_it_ends_the_same(
     stop, whole, make_run, tmp_path, monkeypatch
@@ -299,6 +300,7 @@ def test_wherever_a_run_stops_between_two_saves_it_ends_the_same(
     assert resumed == ([3] if stop >= 3 else [])
 
 
+@pytest.mark.slow
 def test_what_waits_is_the_epoch_that_was_chosen_not_the_one_that_is_saved(
     make_run, tmp_path, monkeypatch
 ):
@@ -321,6 +323,7 @@ def test_how_often_a_run_was_saved_makes_no_other_run(trained, make_run):
     assert run.read().config == make_run()  # it was finished, and stays as it is
 
 
+@pytest.mark.slow
 def test_no_checkpoint_is_of_an_epoch_that_was_trained_again(make_run, tmp_path, monkeypatch):
     """A GPU is not deterministic: an epoch that is trained again has other results."""
     config = make_run(epochs=3, compute={"save_every": 1})
@@ -381,6 +384,7 @@ def stopped(make_run, tmp_path, monkeypatch):
     return config, RunFolder(tmp_path / "colours" / "full" / "fold1")
 
 
+@pytest.mark.slow
 def test_what_stands_in_an_epochs_way_ends_no_run(stopped, tmp_path):
     config, run = stopped
     foreign = run.resume_folder / "epoch2-last" / "notes.txt"

@@ -34,6 +34,7 @@ def undisturbed(config, tmp_path_factory):
     return outcome_of(train_fold(config, tmp_path_factory.mktemp("undisturbed")).path)
 
 
+@pytest.mark.slow
 def test_a_run_ends_the_same_wherever_it_was_stopped(config, undisturbed, tmp_path, monkeypatch):
     call, stops = 0, 0
     while True:
@@ -58,6 +59,7 @@ def test_a_run_ends_the_same_wherever_it_was_stopped(config, undisturbed, tmp_pa
     assert stops >= 10  # files and folders that got their names
 
 
+@pytest.mark.slow
 def test_a_finished_fold_and_finished_epochs_are_not_trained_again(config, tmp_path, monkeypatch):
     epochs = []
     seed_epoch = loop.seed_epoch
@@ -76,6 +78,7 @@ def test_a_finished_fold_and_finished_epochs_are_not_trained_again(config, tmp_p
     assert epochs[4:] == [1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("balance", ["prior", "oversample"])
 def test_all_that_a_strong_recipe_draws_is_drawn_again(
@@ -88,6 +91,7 @@ def test_all_that_a_strong_recipe_draws_is_drawn_again(
     assert outcome_of(run.path) == undisturbed
 
 
+@pytest.mark.slow
 def test_a_strong_recipe_is_the_same_however_many_workers_load(make_run, results_of, tmp_path):
     few, many = (
         train_fold(make_run(balance="prior", workers=workers, **STRONG), tmp_path / str(workers))
@@ -139,6 +143,7 @@ def test_two_processes_do_not_train_one_run(config, tmp_path):
     assert not run.path.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
 @pytest.mark.parametrize("part", [0.1, 0.9])
 def test_a_full_disk_is_one_line_and_keeps_the_epoch_before(
@@ -169,6 +174,7 @@ def test_a_full_disk_is_one_line_and_keeps_the_epoch_before(
     assert outcome_of(train_fold(config, tmp_path).path) == undisturbed
 
 
+@pytest.mark.slow
 def test_a_run_that_was_half_removed_begins_anew(config, undisturbed, tmp_path, monkeypatch):
     run = stop_after(1, monkeypatch, config, tmp_path)
     run.run_file.unlink()  # as a process that was killed while it removed the folder

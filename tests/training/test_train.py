@@ -150,6 +150,7 @@ def test_the_last_of_the_best_epochs_is_kept(make_run, tmp_path, monkeypatch):
     )
 
 
+@pytest.mark.slow
 def test_a_finished_fold_is_not_trained_again(own_run, make_run):
     before, runs = _times(own_run.path), own_run.path.parents[2]
     trained = train_folds(make_run(), [1, 2], runs)

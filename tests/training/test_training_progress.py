@@ -60,6 +60,7 @@ def test_at_80_columns_the_bar_shows_the_time_left_and_the_figures(monkeypatch):
     assert " 10:07:04 left, epoch 42/100, WAR 20.0%" in line
 
 
+@pytest.mark.slow
 def test_curves_are_a_picture_also_of_one_epoch(tmp_path):
     for epochs in (1, 5):
         path = tmp_path / f"{epochs}.png"

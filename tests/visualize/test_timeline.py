@@ -198,6 +198,7 @@ def test_faces_stand_apart_near_their_times(wanted):
         assert places[1:].tolist() == [2, 4]
 
 
+@pytest.mark.slow
 def test_the_suffix_decides_on_the_kind(tmp_path):
     for suffix, start in (
         (".png", b"\x89PNG"),

@@ -91,6 +91,7 @@ def test_made_up_clips_are_told_from_the_official_by_their_fingerprints(tmp_path
     assert train.endswith(", officially 805e30928bf9)")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "how", [{}, {"end": "\r\n"}, {"mark": b"\xef\xbb\xbf"}, {"header": "path label"}]
 )

@@ -53,6 +53,7 @@ def test_where_an_error_arose_is_logged_for_those_who_look(some, caplog):
     assert isinstance(logged["v/b-runtime.mp4 cannot be read"][1], RuntimeError)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_each_video_has_its_outcome_and_none_stops_the_others(some, jobs):
     seen, told = [], []

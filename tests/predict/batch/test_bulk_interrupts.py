@@ -88,6 +88,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_ctrl_c_finishes_a_stream_and_breaks_a_file_off():
     """Nobody is left over."""
     by_hand.write_fake("a", sleep=60)
