@@ -255,7 +255,7 @@ def _find_defaults(
 
 
 def find_repeated(name: str, runs: Path) -> "dict[int, RunFolder]":
-    """Return the runs that `--repeat` names by fold, sought in `runs` and where runs usually are.
+    """Return the runs that `--repeat` names by fold, sought where runs usually are and in `runs`.
 
     Raises:
         CheckpointError: There is no such run, or its folds were trained with different settings.

@@ -119,16 +119,18 @@ def find_named(name: str, runs: Iterable[Path]) -> dict[int, RunFolder]:
     Args:
         name: The folder of a run or of a variant; or `DATASET/VARIANT/foldK`, `DATASET/VARIANT` or
             `VARIANT` among the runs. A variant means all its folds.
-        runs: Folders of runs to search, in order.
+        runs: Folders of runs to search, in order. Where several have the same dataset and variant,
+            the last one's is taken: a repetition that was begun in the first still finds its source.
 
     Raises:
         CheckpointError: There is no such run, or its folds were trained with different settings.
     """
     roots = list(runs)
-    folders = [Path(name), *(root / name for root in roots)]
+    names = [name]
     if name == Path(name).name:
-        folders += [dataset / name for root in roots for dataset in sorted(root.glob("*"))]
-    for folder in folders:
+        datasets = (path.name for root in roots for path in sorted(root.glob("*")))
+        names += [f"{dataset}/{name}" for dataset in datasets]
+    for folder in [Path(name), *(root / path for path in names for root in reversed(roots))]:
         own = RunFolder(folder)
         folds = [own] if own.run_file.is_file() else _find_fold_folders(folder)
         by_fold = {run.read().config.fold: run for run in folds}

@@ -77,6 +77,18 @@ def test_an_interrupted_run_is_finished_from_its_record(run, dfer):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["tiny/full-m1-seed3", "full-m1-seed3"])
+def test_a_repetition_that_was_interrupted_still_repeats_all_folds(name, run, dfer):
+    assert dfer(f"train --folds 1 {RECIPE}").code == 0
+    assert dfer(f"train --repeat {name} --folds 1 --runs again").code == 0
+    done = dfer(f"train --repeat {name} --runs again")
+    assert done.code == 0, done.err
+    assert RunFolder(Path("again/tiny/full-m1-seed3/fold2")).read().finished
+    listed = ", ".join(f"runs/tiny/full-m1-seed3/fold{fold}" for fold in (1, 2))
+    assert f"repeats: {listed} (dfer train --folds 1 " in done.err
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("line", "said"),
     [
