@@ -249,7 +249,7 @@ def _find_defaults(
         values["root"] = root
     if config.fold == ALL_DATA:
         values["all_data"] = True
-    else:
+    elif not arguments.get("all_data"):
         values["folds"] = ",".join(map(str, sources))
     return bases, values
 

@@ -79,7 +79,8 @@ def train(
         targets = [ALL_DATA] if all_data else folds
         _note_repeat(repeat, replace(config, fold=targets[0]), targets, manifest, options)
     if all_data:
-        _train_final(config, options, manifest, repeated=repeat is not None)
+        repeated = repeat is not None and ALL_DATA in opt.find_repeated(repeat, options.runs)
+        _train_final(config, options, manifest, repeated)
         return
     from dfercli.data.manifest import mark_partial
     from dfercli.evaluation.results import summarise_runs
@@ -244,7 +245,7 @@ def _train_final(
         config: A run of the variant, of any fold.
         options: The other options.
         manifest: The data.
-        repeated: Whether the run is repeated, and stops after the epoch of its record.
+        repeated: Whether a run on all clips is repeated, and stops after the epoch of its record.
     """
     from dfercli.jobs.run import train_folds
     from dfercli.training.final import plan_final

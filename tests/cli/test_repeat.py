@@ -129,3 +129,13 @@ def test_a_run_on_all_clips_is_repeated_for_as_many_epochs(run, dfer):
     assert again.read().config == final.read().config
     name = "last/model.safetensors"
     assert (again.path / name).read_bytes() == (final.path / name).read_bytes()
+
+
+def test_the_recipe_of_a_fold_is_repeated_on_all_clips(run, dfer):
+    done = dfer(f"train --repeat {WHERE} --all-data")
+    assert done.code == 0, done.err
+    assert "the median of those that folds 2 chose" in done.err
+    config = RunFolder("runs" / WHERE.with_name("all")).read().config
+    recorded = run.read().config
+    assert replace(config.train, stop_epoch=None) == recorded.train
+    assert (config.seed, config.model) == (recorded.seed, recorded.model)
