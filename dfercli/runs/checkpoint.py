@@ -150,8 +150,9 @@ def check_fits(
             f"the checkpoint knows the classes {', '.join(model.class_names)}; "
             f"the data has {', '.join(class_names)}; use a checkpoint trained on these"
         )
-    if crop != model.settings["crop"] and not allow_other_crop:
+    trained = model.settings.get("crop")
+    if crop != trained and not allow_other_crop:
         raise CheckpointError(
-            f"the checkpoint was trained on faces cropped by {model.settings['crop']}, the data's "
+            f"the checkpoint was trained on faces cropped by {trained}, the data's "
             f"are by {crop}; train on crops like these, or give --allow-other-crop"
         )

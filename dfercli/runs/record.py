@@ -32,6 +32,13 @@ WITHOUT_EFFECT = (
 rounded, and what drop path draws. Two presets that give the same values are the same recipe.
 """
 
+SETTING_TYPES = {
+    "fold": int,
+    "seed": int,
+    **dict.fromkeys(("model", "train", "augment", "compute"), dict),
+}
+"""JSON types of a run's settings, without which its record cannot be used."""
+
 SHOWN_CHANGES = 4
 """Changed settings that an error names, so that it stays one readable line."""
 
@@ -141,6 +148,9 @@ class RunRecord:
         config = entries.get("config") if isinstance(entries, dict) else None
         if not isinstance(config, dict) or not isinstance(config.get("data"), dict):
             raise ValueError("not the record of a run")
+        for name, kind in SETTING_TYPES.items():
+            if name in config and type(config[name]) is not kind:
+                raise ValueError(f"{name} is {config[name]!r}"[:100])
         calls = [entries, *_convert(tuple[dict, ...], entries.get("resumed") or [], "resumed")]
         return cls(**_read_values(cls, {**entries, "data": entries, "calls": calls}))
 

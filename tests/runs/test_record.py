@@ -75,6 +75,9 @@ def test_entries_that_an_old_run_lacks_have_defaults(make_run):
         {"sealed": []},
         {"finished": "yes"},
         {"config": {"data": 1}},
+        {"config": {"data": {}, "fold": "1"}},
+        {"config": {"data": {}, "model": None}},
+        {"config": {"data": {}, "train": [1]}},
     ],
 )
 def test_an_entry_of_another_type_is_damage(damage, make_run, tmp_path):
