@@ -302,14 +302,17 @@ def describe_exit(code: int, advice: str = "--jobs") -> str:
 def _start_process(target: Callable[..., None], arguments: tuple[Any, ...]) -> BaseProcess:
     """Start a process that is not interrupted by Ctrl-C while it starts."""
     process: BaseProcess
-    if FORKSERVER and _start_server():
-        arguments = (*arguments, dict(os.environ))
-        process = get_context("forkserver").Process(target=target, args=arguments)
-        process.start()  # waits until the server has its imports
-    else:
-        process = get_context("spawn").Process(target=target, args=arguments)
-        with _ignoring_ctrl_c():
-            process.start()
+    for _ in range(2 if FORKSERVER else 0):  # a server that was just killed passes for alive
+        if not _start_server():
+            break
+        forked = (*arguments, dict(os.environ))
+        process = get_context("forkserver").Process(target=target, args=forked)
+        with suppress(EOFError, OSError):  # the server was killed
+            process.start()  # waits until the server has its imports
+            return process
+    process = get_context("spawn").Process(target=target, args=arguments)
+    with _ignoring_ctrl_c():
+        process.start()
     return process
 
 

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from multiprocessing import active_children, forkserver
 from pathlib import Path
@@ -124,6 +125,18 @@ def test_without_a_server_workers_are_spawned(monkeypatch):
 
     monkeypatch.setattr(forkserver, "ensure_running", fail)
     assert run([1, 2], start_failing, 1) == [(1, 1), (2, 2)]
+
+
+@ON_LINUX
+def test_a_server_that_is_killed_is_replaced():
+    run([1], start_failing)
+    server = forkserver._forkserver._forkserver_pid
+    os.kill(server, signal.SIGSTOP)  # so that it ends while a worker is asked for
+    timer = threading.Timer(0.5, os.kill, [server, signal.SIGKILL])
+    timer.start()
+    assert run([1, 2], start_failing, 1) == [(1, 1), (2, 2)]
+    timer.join()
+    assert forkserver._forkserver._forkserver_pid != server
 
 
 def test_the_server_is_started_while_ctrl_c_is_ignored(monkeypatch):
