@@ -62,6 +62,8 @@ SERVER_ENVIRONMENT = {
     "PYTHONSAFEPATH": "1",
 }
 
+_SERVER_LOCK = threading.Lock()
+
 Task = TypeVar("Task")
 
 Emit = Callable[[Any], None]
@@ -301,48 +303,46 @@ def describe_exit(code: int, advice: str = "--jobs") -> str:
 
 def _start_process(target: Callable[..., None], arguments: tuple[Any, ...]) -> BaseProcess:
     """Start a process that is not interrupted by Ctrl-C while it starts."""
-    process: BaseProcess
     for _ in range(2 if FORKSERVER else 0):  # a server that was just killed passes for alive
-        if not _start_server():
+        if (environment := _start_server()) is None:
             break
-        forked = (*arguments, dict(os.environ))
-        process = get_context("forkserver").Process(target=target, args=forked)
+        forked = get_context("forkserver").Process(target=target, args=(*arguments, environment))
         with suppress(EOFError, OSError):  # the server was killed
-            process.start()  # waits until the server has its imports
-            return process
-    process = get_context("spawn").Process(target=target, args=arguments)
+            forked.start()  # waits until the server has its imports
+            return forked
+    spawned = get_context("spawn").Process(target=target, args=arguments)
     with _ignoring_ctrl_c():
-        process.start()
-    return process
+        spawned.start()
+    return spawned
 
 
-def _start_server() -> bool:
-    """Start the server that workers are forked from; return whether it runs."""
+def _start_server() -> dict[str, str] | None:
+    """Start the server that workers are forked from; return their environment, None if in vain."""
     from multiprocessing import forkserver
 
-    forkserver.set_forkserver_preload([name for name in SLOW_IMPORTS if name in sys.modules])
     path = {"PYTHONPATH": os.pathsep.join(sys.path)}
-    try:
-        with _ignoring_ctrl_c(), _setting_environment({**SERVER_ENVIRONMENT, **path}):
-            forkserver.ensure_running()
-    except OSError:  # the path of its socket is too long, say
-        return False
-    return True
+    with _SERVER_LOCK:  # threads have one environment
+        environment = dict(os.environ)
+        forkserver.set_forkserver_preload([name for name in SLOW_IMPORTS if name in sys.modules])
+        try:
+            with _ignoring_ctrl_c(), _setting_environment({**SERVER_ENVIRONMENT, **path}):
+                forkserver.ensure_running()
+        except OSError:  # the path of its socket is too long, say
+            return None
+    return environment
 
 
 @contextmanager
 def _setting_environment(values: Mapping[str, str]) -> Iterator[None]:
     """Set variables for a process that is started meanwhile."""
-    before = {name: os.environ.get(name) for name in values}
+    before = {name: os.environ[name] for name in values if name in os.environ}
     os.environ.update(values)
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+        for name in values:
+            del os.environ[name]
+        os.environ.update(before)
 
 
 @contextmanager
@@ -383,7 +383,8 @@ def _work(
     _take_share(share, environment)
     if on_terminal():
         hide_progress()
-    sys.stderr = _NoTerminal(sys.stderr.buffer, line_buffering=True)
+    if sys.stderr is not None:  # else it is closed, as that of a daemon
+        sys.stderr = _NoTerminal(sys.stderr.buffer, line_buffering=True)
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the parent is gone
         try:
             work = start()

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import active_children, forkserver
 from pathlib import Path
 
@@ -139,6 +140,33 @@ def test_a_server_that_is_killed_is_replaced():
     assert forkserver._forkserver._forkserver_pid != server
 
 
+@ON_LINUX
+def test_threads_that_start_the_server_leave_the_environment_as_it_was(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", "before")
+    monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
+    turns = iter([0.5, 0.0])  # the second thread would take the values of the first for its own
+    monkeypatch.setattr(forkserver, "ensure_running", lambda: time.sleep(next(turns)))
+    before = dict(os.environ)
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(parallel._start_server)
+        time.sleep(0.1)
+        second = threads.submit(parallel._start_server)
+    assert (first.result(), second.result(), dict(os.environ)) == (before, before, before)
+
+
+@BOTH_KINDS
+def test_workers_do_without_a_closed_stderr(kind, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(CLOSED)
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        subprocess.run(
+            [sys.executable, str(script), str(Path(__file__).parent), str(parallel.FORKSERVER)],
+            check=True,
+            preexec_fn=lambda: os.close(2),
+        )
+    assert caught.value.returncode == 7
+
+
 def test_the_server_is_started_while_ctrl_c_is_ignored(monkeypatch):
     handlers = []
 
@@ -236,6 +264,17 @@ def test_closing_ends_the_workers():
     results.close()
     assert active_children() == []
 
+
+CLOSED = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import test_parallel
+from dfercli import parallel
+
+if __name__ == "__main__":
+    parallel.FORKSERVER = sys.argv[2] == "True"
+    sys.exit(7 if test_parallel.run([1], test_parallel.start_failing) == [(1, 1)] else 1)
+"""
 
 SCRIPT = """
 import sys
