@@ -71,7 +71,8 @@ def preprocess(
 
     Raises:
         DataError: The data differs from the published set, or no clip is left.
-        DetectorError: The detector cannot be set up here, or a process that crops died.
+        DetectorError: The detector cannot be set up here.
+        JobsError: A process died before it could crop anything.
     """
     review_path = review_file(plan.manifest, ".csv")
     sheet_path = review_file(plan.manifest, "-worst.png")
