@@ -119,8 +119,8 @@ def find_named(name: str, runs: Iterable[Path]) -> dict[int, RunFolder]:
     Args:
         name: The folder of a run or of a variant; or `DATASET/VARIANT/foldK`, `DATASET/VARIANT` or
             `VARIANT` among the runs. A variant means all its folds.
-        runs: Folders of runs to search, in order. Where several have the same dataset and variant,
-            the last one's is taken: a repetition that was begun in the first still finds its source.
+        runs: Folders of runs to search, in order. If several have the same dataset and variant, the
+            last one is used, so that a repetition begun in the first still finds its source.
 
     Raises:
         CheckpointError: There is no such run, or its folds were trained with different settings.
