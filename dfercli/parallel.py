@@ -63,7 +63,6 @@ SERVER_ENVIRONMENT = {
 }
 
 _SERVER_LOCK = threading.Lock()
-
 Task = TypeVar("Task")
 
 Emit = Callable[[Any], None]
@@ -303,13 +302,14 @@ def describe_exit(code: int, advice: str = "--jobs") -> str:
 
 def _start_process(target: Callable[..., None], arguments: tuple[Any, ...]) -> BaseProcess:
     """Start a process that is not interrupted by Ctrl-C while it starts."""
-    for _ in range(2 if FORKSERVER else 0):  # a server that was just killed passes for alive
+    for _ in range(2 if FORKSERVER else 0):
         if (environment := _start_server()) is None:
             break
         forked = get_context("forkserver").Process(target=target, args=(*arguments, environment))
         with suppress(EOFError, OSError):  # the server was killed
             forked.start()  # waits until the server has its imports
             return forked
+        time.sleep(0.1)  # just after it was killed, it passes for alive
     spawned = get_context("spawn").Process(target=target, args=arguments)
     with _ignoring_ctrl_c():
         spawned.start()
