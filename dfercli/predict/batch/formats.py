@@ -87,6 +87,14 @@ def continue_lines(path: Path) -> BinaryIO:
     return opened
 
 
+def has_videos(path: Path) -> bool:
+    """Return whether a file of JSON Lines, if it exists, has a finished video."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as stream:
+        return any(line.startswith(b'{"type": "video"') for line in stream)
+
+
 def _is_head(line: bytes) -> bool:
     try:
         values = json.loads(line)

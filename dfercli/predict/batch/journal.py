@@ -25,6 +25,7 @@ from dfercli.predict.batch.formats import (
     LineWriter,
     Recorded,
     continue_lines,
+    has_videos,
     write_document,
 )
 from dfercli.predict.batch.inputs import Input
@@ -229,7 +230,7 @@ def open_journal(
         resume: Continue an earlier call. If not, or without files, the journal is temporary.
 
     Raises:
-        ConfigError: A file is there that was not written by dfer.
+        ConfigError: A file was not written by dfer, or a `.jsonl` file lacks its journal.
         DataError: Another process is writing a file.
     """
     with ExitStack() as stack:
@@ -244,12 +245,24 @@ def open_journal(
                     raise DataError(
                         f"another dfer is writing {out}; wait for it, or name another"
                     ) from error
+            if not os.path.lexists(path):
+                _check_no_predictions(outs, path)
         else:
             path = Path(stack.enter_context(TemporaryDirectory()), "journal")
         journal = Journal(path, outs, origin)
         stack.callback(journal.close)
         journal.open(inputs)
         yield journal
+
+
+def _check_no_predictions(outs: Sequence[Path], journal: Path) -> None:
+    """Refuse to continue files whose journal is missing: what they hold would be lost."""
+    for out in outs:
+        if out.suffix.lower() == LINES and has_videos(out):
+            raise ConfigError(
+                f"{out} has predictions, but the journal to continue them, {journal.name}, is "
+                f"missing; move {out.name} away, or name another file"
+            )
 
 
 def _make_key(origin: Record) -> str:

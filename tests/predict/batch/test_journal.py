@@ -351,3 +351,17 @@ def _predict_until_killed(out, reports):
                 Path(video.name).write_text(video.name)
                 _predict(journal, video.name)
                 reports.send(video.title)
+
+
+def test_a_jsonl_file_without_its_journal_is_not_replaced():
+    _run("x.jsonl")
+    before = Path("x.jsonl").read_bytes()
+    journal_file(Path("x.jsonl")).unlink()
+    with pytest.raises(ConfigError) as caught:
+        _run("x.jsonl", names=NAMES[:1], inputs=INPUTS[:1])
+    assert str(caught.value) == (
+        "x.jsonl has predictions, but the journal to continue them, .x.jsonl.journal, is missing; "
+        "move x.jsonl away, or name another file"
+    )
+    assert Path("x.jsonl").read_bytes() == before
+    assert not journal_file(Path("x.jsonl")).exists()
