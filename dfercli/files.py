@@ -238,7 +238,7 @@ def check_place(folder: Path, kind: FolderKind) -> None:
 
 @contextmanager
 def locking(path: Path, wait_s: float = 0.0) -> Iterator[None]:
-    """Hold a lock file, which is empty, during the block.
+    """Hold an empty lock file during the block.
 
     Args:
         path: The file.

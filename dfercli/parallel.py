@@ -39,7 +39,7 @@ OOM_SCORE = 500
 memory runs out: as if the worker used half of the machine's memory more (our choice)."""
 
 STOP_S = 10.0
-"""Seconds that a worker gets to end by itself when it is told to (our choice)."""
+"""Seconds until a worker that was asked to end is killed (our choice)."""
 
 TICK_S = 1.0
 """Seconds between two calls of `tick` (our choice)."""

@@ -64,8 +64,8 @@ def _run() -> None:
     except SystemExit as end:
         if end.code == INTERRUPTED:
             opt.note(
-                "interrupted; what is finished (clips, epochs, folds) is kept, "
-                "the same command does the rest"
+                "interrupted; what is finished (clips, epochs, folds) is kept; "
+                "run the same command to continue"
             )
         raise
     except OSError as error:

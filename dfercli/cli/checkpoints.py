@@ -19,7 +19,7 @@ Checkpoint = Annotated[
     opt.grouped(
         opt.MODEL,
         "Folder, name of a run such as `full` or `my-videos/full/fold1`, or Hub name; by "
-        "default the run finished last, but none on the demo's drawn people.",
+        "default the run finished last, except runs on the demo's drawn people.",
     ),
 ]
 ZeroShot = Annotated[

@@ -105,7 +105,7 @@ class RunOptions:
         root: Folder of the data; by default the one it was prepared in, or $DFER_DATA/DATASET.
         manifests: Folder of the manifests.
         runs: Folder of the runs.
-        overwrite: Train from scratch what is there already, or resume where it was interrupted.
+        overwrite: Retrain existing runs from scratch; by default, resume them.
         cache: Keep all frames decoded on disk, for all folds and runs: 150 kB per 224 px frame.
         cache_dir: Folder of decoded frames; by default $DFER_CACHE, or dfer in the user's caches.
         jobs: Runs to train at the same time on this machine, each in its own process.

@@ -97,7 +97,7 @@ class View:
         if journal.kept:
             opt.note(f"finished before, and not read again: {len(journal.kept):,}")
         if journal.dropped:
-            opt.note(f"changed since, or predicted otherwise: {journal.dropped:,}")
+            opt.note(f"changed, or predicted with other settings: {journal.dropped:,}")
         if journal.unasked:
             opt.note(
                 f"finished before, but not asked for now: {journal.unasked:,}; dropped from {out} "

@@ -130,7 +130,7 @@ def check_format(table_format: str, out: Path | None) -> str:
         return table_format
     if out.suffix.lower() not in SUFFIXES:
         known = ", ".join(SUFFIXES)
-        raise ConfigError(f"--out {out} tells no format; name it with {known}, or add --format")
+        raise ConfigError(f"--out {out} has no known suffix; use {known}, or add --format")
     return SUFFIXES[out.suffix.lower()]
 
 

@@ -191,7 +191,7 @@ def count_declared(path: Path) -> int:
     """Return the number of frames that a container declares, or of images in a folder.
 
     It is 0 if unknown, and estimated from the duration if the container has no count, as in
-    Matroska. A video of which fewer frames can be decoded is truncated.
+    Matroska. If fewer frames can be decoded, the video is truncated.
     """
     if path.is_dir():
         return len(_list_images(path))
@@ -209,7 +209,7 @@ def declared_duration_s(path: Path) -> float:
 def count_listed(path: Path) -> int:
     """Return the number of frames that a video file lists one by one; 0 if it does not.
 
-    A file of which fewer frames can be decoded is truncated.
+    If fewer frames can be decoded, the file is truncated.
     """
     return read_header(path).listed_frames if _is_file(path) and not _is_image(path) else 0
 

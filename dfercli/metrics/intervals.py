@@ -3,10 +3,10 @@
 A bootstrap needs many groups in each fold. With one person per fold, a draw without a person also
 lacks the fold, and a draw with a person twice still counts the fold once, so the figures of the
 draws vary too little. `estimate_folds` and `compare_models` therefore use Student's t if there are
-few groups: a mean over folds is a sum over groups, each of which adds its correct clips, weighted
-by one over the clips of their fold (for UAR: of their fold and class, and the fold's classes). Its
-variance follows from the distances of the groups from the mean. `benchmarks/intervals.py` measures
-how often the intervals of both methods contain the true value.
+few groups: a mean over folds is a sum over groups of their correct clips, each weighted by one over
+the clips of its fold (for UAR: of its fold and class, and the fold's classes). Its variance follows
+from the distances of the groups from the mean. `benchmarks/intervals.py` measures how often the
+intervals of both methods contain the true value.
 """
 
 from collections.abc import Sequence

@@ -22,7 +22,7 @@ from dfercli.preprocess.crops import RECIPE_FILE, check_faces_folder
 from dfercli.text import count_of, list_some
 
 MAX_SAMPLE = 32
-"""Clips of which one frame is checked to find out whether frames are face crops (our choice)."""
+"""Number of clips sampled to find out whether frames are face crops (our choice)."""
 
 CROP_SHARE = 0.4
 """Share of a frame's height and width from which a face's box fills it (our choice)."""
@@ -53,7 +53,7 @@ class Plan:
 
     @property
     def official(self) -> bool:
-        """Whether the dataset has official lists, of which nothing may be missing."""
+        """Whether the dataset has official lists, which must be complete."""
         return load_dataset(self.kind).OFFICIAL is not None
 
     @property

@@ -328,7 +328,7 @@ def _name_variants(comparison: Comparison) -> str:
 
 
 def _explain_choice(comparison: Comparison) -> str:
-    """Say how the clips that are drawn were chosen."""
+    """Describe how the clips in the figure were chosen."""
     if len(comparison.explanations) == 1:
         return "The clips: evenly from the most probable true class to the least probable one."
     first, second = comparison.explanations

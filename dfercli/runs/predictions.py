@@ -115,7 +115,7 @@ def _find_fault(table: pd.DataFrame) -> str:
         line = wrong[0] + 2
         return f"line {line} has no known label, or no probabilities that sum to 1"
     repeated = table["clip_id"].duplicated()
-    return f"clip {table['clip_id'][repeated].iloc[0]!r} is there twice" if repeated.any() else ""
+    return f"clip {table['clip_id'][repeated].iloc[0]!r} appears twice" if repeated.any() else ""
 
 
 def read_tested(run: RunFolder, protocol: str, held_out: bool = False) -> pd.DataFrame:
@@ -139,21 +139,23 @@ def read_tested(run: RunFolder, protocol: str, held_out: bool = False) -> pd.Dat
         )
     if classes_of(table) != list(record.data.class_names):
         listed = ", ".join(record.data.class_names)
-        raise DataError(f"{file} is not this run's: its classes are not {listed}; put its own back")
+        raise DataError(
+            f"{file} is not this run's: its classes are not {listed}; restore the original file"
+        )
     actual = describe_clips(table)
     if actual.clips != expected.clips:
         raise DataError(
             f"{file} has {actual.clips:,} clips, the run tested {expected.clips:,}; it was "
-            f"cut off or is another run's: put its own back, or train the fold again"
+            f"cut off or is another run's: restore the original file, or train the fold again"
         )
     if actual != expected:
         raise DataError(
-            f"{file} is not this run's: it has other clips or labels; put its own back, or train "
-            f"the fold again"
+            f"{file} is not this run's: it has other clips or labels; restore the original file, "
+            f"or train the fold again"
         )
     if hash_file(file) != record.seals.get(file.name):
         raise DataError(
             f"{file} is not as the run wrote it: it is another variant's or epoch's, or was "
-            f"changed; put its own back, or train the fold again"
+            f"changed; restore the original file, or train the fold again"
         )
     return table

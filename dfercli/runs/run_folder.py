@@ -16,7 +16,7 @@ Protocol = Literal["best", "val", "last"]
 PROTOCOLS: dict[Protocol, str] = {
     "best": "the epoch of the highest WAR on the test fold, as the field publishes: it flatters",
     "val": "the epoch of the highest WAR on a part held out of the training folds",
-    "last": "the last epoch, whatever it is worth",
+    "last": "the last epoch, regardless of its score",
 }
 """Which epoch of a run is reported."""
 
@@ -331,7 +331,7 @@ def check_alike(runs: Mapping[int, RunFolder]) -> None:
         changed = name_differences(run.read(), other.read(), "fold")
         if changed:
             raise CheckpointError(
-                f"folds {first} and {fold} of {run.path.parent} were not trained alike "
+                f"folds {first} and {fold} of {run.path.parent} have different settings "
                 f"({changed}); train one again with --overwrite, or choose with --folds"
             )
 

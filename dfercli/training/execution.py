@@ -138,7 +138,7 @@ def _fits_here(setup: TrainingSetup, size: int) -> bool:
 
 @contextmanager
 def reserving_moments(model: ExpressionModel) -> Iterator[None]:
-    """Hold as much memory as AdamW will from its first step on: two numbers per weight.
+    """Reserve the memory of AdamW's state: two numbers per weight.
 
     On a CPU this reserves nothing, as memory is not taken before it is written to.
     """

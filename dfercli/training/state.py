@@ -191,7 +191,7 @@ def reporting_failed_save(run: RunFolder, finished: int) -> Iterator[None]:
 
 @contextmanager
 def training_alone(run: RunFolder) -> Iterator[None]:
-    """Hold the lock of a run, so that no second process trains it at the same time.
+    """Hold the lock of a run, so that only one process trains it.
 
     Raises:
         ConfigError: Another process is training the run.

@@ -78,7 +78,7 @@ class OptimizerStep:
     micro_batch: int
 
     def __call__(self, clips: Tensor, labels: Tensor, share: int, batch: int) -> Tensor:
-        """Take a step on the mean loss over a batch.
+        """Take one optimizer step on the mean loss of a batch.
 
         Args:
             clips: This process's clips (N, T, 3, H, W), normalised.

@@ -73,7 +73,7 @@ def test_a_file_gets_the_format_of_its_suffix(suffix, dfer):
     ("line", "said"),
     [
         ("eval --format pdf", "no format 'pdf'; known: screen, csv, markdown, latex, json"),
-        ("ablate --out table.xls", "--out table.xls tells no format; name it with .csv, .md, "),
+        ("ablate --out table.xls", "--out table.xls has no known suffix; use .csv, .md, "),
         ("eval a b --against c", "--against compares one run with one; name a single run before"),
         ("ablate --table 2 --grid msta", "--table and --grid both say which rows to train; give"),
         ("ablate --grid lstm", "no module 'lstm'; known: interfit, msta, biehpro"),

@@ -42,7 +42,7 @@ def videos(dfer):
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("v --out x.txt", "--out x.txt tells no format; name it with one of .json, .jsonl, .csv, "),
+        ("v --out x.txt", "--out x.txt has no known suffix; use one of .json, .jsonl, .csv, "),
         ("v --out v/text.mp4/x.csv", "cannot write v/text.mp4/x.csv: "),
         ("v --plot v/text.mp4/plots", "cannot write v/text.mp4/plots: "),
         ("v --plot x.png", "--plot x.png is one file, and there are several videos; name a folder"),
@@ -169,7 +169,7 @@ def test_several_videos_are_a_line_each_and_a_summary(dfer):
     assert "finished before, and not read again: 3\n" in again.err
     assert again.out.splitlines()[0] == "v/a.mp4: ok, finished before"
     other = dfer("predict v --checkpoint model --out x.csv --window-s 0.5")
-    assert "changed since, or predicted otherwise: 3\n" in other.err
+    assert "changed, or predicted with other settings: 3\n" in other.err
     assert len(pd.read_csv("x.csv")) > len(table)
     before = Path("plots/a.png").read_bytes()
     drawn = dfer("predict v --checkpoint model --out x.csv --window-s 0.5 --plot plots --jobs 2")

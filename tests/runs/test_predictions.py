@@ -74,7 +74,7 @@ NO_PROBS = "line 3 has no known label, or no probabilities that sum to 1"
         ("a,sadness,0.5,0.5\nb,sadness,1.5,-0.5\n", NO_PROBS),
         ("a,sadness,0.5,0.5\nb,sadness,nan,0.5\n", NO_PROBS),
         ("a,sadness,0.5,0.5\nb,sadness,half,0.5\n", NO_PROBS),
-        ("a,sadness,0.5,0.5\na,sadness,0.5,0.5\n", "clip 'a' is there twice"),
+        ("a,sadness,0.5,0.5\na,sadness,0.5,0.5\n", "clip 'a' appears twice"),
     ],
 )
 def test_damaged_predictions_are_named(lines, said, tmp_path):
@@ -125,7 +125,7 @@ def _forget(run, other):
 @pytest.mark.parametrize(
     ("harm", "said"),
     [
-        (_copy, "is not this run's: it has other clips or labels; put its own back"),
+        (_copy, "is not this run's: it has other clips or labels; restore the original file"),
         (_cut, "has 5 clips, the run tested 6; it was cut off or is another run's"),
         (_swap, "is not this run's: its classes are not happiness, sadness, anger"),
         (_relabel, "is not this run's: it has other clips or labels"),

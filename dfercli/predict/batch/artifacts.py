@@ -243,7 +243,7 @@ def check_out(out: Path, inputs: Sequence[Input]) -> None:
     suffix = out.suffix.lower()
     if suffix not in OUT_SUFFIXES:
         known = ", ".join(OUT_SUFFIXES)
-        raise ConfigError(f"--out {out} tells no format; name it with one of {known}")
+        raise ConfigError(f"--out {out} has no known suffix; use one of {known}")
     check_writable(out)
     if out.is_dir():
         raise ConfigError(f"--out {out} is a folder; name a file in it")

@@ -130,7 +130,7 @@ def _find(word: str, outputs: Sequence[Path]) -> list[Input]:
 def _find_path(path: Path, folders: Folders) -> list[Input]:
     found = folders.search(path) if path.is_dir() else [check_file(path)]
     return [Input(str(video.path), video.kind, video.error) for video in found] or [
-        Input(str(path), "frames", "no video in this folder, nor below; nor images")
+        Input(str(path), "frames", "no videos or images in this folder or below it")
     ]
 
 
@@ -145,12 +145,12 @@ def _find_pattern(pattern: str, outputs: Sequence[Path]) -> list[Input]:
     try:
         matches = sorted(base.glob("/".join(rest)) if rest else [base], key=natural_key)
     except (OSError, ValueError) as error:
-        return [Input(pattern, error=f"no pattern of names: {error}")]
+        return [Input(pattern, error=f"not a valid pattern: {error}")]
     if not _has_hidden(rest):
         matches = [path for path in matches if not _has_hidden(path.relative_to(base).parts)]
     folders = Folders(base, outputs)
     found = [v for m in matches if not folders.is_output(m) for v in _find_path(m, folders)]
-    return found or [Input(pattern, error="nothing is named so")]
+    return found or [Input(pattern, error="no file matches")]
 
 
 def _has_hidden(parts: Iterable[str]) -> bool:

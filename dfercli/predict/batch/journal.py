@@ -136,7 +136,7 @@ class Journal:
                     stream.write(journal.read(entry.length))
 
     def open(self, inputs: Sequence[Input]) -> None:
-        """Take over what earlier calls finished of these videos, and open the journal.
+        """Find the videos that earlier calls finished, and open the journal.
 
         Raises:
             ConfigError: The journal or a `.jsonl` file was not written by dfer.

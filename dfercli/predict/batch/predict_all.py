@@ -89,7 +89,7 @@ class BatchResult:
 
 
 def _ignore(*values: object) -> None:
-    """Do nothing with what a callback is told."""
+    """Ignore the arguments: the default callback."""
 
 
 def predict_videos(
