@@ -134,7 +134,8 @@ def test_folds_that_were_not_trained_alike_are_not_averaged(runs, tmp_path):
     entries = json.loads(run.run_file.read_text())
     entries["config"]["seed"] = 7
     run.run_file.write_text(json.dumps(entries), encoding="utf-8")
-    with pytest.raises(CheckpointError, match=r"folds 1 and 2 of .*have different settings \(seed 0 -> 7"):
+    message = r"folds 1 and 2 of .*have different settings \(seed 0 -> 7"
+    with pytest.raises(CheckpointError, match=message):
         read_results(tmp_path, "colours", "full")
     os.utime(run.run_file, (9e9, 9e9))  # the newest, so what is named must not be taken from it
     for fold, seed in ((1, 0), (2, 7)):
