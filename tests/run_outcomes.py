@@ -58,7 +58,7 @@ def suppress_replaced():
     try:
         yield
     except CheckpointError as error:
-        assert "if its training was stopped, give the same command again" in str(error)
+        assert "if its training was interrupted, run the same command again" in str(error)
 
 
 class StoppedError(BaseException):

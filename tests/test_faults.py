@@ -22,7 +22,7 @@ from dfercli.predict.batch.journal import open_journal
 from dfercli.predict.batch.read_video import read_video
 from dfercli.predict.model_info import PredictSettings
 from dfercli.runs import lookup
-from dfercli.runs.lookup import find_newest_run, find_runs
+from dfercli.runs.lookup import find_runs, find_variant_folds
 from dfercli.runs.run_folder import RunFolder
 from dfercli.training.selection import EpochKeeper
 from dfercli.training.state import find_state, reporting_failed_save
@@ -49,11 +49,12 @@ def test_a_damaged_run_is_passed_over_with_a_note(tmp_path, capsys, content):
     for name in ("fold1~", "fold1 (conflicted copy)", "fold", f"fold{'9' * 30}"):
         _write_run(tmp_path / "demo" / "full" / name, whole)
     for _ in range(2):
-        assert find_newest_run(tmp_path).path == tmp_path / "demo" / "full" / "fold1"
+        folds, _ = find_variant_folds(tmp_path)
+        assert [run.path for run in folds.values()] == [tmp_path / "demo" / "full" / "fold1"]
     assert len(find_runs(tmp_path)) == 1
     (note,) = capsys.readouterr().err.splitlines()
-    assert note.startswith(f"passed over: {tmp_path / 'demo' / 'msta' / 'fold1' / 'run.json'} is ")
-    with pytest.raises(CheckpointError, match="is damaged; remove"):
+    assert note.startswith(f"skipped: {tmp_path / 'demo' / 'msta' / 'fold1' / 'run.json'} is ")
+    with pytest.raises(CheckpointError, match=r"is damaged \(.*\); remove"):
         RunFolder(tmp_path / "demo" / "msta" / "fold1").read()
 
 
@@ -181,8 +182,8 @@ def test_a_run_that_is_moved_while_it_is_trained_is_noticed(tmp_path):
     with pytest.raises(CheckpointError) as caught:
         keeper.keep([{"epoch": 1}, {"epoch": 2}], {}, last=True)
     assert str(caught.value) == (
-        f"{tmp_path / 'fold1'} was moved or removed while it was trained; put it back and give "
-        f"the same command: it goes on after epoch 1"
+        f"{tmp_path / 'fold1'} was moved or removed during training; restore it and run "
+        f"the same command again to continue after epoch 1"
     )
     assert list(tmp_path.iterdir()) == []
 

@@ -48,9 +48,9 @@ def test_clips_weights_are_those_that_openai_published(cache, monkeypatch):
     with pytest.raises(WeightsError) as caught:
         load_pretrained(CLIP, "openai")
     assert str(caught.value) == (
-        f"weights 'openai' of {CLIP} are damaged, or others than the published ones: {path} has "
-        f"the SHA-256 9fcb1d9b9c5d..., not e6d1bd7789aa...; remove {path.resolve()}, and the next "
-        f"use fetches them again"
+        f"weights 'openai' of {CLIP} are damaged, or differ from the published ones: {path} has "
+        f"the SHA-256 9fcb1d9b9c5d..., not e6d1bd7789aa...; remove {path.resolve()} to have "
+        f"them fetched again"
     ).replace("9fcb1d9b9c5d", hashlib.sha256(b"weights").hexdigest()[:12])
 
 
@@ -137,7 +137,7 @@ def test_a_missing_network_is_noticed_without_a_second_try(ask, monkeypatch, tmp
     monkeypatch.setattr(downloads, "answers", lambda url: False)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(open_clip, "download_pretrained", lambda tag: pytest.fail("tried"))
-    with pytest.raises(WeightsError, match=r"neither cached nor to be fetched \(no network\)"):
+    with pytest.raises(WeightsError, match=r"are not cached and cannot be fetched \(no network\)"):
         load_pretrained(CLIP, "openai")
 
 

@@ -118,7 +118,7 @@ def grid_rows(modules: Sequence[str]) -> tuple[Row, ...]:
         UnknownNameError: A name is not the name of a module.
     """
     if not modules:
-        raise ConfigError(f"the grid is empty; name some of {', '.join(MODULES)}")
+        raise ConfigError(f"the grid has no modules; choose from {', '.join(MODULES)}")
     for name in modules:
         require_known("module", name, tuple(MODULES))
     modules = list(dict.fromkeys(modules))

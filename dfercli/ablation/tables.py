@@ -10,8 +10,8 @@ from dfercli.evaluation.tables import LABELS, METRICS, UNTRAINED_NOTE, mean_colu
 from dfercli.tables import Column, Document, Provenance, Table
 
 COST_NOTE = (
-    "by rule: multiply-accumulates counted like the paper's FLOPs: convolutions, linear layers and "
-    "the LSTM, nothing inside attention; true: all of them"
+    "by rule: multiply-accumulates by the paper's convention (convolutions, linear layers and the "
+    "LSTM, nothing inside attention); true: all multiply-accumulates"
 )
 PAPER_NOTE = "the paper's figures are quoted; it does not say how its epoch was chosen"
 
@@ -129,7 +129,7 @@ def _differences_table(
             for metric, quoted in zip(METRICS, figures, strict=True)
         ]
         rows.append([result.row.name, *cells])
-    notes = [] if same_data else ["measured on other data than the paper's: no sign of agreement"]
+    notes = [] if same_data else ["measured on other data than the paper's: not comparable"]
     return Table(f"measured, minus {paper_group}: points", columns, rows, notes)
 
 
@@ -167,5 +167,5 @@ def _mark_failed(ablation: Ablation) -> dict[str, str]:
     """Return the provenance of the figures, and first the rows whose runs failed."""
     first = ablation.protocols[0]
     failed = [result.row.name for result in ablation.rows if not result.summaries[first]]
-    partial = {"rows": f"PARTIAL: runs failed of {', '.join(failed)}"} if failed else {}
+    partial = {"rows": f"PARTIAL: failed runs of {', '.join(failed)}"} if failed else {}
     return partial | ablation.provenance

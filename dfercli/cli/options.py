@@ -72,12 +72,17 @@ def find_variant(
         dataset: Name of the dataset, unless the path contains it.
 
     Raises:
-        ConfigError: The path is that of a fold.
+        ConfigError: The path is that of a fold, or of a run on all clips.
     """
     folder = Path(name or "")
     if re.fullmatch(r"fold\d+", folder.name) and len(folder.parts) > 1:
         fold = folder.name.removeprefix("fold")
         raise ConfigError(f"{name} is a single fold; give {folder.parent} --folds {fold}")
+    if folder.name == "all" and any((top / folder / "run.json").is_file() for top in (".", runs)):
+        raise ConfigError(
+            f"{name} was trained on all clips, so none can test it; give {folder.parent} for the "
+            f"results of its folds"
+        )
     if len(folder.parts) < 2:
         return runs, dataset, name
     if len(folder.parts) == 2 and not folder.is_dir() and (runs / folder).is_dir():
@@ -223,7 +228,8 @@ def _find_defaults(
     if "preset" in typed:
         raise ConfigError("--repeat takes the recipe of a run; leave out --preset, or --repeat")
     sources = find_repeated(arguments["repeat"], arguments["runs"])
-    config = next(iter(sources.values())).read().config
+    source = next(iter(sources.values()))
+    config = source.read().config
     bases: dict[str, Any] = {
         "model": config.model,
         "recipe": config.train,
@@ -231,11 +237,11 @@ def _find_defaults(
         "compute": config.compute,
     }
     values = {f.name: getattr(part, f.name) for part in bases.values() for f in fields(part)}
-    manifest, root = Path(config.data.manifest), Path(config.data.root)
+    manifest, root = (_locate(path, source) for path in (config.data.manifest, config.data.root))
     if not typed & {"dataset", "manifests"} and not manifest.is_file():
         raise ConfigError(
-            f"cannot repeat {arguments['repeat']}: its manifest {manifest} is gone; if it is in "
-            f"another folder now, name that: --manifests"
+            f"cannot repeat {arguments['repeat']}: its manifest {manifest} does not exist; start "
+            f"in the folder that it is relative to, or use --manifests FOLDER"
         )
     values |= {
         "dataset": manifest.stem,
@@ -252,6 +258,13 @@ def _find_defaults(
     elif not arguments.get("all_data"):
         values["folds"] = ",".join(map(str, sources))
     return bases, values
+
+
+def _locate(recorded: str, run: "RunFolder") -> Path:
+    """Return a recorded path; a relative one may start at the folder above that of all runs."""
+    path = Path(recorded)
+    beside_runs = run.path.resolve().parents[3] / path
+    return beside_runs if not path.exists() and beside_runs.exists() else path
 
 
 def find_repeated(name: str, runs: Path) -> "dict[int, RunFolder]":

@@ -29,6 +29,10 @@ Confusion = Annotated[
 ]
 
 
+FLAGS = ("--confusion", "--allow-other-crop", "--cache", "--no-cache")
+"""Options of `dfer test` without a value."""
+
+
 class EvalCommand(TyperCommand):
     """`dfer eval`, which names the new command where it is called to test a checkpoint."""
 
@@ -38,15 +42,28 @@ class EvalCommand(TyperCommand):
         Raises:
             ConfigError: `--checkpoint` is among them.
         """
-        for at, word in enumerate(args):
-            option, equals, value = word.partition("=")
-            if option == "--checkpoint":
-                name, rest = ([value], at + 1) if equals else (args[at + 1 : at + 2], at + 2)
-                command = shlex.join(["dfer", "test", *name, *args[:at], *args[rest:]])
-                raise ConfigError(
-                    f"`dfer eval` reports finished runs; to test a checkpoint: {command}"
-                )
-        return super().parse_args(ctx, args)
+        options = [word.partition("=")[0] for word in args]
+        if "--checkpoint" not in options:
+            return super().parse_args(ctx, args)
+        words = args.copy()
+        name = _take_option(words, "--checkpoint") or "CHECKPOINT"
+        _take_option(words, "--against")  # compares runs: `dfer test` does not have it
+        takes_value = [word.startswith("-") and word not in FLAGS for word in ["", *words]]
+        words = [
+            w for w, is_value in zip(words, takes_value, strict=False) if w[0] == "-" or is_value
+        ]
+        command = shlex.join(["dfer", "test", name, *words])
+        raise ConfigError(f"`dfer eval` reports finished runs; to test a checkpoint: {command}")
+
+
+def _take_option(words: list[str], option: str) -> str:
+    """Remove an option and its value from words, and return the value; empty without one."""
+    for at, word in enumerate(words):
+        if word.partition("=")[0] == option:
+            del words[at]
+            has_value = at < len(words) and not words[at].startswith("-")
+            return word.partition("=")[2] or (words.pop(at) if has_value else "")
+    return ""
 
 
 def evaluate(

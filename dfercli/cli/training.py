@@ -2,7 +2,7 @@
 
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,6 +27,7 @@ from dfercli.errors import ConfigError, require_at_least
 if TYPE_CHECKING:
     from dfercli.ablation.paper_tables import Row
     from dfercli.data.manifest import Manifest
+    from dfercli.runs.run_folder import RunFolder
 
 ABLATED = tuple(name for name in VARIANT if name != "cross_attention")
 """Settings that the rows of the paper's tables decide."""
@@ -72,14 +73,14 @@ def train(
     typed = opt.find_typed(context)
     _check_typed(model, typed)
     if all_data:
-        _check_all_data(model, options)
+        _check_all_data(model, options, repeat if "all_data" not in typed else None)
     decided = typed if repeat is None else typed | SETTINGS
     config, folds, manifest = opt.find_run(options, model, recipe, augment, compute, decided)
     if repeat is not None:
         targets = [ALL_DATA] if all_data else folds
         _note_repeat(repeat, replace(config, fold=targets[0]), targets, manifest, options)
     if all_data:
-        repeated = repeat is not None and ALL_DATA in opt.find_repeated(repeat, options.runs)
+        repeated = {} if repeat is None else opt.find_repeated(repeat, options.runs)
         _train_final(config, options, manifest, repeated)
         return
     from dfercli.data.manifest import mark_partial
@@ -167,7 +168,7 @@ def _check_typed(model: ModelConfig, typed: set[str]) -> None:
     unused = [s.name for s in settings if s.name in typed and s.name != "val_fraction"]
     if model.method in UNTRAINED and unused:
         option = f"--{unused[0].replace('_', '-')}"
-        raise ConfigError(f"{model.method} trains nothing: {option} has no effect, leave it out")
+        raise ConfigError(f"{option} has no effect: {model.method} trains nothing; remove {option}")
 
 
 def _note_repeat(
@@ -193,8 +194,8 @@ def _note_repeat(
         same = source is not None and source.path.resolve() == target.path.resolve()
         if same and target.finished and not options.overwrite:
             raise ConfigError(
-                f"{target.path} is the run to repeat, and finished; name another folder with "
-                f"--runs, or give --overwrite to replace it"
+                f"{target.path} is the run to repeat and is finished; use another folder with "
+                f"--runs, or --overwrite to replace it"
             )
     record = next(iter(sources.values())).read()
     listed = ", ".join(str(source.path) for source in sources.values())
@@ -224,55 +225,65 @@ def _note_estimate(
     todo = [c for c in configs if options.overwrite or not run_folder(options.runs, c).finished]
     expected = estimate(todo, options.runs, manifest)
     if expected is not None and expected.seconds >= LONG_S:
-        small = "" if options.preset == "small" else "; it is work for a GPU, or see --preset small"
+        small = "" if options.preset == "small" else "; use a GPU, or --preset small"
         opt.note(f"estimate: {expected.describe()}{small}")
 
 
-def _check_all_data(model: ModelConfig, options: opt.RunOptions) -> None:
-    """Refuse options that do not go with a model on all clips."""
+def _check_all_data(model: ModelConfig, options: opt.RunOptions, repeated: str | None) -> None:
+    """Refuse options that do not go with a model on all clips.
+
+    Args:
+        model: The model.
+        options: The other options.
+        repeated: The run that is repeated, if it is the reason for training on all clips.
+    """
     if model.method in UNTRAINED:
-        raise ConfigError(f"{model.method} trains nothing: leave out --all-data")
+        raise ConfigError(f"{model.method} trains nothing; remove --all-data")
+    if options.folds and repeated is not None:
+        raise ConfigError(f"{repeated} was trained on all clips and has no folds; remove --folds")
     if options.folds:
-        raise ConfigError("--all-data tests no fold; leave out --folds")
+        raise ConfigError("--all-data tests no fold; remove --folds")
 
 
 def _train_final(
-    config: RunConfig, options: opt.RunOptions, manifest: "Manifest", repeated: bool
+    config: RunConfig,
+    options: opt.RunOptions,
+    manifest: "Manifest",
+    repeated: "Mapping[int, RunFolder]",
 ) -> None:
-    """Train the model on all clips, and print where it is and how to find out how good it may be.
+    """Train the model on all clips, and print where it is.
 
     Args:
         config: A run of the variant, of any fold.
         options: The other options.
         manifest: The data.
-        repeated: Whether a run on all clips is repeated, and stops after the epoch of its record.
+        repeated: The runs that are repeated, by fold.
     """
     from dfercli.jobs.run import train_folds
     from dfercli.training.final import plan_final
 
-    final, folds = replace(config, fold=ALL_DATA), list[int]()
-    if not repeated:
-        final, folds = plan_final(config, options.runs, manifest)
+    plan = plan_final(config, options.runs, manifest, repeated)
+    final, folds = plan.config, plan.folds
     names, epochs = ", ".join(map(str, folds)), final.train.last_epoch
     if folds:
         opt.note(f"epochs: {epochs}, the median of those that folds {names} chose")
-    elif repeated:
+    elif ALL_DATA in repeated:
         opt.note(f"epochs: {epochs}, as in the repeated run")
     else:
-        opt.note(f"epochs: all {epochs}; no fold is finished that could say how many are best")
+        opt.note(f"epochs: all {epochs}, because no fold is finished to choose the number from")
     _note_estimate([final], options, manifest)
-    how = opt.how_to_run(options) | {"manifest": manifest}
+    how = opt.how_to_run(options) | {"manifest": manifest, "calibration": plan.calibration}
     trained = train_folds(final, [ALL_DATA], options.runs, _command(), **how)
     if not opt.is_main_process():
         return
-    print(f"{final.title}: {epochs} epochs, no clip is left to test it")
+    print(f"{final.title}: {epochs} epochs on all clips, so none can test it")
     print(f"  model: {trained[ALL_DATA].model}")
     print(f"  recipe: {describe_recipe(final)}")
     if folds:
         variant = shlex.quote(str(trained[ALL_DATA].path.parent))
-        print(f"`dfer eval {variant}` prints what the models of folds {names} reached")
+        print(f"`dfer eval {variant}` reports the models of folds {names}")
     else:
-        print("`dfer train` without --all-data says how good such a model is")
+        print("to estimate its accuracy, run `dfer train` without --all-data")
 
 
 def _find_rows(table: int | None, grid: str | None) -> "tuple[str, tuple[Row, ...]]":
@@ -283,7 +294,7 @@ def _find_rows(table: int | None, grid: str | None) -> "tuple[str, tuple[Row, ..
         number = 2 if table is None else table
         return f"Table {number}", table_rows(number)
     if table is not None:
-        raise ConfigError("--table and --grid both say which rows to train; give one of them")
+        raise ConfigError("--table and --grid both choose the rows to train; use only one of them")
     modules = [name.strip() for name in grid.split(",") if name.strip()]
     return f"grid of {', '.join(modules)}", grid_rows(modules)
 

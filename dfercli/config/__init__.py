@@ -213,8 +213,8 @@ class TrainConfig:
         require_at_least("batch_size", self.batch_size, 1)
         if self.warmup_epochs >= self.epochs:
             raise ConfigError(
-                f"warmup_epochs is {self.warmup_epochs}, epochs {self.epochs}; the rate would "
-                f"never reach its peak: warm up for fewer epochs"
+                f"warmup_epochs is {self.warmup_epochs}; it must be less than epochs "
+                f"({self.epochs}), so that the learning rate reaches its maximum"
             )
         self._require("lr", 0 < self.lr < math.inf, "above 0")
         self._require("min_lr", 0 <= self.min_lr < math.inf, "at least 0")

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from dfercli.config import ComputeConfig, DataConfig, RunConfig
+from dfercli.config import UNTRAINED, ComputeConfig, DataConfig, RunConfig
 from dfercli.data.dataset import build_dataset, check_frames
 from dfercli.data.folds import open_manifest
 from dfercli.data.loaders import build_test_loader
@@ -11,6 +11,7 @@ from dfercli.data.manifest import Manifest
 from dfercli.device import resolve_compute
 from dfercli.evaluation.results import Results
 from dfercli.models.base import ExpressionModel
+from dfercli.progress import write_line
 from dfercli.runs.checkpoint import check_fits, load_checkpoint, unseen_folds
 from dfercli.runs.provenance import (
     UNKNOWN,
@@ -55,6 +56,11 @@ def evaluate_checkpoint(
     manifest = open_manifest(data) if manifest is None else manifest
     check_fits(model, manifest.class_names, manifest.crop, allow_other_crop)
     folds = unseen_folds(model, manifest, data.folds_by, folds)
+    if model.config.method not in UNTRAINED and not model.settings.get("trained"):
+        write_line(
+            f"{where} does not record its training data, so the tested folds may contain clips "
+            f"that it was trained on"
+        )
     check_frames(manifest, Path(data.root))
     accelerator = make_accelerator(compute)
     prepared = accelerator.prepare(model)

@@ -37,19 +37,21 @@ def compare(ours: Results, theirs: Results, protocol: str) -> dict[str, Any]:
         DataError: The variants have different classes, or did not test the same clips.
     """
     if ours.class_names != theirs.class_names:
-        raise DataError(f"{ours.name} and {theirs.name} have different classes; nothing to compare")
+        raise DataError(
+            f"{ours.name} and {theirs.name} have different classes and cannot be compared"
+        )
     a, b = (results.pool(protocol).set_index("clip_id") for results in (ours, theirs))
     only_a, only_b = len(a.index.difference(b.index)), len(b.index.difference(a.index))
     if only_a or only_b:
         raise DataError(
-            f"{ours.name} and {theirs.name} did not test the same clips: {only_a:,} are only "
-            f"in the first, {only_b:,} only in the second; choose the same folds with --folds, or "
-            f"train what is missing"
+            f"{ours.name} and {theirs.name} were tested on different clips: {only_a:,} only in the "
+            f"first, {only_b:,} only in the second; select the same folds with --folds, or train "
+            f"the missing ones"
         )
     b = b.loc[a.index]
     (labels, predicted_a), (labels_b, predicted_b) = map(name_classes, (a, b))
     if (labels != labels_b).any():
-        raise DataError(f"{ours.name} and {theirs.name} label some clips differently")
+        raise DataError(f"{ours.name} and {theirs.name} have different labels for some clips")
     groups = np.array(name_groups(a.reset_index())) if "group" in a.columns else None
     folds = a["fold"].to_numpy(), b["fold"].to_numpy()
     num_classes = len(ours.class_names)
@@ -152,7 +154,9 @@ def calibrate(results: Results, protocol: str) -> Calibration:
         DataError: No clips were held out.
     """
     if not results.held_out:
-        raise DataError(f"{results.name} held no clips out to calibrate by; train: --val-fraction")
+        raise DataError(
+            f"{results.name} has no held-out clips to calibrate on; train it with --val-fraction"
+        )
     temperatures, remarks, before, after, labels = {}, [], [], [], []
     for fold, table in results.predictions[protocol].items():
         run = results.runs.get(fold)

@@ -27,8 +27,8 @@ SHARES = (0.8, 1.0)
 """Shares of decided clips for which the error is reported (our choice)."""
 
 VAL_BIAS_NOTE = (
-    "val epoch: its temperature is fitted to the clips that chose the epoch, which biases it: "
-    "a true 1 is fitted as about 0.86 on 100 clips, 0.94 on 450, 0.97 on 1,870"
+    "val epoch: the temperature is fitted on the clips that chose the epoch, which biases it: "
+    "a true value of 1 becomes about 0.86 with 100 clips, 0.94 with 450, 0.97 with 1,870"
 )
 UNTRAINED_NOTE = "nothing was trained: all epochs are the same model"
 
@@ -124,8 +124,8 @@ def _folds_table(results: Results) -> Table:
     method = describe_method(intervals.method, intervals.units, results)
     notes = [
         *([UNTRAINED_NOTE] if results.untrained else protocol_notes(list(summaries))),
-        f"95 %: {method}, of the mean over folds: it covers other clips, not another training",
-        "all clips: the clips of all folds together, each clip once",
+        f"95 %: {method}, of the mean over folds; covers the choice of clips, not the training",
+        "all clips: all folds pooled, each clip once",
         *_note_missing_classes(results, first),
     ]
     mean_row = len(first.folds)
@@ -143,7 +143,7 @@ def _note_missing_classes(results: Results, summary: FoldSummary) -> list[str]:
     if not folds:
         return []
     return [
-        f"without a clip of some class: {'; '.join(folds)}. Their UAR is over the other classes, "
+        f"folds without clips of a class: {'; '.join(folds)}. Their UAR is over the other classes, "
         "so the mean is too high; the UAR of all clips includes every class"
     ]
 
@@ -181,7 +181,7 @@ def _calibration_table(results: Results) -> Table:
         *remarks,
         "temperature: fitted on each fold's held-out clips (Guo et al., 2017) with a prior at 1; "
         "mean over folds",
-        "error of a share: among the most confident clips; the others are left undecided",
+        "error of a share: error rate among that share of the clips, the most confident ones",
     ]
     return Table("calibration", columns, rows, notes)
 
@@ -263,13 +263,13 @@ MCNEMAR_COLUMNS = [
     Column("p", "number"),
 ]
 SELECTION_NOTE = (
-    "both tests ignore that these clips chose the best epoch; rely on another epoch instead"
+    "best epoch: both tests ignore that it was chosen on these clips; use another epoch instead"
 )
 UNEQUAL_NOTE = (
-    "best epoch: no interval and no p, because the best of more epochs is better by chance alone; "
+    "best epoch: no interval and no p-value, because the best of more epochs is higher by chance; "
     "these runs had {} epochs"
 )
-MCNEMAR_NOTE = "exact; it assumes that clips are independent, which those of one person are not"
+MCNEMAR_NOTE = "exact test; assumes independent clips, which clips of one person are not"
 
 
 def comparison_document(ours: Results, theirs: Results) -> Document:

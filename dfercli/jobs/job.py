@@ -1,8 +1,9 @@
 """A job: one training run among several."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from dfercli.config import RunConfig
 from dfercli.data.manifest import Manifest
@@ -19,6 +20,7 @@ class Job:
         command: Command line, for the record.
         overwrite: Train again even if the run is finished.
         manifest: The data, opened; None opens it where the job runs.
+        calibration: Entry `calibration` of a checkpoint trained on all clips.
     """
 
     config: RunConfig
@@ -26,6 +28,7 @@ class Job:
     command: str = ""
     overwrite: bool = False
     manifest: Manifest | None = field(default=None, compare=False, repr=False)
+    calibration: Mapping[str, Any] | None = field(default=None, compare=False, repr=False)
 
     @property
     def title(self) -> str:

@@ -35,7 +35,7 @@ SILENT_S = 20.0
 """Seconds without an answer after which the cluster's head counts as lost (our choice): after 60,
 Ray ends this process."""
 
-NO_MACHINE = "no machine of the cluster can hold a run any more; waiting for one to join it"
+NO_MACHINE = "no machine in the cluster is large enough for a run; waiting for one to join"
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def need_of_job(machines: Sequence[Mapping[str, float]]) -> Need:
         return Need(max(1, min(int(m["CPU"] / m["GPU"]) for m in with_gpu)), 1)
     cpus = [int(machine.get("CPU", 0)) for machine in machines]
     if not any(cpus):
-        raise ConfigError("no machine of the cluster has a CPU to give; start one: `ray start`")
+        raise ConfigError("no machine in the cluster offers a CPU; add one with `ray start`")
     return Need(min(number for number in cpus if number), 0)
 
 
@@ -89,7 +89,7 @@ class Place:
         Raises:
             DataError: This machine does not see the same files.
         """
-        here, shared = socket.gethostname(), "all machines need one file system for data and runs"
+        here, shared = socket.gethostname(), "all machines must share the files of data and runs"
         try:
             os.chdir(self.folder)
         except PermissionError as error:
@@ -97,10 +97,10 @@ class Place:
                 f"{here} cannot enter {self.folder}: {explain_system_error(error)}"
             ) from error
         except OSError as error:
-            raise DataError(f"{here} does not see the folder {self.folder}; {shared}") from error
+            raise DataError(f"{here} has no folder {self.folder}; {shared}") from error
         for path in (self.marker, Path(job.config.data.manifest)):
             if not path.is_file():
-                raise DataError(f"{here} does not see {path}, written elsewhere; {shared}")
+                raise DataError(f"{here} has no file {path}; {shared}")
 
 
 def run_on_cluster(
@@ -158,7 +158,7 @@ def _connected(address: str) -> Iterator[Any]:
         ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
     except ConnectionError as error:
         raise ConfigError(
-            f"no Ray cluster at {address!r} ({first_line(error)}); start one: `ray start`"
+            f"no Ray cluster at {address!r} ({first_line(error)}); start one with `ray start`"
         ) from error
     except RuntimeError as error:  # such as a cluster of another version
         raise ConfigError(
@@ -176,7 +176,7 @@ def _check_reachable(address: str) -> None:
         return
     host, _, port = address.rpartition(":")
     if not (host and port.isdecimal()):
-        raise ConfigError(f"cannot read the address {address!r}; give auto, or HOST:PORT")
+        raise ConfigError(f"invalid cluster address {address!r}; use auto or HOST:PORT")
     try:
         socket.create_connection((host, int(port)), CONNECT_S).close()
     except (OSError, OverflowError) as error:
@@ -225,7 +225,7 @@ def _describe_loss(address: str, jobs: Sequence[Job]) -> str:
     named = f" ({', '.join(finished)})" if finished else ""
     return (
         f"lost the head of the Ray cluster at {address}; {len(finished)} of {len(jobs)} runs are "
-        f"finished{named}; start the cluster again, and the same command trains the others"
+        f"finished{named}; restart the cluster and run the same command again to train the others"
     )
 
 

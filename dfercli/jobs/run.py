@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from accelerate import PartialState
 
@@ -62,8 +63,8 @@ class Outcome:
         overwritten = any(job.overwrite for job in self.jobs)
         raise JobsError(
             f"{len(titles)} of {len(self.jobs)} runs failed ({listed}), "
-            f"{len(self.jobs) - len(titles)} finished; the same command"
-            f"{' without --overwrite' * overwritten} trains only what failed"
+            f"{len(self.jobs) - len(titles)} finished; run the same "
+            f"command again{' without --overwrite' if overwritten else ''} to train the failed ones"
         )
 
 
@@ -76,6 +77,7 @@ def train_folds(
     jobs: int = 1,
     cluster: str | None = None,
     manifest: Manifest | None = None,
+    calibration: Mapping[str, Any] | None = None,
 ) -> dict[int, RunFolder]:
     """Train a model on each of several folds; folds that are finished are not trained again.
 
@@ -88,6 +90,7 @@ def train_folds(
         jobs: Number of folds trained at a time.
         cluster: Address of a Ray cluster that trains them instead of this machine.
         manifest: The data, opened; by default the manifest of the run's data is opened.
+        calibration: Entry `calibration` of a checkpoint trained on all clips.
 
     Returns:
         The run of each fold.
@@ -98,7 +101,7 @@ def train_folds(
             the other folds would pass for the mean of all.
     """
     configs = [replace(config, fold=fold) for fold in folds]
-    outcome = run_jobs(configs, runs, command, overwrite, jobs, cluster, manifest)
+    outcome = run_jobs(configs, runs, command, overwrite, jobs, cluster, manifest, calibration)
     outcome.check()
     return {job.config.fold: job.run for job in outcome.jobs}
 
@@ -111,6 +114,7 @@ def run_jobs(
     jobs: int = 1,
     cluster: str | None = None,
     manifest: Manifest | None = None,
+    calibration: Mapping[str, Any] | None = None,
 ) -> Outcome:
     """Train several runs; those that are finished are not trained again.
 
@@ -122,29 +126,33 @@ def run_jobs(
         jobs: Number of runs trained at a time, each in a process of its own; 1 trains in this one.
         cluster: Address of a Ray cluster that trains them instead of this machine.
         manifest: The data of all runs, opened; by default each one's manifest is opened, once.
+        calibration: Entry `calibration` of checkpoints trained on all clips.
 
     Raises:
         DferError: The data or the settings are inconsistent, and nothing was trained; or the only
             run failed, or one that several processes train together.
     """
     data = {config.data for config in configs}
-    manifests = {each: open_manifest(each) if manifest is None else manifest for each in data}
-    every = [Job(config, runs, command, overwrite, manifests[config.data]) for config in configs]
-    _check_jobs(every, manifests)
+    manifests = {source: manifest or open_manifest(source) for source in data}
+    all_jobs = [
+        Job(config, runs, command, overwrite, manifests[config.data], calibration)
+        for config in configs
+    ]
+    _check_jobs(all_jobs, manifests)
     if cluster is None:  # its machines may have what this one lacks
         for compute in {config.compute for config in configs}:
             check_trackers(resolve_compute(compute))
-    todo = [job for job in every if job.unfinished]
+    todo = [job for job in all_jobs if job.unfinished]
     failures = {}
     clips = sum(_count_clips(job.config, manifests[job.config.data]) for job in todo)
-    for job, failure in _run(todo, jobs, cluster, clips, alone=len(every) == 1):
+    for job, failure in _run(todo, jobs, cluster, clips, alone=len(all_jobs) == 1):
         if failure:
             failures[job] = failure
-            said = failure.line.removeprefix(f"{job.title}: ")
-            write_line(f"{failure.trace}failed: {job.title}: {said}")
+            reason = failure.line.removeprefix(f"{job.title}: ")
+            write_line(f"{failure.trace}failed: {job.title}: {reason}")
         elif cluster is not None or jobs > 1 or PartialState().is_main_process:
             write_line(describe_end(job.run, job.title))
-    return Outcome(every, failures)
+    return Outcome(all_jobs, failures)
 
 
 def describe_end(run: RunFolder, title: str) -> str:
@@ -170,7 +178,9 @@ def _check_jobs(jobs: Sequence[Job], manifests: Mapping[DataConfig, Manifest]) -
         manifest, fold = manifests[job.config.data], job.config.fold
         manifest.select(fold, "test")  # refuses a fold that there is not
         if manifest.select(fold, "train").empty:
-            raise DataError(f"testing fold {fold} leaves no clip to train on; make more folds")
+            raise DataError(
+                f"no clips to train on when fold {fold} is tested; assign the clips to more folds"
+            )
         check_rates(job.config.train)
         if not job.overwrite:
             job.run.check_same(job.config, describe_data(job.config, manifest))
@@ -224,7 +234,8 @@ def _count_clips(config: RunConfig, manifest: Manifest) -> int:
 
 
 def _train(job: Job, progress: Progress | None) -> None:
-    train_fold(job.config, job.runs, job.command, job.overwrite, progress, job.manifest)
+    recorded = job.command, job.overwrite
+    train_fold(job.config, job.runs, *recorded, progress, job.manifest, job.calibration)
 
 
 def attempt(job: Job, progress: Progress | None = None) -> Failure | None:

@@ -203,7 +203,7 @@ def risk_coverage(confidence: np.ndarray, right: np.ndarray) -> tuple[np.ndarray
     confidence, right = np.asarray(confidence, dtype=np.float64), np.asarray(right, dtype=bool)
     check_lengths(confidence=confidence, right=right)
     if len(confidence) == 0 or np.isnan(confidence).any():
-        raise DataError("a risk-coverage curve needs clips, and a confidence for each")
+        raise DataError("a risk-coverage curve needs clips, and a confidence for each clip")
     steps, step = np.unique(-confidence, return_inverse=True)
     included = np.bincount(step, minlength=len(steps)).cumsum()
     wrong = np.bincount(step, ~right, len(steps)).cumsum()
@@ -268,7 +268,7 @@ def fit_calibration(probs: np.ndarray, labels: np.ndarray, balance: str = "none"
     low, high = TEMPERATURE_BOUNDS
     if low * 1.001 < temperature < high / 1.001:
         return TemperatureFit(temperature, clips)
-    warning = f"the temperature is {temperature:g}, a bound of the search: look at the reliability"
+    warning = f"the temperature is {temperature:g}, the limit of its range: check the reliability"
     return TemperatureFit(temperature, clips, warning)
 
 
@@ -276,13 +276,15 @@ def _check(probs: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarra
     """Return probabilities as float64 and labels as int64; refuses what is not a distribution."""
     probs, labels = np.asarray(probs, dtype=np.float64), np.asarray(labels, dtype=np.int64)
     if probs.ndim != 2 or 0 in probs.shape or labels.shape != probs.shape[:1]:
-        raise DataError(f"probabilities {probs.shape} and labels {labels.shape} do not fit")
+        raise DataError(f"probabilities {probs.shape} and labels {labels.shape} do not match")
     sums = probs.sum(axis=1)
     wrong = ~((probs >= 0).all(axis=1) & (np.abs(sums - 1) <= SUM_TOLERANCE))  # catches nan
     if wrong.any():
-        raise DataError(f"{wrong.sum()} of {len(probs)} rows are not probabilities of classes")
+        raise DataError(f"{wrong.sum()} of {len(probs)} rows are not probabilities that sum to 1")
     if labels.min() < 0 or labels.max() >= probs.shape[1]:
-        raise DataError(f"labels are {labels.min()} to {labels.max()} of {probs.shape[1]} classes")
+        raise DataError(
+            f"labels range from {labels.min()} to {labels.max()} with {probs.shape[1]} classes"
+        )
     return probs, labels
 
 

@@ -253,7 +253,7 @@ class Cells:
         labels, predicted = np.asarray(labels), np.asarray(predicted)
         check_lengths(labels=labels, predicted=predicted, folds=np.asarray(folds))
         if len(labels) == 0:
-            raise DataError("no clip to draw from")
+            raise DataError("there are no clips")
         wrong = (labels < 0) | (labels >= num_classes)
         if wrong.any():
             raise DataError(f"class {labels[wrong][0]} is not one of 0 to {num_classes - 1}")
@@ -457,7 +457,7 @@ def number_groups(groups: np.ndarray | None, num_clips: int) -> np.ndarray:
         return np.arange(num_clips)
     groups = np.asarray(groups)
     if len(groups) != num_clips:
-        raise DataError(f"{num_clips} clips and {len(groups)} groups; there must be one per clip")
+        raise DataError(f"{len(groups)} groups for {num_clips} clips; expected one per clip")
     missing = sum(name is None or name != name for name in groups.tolist())
     if missing:
         raise DataError(f"{missing} of {num_clips} clips have no group")
@@ -477,4 +477,4 @@ def check_lengths(**columns: np.ndarray) -> None:
 
 def _check_level(level: float) -> None:
     if not 0 < level < 1:
-        raise ConfigError(f"the level of an interval is {level}; it must lie between 0 and 1")
+        raise ConfigError(f"the confidence level is {level}; it must be between 0 and 1")

@@ -27,7 +27,7 @@ def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, num_classes: int
     """
     labels, predicted = (_check_classes(column, num_classes) for column in (labels, predicted))
     if len(labels) != len(predicted):
-        raise DataError(f"{len(labels)} labels and {len(predicted)} predictions; give one each")
+        raise DataError(f"{len(predicted)} predictions for {len(labels)} labels; expected one each")
     cells = labels * num_classes + predicted
     return np.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes)
 
@@ -39,7 +39,9 @@ def _check_classes(classes: np.ndarray, num_classes: int) -> np.ndarray:
     wrong = (numbers != classes) | (numbers < 0) | (numbers >= num_classes)
     if classes.ndim != 1 or wrong.any():
         which = f"class {classes[wrong][0]}" if classes.ndim == 1 else f"shape {classes.shape}"
-        raise DataError(f"{which}: give one whole number from 0 to {num_classes - 1} for each clip")
+        raise DataError(
+            f"{which}: classes must be integers from 0 to {num_classes - 1}, one per clip"
+        )
     return numbers
 
 

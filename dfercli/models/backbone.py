@@ -63,8 +63,8 @@ class CLIPBackbone(nn.Module):
         plain = isinstance(visual, VisionTransformer)
         if not plain or visual.attn_pool is not None or visual.pool_type != "tok":
             raise WeightsError(
-                f"a backbone of kind {type(visual).__name__} is no plain ViT with a class token; "
-                f"choose one of open_clip's ViT-* models"
+                f"a backbone of type {type(visual).__name__} is not a plain ViT with a class "
+                f"token; use one of open_clip's ViT-* models"
             )
         self.visual = visual
         self.run_block = run_block

@@ -143,11 +143,12 @@ class ExpressionModel(nn.Module, PyTorchModelHubMixin):
             model.load_state_dict(load_file(weights), assign=True)
         except SafetensorError as error:
             raise CheckpointError(
-                f"cannot read {WEIGHTS_FILE} of {model_id}: {error}; is it whole? copy it again"
+                f"cannot read {WEIGHTS_FILE} of {model_id} ({error}); it may be incomplete: copy "
+                f"it again"
             ) from error
         except RuntimeError as error:
             raise CheckpointError(
-                f"{model_id}: {WEIGHTS_FILE} does not fit {CONFIG_FILE}; was one replaced?"
+                f"{model_id}: {WEIGHTS_FILE} does not match {CONFIG_FILE}; copy both again"
             ) from error
         check_seal(model_id, settings, weights)
         model.settings = {name: value for name, value in settings.items() if name != SEAL}
@@ -155,7 +156,11 @@ class ExpressionModel(nn.Module, PyTorchModelHubMixin):
 
 
 def build_model(
-    config: ModelConfig, class_names: Sequence[str], crop: dict[str, Any] | None = None
+    config: ModelConfig,
+    class_names: Sequence[str],
+    crop: Mapping[str, Any] | None = None,
+    entries: Mapping[str, Any] | None = None,
+    drop_path: float = 0.0,
 ) -> ExpressionModel:
     """Build the model of a method from CLIP.
 
@@ -163,6 +168,8 @@ def build_model(
         config: The method, the backbone and their settings.
         class_names: The K classes, in the order of the logits.
         crop: How the faces in its clips are cropped; recorded in the checkpoint.
+        entries: Further entries of the checkpoint's `config.json`, such as `trained`.
+        drop_path: Rate of stochastic depth in training.
 
     Raises:
         WeightsError: CLIP's weights are not available, or do not fit the backbone.
@@ -170,7 +177,8 @@ def build_model(
         ConfigError: The method's prompts do not fit into the backbone's text tower.
     """
     model = assemble(config, class_names, load_pretrained(config.backbone, config.weights))
-    model.settings["crop"] = crop
+    model.settings |= {"crop": crop, **(entries or {})}
+    model.backbone.drop_path = drop_path
     return model
 
 
@@ -268,9 +276,9 @@ def check_seal(model_id: str, settings: Mapping[str, Any], weights: Path) -> Non
     """
     if settings.get(SEAL, "") not in ("", make_seal(settings, weights)):
         raise CheckpointError(
-            f"{model_id} is damaged: {CONFIG_FILE} or {WEIGHTS_FILE} is not as it was written; "
-            f"if its training was stopped, give the same command again, else copy it again or "
-            f"train it again"
+            f"{model_id} is damaged: {CONFIG_FILE} or {WEIGHTS_FILE} has changed since it was "
+            f"written; if its training was interrupted, run the same command again, otherwise "
+            f"copy or train it again"
         )
 
 
@@ -279,7 +287,9 @@ def _fetch(model_id: str, name: str, options: dict[str, Any]) -> Path:
     folder = Path(model_id)
     if folder.is_dir():
         if not (folder / name).is_file():
-            raise CheckpointError(f"no {name} in {folder}; is it a checkpoint, and whole?")
+            raise CheckpointError(
+                f"no {name} in {folder}; it is not a checkpoint, or incomplete: copy it again"
+            )
         return folder / name
     try:
         if not hub_answers():
@@ -296,4 +306,6 @@ def _fetch(model_id: str, name: str, options: dict[str, Any]) -> Path:
                 f"cannot fetch {name} of {model_id!r}: {explain_system_error(cause)}"
             ) from error
         where = "on the Hub" if hub_answers() else f"in the cache ({explain_offline()})"
-        raise CheckpointError(f"no checkpoint {model_id!r}: no such folder, nor {where}") from error
+        raise CheckpointError(
+            f"no checkpoint {model_id!r}: there is no such folder, and no such model {where}"
+        ) from error

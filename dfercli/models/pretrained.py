@@ -155,13 +155,13 @@ def _fetch(name: str, weights: str) -> Path:
             ) from error
         why = explain_failed_fetch(error)
         raise WeightsError(
-            f"weights {weights!r} of {name} are neither cached nor to be fetched ({why}); "
-            f"run once with network, or name a file or `random`: --weights FILE|random"
+            f"weights {weights!r} of {name} are not cached and cannot be fetched ({why}); "
+            f"run once with a network, or use --weights FILE or --weights random"
         ) from error
     if damage := find_damage(path, _find_repository(name, weights).rpartition("/")[2]):
         raise WeightsError(
-            f"weights {weights!r} of {name} are damaged, or others than the published ones: "
-            f"{damage}; remove {path.resolve()}, and the next use fetches them again"
+            f"weights {weights!r} of {name} are damaged, or differ from the published ones: "
+            f"{damage}; remove {path.resolve()} to have them fetched again"
         )
     return path
 
@@ -209,14 +209,16 @@ def _check_activation(name: str, weights: str, quick_gelu: bool) -> None:
     tag = open_clip.get_pretrained_cfg(name, weights)
     if tag and tuple(tag.get("mean") or open_clip.OPENAI_DATASET_MEAN) != CLIP_MEAN:
         raise WeightsError(
-            f"weights {weights!r} of {name} read pixels that are normalised otherwise than CLIP's; "
-            f"choose others"
+            f"weights {weights!r} of {name} need pixels that are normalised differently from "
+            f"CLIP's; use other weights"
         )
     if tag:
         trained_with = bool(tag.get("quick_gelu", False))
     elif not Path(weights).is_file():
         tags = ", ".join(open_clip.list_pretrained_tags_by_model(name)) or "none"
-        raise WeightsError(f"no weights {weights!r} for {name}: no such file; its tags: {tags}")
+        raise WeightsError(
+            f"no weights {weights!r} for {name}: no such file; available tags: {tags}"
+        )
     elif _is_from_openai(Path(weights)):
         trained_with = True
     else:

@@ -64,8 +64,8 @@ def _find_class_fault(names: list[Any]) -> str | None:
     if not 0 < len(names) <= MAX_CLASSES:
         return f"{len(names)} classes"
     if not all(isinstance(name, str) and name and not has_controls(name) for name in names):
-        return "a class without a name"
-    return "a class is named twice" if len(set(names)) < len(names) else None
+        return "a class name is empty or not text"
+    return "a class name occurs twice" if len(set(names)) < len(names) else None
 
 
 def _find_model_fault(values: Mapping[str, Any]) -> str | None:
@@ -99,19 +99,19 @@ def _find_crop_fault(crop: Any) -> str | None:
     if crop is None:
         return None
     if not isinstance(crop, Mapping):
-        return "crop is no record"
+        return "crop is not an object"
     if "detector" not in crop:
         return None
     size = crop.get("size")
     sound = isinstance(crop["detector"], str) and type(size) is int and size in CROP_SIDES
-    return None if sound else "crop has no detector, or no size"
+    return None if sound else "crop lacks a detector or a valid size"
 
 
 def _find_training_fault(trained: Any) -> str | None:
     if trained is None:
         return None
     if not isinstance(trained, Mapping):
-        return "trained is no record"
+        return "trained is not an object"
     clip_s = trained.get("clip_s")
     for name in ("fold", "epoch"):
         if type(trained.get(name, 1)) is not int:
@@ -126,7 +126,7 @@ def _find_calibration_fault(calibration: Any) -> str | None:
         return None
     if isinstance(calibration, Mapping) and isinstance(calibration.get("refused"), str):
         refused = "temperature" not in calibration and not has_controls(calibration["refused"])
-        return None if refused else "the calibration is both refused and fitted"
+        return None if refused else "calibration is both refused and fitted"
     temperature = calibration.get("temperature") if isinstance(calibration, Mapping) else None
     sound = type(temperature) in (int, float) and 0 < float(temperature or 0) < math.inf
     return None if sound else f"the temperature is {temperature!r}"[:100]

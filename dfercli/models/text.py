@@ -112,7 +112,7 @@ def tokenize_words(
     """
     if towers.text_pool_type != "argmax":
         raise WeightsError(
-            f"prompts cannot be learnt with {backbone}, whose tokens are not CLIP's; take "
+            f"prompts cannot be learnt with {backbone}, whose tokens are not CLIP's; use "
             f"another backbone, or --model dfer"
         )
     room = int(towers.context_length) - ENDS
@@ -120,7 +120,7 @@ def tokenize_words(
     fitting = min(num_contexts, room - longest)
     if fitting < 1:
         raise ConfigError(
-            f"the text tower of {backbone} reads {towers.context_length} tokens, the longest class "
-            f"name and its ends have {longest + ENDS}: no room for prompts; shorten the name"
+            f"the text tower of {backbone} reads {towers.context_length} tokens, but the longest "
+            f"class name needs {longest + ENDS}, which leaves no room for prompts; shorten it"
         )
     return tokenize(backbone, texts, int(towers.context_length) - fitting), fitting

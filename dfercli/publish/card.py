@@ -96,9 +96,9 @@ def _read_folds(run: FinishedRun) -> Results | None:
     for number, fold in folds.items():
         if changed := differ_from_final(fold.record, run.record):
             raise CheckpointError(
-                f"fold {number} in {run.path.parent} was not trained like the model on all clips "
-                f"({changed}), so its figures do not go with it; train it again with --all-data "
-                f"--overwrite"
+                f"fold {number} in {run.path.parent} was trained with other settings than the "
+                f"model on all clips ({changed}), so its results do not describe that model; train "
+                f"it again with --all-data --overwrite"
             )
     variant = run.path.parent
     results = read_results(variant.parent.parent, variant.parent.name, variant.name)
@@ -154,8 +154,8 @@ def _check_same(record: RunRecord, folder: Path, model: ExpressionModel) -> None
     other = [name for name, (run_value, value) in pairs.items() if run_value != value]
     if other or model.config != config.model:
         raise CheckpointError(
-            f"{folder} is not its run's checkpoint, it has another {', '.join(other or ['model'])};"
-            f" put the run's own back, or publish it from a folder outside of the run"
+            f"{folder} is not a checkpoint of its run: another {', '.join(other or ['model'])}; "
+            f"restore the original checkpoint, or publish this one from a folder outside of the run"
         )
 
 
@@ -190,7 +190,7 @@ def _without_run(model: ExpressionModel) -> str:
     fold = "none" if trained.fold == ALL_DATA else trained.fold
     lines = {
         "dataset": trained.dataset or UNKNOWN,
-        "fold left out": UNKNOWN if fold is None else fold,
+        "test fold": UNKNOWN if fold is None else fold,
         "seed": UNKNOWN if trained.seed is None else trained.seed,
         "data": UNKNOWN if deviations is None else describe_data(deviations),
         "recipe": trained.recipe or UNKNOWN,
@@ -219,8 +219,8 @@ def _figures(results: Results, model: ExpressionModel) -> str:
     notes = [UNTRAINED_NOTE] if results.untrained else protocol_notes([which])
     notes += [
         "WAR: share of correctly classified clips; UAR: mean recall over the classes",
-        f"95 %: {describe_method(intervals.method, intervals.units, results)}; it covers other "
-        "clips, not another training",
+        f"95 %: {describe_method(intervals.method, intervals.units, results)}; covers the "
+        "choice of clips, not the training",
     ]
     folds = ", ".join(map(str, summary.folds))
     noun = "fold" if len(summary.folds) == 1 else "folds"
@@ -253,7 +253,7 @@ def _calibration(model: ExpressionModel, results: Results | None = None) -> str:
     (which,) = results.held_out
     calibration = calibrate(results, which)
     if calibration.after is None:
-        return f"{text}; today it would be refused: {'; '.join(calibration.remarks)}"
+        return f"{text}; this version would refuse it: {'; '.join(calibration.remarks)}"
     return f"{text}; ECE {calibration.before.ece:.1%} before, {calibration.after.ece:.1%} after"
 
 

@@ -20,9 +20,9 @@ CARD_FILE = "README.md"
 """File that the Hub reads the model card from."""
 
 ANSWERS = {
-    401: "the Hub does not accept the token; create one with write access, then `hf auth login`",
-    403: "you have no write access; are you a member, and does the token have write access?",
-    404: "the Hub has no such organisation, or hides it from you; check the name",
+    401: "the Hub rejected the token; create one with write access, then run `hf auth login`",
+    403: "no write access; check that you are a member and that the token has write access",
+    404: "the organisation does not exist or is not visible to you; check the name",
 }
 """Explanations of the most common refusals of the Hub, by HTTP status."""
 
@@ -63,7 +63,7 @@ def prepare(where: str, repo_id: str) -> Publication:
     _check_name(repo_id)
     source = find_source(where)
     if source.folder is None:
-        raise CheckpointError(f"no folder {where}; name that of a checkpoint or of a run")
+        raise CheckpointError(f"no folder {where}; use the folder of a checkpoint or of a run")
     model = load_checkpoint(str(source.folder))
     return Publication(repo_id, write_card(model, source, repo_id), source.folder)
 
@@ -83,7 +83,9 @@ def push(publication: Publication, private: bool = False) -> str:
     """
     repo_id = publication.repo_id
     if get_token() is None:
-        raise PublishError("not logged in to the Hub; create a token there, then `hf auth login`")
+        raise PublishError(
+            "not logged in to the Hub; create a token there, then run `hf auth login`"
+        )
     try:
         api = HfApi(library_name="dfer")
         _make_repository(api, repo_id, private)
@@ -118,8 +120,8 @@ def _make_repository(api: HfApi, repo_id: str, private: bool) -> None:
     api.create_repo(repo_id, private=True, exist_ok=True)
     if not api.repo_info(repo_id).private:
         raise PublishError(
-            f"{repo_id} is on the Hub already, and public: nothing was uploaded; make it private "
-            f"there, or leave out --private"
+            f"{repo_id} already exists on the Hub and is public, so nothing was uploaded; make it "
+            f"private there, or omit --private"
         )
 
 
@@ -130,7 +132,7 @@ def _check_name(repo_id: str) -> None:
         reason = str(error).partition("\n")[0]
         raise ConfigError(f"the Hub does not accept the name {repo_id!r}: {reason}") from error
     if "/" not in repo_id:
-        raise ConfigError(f"{repo_id!r} has no owner; name it like organisation/{repo_id}")
+        raise ConfigError(f"{repo_id!r} has no owner; use a name such as organisation/{repo_id}")
 
 
 def _explain(error: Exception) -> str:
@@ -138,11 +140,13 @@ def _explain(error: Exception) -> str:
     if isinstance(error, HfHubHTTPError):
         status = error.response.status_code
         message = error.server_message or str(error).partition("\n")[0]
-        return ANSWERS.get(status, f"the Hub answers {status}: {' '.join(message.split())}")
+        return ANSWERS.get(
+            status, f"the Hub responded with status {status}: {' '.join(message.split())}"
+        )
     cause = error if isinstance(error, FileNotFoundError) else find_local_error(error)
     if cause is not None:
         where = f"{cause.filename}: " if cause.filename else ""
         return where + explain_system_error(cause)
     if isinstance(error, RuntimeError):
         return f"{' '.join(str(error).split())}; try again"
-    return f"the Hub cannot be reached ({type(error).__name__}); is there a network? try again"
+    return f"the Hub cannot be reached ({type(error).__name__}); check the network and try again"

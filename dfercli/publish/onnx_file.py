@@ -199,7 +199,7 @@ def export_onnx(where: str, path: Path, int8: bool = False) -> OnnxFile:
     """
     _check_installed()
     if path.is_dir():
-        raise ConfigError(f"--onnx {path} is a folder; name a file in it")
+        raise ConfigError(f"--onnx {path} is a folder; use the path of a file")
     model = load_checkpoint(where)
     _check_size(where, model)
     temperature = temperature_of(model)
@@ -250,7 +250,9 @@ def describe_metadata(model: ExpressionModel, where: str) -> dict[str, str]:
 def _check_installed() -> None:
     missing = [name for name in PACKAGES if find_spec(name) is None]
     if missing:
-        raise ConfigError(f"ONNX needs {', '.join(missing)}: pip install '.[onnx]' in the checkout")
+        raise ConfigError(
+            f"--onnx needs {', '.join(missing)}: pip install '.[onnx]' in the checkout"
+        )
 
 
 def _check_size(where: str, model: ExpressionModel) -> None:
@@ -258,8 +260,8 @@ def _check_size(where: str, model: ExpressionModel) -> None:
     size = sum(tensor.nbytes for tensor in weights)
     if size > MAX_BYTES - GRAPH_BYTES:
         raise PublishError(
-            f"{where} has {size / 1e9:.2f} GB of weights, and one ONNX file holds "
-            f"{MAX_BYTES / 1e9:.2f} GB; train a smaller backbone, or leave InterFIT out"
+            f"{where} has {size / 1e9:.2f} GB of weights, but an ONNX file holds at most "
+            f"{MAX_BYTES / 1e9:.2f} GB; train a smaller backbone, or one without InterFIT"
         )
 
 
@@ -269,9 +271,9 @@ def _check_parity(
     parity = compare_probs(predict_by_onnx(path, clips), expected)
     if not parity.largest <= MAX_DIFFERENCE:  # nan is no parity either
         raise PublishError(
-            f"the ONNX form of {where} gives a probability that is {parity.largest:.2g} from "
-            f"PyTorch's, the bound is {MAX_DIFFERENCE:g}: nothing was written; try other versions "
-            f"of {', '.join(PACKAGES)}"
+            f"probabilities of {where} in ONNX differ by {parity.largest:.2g} from PyTorch's, more "
+            f"than {MAX_DIFFERENCE:g}, so nothing was written; try other versions of "
+            f"{', '.join(PACKAGES)}"
         )
     return parity
 
@@ -301,7 +303,8 @@ def _write(model: FacesToProbs, faces: np.ndarray, path: Path, where: str) -> No
     except RuntimeError as error:  # base of the errors of torch.export and torch.onnx
         reason = str(error).strip().partition("\n")[0]
         raise PublishError(
-            f"PyTorch {torch.__version__} cannot export {where} to ONNX ({reason}); try another"
+            f"PyTorch {torch.__version__} cannot export {where} to ONNX ({reason}); try another "
+            f"version"
         ) from error
     assert converted is not None  # with dynamo=True it never is
     converted.model.metadata_props.update(describe_metadata(model.model, where))

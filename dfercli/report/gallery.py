@@ -76,7 +76,7 @@ class Gallery:
         self.fold = next(iter(runs.by_fold)) if fold is None else fold
         if self.fold not in runs.by_fold:
             known = ", ".join(map(str, runs.by_fold))
-            raise DataError(f"fold {fold} is not one of those shown: {known}")
+            raise DataError(f"fold {fold} is not in this report; choose from {known}")
         self._device = resolve_device("auto")
         self._explained: dict[Path, Explanation] = {}
 
@@ -127,7 +127,7 @@ class Gallery:
                     predicted = explained[name].predicted[chosen].tolist()
                     maps[name] = attention_maps(model, batch, predicted)
         except DferError as error:
-            return Missing(f"This needs the clips and the checkpoints: {error.line}")
+            return Missing(f"The clips or the checkpoints cannot be read: {error.line}")
         names = {name: run.path.parent.name for name, run in variants.runs.items()}
         frames = next(iter(clips.values()))
         pictures = [
@@ -161,8 +161,8 @@ class Gallery:
         absent = set(clip_ids) - set(rows.index)
         if absent:
             raise DataError(
-                f"{self.runs.data.manifest} has no clip {min(absent)}, which was tested; "
-                f"was the manifest written again since?"
+                f"{self.runs.data.manifest} has no clip {min(absent)}, which the run was "
+                f"tested on; the manifest may have been rewritten since"
             )
         return rows.loc[list(clip_ids)].reset_index(drop=True)
 

@@ -192,7 +192,9 @@ def check_page(path: Path) -> None:
     except OSError:  # a folder, or a loop of links
         is_page = False
     if not is_page:
-        raise DataError(f"{path} exists, and dfer did not write it; choose another name with --out")
+        raise DataError(
+            f"{path} exists and was not written by dfer; choose another file with --out"
+        )
 
 
 def render_page(title: str, provenance: Mapping[str, str], sections: Sequence[Section]) -> str:

@@ -55,7 +55,7 @@ def build_report(
             those shown.
     """
     if path is not None and path.suffix.lower() not in (".html", ".htm"):
-        raise ConfigError(f"cannot write {path}; name it with .html")
+        raise ConfigError(f"cannot write {path}: the name of the report must end in .html")
     found = find_runs(runs, dataset, variant, folds, protocol, root, manifests)
     path = path or next(iter(found.by_fold.values())).path.parent / "report.html"
     check_page(path)  # before the work

@@ -74,7 +74,7 @@ def classes_section(runs: Runs) -> Section:
     row, column = np.unravel_index(errors.argmax(), errors.shape)
     worst = "none"
     if errors.any():
-        worst = f"{names[row]} taken for {names[column]} ({errors[row, column]} clips)"
+        worst = f"{names[row]} predicted as {names[column]} ({errors[row, column]} clips)"
     bars = per_class_bars({"recall": summary.mean_recalls, "F1": summary.mean_f1}, names)
     return Section(
         "Classes",
@@ -157,7 +157,7 @@ def calibration_section(runs: Runs) -> Section:
             Picture(
                 risk_coverage_figure({name: c.risk_coverage for name, c in series.items()}),
                 "Error rate of the most confident clips, by their share of all clips.",
-                "The gain from leaving the least confident clips to a person.",
+                "How far the error rate falls if a person decides the least confident clips.",
             ),
         ],
     )
@@ -179,8 +179,8 @@ def features_section(comparison: Comparison | Missing, class_names: Sequence[str
                 f"Clips of fold {found.fold} by class in the plane, from the features of "
                 f"{' and '.join(features)}.",
                 f"t-SNE (seed {TSNE_SEED}) of the video embeddings of fold {found.fold}'s "
-                f"{len(labels):,} test clips. Neighbours stay neighbours; distances between groups "
-                f"have no meaning. {_name_variants(found)}",
+                f"{len(labels):,} test clips. Nearby clips have similar features; distances "
+                f"between groups have no meaning. {_name_variants(found)}",
                 enlarged=2.0,
             )
         ]
@@ -263,7 +263,7 @@ def errors_section(
     if isinstance(clips, Missing):
         return Section(title, [grid, *_describe_missing(clips)])
     errors = "; ".join(f"{label} predicted as {predicted}" for _, label, predicted, *_ in rows)
-    caption = "Their frames, in the order of the table. Some may be errors of the labels."
+    caption = "Frames of these clips, in the order of the table. Some labels may be wrong."
     picture = Picture(errors_figure(clips, class_names), f"Frames: {errors}.", caption)
     return Section(title, [grid, picture])
 
@@ -330,11 +330,11 @@ def _name_variants(comparison: Comparison) -> str:
 def _explain_choice(comparison: Comparison) -> str:
     """Describe how the clips in the figure were chosen."""
     if len(comparison.explanations) == 1:
-        return "The clips: evenly from the most probable true class to the least probable one."
+        return "Clips are spread evenly from the most to the least probable true class."
     first, second = comparison.explanations
     return (
-        f"The clips: those whose true class gains most from “{first}” to “{second}”, and last the "
-        f"one where it loses most."
+        f"Clips are those whose true class gains most probability from “{first}” to “{second}”; in "
+        f"the last one it loses most."
     )
 
 

@@ -174,7 +174,7 @@ def _find(runs: Runs, fold: int, pairs: Sequence[Mapping[str, Changes]], table: 
         for pair, found in zip(pairs, finished, strict=True)
     ]
     names = ", or ".join(dict.fromkeys(absent))
-    why = f"Nothing to compare with: no finished run of {names} on fold {fold} of the same data."
+    why = f"No comparison: there is no finished run of {names} on fold {fold} of the same data."
     own = {name: run for name, run in finished[0].items() if run == runs.by_fold[fold]}
     return Variants(own, Missing(why, train_command(runs, table, fold)), "")
 
@@ -210,7 +210,9 @@ def _compare_recipes(runs: Runs, variants: Mapping[str, RunFolder]) -> str:
     own = describe_recipe(runs.config)
     recipes = {name: describe_recipe(run.read().config) for name, run in variants.items()}
     others = [f"{name}: {recipe}" for name, recipe in recipes.items() if recipe != own]
-    return f"Trained by another recipe than this run ({own}): {'; '.join(others)}" if others else ""
+    return (
+        f"Trained with other recipes than this run ({own}): {'; '.join(others)}" if others else ""
+    )
 
 
 def train_command(runs: Runs, table: int, fold: int) -> str:

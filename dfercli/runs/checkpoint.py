@@ -102,23 +102,22 @@ def unseen_folds(
         return list(folds or manifest.folds)
     if trained.fold == ALL_DATA:
         raise CheckpointError(
-            f"the checkpoint was trained on all clips of {manifest.dataset}: none is left to test "
-            f"it on; `dfer eval` prints the results of its folds"
+            f"the checkpoint was trained on all clips of {manifest.dataset}, so there are no clips "
+            f"to test it on; `dfer eval` reports the models of its folds"
         )
     if trained.folds_by != folds_by:
         raise CheckpointError(
-            f"the checkpoint was trained with {trained.folds_by} folds: {folds_by} folds test "
-            f"clips that it has seen; give --folds-by {trained.folds_by}"
+            f"the checkpoint was trained with {trained.folds_by} folds, so {folds_by} folds "
+            f"contain clips that it was trained on; use --folds-by {trained.folds_by}"
         )
     if trained.folds_by == "group" and not same_data:
         raise CheckpointError(
-            f"{manifest.dataset} has changed since the checkpoint was trained, and its folds by "
-            f"group were assigned again: each has clips that it has seen; train again"
+            f"{manifest.dataset} has changed since the checkpoint was trained, so its group folds "
+            f"are different and contain clips that it was trained on; train it again"
         )
     if trained.fold is None:
         raise CheckpointError(
-            f"the checkpoint does not say which fold of {manifest.dataset} it was not trained on; "
-            f"train it again"
+            f"the checkpoint does not record its test fold of {manifest.dataset}; train it again"
         )
     if seen := set(folds or ()) - {trained.fold}:
         raise CheckpointError(
@@ -147,12 +146,12 @@ def check_fits(
     """
     if list(class_names) != model.class_names:
         raise CheckpointError(
-            f"the checkpoint knows the classes {', '.join(model.class_names)}; "
-            f"the data has {', '.join(class_names)}; use a checkpoint trained on these"
+            f"the checkpoint was trained on the classes {', '.join(model.class_names)}, but the "
+            f"data has {', '.join(class_names)}; use a checkpoint with the same classes"
         )
     trained = model.settings.get("crop")
     if crop != trained and not allow_other_crop:
         raise CheckpointError(
-            f"the checkpoint was trained on faces cropped by {trained}, the data's "
-            f"are by {crop}; train on crops like these, or give --allow-other-crop"
+            f"the checkpoint was trained on faces cropped with {trained}, but those of the data "
+            f"were cropped with {crop}; train on such crops, or use --allow-other-crop"
         )

@@ -51,20 +51,11 @@ def _load_runs(folders: Iterable[RunFolder]) -> list[FinishedRun]:
         except CheckpointError as error:
             if run.path not in _REPORTED:
                 _REPORTED.add(run.path)
-                write_line(f"passed over: {error}")
+                write_line(f"skipped: {error}")
             continue
         if record.finished:
             finished.append(FinishedRun(run.path, record))
     return finished
-
-
-def find_newest_run(runs: Path, dataset: str = "*", variant: str = "*") -> FinishedRun:
-    """Return the run that was finished last.
-
-    Raises:
-        CheckpointError: No run is finished.
-    """
-    return _newest_of(find_runs(runs, dataset, variant), runs, dataset, variant)
 
 
 def find_variant_folds(
@@ -88,7 +79,10 @@ def find_variant_folds(
     """
     folders = _find_folders(runs, dataset, variant, FOLD)
     matching = _load_runs(folders)
-    newest = _newest_of(matching, runs, dataset, variant).path.parent
+    if not matching:
+        where = runs / dataset / variant if (dataset, variant) != ("*", "*") else runs
+        raise CheckpointError(f"no finished run in {where}; train one with `dfer train`")
+    newest = max(matching, key=lambda run: run.finished_s).path.parent
     folds = [run for run in matching if run.path.parent == newest]
     of_dataset = _find_folders(runs, newest.parent.name, "*", FOLD)
     others = _load_runs(run for run in of_dataset if run not in folders)
@@ -104,13 +98,6 @@ def find_folds(variant_folder: Path) -> dict[int, FinishedRun]:
 
 def _by_fold(runs: Iterable[FinishedRun]) -> dict[int, FinishedRun]:
     return {run.fold: run for run in sorted(runs, key=lambda run: run.fold)}
-
-
-def _newest_of(finished: list[FinishedRun], runs: Path, dataset: str, variant: str) -> FinishedRun:
-    if not finished:
-        where = runs / dataset / variant if (dataset, variant) != ("*", "*") else runs
-        raise CheckpointError(f"no finished run in {where}; train one with `dfer train`")
-    return max(finished, key=lambda run: run.finished_s)
 
 
 def find_named(name: str, runs: Iterable[Path]) -> dict[int, RunFolder]:
@@ -138,7 +125,9 @@ def find_named(name: str, runs: Iterable[Path]) -> dict[int, RunFolder]:
             check_alike(by_fold)
             return dict(sorted(by_fold.items()))
     searched = ", ".join(map(str, roots))
-    raise CheckpointError(f"no run {name!r}: neither a folder, nor a run in {searched}")
+    raise CheckpointError(
+        f"no run {name!r}: there is no such folder, and no such run in {searched}"
+    )
 
 
 def _find_fold_folders(variant_folder: Path) -> list[RunFolder]:
@@ -154,8 +143,8 @@ SHOWN_NAMES = 6
 
 HOW_TO_GET_ONE = (
     "train one with `dfer train`, name one with --checkpoint (a folder, or a model on the Hugging "
-    "Face Hub), or give --zero-shot for CLIP's own weights, which are weak: they were never "
-    "trained on expressions"
+    "Face Hub), or use --zero-shot for CLIP's own weights, which are less accurate because they "
+    "were not trained on expressions"
 )
 
 
@@ -188,8 +177,8 @@ def find_checkpoint(name: str | None, runs: Path) -> str:
     more = [f"{len(names) - SHOWN_NAMES} more"] if len(names) > SHOWN_NAMES else []
     listed = ", ".join([*names[:SHOWN_NAMES], *more]) or "none"
     raise CheckpointError(
-        f"no checkpoint {name!r}: neither a folder, nor a finished run in {runs} (there: {listed}),"
-        f" nor OWNER/NAME as on the Hugging Face Hub"
+        f"no checkpoint {name!r}: there is no such folder, no such finished run in {runs} "
+        f"(available: {listed}), and it is not OWNER/NAME as on the Hugging Face Hub"
     )
 
 
@@ -200,9 +189,9 @@ def _find_default(runs: Path) -> FinishedRun:
         return chosen
     if models:
         raise CheckpointError(
-            f"the only finished runs in {runs} are of the drawn people of the demo, and say "
-            f"nothing about real faces: {HOW_TO_GET_ONE}; --checkpoint {models[0].path} takes the "
-            f"demo's all the same"
+            f"the only finished runs in {runs} were trained on the drawn people of the demo, not "
+            f"on real faces: {HOW_TO_GET_ONE}; to use the demo's model anyway, give --checkpoint "
+            f"{models[0].path}"
         )
     raise CheckpointError(f"no finished run in {runs}: {HOW_TO_GET_ONE}")
 

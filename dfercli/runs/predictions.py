@@ -95,7 +95,7 @@ def read_predictions(path: Path) -> pd.DataFrame:
     except OSError as error:
         raise DataError(f"cannot read {path}: {explain_system_error(error)}") from error
     except ValueError as error:
-        raise DataError(f"{path} is damaged: no table; train the fold again") from error
+        raise DataError(f"{path} is not a CSV table; train the fold again") from error
     if list(table.columns[:2]) != ["clip_id", "label"]:
         raise DataError(f"{path} does not begin with the columns clip_id,label")
     fault = _find_fault(table)
@@ -113,7 +113,7 @@ def _find_fault(table: pd.DataFrame) -> str:
     wrong = np.flatnonzero(~sound | ~table["label"].isin(names).to_numpy())
     if len(wrong):
         line = wrong[0] + 2
-        return f"line {line} has no known label, or no probabilities that sum to 1"
+        return f"line {line} has an unknown label, or probabilities that do not sum to 1"
     repeated = table["clip_id"].duplicated()
     return f"clip {table['clip_id'][repeated].iloc[0]!r} appears twice" if repeated.any() else ""
 
@@ -134,28 +134,30 @@ def read_tested(run: RunFolder, protocol: str, held_out: bool = False) -> pd.Dat
     expected = record.data.held_out if held_out else record.data.tested
     if expected is None or record.seals is None:
         raise DataError(
-            f"{run.run_file} does not say which clips were tested: an older dfer wrote it; train "
-            f"the fold again with --overwrite"
+            f"{run.run_file} was written by an older version of dfer and does not record which "
+            f"clips were tested; train the fold again with --overwrite"
         )
     if classes_of(table) != list(record.data.class_names):
         listed = ", ".join(record.data.class_names)
         raise DataError(
-            f"{file} is not this run's: its classes are not {listed}; restore the original file"
+            f"{file} belongs to another run: its classes are not {listed}; restore the original "
+            f"file"
         )
     actual = describe_clips(table)
     if actual.clips != expected.clips:
         raise DataError(
-            f"{file} has {actual.clips:,} clips, the run tested {expected.clips:,}; it was "
-            f"cut off or is another run's: restore the original file, or train the fold again"
+            f"{file} has {actual.clips:,} clips, but the run tested {expected.clips:,}: it is "
+            f"truncated or belongs to another run; restore the original file, or train the fold "
+            f"again"
         )
     if actual != expected:
         raise DataError(
-            f"{file} is not this run's: it has other clips or labels; restore the original file, "
-            f"or train the fold again"
+            f"{file} belongs to another run: its clips or labels differ; restore the original "
+            f"file, or train the fold again"
         )
     if hash_file(file) != record.seals.get(file.name):
         raise DataError(
-            f"{file} is not as the run wrote it: it is another variant's or epoch's, or was "
-            f"changed; restore the original file, or train the fold again"
+            f"{file} is not the file that the run wrote: it was changed, or belongs to another "
+            f"variant or epoch; restore the original file, or train the fold again"
         )
     return table

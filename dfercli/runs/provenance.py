@@ -98,10 +98,10 @@ def _describe_folds(records: Sequence[RunRecord]) -> str:
 def describe_assignment(data: DataConfig, grouped: bool) -> str:
     """Return who assigned the clips to folds, and what the folds keep apart."""
     if data.folds_by == "group":
-        return "assigned by group, no group in two of them"
+        return "assigned by group, each group in one fold"
     if data.kind in DATASETS and load_dataset(data.kind).OFFICIAL is not None:
         return "as published"
-    return f"assigned by dfer, {'no group in two of them' if grouped else 'clip by clip'}"
+    return f"assigned by dfer, {'each group in one fold' if grouped else 'clip by clip'}"
 
 
 def _describe_held_out(records: Sequence[RunRecord]) -> str:

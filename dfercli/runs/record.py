@@ -10,7 +10,7 @@ from functools import cached_property
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
-from dfercli.config import ModelConfig, RunConfig, from_dict
+from dfercli.config import DataConfig, ModelConfig, RunConfig, from_dict
 from dfercli.errors import CheckpointError
 
 WITHOUT_EFFECT = (
@@ -151,6 +151,10 @@ class RunRecord:
         for name, kind in SETTING_TYPES.items():
             if name in config and type(config[name]) is not kind:
                 raise ValueError(f"{name} is {config[name]!r}"[:100])
+        for name, hint in get_type_hints(DataConfig).items():
+            value = config["data"].get(name, "")
+            if name in config["data"] and not (value is None and get_origin(hint) is UnionType):
+                _convert(hint, value, f"data.{name}")
         calls = [entries, *_convert(tuple[dict, ...], entries.get("resumed") or [], "resumed")]
         return cls(**_read_values(cls, {**entries, "data": entries, "calls": calls}))
 

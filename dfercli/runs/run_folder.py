@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dfercli.config import ALL_DATA, RunConfig, to_dict
-from dfercli.errors import CheckpointError, ConfigError, explain_system_error
+from dfercli.errors import CheckpointError, ConfigError, explain_system_error, first_line
 from dfercli.files import FolderKind, hash_file, write_json, write_text
 from dfercli.runs.record import DataRecord, RunRecord, name_differences
 from dfercli.versions import find_commit, find_versions
 
 Protocol = Literal["best", "val", "last"]
 PROTOCOLS: dict[Protocol, str] = {
-    "best": "the epoch of the highest WAR on the test fold, as the field publishes: it flatters",
-    "val": "the epoch of the highest WAR on a part held out of the training folds",
+    "best": "the epoch with the highest WAR on the test fold, as usually published (optimistic)",
+    "val": "the epoch with the highest WAR on clips held out of the training folds",
     "last": "the last epoch, regardless of its score",
 }
 """Which epoch of a run is reported."""
@@ -146,7 +146,8 @@ class RunFolder:
             ) from error
         except ValueError as error:
             raise CheckpointError(
-                f"{self.run_file} is damaged; remove {self.path} and train it again"
+                f"{self.run_file} is damaged ({first_line(error)}); remove {self.path} and train "
+                f"it again"
             ) from error
 
     @property
@@ -163,8 +164,8 @@ class RunFolder:
         record = self.read()
         if not record.finished:
             raise CheckpointError(
-                f"the run in {self.path} is not finished, so its figures are not; train it to its "
-                f"end"
+                f"the run in {self.path} is not finished, so it has no results yet; run its "
+                f"command again to finish it"
             )
         return FinishedRun(self.path, record)
 
@@ -257,14 +258,14 @@ class RunFolder:
         """
         if not self.metrics_file.is_file():
             raise CheckpointError(
-                f"no {self.metrics_file}; put it back, or train the fold again with --overwrite"
+                f"no {self.metrics_file}; restore it, or train the fold again with --overwrite"
             )
         text = self.metrics_file.read_text(encoding="utf-8")
         seal = (self.read().seals or {}).get(self.metrics_file.name)
         if seal not in (None, hash_file(self.metrics_file)):
             raise CheckpointError(
-                f"{self.metrics_file} is damaged: not as it was when the run was finished; put it "
-                f"back, or train the fold again with --overwrite"
+                f"{self.metrics_file} has changed since the run was finished; restore the original "
+                f"file, or train the fold again with --overwrite"
             )
         return [json.loads(line) for line in text.splitlines()]
 
@@ -286,11 +287,11 @@ class RunFolder:
         before = self.read()
         changed = name_differences(before, RunRecord(to_dict(config), data), *ignored)
         if not changed and before.data.held_out != data.held_out:
-            changed = "other clips are held out: was the column group changed?"
+            changed = "other clips are held out; the column group of the manifest may differ"
         if changed:
             raise ConfigError(
-                f"{self.path} holds a run with other settings ({changed}); "
-                f"name another --runs folder, or give --overwrite"
+                f"{self.path} contains a run with other settings ({changed}); "
+                f"use another --runs folder, or --overwrite to replace it"
             )
 
 
@@ -332,7 +333,7 @@ def check_alike(runs: Mapping[int, RunFolder]) -> None:
         if changed:
             raise CheckpointError(
                 f"folds {first} and {fold} of {run.path.parent} have different settings "
-                f"({changed}); train one again with --overwrite, or choose with --folds"
+                f"({changed}); train one again with --overwrite, or select folds with --folds"
             )
 
 

@@ -58,7 +58,7 @@ class Estimate:
     def describe(self) -> str:
         """Return the estimate in one line."""
         text = f"{describe_time(self.seconds)} on this CPU, and {self.peak_bytes / 1e9:.0f} GB of "
-        text += f"disk ({self.final_bytes / 1e9:.0f} GB in the end)"
+        text += f"disk ({self.final_bytes / 1e9:.0f} GB at the end)"
         if self.free_bytes < self.peak_bytes:
             text += f"; only {self.free_bytes / 1e9:.0f} GB are free"
         return text

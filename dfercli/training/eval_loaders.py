@@ -101,7 +101,7 @@ def predict_clips(
     order = torch.cat(indices).cpu().argsort()
     table = pd.DataFrame(torch.cat(probs).cpu()[order].numpy(), columns=list(class_names))
     if len(table) != len(dataset):
-        raise DataError(f"{len(dataset)} clips went in, {len(table)} predictions came out")
+        raise DataError(f"{len(table)} predictions for {len(dataset)} clips; expected one per clip")
     if dataset.groups is not None:
         table.insert(0, "group", dataset.groups)
     table.insert(0, "label", [class_names[label] for label in dataset.labels])

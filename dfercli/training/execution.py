@@ -81,7 +81,7 @@ def choose_way(compute: ComputeConfig, accelerator: Accelerator, num_steps: int)
     """
     if compute.steps == "captured" and not can_capture(accelerator):
         raise ConfigError(
-            "captured steps need one process on a CUDA device; leave --steps out, or give "
+            "captured steps need a single process on a CUDA device; omit --steps, or use "
             "--steps compiled"
         )
     if compute.steps != "auto":
@@ -106,7 +106,7 @@ def find_micro_batch(setup: TrainingSetup, size: int) -> int:
     """
     while not _fits_everywhere(setup, size):
         if size == 1:
-            raise ConfigError("one clip alone does not fit in memory; take a smaller model")
+            raise ConfigError("a single clip does not fit in memory; use a smaller model")
         size = math.ceil(size / 2)
     return size
 
@@ -171,7 +171,7 @@ def fit_execution(
         except torch.OutOfMemoryError as error:
             if compute.batch != "auto" or micro_batch == 1:
                 raise ConfigError(
-                    f"{micro_batch} clips at once do not fit in the device's memory; give "
+                    f"{micro_batch} clips at once do not fit in the device's memory; use "
                     f"--batch auto"
                 ) from error
             micro_batch = math.ceil(micro_batch / 2)
@@ -199,10 +199,8 @@ def _build_execution(
             slower = SLOWER[way] if can_capture(setup.accelerator) else "eager"
             failure = f"{way} steps do not work here ({first_line(error)})"
             if required:
-                raise ConfigError(
-                    f"{failure}; leave --steps out, or give --steps {slower}"
-                ) from error
-            remarks.append(f"{failure}; taking {slower} steps, which are slower")
+                raise ConfigError(f"{failure}; omit --steps, or use --steps {slower}") from error
+            remarks.append(f"{failure}; using {slower} steps, which are slower")
             way = slower
         clear_device_cache(garbage_collection=True)  # the error held on to what was built
     _clean_up(setup)

@@ -2,11 +2,12 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -29,7 +30,6 @@ from dfercli.runs.run_folder import RunFolder, run_folder
 from dfercli.training.device import describe_device, make_accelerator, tracking
 from dfercli.training.eval_loaders import build_eval_loaders, describe_data, predict_parts, score
 from dfercli.training.execution import plan_execution
-from dfercli.training.final import carry_calibration
 from dfercli.training.loss import Mixup, build_loss
 from dfercli.training.optimizer import build_optimizer, build_scheduler
 from dfercli.training.progress import Progress
@@ -62,6 +62,7 @@ def train_fold(
     overwrite: bool = False,
     progress: Progress | None = None,
     manifest: Manifest | None = None,
+    calibration: Mapping[str, Any] | None = None,
 ) -> RunFolder:
     """Train a model on all folds but one, and test it on that fold after every epoch.
 
@@ -77,6 +78,7 @@ def train_fold(
         overwrite: Discard an existing run and train from scratch.
         progress: Shows the progress; by default a progress bar of this run alone.
         manifest: The data, opened; by default the manifest of `config.data` is opened.
+        calibration: Entry `calibration` of a checkpoint trained on all clips.
 
     Raises:
         ConfigError: The loss is no longer finite; another process is training the run; or the
@@ -90,7 +92,7 @@ def train_fold(
         if overwrite or not run.finished:
             run.check_own()
             manifest = open_manifest(config.data) if manifest is None else manifest
-            _train(config, run, manifest, accelerator, command, overwrite, progress)
+            _train(config, run, manifest, accelerator, command, overwrite, progress, calibration)
         elif accelerator.is_main_process:
             drop_state(run)  # a process may have been killed just before it did so
         accelerator.wait_for_everyone()
@@ -105,6 +107,7 @@ def _train(
     command: str,
     overwrite: bool,
     progress: Progress | None,
+    calibration: Mapping[str, Any] | None,
 ) -> None:
     """Train the missing epochs of a run.
 
@@ -120,7 +123,7 @@ def _train(
 
     # Model
     set_seed(config.seed)
-    model = _build_model(config, manifest, run)
+    model = _build_model(config, manifest, calibration)
     if config.model.method in UNTRAINED:
         evaluate_untrained(config, run, manifest, model, accelerator, command)
         return
@@ -221,12 +224,13 @@ def train_epoch(
     return setup.accelerator.reduce(total).item() / batches.length
 
 
-def _build_model(config: RunConfig, manifest: Manifest, run: RunFolder) -> ExpressionModel:
-    """Build the model of a run, with settings that tell what it was trained on."""
-    model = build_model(config.model, manifest.class_names, manifest.crop)
+def _build_model(
+    config: RunConfig, manifest: Manifest, calibration: Mapping[str, Any] | None = None
+) -> ExpressionModel:
+    """Build the model of a run, whose checkpoints record what it was trained on."""
     if config.model.method in UNTRAINED:
-        return model
-    model.settings["trained"] = {
+        return build_model(config.model, manifest.class_names, manifest.crop)
+    trained = {
         "dataset": config.data.dataset,
         "fold": config.fold,
         "folds_by": config.data.folds_by,
@@ -238,10 +242,9 @@ def _build_model(config: RunConfig, manifest: Manifest, run: RunFolder) -> Expre
         "recipe": describe_recipe(config),
         "clip_s": measure_clips(manifest),
     }
-    if config.fold == ALL_DATA:
-        model.settings |= carry_calibration(run)
-    model.backbone.drop_path = config.train.drop_path
-    return model
+    entries = {"trained": trained} | ({"calibration": calibration} if calibration else {})
+    drop_path = config.train.drop_path
+    return build_model(config.model, manifest.class_names, manifest.crop, entries, drop_path)
 
 
 def measure_clips(manifest: Manifest) -> float | None:
@@ -281,8 +284,8 @@ def _build_setup(
 
 
 def _describe_divergence(loss: float, epoch: int, config: RunConfig, run: RunFolder) -> str:
-    text = f"{config.title}: the loss is {loss} in epoch {epoch + 1}; lower --lr, and give "
-    text += "--overwrite"
+    text = f"{config.title}: the loss is {loss} in epoch {epoch + 1}; lower --lr and train again "
+    text += "with --overwrite"
     if state := find_state(run):
         text += f"; the weights of epoch {count_epochs(state)} are in {state}"
     return text

@@ -47,7 +47,7 @@ def check_rates(config: TrainConfig) -> None:
         ConfigError: `min_lr` exceeds `lr`.
     """
     if config.min_lr > config.lr:
-        raise ConfigError(f"min_lr is {config.min_lr}; it must be from 0 to lr, {config.lr}")
+        raise ConfigError(f"min_lr is {config.min_lr}; it must be between 0 and lr ({config.lr})")
 
 
 def build_scheduler(

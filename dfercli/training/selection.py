@@ -159,8 +159,8 @@ class EpochKeeper:
         """
         if not self._run.run_file.is_file():
             raise CheckpointError(
-                f"{self._run.path} was moved or removed while it was trained; put it back and give "
-                f"the same command: it goes on after epoch {self._saved}"
+                f"{self._run.path} was moved or removed during training; restore it and run the "
+                f"same command again to continue after epoch {self._saved}"
             )
         started_s = time.monotonic()
         due = last or self._is_due(len(metrics), started_s)
@@ -301,6 +301,6 @@ def check_published(run: RunFolder, epochs: Mapping[str, int]) -> None:
         tested = run.fold == ALL_DATA or run.predictions_file(protocol).is_file()
         if saved_epoch != epoch or not tested:
             raise CheckpointError(
-                f"{run.checkpoint(protocol)} and {run.predictions_file(protocol).name} are not of "
-                f"epoch {epoch}, which is the {protocol} one; train the fold again with --overwrite"
+                f"{run.checkpoint(protocol)} and {run.predictions_file(protocol).name} are not "
+                f"from epoch {epoch}, the {protocol} epoch; train the fold again with --overwrite"
             )

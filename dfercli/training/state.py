@@ -105,14 +105,14 @@ def load_state(run: RunFolder, setup: TrainingSetup) -> list[dict[str, Any]]:
     except torch.OutOfMemoryError as error:
         raise CheckpointError(
             f"not enough memory on {setup.accelerator.device} to resume from {folder}; free some "
-            f"and give the same command"
+            f"memory and run the same command again"
         ) from error
     except UNREADABLE as error:
         cause = find_system_error(error)
         if cause is not None and not isinstance(cause, FileNotFoundError):
             raise CheckpointError(
-                f"cannot read {folder} ({describe_system_error(cause)}); {advise(cause)} and give "
-                f"the same command"
+                f"cannot read {folder} ({describe_system_error(cause)}); {advise(cause)} and run "
+                f"the same command again"
             ) from error
         raise CheckpointError(
             f"cannot resume from {folder} ({first_line(error)}); remove it to train the fold from "
@@ -180,9 +180,9 @@ def reporting_failed_save(run: RunFolder, finished: int) -> Iterator[None]:
             advice = ", ".join([*saved, advise(cause)])
             raise CheckpointError(
                 f"cannot write a checkpoint into {run.path} ({describe_system_error(cause)}); "
-                f"{advice} and give the same command"
+                f"{advice} and run the same command again"
             ) from error
-        advice = "; ".join([*saved, "`dfer --debug` shows where it arose"])
+        advice = "; ".join([*saved, "`dfer --debug` shows the traceback"])
         raise UnexpectedError(
             f"unexpected {type(error).__name__} while writing a checkpoint into {run.path}: "
             f"{first_line(error)}; {advice}"
@@ -202,5 +202,6 @@ def training_alone(run: RunFolder) -> Iterator[None]:
             yield
     except Timeout as error:
         raise ConfigError(
-            f"another dfer is training {run.path}; wait for it, or name another --runs folder"
+            f"another process is training {run.path}; wait until it ends, or use another --runs "
+            f"folder"
         ) from error

@@ -76,12 +76,12 @@ def _broken_video(project):
         (
             None,
             "train --weights gone.pt",
-            "no weights 'gone.pt' for ViT-B-32-quickgelu: no such file; its tags: ",
+            "no weights 'gone.pt' for ViT-B-32-quickgelu: no such file; available tags: ",
         ),
         (None, "train --backbone ViT-B-33", "no backbone 'ViT-B-33'; known: "),
         (None, "train --folds 3", "no fold 3 in manifest tiny; its folds: 1, 2"),
         (None, "train --folds one", "cannot read folds 'one'; give 1-5, or 1,3, or 2"),
-        (None, "train --epochs 5", "warmup_epochs is 5, epochs 5; the rate would never reach"),
+        (None, "train --epochs 5", "warmup_epochs is 5; it must be less than epochs (5)"),
         (None, "train --root elsewhere", "no folder elsewhere, where the data was; name it: --ro"),
         (None, "train --root data", "no folder data/happiness1; is data the data's root? else"),
         (
@@ -110,9 +110,20 @@ def _broken_video(project):
             "`dfer eval` reports finished runs; to test a checkpoint: dfer test model --device cpu",
         ),
         (
+            None,
+            "eval --confusion --checkpoint",
+            "`dfer eval` reports finished runs; to test a checkpoint: dfer test CHECKPOINT "
+            "--confusion",
+        ),
+        (
+            None,
+            "eval full --checkpoint model --against baseline --folds 1",
+            "`dfer eval` reports finished runs; to test a checkpoint: dfer test model --folds 1",
+        ),
+        (
             _other_classes,
             "test model --folds 1",
-            "the checkpoint knows the classes happiness, sadness; the data has sadness, happiness",
+            "trained on the classes happiness, sadness, but the data has sadness, happiness",
         ),
         (None, "test data --folds 1", "no config.json in data; is it a checkpoint"),
         (None, "demo grey.mp4", "grey.mp4"),
@@ -122,7 +133,7 @@ def _broken_video(project):
             None,
             "predict grey.mp4",
             "no finished run in runs: train one with `dfer train`, name one with --checkpoint (a "
-            "folder, or a model on the Hugging Face Hub), or give --zero-shot",
+            "folder, or a model on the Hugging Face Hub), or use --zero-shot",
         ),
         (
             None,

@@ -39,10 +39,13 @@ def test_a_model_that_cannot_be_used_leaves_no_file(fault, video, model, dfer):
         content = bytearray(weights.read_bytes())
         content[-1] ^= 1
         weights.write_bytes(content)
-        done, said = dfer(line), "model is damaged: config.json or model.safetensors is not as it"
+        done, said = dfer(line), "model is damaged: config.json or model.safetensors has changed"
     else:
         (model / "model.safetensors").unlink()
-        done, said = dfer(line), "no model.safetensors in model; is it a checkpoint, and whole?"
+        done, said = (
+            dfer(line),
+            "no model.safetensors in model; it is not a checkpoint, or incomplete: copy it again",
+        )
     assert done.code == 1
     assert done.err.splitlines()[-1].startswith(f"error: {said}")
     assert sorted(path.name for path in Path().iterdir()) == ["a.mp4", "model"]

@@ -41,8 +41,8 @@ def test_train_prints_no_mean_of_some_folds(dfer):
         "elsewhere, and run the same command again"
     )
     assert error == (
-        "error: 1 of 2 runs failed (tiny full fold 2), 1 finished; the same command "
-        "trains only what failed"
+        "error: 1 of 2 runs failed (tiny full fold 2), 1 finished; run the same command "
+        "again to train the failed ones"
     )
     assert "folds: PARTIAL: 1 of 1, 2 (assigned by dfer, clip by clip)\n" in dfer("eval").out
     Path("runs/tiny/full/fold2").unlink()
@@ -64,7 +64,7 @@ def test_ablate_prints_the_rows_that_are_whole(dfer):
         0,
         2,
     ]  # whole and some; its gain; both less the paper
-    assert "rows: PARTIAL: runs failed of text\n" in done.out
+    assert "rows: PARTIAL: failed runs of text\n" in done.out
     assert done.err.splitlines()[-1].startswith("error: 1 of 4 runs failed (tiny full fold 2), ")
     told = dfer(f"ablate --table 3 --format json {RECIPE}")
     assert told.code == 1

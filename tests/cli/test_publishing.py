@@ -76,11 +76,11 @@ def test_a_push_tells_the_address(dfer, monkeypatch):
     ("line", "said"),
     [
         ("export model --onnx model", "--onnx model is a folder; name a file in it"),
-        ("push model name --dry-run", "'name' has no owner; name it like organisation/name"),
+        ("push model name --dry-run", "'name' has no owner; use a name such as organisation/name"),
         (
             "push other org/name --dry-run",
-            "no checkpoint 'other': neither a folder, nor a finished run in runs (there: none), "
-            "nor OWNER/NAME as on the Hugging Face Hub",
+            "no checkpoint 'other': there is no such folder, no such finished run in runs "
+            "(available: none), and it is not OWNER/NAME as on the Hugging Face Hub",
         ),
     ],
 )

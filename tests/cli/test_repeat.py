@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from dfercli.data.manifest import read_manifest, write_manifest
+from dfercli.models.base import read_settings
+from dfercli.models.settings import seal
 from dfercli.runs.run_folder import RunFolder
 
 RECIPE = (
@@ -92,8 +94,8 @@ def test_a_repetition_that_was_interrupted_still_repeats_all_folds(name, run, df
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        (f"--repeat {WHERE}", f"runs/{WHERE} is the run to repeat, and finished; name another"),
-        ("--repeat nothing", "no run 'nothing': neither a folder, nor a run in runs"),
+        (f"--repeat {WHERE}", f"runs/{WHERE} is the run to repeat and is finished; use another"),
+        ("--repeat nothing", "no run 'nothing': there is no such folder, and no such run in runs"),
         (f"--repeat {WHERE} --preset small", "--repeat takes the recipe of a run; leave out"),
         (f"--repeat {WHERE} --manifests elsewhere", "no manifest in elsewhere; `dfer preprocess`"),
     ],
@@ -109,8 +111,8 @@ def test_a_run_whose_data_is_gone_says_so(run, dfer):
     MANIFEST.rename("moved.csv")
     done = dfer(f"train --repeat {WHERE} --runs again")
     assert done.err.splitlines()[-1] == (
-        f"error: cannot repeat {WHERE}: its manifest {MANIFEST} is gone; if it is in another "
-        "folder now, name that: --manifests"
+        f"error: cannot repeat {WHERE}: its manifest {MANIFEST} does not exist; start in the "
+        "folder that it is relative to, or use --manifests FOLDER"
     )
     Path("moved.csv").rename(MANIFEST)
     Path("data").rename("moved")
@@ -129,6 +131,43 @@ def test_a_run_on_all_clips_is_repeated_for_as_many_epochs(run, dfer):
     assert again.read().config == final.read().config
     name = "last/model.safetensors"
     assert (again.path / name).read_bytes() == (final.path / name).read_bytes()
+
+
+@pytest.mark.slow
+def test_a_repetition_elsewhere_takes_calibration_and_epochs_of_the_repeated_runs(run, dfer):
+    """The folder of the repetition has no folds that could give them."""
+    assert dfer(f"train --all-data {RECIPE}").code == 0
+    final = RunFolder("runs" / WHERE.with_name("all"))
+    settings = json.loads((final.model / "config.json").read_text())
+    settings["calibration"] = {"clips": 120, "temperature": 1.5}
+    (final.model / "config.json").write_text(json.dumps(settings))
+    seal(final.model / "config.json", final.model / "model.safetensors")
+    assert dfer(f"train --repeat {final.path} --runs again").code == 0
+    again = RunFolder("again" / WHERE.with_name("all"))
+    assert read_settings(str(again.model))["calibration"] == settings["calibration"]
+    done = dfer(f"train --repeat {WHERE} --all-data --runs third")
+    assert done.code == 0, done.err
+    assert "the median of those that folds 2 chose" in done.err
+    done = dfer(f"train --repeat {final.path} --folds 1 --runs again")
+    assert done.err.splitlines()[-1] == (
+        f"error: {final.path} was trained on all clips and has no folds; remove --folds"
+    )
+    done = dfer(f"eval {final.path}")
+    assert done.err.splitlines()[-1] == (
+        f"error: {final.path} was trained on all clips, so none can test it; give "
+        f"{final.path.parent} for the results of its folds"
+    )
+
+
+@pytest.mark.slow
+def test_a_run_is_repeated_from_another_folder(run, dfer, tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    done = dfer(f"train --repeat ../runs/{WHERE}")
+    assert done.code == 0, done.err
+    again = RunFolder(tmp_path / "elsewhere" / "runs" / WHERE)
+    name = "last/model.safetensors"
+    assert (again.path / name).read_bytes() == (tmp_path / run.path / name).read_bytes()
 
 
 def test_the_recipe_of_a_fold_is_repeated_on_all_clips(run, dfer):

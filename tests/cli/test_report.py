@@ -40,8 +40,11 @@ def test_a_page_and_its_pictures_are_written(dfer):
     [
         ("report none", "no finished run in runs/*/none; train one with `dfer train`"),
         ("report --epoch val", "no epoch 'val'; known: best, last"),
-        ("report --fold 3", "fold 3 is not one of those shown: 1, 2"),
-        ("report --out page.pdf", "cannot write page.pdf; name it with .html"),
+        ("report --fold 3", "fold 3 is not in this report; choose from 1, 2"),
+        (
+            "report --out page.pdf",
+            "cannot write page.pdf: the name of the report must end in .html",
+        ),
     ],
 )
 def test_what_cannot_be_drawn_is_one_line(line, said, dfer):

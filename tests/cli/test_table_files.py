@@ -13,9 +13,7 @@ from dfercli.errors import ConfigError
 from dfercli.tables import FORMATS, Column, Document, Provenance, Table, render, render_files
 
 SOURCE = Provenance({"dataset": 'dfew, "as published" # 1', "data": "PARTIAL: 3 clips missing"})
-FOLDS = Table(
-    "dfew/full", [Column("fold"), Column("WAR", "percent")], [["1", 0.5]], ["it flatters"]
-)
+FOLDS = Table("dfew/full", [Column("fold"), Column("WAR", "percent")], [["1", 0.5]], ["optimistic"])
 CLASSES = Table(
     "each class", [Column("class"), Column("recall", "percent")], [["a", 1], ["b", None]]
 )
@@ -34,7 +32,7 @@ def test_csv_has_a_file_for_each_table_that_pandas_reads(tmp_path):
     assert first.to_dict("list") == third.to_dict("list") == {"fold": [1], "war": [0.5]}
     assert second["class"].tolist() == ["a", "b"]
     assert second["recall"].tolist() == pytest.approx([1, float("nan")], nan_ok=True)
-    notes = ["# note: it flatters\n" in text for text in files.values()]
+    notes = ["# note: optimistic\n" in text for text in files.values()]
     assert notes == [True, False, True]
 
 
@@ -69,7 +67,7 @@ def test_csv_on_the_screen_parts_tables_by_an_empty_line_and_a_title(capsys):
     first, second, third = printed.split("\n\n")
     assert first.startswith("# dataset: ")
     assert second.startswith("# each class\n")
-    assert third.startswith("# dfew/full\n# note: it flatters\n")
+    assert third.startswith("# dfew/full\n# note: optimistic\n")
     assert len(pd.read_csv(io.StringIO(second), comment="#")) == 2
 
 

@@ -151,13 +151,13 @@ def _check_final_model(dfer):
     epochs = [read_settings(f"runs/demo/full/fold{k}/best")["trained"]["epoch"] for k in (1, 2)]
     assert trained["epoch"] == max(epochs)  # of two the median is the higher
     assert done.out.splitlines() == [
-        f"demo full all clips: {max(epochs)} epochs, no clip is left to test it",
+        f"demo full all clips: {max(epochs)} epochs on all clips, so none can test it",
         "  model: runs/demo/full/all/last",
         *[line for line in done.out.splitlines() if line.startswith("  recipe: ")],
-        "`dfer eval runs/demo/full` prints what the models of folds 1, 2 reached",
+        "`dfer eval runs/demo/full` reports the models of folds 1, 2",
     ]
     printed = dfer("predict data/demo/videos/person01/happiness_1.mp4 --checkpoint full")
     assert "checkpoint: runs/demo/full/all/last" in printed.err
     assert dfer("eval demo/full").out == dfer("eval runs/demo/full").out  # a name, and a folder
     refused = dfer("test full")
-    assert "was trained on all clips of demo: none is left to test it on" in refused.err
+    assert "was trained on all clips of demo, so there are no clips to test it on" in refused.err

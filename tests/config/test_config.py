@@ -138,8 +138,8 @@ def test_from_dict_names_what_is_wrong(cls, values, message):
         (
             TrainConfig,
             {"epochs": 5},
-            "warmup_epochs is 5, epochs 5; the rate would never reach its peak: "
-            "warm up for fewer epochs",
+            "warmup_epochs is 5; it must be less than epochs (5), so that the learning rate "
+            "reaches its maximum",
         ),
         (TrainConfig, {"lr": 0.0, "min_lr": 0.0}, "lr is 0.0; it must be above 0"),
         (TrainConfig, {"weight_decay": -1.0}, "weight_decay is -1.0; it must be at least 0"),

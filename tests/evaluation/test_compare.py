@@ -64,11 +64,14 @@ def test_folds_may_be_others_and_the_order_does_not_matter():
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda t: t.iloc[1:], "did not test the same clips: 1 are only in the first, 0 only"),
-        (lambda t: t.assign(label=t["label"].iloc[::-1].to_list()), "label some clips differently"),
+        (lambda t: t.iloc[1:], "were tested on different clips: 1 only in the first, 0 only"),
+        (
+            lambda t: t.assign(label=t["label"].iloc[::-1].to_list()),
+            "have different labels for some clips",
+        ),
         (
             lambda t: t.rename(columns={A: "fear"}).replace(A, "fear"),
-            "have different classes; nothing",
+            "have different classes and cannot",
         ),
     ],
 )
@@ -121,7 +124,9 @@ def test_where_one_fold_has_too_few_held_out_clips_nothing_is_calibrated():
 
 def test_without_held_out_clips_there_is_no_calibration():
     results = _results({1: _table([H], [H])})
-    with pytest.raises(DataError, match="full held no clips out to calibrate by; train: --val-fr"):
+    with pytest.raises(
+        DataError, match="full has no held-out clips to calibrate on; train it with"
+    ):
         calibrate(results, "last")
     assert measure_confidence(results, "last").ece == pytest.approx(0.2)
 

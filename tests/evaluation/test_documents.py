@@ -66,7 +66,7 @@ def test_folds_their_mean_and_how_far_it_can_be_trusted():
     assert wars == pytest.approx([6 / 8, 4 / 8, 5 / 8, 0.25 / 2**0.5])
     low, high = (_cells(table, row, "last epoch")["WAR"] for row in ("95 % from", "to"))
     assert 0.3 < low < 5 / 8 < high < 0.95
-    assert any(note.startswith("best epoch: ") and "flatters" in note for note in table.notes)
+    assert any(note.startswith("best epoch: ") and "(optimistic)" in note for note in table.notes)
     few = "Student's t over 16 clips (a fold has fewer than 20 clips to draw from)"
     assert any(f"95 %: {few}, of the mean over folds" in note for note in table.notes)
 
@@ -104,10 +104,10 @@ def test_a_fold_without_a_class_is_named_and_the_uar_of_all_clips_stands_beside_
     assert _cells(table, "mean", "last epoch")["UAR"] == pytest.approx((3 / 8 + 1) / 2)
     assert _cells(table, "all clips", "last epoch")["UAR"] == pytest.approx((7 / 8 + 0) / 2)
     assert document.data["protocols"]["last"]["pooled_uar"] == pytest.approx(7 / 16)
-    (note,) = [note for note in table.notes if note.startswith("without a clip of some class")]
+    (note,) = [note for note in table.notes if note.startswith("folds without clips of a class")]
     assert "fold 2 sadness. Their UAR is over the other classes" in note
     whole = results_document(_results()).tables[0].notes
-    assert not any("without a clip" in each for each in whole)
+    assert not any("without clips of a class" in each for each in whole)
 
 
 def test_each_class_has_its_clips_recall_and_f1():
@@ -185,13 +185,13 @@ def test_the_best_of_more_epochs_is_not_tested_against_the_best_of_fewer():
         assert row[5:] == [None, None, None]
     assert mcnemar.rows[0] == ["best epoch", 2, 0, None]
     assert document.data["against"]["best"]["war_p"] is None
-    said = "because the best of more epochs is better by chance alone; these runs had 20 and 1"
+    said = "because the best of more epochs is higher by chance; these runs had 20 and 1"
     assert any(said in note for note in table.notes)
     last = next(row for row in table.rows if row[:2] == ["last epoch", "WAR"])
     assert None not in last
     table, mcnemar = comparison_document(ours, equal).tables
     assert not any(None in row for row in (*table.rows, *mcnemar.rows))
-    assert any("these clips chose the best epoch" in note for note in table.notes)
+    assert any("it was chosen on these clips" in note for note in table.notes)
 
 
 @pytest.fixture
@@ -233,9 +233,7 @@ def test_on_other_data_the_differences_say_that_it_is_other_data(ablation):
     document = ablation_document("Table 3", own)
     titles = ["Table 3", "points above no text", "measured, minus the paper, DFEW: points"]
     assert [table.title for table in document.tables] == titles
-    assert document.tables[2].notes == [
-        "measured on other data than the paper's: no sign of agreement"
-    ]
+    assert document.tables[2].notes == ["measured on other data than the paper's: not comparable"]
     assert _cells(document.tables[0], "text", "the paper, DFEW")["WAR"] == 0.7258
 
 

@@ -203,8 +203,8 @@ def test_data_of_other_classes_is_refused(class_names, labels, trained, write_ot
     with pytest.raises(CheckpointError) as caught:
         evaluate_checkpoint(str(trained.path), data, [1], allow_other_crop=True)
     assert str(caught.value) == (
-        "the checkpoint knows the classes happiness, sadness, anger; "
-        f"the data has {', '.join(class_names)}; use a checkpoint trained on these"
+        "the checkpoint was trained on the classes happiness, sadness, anger, but the "
+        f"data has {', '.join(class_names)}; use a checkpoint with the same classes"
     )
 
 
@@ -215,8 +215,8 @@ def test_data_cropped_otherwise_is_refused_unless_allowed(trained, write_other, 
     with pytest.raises(CheckpointError) as caught:
         evaluate_checkpoint(str(trained.path), data, [1])
     assert str(caught.value) == (
-        f"the checkpoint was trained on faces cropped by {ours}, the data's are by {theirs}; "
-        "train on crops like these, or give --allow-other-crop"
+        f"the checkpoint was trained on faces cropped with {ours}, but those of the data were "
+        f"cropped with {theirs}; train on such crops, or use --allow-other-crop"
     )
     results = evaluate_checkpoint(str(trained.path), data, [1], allow_other_crop=True)
     summary = _summary(results)
@@ -226,6 +226,19 @@ def test_data_cropped_otherwise_is_refused_unless_allowed(trained, write_other, 
 def test_a_fold_that_the_data_lacks_is_refused(trained, make_run):
     with pytest.raises(DataError, match="no fold 4 in manifest colours; its folds: 1, 2, 3"):
         evaluate_checkpoint(str(trained.path), make_run().data, [4])
+
+
+def test_a_checkpoint_that_does_not_record_its_training_says_so(own_run, make_run, capsys):
+    config_file = own_run.checkpoint("best") / "config.json"
+    settings = json.loads(config_file.read_text()) | {"trained": None}
+    config_file.write_text(json.dumps(settings))
+    seal(config_file, config_file.with_name("model.safetensors"))
+    results = evaluate_checkpoint(str(own_run.path), make_run().data)
+    assert _summary(results).folds == (1, 2, 3)
+    assert capsys.readouterr().err.splitlines() == [
+        f"{own_run.path} does not record its training data, so the tested folds may contain clips "
+        "that it was trained on"
+    ]
 
 
 def _train_by_group(run):
@@ -242,8 +255,8 @@ def test_a_checkpoint_is_not_tested_on_folds_that_were_dealt_otherwise(own_run, 
     with pytest.raises(CheckpointError) as caught:
         evaluate_checkpoint(str(own_run.path), make_run().data)
     assert str(caught.value) == (
-        "the checkpoint was trained with group folds: official folds test clips that it has seen; "
-        "give --folds-by group"
+        "the checkpoint was trained with group folds, so official folds contain clips that it was "
+        "trained on; use --folds-by group"
     )
 
 
@@ -252,5 +265,5 @@ def test_a_checkpoint_of_group_folds_is_not_tested_on_data_that_has_changed(
 ):
     _train_by_group(own_run)
     data = write_other(dataset="colours", groups=True)
-    with pytest.raises(CheckpointError, match="folds by group were assigned again: each has clips"):
+    with pytest.raises(CheckpointError, match="so its group folds are different and contain clips"):
         evaluate_checkpoint(str(own_run.path), replace(data, folds_by="group"))

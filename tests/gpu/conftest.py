@@ -38,7 +38,6 @@ def make_gpu_run(make_run: Callable[..., Any]) -> Callable[..., Any]:
 def prepare(make_gpu_run: Callable[..., Any]) -> Callable[..., Any]:
     """Prepare a run as `train_fold` does before its first epoch."""
     from dataclasses import replace
-    from pathlib import Path
 
     import torch
     from accelerate.utils import set_seed
@@ -48,7 +47,6 @@ def prepare(make_gpu_run: Callable[..., Any]) -> Callable[..., Any]:
     from dfercli.data.folds import open_manifest
     from dfercli.data.loaders import build_train_loader
     from dfercli.device import resolve_compute
-    from dfercli.runs.run_folder import run_folder
     from dfercli.training import loop
     from dfercli.training.device import make_accelerator
     from dfercli.training.execution import plan_execution
@@ -62,7 +60,7 @@ def prepare(make_gpu_run: Callable[..., Any]) -> Callable[..., Any]:
             accelerator.scaler.load_state_dict(state | {"scale": 256.0})
         set_seed(config.seed)
         manifest = open_manifest(config.data)
-        model = loop._build_model(config, manifest, run_folder(Path("runs"), config))
+        model = loop._build_model(config, manifest)
         generator = torch.Generator().manual_seed(5)
         for layer in model.interfit or ():  # which starts at 0, so that no LSTM would learn
             weight = layer.attention.out_proj.weight.data

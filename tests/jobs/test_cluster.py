@@ -107,7 +107,8 @@ def test_a_head_that_is_lost_is_one_line_and_tells_what_is_finished(
             node.kill_all_processes(check_alive=False, allow_graceful=False)
     assert str(caught.value) == (
         f"lost the head of the Ray cluster at {started.address}; 1 of 2 runs are finished "
-        f"(colours full fold 1); start the cluster again, and the same command trains the others"
+        f"(colours full fold 1); restart the cluster and run the same command again to train the "
+        f"others"
     )
 
 
@@ -126,14 +127,14 @@ def test_a_job_takes_a_gpu_or_the_smallest_machine(machines_of, need):
 
 
 def test_a_cluster_without_cpus_is_refused():
-    with pytest.raises(ConfigError, match="no machine of the cluster has a CPU to give"):
+    with pytest.raises(ConfigError, match="no machine in the cluster offers a CPU"):
         need_of_job([{"memory": 1.0}, {"CPU": 0.0}])
 
 
 @pytest.mark.parametrize(
     ("address", "said"),
     [
-        ("localhost", "cannot read the address 'localhost'; give auto, or HOST:PORT"),
+        ("localhost", "invalid cluster address 'localhost'; use auto or HOST:PORT"),
         (
             "127.0.0.1:9",
             f"cannot connect to 127.0.0.1:9 ({os.strerror(errno.ECONNREFUSED)}); "
@@ -156,7 +157,7 @@ def test_what_ray_says_is_one_line(make_job, tmp_path, monkeypatch):
     with pytest.raises(ConfigError) as caught:
         run_jobs([make_job()], tmp_path, cluster="auto")
     assert str(caught.value) == (
-        "no Ray cluster at 'auto' (Could not find any running instance); start one: `ray start`"
+        "no Ray cluster at 'auto' (Could not find any running instance); start one with `ray start`"
     )
 
 
@@ -197,4 +198,4 @@ def test_a_machine_that_does_not_see_the_files_says_so(unseen, make_job, tmp_pat
     said = str(caught.value)
     assert said.startswith("node7 does not see ")
     assert str(gone) in said
-    assert said.endswith("; all machines need one file system for data and runs")
+    assert said.endswith("; all machines must share the files of data and runs")

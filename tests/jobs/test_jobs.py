@@ -58,12 +58,12 @@ def test_a_job_that_fails_is_reported_and_the_others_go_on(make_job, tmp_path, c
     assert failed.config == configs[1]
     (line,) = _failed(capsys.readouterr().err)
     assert line.startswith("failed: colours full fold 2: the loss is nan in epoch ")
-    assert line.endswith("; lower --lr, and give --overwrite")
+    assert line.endswith("; lower --lr and train again with --overwrite")
     with pytest.raises(JobsError) as caught:
         outcome.check()
     assert str(caught.value) == (
-        "1 of 3 runs failed (colours full fold 2), 2 finished; the same command "
-        "trains only what failed"
+        "1 of 3 runs failed (colours full fold 2), 2 finished; run the same command "
+        "again to train the failed ones"
     )
 
 
@@ -174,7 +174,7 @@ def test_an_error_names_the_first_failures(make_job, tmp_path):
     assert str(caught.value) == (
         "6 of 6 runs failed (colours full fold 1, colours full-seed1 fold 1, colours full-seed2 "
         "fold 1, colours full-seed3 fold 1, 2 more), 0 finished; "
-        "the same command without --overwrite trains only what failed"
+        "run the same command again without --overwrite to train the failed ones"
     )
 
 

@@ -75,7 +75,7 @@ def test_a_bound_of_the_search_is_warned_of():
     # Odds of e**80, half of 10,000 wrong: hardly anything would be soft enough.
     found = fit_calibration(*_two_classes(5000, 5000, np.exp(80)))
     assert found.temperature == pytest.approx(TEMPERATURE_BOUNDS[1])
-    assert found.remark == "the temperature is 10, a bound of the search: look at the reliability"
+    assert found.remark == "the temperature is 10, the limit of its range: check the reliability"
 
 
 @pytest.mark.parametrize("signal", [1.5, 2.2, 3.0])

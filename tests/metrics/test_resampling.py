@@ -155,7 +155,7 @@ def test_a_single_unit_says_nothing_of_how_far_it_can_be_trusted(num_clips, grou
 @pytest.mark.parametrize(
     ("columns", "settings", "said"),
     [
-        (([], [], []), {}, "no clip to draw from"),
+        (([], [], []), {}, "there are no clips"),
         (([0, 1], [0], [1, 1]), {}, "the columns differ in length: 2 labels, 1 predicted"),
         (([0, 3], [0, 1], [1, 1]), {}, "class 3 is not one of 0 to 2"),
         (([0, -1], [0, 1], [1, 1]), {}, "class -1 is not one of 0 to 2"),
@@ -173,8 +173,8 @@ def test_clips_that_do_not_hold_together_are_refused(columns, settings, said):
     ("settings", "said"),
     [
         ({"draws": 0}, "draws is 0; it must be at least 1"),
-        ({"level": 1.0}, "level of an interval is 1.0"),
-        ({"level": 95}, "level of an interval is 95"),
+        ({"level": 1.0}, "confidence level is 1.0"),
+        ({"level": 95}, "confidence level is 95"),
     ],
 )
 def test_settings_without_a_meaning_are_refused(settings, said):

@@ -163,11 +163,11 @@ def test_the_order_of_clips_and_the_names_of_classes_do_not_matter(measure):
 @pytest.mark.parametrize(
     ("labels", "predicted", "said"),
     [
-        ([0, 3], [0, 1], "class 3: give one whole number from 0 to 2 for each clip"),
-        ([0, 1], [0, -1], "class -1: give one whole number from 0 to 2 for each clip"),
-        ([0, 1], [0.5, 1], "class 0.5: give one whole number from 0 to 2 for each clip"),
-        ([0, 1], [[0, 1], [1, 0]], r"shape \(2, 2\): give one whole number"),
-        ([0, 1, 2], [0, 1], "3 labels and 2 predictions; give one each"),
+        ([0, 3], [0, 1], "class 3: classes must be integers from 0 to 2, one per clip"),
+        ([0, 1], [0, -1], "class -1: classes must be integers from 0 to 2, one per clip"),
+        ([0, 1], [0.5, 1], "class 0.5: classes must be integers from 0 to 2, one per clip"),
+        ([0, 1], [[0, 1], [1, 0]], r"shape \(2, 2\): classes must be integers"),
+        ([0, 1, 2], [0, 1], "2 predictions for 3 labels; expected one each"),
         ([0, 1, 2], [0], "3 labels and 1 predictions"),  # would be repeated silently
     ],
 )

@@ -163,11 +163,11 @@ def test_a_single_group_says_nothing():
 
 def test_what_does_not_hold_together_is_refused():
     labels, predicted, folds, groups = _persons([7, 3])
-    with pytest.raises(DataError, match="no clip to draw from"):
+    with pytest.raises(DataError, match="there are no clips"):
         estimate_folds(labels[:0], predicted[:0], folds[:0], 2)
     with pytest.raises(DataError, match="20 clips and 3 groups"):
         estimate_folds(labels, predicted, folds, 2, groups[:3])
-    with pytest.raises(ConfigError, match=r"level of an interval is 95; it must lie between"):
+    with pytest.raises(ConfigError, match=r"confidence level is 95; it must be between"):
         estimate_folds(labels, predicted, folds, 2, groups, level=95)
 
 

@@ -75,7 +75,7 @@ def test_a_tower_that_is_no_plain_vit_is_refused(name, kind):
     with pytest.raises(UnknownNameError, match=f"no backbone '{name}'; known: "):
         build_untrained(name)
     visual = open_clip.create_model(name, device="meta").visual
-    with pytest.raises(WeightsError, match=f"a backbone of kind {kind} is no plain ViT"):
+    with pytest.raises(WeightsError, match=f"a backbone of type {kind} is not a plain ViT"):
         CLIPBackbone(visual)
 
 
@@ -219,7 +219,7 @@ def test_weights_are_never_unpickled(kind, tiny_name, tmp_path):
 def test_a_missing_file_is_answered_with_the_tags(tiny_name):
     with pytest.raises(WeightsError) as caught:
         load_pretrained(tiny_name, "no/such.pt")
-    expected = f"no weights 'no/such.pt' for {tiny_name}: no such file; its tags: none"
+    expected = f"no weights 'no/such.pt' for {tiny_name}: no such file; available tags: none"
     assert str(caught.value) == expected
     with pytest.raises(WeightsError, match=r"no weights 'opnai' for ViT-B-32: .*tags: .*laion"):
         load_pretrained("ViT-B-32", "opnai")
@@ -239,7 +239,7 @@ def test_a_tag_that_cannot_be_fetched_is_one_line_that_names_the_ways_out(
         load_pretrained("ViT-B-32-quickgelu", "openai")
     assert str(caught.value) == (
         f"weights 'openai' of ViT-B-32-quickgelu are neither cached nor to be fetched ({why})"
-        f"; run once with network, or name a file or `random`: --weights FILE|random"
+        f"; run once with a network, or use --weights FILE or --weights random"
     )
 
 

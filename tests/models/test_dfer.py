@@ -256,7 +256,7 @@ DAMAGES = {
     "no classes": (lambda f: _rewrite(f, lambda s: s.pop("class_names")), "not written by dfer"),
     "other modules": (
         lambda f: _rewrite(f, lambda s: s["model"].update(msta=False)),
-        "model.safetensors does not fit config.json; was one replaced?",
+        "model.safetensors does not match config.json; copy both again",
     ),
     "fewer classes": (lambda f: _rewrite(f, lambda s: s["class_names"].pop()), "does not fit"),
     "fewer weights": (
@@ -294,5 +294,6 @@ def test_a_checkpoint_that_is_nowhere_is_one_line(name, monkeypatch, tmp_path):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(CheckpointError) as caught:
         DFERModel.from_pretrained(name, cache_dir=tmp_path / "cache")
-    expected = f"no checkpoint {name!r}: no such folder, nor in the cache (HF_HUB_OFFLINE is set)"
+    where = "in the cache (HF_HUB_OFFLINE is set)"
+    expected = f"no checkpoint {name!r}: there is no such folder, and no such model {where}"
     assert str(caught.value) == expected

@@ -95,8 +95,8 @@ def test_a_name_that_leaves_no_room_is_one_line(method, make_config, tiny_name):
     with pytest.raises(ConfigError) as caught:
         build_model(make_config(method=method), names)
     assert str(caught.value) == (
-        f"the text tower of {tiny_name} reads 12 tokens, the longest class name and its ends have "
-        "12: no room for prompts; shorten the name"
+        f"the text tower of {tiny_name} reads 12 tokens, but the longest class name needs "
+        "12, which leaves no room for prompts; shorten it"
     )
 
 

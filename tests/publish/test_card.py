@@ -26,7 +26,7 @@ def test_figures_are_those_of_the_predictions(make_run):
     rows = ["| happiness | 4 | 75.00 |", "| sadness | 2 | 0.00 |", "| anger | 2 | 100.00 |"]
     assert "\n".join(rows) in card
     few = "Student's t over 8 groups of clips (a fold has fewer than 20 groups to draw from)"
-    assert f"95 %: {few}; it covers other clips, not another training" in card
+    assert f"95 %: {few}; covers the choice of clips, not the training" in card
 
 
 @pytest.mark.parametrize("which", PROTOCOLS)
@@ -42,7 +42,7 @@ def test_what_figures_are_of_is_told(make_run):
     run = make_run()
     card = _card(run.path)
     assert "- **dataset**: small, fingerprint 0123456789ab\n" in card
-    assert "- **folds**: PARTIAL: 2 of 1, 2 (assigned by dfer, no group in two of them)\n" in card
+    assert "- **folds**: PARTIAL: 2 of 1, 2 (assigned by dfer, each group in one fold)\n" in card
     assert "- **seeds**: 5\n" in card
     assert "- **recipe**: paper, changed: " in card
     crop = "detector mtcnn, size 32, template loose-five-points, version 2"
@@ -88,7 +88,7 @@ def test_where_nothing_was_trained_no_epoch_is_told(make_run):
     card = _card(make_run(method="zero-shot").path)
     assert "### Test fold 2 of small, 8 clips\n" in card
     assert "nothing was trained: all epochs are the same model" in card
-    assert "it flatters" not in card
+    assert "optimistic" not in card
 
 
 def test_the_hub_can_read_its_front(make_run):
@@ -104,14 +104,14 @@ def test_without_a_run_there_are_no_figures(make_run, tmp_path):
     card = _card(tmp_path / "alone")
     assert "This checkpoint came without test results" in card
     assert not {"WAR", "UAR", "recall", "ECE"} & set(card.split())
-    assert "- **dataset**: small\n- **fold left out**: 2\n- **seed**: 5\n- **data**: comp" in card
+    assert "- **dataset**: small\n- **test fold**: 2\n- **seed**: 5\n- **data**: comp" in card
     assert "- **calibration**: temperature 2.5, of 120 held-out clips\n" in card
 
 
 def test_figures_of_an_unfinished_run_are_not_given(make_run):
     run = make_run()
     run.run_file.write_text(json.dumps(json.loads(run.run_file.read_text()) | {"finished": False}))
-    with pytest.raises(CheckpointError, match=r"is not finished, so its figures are not; train"):
+    with pytest.raises(CheckpointError, match=r"is not finished, so it has no results yet"):
         _card(run.path)
 
 
@@ -119,7 +119,7 @@ def test_predictions_that_were_changed_are_refused(make_run):
     run = make_run()
     file = run.predictions_file("best")
     file.write_text(file.read_text().replace("0.7,0.15,0.15", "0.15,0.7,0.15"))
-    with pytest.raises(DataError, match=r"predictions_best.csv is not as the run wrote it"):
+    with pytest.raises(DataError, match=r"predictions_best.csv is not the file that the run wrote"):
         _card(run.path)
     assert "last epoch" in _card(run.checkpoint("last"))
 
@@ -132,5 +132,5 @@ def test_another_runs_checkpoint_is_refused(name, value, make_run):
     settings["trained"][name] = value
     path.write_text(json.dumps(settings))
     seal(path, path.with_name("model.safetensors"))
-    with pytest.raises(CheckpointError, match=f"not its run's checkpoint, it has another {name};"):
+    with pytest.raises(CheckpointError, match=f"not a checkpoint of its run: another {name};"):
         _card(run.path)

@@ -47,7 +47,9 @@ def test_private_makes_a_private_one_and_refuses_a_public_one(hub, make_run):
     assert (hub.commits, hub.private) == (1, True)
     push(publication, private=True)
     hub.private = False
-    with pytest.raises(PublishError, match=r"org/name is on the Hub already, and public: nothing"):
+    with pytest.raises(
+        PublishError, match=r"org/name already exists on the Hub and is public, so nothing"
+    ):
         push(publication, private=True)
     assert hub.commits == 2
 
@@ -57,14 +59,14 @@ def test_private_makes_a_private_one_and_refuses_a_public_one(hub, make_run):
     [
         (
             401,
-            r"the Hub does not accept the token; .*`hf auth login`",
+            r"the Hub rejected the token; .*`hf auth login`",
         ),
         (
             403,
-            r"you have no write access; are you a member",
+            r"no write access; check that you are a member",
         ),
-        (404, r"the Hub has no such organisation, or hides it"),
-        (500, r"the Hub answers 500: no"),
+        (404, r"the organisation does not exist or is not visible"),
+        (500, r"the Hub responded with status 500: no"),
     ],
 )
 def test_a_refusal_is_one_line(status, said, hub, make_run):
@@ -123,7 +125,7 @@ def test_without_a_network_it_is_one_line_too(make_run):
     [
         ("or g/name", r"the Hub does not accept the name 'or g/name': Repo id must"),
         ("a/b/c", r"the Hub does not accept the name 'a/b/c': Repo id must be in the form"),
-        ("name", r"'name' has no owner; name it like organisation/name"),
+        ("name", r"'name' has no owner; use a name such as organisation/name"),
     ],
 )
 def test_a_name_that_the_hub_does_not_take_is_refused_first(name, said, make_run):
@@ -137,5 +139,7 @@ def test_a_broken_checkpoint_is_not_published(make_run, tmp_path):
     (run.checkpoint("best") / "model.safetensors").write_bytes(b"half")
     with pytest.raises(CheckpointError, match=r"cannot read model.safetensors of .*is it whole"):
         prepare(str(run.path), "org/name")
-    with pytest.raises(CheckpointError, match=r"no folder other/model; name that of a checkpoint"):
+    with pytest.raises(
+        CheckpointError, match=r"no folder other/model; use the folder of a checkpoint"
+    ):
         prepare("other/model", "org/name")

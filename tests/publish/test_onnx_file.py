@@ -203,7 +203,7 @@ def test_a_file_that_gives_something_else_is_not_kept(offset, shared, tmp_path, 
     monkeypatch.setattr(onnx_file, "predict_by_onnx", lambda *args: predict(*args) + offset)
     path = tmp_path / "model.onnx"
     path.write_bytes(b"an older one")
-    with pytest.raises(PublishError, match=r"the bound is 0.001: nothing was written") as caught:
+    with pytest.raises(PublishError, match=r"more than 0.001, so nothing was written") as caught:
         export_onnx(shared.where, path)
     assert len(str(caught.value).splitlines()) == 1
     assert path.read_bytes() == b"an older one"
@@ -217,14 +217,14 @@ def test_a_wrong_export_is_seen(shared, tmp_path, monkeypatch):
         return logits, logits.softmax(dim=-1)
 
     monkeypatch.setattr(FacesToProbs, "forward", forward)
-    with pytest.raises(PublishError, match=r"gives a probability that is .* from PyTorch's"):
+    with pytest.raises(PublishError, match=r"in ONNX differ by .* from PyTorch's"):
         export_onnx(shared.where, tmp_path / "model.onnx")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_weights_that_no_file_holds_are_refused_at_once(shared, tmp_path, monkeypatch):
     monkeypatch.setattr(onnx_file, "MAX_BYTES", onnx_file.GRAPH_BYTES + 1000)
-    with pytest.raises(PublishError, match=r"GB of weights, and one ONNX file holds"):
+    with pytest.raises(PublishError, match=r"GB of weights, but an ONNX file holds"):
         export_onnx(shared.where, tmp_path / "model.onnx")
 
 

@@ -70,7 +70,7 @@ def test_a_page_has_all_sections_in_order(full_page, all_runs):
 
 def test_siblings_are_named_and_nothing_is_said_to_be_missing(full_page):
     text = " ".join(words for words, _ in full_page.values())
-    assert "Nothing to compare with" not in text
+    assert "No comparison: " not in text
     assert "“no text” is variant interfit-msta-notext; “text” is variant full." in text
     assert "“only TP” is variant biehpro-tp; “TP + VP” is variant biehpro." in text
 
@@ -123,7 +123,7 @@ def test_frames_that_are_not_there_are_said_to_be_missing(full_runs, tmp_path):
         words, pictures = page[title]
         assert pictures == 0
         assert "gone" in words
-        assert "This needs the clips" in words or "The frames cannot be shown" in words
+        assert "cannot be read" in words or "The frames cannot be shown" in words
     assert page["Classes"][1] == 2
 
 
@@ -138,7 +138,7 @@ def test_a_lost_manifest_or_checkpoint_leaves_the_rest(loss, full_runs, tmp_path
             shutil.rmtree(runs / "small" / "full" / f"fold{fold}" / "best")
     page = _read(build_report(runs, manifests=manifests))
     assert list(page) == SECTIONS
-    assert "This needs the clips and the checkpoints" in page["Features of the clips"][0]
+    assert "The clips or the checkpoints cannot be read" in page["Features of the clips"][0]
     assert page["Worst errors"][1] == (loss == "checkpoint")
 
 
@@ -189,7 +189,7 @@ def test_another_recipe_is_remarked_on(all_runs, tmp_path):
     )
     found = Gallery(find_runs(runs, "small", "full")).compare_features()
     assert isinstance(found, Comparison)
-    assert found.remark.startswith("Trained by another recipe than this run (paper, changed:")
+    assert found.remark.startswith("Trained with other recipes than this run (paper, changed:")
     assert "baseline: paper, changed:" in found.remark
 
 
@@ -227,8 +227,12 @@ def test_a_baseline_is_set_beside_the_full_method(all_runs):
     ("options", "error", "said"),
     [
         ({"folds": [1, 4]}, CheckpointError, "fold 4 of .* is not finished; train it first"),
-        ({"fold": 3}, DataError, "fold 3 is not one of those shown: 1, 2"),
-        ({"path": Path("page.pdf")}, ConfigError, "cannot write page.pdf; name it with .html"),
+        ({"fold": 3}, DataError, "fold 3 is not in this report; choose from 1, 2"),
+        (
+            {"path": Path("page.pdf")},
+            ConfigError,
+            "cannot write page.pdf: the name of the report must",
+        ),
         ({"variant": "none"}, CheckpointError, "no finished run in .*none"),
     ],
 )

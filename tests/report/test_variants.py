@@ -16,7 +16,7 @@ from dfercli.report.variants import (
     find_runs,
     train_command,
 )
-from dfercli.runs.lookup import find_newest_run
+from dfercli.runs.lookup import find_variant_folds
 from dfercli.runs.run_folder import RunFolder, run_folder
 
 
@@ -64,7 +64,7 @@ def test_the_recipe_is_repeated_and_nothing_else_of_what_was_typed(one_run, tmp_
 
 def test_what_was_not_typed_is_told_by_the_runs(make_runs, tmp_path):
     make_runs(tmp_path, {}, folds=(1,), train=TrainConfig(val_fraction=0.4), seed=2)
-    _set(find_newest_run(tmp_path), "dfer train", data={"folds_by": "group"})
+    _set(find_variant_folds(tmp_path)[0][1], "dfer train", data={"folds_by": "group"})
     command = train_command(find_runs(tmp_path), 2, 1)
     assert command == (
         f"dfer ablate --table 2 --folds 1 --dataset small --runs {tmp_path} --seed 2 "

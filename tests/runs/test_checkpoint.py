@@ -79,8 +79,14 @@ def test_the_folder_of_a_run_means_its_best_epoch(make_run, tmp_path, monkeypatc
 @pytest.mark.parametrize(
     ("lost", "said"),
     [
-        ("config.json", "no config.json in {folder}; is it a checkpoint, and whole?"),
-        ("model.safetensors", "no model.safetensors in {folder}; is it a checkpoint, and whole?"),
+        (
+            "config.json",
+            "no config.json in {folder}; it is not a checkpoint, or incomplete: copy it",
+        ),
+        (
+            "model.safetensors",
+            "no model.safetensors in {folder}; it is not a checkpoint, or incomplete: copy it",
+        ),
     ],
 )
 def test_a_checkpoint_with_a_file_missing_says_which(lost, said, own_run):
@@ -92,7 +98,7 @@ def test_a_checkpoint_with_a_file_missing_says_which(lost, said, own_run):
 
 def test_a_run_without_a_checkpoint_says_so(own_run):
     shutil.rmtree(own_run.checkpoint("best"))
-    with pytest.raises(CheckpointError, match=rf"no config\.json in {own_run.path}; is it a"):
+    with pytest.raises(CheckpointError, match=rf"no config\.json in {own_run.path}; it is not"):
         load_checkpoint(str(own_run.path))
 
 

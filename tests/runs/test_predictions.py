@@ -50,7 +50,7 @@ def test_missing_or_broken_predictions_are_named(content, tmp_path):
     assert ("no predictions" in str(caught.value)) == (content is None)
     assert str(caught.value) in (
         f"no predictions in {path}; train the fold again",
-        f"{path} is damaged: no table; train the fold again",
+        f"{path} is not a CSV table; train the fold again",
         f"{path} does not begin with the columns clip_id,label",
     )
 
@@ -62,7 +62,7 @@ def test_another_csv_is_not_taken_for_predictions(tmp_path):
 
 
 HEAD = "clip_id,label,happiness,sadness\n"
-NO_PROBS = "line 3 has no known label, or no probabilities that sum to 1"
+NO_PROBS = "line 3 has an unknown label, or probabilities that do not sum to 1"
 
 
 @pytest.mark.parametrize(
@@ -125,12 +125,15 @@ def _forget(run, other):
 @pytest.mark.parametrize(
     ("harm", "said"),
     [
-        (_copy, "is not this run's: it has other clips or labels; restore the original file"),
-        (_cut, "has 5 clips, the run tested 6; it was cut off or is another run's"),
-        (_swap, "is not this run's: its classes are not happiness, sadness, anger"),
-        (_relabel, "is not this run's: it has other clips or labels"),
-        (_take_the_best, "is not as the run wrote it: it is another variant's or epoch's, or was"),
-        (_forget, "does not say which clips were tested: an older dfer wrote it; train"),
+        (_copy, "belongs to another run: its clips or labels differ; restore the original file"),
+        (_cut, "has 5 clips, but the run tested 6: it is truncated or belongs to another run"),
+        (_swap, "belongs to another run: its classes are not happiness, sadness, anger"),
+        (_relabel, "belongs to another run: its clips or labels differ"),
+        (
+            _take_the_best,
+            "is not the file that the run wrote: it was changed, or belongs to another",
+        ),
+        (_forget, "was written by an older version of dfer and does not record which clips"),
     ],
 )
 def test_foreign_and_truncated_predictions_give_no_table(harm, said, own_run, make_run, tmp_path):

@@ -41,7 +41,7 @@ def test_a_run_comes_back_as_it_was_written(make_run, tmp_path):
     assert [call.after_epoch for call in record.calls] == [0, 3]
     assert [call.device for call in record.resumed] == ["another device"]
     assert (record.finished, record.seals) == (False, None)
-    with pytest.raises(CheckpointError, match="is not finished, so its figures are not; train it"):
+    with pytest.raises(CheckpointError, match="is not finished, so it has no results yet"):
         run.load()
     run.finish()
     finished = run.load()
@@ -58,6 +58,22 @@ def test_entries_that_an_old_run_lacks_have_defaults(make_run):
     assert not record.drawn
     settings["data"]["dataset"] = "demo"
     assert record.drawn
+
+
+@pytest.mark.parametrize(
+    ("entry", "value", "said"),
+    [("manifest", None, "data.manifest is None"), ("workers", "two", "data.workers is 'two'")],
+)
+def test_a_damaged_entry_of_the_data_is_named(entry, value, said, make_run, tmp_path):
+    run = RunFolder(tmp_path / "fold1")
+    run.path.mkdir()
+    run.start(make_run(), DATA, "dfer train", "a device")
+    entries = json.loads(run.run_file.read_text())
+    entries["config"]["data"][entry] = value
+    run.run_file.write_text(json.dumps(entries))
+    with pytest.raises(CheckpointError) as caught:
+        run.read()
+    assert str(caught.value).startswith(f"{run.run_file} is damaged ({said}); remove {run.path}")
 
 
 @pytest.mark.parametrize(
@@ -87,7 +103,8 @@ def test_an_entry_of_another_type_is_damage(damage, make_run, tmp_path):
     run.run_file.write_text(json.dumps(json.loads(run.run_file.read_text()) | damage))
     with pytest.raises(CheckpointError) as caught:
         run.read()
-    assert str(caught.value) == (f"{run.run_file} is damaged; remove {run.path} and train it again")
+    assert str(caught.value).startswith(f"{run.run_file} is damaged (")
+    assert str(caught.value).endswith(f"); remove {run.path} and train it again")
 
 
 def test_a_checkpoint_says_what_it_was_trained_on():

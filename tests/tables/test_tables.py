@@ -43,7 +43,7 @@ ROWS = [
     ["1", 12000, 0.65123, 0.5, 1 / 3, -0.012, 0.00042],
     ["mean", None, 0.6, math.nan, np.float64(0.25), 0.0345, 1234.5],
 ]
-TABLE = Table("dfew, full", COLUMNS, ROWS, ["it flatters"], bold_rows=[1])
+TABLE = Table("dfew, full", COLUMNS, ROWS, ["optimistic"], bold_rows=[1])
 SOURCE = Provenance({"dataset": "dfew", "folds": "1, 2", "data": "PARTIAL"})
 DOCUMENT = Document([TABLE], SOURCE, {"war": [0.6, math.nan], "matrix": np.eye(2, dtype=int)})
 
@@ -136,7 +136,7 @@ def test_csv_has_fractions_and_says_where_they_come_from():
         "# folds: 1, 2",
         "# data: PARTIAL",
         "# dfew, full",
-        "# note: it flatters",
+        "# note: optimistic",
         "fold,clips,best_epoch_war,best_epoch_uar,last_epoch_war,delta_uar,p",
         "1,12000,0.65123,0.5,0.3333333333333333,-0.012,0.00042",
         "mean,,0.6,,0.25,0.0345,1234.5",
@@ -179,7 +179,7 @@ def test_markdown_by_hand():
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: |\n"
         "| 1 | 12,000 | 65.12 | 50.00 | 33.33 | -1.20 | 0.000420 |\n"
         "| **mean** | **-** | **60.00** | **-** | **25.00** | **+3.45** | **1,234.50** |\n\n"
-        "- it flatters\n\n"
+        "- optimistic\n\n"
         "- **dataset**: dfew\n"
         "- **folds**: 1, 2\n"
         "- **data**: PARTIAL\n"
@@ -224,7 +224,7 @@ def test_latex_by_hand():
         r"\textbf{+3.45} & \textbf{1,234.50} \\",
         r"\bottomrule",
         r"\end{tabular}",
-        r"\par\smallskip{\footnotesize it flatters\par}",
+        r"\par\smallskip{\footnotesize optimistic\par}",
         r"\end{table}",
     ]
 
@@ -248,13 +248,13 @@ def test_json_is_strict_and_whole():
     assert read == {
         "title": "dfew, full",
         "provenance": SOURCE.entries,
-        "notes": ["it flatters"],
+        "notes": ["optimistic"],
         "tables": [
             {
                 "title": "dfew, full",
                 "columns": [vars(column) for column in COLUMNS],
                 "rows": [ROWS[0], ["mean", None, 0.6, None, 0.25, 0.0345, 1234.5]],
-                "notes": ["it flatters"],
+                "notes": ["optimistic"],
             }
         ],
         "data": {"war": [0.6, None], "matrix": [[1, 0], [0, 1]]},
@@ -277,7 +277,7 @@ def test_json_gives_hostile_names_back_and_has_no_infinity():
 @pytest.mark.parametrize("name", FORMATS[1:])
 def test_every_format_carries_the_same_and_ends_its_last_line(name):
     text = render(DOCUMENT, name)
-    for word in ("dfew, full", "PARTIAL", "it flatters"):
+    for word in ("dfew, full", "PARTIAL", "optimistic"):
         assert word in text
     assert text.endswith("\n")
     assert not text.endswith("\n\n")

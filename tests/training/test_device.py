@@ -184,5 +184,5 @@ def test_batch_auto_halves_the_parts_and_keeps_the_batch(
 @pytest.mark.slow
 def test_one_clip_that_does_not_fit_is_one_line(make_run, tmp_path, monkeypatch):
     _fail_above(monkeypatch, 0)
-    with pytest.raises(ConfigError, match="one clip alone does not fit in memory"):
+    with pytest.raises(ConfigError, match="a single clip does not fit in memory"):
         train_fold(make_run(compute={"batch": "auto"}), tmp_path)

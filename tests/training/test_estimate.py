@@ -50,7 +50,7 @@ def test_this_cpu_multiplies():
 
 def test_a_disk_that_is_too_small_is_reported():
     assert Estimate(40 * 86400, 10_000_000_000, 16_000_000_000, 5_000_000_000).describe() == (
-        "40 days on this CPU, and 16 GB of disk (10 GB in the end); only 5 GB are free"
+        "40 days on this CPU, and 16 GB of disk (10 GB at the end); only 5 GB are free"
     )
 
 

@@ -47,7 +47,7 @@ def test_the_way_follows_from_the_device_and_the_length_of_the_run(
 
 @pytest.mark.parametrize(("device", "processes"), [("cpu", 1), ("cuda", 2)])
 def test_captured_steps_where_nothing_can_be_captured_are_refused(device, processes):
-    with pytest.raises(ConfigError, match="captured steps need one process on a CUDA device"):
+    with pytest.raises(ConfigError, match="captured steps need a single process on a CUDA device"):
         choose_way(ComputeConfig(steps="captured"), _accelerator(device, processes), 10)
 
 
@@ -72,7 +72,7 @@ def test_where_compiling_fails_the_slower_way_is_taken_and_named(make_setup, mon
     result = _fit(setup)
     assert result.way == "eager"
     assert result.remark == (
-        "compiled steps do not work here (no compiler); taking eager steps, which are slower"
+        "compiled steps do not work here (no compiler); using eager steps, which are slower"
     )
     assert isinstance(result.step.gradients, EagerGradients)
     assert result.tester is setup.prepared
@@ -91,7 +91,7 @@ def test_where_the_first_pass_fails_nothing_compiled_stays(make_setup, monkeypat
 
 def test_a_way_that_was_requested_is_not_replaced(make_setup, monkeypatch):
     monkeypatch.setattr(torch, "compile", _fail(RuntimeError("no compiler")))
-    with pytest.raises(ConfigError, match=r"no compiler\); leave --steps out, or give --steps eag"):
+    with pytest.raises(ConfigError, match=r"no compiler\); omit --steps, or use --steps eag"):
         _fit(make_setup(), steps="compiled")
 
 

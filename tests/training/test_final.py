@@ -34,21 +34,22 @@ def folds(make_run, tmp_path_factory):
 @pytest.fixture(scope="module")
 def final(folds, make_run):
     """The finished run on all clips, beside those folds."""
-    config, _ = plan_final(make_run(), folds, open_manifest(make_run().data))
+    config = plan_final(make_run(), folds, open_manifest(make_run().data)).config
     return train_folds(config, [ALL_DATA], folds)[ALL_DATA]
 
 
 @pytest.mark.slow
 def test_it_stops_after_the_median_of_the_epochs_that_the_folds_chose(folds, make_run):
-    config, used = plan_final(make_run(), folds, open_manifest(make_run().data))
-    assert used == [1, 2]
+    plan = plan_final(make_run(), folds, open_manifest(make_run().data))
+    config = plan.config
+    assert plan.folds == (1, 2)
     assert config.fold == ALL_DATA
     assert (config.train.epochs, config.train.stop_epoch) == (3, 3)  # of two the later
 
 
 def test_without_folds_it_trains_all_epochs(make_run, tmp_path):
-    config, used = plan_final(make_run(), tmp_path, open_manifest(make_run().data))
-    assert (used, config.train.last_epoch) == ([], 3)
+    plan = plan_final(make_run(), tmp_path, open_manifest(make_run().data))
+    assert (plan.folds, plan.config.train.last_epoch) == ((), 3)
 
 
 def test_folds_of_other_settings_do_not_say_how_long(folds, make_run):
@@ -107,9 +108,9 @@ def test_figures_of_folds_of_other_settings_do_not_go_with_it(other_fold):
     with pytest.raises(CheckpointError) as caught:
         prepare(str(other_fold / "colours" / "full" / "all"), "org/name")
     assert str(caught.value) == (
-        f"fold 1 in {other_fold}/colours/full was not trained like the model on all clips "
-        "(train.lr 0.002 -> 0.001), so its figures do not go with it; train it again with "
-        "--all-data --overwrite"
+        f"fold 1 in {other_fold}/colours/full was trained with other settings than the model on "
+        f"all clips (train.lr 0.002 -> 0.001), so its results do not describe that model; train it "
+        f"again with --all-data --overwrite"
     )
 
 
@@ -124,12 +125,12 @@ def test_the_card_of_one_without_folds_has_no_figures(make_run, tmp_path):
     run = train_folds(config, [ALL_DATA], tmp_path)[ALL_DATA]
     card = prepare(str(run.path), "org/name").card
     assert "This checkpoint came without test results, so there are no figures here." in card
-    assert "- **fold left out**: none\n" in card
+    assert "- **test fold**: none\n" in card
 
 
 def test_it_is_no_fold(folds, final, make_run):
     assert {run.path.name for run in find_runs(folds)} == {"fold1", "fold2"}
-    with pytest.raises(CheckpointError, match="trained on all clips of colours: none is left"):
+    with pytest.raises(CheckpointError, match="trained on all clips of colours, so there are no"):
         unseen_folds(load_checkpoint(str(final.path)), open_manifest(make_run().data))
 
 
@@ -137,7 +138,7 @@ def test_it_is_no_fold(folds, final, make_run):
 def test_an_interrupted_one_ends_the_same(folds, final, make_run, tmp_path, monkeypatch):
     from dfercli.training import loop
 
-    config, _ = plan_final(make_run(), folds, open_manifest(make_run().data))
+    config = plan_final(make_run(), folds, open_manifest(make_run().data)).config
     seed_epoch = loop.seed_epoch
 
     def stop(seed, epoch, rank):
@@ -171,15 +172,13 @@ def test_the_folds_temperatures_carry_over(temperatures, expected, tmp_path, mon
             "calibration": {"clips": 100} | ({"temperature": temperature} if temperature else {})
         }
 
-    monkeypatch.setattr(module, "find_folds", lambda folder: runs)
     monkeypatch.setattr(module, "_checkpoint_of", lambda run: run.path)
     monkeypatch.setattr(module, "read_settings", read)
-    calibration = carry_calibration(RunFolder(tmp_path / "all"))
+    calibration = carry_calibration(runs)
     if expected is None:
-        assert calibration == {}
+        assert calibration is None
     else:
-        clips = 100 * len(temperatures)
-        assert calibration == {"calibration": {"clips": clips, "temperature": expected}}
+        assert calibration == {"clips": 100 * len(temperatures), "temperature": expected}
 
 
 # Which checkpoint a name means.
@@ -251,9 +250,9 @@ def test_what_is_nowhere_is_answered_with_what_there_is(name, runs):
     with pytest.raises(CheckpointError) as caught:
         find_checkpoint(name, runs)
     assert str(caught.value) == (
-        f"no checkpoint {name!r}: neither a folder, nor a finished run in {runs} (there: "
-        "demo/small, drawings/full, mine/baseline, mine/full, yours/full), nor OWNER/NAME as on "
-        "the Hugging Face Hub"
+        f"no checkpoint {name!r}: there is no such folder, no such finished run in {runs} "
+        f"(available: demo/small, drawings/full, mine/baseline, mine/full, yours/full), and it is "
+        f"not OWNER/NAME as on the Hugging Face Hub"
     )
 
 
@@ -263,6 +262,6 @@ def test_drawn_people_are_never_the_default(tmp_path):
     with pytest.raises(CheckpointError) as caught:
         find_checkpoint(None, tmp_path)
     assert str(caught.value).startswith(
-        f"the only finished runs in {tmp_path} are of the drawn people of the demo, and say "
-        "nothing about real faces: train one with `dfer train`, name one with --checkpoint"
+        f"the only finished runs in {tmp_path} were trained on the drawn people of the demo, not "
+        "on real faces: train one with `dfer train`, name one with --checkpoint"
     )

@@ -50,7 +50,7 @@ def test_a_clip_that_is_lost_on_the_way_is_an_error(make_run):
 
     accelerator = Forgetful()
     loader = accelerator.prepare(build_test_loader(dataset, 6, workers=0))
-    with pytest.raises(DataError, match="6 clips went in, 5 predictions came out"):
+    with pytest.raises(DataError, match="5 predictions for 6 clips; expected one per clip"):
         predict_clips(_Redness(), loader, accelerator, CLASSES)
 
 

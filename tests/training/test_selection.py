@@ -423,7 +423,7 @@ def test_a_run_that_cannot_be_ended_says_what_is_kept(stopped, tmp_path, monkeyp
             train_fold(config, tmp_path)
     assert str(caught.value) == (
         f"cannot write a checkpoint into {run.path} (No space left on device); the 2 finished "
-        f"epochs are kept, free some space and give the same command"
+        f"epochs are kept, free some space and run the same command again"
     )
     assert train_fold(config, tmp_path).finished
 

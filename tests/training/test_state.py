@@ -105,8 +105,8 @@ def test_other_settings_do_not_go_on(config, make_run, tmp_path, monkeypatch):
     with pytest.raises(ConfigError) as caught:
         train_fold(make_run(epochs=2, lr=0.5), tmp_path)
     assert str(caught.value) == (
-        f"{run.path} holds a run with other settings (train.lr 0.001 -> 0.5); "
-        "name another --runs folder, or give --overwrite"
+        f"{run.path} contains a run with other settings (train.lr 0.001 -> 0.5); "
+        "use another --runs folder, or --overwrite to replace it"
     )
     assert train_fold(make_run(epochs=2, lr=0.5), tmp_path, overwrite=True).finished
     assert run.read().resumed == ()
@@ -138,7 +138,7 @@ def test_two_processes_do_not_train_one_run(config, tmp_path):
     with FileLock(run.lock_file), pytest.raises(ConfigError) as caught:
         train_fold(config, tmp_path)
     assert str(caught.value) == (
-        f"another dfer is training {run.path}; wait for it, or name another --runs folder"
+        f"another process is training {run.path}; wait until it ends, or use another --runs folder"
     )
     assert not run.path.exists()
 
@@ -165,8 +165,8 @@ def test_a_full_disk_is_one_line_and_keeps_the_epoch_before(
     assert message.startswith(f"cannot write a checkpoint into {run.path} (")
     assert "File too large" in message  # the limit's own name for it
     assert message.endswith(
-        "); the finished epoch is kept, free some space or raise the limit on file sizes and give "
-        "the same command"
+        "); the finished epoch is kept, free some space or raise the limit on file sizes and run "
+        "the same command again"
     )
     assert "\n" not in message
     after = outcome_of(run.path)
@@ -262,7 +262,7 @@ def test_a_failed_save_reports_its_own_cause(fault, reason, advice, tmp_path):
         raise fault
     assert str(caught.value) == (
         f"cannot write a checkpoint into {tmp_path} ({reason}); "
-        f"the 2 finished epochs are kept, {advice} and give the same command"
+        f"the 2 finished epochs are kept, {advice} and run the same command again"
     )
 
 
@@ -275,7 +275,7 @@ def test_a_fault_that_is_not_the_systems_is_called_unexpected(fault, tmp_path):
     assert str(caught.value) == (
         f"unexpected {type(fault).__name__} while writing a checkpoint into {tmp_path}: "
         f"{str(fault).splitlines()[0]}; the finished epoch is kept; "
-        f"`dfer --debug` shows where it arose"
+        f"`dfer --debug` shows the traceback"
     )
     assert caught.value.__cause__ is fault
 
@@ -293,7 +293,7 @@ def test_several_runs_show_the_trace_of_an_unexpected_fault(config, tmp_path, mo
     failure = attempt(Job(config, tmp_path))
     assert failure.line == (
         f"unexpected RuntimeError while writing a checkpoint into {tmp_path}/colours/full/fold1: "
-        f"a fault; `dfer --debug` shows where it arose"
+        f"a fault; `dfer --debug` shows the traceback"
     )
     assert ", in fail\n" in failure.trace
 
@@ -303,12 +303,13 @@ def test_several_runs_show_the_trace_of_an_unexpected_fault(config, tmp_path, mo
     [
         (
             PermissionError(errno.EACCES, "Permission denied"),
-            "cannot read {state} (Permission denied); check the permissions and give the same "
-            "command",
+            "cannot read {state} (Permission denied); check the permissions and run the same "
+            "command again",
         ),
         (
             torch.OutOfMemoryError("CUDA out of memory. Tried to allocate"),
-            "not enough memory on cpu to resume from {state}; free some and give the same command",
+            "not enough memory on cpu to resume from {state}; free some memory and run the same "
+            "command again",
         ),
         (
             SafetensorError("Error while deserializing header"),

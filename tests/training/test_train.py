@@ -167,8 +167,8 @@ def test_other_settings_are_refused_and_overwrite_trains_anew(own_run, make_run)
     with pytest.raises(ConfigError) as caught:
         train_folds(other, [2, 1], runs)
     assert str(caught.value) == (
-        f"{own_run.path} holds a run with other settings (train.epochs 3 -> 2; train.lr 0.001 -> "
-        "0.002); name another --runs folder, or give --overwrite"
+        f"{own_run.path} contains a run with other settings (train.epochs 3 -> 2; train.lr 0.001 "
+        f"-> 0.002); use another --runs folder, or --overwrite to replace it"
     )
     assert _times(own_run.path) == before
     assert [path.name for path in own_run.path.parent.iterdir()] == ["fold1"]
@@ -191,7 +191,7 @@ def test_a_loss_that_is_not_finite_stops(value, make_run, tmp_path, monkeypatch)
         train_fold(make_run(), tmp_path)
     message = str(caught.value)
     assert message.startswith("colours full fold 1: the loss is ")
-    assert message.endswith(" in epoch 1; lower --lr, and give --overwrite")
+    assert message.endswith(" in epoch 1; lower --lr and train again with --overwrite")
     assert _files(tmp_path / "colours/full/fold1") == {"run.json"}
 
 
@@ -241,7 +241,7 @@ def test_a_fold_that_leaves_nothing_to_train_on_is_refused(make_run, colours, tm
     manifest.rows["path"] = str(colours.parent.name) + "/" + manifest.rows["path"]
     write_manifest(manifest, tmp_path / "one.csv")
     (tmp_path / colours.parent.name).symlink_to(colours.parent)
-    with pytest.raises(DataError, match="testing fold 1 leaves no clip to train on"):
+    with pytest.raises(DataError, match="no clips to train on when fold 1 is tested"):
         train_folds(make_run(manifest=tmp_path / "one.csv"), [1], tmp_path / "runs")
 
 
