@@ -145,14 +145,14 @@ def test_single_precision_is_read_as_it_is():
 @pytest.mark.parametrize(
     ("probs", "labels", "said"),
     [
-        ([[0.5, 0.5]], [0, 1], r"probabilities \(1, 2\) and labels \(2,\) do not fit"),
-        (np.zeros((0, 2)), [], r"probabilities \(0, 2\) and labels \(0,\) do not fit"),
-        ([0.5, 0.5], [0], r"probabilities \(2,\) and labels \(1,\) do not fit"),
+        ([[0.5, 0.5]], [0, 1], r"probabilities \(1, 2\) and labels \(2,\) do not match"),
+        (np.zeros((0, 2)), [], r"probabilities \(0, 2\) and labels \(0,\) do not match"),
+        ([0.5, 0.5], [0], r"probabilities \(2,\) and labels \(1,\) do not match"),
         ([[3.1, -1.0], [0.5, 0.5]], [0, 1], "1 of 2 rows are not probabilities"),
         ([[1.5, -0.5]], [0], "1 of 1 rows are not probabilities"),
         ([[math.nan, 1.0]], [0], "1 of 1 rows are not probabilities"),
-        ([[0.5, 0.5]], [2], "labels are 2 to 2 of 2 classes"),
-        ([[0.5, 0.5]], [-1], "labels are -1 to -1 of 2 classes"),
+        ([[0.5, 0.5]], [2], "labels range from 2 to 2 with 2 classes"),
+        ([[0.5, 0.5]], [-1], "labels range from -1 to -1 with 2 classes"),
     ],
 )
 @pytest.mark.parametrize(

@@ -159,7 +159,7 @@ def test_a_single_unit_says_nothing_of_how_far_it_can_be_trusted(num_clips, grou
         (([0, 1], [0], [1, 1]), {}, "the columns differ in length: 2 labels, 1 predicted"),
         (([0, 3], [0, 1], [1, 1]), {}, "class 3 is not one of 0 to 2"),
         (([0, -1], [0, 1], [1, 1]), {}, "class -1 is not one of 0 to 2"),
-        (([0, 1], [0, 1], [1, 1]), {"groups": ["a"]}, "2 clips and 1 groups"),
+        (([0, 1], [0, 1], [1, 1]), {"groups": ["a"]}, "1 groups for 2 clips"),
         (([0, 1], [0, 1], [1, 1]), {"groups": ["a", None]}, "1 of 2 clips have no group"),
         (([0, 1], [0, 1], [1, 1]), {"groups": [np.nan, 2.0]}, "1 of 2 clips have no group"),
     ],

@@ -168,7 +168,7 @@ def test_the_order_of_clips_and_the_names_of_classes_do_not_matter(measure):
         ([0, 1], [0.5, 1], "class 0.5: classes must be integers from 0 to 2, one per clip"),
         ([0, 1], [[0, 1], [1, 0]], r"shape \(2, 2\): classes must be integers"),
         ([0, 1, 2], [0, 1], "2 predictions for 3 labels; expected one each"),
-        ([0, 1, 2], [0], "3 labels and 1 predictions"),  # would be repeated silently
+        ([0, 1, 2], [0], "1 predictions for 3 labels"),  # would be repeated silently
     ],
 )
 def test_what_is_no_class_is_refused(labels, predicted, said):

@@ -165,7 +165,7 @@ def test_what_does_not_hold_together_is_refused():
     labels, predicted, folds, groups = _persons([7, 3])
     with pytest.raises(DataError, match="there are no clips"):
         estimate_folds(labels[:0], predicted[:0], folds[:0], 2)
-    with pytest.raises(DataError, match="20 clips and 3 groups"):
+    with pytest.raises(DataError, match="3 groups for 20 clips"):
         estimate_folds(labels, predicted, folds, 2, groups[:3])
     with pytest.raises(ConfigError, match=r"confidence level is 95; it must be between"):
         estimate_folds(labels, predicted, folds, 2, groups, level=95)

@@ -230,13 +230,13 @@ def test_weights_that_no_file_holds_are_refused_at_once(shared, tmp_path, monkey
 
 def test_without_the_extra_one_line_names_it(shared, tmp_path, monkeypatch):
     monkeypatch.setattr(onnx_file, "find_spec", lambda name: None)
-    said = r"ONNX needs onnx, onnxruntime, onnxscript: pip install '.\[onnx\]' in the"
+    said = r"--onnx needs onnx, onnxruntime, onnxscript: pip install '.\[onnx\]' in the"
     with pytest.raises(ConfigError, match=said):
         export_onnx(shared.where, tmp_path / "model.onnx")
 
 
 def test_a_folder_is_no_file(shared, tmp_path):
-    with pytest.raises(ConfigError, match=r"--onnx .* is a folder; name a file in it"):
+    with pytest.raises(ConfigError, match=r"--onnx .* is a folder; use the path of a file"):
         export_onnx(shared.where, tmp_path)
 
 

@@ -150,7 +150,7 @@ def test_a_manifest_of_other_clips_is_refused(full_runs, small_data, tmp_path):
     found = find_runs(full_runs, manifests=tmp_path)
     missing = Gallery(found).compare_features()
     assert isinstance(missing, Missing)
-    assert "has no clip anger0, which was tested" in missing.why
+    assert "has no clip anger0, which the run was tested on" in missing.why
 
 
 def test_errors_are_named_in_the_order_of_the_runs_whatever_the_manifests(

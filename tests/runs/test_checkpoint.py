@@ -81,11 +81,12 @@ def test_the_folder_of_a_run_means_its_best_epoch(make_run, tmp_path, monkeypatc
     [
         (
             "config.json",
-            "no config.json in {folder}; it is not a checkpoint, or incomplete: copy it",
+            "no config.json in {folder}; it is not a checkpoint, or incomplete: copy it again",
         ),
         (
             "model.safetensors",
-            "no model.safetensors in {folder}; it is not a checkpoint, or incomplete: copy it",
+            "no model.safetensors in {folder}; it is not a checkpoint, or incomplete: copy it "
+            "again",
         ),
     ],
 )
@@ -113,7 +114,9 @@ def test_a_model_fits_the_data_that_it_was_made_for(model):
     check_fits(model, list(CLASSES), None, allow_other_crop=True)
     with pytest.raises(CheckpointError, match="the data has sadness, happiness, anger"):
         check_fits(model, ("sadness", "happiness", "anger"), CROP)
-    with pytest.raises(CheckpointError, match=r"cropped by \{'detector': 'mtcnn'.* by None; train"):
+    with pytest.raises(
+        CheckpointError, match=r"cropped with \{'detector'.* cropped with None; train"
+    ):
         check_fits(model, CLASSES, None)
-    with pytest.raises(CheckpointError, match=r"'size': 32.*are by .*'size': 64"):
+    with pytest.raises(CheckpointError, match=r"'size': 32.*cropped with .*'size': 64"):
         check_fits(model, CLASSES, CROP | {"size": 64})
