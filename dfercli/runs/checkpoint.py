@@ -23,10 +23,10 @@ from dfercli.runs.run_folder import CHECKPOINT, RunFolder
 
 
 def save_checkpoint(model: ExpressionModel, folder: Path) -> None:
-    """Write a model as it is; there is always a checkpoint in the folder.
+    """Write a model into a folder, replacing the checkpoint there, if any.
 
-    Its two files are replaced one after the other. A process that is killed in between leaves two
-    files that do not belong together; their seal shows it, and they are refused.
+    The two files are replaced one after the other. If the process is killed in between, their seal
+    does not match, and loading them is refused.
     """
     with replacing_files(folder, CHECKPOINT) as partial:
         write_sealed(model.state_dict(), model.settings, partial)
@@ -42,9 +42,8 @@ def write_sealed(weights: Mapping[str, Tensor], settings: Mapping[str, Any], fol
 def load_checkpoint(where: str) -> ExpressionModel:
     """Load a model in evaluation mode.
 
-    Args:
-        where: The folder of a checkpoint or of a run (its best epoch is taken), or a model's name
-            on the Hugging Face Hub.
+    `where` is the folder of a checkpoint or of a run (its best epoch), or a name on the Hugging
+    Face Hub.
 
     Raises:
         CheckpointError: There is no checkpoint, or it is incomplete or was not written by dfer.
@@ -53,10 +52,7 @@ def load_checkpoint(where: str) -> ExpressionModel:
 
 
 def load_settings(where: str) -> dict[str, Any]:
-    """Return the entries of a valid checkpoint's `config.json`; its weights are not kept in memory.
-
-    Args:
-        where: As for `load_checkpoint`.
+    """Return the entries of a valid checkpoint's `config.json`, without keeping its weights.
 
     Raises:
         CheckpointError: There is no checkpoint, or one of its files is damaged.
@@ -83,12 +79,6 @@ def unseen_folds(
 
     Data with the name of the training data counts as the training data, even if clips were added or
     cropped again since: the model has seen most of them.
-
-    Args:
-        model: A trained model.
-        manifest: The data, with the folds to test.
-        folds_by: How the folds were assigned: `official` or `group`.
-        folds: The requested folds; None for all that can be tested.
 
     Raises:
         CheckpointError: The model was trained on clips of a requested fold.
@@ -133,13 +123,7 @@ def check_fits(
     crop: dict[str, Any] | None,
     allow_other_crop: bool = False,
 ) -> None:
-    """Refuse data that does not fit a model.
-
-    Args:
-        model: A trained model.
-        class_names: Classes of the data, in order.
-        crop: How the faces of the data were cropped.
-        allow_other_crop: Accept faces that were cropped differently.
+    """Check that data has the classes and the crops that a model was trained on.
 
     Raises:
         CheckpointError: The classes or their order differ, or the crops do.

@@ -20,13 +20,9 @@ Metrics = Sequence[Mapping[str, Any]]
 
 
 def draw_curves(metrics: Metrics, title: str, best_epoch: int | None, path: Path) -> None:
-    """Draw loss, learning rate, WAR and UAR of a run into a PNG file.
+    """Draw loss, learning rate, WAR and UAR of a run into a PNG file, written atomically.
 
-    Args:
-        metrics: One line per epoch.
-        title: Title of the picture.
-        best_epoch: Epoch to mark, counted from 1; None if no clips were tested.
-        path: The file; written atomically.
+    `best_epoch` is marked; it is None if no clips were tested.
     """
     with replacing(path) as partial:
         partial.write_bytes(to_png(_run_figure(metrics, title, best_epoch)))
@@ -52,11 +48,7 @@ def _run_figure(metrics: Metrics, title: str, best_epoch: int | None) -> Figure:
 def curves_figure(metrics: Mapping[int, Metrics]) -> Figure:
     """Draw loss, WAR and UAR by epoch: one thin line per fold, and a thick one for their mean.
 
-    WAR and UAR of held-out clips, if any, are dashed beside those of the test fold. Metrics that no
-    fold has are left out.
-
-    Args:
-        metrics: One line per epoch, by fold.
+    Metrics of held-out clips are dashed. Metrics that no fold has are left out.
     """
     keys = [
         key for key in CURVES if any(key in line for lines in metrics.values() for line in lines)

@@ -63,16 +63,8 @@ def find_variant_folds(
 ) -> tuple[dict[int, FinishedRun], list[str]]:
     """Return the finished folds of the variant that was finished last, and the other variants.
 
-    Each record is read once.
-
-    Args:
-        runs: Folder of all runs.
-        dataset: Name of the dataset; `*` for any.
-        variant: Name of the variant's folder; `*` for any.
-
-    Returns:
-        The runs by fold, in order; and the names of the other variants of the same dataset that
-        have a finished fold.
+    `*` stands for any dataset or variant. Folds are in order; the other variants are those of the
+    same dataset that have a finished fold. Each record is read once.
 
     Raises:
         CheckpointError: No run is finished.
@@ -106,8 +98,8 @@ def find_named(name: str, runs: Iterable[Path]) -> dict[int, RunFolder]:
     Args:
         name: The folder of a run or of a variant; or `DATASET/VARIANT/foldK`, `DATASET/VARIANT` or
             `VARIANT` among the runs. A variant means all its folds.
-        runs: Folders of runs to search, in order. If several have the same dataset and variant, the
-            last one is used, so that a repetition begun in the first still finds its source.
+        runs: Folders of runs to search. If several have the run, the last one is used, so that a
+            repetition begun in the first still finds its source.
 
     Raises:
         CheckpointError: There is no such run, or its folds were trained with different settings.
@@ -151,14 +143,10 @@ HOW_TO_GET_ONE = (
 def find_checkpoint(name: str | None, runs: Path) -> str:
     """Return the folder of a checkpoint, or its name on the Hugging Face Hub.
 
-    If several runs match a name, the one finished last is taken, or the run of the same variant on
-    all clips if there is one with the same settings.
-
-    Args:
-        name: The folder of a checkpoint, a run or a variant; `VARIANT`, `DATASET/VARIANT` or
-            `DATASET/VARIANT/foldK` among the runs; or `OWNER/NAME` on the Hub. None takes any run
-            except those on the demo's drawn people, which say nothing about real faces.
-        runs: Folder of all runs.
+    `name` is the folder of a checkpoint, a run or a variant; `VARIANT`, `DATASET/VARIANT` or
+    `DATASET/VARIANT/foldK` among the runs; or `OWNER/NAME` on the Hub. None takes any run except
+    those on the demo's drawn people. Of several matching runs the one finished last is taken, or
+    the run of its variant on all clips if that has the same settings.
 
     Raises:
         CheckpointError: Nothing has this name, or no run is finished.
@@ -199,7 +187,7 @@ def _find_default(runs: Path) -> FinishedRun:
 def _find_by_name(name: str, runs: Path) -> list[FinishedRun]:
     """Return the finished runs that `VARIANT`, `DATASET/VARIANT` or `DATASET/VARIANT/foldK` means.
 
-    If a variant's name alone matches several datasets, real faces come before drawn ones.
+    A variant's name alone prefers real faces to drawn ones.
     """
     parts = name.strip("/").split("/")
     if len(parts) > 3 or any(re.search(r"[*?\[]", part) or part in ("", "..") for part in parts):

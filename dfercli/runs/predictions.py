@@ -44,12 +44,7 @@ def name_classes(predictions: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
 
 
 def fit_held_out(held_out: pd.DataFrame, balance: str) -> TemperatureFit:
-    """Fit a temperature to predictions on held-out clips, or say why none is fitted.
-
-    Args:
-        held_out: Table of predictions.
-        balance: How the training balanced the classes.
-    """
+    """Fit a temperature to a table of predictions on held-out clips, or say why none is fitted."""
     labels, _ = name_classes(held_out)
     return fit_calibration(probs_of(held_out), labels, balance)
 
@@ -64,11 +59,7 @@ def find_missed(predictions: pd.DataFrame) -> list[str]:
 
 
 def describe_clips(rows: pd.DataFrame) -> ClipSet:
-    """Return the number and the fingerprint of clips, by which their predictions are recognised.
-
-    Args:
-        rows: Of a manifest or of predictions, with `clip_id` and `label`.
-    """
+    """Return the number and the fingerprint of clips, by which their predictions are recognised."""
     lines = sorted(
         f"{clip_id}\t{label}" for clip_id, label in rows[["clip_id", "label"]].to_numpy()
     )
@@ -120,11 +111,6 @@ def _find_fault(table: pd.DataFrame) -> str:
 
 def read_tested(run: RunFolder, protocol: str, held_out: bool = False) -> pd.DataFrame:
     """Read the predictions of a finished run, and check that they are of the clips it tested.
-
-    Args:
-        run: The run.
-        protocol: The epoch: `best`, `val` or `last`.
-        held_out: Read the predictions on the held-out clips instead of the test fold.
 
     Raises:
         DataError: The file is missing or damaged, lacks clips, or belongs to another run.

@@ -14,11 +14,7 @@ UNKNOWN = "not recorded"
 
 
 def describe_runs(records: Sequence[RunRecord]) -> dict[str, str]:
-    """Return the provenance of figures of finished runs; values that differ are listed.
-
-    Args:
-        records: Of runs on one dataset.
-    """
+    """Return the provenance of runs on one dataset; values that differ are listed."""
     configs = [record.config for record in records]
     models = [config.model for config in configs]
     return {

@@ -269,12 +269,9 @@ def _convert(hint: Any, value: Any, name: str) -> Any:
 
 
 def name_differences(before: RunRecord, now: RunRecord, *ignored: str) -> str:
-    """Return the settings and the data that differ between two runs on one line, empty if none do.
+    """Return the settings and the data that differ between two runs, as one line; empty if none do.
 
-    Args:
-        before: The first run.
-        now: The second one.
-        ignored: Settings that may differ, such as `fold`.
+    `ignored` are settings that may differ, such as `fold`.
     """
     old, new = _comparable_settings(before), _comparable_settings(now)
     changed = [

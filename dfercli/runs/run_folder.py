@@ -63,11 +63,7 @@ ALL_DATA_FOLDER = "all"
 
 @dataclass(frozen=True)
 class RunFolder:
-    """`runs/<dataset>/<variant>/fold<k>`, or `all`, and the names of the files in it.
-
-    Attributes:
-        path: The folder.
-    """
+    """`runs/<dataset>/<variant>/fold<k>`, or `all`, and the names of the files in it."""
 
     path: Path
 
@@ -170,7 +166,7 @@ class RunFolder:
         return FinishedRun(self.path, record)
 
     def check_own(self) -> None:
-        """Refuse a folder that holds no run but files that dfer did not write.
+        """Check that the folder holds a run, or no files that dfer did not write.
 
         Raises:
             DataError: There are such files, which a new run would remove.
@@ -200,15 +196,9 @@ class RunFolder:
         processes: int = 1,
         steps: str | None = None,
     ) -> None:
-        """Begin a run from its first epoch; a run that was there is removed.
+        """Begin a run from its first epoch, and remove any previous run in the folder.
 
-        Args:
-            config: The run.
-            data: Its data.
-            command: The command as it was typed.
-            device: Name of the device.
-            processes: Number of processes that train it together.
-            steps: How training steps are computed; None where nothing is trained.
+        `steps` is how training steps are computed; None if nothing is trained.
         """
         self.discard()
         write_json(
@@ -251,7 +241,7 @@ class RunFolder:
         write_text(self.metrics_file, "".join(json.dumps(line) + "\n" for line in lines))
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """Return the metrics, one dictionary per epoch.
+        """Return the metrics of all epochs.
 
         Raises:
             CheckpointError: They are missing, or have changed since the run was finished.
@@ -270,16 +260,12 @@ class RunFolder:
         return [json.loads(line) for line in text.splitlines()]
 
     def check_same(self, config: RunConfig, data: DataRecord) -> None:
-        """Refuse to mix two runs in one folder.
+        """Check that the run in the folder, if any, has these settings and data.
 
-        A precision that is still `auto` fits any.
-
-        Args:
-            config: The run to be trained.
-            data: Its data.
+        A precision that is still `auto` equals any.
 
         Raises:
-            ConfigError: The run in the folder has other settings or other data.
+            ConfigError: It has other settings or other data.
         """
         if not self.run_file.is_file():
             return
@@ -297,11 +283,7 @@ class RunFolder:
 
 @dataclass(frozen=True)
 class FinishedRun(RunFolder):
-    """A finished run whose record has been read.
-
-    Attributes:
-        record: The content of `run.json`.
-    """
+    """A finished run with the content of its `run.json`."""
 
     record: RunRecord
 

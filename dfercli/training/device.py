@@ -32,13 +32,9 @@ def check_trackers(compute: ComputeConfig) -> None:
 
 
 def make_accelerator(compute: ComputeConfig, logs: Path | None = None) -> Accelerator:
-    """Create the accelerator of a run.
+    """Create the accelerator of a run; its trackers write into `logs`, if given.
 
     Resets accelerate's global state, which would keep the precision of the first run of a process.
-
-    Args:
-        compute: The settings, resolved for this machine.
-        logs: Folder for the trackers; None tracks nothing.
 
     Raises:
         ConfigError: A tracker is not installed.

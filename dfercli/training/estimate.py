@@ -65,15 +65,9 @@ class Estimate:
 
 
 def estimate(configs: Sequence[RunConfig], runs: Path, manifest: Manifest) -> Estimate | None:
-    """Estimate the time and the disk space that runs take on this CPU.
+    """Estimate the time and the disk space that unfinished runs of one dataset take on this CPU.
 
-    Args:
-        configs: The unfinished runs, all of one dataset.
-        runs: Folder of all runs.
-        manifest: The data of the runs.
-
-    Returns:
-        The estimate; None if the runs use another device or train nothing.
+    Returns None if the runs use another device or train nothing.
     """
     trained = [config for config in configs if config.model.method not in UNTRAINED]
     if not trained:

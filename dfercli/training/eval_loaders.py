@@ -84,9 +84,6 @@ def predict_clips(
         accelerator: Gathers the predictions of several devices.
         class_names: The K classes.
 
-    Returns:
-        The table of predictions, in the order of the dataset.
-
     Raises:
         DataError: The number of predictions differs from the number of clips.
     """

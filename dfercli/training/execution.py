@@ -57,11 +57,7 @@ def plan_execution(
 ) -> Execution:
     """Choose how to execute the steps of a run, and how many clips to take at once.
 
-    Args:
-        setup: What the steps use.
-        compute: The settings, resolved for this machine.
-        share: Clips of a step that this process takes.
-        num_steps: Steps of the whole run.
+    `share` is the number of clips of a step that this process takes.
 
     Raises:
         ConfigError: The clips do not fit in memory, or the requested way does not work here.
@@ -153,12 +149,7 @@ def fit_execution(
 ) -> Execution:
     """Set up the steps, with as many clips at once as fit in memory.
 
-    Args:
-        setup: What the steps use.
-        compute: Whether the parts may be made smaller, and whether the way was requested.
-        way: As returned by `choose_way`.
-        micro_batch: Clips to take at once; halved until they fit if `compute.batch` is `auto`.
-        share: Clips of a step that this process takes.
+    `micro_batch` is halved until it fits if `compute.batch` is `auto`.
 
     Raises:
         ConfigError: The clips do not fit in memory, or the requested way does not work here.
@@ -181,7 +172,7 @@ def fit_execution(
 def _build_execution(
     setup: TrainingSetup, way: str, micro_batch: int, accumulate: bool, required: bool
 ) -> Execution:
-    """Set up the steps in some way or, where it does not work, in the next slower one.
+    """Set up the steps in some way or, if it does not work, in the next slower one.
 
     Raises:
         ConfigError: The way does not work here and is required.

@@ -21,13 +21,7 @@ MIXUP_STREAM = 5
 
 
 def build_loss(config: TrainConfig, class_counts: Sequence[int], device: torch.device) -> Loss:
-    """Return the loss of a recipe: Eq. (12), with label smoothing and logit adjustment if set.
-
-    Args:
-        config: The recipe.
-        class_counts: Number of training clips of each class.
-        device: Device of the logits.
-    """
+    """Return the loss of a recipe: Eq. (12), with label smoothing and logit adjustment if set."""
     if config.balance != "prior" and config.label_smoothing == 0:
         return contrastive_loss
     adjustment = torch.zeros(len(class_counts), device=device)
@@ -80,11 +74,8 @@ class Mixup:
     ) -> tuple[Tensor, Tensor]:
         """Return mixed clips (N, T, 3, H, W), and labels (N, K) as shares of each class.
 
-        Args:
-            clips: (N, T, 3, H, W), normalised.
-            labels: (N,) int64.
-            epoch: The epoch, from 0.
-            step: The step in the epoch, from 0.
+        Clips are normalised, labels (N,) int64; `epoch` and `step`, the step in the epoch, count
+        from 0.
         """
         rng = np.random.default_rng([self.seed, epoch, step, self.rank, MIXUP_STREAM])
         own = float(rng.beta(self.strength, self.strength))

@@ -55,13 +55,9 @@ class Progress:
         self._bar.close()
 
     def begin_run(self, title: str, epochs: int, done: int, remark: str = "") -> None:
-        """Show the title of the next run.
+        """Show the title of the next run, and print its remark, if any.
 
-        Args:
-            title: The run's title.
-            epochs: Number of its epochs.
-            done: Clips that were trained before this command; they do not count as speed.
-            remark: Printed with the title, if there is one.
+        `done` clips were trained before this command, and do not count as speed.
         """
         self._title = title
         self._bar.set_description(title)
@@ -114,14 +110,7 @@ class Progress:
 
 
 def describe_epoch(title: str, line: Mapping[str, Any], epochs: int, time_left: str) -> str:
-    """Return the line that a log has of an epoch.
-
-    Args:
-        title: The run's title.
-        line: The epoch's metrics.
-        epochs: Number of epochs of the run.
-        time_left: Time left for all runs of this process; empty if unknown.
-    """
+    """Return the line of an epoch in a log."""
     parts = [f"{title}: epoch {line['epoch']} of {epochs}", f"loss {line['loss']:.3f}"]
     parts += [f"{key.upper()} {line[key]:.1%}" for key in ("war", "uar") if key in line]
     if "clips_per_s" in line:
@@ -135,13 +124,8 @@ def following(
 ) -> Iterator[Callable[[], None]]:
     """Show the epochs of several runs on one bar, as lines are added to their metrics files.
 
-    Args:
-        files: Metrics files of the runs, one line per epoch; they need not exist yet.
-        epochs: Epochs of all runs together.
-        overwrite: Ignore existing files, which are of older runs, until they change.
-
-    Yields:
-        A function that updates the bar.
+    With `overwrite`, existing files, which are of older runs, are ignored until they change. Yields
+    a function that updates the bar.
     """
     old = {file: _stamp(file) if overwrite else 0 for file in files}
 

@@ -47,26 +47,17 @@ STAGED_FOLDER = re.compile(r"\.?epoch([0-9]+)-([a-z]+)(\.partial)?")
 
 
 def rank_epoch(line: Mapping[str, Any], metric: str) -> tuple[float, float, int]:
-    """Return the rank of an epoch in its run; the highest is chosen.
+    """Return the rank of an epoch in its run by a metric; the highest is chosen.
 
     With few clips many epochs reach the same WAR, and the first of them has learnt the least. Ties
     go to the lower loss on the held-out clips if there are any, else to the later epoch (our
     choice).
-
-    Args:
-        line: The epoch's metrics.
-        metric: The metric that epochs are compared by, such as `war`.
     """
     return line[metric], -line.get("val_loss", math.inf), line["epoch"]
 
 
 def chosen_now(metrics: Sequence[Mapping[str, Any]], last: bool) -> list[Protocol]:
-    """Return the protocols that choose the newest epoch so far.
-
-    Args:
-        metrics: One line per epoch.
-        last: Whether the run ends with this epoch.
-    """
+    """Return the protocols that choose the newest epoch; `last` if the run ends with it."""
     *earlier, newest = metrics
     protocols: list[Protocol] = [
         protocol
@@ -78,11 +69,7 @@ def chosen_now(metrics: Sequence[Mapping[str, Any]], last: bool) -> list[Protoco
 
 
 def chosen_epochs(metrics: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """Return the epoch that each protocol chooses, counted from 1.
-
-    Args:
-        metrics: One line per epoch of a finished run.
-    """
+    """Return the epoch of a finished run that each protocol chooses, counted from 1."""
     epochs: dict[str, int] = {
         protocol: max(metrics, key=partial(rank_epoch, metric=metric))["epoch"]
         for protocol, metric in CHOSEN_BY.items()
@@ -148,11 +135,6 @@ class EpochKeeper:
     ) -> None:
         """Keep the newest epoch, and save if it is time to. Call `finish` after the last one.
 
-        Args:
-            metrics: One line per epoch, the newest last.
-            predictions: Tables of the `test` fold and, if clips are held out, of the `val` part.
-            last: Whether the run ends with this epoch.
-
         Raises:
             CheckpointError: It cannot be written; what was saved before is kept.
             UnexpectedError: Anything else went wrong while writing.
@@ -196,9 +178,6 @@ class EpochKeeper:
     def finish(self, metrics: Sequence[Mapping[str, Any]]) -> None:
         """Finish the run; its last epoch may have been saved by an interrupted command.
 
-        Args:
-            metrics: One line per epoch.
-
         Raises:
             CheckpointError: A protocol's checkpoint is missing or of another epoch, or the run
                 cannot be written.
@@ -235,13 +214,7 @@ def add_calibration(
 
 
 def stage_epochs(run: RunFolder, epochs: Mapping[str, ChosenEpoch], finished: int) -> None:
-    """Write chosen epochs into folders beside the state.
-
-    Args:
-        run: The run.
-        epochs: The chosen epochs by protocol.
-        finished: Number of epochs that the state about to be saved includes.
-    """
+    """Write chosen epochs by protocol beside the state, which includes `finished` epochs."""
     for protocol, epoch in epochs.items():
         with replacing_files(run.resume_folder / f"epoch{finished}-{protocol}", CHOSEN) as partial:
             write_sealed(epoch.weights, epoch.settings, partial)
@@ -254,10 +227,6 @@ def publish_epochs(run: RunFolder, finished: int) -> None:
     """Move the epochs staged for a state into place, and remove those staged for any other.
 
     May be interrupted and called again.
-
-    Args:
-        run: The run.
-        finished: Number of epochs that the state includes.
 
     Raises:
         DataError: A staged folder, or the place of one, holds something that dfer did not write.
@@ -286,11 +255,7 @@ def _publish(folder: Path, run: RunFolder, protocol: str) -> None:
 
 
 def check_published(run: RunFolder, epochs: Mapping[str, int]) -> None:
-    """Refuse to finish a run whose checkpoints are not of the epochs that its metrics choose.
-
-    Args:
-        run: The run.
-        epochs: The epoch that each protocol chooses, counted from 1.
+    """Check that a run's checkpoints are of the epochs that its metrics choose.
 
     Raises:
         CheckpointError: A checkpoint or a table is missing, or of another epoch.

@@ -58,13 +58,7 @@ def seed_epoch(seed: int, epoch: int, rank: int) -> None:
 
 
 def save_state(run: RunFolder, setup: TrainingSetup, metrics: Sequence[Mapping[str, Any]]) -> None:
-    """Save the state after an epoch, and remove the previous one.
-
-    Args:
-        run: The run.
-        setup: Model, optimizer and schedule.
-        metrics: One line per finished epoch.
-    """
+    """Save the state after an epoch, and remove the previous one."""
     folder = run.resume_folder / f"epoch{len(metrics)}"
     scaler = setup.accelerator.scaler
     with replacing_files(folder, STATE) as partial:
@@ -82,10 +76,9 @@ def save_state(run: RunFolder, setup: TrainingSetup, metrics: Sequence[Mapping[s
 
 
 def load_state(run: RunFolder, setup: TrainingSetup) -> list[dict[str, Any]]:
-    """Load the state of an interrupted run into its model, optimizer and schedule.
+    """Load the state of an interrupted run, and return the metrics of its finished epochs.
 
-    Returns:
-        The metrics, one line per finished epoch; empty if there is no state.
+    Without a state nothing is changed, and there are no metrics.
 
     Raises:
         CheckpointError: The state cannot be read.
@@ -159,10 +152,6 @@ def _drop_states(run: RunFolder, keep: Path | None = None) -> None:
 @contextmanager
 def reporting_failed_save(run: RunFolder, finished: int) -> Iterator[None]:
     """Turn any error while saving into one line: the cause, what is kept, what to do next.
-
-    Args:
-        run: The run.
-        finished: Number of epochs that are already saved.
 
     Raises:
         CheckpointError: The system cannot write, for lack of space or permission for example.

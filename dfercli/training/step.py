@@ -49,14 +49,8 @@ class Gradients(Protocol):
     def add(self, clips: Tensor, labels: Tensor, scale: float, last: bool) -> Tensor:
         """Add the gradient of the sum of the clips' losses, times `scale`.
 
-        Args:
-            clips: (N, T, 3, H, W), normalised.
-            labels: (N,) int64, or (N, K) shares of each class.
-            scale: Factor of each clip's loss.
-            last: Whether this is the last part of the batch.
-
-        Returns:
-            The mean loss of the clips, (), detached.
+        Clips are (N, T, 3, H, W), normalised; labels (N,) int64, or (N, K) shares of each class.
+        `last` marks the last part of the batch. Returns the mean loss of the clips, (), detached.
         """
 
     def clear(self) -> None:
@@ -78,7 +72,7 @@ class OptimizerStep:
     micro_batch: int
 
     def __call__(self, clips: Tensor, labels: Tensor, share: int, batch: int) -> Tensor:
-        """Take one optimizer step on the mean loss of a batch.
+        """Take one optimizer step, and return the mean loss of this process's clips, ().
 
         Args:
             clips: This process's clips (N, T, 3, H, W), normalised.
@@ -86,9 +80,6 @@ class OptimizerStep:
             share: How many of the clips count: all, or none if this process only keeps step with
                 the others.
             batch: Clips of all processes.
-
-        Returns:
-            The mean loss of this process's clips, ().
         """
         setup = self.setup
         # accelerate averages gradients over processes, and each part adds the mean of its clips.
@@ -107,14 +98,7 @@ class OptimizerStep:
 
 
 class EagerGradients:
-    """Gradients from forward and backward passes that PyTorch runs kernel by kernel.
-
-    Args:
-        model: Prepared by accelerate.
-        optimizer: Prepared by accelerate.
-        accelerator: The one that prepared them.
-        loss: What is minimised.
-    """
+    """Gradients from forward and backward passes that PyTorch runs kernel by kernel."""
 
     def __init__(
         self,
@@ -152,7 +136,7 @@ class FixedGradients:
         model: Prepared by accelerate.
         accelerator: The one that prepared it.
         loss: What is minimised.
-        clips: Buffer (N, T, 3, H, W) float32 on the device, for as many clips as a pass takes.
+        clips: Buffer (N, T, 3, H, W) float32 on the device.
         labels: Buffer (N,) int64, or (N, K) for shares of each class.
         accumulate: Whether several parts add up to one step.
         capture: Whether to replay the passes as a CUDA graph.
@@ -221,12 +205,9 @@ class FixedGradients:
 
 
 class FixedModel(nn.Module):
-    """A model in evaluation mode that always runs on the same number of clips.
+    """A model in evaluation mode that always runs on the N clips of a buffer (N, T, 3, H, W).
 
-    Args:
-        model: Prepared by accelerate.
-        clips: Buffer (N, T, 3, H, W) float32 on the device, for as many clips as a pass takes.
-        capture: Whether to replay the pass as a CUDA graph.
+    With `capture`, the pass is replayed as a CUDA graph.
     """
 
     def __init__(self, model: nn.Module, clips: Tensor, capture: bool) -> None:
@@ -266,15 +247,10 @@ def separate_gradients(parameters: Iterable[nn.Parameter]) -> None:
 def capture_graph(
     run: Callable[[], Tensor], device: torch.device, reset: Callable[[], None] = lambda: None
 ) -> Callable[[], Tensor]:
-    """Capture a function as a CUDA graph; the device's random generator is left where it was.
+    """Capture a function as a CUDA graph, and return a function that replays it.
 
-    Args:
-        run: Reads and writes tensors at fixed addresses, and returns one.
-        device: The CUDA device of all these tensors, with its index.
-        reset: Called before each pass.
-
-    Returns:
-        A function that replays the graph and returns the same tensor each time.
+    The function reads and writes tensors at fixed addresses on the device and returns one of them;
+    `reset` is called before each pass. The device's random generator is left where it was.
 
     Raises:
         RuntimeError: The function cannot be captured.
