@@ -111,8 +111,6 @@ def table_rows(table: int) -> tuple[Row, ...]:
 def grid_rows(modules: Sequence[str]) -> tuple[Row, ...]:
     """Return one row for each combination of some modules; the other modules are on.
 
-    The paper's figures are quoted for the combinations that it has.
-
     Raises:
         ConfigError: `modules` is empty.
         UnknownNameError: A name is not the name of a module.

@@ -80,13 +80,8 @@ def cost_table(
 ) -> list[dict[str, Any]]:
     """Count each row's parameters and multiply-accumulates, without weights or training.
 
-    Args:
-        rows: Rows of a table.
-        base: The full model, which each row changes.
-        class_names: The K classes.
-
-    Returns:
-        One dictionary per row, ready for JSON. Multiply-accumulates are in 10^9 per clip.
+    Returns one dictionary per row, ready for JSON; multiply-accumulates are in 10^9 per clip.
+    `base` is the full model, which each row changes.
     """
     models = [row.apply(base) for row in rows]
     return [

@@ -17,12 +17,7 @@ PAPER_NOTE = "the paper's figures are quoted; it does not say how its epoch was 
 
 
 def ablation_document(title: str, ablation: Ablation) -> Document:
-    """Return a table of variants beside the paper's figures, and tables of gains and differences.
-
-    Args:
-        title: Title of the table.
-        ablation: The rows, trained and tested.
-    """
+    """Return a table of variants beside the paper's figures, and their gains and differences."""
     over = "seeds" if len(ablation.seeds) > 1 else "folds"
     quoted = ablation.kind if any(ablation.kind in r.row.paper for r in ablation.rows) else "dfew"
     paper_group = f"the paper, {DATASETS[quoted]}"
@@ -56,13 +51,7 @@ def ablation_document(title: str, ablation: Ablation) -> Document:
 
 
 def cost_document(title: str, base: ModelConfig, entries: Sequence[Mapping[str, Any]]) -> Document:
-    """Return a table of the costs of models.
-
-    Args:
-        title: Title of the table.
-        base: The full model.
-        entries: The output of `cost_table`.
-    """
+    """Return a table of the costs of models, from the output of `cost_table`."""
     columns = [
         Column("row", "text"),
         Column("parts", "text"),

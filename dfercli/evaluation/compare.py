@@ -116,11 +116,7 @@ class Confidence:
         return area_under_risk_coverage(self.probs.max(axis=1), right)
 
     def risk_at(self, coverage: float) -> float:
-        """Return the share of errors among the most confident clips.
-
-        Args:
-            coverage: Smallest share of all clips to take.
-        """
+        """Return the error rate among the most confident share of the clips."""
         shares, risks = self.risk_coverage
         return float(risks[min(int(np.searchsorted(shares, coverage - 1e-9)), len(risks) - 1)])
 

@@ -37,7 +37,8 @@ def attention_maps(
 ) -> AttentionMaps:
     """Return the patches that support a class, by attention rollout weighted with gradients.
 
-    A frame without any evidence for the class has equal shares everywhere.
+    Clips are (B, T, 3, H, W), normalised; `targets` are (B,) classes whose logit is explained. A
+    frame without any evidence for the class has equal shares everywhere.
 
     Source: Chefer et al., ICCV 2021, Eq. (5) and (6): in each block the mean over heads of
     relu(gradient * attention), plus the identity, multiplied through the blocks; the class token's
@@ -46,11 +47,6 @@ def attention_maps(
     reaches an interaction token stays there: the token comes from the class tokens of all frames
     through a Bi-LSTM, which has no attention to follow. It takes one more column in each block, and
     these columns add up to `interaction`.
-
-    Args:
-        model: The model in evaluation mode, with or without text.
-        clips: (B, T, 3, H, W), normalised.
-        targets: (B,) class whose logit is explained.
     """
     clips = clips.detach().requires_grad_()  # builds a graph even if all weights are frozen
     chosen = torch.as_tensor(targets, device=clips.device).unsqueeze(1)
@@ -119,12 +115,7 @@ class Explanation:
 
 @torch.inference_mode()
 def collect(model: ExpressionModel, loader: DataLoader) -> Explanation:
-    """Run a model over test clips in one process, and return all that explains its predictions.
-
-    Args:
-        model: The model in evaluation mode, on the device to use.
-        loader: Loader of a `ClipDataset`, in order.
-    """
+    """Run a model over the test clips of a loader, and return what explains its predictions."""
     dataset = loader.dataset
     assert isinstance(dataset, ClipDataset)  # nothing else is loaded here
     device = next(model.parameters()).device

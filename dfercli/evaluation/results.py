@@ -97,11 +97,7 @@ def read_results(
 ) -> Results:
     """Read the predictions of a variant's finished folds.
 
-    Args:
-        runs: Folder of all runs.
-        dataset: Name of the dataset; None for that of the run finished last.
-        variant: Name of the variant's folder; None for the variant finished last.
-        folds: Folds to read; None for all that are finished.
+    None stands for the dataset or the variant finished last, and for all finished folds.
 
     Raises:
         CheckpointError: No such run is finished, one of the folds is not, or two folds were trained
@@ -131,11 +127,7 @@ def read_results(
 
 
 def summarise_runs(runs: Mapping[int, FinishedRun], protocol: Protocol) -> FoldSummary:
-    """Summarise the predictions of finished runs.
-
-    Args:
-        runs: Run by fold.
-        protocol: The epoch whose predictions are read.
+    """Summarise the predictions of finished runs by fold, at the epoch of a protocol.
 
     Raises:
         DataError: Predictions are missing, damaged, or belong to another run.

@@ -34,12 +34,7 @@ UNTRAINED_NOTE = "nothing was trained: all epochs are the same model"
 
 
 def results_document(results: Results, confusion: bool = False) -> Document:
-    """Return all tables of one variant: folds and their mean, classes, calibration.
-
-    Args:
-        results: Results of a variant or of a checkpoint.
-        confusion: Add the confusion matrix over all folds for each protocol.
-    """
+    """Return all tables of one variant: folds and their mean, classes, calibration, confusion."""
     tables = [_folds_table(results), _classes_table(results)]
     if results.held_out:
         tables.append(_calibration_table(results))
@@ -224,13 +219,7 @@ def protocol_notes(names: Sequence[str]) -> list[str]:
 
 
 def describe_method(method: str, units: int, results: Results) -> str:
-    """Return how an interval was computed, and over how many groups or clips.
-
-    Args:
-        method: `bootstrap` or `t`.
-        units: Number of groups, or of clips if the data has no groups.
-        results: Results of the model.
-    """
+    """Return how an interval was computed, and over how many groups or clips (`units`)."""
     table = next(iter(next(iter(results.predictions.values())).values()))
     grouped = "group" in table.columns
     over = f"{units:,} {'groups of clips' if grouped else 'clips'}"

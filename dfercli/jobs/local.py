@@ -14,16 +14,9 @@ def run_processes(
 ) -> Iterator[Ended]:
     """Run jobs, each in a new process, so that one that dies fails its own job only.
 
-    Closing the generator, or an exception thrown into it, ends the processes.
-
-    Args:
-        jobs: The jobs, all for one device.
-        count: Number of jobs at a time.
-        work: Function of a module that runs a job.
-        tick: Called about once per second.
-
-    Yields:
-        Each job as it ends.
+    Closing the generator, or an exception thrown into it, ends the processes. All jobs are for one
+    device and `count` of them run at a time; `tick` is called about once per second. Yields each
+    job as it ends.
     """
     shares = share_this_machine(count, jobs[0].config.compute.device)
     results = run_in_workers(

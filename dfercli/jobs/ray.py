@@ -54,10 +54,7 @@ def need_of_job(machines: Sequence[Mapping[str, float]]) -> Need:
     """Return the resources of a job, such that every suitable machine can run at least one.
 
     If there are GPUs, a job gets one and its share of the CPUs; otherwise all CPUs of the smallest
-    machine, so that larger ones run several jobs.
-
-    Args:
-        machines: Resources of each machine, named as in Ray.
+    machine, so that larger ones run several jobs. Resources are named as in Ray.
 
     Raises:
         ConfigError: No machine offers a CPU.
@@ -108,16 +105,8 @@ def run_on_cluster(
 ) -> Iterator[Ended]:
     """Run jobs on a Ray cluster, whose machines have dfer installed and share a file system.
 
-    Closing the generator, or an exception thrown into it, ends the jobs.
-
-    Args:
-        jobs: The jobs.
-        address: Address of the cluster; `auto` for that of this machine.
-        work: Function of a module that runs a job.
-        tick: Called about once per second.
-
-    Yields:
-        Each job as it ends.
+    Closing the generator, or an exception thrown into it, ends the jobs. The address is `auto` for
+    the cluster of this machine; `tick` is called about once per second. Yields each job as it ends.
 
     Raises:
         ConfigError: Ray is not installed, or there is no cluster.
@@ -171,7 +160,7 @@ def _connected(address: str) -> Iterator[Any]:
 
 
 def _check_reachable(address: str) -> None:
-    """See whether somebody is there; Ray would knock for minutes."""
+    """Check that a cluster answers at an address; Ray itself would try for minutes."""
     if address == "auto":
         return
     host, _, port = address.rpartition(":")

@@ -81,16 +81,7 @@ def train_folds(
 ) -> dict[int, RunFolder]:
     """Train a model on each of several folds; folds that are finished are not trained again.
 
-    Args:
-        config: The run; its fold is replaced by each of `folds`.
-        folds: Folds to test on.
-        runs: Folder of all runs.
-        command: Command line, for the record.
-        overwrite: Train again what is finished.
-        jobs: Number of folds trained at a time.
-        cluster: Address of a Ray cluster that trains them instead of this machine.
-        manifest: The data, opened; by default the manifest of the run's data is opened.
-        calibration: Entry `calibration` of a checkpoint trained on all clips.
+    See `run_jobs` for the other arguments; the fold of `config` is replaced by each of `folds`.
 
     Returns:
         The run of each fold.

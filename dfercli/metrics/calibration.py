@@ -53,10 +53,7 @@ def reliability_bins(
 ) -> ReliabilityBins:
     """Sort clips into bins by confidence, for a reliability diagram.
 
-    Args:
-        probs: (N, K) probabilities.
-        labels: (N,) int, true classes.
-        num_bins: M.
+    `probs` are (N, K), `labels` (N,) true classes.
 
     Raises:
         DataError: There are no clips, a row is not a distribution, or the labels do not fit.
@@ -118,20 +115,17 @@ def brier_score(probs: np.ndarray, labels: np.ndarray) -> float:
 def fit_temperature(probs: np.ndarray, labels: np.ndarray, prior_sd: float | None = None) -> float:
     """Return the temperature within `TEMPERATURE_BOUNDS` that maximises the likelihood of clips.
 
-    It is above 1 for an overconfident model. Without a prior, the likelihood may have no maximum:
-    the result is the lower bound if every clip is right, and the upper bound if the true classes
-    are on average no more likely than the others. It is 1 if all probabilities are equal.
-
-    Args:
-        probs: (N, K) probabilities of clips that are not evaluated afterwards.
-        labels: (N,) int, true classes.
-        prior_sd: Standard deviation of a normal prior of log T around 0; None for no prior.
+    The clips, with probabilities (N, K) and labels (N,), must not be evaluated afterwards. The
+    temperature is above 1 for an overconfident model, and 1 if all probabilities are equal.
+    `prior_sd` is the standard deviation of a normal prior of log T around 0. Without a prior, the
+    result is the lower bound if every clip is right, and the upper bound if the true classes are on
+    average no more likely than the others.
 
     Raises:
         DataError: As `reliability_bins`.
 
     Source: Guo et al. (2017), section 4.2; the prior is our choice. Fitted on log-probabilities,
-        which differ from logits by a constant per clip that the softmax cancels.
+    which differ from logits by a constant per clip that the softmax cancels.
     """
     probs, labels = _check(probs, labels)
     logs = _log(probs)
@@ -161,14 +155,9 @@ def fit_temperature(probs: np.ndarray, labels: np.ndarray, prior_sd: float | Non
 
 
 def apply_temperature(probs: np.ndarray, temperature: float) -> np.ndarray:
-    """Divide the logits of probabilities by a temperature; the most probable class stays the same.
+    """Divide the logits of probabilities (..., K) by a temperature, as float64.
 
-    Args:
-        probs: (..., K) probabilities.
-        temperature: Above 1 makes them less confident, below 1 more.
-
-    Returns:
-        (..., K) float64.
+    A temperature above 1 makes them less confident. The most probable class stays the same.
 
     Raises:
         ConfigError: The temperature is not a finite number above 0.
@@ -184,21 +173,15 @@ def apply_temperature(probs: np.ndarray, temperature: float) -> np.ndarray:
 def risk_coverage(confidence: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the error rate among the most confident clips, for a growing number of them.
 
-    Clips of equal confidence are added together, so that their order does not matter.
-
-    Args:
-        confidence: (N,) confidence of each clip, on any scale.
-        right: (N,) bool, whether the clip is classified correctly.
-
-    Returns:
-        Coverage, (S,) fraction of the clips included, rising to 1, and risk, (S,) error rate among
-        them, for S distinct confidences.
+    `confidence` is (N,) on any scale, `right` (N,) bool. Clips of equal confidence are added
+    together, so that their order does not matter. Returns the coverage, (S,) fraction of the clips
+    included, rising to 1, and the risk, (S,) error rate among them, for S distinct confidences.
 
     Raises:
         DataError: There are no clips, the two differ in length, or a confidence is nan.
 
     Source: Geifman and El-Yaniv, Selective Classification for Deep Neural Networks (NeurIPS 2017),
-        section 2.
+    section 2.
     """
     confidence, right = np.asarray(confidence, dtype=np.float64), np.asarray(right, dtype=bool)
     check_lengths(confidence=confidence, right=right)
@@ -240,11 +223,9 @@ class TemperatureFit:
 def fit_calibration(probs: np.ndarray, labels: np.ndarray, balance: str = "none") -> TemperatureFit:
     """Fit a temperature to held-out clips, or refuse if it would not be reliable.
 
-    Args:
-        probs: (N, K) probabilities.
-        labels: (N,) int, true classes.
-        balance: How training balanced the classes. Unless it is `none`, the probabilities are those
-            of equally frequent classes, which no temperature corrects.
+    `probs` are (N, K), `labels` (N,) true classes. Unless `balance`, how training balanced the
+    classes, is `none`, the probabilities are those of equally frequent classes, which no
+    temperature corrects.
 
     Raises:
         DataError: As `reliability_bins`.

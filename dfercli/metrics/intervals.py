@@ -87,13 +87,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class McNemar:
-    """Clips that only one of two models classified correctly.
-
-    Attributes:
-        only_a: Clips that only A classified correctly.
-        only_b: Clips that only B classified correctly.
-        p_value: Exact two-sided p-value of both being equally likely.
-    """
+    """Clips that only one of two models classified correctly, and the exact two-sided p-value."""
 
     only_a: int
     only_b: int
@@ -206,17 +200,13 @@ def paired_bootstrap(
 
 
 def mcnemar(right_a: np.ndarray, right_b: np.ndarray) -> McNemar:
-    """Test whether two models classify equally many clips correctly.
-
-    Args:
-        right_a: (N,) bool, whether A classified each clip correctly.
-        right_b: (N,) bool, the same for B.
+    """Test whether two models classify equally many clips correctly; `right_*` are (N,) bool.
 
     Raises:
         DataError: The two differ in length.
 
-    Source: McNemar, Psychometrika 12 (1947), in its exact form: a two-sided binomial test with
-        p = 1/2. The p-value is 1 if the models are right on the same clips.
+    Source: McNemar, Psychometrika 12 (1947), in its exact form: a two-sided binomial test with p =
+    1/2. The p-value is 1 if the models are right on the same clips.
     """
     right_a, right_b = np.asarray(right_a, dtype=bool), np.asarray(right_b, dtype=bool)
     check_lengths(right_a=right_a, right_b=right_b)
@@ -229,12 +219,7 @@ def mcnemar(right_a: np.ndarray, right_b: np.ndarray) -> McNemar:
 
 
 def has_enough_groups(folds: Sequence[np.ndarray], groups: np.ndarray | None) -> bool:
-    """Return whether each fold has enough groups for a bootstrap.
-
-    Args:
-        folds: (N,) fold of each clip, per model.
-        groups: (N,) group of each clip; None counts clips.
-    """
+    """Return whether each fold of each model has enough groups, or clips, for a bootstrap."""
     for of_clips in folds:
         fold = np.unique(np.asarray(of_clips), return_inverse=True)[1]
         unit = number_groups(groups, len(fold))
@@ -277,9 +262,7 @@ class Cells:
 def _measure(models: Sequence[Cells], counts: np.ndarray) -> np.ndarray:
     """Return WAR and UAR, (D, 2), of one model, or of the first of two minus the second.
 
-    Args:
-        models: One or two models.
-        counts: (D, C) clips in the cells of all models, in D draws.
+    `counts` (D, C) are the clips in the cells of all models, in D draws.
     """
     if len(models) == 1:
         return models[0].measure(counts)
@@ -323,14 +306,8 @@ def resample(
 ) -> np.ndarray:
     """Draw clips or groups with replacement, and measure each draw.
 
-    Args:
-        models: One model, or two on the same clips, whose difference is measured.
-        groups: (N,) group of each clip; None draws clips.
-        draws: Number of draws.
-        seed: Seed of the draws.
-
-    Returns:
-        (draws, 2) WAR and UAR; nan if there is only one clip or group.
+    Of two models on the same clips, the difference is measured. Returns (draws, 2) WAR and UAR; nan
+    if there is only one clip or group.
 
     Raises:
         DataError: A clip has no group.
@@ -370,12 +347,7 @@ def _count_kinds(
 
 @dataclass(frozen=True)
 class _GroupParts:
-    """Contribution of each of G groups to a figure.
-
-    Attributes:
-        weights: (G,) weight of the group in the figure; they add up to 1.
-        residuals: (G,) how far the group moves the figure; they add up to 0.
-    """
+    """Weight of each group in a figure, (G,) adding up to 1, and how far it moves it, (G,)."""
 
     weights: np.ndarray
     residuals: np.ndarray

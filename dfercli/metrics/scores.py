@@ -12,15 +12,9 @@ from dfercli.errors import DataError
 
 
 def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, num_classes: int) -> np.ndarray:
-    """Count clips by true class (row) and predicted class (column).
+    """Count clips by true class (row) and predicted class (column): (K, K) int64.
 
-    Args:
-        labels: (N,) int, true classes.
-        predicted: (N,) int, predicted classes.
-        num_classes: K.
-
-    Returns:
-        (K, K) int64.
+    Labels and predictions are (N,) integers from 0 to K - 1.
 
     Raises:
         DataError: The two differ in length, or a class is not an integer from 0 to K - 1.

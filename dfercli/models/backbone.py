@@ -16,16 +16,11 @@ from dfercli.models.pretrained import OpenCLIPQuickGELU, VisionTransformer
 def draw_factors(num_clips: int, rate: float, device: torch.device) -> Tensor:
     """Draw the factor of a residual branch for each clip: stochastic depth.
 
+    Returns (B,) float32: 0 with probability `rate`, where the clip skips the branch, and 1 / (1 -
+    rate) elsewhere. At rate 0 nothing is drawn.
+
     Source: Huang et al., 2016; the remaining branches are scaled up, which keeps the expectation,
     so that evaluation needs no factor.
-
-    Args:
-        num_clips: B.
-        rate: Probability that a clip skips the branch; at 0 nothing is drawn.
-        device: Device of the factors.
-
-    Returns:
-        (B,) float32: 0 where a clip skips the branch, 1 / (1 - rate) elsewhere.
     """
     if rate == 0:
         return torch.ones(num_clips, device=device)
@@ -95,8 +90,7 @@ class CLIPBackbone(nn.Module):
     def count_layers_above(self, name: str) -> int:
         """Return the number of layers between a parameter of this module and its output.
 
-        Returns:
-            0 after the blocks, 1 in the last block, L + 1 in the embedding.
+        It is 0 after the blocks, 1 in the last block, L + 1 in the embedding.
         """
         blocks = "visual.transformer.resblocks."
         if name.startswith(blocks):
@@ -104,13 +98,9 @@ class CLIPBackbone(nn.Module):
         return 0 if name.startswith(("visual.ln_post.", "visual.proj")) else self.num_layers + 1
 
     def embed_patches(self, frames: Tensor) -> Tensor:
-        """Return the tokens that enter the first block, Eq. (1).
+        """Return the tokens (N, P, D) that enter the first block, Eq. (1), of frames (N, 3, H, W).
 
-        Args:
-            frames: (N, 3, H, W), normalised.
-
-        Returns:
-            (N, P, D): the class token, then the patches.
+        The class token comes first, then the patches.
         """
         visual = self.visual
         if layers.prefers_few_kernels(frames):
@@ -123,14 +113,10 @@ class CLIPBackbone(nn.Module):
         return visual.ln_pre(tokens)
 
     def forward(self, clips: Tensor, interfit: Iterable[nn.Module] | None = None) -> Tensor:
-        """Embed each frame of each clip into the joint space.
+        """Embed each frame of clips (B, T, 3, H, W), normalised, into the joint space, (B, T, E).
 
-        Args:
-            clips: (B, T, 3, H, W), normalised with CLIP's mean and standard deviation.
-            interfit: One interaction layer per block, which adds a token to each frame.
-
-        Returns:
-            (B, T, E), not normalised.
+        `interfit` has one interaction layer per block, which adds a token to each frame. The
+        embeddings are not normalised.
         """
         batch, num_frames = clips.shape[:2]
         tokens = self.embed_patches(clips.flatten(0, 1))  # (B * T, P, D)

@@ -85,9 +85,8 @@ class ExpressionModel(nn.Module, PyTorchModelHubMixin):
     def compare(self, videos: Tensor, texts: Tensor) -> Tensor:
         """Return logits (B, K), Eq. (12): the scaled cosine similarity of each video and each text.
 
-        Args:
-            videos: (B, E), or (B, K, E) with one embedding per class.
-            texts: (K, E), or (B, K, E) with texts per clip.
+        Videos are (B, E), or (B, K, E) with one embedding per class; texts are (K, E), or (B, K,
+        E).
         """
         if videos.ndim == 2:
             videos = videos.unsqueeze(1)
@@ -199,16 +198,11 @@ def write_prompts(config: ModelConfig, words: Sequence[str]) -> list[str]:
 
 
 def write_weights(weights: Mapping[str, Tensor], settings: Mapping[str, Any], folder: Path) -> None:
-    """Write a checkpoint in the Hugging Face layout into a folder.
+    """Write a state dict and the entries of `config.json` into a folder, in the Hub's layout.
 
     `safetensors.torch.save_model`, which the mixin would call, refuses views of a larger buffer,
     into which cuDNN turns the weights of an LSTM, and drops all but one name of tied tensors, which
     loading then misses.
-
-    Args:
-        weights: State dict of the model.
-        settings: Entries of `config.json`.
-        folder: Folder for the files.
     """
     save_file(_separate_storages(weights), folder / WEIGHTS_FILE)
     text = json.dumps(settings, indent=2, ensure_ascii=False)
@@ -216,10 +210,7 @@ def write_weights(weights: Mapping[str, Tensor], settings: Mapping[str, Any], fo
 
 
 def _separate_storages(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors on the CPU, contiguous and each with a storage of its own.
-
-    Tensors are copied only if needed.
-    """
+    """Return the tensors on the CPU, contiguous and in storages of their own."""
     separated: dict[str, Tensor] = {}
     storages = set()
     for name, tensor in tensors.items():
@@ -235,9 +226,7 @@ def _separate_storages(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def read_settings(model_id: str, **hub_options: Any) -> dict[str, Any]:
     """Return the checked entries of a checkpoint's `config.json`; its weights are not read.
 
-    Args:
-        model_id: A folder, or a model on the Hub.
-        hub_options: Options of `huggingface_hub.hf_hub_download`, such as `revision` or `token`.
+    `model_id` is a folder or a model on the Hub; options of `hf_hub_download` follow.
 
     Raises:
         CheckpointError: There is no such checkpoint, or its configuration is damaged.
@@ -257,10 +246,6 @@ def read_settings(model_id: str, **hub_options: Any) -> dict[str, Any]:
 
 def find_weights(model_id: str, **hub_options: Any) -> Path:
     """Return the path of a checkpoint's weights, which are fetched if necessary but not read.
-
-    Args:
-        model_id: A folder, or a model on the Hub.
-        hub_options: As for `read_settings`.
 
     Raises:
         CheckpointError: There is no such file.

@@ -41,14 +41,9 @@ class BiEhPro(nn.Module):
         self.num_blocks = num_blocks
 
     def forward(self, text_embeds: Tensor, video_embeds: Tensor) -> tuple[Tensor, Tensor]:
-        """Enhance texts by the video, and the video by the texts.
+        """Enhance texts (K, E) by the video (B, E), and the video by the texts, Eq. (11).
 
-        Args:
-            text_embeds: (K, E).
-            video_embeds: (B, E).
-
-        Returns:
-            The enhanced texts and videos, Eq. (11), both (B, K, E): one pair per class.
+        Returns the enhanced texts and videos, both (B, K, E): one pair per class.
         """
         batch, num_classes = len(video_embeds), len(text_embeds)
         texts = text_prompts = text_embeds.expand(batch, -1, -1)
@@ -67,12 +62,7 @@ class BiEhPro(nn.Module):
 
 
 class PromptBlock(nn.Module):
-    """Cross-attention and feed-forward network of one side, both residual, Eq. (10).
-
-    Args:
-        width: E.
-        cross_attention: `paired` or `all`.
-    """
+    """Cross-attention (`paired` or `all`) and feed-forward network, both residual, Eq. (10)."""
 
     def __init__(self, width: int, cross_attention: str) -> None:
         super().__init__()
@@ -93,9 +83,6 @@ class PairedCrossAttention(nn.Module):
 
     The softmax over a single key is 1 whatever the query, so that attention equals its value and
     output projections. Query and key weights could never learn and are left out.
-
-    Args:
-        width: E.
     """
 
     def __init__(self, width: int) -> None:
@@ -109,11 +96,7 @@ class PairedCrossAttention(nn.Module):
 
 
 class CrossAttention(nn.Module):
-    """Cross-attention of each row to the rows of all classes.
-
-    Args:
-        width: E.
-    """
+    """Cross-attention of each row to the rows of all classes."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

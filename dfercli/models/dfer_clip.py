@@ -125,11 +125,7 @@ class TemporalModel(nn.Module):
 
 
 class TemporalAttention(nn.Module):
-    """Self-attention without biases of queries, keys and values. Source: their code.
-
-    Args:
-        width: E.
-    """
+    """Self-attention without biases of queries, keys and values. Source: their code."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

@@ -75,9 +75,8 @@ def measure_cost(config: ModelConfig, class_names: Sequence[str]) -> Cost:
 def count_macs(model: ExpressionModel, clips: torch.Tensor) -> tuple[int, int]:
     """Count the multiply-accumulates of a forward pass, by the paper's convention and in truth.
 
-    Args:
-        model: On the `meta` device, where an LSTM runs as separate products.
-        clips: (B, T, 3, H, W) on the same device.
+    The model and the clips (B, T, 3, H, W) are on the `meta` device, where an LSTM runs as separate
+    products.
     """
     paper_macs = 0
 

@@ -33,11 +33,8 @@ _recorded: ContextVar[list[Tensor] | None] = ContextVar("recorded", default=None
 def keep_attention() -> Iterator[list[Tensor]]:
     """Record the weights of every `attention` that is computed in the block, in order.
 
-    In the block the softmax is a separate operation, which changes results by rounding only.
-
-    Yields:
-        A list that each call extends by weights (N, heads, Q, P). They are part of the autograd
-        graph, so that gradients with respect to them can be computed.
+    Yields a list that each call extends by weights (N, heads, Q, P), which are part of the autograd
+    graph. In the block the softmax is a separate operation, which changes results by rounding only.
     """
     weights: list[Tensor] = []
     token = _recorded.set(weights)
@@ -48,18 +45,10 @@ def keep_attention() -> Iterator[list[Tensor]]:
 
 
 def attention(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-    """Scaled dot-product attention.
+    """Scaled dot-product attention of queries (N, heads, Q, D) to keys and values (N, heads, P, D).
 
     PyTorch's fused kernel is made for long sequences: in bf16 on a CPU, its backward pass takes
     several times as long as plain matrix products over a frame's 50 tokens.
-
-    Args:
-        queries: (N, heads, Q, D).
-        keys: (N, heads, P, D).
-        values: (N, heads, P, D).
-
-    Returns:
-        (N, heads, Q, D).
     """
     recorded = None if torch.compiler.is_compiling() else _recorded.get()
     slow_if_fused = queries.device.type == "cpu" and queries.dtype == torch.bfloat16
@@ -73,15 +62,10 @@ def attention(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
 
 
 def unfold_patches(frames: Tensor, size: int) -> Tensor:
-    """Cut frames into patches, which turns a patch convolution into one matrix product.
+    """Cut frames (N, 3, H, W) into patches, to replace a patch convolution by one matrix product.
 
-    Args:
-        frames: (N, 3, H, W); H and W are multiples of `size`.
-        size: Side of a square patch in pixels.
-
-    Returns:
-        (N, P - 1, 3 * size * size): the patches row by row, each in the order of the
-        convolution's weights.
+    H and W are multiples of `size`, the side of a patch. Returns (N, P - 1, 3 * size * size): the
+    patches row by row, each in the order of the convolution's weights.
     """
     grid = frames.unflatten(3, (-1, size)).unflatten(2, (-1, size))  # (N, 3, rows, s, columns, s)
     return grid.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)

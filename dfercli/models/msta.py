@@ -50,16 +50,7 @@ class MSTA(nn.Module):
             nn.init.zeros_(self.fc_video.bias)
 
     def pool(self, frames: Tensor, kernel: int, stride: int) -> Tensor:
-        """Max-pool over time, Eq. (4).
-
-        Args:
-            frames: (B, E, T).
-            kernel: Frames seen by one position.
-            stride: Frames between positions.
-
-        Returns:
-            (B, E, T // 3).
-        """
+        """Max-pool frames (B, E, T) over time to (B, E, T // 3), Eq. (4)."""
         num_frames = frames.shape[-1]
         for padding in (0, 1):
             if (num_frames + 2 * padding - kernel) // stride + 1 == self.length:
@@ -69,14 +60,7 @@ class MSTA(nn.Module):
         return frames.unfold(-1, window, 1).amax(dim=-1)[..., starts.round().long()]
 
     def forward(self, frame_embeds: Tensor) -> Tensor:
-        """Aggregate the frames of each clip.
-
-        Args:
-            frame_embeds: (B, T, E).
-
-        Returns:
-            (B, E).
-        """
+        """Aggregate the frames of each clip, (B, T, E), to (B, E)."""
         frames = frame_embeds.transpose(1, 2)  # Z^Tr, (B, E, T)
         scales = [self.pool(frames, *pool).transpose(1, 2) for pool in self.pools]  # (B, T/3, E)
         pooled = torch.stack(scales)  # Z_i, (3, B, T/3, E)

@@ -174,15 +174,9 @@ def _download(name: str, weights: str) -> Path:
 
 
 def encode_prompts(model: open_clip.CLIP, name: str, prompts: Sequence[str]) -> Tensor:
-    """Encode prompts by the text tower. Source: Eq. (9).
+    """Encode K prompts by the text tower as (K, E), normalised, without gradient. Source: Eq. (9).
 
-    Args:
-        model: An open_clip model.
-        name: Its name, which selects the tokenizer.
-        prompts: K texts.
-
-    Returns:
-        (K, E), normalised, without gradient.
+    `name` is the model's name, which selects the tokenizer.
     """
     if model.logit_scale.is_meta:  # only the shape matters; some tokenizers must be fetched
         return torch.empty(len(prompts), model.visual.output_dim)
@@ -194,10 +188,7 @@ def encode_prompts(model: open_clip.CLIP, name: str, prompts: Sequence[str]) -> 
 def tokenize(name: str, texts: Sequence[str], length: int | None = None) -> Tensor:
     """Return the tokens of texts, (N, length): start, words, end, zeros; longer texts are cut.
 
-    Args:
-        name: Name of an open_clip model.
-        texts: N texts.
-        length: Tokens per text; by default the context length of the model's text tower.
+    By default the length is the context length of the text tower of the open_clip model `name`.
     """
     with torch.device("cpu"):
         tokens: Tensor = open_clip.get_tokenizer(name)(list(texts), length)

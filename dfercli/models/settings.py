@@ -21,9 +21,7 @@ SEAL = "seal"
 def make_seal(settings: Mapping[str, Any], weights: Path) -> str:
     """Return the hash of a configuration and a weights file; takes a second per gigabyte.
 
-    Args:
-        settings: Entries of `config.json`; a seal among them is ignored.
-        weights: The weights file.
+    A seal among the settings is ignored.
     """
     entries = {name: value for name, value in settings.items() if name != SEAL}
     return hash_file(weights, prefix=json.dumps(entries, sort_keys=True).encode() + b"\0")

@@ -55,13 +55,9 @@ class PromptEncoder(nn.Module):
         return self.positional_embedding.shape[1]
 
     def forward(self, contexts: Tensor) -> Tensor:
-        """Embed the prompts of all classes into the joint space.
+        """Embed the prompts of all classes into the joint space: (K, E) or (B, K, E), normalised.
 
-        Args:
-            contexts: (C, D') for all classes, (K, C, D') per class, or (B, 1, C, D') per clip.
-
-        Returns:
-            (K, E), or (B, K, E); normalised.
+        Contexts are (C, D') for all classes, (K, C, D') per class, or (B, 1, C, D') per clip.
         """
         num_classes, num_words, width = self.words.shape
         contexts = contexts.expand(*contexts.shape[:-3], num_classes, -1, -1)  # (..., K, C, D')
@@ -90,21 +86,12 @@ def find_ends(tokens: Tensor) -> Tensor:
 def tokenize_words(
     towers: Any, backbone: str, texts: Sequence[str], num_contexts: int, cut: bool = False
 ) -> tuple[Tensor, int]:
-    """Return the tokens of the classes' words, and how many context vectors fit before them.
+    """Return the tokens (K, R) of the classes' words, and how many context vectors fit before them.
 
     CLIP's text tower reads 77 tokens, enough for all methods. In a smaller tower the words take
-    precedence, and there are fewer contexts than the method has; the checkpoint's settings record
-    their number.
-
-    Args:
-        towers: An open_clip model.
-        backbone: Name of the model.
-        texts: K texts.
-        num_contexts: Contexts of the method.
-        cut: Whether to cut long texts, as CLIP's tokenizer does, rather than drop contexts.
-
-    Returns:
-        Tokens (K, R), and the number of contexts C.
+    precedence, and there are fewer contexts than `num_contexts`; the checkpoint's settings record
+    their number. With `cut`, long texts are cut, as by CLIP's tokenizer, rather than contexts
+    dropped.
 
     Raises:
         ConfigError: There is no room for a single context vector.

@@ -57,13 +57,7 @@ LICENCE_TEXT = (
 def write_card(model: ExpressionModel, source: CheckpointSource, repo_id: str) -> str:
     """Return a model card: YAML metadata for the Hub, then Markdown.
 
-    All figures are computed from the run's predictions. A checkpoint outside of a run has no
-    figures.
-
-    Args:
-        model: The loaded checkpoint.
-        source: Where it is stored.
-        repo_id: Its name on the Hub.
+    All figures are computed from the run's predictions; a checkpoint outside of a run has none.
 
     Raises:
         CheckpointError: The run is not finished, or the checkpoint belongs to another run.
@@ -88,7 +82,7 @@ def write_card(model: ExpressionModel, source: CheckpointSource, repo_id: str) -
 def _read_folds(run: FinishedRun) -> Results | None:
     """Return the results of the folds of a model on all clips; None if no fold is finished.
 
-    The model has no test clips of its own. The epochs shown are those that set its length.
+    The epochs shown are those that set its length.
     """
     folds = find_folds(run.path.parent)
     if not folds:
@@ -110,16 +104,8 @@ def _read_folds(run: FinishedRun) -> Results | None:
 def read_run(run: RunFolder, folder: Path, model: ExpressionModel) -> Results | None:
     """Return the results of the epoch of one of a run's checkpoints.
 
-    A run on all clips has none of its own: it has those of the folds of its variant, or None.
-
-    Args:
-        run: The run.
-        folder: Folder of the checkpoint; its name is that of the protocol.
-        model: The loaded checkpoint.
-
-    Raises:
-        CheckpointError: As `write_card`.
-        DataError: As `write_card`.
+    `folder` is that of the checkpoint. For a run on all clips the results are those of the folds of
+    its variant, or None. Raises the errors of `write_card`.
     """
     finished = run.load()
     record, config = finished.record, finished.record.config

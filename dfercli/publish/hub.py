@@ -51,9 +51,8 @@ class Publication:
 def prepare(where: str, repo_id: str) -> Publication:
     """Write the card of a checkpoint, and load it, so that no broken one is published.
 
-    Args:
-        where: The folder of a checkpoint or of a run (its best epoch is taken).
-        repo_id: `organisation/name` or `user/name`.
+    `where` is the folder of a checkpoint or of a run (its best epoch); `repo_id` is
+    `organisation/name`.
 
     Raises:
         ConfigError: The Hub does not accept the name.
@@ -69,14 +68,9 @@ def prepare(where: str, repo_id: str) -> Publication:
 
 
 def push(publication: Publication, private: bool = False) -> str:
-    """Upload a model in one commit, and create its repository if there is none.
+    """Upload a model in one commit, and return its address; the repository is created if needed.
 
-    Args:
-        publication: The output of `prepare`.
-        private: Show the model to its owner only; an existing public repository is refused.
-
-    Returns:
-        The address of the commit.
+    A private model is shown to its owner only; an existing public repository is then refused.
 
     Raises:
         PublishError: Nobody is logged in, the Hub refuses the upload, or it cannot be reached.

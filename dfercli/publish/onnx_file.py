@@ -60,12 +60,7 @@ class ProbDifference:
 def draw_clips(num_frames: int, image_size: int) -> np.ndarray:
     """Draw clips of different people, whose faces move from rest to some expression.
 
-    Args:
-        num_frames: T.
-        image_size: S.
-
-    Returns:
-        (20, T, S, S, 3) uint8 RGB, the same each time.
+    Returns (20, T, S, S, 3) uint8 RGB, the same each time, for T frames of S pixels.
     """
     indices = range(sum(BATCHES))
     return np.stack([np.stack(list(_draw_clip(n, num_frames, image_size))) for n in indices])
@@ -165,12 +160,7 @@ class OnnxFile:
 
 
 class FacesToProbs(nn.Module):
-    """The model from face crops to probabilities.
-
-    Args:
-        model: A trained model.
-        temperature: Divides the logits before the softmax.
-    """
+    """The model from face crops to probabilities; `temperature` divides the logits."""
 
     def __init__(self, model: ExpressionModel, temperature: float) -> None:
         super().__init__()
@@ -194,8 +184,8 @@ def export_onnx(where: str, path: Path, int8: bool = False) -> OnnxFile:
     Raises:
         ConfigError: The extra `onnx` is not installed, or the path is a folder.
         CheckpointError: There is no such checkpoint, or it is incomplete.
-        PublishError: The model is too large for one file, cannot be exported, or its ONNX form
-            has other probabilities.
+        PublishError: The model is too large for one file, cannot be exported, or its ONNX form has
+            other probabilities.
     """
     _check_installed()
     if path.is_dir():
@@ -337,11 +327,7 @@ def _quantise(path: Path) -> None:
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Silence the exporter and the quantiser.
-
-    Their log lines are about folded constants and optional passes, which the user cannot change;
-    the result is compared with PyTorch.
-    """
+    """Silence the log lines of the exporter and the quantiser, which the user cannot act on."""
     logging.disable(logging.WARNING)
     try:
         yield

@@ -73,9 +73,7 @@ def per_class_bars(
 ) -> Figure:
     """Draw bars per class, such as recall and F1.
 
-    Args:
-        series: One value in [0, 1] per class, by name; nan if no clip was tested.
-        class_names: K classes.
+    `series` has one value in [0, 1] per class, by name; nan if no clip was tested.
     """
     height = 0.8 / len(series)
     figure = make_figure(WIDTH_IN, 0.75 + len(class_names) * (0.16 + 0.17 * len(series)))
@@ -102,11 +100,7 @@ def per_class_bars(
 
 @styled
 def reliability_figure(series: Mapping[str, ReliabilityBins]) -> Figure:
-    """Draw accuracy against confidence, and the distribution of confidence below.
-
-    Args:
-        series: Bins by name, such as before and after a temperature.
-    """
+    """Draw accuracy against confidence by name, and the distribution of confidence below."""
     figure = make_figure(WIDTH_IN, 4.9)
     above, below = figure.subplots(2, 1, height_ratios=[3, 1.2], sharex=True)
     above.plot([0, 1], [0, 1], color="#666666", ls="--", lw=1, label="perfectly calibrated")
@@ -131,8 +125,7 @@ def reliability_figure(series: Mapping[str, ReliabilityBins]) -> Figure:
 def risk_coverage_figure(series: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
     """Draw the error rate of the most confident clips against their fraction.
 
-    Args:
-        series: Coverage and risk by name, both (N,) in [0, 1], with rising coverage.
+    `series` has coverage and risk by name, both (N,) in [0, 1], with rising coverage.
     """
     figure = make_figure(WIDTH_IN, 3.2)
     axes = figure.subplots()
@@ -176,11 +169,7 @@ def tsne_figure(
 ) -> Figure:
     """Draw each model's clips in the plane, side by side; each class has a colour and a marker.
 
-    Args:
-        features: (N, E) features of the same clips, by the model's name.
-        labels: (N,) int, true classes.
-        class_names: K classes.
-        seed: Seed of t-SNE.
+    `features` are (N, E) of the same clips, by the model's name; `labels` are (N,) true classes.
 
     Raises:
         DataError: There are fewer than `LEAST_CLIPS` clips.

@@ -61,11 +61,7 @@ class Comparison:
 
 
 class Gallery:
-    """The test clips of one fold, and the models that are compared on them.
-
-    Args:
-        runs: The runs that the page is about.
-        fold: The fold; None for the first.
+    """The test clips of one fold, by default the first, and the models that are compared on them.
 
     Raises:
         DataError: The runs have no such fold.
@@ -209,14 +205,9 @@ def _most_confident(table: pd.DataFrame, number: int) -> pd.DataFrame:
 def choose_clips(explanations: Sequence[Explanation], number: int) -> list[int]:
     """Choose clips by the probability that one or two models give their true class.
 
-    Args:
-        explanations: One or two, of the same clips.
-        number: How many clips.
-
-    Returns:
-        For two models, the clips whose true class gains most from the first to the second, and as
-        the last one the clip where it loses most. For one, evenly from the most probable true class
-        to the least.
+    Of two models, choose the clips whose true class gains most from the first to the second, and as
+    the last one the clip where it loses most. Of one, choose evenly from the most probable true
+    class to the least.
     """
     rows = np.arange(len(explanations[0].labels))
     probs = [explanation.probs[rows, explanation.labels] for explanation in explanations]
@@ -235,7 +226,7 @@ def _describe_clip(
     explained: Mapping[str, Explanation],
     maps: Mapping[str, AttentionMaps],
 ) -> ClipPicture:
-    """Collect what the models make of a clip: the `index`-th of all, the `place`-th of the maps."""
+    """Collect the predictions of a clip: the `index`-th of all, the `place`-th of the maps."""
     return ClipPicture(
         frames=frames,
         label=int(next(iter(explained.values())).labels[index]),

@@ -166,13 +166,9 @@ def write_pictures(sections: Sequence[Section], folder: Path) -> None:
 def write_page(
     title: str, provenance: Mapping[str, str], sections: Sequence[Section], path: Path
 ) -> None:
-    """Write the page to an `.html` file, atomically.
+    """Write the page to an `.html` file that `check_page` accepts, atomically.
 
-    Args:
-        title: Title and heading.
-        provenance: Where the contents come from, by name; shown below the heading.
-        sections: In order of appearance.
-        path: The file; `check_page` must accept it.
+    `provenance` says where the contents come from, by name; it is shown below the heading.
     """
     check_page(path)
     write_text(path, render_page(title, provenance, sections))

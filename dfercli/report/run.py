@@ -44,15 +44,11 @@ def build_report(
         root: Folder of the data; None for the one used in training.
         manifests: Folder of the manifest; None for the one used in training.
 
-    Returns:
-        The page's path.
-
     Raises:
         CheckpointError: There is no such run, one of `folds` is not finished, or the folds were
             trained with different settings.
         ConfigError: `path` does not end in `.html`, or the runs have no such epoch.
-        DataError: A predictions file is missing, damaged or of another run, or `fold` is not one of
-            those shown.
+        DataError: A predictions file is missing, damaged or of another run, or `fold` is not shown.
     """
     if path is not None and path.suffix.lower() not in (".html", ".htm"):
         raise ConfigError(f"cannot write {path}: the name of the report must end in .html")

@@ -54,12 +54,7 @@ class ClipPicture:
 
 @styled
 def errors_figure(clips: Sequence[ClipPicture], class_names: Sequence[str]) -> Figure:
-    """Draw the frames of clips with their true and predicted class, one row per clip.
-
-    Args:
-        clips: Each with the prediction of one model.
-        class_names: K classes.
-    """
+    """Draw the frames of clips with their true and predicted class, one row per clip."""
     shown = _num_columns(clips)
     figure = make_figure(max(WIDTH_IN, FRAME_IN * shown), 1.16 * len(clips) * FRAME_IN + 0.1)
     strips = figure.subfigures(len(clips), 1, squeeze=False)[:, 0]
@@ -74,12 +69,7 @@ def errors_figure(clips: Sequence[ClipPicture], class_names: Sequence[str]) -> F
 
 @styled
 def attention_figure(clips: Sequence[ClipPicture], class_names: Sequence[str]) -> Figure:
-    """Draw the frames of clips, and below them one row of heat maps per model.
-
-    Args:
-        clips: Each with maps and predictions of the same models.
-        class_names: K classes.
-    """
+    """Draw the frames of clips, and below them one row of heat maps per model."""
     shown, models = _num_columns(clips), list(clips[0].maps)
     num_rows = len(clips) * (1 + len(models))
     figure = make_figure(LABEL_IN + FRAME_IN * shown, FRAME_IN * num_rows + 0.06 * len(clips))
@@ -108,10 +98,6 @@ def similarity_figure(clips: Sequence[ClipPicture], class_names: Sequence[str]) 
     """Draw the frames of clips, and below them bars of their cosine to each class by each model.
 
     The true class is shaded, and the predicted class of a model outlined.
-
-    Args:
-        clips: Each with similarities of the same models.
-        class_names: K classes.
     """
     shown = _num_columns(clips)
     width_in = max(WIDTH_IN, 1.0 + 0.44 * len(class_names))
@@ -135,9 +121,7 @@ def similarity_histogram_figure(
 ) -> Figure:
     """Draw histograms of the cosines to the true class and to the other classes.
 
-    Args:
-        similarities: (N, K) by the model's name.
-        labels: (N,) int, true classes.
+    `similarities` are (N, K) by the model's name; `labels` are (N,) true classes.
     """
     figure = make_figure(WIDTH_IN, 0.5 + 1.9 * len(similarities))
     panels = figure.subplots(len(similarities), 1, sharex=True, squeeze=False)[:, 0]

@@ -150,8 +150,7 @@ def find_for_text(runs: Runs, fold: int) -> Variants:
 def find_for_prompts(runs: Runs, fold: int) -> Variants:
     """Find a variant with textual prompts only and one with both kinds.
 
-    These runs' own variant is one of them if possible. Otherwise both are rows of Table 5, which
-    have none of the other modules.
+    They include these runs' own variant if possible; otherwise both are rows of Table 5.
     """
     model = runs.config.model
     pairs = [{"only TP": TABLE_5 | ONLY_TP, "TP + VP": TABLE_5 | BOTH_PROMPTS}]
@@ -218,8 +217,8 @@ def _compare_recipes(runs: Runs, variants: Mapping[str, RunFolder]) -> str:
 def train_command(runs: Runs, table: int, fold: int) -> str:
     """Return the command that trains the rows of a table by the recipe of these runs.
 
-    Everything that decides on folders is taken from the runs, because defaults such as the newest
-    dataset may have changed. Other options are copied from the runs' own command.
+    All that decides on folders is taken from the runs, because defaults such as the newest dataset
+    may have changed; other options are copied from the runs' own command.
     """
     run = runs.by_fold[fold]
     record = run.read()

@@ -236,10 +236,7 @@ class CheckpointSource:
 
     @property
     def name(self) -> str:
-        """Its name, without folders of this machine.
-
-        In a run it is `dataset/variant/fold1/best`; otherwise the name of the folder or on the Hub.
-        """
+        """Its name: `dataset/variant/fold1/best` in a run, else the folder's or the Hub's."""
         if self.folder is None:
             return self.where
         return "/".join(self.folder.parts[-4:]) if self.run else self.folder.name

@@ -71,11 +71,8 @@ def render(document: Document, format: str) -> str:
 def render_files(document: Document, path: Path, format: str) -> dict[Path, str]:
     """Return the contents of a document's files: one per table in CSV, otherwise a single one.
 
-    Args:
-        document: The document.
-        path: Path of the file. In CSV it is that of the first table; the others have their title in
-            the name, such as `x-each-class.csv` beside `x.csv`.
-        format: As for `render`.
+    In CSV `path` is that of the first table; the others have their title in the name, such as
+    `x-each-class.csv` beside `x.csv`.
 
     Raises:
         ConfigError: The format is unknown.
