@@ -11,12 +11,12 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from dfercli.files import replacing
 from dfercli.media.figure_style import SERIES, WIDTH_IN, make_figure, styled, to_png
+from dfercli.runs.record import EpochMetrics
 
 CURVES = {"loss": "loss of training clips", "war": "WAR", "uar": "UAR"}
 """Metrics that are drawn, and their labels."""
 
-Metrics = Sequence[Mapping[str, Any]]
-"""One line per epoch."""
+Metrics = Sequence[EpochMetrics]
 
 
 def draw_curves(metrics: Metrics, title: str, best_epoch: int | None, path: Path) -> None:
@@ -72,7 +72,10 @@ def curves_figure(metrics: Mapping[int, Metrics]) -> Figure:
 
 
 def _draw_metric(
-    axes: Axes, metrics: Mapping[int, Metrics], key: str, style: Mapping[str, Any]
+    axes: Axes,
+    metrics: Mapping[int, Sequence[Mapping[str, Any]]],
+    key: str,
+    style: Mapping[str, Any],
 ) -> None:
     """Draw a metric of each fold that has it, and their mean."""
     folds = [

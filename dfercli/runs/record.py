@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import Field, asdict, dataclass, field, fields, is_dataclass
 from functools import cached_property
 from types import NoneType, UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, TypedDict, get_args, get_origin, get_type_hints
 
 from dfercli.config import DataConfig, ModelConfig, RunConfig, from_dict
 from dfercli.errors import CheckpointError
@@ -41,6 +41,29 @@ SETTING_TYPES = {
 
 SHOWN_CHANGES = 4
 """Changed settings that an error names, so that it stays one readable line."""
+
+
+class Scores(TypedDict, total=False):
+    """Scores after an epoch: on the test fold, and `val_` on held-out clips, if there are any."""
+
+    war: float
+    uar: float
+    val_war: float
+    val_uar: float
+    val_loss: float
+
+
+class EpochMetrics(Scores, total=False):
+    """Metrics of an epoch: a line of `metrics.jsonl`, which lacks what does not apply.
+
+    Epochs count from 1; 0 is an untrained model, which has no loss and no speed.
+    """
+
+    epoch: int
+    loss: float | None
+    lr: float
+    seconds: float
+    clips_per_s: float
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from dfercli.config import ALL_DATA, RunConfig, to_dict
 from dfercli.errors import CheckpointError, ConfigError, explain_system_error, first_line
 from dfercli.files import FolderKind, hash_file, write_json, write_text
-from dfercli.runs.record import DataRecord, RunRecord, name_differences
+from dfercli.runs.record import DataRecord, EpochMetrics, RunRecord, name_differences
 from dfercli.versions import find_commit, find_versions
 
 Protocol = Literal["best", "val", "last"]
@@ -236,11 +236,11 @@ class RunFolder:
         entries, _ = self._read()
         write_json(self.run_file, entries | {"sealed": sealed, "finished": True})
 
-    def write_metrics(self, lines: Sequence[Mapping[str, Any]]) -> None:
+    def write_metrics(self, lines: Sequence[EpochMetrics]) -> None:
         """Write the metrics of all epochs so far."""
         write_text(self.metrics_file, "".join(json.dumps(line) + "\n" for line in lines))
 
-    def read_metrics(self) -> list[dict[str, Any]]:
+    def read_metrics(self) -> list[EpochMetrics]:
         """Return the metrics of all epochs.
 
         Raises:

@@ -17,7 +17,7 @@ from dfercli.data.transforms import normalise
 from dfercli.errors import DataError
 from dfercli.metrics import negative_log_likelihood, uar, war
 from dfercli.runs.predictions import confusion_of, describe_clips, name_classes, probs_of
-from dfercli.runs.record import DataRecord
+from dfercli.runs.record import DataRecord, Scores
 
 
 def describe_data(config: RunConfig, manifest: Manifest) -> DataRecord:
@@ -106,13 +106,13 @@ def predict_clips(
     return table
 
 
-def score(predictions: Mapping[Part, pd.DataFrame]) -> dict[str, float]:
+def score(predictions: Mapping[Part, pd.DataFrame]) -> Scores:
     """Return WAR and UAR of the test fold; WAR, UAR and loss in nats of the held-out part.
 
     Parts without predictions, such as the test fold of a run on all clips, have no scores.
     """
     matrices = {part: confusion_of(table) for part, table in predictions.items()}
-    scores: dict[str, float] = {}
+    scores: Scores = {}
     if "test" in matrices:
         scores |= {"war": war(matrices["test"]), "uar": uar(matrices["test"])}
     if "val" in matrices:

@@ -26,6 +26,7 @@ from dfercli.device import resolve_compute
 from dfercli.errors import ConfigError
 from dfercli.models.base import ExpressionModel, build_model
 from dfercli.runs.predictions import find_missed, fit_held_out, read_predictions
+from dfercli.runs.record import EpochMetrics
 from dfercli.runs.run_folder import RunFolder, run_folder
 from dfercli.training.device import describe_device, make_accelerator, tracking
 from dfercli.training.eval_loaders import build_eval_loaders, describe_data, predict_parts, score
@@ -171,17 +172,17 @@ def _train(
                 raise ConfigError(_describe_divergence(loss, epoch, config, run))
 
             predictions = predict_parts(execution.tester, eval_loaders, accelerator, class_names)
-            line = {
+            line: EpochMetrics = {
                 "epoch": epoch + 1,
                 "loss": loss,
-                "lr": setup.scheduler.get_last_lr()[0],
+                "lr": float(setup.scheduler.get_last_lr()[0]),
                 **score(predictions),
                 "seconds": round(time.perf_counter() - started_s, 2),
                 "clips_per_s": round(clips / (trained_s - started_s), 1),
             }
             metrics.append(line)
             bar.end_epoch(line)
-            accelerator.log({name: line[name] for name in LOGGED if name in line}, step=epoch + 1)
+            accelerator.log({k: v for k, v in line.items() if k in LOGGED}, step=epoch + 1)
 
             if accelerator.is_main_process:
                 keeper.keep(metrics, predictions, last=epoch + 1 == epochs)

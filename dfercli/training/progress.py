@@ -5,17 +5,17 @@ by reading their metrics files.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 from torch import Tensor
 from tqdm import tqdm
 
 from dfercli.data.loaders import DelayedReader
 from dfercli.progress import on_terminal, show_progress, write_line
+from dfercli.runs.record import EpochMetrics
 
 BAR = "{desc}{percentage:3.0f}%|{bar}| {remaining} left{postfix}, {rate_fmt}"
 """Layout of the bar; at 80 columns its end is cut off, the speed first."""
@@ -83,7 +83,7 @@ class Progress:
             if value is not None:
                 self._show(loss=f"{value:.3f}")
 
-    def end_epoch(self, line: Mapping[str, Any]) -> None:
+    def end_epoch(self, line: EpochMetrics) -> None:
         """Show the metrics of an epoch; in a log, as one line."""
         if "war" in line:
             self._show(WAR=f"{line['war']:.1%}")
@@ -109,7 +109,7 @@ class Progress:
         self._bar.set_postfix_str(", ".join(shown), refresh=False)
 
 
-def describe_epoch(title: str, line: Mapping[str, Any], epochs: int, time_left: str) -> str:
+def describe_epoch(title: str, line: EpochMetrics, epochs: int, time_left: str) -> str:
     """Return the line of an epoch in a log."""
     parts = [f"{title}: epoch {line['epoch']} of {epochs}", f"loss {line['loss']:.3f}"]
     parts += [f"{key.upper()} {line[key]:.1%}" for key in ("war", "uar") if key in line]

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 from torch import Tensor
@@ -25,17 +25,19 @@ from dfercli.models.base import ExpressionModel, read_settings
 from dfercli.runs.checkpoint import write_sealed
 from dfercli.runs.curves import draw_curves
 from dfercli.runs.predictions import fit_held_out, write_predictions
+from dfercli.runs.record import EpochMetrics
 from dfercli.runs.run_folder import CHECKPOINT, CHOSEN, Protocol, RunFolder
 from dfercli.training.state import drop_state, reporting_failed_save
 
-CHOSEN_BY: dict[Protocol, str] = {"best": "war", "val": "val_war"}
+Metric = Literal["war", "val_war"]
+CHOSEN_BY: dict[Protocol, Metric] = {"best": "war", "val": "val_war"}
 """Metric whose highest value a protocol chooses; `rank_epoch` breaks ties."""
 
 SAVE_SHARE = 0.05
 """Largest share of a run's time that saving may take (our choice): 3 GB per save would dominate
 epochs of ten seconds."""
 
-SaveState = Callable[[Sequence[Mapping[str, Any]]], None]
+SaveState = Callable[[Sequence[EpochMetrics]], None]
 """Saves the state to resume from, given the metrics of all epochs so far."""
 
 TEST_FILE, HELD_OUT_FILE = "predictions.csv", "validation.csv"
@@ -46,7 +48,7 @@ STAGED_FOLDER = re.compile(r"\.?epoch([0-9]+)-([a-z]+)(\.partial)?")
 `.partial` if dfer was killed while writing it."""
 
 
-def rank_epoch(line: Mapping[str, Any], metric: str) -> tuple[float, float, int]:
+def rank_epoch(line: EpochMetrics, metric: Metric) -> tuple[float, float, int]:
     """Return the rank of an epoch in its run by a metric; the highest is chosen.
 
     With few clips many epochs reach the same WAR, and the first of them has learnt the least. Ties
@@ -56,7 +58,7 @@ def rank_epoch(line: Mapping[str, Any], metric: str) -> tuple[float, float, int]
     return line[metric], -line.get("val_loss", math.inf), line["epoch"]
 
 
-def chosen_now(metrics: Sequence[Mapping[str, Any]], last: bool) -> list[Protocol]:
+def chosen_now(metrics: Sequence[EpochMetrics], last: bool) -> list[Protocol]:
     """Return the protocols that choose the newest epoch; `last` if the run ends with it."""
     *earlier, newest = metrics
     protocols: list[Protocol] = [
@@ -68,7 +70,7 @@ def chosen_now(metrics: Sequence[Mapping[str, Any]], last: bool) -> list[Protoco
     return [*protocols, "last"] if last else protocols
 
 
-def chosen_epochs(metrics: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+def chosen_epochs(metrics: Sequence[EpochMetrics]) -> dict[str, int]:
     """Return the epoch of a finished run that each protocol chooses, counted from 1."""
     epochs: dict[str, int] = {
         protocol: max(metrics, key=partial(rank_epoch, metric=metric))["epoch"]
@@ -129,7 +131,7 @@ class EpochKeeper:
 
     def keep(
         self,
-        metrics: Sequence[Mapping[str, Any]],
+        metrics: Sequence[EpochMetrics],
         predictions: Mapping[Part, pd.DataFrame],
         last: bool,
     ) -> None:
@@ -167,7 +169,7 @@ class EpochKeeper:
             self._saved_at_s = time.monotonic()
             self._cost_s = self._saved_at_s - started_s
 
-    def _save(self, metrics: Sequence[Mapping[str, Any]]) -> None:
+    def _save(self, metrics: Sequence[EpochMetrics]) -> None:
         try:
             stage_epochs(self._run, self._waiting, len(metrics))
             self._save_state(metrics)
@@ -175,7 +177,7 @@ class EpochKeeper:
             publish_epochs(self._run, self._saved)  # drops what was staged for the missing state
             raise
 
-    def finish(self, metrics: Sequence[Mapping[str, Any]]) -> None:
+    def finish(self, metrics: Sequence[EpochMetrics]) -> None:
         """Finish the run; its last epoch may have been saved by an interrupted command.
 
         Raises:

@@ -7,11 +7,10 @@ saved from the moment that folder is renamed, and only then is the previous stat
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
 
 import numpy as np
 import torch
@@ -33,6 +32,7 @@ from dfercli.errors import (
 from dfercli.files import hash_file, locking, replacing_files, write_json
 from dfercli.models.settings import CONFIG_FILE, WEIGHTS_FILE
 from dfercli.runs.checkpoint import write_sealed
+from dfercli.runs.record import EpochMetrics
 from dfercli.runs.run_folder import STATE, RunFolder
 from dfercli.training.step import TrainingSetup
 
@@ -57,7 +57,7 @@ def seed_epoch(seed: int, epoch: int, rank: int) -> None:
     set_seed(int(np.random.default_rng([seed, epoch, rank]).integers(2**32)))
 
 
-def save_state(run: RunFolder, setup: TrainingSetup, metrics: Sequence[Mapping[str, Any]]) -> None:
+def save_state(run: RunFolder, setup: TrainingSetup, metrics: Sequence[EpochMetrics]) -> None:
     """Save the state after an epoch, and remove the previous one."""
     folder = run.resume_folder / f"epoch{len(metrics)}"
     scaler = setup.accelerator.scaler
@@ -75,7 +75,7 @@ def save_state(run: RunFolder, setup: TrainingSetup, metrics: Sequence[Mapping[s
     _drop_states(run, keep=folder)
 
 
-def load_state(run: RunFolder, setup: TrainingSetup) -> list[dict[str, Any]]:
+def load_state(run: RunFolder, setup: TrainingSetup) -> list[EpochMetrics]:
     """Load the state of an interrupted run, and return the metrics of its finished epochs.
 
     Without a state nothing is changed, and there are no metrics.
@@ -88,7 +88,7 @@ def load_state(run: RunFolder, setup: TrainingSetup) -> list[dict[str, Any]]:
         return []
     try:
         _check_seals(folder)
-        metrics: list[dict[str, Any]] = json.loads((folder / METRICS_FILE).read_text("utf-8"))
+        metrics: list[EpochMetrics] = json.loads((folder / METRICS_FILE).read_text("utf-8"))
         state = torch.load(folder / OPTIMIZER_FILE, map_location="cpu", weights_only=True)
         setup.model.load_state_dict(load_file(folder / WEIGHTS_FILE))
         setup.optimizer.load_state_dict(state["optimizer"])

@@ -7,6 +7,7 @@ from accelerate import Accelerator
 from dfercli.config import RunConfig
 from dfercli.data.manifest import Manifest
 from dfercli.models.base import ExpressionModel
+from dfercli.runs.record import EpochMetrics
 from dfercli.runs.run_folder import RunFolder
 from dfercli.training.device import describe_device
 from dfercli.training.eval_loaders import build_eval_loaders, describe_data, predict_parts, score
@@ -31,7 +32,13 @@ def evaluate_untrained(
         device = describe_device(accelerator.device)
         run.start(config, describe_data(config, manifest), command, device)
         seconds = round(time.perf_counter() - started_s, 2)
-        line = {"epoch": 0, "loss": None, "lr": 0.0, **score(predictions), "seconds": seconds}
+        line: EpochMetrics = {
+            "epoch": 0,
+            "loss": None,
+            "lr": 0.0,
+            **score(predictions),
+            "seconds": seconds,
+        }
         keeper = EpochKeeper(run, model, lambda _: None, balance=config.train.balance)
         keeper.keep([line], predictions, last=True)
         keeper.finish([line])
