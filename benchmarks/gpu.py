@@ -42,7 +42,7 @@ from dfercli.files import write_json
 from dfercli.models.base import build_model
 from dfercli.models.flops import measure_cost
 from dfercli.training.device import make_accelerator
-from dfercli.training.optimizer import build_optimizer
+from dfercli.training.recipe import build_optimizer
 
 BENCHMARKS = Path(__file__).parent
 ENVIRONMENT = os.environ | {

@@ -44,7 +44,7 @@ from dfercli.models.pretrained import build_untrained
 from dfercli.training.device import make_accelerator
 from dfercli.training.execution import Execution, fit_execution
 from dfercli.training.loop import train_epoch
-from dfercli.training.optimizer import build_optimizer, build_scheduler
+from dfercli.training.recipe import build_optimizer, build_scheduler
 from dfercli.training.step import EagerGradients, Gradients, OptimizerStep, TrainingSetup
 
 STEP_OVER_FORWARD = 3

@@ -146,8 +146,7 @@ def make_setup(make_model: Callable[..., Any]) -> Callable[..., Any]:
     from accelerate import Accelerator
 
     from dfercli.config import TrainConfig
-    from dfercli.training.loss import build_loss
-    from dfercli.training.optimizer import build_optimizer, build_scheduler
+    from dfercli.training.recipe import build_loss, build_optimizer, build_scheduler
     from dfercli.training.step import TrainingSetup
 
     def make(**recipe: Any) -> TrainingSetup:

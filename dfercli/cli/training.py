@@ -140,8 +140,7 @@ def ablate(
     table_format = printing.check_format(table_format, out)
     typed = opt.find_typed(context)
     if dry_run:
-        from dfercli.ablation.run import cost_table
-        from dfercli.ablation.tables import cost_document
+        from dfercli.ablation.run import cost_document, cost_table
         from dfercli.data.sources.base import BASIC_EXPRESSIONS
 
         requested = RunConfig(
@@ -151,8 +150,7 @@ def ablate(
         entries = cost_table(rows, base, BASIC_EXPRESSIONS)
         printing.show_document(cost_document(title, base, entries), table_format, out)
         return
-    from dfercli.ablation.run import run_table
-    from dfercli.ablation.tables import ablation_document
+    from dfercli.ablation.run import ablation_document, run_table
 
     config, folds, manifest = opt.find_run(options, model, recipe, augment, compute, typed)
     how = opt.how_to_run(options) | {"command": _command(), "manifest": manifest}

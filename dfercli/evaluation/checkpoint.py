@@ -22,7 +22,7 @@ from dfercli.runs.provenance import (
 )
 from dfercli.runs.record import CheckpointInfo
 from dfercli.training.device import make_accelerator
-from dfercli.training.eval_loaders import predict_clips
+from dfercli.training.evaluation import predict_clips
 from dfercli.versions import __version__, find_commit
 
 

@@ -6,8 +6,10 @@ fails is reported, and the others go on.
 
 import gc
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +19,19 @@ from dfercli.config import ALL_DATA, UNTRAINED, DataConfig, RunConfig
 from dfercli.data.dataset import check_frames
 from dfercli.data.folds import check_labels, open_manifest, select_rows
 from dfercli.data.manifest import Manifest
-from dfercli.device import resolve_compute, resolve_device
+from dfercli.device import resolve_compute, resolve_device, share_this_machine
 from dfercli.errors import DataError, DferError, JobsError, UnexpectedError
-from dfercli.jobs.job import Ended, Failure, Job
-from dfercli.jobs.local import run_processes
+from dfercli.jobs.job import Ended, Failure, Job, Work
 from dfercli.jobs.ray import run_on_cluster
 from dfercli.models.pretrained import ensure_weights
-from dfercli.parallel import ending_on_sigterm
+from dfercli.parallel import Emit, WorkerDied, ending_on_sigterm, run_in_workers
 from dfercli.progress import write_line
 from dfercli.runs.run_folder import RunFolder
 from dfercli.training.device import check_trackers
-from dfercli.training.eval_loaders import describe_data
+from dfercli.training.evaluation import describe_data
 from dfercli.training.loop import train_fold
-from dfercli.training.optimizer import check_rates
 from dfercli.training.progress import Progress, following
+from dfercli.training.recipe import check_rates
 from dfercli.training.selection import chosen_epochs
 
 SHOWN_FAILURES = 4
@@ -196,6 +197,34 @@ def _run(
             yield from run_on_cluster(todo, cluster, attempt, tick)
         else:
             yield from run_processes(todo, count, attempt, tick)
+
+
+def run_processes(
+    jobs: Sequence[Job], count: int, work: Work, tick: Callable[[], None]
+) -> Iterator[Ended]:
+    """Run jobs, each in a new process, so that one that dies fails its own job only.
+
+    Closing the generator, or an exception thrown into it, ends the processes. All jobs are for one
+    device and `count` of them run at a time; `tick` is called about once per second. Yields each
+    job as it ends.
+    """
+    shares = share_this_machine(count, jobs[0].config.compute.device)
+    results = run_in_workers(
+        jobs,
+        partial(_start, work),
+        shares,
+        purpose="trains",
+        advice="--jobs or --batch-size",
+        fresh=True,
+        tick=tick,
+    )
+    with closing(results):
+        for job, result in results:
+            yield job, Failure(result.reason) if isinstance(result, WorkerDied) else result
+
+
+def _start(work: Work) -> Callable[[Job, Emit], Failure | None]:
+    return lambda job, emit: work(job)
 
 
 def _run_here(todo: Sequence[Job], clips: int, alone: bool) -> Iterator[Ended]:

@@ -17,7 +17,6 @@ from dfercli.metrics.calibration import (
     reliability_bins,
     risk_coverage,
 )
-from dfercli.metrics.folds import FoldSummary, summarise_folds
 from dfercli.metrics.intervals import (
     ENOUGH_GROUPS,
     Difference,
@@ -31,11 +30,13 @@ from dfercli.metrics.intervals import (
     paired_bootstrap,
 )
 from dfercli.metrics.scores import (
+    FoldSummary,
     confusion_matrix,
     macro_f1,
     per_class_f1,
     per_class_precision,
     per_class_recall,
+    summarise_folds,
     uar,
     war,
 )

@@ -19,7 +19,7 @@ from dfercli.device import resolve_device
 from dfercli.errors import DataError, DferError
 from dfercli.evaluation.explain import AttentionMaps, Explanation, attention_maps, collect
 from dfercli.models.base import ExpressionModel
-from dfercli.report.strips import ClipPicture
+from dfercli.report.figures import ClipPicture
 from dfercli.report.variants import (
     Missing,
     Runs,

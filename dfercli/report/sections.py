@@ -9,21 +9,19 @@ from dfercli.errors import DataError
 from dfercli.evaluation.compare import calibrate, measure_confidence
 from dfercli.evaluation.tables import LABELS, UNTRAINED_NOTE, results_document
 from dfercli.report.figures import (
+    ClipPicture,
+    attention_figure,
     confusion_matrix_figure,
+    errors_figure,
     per_class_bars,
     reliability_figure,
     risk_coverage_figure,
+    similarity_figure,
+    similarity_histogram_figure,
     tsne_figure,
 )
 from dfercli.report.gallery import Comparison
 from dfercli.report.page import Command, Grid, Part, Picture, Section, Text
-from dfercli.report.strips import (
-    ClipPicture,
-    attention_figure,
-    errors_figure,
-    similarity_figure,
-    similarity_histogram_figure,
-)
 from dfercli.report.variants import Missing, Runs
 from dfercli.runs.curves import curves_figure
 from dfercli.tables import format_cell

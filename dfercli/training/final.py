@@ -13,7 +13,7 @@ from dfercli.models.base import read_settings
 from dfercli.runs.lookup import find_folds
 from dfercli.runs.record import CheckpointInfo, RunRecord, name_differences
 from dfercli.runs.run_folder import FinishedRun, Protocol, RunFolder, run_folder
-from dfercli.training.eval_loaders import describe_data
+from dfercli.training.evaluation import describe_data
 from dfercli.training.selection import chosen_epochs
 
 

@@ -29,11 +29,16 @@ from dfercli.runs.predictions import find_missed, fit_held_out, read_predictions
 from dfercli.runs.record import EpochMetrics
 from dfercli.runs.run_folder import RunFolder, run_folder
 from dfercli.training.device import describe_device, make_accelerator, tracking
-from dfercli.training.eval_loaders import build_eval_loaders, describe_data, predict_parts, score
+from dfercli.training.evaluation import (
+    build_eval_loaders,
+    describe_data,
+    evaluate_untrained,
+    predict_parts,
+    score,
+)
 from dfercli.training.execution import plan_execution
-from dfercli.training.loss import Mixup, build_loss
-from dfercli.training.optimizer import build_optimizer, build_scheduler
 from dfercli.training.progress import Progress
+from dfercli.training.recipe import Mixup, build_loss, build_optimizer, build_scheduler
 from dfercli.training.selection import EpochKeeper, publish_epochs
 from dfercli.training.state import (
     count_epochs,
@@ -46,7 +51,6 @@ from dfercli.training.state import (
     training_alone,
 )
 from dfercli.training.step import OptimizerStep, TrainingSetup
-from dfercli.training.untrained import evaluate_untrained
 
 LOGGED = ("loss", "lr", "war", "uar", "val_war", "val_uar", "val_loss")
 """Metrics of an epoch that are sent to trackers."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from dfercli.data.loaders import side_stream
 from dfercli.models.base import ExpressionModel
-from dfercli.training.loss import Loss, Mixup
+from dfercli.training.recipe import Loss, Mixup
 
 WARM_UP_PASSES = 3
 """Passes before a capture, which build, tune and load the kernels. Source: PyTorch's notes on CUDA

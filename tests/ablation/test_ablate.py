@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from dfercli.ablation.paper_tables import TABLES, grid_rows, table_rows
-from dfercli.ablation.run import cost_table, run_table
-from dfercli.ablation.tables import cost_document
+from dfercli.ablation.run import cost_document, cost_table, run_table
 from dfercli.config import ModelConfig
 from dfercli.data.manifest import read_manifest, write_manifest
 from dfercli.data.sources.base import BASIC_EXPRESSIONS

@@ -9,8 +9,7 @@ import pandas as pd
 import pytest
 
 from dfercli.ablation.paper_tables import table_rows
-from dfercli.ablation.run import Ablation, RowResult
-from dfercli.ablation.tables import ablation_document
+from dfercli.ablation.run import Ablation, RowResult, ablation_document
 from dfercli.config import DataConfig, RunConfig, TrainConfig, to_dict
 from dfercli.errors import DataError
 from dfercli.evaluation.results import Results

@@ -17,8 +17,7 @@ import torch
 
 from dfercli.device import list_devices, share_machine, share_this_machine
 from dfercli.jobs.job import Failure, Job
-from dfercli.jobs.local import run_processes
-from dfercli.jobs.run import attempt, run_jobs, train_folds
+from dfercli.jobs.run import attempt, run_jobs, run_processes, train_folds
 from dfercli.parallel import Share, describe_exit
 
 

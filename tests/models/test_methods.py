@@ -13,7 +13,7 @@ from dfercli.models.dfer import DFERModel, contrastive_loss
 from dfercli.models.settings import seal
 from dfercli.models.zero_shot import ZeroShotCLIP
 from dfercli.runs.checkpoint import load_checkpoint, save_checkpoint
-from dfercli.training.optimizer import build_optimizer
+from dfercli.training.recipe import build_optimizer
 
 TRAINED = [method for method in METHODS if method != "zero-shot"]
 LEARNT = {  # what trains, by the first part of its name; all in it

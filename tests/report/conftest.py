@@ -57,7 +57,7 @@ def make_runs(small_data: Any, tiny_name: str) -> Callable[..., None]:
     from dfercli.runs.checkpoint import save_checkpoint
     from dfercli.runs.predictions import write_predictions
     from dfercli.runs.run_folder import protocols_of, run_folder
-    from dfercli.training.eval_loaders import describe_data
+    from dfercli.training.evaluation import describe_data
 
     manifest = read_manifest(Path(small_data.manifest))
 
@@ -125,7 +125,7 @@ def all_runs(tmp_path_factory: pytest.TempPathFactory, make_runs: Callable[..., 
 @pytest.fixture
 def make_picture() -> Iterator[Callable[..., Any]]:
     """Make a clip of noise that two models see."""
-    from dfercli.report.strips import ClipPicture
+    from dfercli.report.figures import ClipPicture
 
     rng = np.random.default_rng(0)
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dfercli.report.strips import (
+from dfercli.report.figures import (
     MOST_FRAMES,
     attention_figure,
     choose_frames,

@@ -16,8 +16,7 @@ from dfercli.models.dfer import DFERModel
 from dfercli.runs.checkpoint import load_checkpoint
 from dfercli.training import loop
 from dfercli.training.loop import train_fold
-from dfercli.training.loss import Mixup, build_loss
-from dfercli.training.optimizer import build_optimizer, build_scheduler
+from dfercli.training.recipe import Mixup, build_loss, build_optimizer, build_scheduler
 from dfercli.training.state import seed_epoch
 
 ONE_EPOCH = {"epochs": 1, "warmup_epochs": 0}

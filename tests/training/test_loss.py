@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from dfercli.config import TrainConfig
 from dfercli.models.dfer import contrastive_loss
-from dfercli.training.loss import Mixup, build_loss, log_prior
+from dfercli.training.recipe import Mixup, build_loss, log_prior
 
 CPU = torch.device("cpu")
 COUNTS = (6, 3, 1)

@@ -12,7 +12,7 @@ from dfercli.data.dataset import build_dataset
 from dfercli.data.loaders import build_test_loader
 from dfercli.data.manifest import read_manifest
 from dfercli.errors import DataError
-from dfercli.training.eval_loaders import predict_clips
+from dfercli.training.evaluation import predict_clips
 
 CLASSES = ["happiness", "sadness", "anger"]
 

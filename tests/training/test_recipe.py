@@ -16,7 +16,7 @@ from dfercli.models.dfer import contrastive_loss
 from dfercli.runs.checkpoint import load_checkpoint
 from dfercli.training import loop
 from dfercli.training.loop import train_fold
-from dfercli.training.optimizer import build_optimizer, build_scheduler
+from dfercli.training.recipe import build_optimizer, build_scheduler
 from dfercli.training.step import EagerGradients, OptimizerStep, TrainingSetup
 
 

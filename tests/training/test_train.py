@@ -20,7 +20,7 @@ from dfercli.metrics import uar, war
 from dfercli.models.base import build_model
 from dfercli.runs.checkpoint import load_checkpoint
 from dfercli.runs.predictions import confusion_of, read_predictions
-from dfercli.training import eval_loaders, loop
+from dfercli.training import evaluation, loop
 from dfercli.training.loop import train_fold
 
 FILES = {
@@ -137,7 +137,7 @@ def test_the_last_of_the_best_epochs_is_kept(make_run, tmp_path, monkeypatch):
         probs = (probs + len(seen) / 1000) / (1 + 3 * len(seen) / 1000)
         return table.join(pd.DataFrame(probs, columns=list(CLASSES)))
 
-    monkeypatch.setattr(eval_loaders, "predict_clips", predict)
+    monkeypatch.setattr(evaluation, "predict_clips", predict)
     run = train_fold(make_run(epochs=4), tmp_path)
     assert [round(3 * line["war"]) for line in run.read_metrics()] == [1, 2, 2, 0]
     assert all(torch.equal(seen[2][name], t) for name, t in _weights(run, "best").items())

@@ -1,5 +1,6 @@
-"""The clips that a run is evaluated on: the test fold, and the held-out part of the others."""
+"""Evaluation of a run: on the test fold, and on the part held out of the other folds."""
 
+import time
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
@@ -16,8 +17,12 @@ from dfercli.data.manifest import Manifest
 from dfercli.data.transforms import normalise
 from dfercli.errors import DataError
 from dfercli.metrics import negative_log_likelihood, uar, war
+from dfercli.models.base import ExpressionModel
 from dfercli.runs.predictions import confusion_of, describe_clips, name_classes, probs_of
-from dfercli.runs.record import DataRecord, Scores
+from dfercli.runs.record import DataRecord, EpochMetrics, Scores
+from dfercli.runs.run_folder import RunFolder
+from dfercli.training.device import describe_device
+from dfercli.training.selection import EpochKeeper
 
 
 def describe_data(config: RunConfig, manifest: Manifest) -> DataRecord:
@@ -123,3 +128,33 @@ def score(predictions: Mapping[Part, pd.DataFrame]) -> Scores:
             "val_loss": negative_log_likelihood(probs_of(predictions["val"]), labels),
         }
     return scores
+
+
+def evaluate_untrained(
+    config: RunConfig,
+    run: RunFolder,
+    manifest: Manifest,
+    model: ExpressionModel,
+    accelerator: Accelerator,
+    command: str,
+) -> None:
+    """Evaluate a model as it is, and record that as epoch 0 of a run without training epochs."""
+    started_s = time.perf_counter()
+    size = model.backbone.image_size
+    loaders = build_eval_loaders(config, manifest, accelerator, size, config.train.batch_size)
+    prepared = accelerator.prepare_model(model, evaluation_mode=True)
+    predictions = predict_parts(prepared, loaders, accelerator, manifest.class_names)
+    if accelerator.is_main_process:
+        device = describe_device(accelerator.device)
+        run.start(config, describe_data(config, manifest), command, device)
+        seconds = round(time.perf_counter() - started_s, 2)
+        line: EpochMetrics = {
+            "epoch": 0,
+            "loss": None,
+            "lr": 0.0,
+            **score(predictions),
+            "seconds": seconds,
+        }
+        keeper = EpochKeeper(run, model, lambda _: None, balance=config.train.balance)
+        keeper.keep([line], predictions, last=True)
+        keeper.finish([line])
