@@ -20,11 +20,8 @@ DATASETS = {"dfew": "DFEW", "ferv39k": "FERV39k", "mafw": "MAFW"}
 class Row:
     """One row of a table: a variant of our method, or another method.
 
-    Attributes:
-        name: Name of the row.
-        changes: Settings that differ from the full model.
-        paper: The paper's UAR and WAR in percent by kind of dataset.
-        paper_gflops: The paper's GFLOPs in its own convention; None if it gives none.
+    `changes` are settings that differ from the full model; `paper` has the paper's UAR and WAR in
+    percent by kind of dataset. GFLOPs are in the paper's own convention; None if it gives none.
     """
 
     name: str

@@ -24,11 +24,8 @@ from dfercli.tables import Column, Document, Provenance, Table
 class RowResult:
     """The results of one row.
 
-    Attributes:
-        row: The row.
-        variant: Name of its model.
-        summaries: Summaries over folds by protocol, one per seed; none if any of its runs failed,
-            because means over different folds cannot be compared.
+    Summaries over folds are by protocol, one per seed; none if any of its runs failed, because
+    means over different folds cannot be compared.
     """
 
     row: Row
@@ -53,14 +50,9 @@ class RowResult:
 class Ablation:
     """A table of variants that were trained and tested.
 
-    Attributes:
-        rows: Results of each row.
-        folds: Folds of each mean.
-        seeds: Seeds that each row was trained with.
-        kind: Public name of the kind of dataset, which decides the paper's figures to compare with.
-        provenance: What the figures were computed from, without the models of the rows.
-        deviations: Differences of the data from the official lists, one sentence each.
-        outcome: Outcome of the runs.
+    `kind` is the public name of the kind of dataset, which decides the paper's figures to compare
+    with. The provenance does not name the models of the rows; deviations are from the official
+    lists, one sentence each.
     """
 
     rows: list[RowResult]

@@ -74,12 +74,7 @@ def compare(ours: Results, theirs: Results, protocol: str) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Confidence:
-    """The confidence of a model on the test clips of all folds, and how often it is right.
-
-    Attributes:
-        probs: (N, K) probabilities.
-        labels: (N,) int, true classes.
-    """
+    """Probabilities (N, K) on the test clips of all folds, and the true classes (N,)."""
 
     probs: np.ndarray
     labels: np.ndarray
@@ -125,11 +120,8 @@ class Confidence:
 class Calibration:
     """A model's confidence before and after temperature scaling.
 
-    Attributes:
-        temperatures: Temperature by fold, fitted on its held-out clips; without refused folds.
-        remarks: Why temperatures were refused or are doubtful, each remark once.
-        before: Confidence as predicted.
-        after: Confidence at these temperatures; None if that of any fold was refused.
+    Temperatures are by fold, without refused folds; `remarks` say why some were refused or are
+    doubtful. `after` is None if the temperature of any fold was refused.
     """
 
     temperatures: Mapping[int, float]

@@ -20,12 +20,8 @@ from dfercli.progress import show_progress
 class AttentionMaps:
     """How much each part of a frame contributes to the evidence for one class.
 
-    The shares of a frame's patches and of its interaction token sum to 1.
-
-    Attributes:
-        patches: (B, T, h, w), share of each patch of a frame.
-        interaction: (B, T), share of the interaction tokens, which carry information from the other
-            frames. All 0 for a model without InterFIT.
+    The shares of a frame's patches, (B, T, h, w), and of its interaction tokens, (B, T), sum to 1.
+    Interaction tokens carry information from the other frames; without InterFIT their share is 0.
     """
 
     patches: np.ndarray
@@ -88,16 +84,10 @@ def roll_out(relevances: Sequence[Tensor]) -> Tensor:
 
 @dataclass(frozen=True)
 class Explanation:
-    """The outputs of a model for clips, in the order of the clips.
+    """The outputs of a model for N clips, in the order of the clips.
 
-    Attributes:
-        class_names: K classes.
-        clip_ids: N identifiers.
-        labels: (N,) int, true classes.
-        probs: (N, K), probabilities.
-        similarities: (N, K), cosine to each class's text before scaling, in [-1, 1]; None for a
-            model without text.
-        features: (N, E), embeddings of the videos.
+    `labels` are (N,) true classes, `probs` (N, K); `similarities` (N, K) are the cosines to each
+    class's text before scaling, None for a model without text; `features` (N, E) embed the videos.
     """
 
     class_names: tuple[str, ...]

@@ -28,15 +28,9 @@ from dfercli.runs.run_folder import (
 class Results:
     """The predictions of one variant, or of one checkpoint, on one dataset.
 
-    Attributes:
-        name: Name of the variant's folder, or of the checkpoint.
-        dataset: Name of the dataset.
-        predictions: Tables of predictions by protocol (or `checkpoint`), then by fold.
-        held_out: The same on the held-out clips; empty if none were held out.
-        provenance: What the figures were computed from, as lines of a name and a value.
-        deviations: Differences from the official lists, one sentence each.
-        runs: Run by fold; empty for a checkpoint.
-        others: Other variants of the dataset that have a finished fold.
+    Tables of predictions are by protocol (or `checkpoint`), then by fold; `held_out` is empty if no
+    clips were held out. Deviations are from the official lists, one sentence each. A checkpoint has
+    no runs. `others` are other variants of the dataset that have a finished fold.
     """
 
     name: str

@@ -14,13 +14,9 @@ from dfercli.runs.run_folder import RunFolder, run_folder
 class Job:
     """One run to train.
 
-    Attributes:
-        config: The run.
-        runs: Folder of all runs.
-        command: Command line, for the record.
-        overwrite: Train again even if the run is finished.
-        manifest: The data, opened; None opens it where the job runs.
-        calibration: Entry `calibration` of a checkpoint trained on all clips.
+    `command` is the command line, for the record; with `overwrite` a finished run is trained again.
+    Without a manifest, the data is opened where the job runs. `calibration` is that entry of a
+    checkpoint trained on all clips.
     """
 
     config: RunConfig
@@ -48,12 +44,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a job failed.
-
-    Attributes:
-        line: What went wrong, in one line.
-        trace: The traceback of an unexpected error.
-    """
+    """Why a job failed, in one line; with the traceback if the error is unexpected."""
 
     line: str
     trace: str = ""

@@ -72,9 +72,7 @@ def need_of_job(machines: Sequence[Mapping[str, float]]) -> Need:
 class Place:
     """The shared folder in which jobs run on every machine.
 
-    Attributes:
-        folder: Working folder, to which paths are relative.
-        marker: A file that is visible only on a shared file system.
+    Paths are relative to `folder`; `marker` is a file that is visible only on a shared file system.
     """
 
     folder: str

@@ -40,12 +40,7 @@ SHOWN_FAILURES = 4
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of several jobs.
-
-    Attributes:
-        jobs: All jobs, in the order in which they were given.
-        failures: The jobs that failed; all others are finished.
-    """
+    """What became of several jobs; those that did not fail are finished."""
 
     jobs: list[Job]
     failures: dict[Job, Failure]

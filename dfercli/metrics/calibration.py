@@ -33,13 +33,10 @@ PRIOR_SD = 0.5
 
 @dataclass(frozen=True)
 class ReliabilityBins:
-    """Clips by confidence, in M bins of equal width.
+    """Clips by confidence, in M bins of equal width, each including its upper edge.
 
-    Attributes:
-        edges: (M + 1,) from 0 to 1; a bin includes its upper edge, not its lower one.
-        confidence: (M,) mean confidence of each bin; nan for an empty bin.
-        accuracy: (M,) fraction of correct clips in each bin; nan for an empty bin.
-        count: (M,) int64, clips in each bin.
+    Edges are (M + 1,) from 0 to 1. Mean confidence and accuracy are (M,), nan for an empty bin;
+    `count` is (M,) int64.
     """
 
     edges: np.ndarray
@@ -207,12 +204,9 @@ def area_under_risk_coverage(confidence: np.ndarray, right: np.ndarray) -> float
 
 @dataclass(frozen=True)
 class TemperatureFit:
-    """A temperature fitted to held-out clips, or the reason why there is none.
+    """A temperature fitted to held-out clips; None if it was refused.
 
-    Attributes:
-        temperature: Divisor of the logits; None if it was refused.
-        clips: Number of held-out clips.
-        remark: Reason for the refusal, or a warning; empty without either.
+    `remark` is the reason for the refusal, or a warning.
     """
 
     temperature: float | None

@@ -30,13 +30,7 @@ SAME = 1e-12
 
 @dataclass(frozen=True)
 class Interval:
-    """A confidence interval; both ends are nan if there is only one clip or group.
-
-    Attributes:
-        low: Lower end.
-        high: Upper end.
-        level: Confidence level, in (0, 1).
-    """
+    """A confidence interval at a level in (0, 1); nan if there is only one clip or group."""
 
     low: float
     high: float
@@ -47,11 +41,8 @@ class Interval:
 class FoldIntervals:
     """Intervals of a model's mean WAR and UAR over folds, as fractions.
 
-    Attributes:
-        war: Interval of the WAR.
-        uar: Interval of the UAR.
-        units: Number of groups, or of clips without groups.
-        method: `bootstrap`, or `t` for Student's t over the groups.
+    `units` counts the groups, or clips without groups; `method` is `bootstrap`, or `t` for
+    Student's t.
     """
 
     war: Interval
@@ -62,17 +53,10 @@ class FoldIntervals:
 
 @dataclass(frozen=True)
 class Difference:
-    """Model A minus model B on the same clips, as fractions.
+    """Model A minus model B on the same clips, as fractions, with intervals.
 
-    Attributes:
-        war: Difference of the mean WAR over folds.
-        uar: Difference of the mean UAR over folds.
-        war_interval: Interval of `war`.
-        uar_interval: Interval of `uar`.
-        war_p: Two-sided p-value of no difference in WAR; nan for a single clip or group.
-        uar_p: Two-sided p-value of no difference in UAR; nan for a single clip or group.
-        units: Number of groups, or of clips without groups.
-        method: `bootstrap`, or `t` for Student's t over the groups.
+    `war_p` and `uar_p` are two-sided p-values of no difference, nan for a single clip or group.
+    `units` and `method` are as in `FoldIntervals`.
     """
 
     war: float

@@ -93,17 +93,9 @@ def mean_of_known(values: np.ndarray, axis: int = -1) -> np.ndarray:
 
 @dataclass(frozen=True)
 class FoldSummary:
-    """Scores of one model in F folds.
+    """Scores of one model in F folds: (F,), or per class (F, K).
 
-    Attributes:
-        folds: Fold numbers.
-        war: (F,) WAR of each fold.
-        uar: (F,) UAR of each fold.
-        macro_f1: (F,) macro F1 of each fold.
-        recalls: (F, K) per-class recalls of each fold.
-        f1: (F, K) per-class F1 of each fold.
-        num_clips: (F,) clips tested in each fold.
-        matrix: (K, K) confusion matrix summed over folds.
+    `num_clips` are the clips tested in each fold; `matrix` is the (K, K) confusion matrix of all.
     """
 
     folds: tuple[int, ...]

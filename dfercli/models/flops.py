@@ -39,11 +39,8 @@ LEFT_OUT = (
 class Cost:
     """Cost of a model on one clip.
 
-    Attributes:
-        trainable: Parameters that are trained.
-        total: All parameters, including the text tower that embeds the class names once.
-        paper_macs: Multiply-accumulates by the paper's convention.
-        true_macs: All multiply-accumulates of matrix products and convolutions.
+    The total counts all parameters, including the text tower that embeds the class names once;
+    multiply-accumulates are by the paper's convention, and of all matrix products and convolutions.
     """
 
     trainable: int

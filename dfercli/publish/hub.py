@@ -29,13 +29,7 @@ ANSWERS = {
 
 @dataclass(frozen=True)
 class Publication:
-    """A model that is ready for upload.
-
-    Attributes:
-        repo_id: `organisation/name`.
-        card: The model card.
-        folder: Folder of the checkpoint.
-    """
+    """A model that is ready for upload: its name on the Hub, card, and folder."""
 
     repo_id: str
     card: str

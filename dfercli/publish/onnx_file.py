@@ -44,11 +44,7 @@ MOVED = 0.4
 class ProbDifference:
     """Absolute difference between the probabilities of an ONNX file and of PyTorch.
 
-    Attributes:
-        largest: Maximum over clips and classes.
-        mean: Mean over clips and classes.
-        num_clips: Number of clips.
-        num_same: Number of clips with the same top class.
+    The largest and the mean over clips and classes, and how many clips have the same top class.
     """
 
     largest: float
@@ -140,15 +136,10 @@ LICENCE = (
 
 @dataclass(frozen=True)
 class OnnxFile:
-    """An ONNX file that was written and compared with its checkpoint.
+    """An ONNX file that was written and compared with its checkpoint; its size is in bytes.
 
-    Attributes:
-        path: The file.
-        size: Size in bytes.
-        inputs: Type and shape of each input, by name.
-        outputs: Type and shape of each output, by name.
-        parity: Difference between the model in single precision and PyTorch.
-        loss: Difference between the int8 model and PyTorch; None for single precision.
+    Inputs and outputs have type and shape by name. `parity` compares the model in single precision
+    with PyTorch, `loss` the int8 model, if any.
     """
 
     path: Path

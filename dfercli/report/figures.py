@@ -222,15 +222,10 @@ MOST_FRAMES = 8
 
 @dataclass(frozen=True)
 class ClipPicture:
-    """A clip, and what each model makes of it, by the model's name.
+    """A clip, (T, H, W, 3) uint8 RGB, and what each model makes of it, by the model's name.
 
-    Attributes:
-        frames: (T, H, W, 3) uint8 RGB.
-        label: True class.
-        predictions: Predicted class and its probability.
-        maps: (T, h, w) shares of the patches.
-        interaction: Share that comes through InterFIT's tokens, mean over frames.
-        similarities: (K,) cosine to each class.
+    Predictions are classes and probabilities; `maps` (T, h, w) shares of the patches; `interaction`
+    the share that comes through InterFIT's tokens, mean over frames; `similarities` (K,) cosines.
     """
 
     frames: np.ndarray

@@ -41,15 +41,10 @@ ERROR_PX = 160
 
 @dataclass(frozen=True)
 class Comparison:
-    """What one or two models make of the test clips of a fold.
+    """What one or two models predict for the test clips of a fold, by the model's name on the page.
 
-    Attributes:
-        fold: The fold.
-        variants: Each model's variant, by the model's name on the page.
-        explanations: What each model makes of all clips, by its name on the page.
-        clips: The clips that are drawn.
-        missing: The other model, if it is not trained.
-        remark: How the models differ beside what is compared; empty if they do not.
+    `clips` are those that are drawn; `missing` is the other model, if it is not trained; `remark`
+    says how the models differ beside what is compared.
     """
 
     fold: int

@@ -34,13 +34,10 @@ PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture with its caption.
+    """A figure or a PNG written by `to_png`, with its caption.
 
-    Attributes:
-        image: A figure, or a PNG written by `to_png`.
-        alt: Description for people who cannot see the picture.
-        caption: Text below the picture.
-        enlarged: CSS pixels per point where there is room.
+    `alt` describes it to people who cannot see it; `enlarged` is the CSS pixels per point where
+    there is room.
     """
 
     image: Figure | bytes

@@ -47,12 +47,7 @@ NOT_REPEATED = {
 
 @dataclass(frozen=True)
 class Missing:
-    """Something that cannot be shown.
-
-    Attributes:
-        why: What is missing.
-        command: Command that creates it; empty if there is no single one.
-    """
+    """Something that cannot be shown, and the command that creates it, if there is a single one."""
 
     why: str
     command: str = ""
@@ -60,13 +55,7 @@ class Missing:
 
 @dataclass(frozen=True)
 class Runs:
-    """The finished folds of the variant that the page is about.
-
-    Attributes:
-        results: Their predictions.
-        data: Where the clips are.
-        protocol: Epoch that is shown.
-    """
+    """The finished folds of the variant that the page is about, and the epoch that is shown."""
 
     results: Results
     data: DataConfig
@@ -95,12 +84,9 @@ class Runs:
 
 @dataclass(frozen=True)
 class Variants:
-    """Variants to compare on one fold.
+    """One or two finished runs to compare on one fold, by their name on the page.
 
-    Attributes:
-        runs: One or two finished runs, by their name on the page.
-        missing: What is not trained yet; None if nothing is missing.
-        remark: How their recipes differ; empty if they do not.
+    `missing` is what is not trained yet; `remark` says how their recipes differ.
     """
 
     runs: Mapping[str, RunFolder]

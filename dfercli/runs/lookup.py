@@ -224,10 +224,8 @@ def _choose(runs: list[FinishedRun]) -> FinishedRun | None:
 class CheckpointSource:
     """Where a checkpoint is stored.
 
-    Attributes:
-        where: The folder of a checkpoint or of a run (its best epoch), or a name on the Hub.
-        folder: The folder of the checkpoint; None on the Hub.
-        run: The run whose folder it lies in; None if it lies elsewhere.
+    `where` is the folder of a checkpoint or of a run (its best epoch), or a name on the Hub.
+    `folder` is None on the Hub, `run` is None if the checkpoint does not lie in a run.
     """
 
     where: str

@@ -68,12 +68,7 @@ class EpochMetrics(Scores, total=False):
 
 @dataclass(frozen=True)
 class ClipSet:
-    """The clips that a table of predictions covers.
-
-    Attributes:
-        clips: Number of clips.
-        fingerprint: Hash of their names and labels.
-    """
+    """The clips that a table of predictions covers; the fingerprint hashes names and labels."""
 
     clips: int = 0
     fingerprint: str = ""

@@ -14,12 +14,10 @@ MISSING = "-"
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table.
+    """A column of a table, with a heading without a unit.
 
-    Attributes:
-        name: Heading without a unit.
-        kind: Kind of its cells. Those of `percent` and `signed_percent` are fractions.
-        group: Heading above several adjacent columns, such as a protocol.
+    Cells of `percent` and `signed_percent` are fractions. `group` is a heading above several
+    adjacent columns, such as a protocol.
     """
 
     name: str
@@ -34,17 +32,10 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """A table.
-
-    Attributes:
-        title: Title, in one line.
-        columns: C columns.
-        rows: Rows of C cells; None or nan for a missing value.
-        notes: Notes of one line each.
-        bold_rows: Indices of rows in bold.
+    """A table: rows of one cell per column, None or nan for a missing value, and notes of one line.
 
     Raises:
-        ValueError: A row does not have C cells.
+        ValueError: A row has too many or too few cells.
     """
 
     title: str
@@ -78,12 +69,9 @@ class Provenance:
 
 @dataclass(frozen=True)
 class Document:
-    """The output of a command.
+    """The output of a command: at least one table, the first of which names the document.
 
-    Attributes:
-        tables: At least one; the title of the first is the document's.
-        provenance: Where the figures come from.
-        data: Further figures for JSON, as plain values or arrays; nan and infinity become null.
+    `data` has further figures for JSON, as plain values or arrays; nan and infinity become null.
     """
 
     tables: Sequence[Table]

@@ -41,13 +41,10 @@ LONG_S = 3600.0
 
 @dataclass(frozen=True)
 class Estimate:
-    """Time and disk space for some runs.
+    """Time in seconds for some runs one after another, and disk space.
 
-    Attributes:
-        seconds: Time for all runs, one after another.
-        final_bytes: Size of the checkpoints at the end.
-        peak_bytes: The same, plus the state that the last run could resume from.
-        free_bytes: Free space on the disk now.
+    `final_bytes` is the size of the checkpoints at the end; `peak_bytes` adds the state that the
+    last run could resume from.
     """
 
     seconds: float

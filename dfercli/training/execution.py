@@ -37,12 +37,9 @@ SLOWER = {"compiled": "captured", "captured": "eager"}
 class Execution:
     """How the passes of a run are executed.
 
-    Attributes:
-        way: `eager`, `captured` or `compiled`.
-        step: Takes the training steps.
-        tester: The model for evaluation.
-        change: Augments the clips of a batch on a GPU.
-        remark: Why a faster way was not taken; empty if none failed.
+    `way` is `eager`, `captured` or `compiled`; `tester` is the model for evaluation; `change`
+    augments the clips of a batch on a GPU; `remark` says why a faster way was not taken, if one
+    failed.
     """
 
     way: str

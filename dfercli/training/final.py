@@ -19,12 +19,9 @@ from dfercli.training.selection import chosen_epochs
 
 @dataclass(frozen=True)
 class FinalPlan:
-    """How to train the final model of a variant.
+    """How to train the final model of a variant: on all clips.
 
-    Attributes:
-        config: The run on all clips.
-        folds: The folds that decide after which epoch it stops.
-        calibration: The entry `calibration` of its checkpoint; None without calibration.
+    The folds decide after which epoch it stops. `calibration` is that entry of its checkpoint.
     """
 
     config: RunConfig

@@ -82,13 +82,7 @@ def chosen_epochs(metrics: Sequence[EpochMetrics]) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class ChosenEpoch:
-    """What an epoch leaves when a protocol chooses it.
-
-    Attributes:
-        weights: The model's state dict.
-        settings: The model's settings, calibration included.
-        predictions: Tables of the `test` fold and of the `val` part, as far as the run has them.
-    """
+    """Weights, settings with calibration, and predictions of an epoch that a protocol chooses."""
 
     weights: Mapping[str, Tensor]
     settings: Mapping[str, Any]

@@ -59,13 +59,7 @@ class Gradients(Protocol):
 
 @dataclass(frozen=True)
 class OptimizerStep:
-    """Takes one step of the optimizer on a batch, in parts that fit in memory.
-
-    Attributes:
-        setup: The model, the optimizer and the schedule, which a step changes.
-        gradients: Computes the gradients.
-        micro_batch: Most clips that a device takes at once; larger batches are accumulated.
-    """
+    """Takes one step of the optimizer on a batch, in parts of at most `micro_batch` clips."""
 
     setup: TrainingSetup
     gradients: Gradients
