@@ -245,8 +245,7 @@ class Steps:
             model, prepared, optimizer, scheduler, accelerator, contrastive_loss
         )
         started = time.perf_counter()
-        gradients = EagerGradients(prepared, optimizer, accelerator, contrastive_loss)
-        step = OptimizerStep(self.setup, gradients, size)
+        step = OptimizerStep(self.setup, EagerGradients(self.setup), size)
         self.execution = Execution(way, step, prepared)
         if way != "eager":
             compute = replace(config.compute, steps=way)
@@ -299,7 +298,7 @@ class Steps:
         gradients: Gradients
         if self.execution.way == "eager":
             timed = TimedModel(setup.prepared, clock)
-            gradients = EagerGradients(timed, optimizer, accelerator, setup.loss)
+            gradients = EagerGradients(replace(setup, prepared=timed))
             accelerator.backward = clock.timed("backward", backward)
         else:
             gradients = TimedGradients(self.step.gradients, clock)

@@ -50,7 +50,9 @@ class EvalCommand(TyperCommand):
         _take_option(words, "--against")  # compares runs: `dfer test` does not have it
         takes_value = [word.startswith("-") and word not in FLAGS for word in ["", *words]]
         words = [
-            w for w, is_value in zip(words, takes_value, strict=False) if w[0] == "-" or is_value
+            word
+            for word, is_value in zip(words, takes_value, strict=False)
+            if is_value or word.startswith("-")
         ]
         command = shlex.join(["dfer", "test", name, *words])
         raise ConfigError(f"`dfer eval` reports finished runs; to test a checkpoint: {command}")

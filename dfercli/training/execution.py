@@ -192,8 +192,7 @@ def _build_execution(
             way = slower
         clear_device_cache(garbage_collection=True)  # the error held on to what was built
     _clean_up(setup)
-    gradients = EagerGradients(setup.prepared, setup.optimizer, setup.accelerator, setup.loss)
-    step = OptimizerStep(setup, gradients, micro_batch)
+    step = OptimizerStep(setup, EagerGradients(setup), micro_batch)
     return Execution("eager", step, setup.prepared, remark="; ".join(remarks))
 
 
@@ -229,9 +228,7 @@ def _build_fixed(
     if setup.mixup is not None:
         labels = torch.zeros(micro_batch, setup.mixup.num_classes, device=device)
     capture = can_capture(setup.accelerator)
-    gradients = FixedGradients(
-        setup.prepared, setup.accelerator, setup.loss, clips, labels, accumulate, capture
-    )
+    gradients = FixedGradients(setup, clips, labels, accumulate, capture)
     tester = FixedModel(setup.prepared, torch.zeros_like(clips), capture)
     return Execution(way, OptimizerStep(setup, gradients, micro_batch), tester, change, remark)
 

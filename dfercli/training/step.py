@@ -94,30 +94,22 @@ class OptimizerStep:
 class EagerGradients:
     """Gradients from forward and backward passes that PyTorch runs kernel by kernel."""
 
-    def __init__(
-        self,
-        model: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        accelerator: Accelerator,
-        loss: Loss,
-    ) -> None:
-        self._model = model
-        self._optimizer = optimizer
-        self._accelerator = accelerator
-        self._loss = loss
+    def __init__(self, setup: TrainingSetup) -> None:
+        self._setup = setup
 
     def add(self, clips: Tensor, labels: Tensor, scale: float, last: bool) -> Tensor:
         """Add a part's gradient; see `Gradients`."""
-        with nullcontext() if last else self._accelerator.no_sync(self._model):
-            loss = self._loss(self._model(clips), labels)
-            self._accelerator.backward(loss * (scale * len(labels)))
+        setup = self._setup
+        with nullcontext() if last else setup.accelerator.no_sync(setup.prepared):
+            loss = setup.loss(setup.prepared(clips), labels)
+            setup.accelerator.backward(loss * (scale * len(labels)))
         if not last:
-            separate_gradients(self._model.parameters())
+            separate_gradients(setup.prepared.parameters())
         return loss.detach()
 
     def clear(self) -> None:
         """Reset the gradients; see `Gradients`."""
-        self._optimizer.zero_grad()
+        self._setup.optimizer.zero_grad()
 
 
 class FixedGradients:
@@ -127,9 +119,7 @@ class FixedGradients:
     gradient. The constructor runs one pass, so that what does not work on this device fails there.
 
     Args:
-        model: Prepared by accelerate.
-        accelerator: The one that prepared it.
-        loss: What is minimised.
+        setup: The model and its loss.
         clips: Buffer (N, T, 3, H, W) float32 on the device.
         labels: Buffer (N,) int64, or (N, K) for shares of each class.
         accumulate: Whether several parts add up to one step.
@@ -138,22 +128,19 @@ class FixedGradients:
 
     def __init__(
         self,
-        model: nn.Module,
-        accelerator: Accelerator,
-        loss: Loss,
+        setup: TrainingSetup,
         clips: Tensor,
         labels: Tensor,
         accumulate: bool,
         capture: bool,
     ) -> None:
-        self._model = model.train()
-        self._accelerator = accelerator
-        self._loss = loss
+        self._setup = setup
+        self._model = setup.prepared.train()
         self._clips = clips
         self._labels = labels
         self._weights = torch.zeros(len(clips), device=clips.device)
         self._filled = (0, 0.0)  # clips that have a weight, and the weight
-        self._parameters = [p for p in model.parameters() if p.requires_grad]
+        self._parameters = [p for p in self._model.parameters() if p.requires_grad]
         # A graph that finds no gradient to add to writes a new one per step, which is faster.
         self._reuse_gradients = capture and accumulate
         self._replay = capture_graph(self._run, clips.device, self._reset) if capture else None
@@ -165,8 +152,8 @@ class FixedGradients:
 
     def _run(self) -> Tensor:
         """Add the gradient of the clips in the buffer, and return their losses (N,)."""
-        losses = self._loss(self._model(self._clips), self._labels, reduction="none")
-        self._accelerator.backward((losses * self._weights).sum())
+        losses = self._setup.loss(self._model(self._clips), self._labels, reduction="none")
+        self._setup.accelerator.backward((losses * self._weights).sum())
         return losses.detach()
 
     def _reset(self) -> None:
@@ -184,7 +171,7 @@ class FixedGradients:
             self._filled = (count, scale)
         if self._replay is not None:
             return self._replay()[:count].mean()
-        with nullcontext() if last else self._accelerator.no_sync(self._model):
+        with nullcontext() if last else self._setup.accelerator.no_sync(self._model):
             losses = self._run()[:count]
         if not last:
             separate_gradients(self._parameters)

@@ -123,9 +123,9 @@ def _broken_video(project):
         (
             _other_classes,
             "test model --folds 1",
-            "trained on the classes happiness, sadness, but the data has sadness, happiness",
+            "the checkpoint was trained on the classes happiness, sadness, but the data has ",
         ),
-        (None, "test data --folds 1", "no config.json in data; is it a checkpoint"),
+        (None, "test data --folds 1", "no config.json in data; it is not a checkpoint"),
         (None, "demo grey.mp4", "grey.mp4"),
         (None, "preprocess --dataset folder", "where are the videos, and labels.csv? name their f"),
         (None, "preprocess --dataset mafw --size 0 --detector mtcnn", "crops of 0 px are too"),

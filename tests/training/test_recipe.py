@@ -141,8 +141,8 @@ def test_the_temperature_stays_in_its_bounds(make_run, class_names):
     loader = DataLoader(_Keyed(dataset), batch_sampler=batches)
     accelerator = Accelerator(cpu=True)
     setup = TrainingSetup(model, model, optimizer, scheduler, accelerator, contrastive_loss)
-    gradients = EagerGradients(model, optimizer, accelerator, contrastive_loss)
-    step, augment = OptimizerStep(setup, gradients, micro_batch=3), Augmenter(AugmentConfig(), 0)
+    step = OptimizerStep(setup, EagerGradients(setup), micro_batch=3)
+    augment = Augmenter(AugmentConfig(), 0)
     loop.train_epoch(step, loader, batches, augment, lambda *_: None)
     assert model.logit_scale.item() == pytest.approx(MAX_LOGIT_SCALE)
 

@@ -20,13 +20,11 @@ def _gradient(model):
 
 
 def _eager(setup):
-    return EagerGradients(setup.model, setup.optimizer, setup.accelerator, setup.loss)
+    return EagerGradients(setup)
 
 
 def _fixed(setup, clips, labels, accumulate=False):
-    return FixedGradients(
-        setup.model, setup.accelerator, setup.loss, clips, labels, accumulate, capture=False
-    )
+    return FixedGradients(setup, clips, labels, accumulate, capture=False)
 
 
 def _assert_same_gradient(model, expected):
