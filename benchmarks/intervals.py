@@ -16,13 +16,14 @@ With 2,000 of them 95 % has a standard error of 0.5 points, and 5 % too.
 import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from machine import add_output_option
 
 from dfercli.files import write_json
-from dfercli.metrics import bootstrap_folds, compare_models, estimate_folds, paired_bootstrap
+from dfercli.metrics import compare_models, estimate_folds
 
 NUM_CLASSES, NUM_FOLDS = 7, 5
 EASE = np.linspace(1.6, -0.4, NUM_CLASSES)
@@ -104,7 +105,11 @@ def main() -> None:
     asked = parser.parse_args()
     methods: dict[str, tuple[int, Callable[..., Any], Callable[..., Any]]] = {
         "dfer": (asked.sets, estimate_folds, compare_models),
-        "bootstrap": (asked.sets // 4, bootstrap_folds, paired_bootstrap),
+        "bootstrap": (
+            asked.sets // 4,
+            partial(estimate_folds, method="bootstrap"),
+            partial(compare_models, method="bootstrap"),
+        ),
     }
     print("clips   method     groups  95 % holds WAR, UAR   p < 0.05 of WAR, UAR")
     results: list[dict[str, Any]] = []

@@ -23,11 +23,9 @@ from dfercli.metrics.intervals import (
     FoldIntervals,
     Interval,
     McNemar,
-    bootstrap_folds,
     compare_models,
     estimate_folds,
     mcnemar,
-    paired_bootstrap,
 )
 from dfercli.metrics.scores import (
     FoldSummary,
@@ -52,7 +50,6 @@ __all__ = [
     "TemperatureFit",
     "apply_temperature",
     "area_under_risk_coverage",
-    "bootstrap_folds",
     "brier_score",
     "compare_models",
     "confusion_matrix",
@@ -63,7 +60,6 @@ __all__ = [
     "macro_f1",
     "mcnemar",
     "negative_log_likelihood",
-    "paired_bootstrap",
     "per_class_f1",
     "per_class_precision",
     "per_class_recall",

@@ -11,6 +11,7 @@ intervals of both methods contain the true value.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -23,6 +24,8 @@ intervals are too narrow by a factor of about sqrt(1 - 1/m), 2.5 % at 20 (our ch
 
 CHUNK_NUMBERS = 4_000_000
 """Numbers held in memory at a time: 32 MB (our choice)."""
+
+Method = Literal["bootstrap", "t"]
 
 SAME = 1e-12
 """Smaller differences are rounding errors of equal figures."""
@@ -48,7 +51,7 @@ class FoldIntervals:
     war: Interval
     uar: Interval
     units: int
-    method: str = "bootstrap"
+    method: Method
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ class Difference:
     war_p: float
     uar_p: float
     units: int
-    method: str = "bootstrap"
+    method: Method
 
 
 @dataclass(frozen=True)
@@ -85,16 +88,38 @@ def estimate_folds(
     num_classes: int,
     groups: np.ndarray | None = None,
     level: float = 0.95,
+    method: Method | None = None,
+    draws: int = 2000,
+    seed: int = 0,
 ) -> FoldIntervals:
-    """Return intervals of a model's WAR and UAR: bootstrap, or Student's t if there are few groups.
+    """Return intervals of a model's WAR and UAR, each the mean over folds.
 
-    See `bootstrap_folds` for the arguments and errors.
+    The bootstrap takes percentiles of the draws. A fold without clips in a draw is left out of that
+    draw's mean, and a class without clips out of the fold's UAR. The result does not depend on the
+    order of the clips or the names of the groups.
+
+    Args:
+        labels: (N,) int, true classes.
+        predicted: (N,) int, predicted classes.
+        folds: (N,) fold that tested each clip.
+        num_classes: K.
+        groups: (N,) group of each clip, of any type; groups may span folds. None draws clips.
+        level: Confidence level, in (0, 1).
+        method: `bootstrap`, or `t` for Student's t over the groups; None for the bootstrap unless
+            there are few groups.
+        draws: Number of draws of the bootstrap.
+        seed: Seed of the draws.
+
+    Raises:
+        DataError: There are no clips, the columns differ in length, a class is out of range, or a
+            clip has no group.
+        ConfigError: `draws` is below 1, or `level` is outside (0, 1).
     """
-    if has_enough_groups([folds], groups):
-        return bootstrap_folds(labels, predicted, folds, num_classes, groups, level=level)
-    model = Cells(labels, predicted, folds, num_classes)
-    (war, uar), _ = _use_student_t([model], groups, level)
-    return FoldIntervals(war, uar, _count_units(labels, groups), "t")
+    if method is None:
+        method = "bootstrap" if has_enough_groups([folds], groups) else "t"
+    models = [Cells(labels, predicted, folds, num_classes)]
+    (war, uar), _ = _estimate(models, groups, level, method, draws, seed)
+    return FoldIntervals(war, uar, _count_units(labels, groups), method)
 
 
 def compare_models(
@@ -106,81 +131,23 @@ def compare_models(
     num_classes: int,
     groups: np.ndarray | None = None,
     level: float = 0.95,
-) -> Difference:
-    """Compare two models on the same clips: paired bootstrap, or Student's t if groups are few.
-
-    See `paired_bootstrap` for the arguments and errors.
-    """
-    columns = labels, predicted_a, predicted_b, folds_a, folds_b, num_classes, groups
-    if has_enough_groups([folds_a, folds_b], groups):
-        return paired_bootstrap(*columns, level=level)
-    a = Cells(labels, predicted_a, folds_a, num_classes)
-    b = Cells(labels, predicted_b, folds_b, num_classes)
-    intervals, p_values = _use_student_t([a, b], groups, level)
-    units = _count_units(labels, groups)
-    return Difference(*_figures([a, b]), *intervals, *p_values, units=units, method="t")
-
-
-def bootstrap_folds(
-    labels: np.ndarray,
-    predicted: np.ndarray,
-    folds: np.ndarray,
-    num_classes: int,
-    groups: np.ndarray | None = None,
+    method: Method | None = None,
     draws: int = 2000,
     seed: int = 0,
-    level: float = 0.95,
-) -> FoldIntervals:
-    """Return percentile intervals of a model's WAR and UAR, each the mean over folds.
-
-    A fold without clips in a draw is left out of that draw's mean, and a class without clips out of
-    the fold's UAR. The result does not depend on the order of the clips or the names of the groups.
-
-    Args:
-        labels: (N,) int, true classes.
-        predicted: (N,) int, predicted classes.
-        folds: (N,) fold that tested each clip.
-        num_classes: K.
-        groups: (N,) group of each clip, of any type; groups may span folds. None draws clips.
-        draws: Number of draws.
-        seed: Seed of the draws.
-        level: Fraction of the draws inside the interval, in (0, 1).
-
-    Raises:
-        DataError: There are no clips, the columns differ in length, a class is out of range, or a
-            clip has no group.
-        ConfigError: `draws` is below 1, or `level` is outside (0, 1).
-    """
-    model = Cells(labels, predicted, folds, num_classes)
-    (war, uar), _ = _use_bootstrap([model], groups, draws, seed, level)
-    return FoldIntervals(war, uar, _count_units(labels, groups))
-
-
-def paired_bootstrap(
-    labels: np.ndarray,
-    predicted_a: np.ndarray,
-    predicted_b: np.ndarray,
-    folds_a: np.ndarray,
-    folds_b: np.ndarray,
-    num_classes: int,
-    groups: np.ndarray | None = None,
-    draws: int = 2000,
-    seed: int = 0,
-    level: float = 0.95,
 ) -> Difference:
-    """Compare two models on the same clips, with the same draws for both.
+    """Compare two models on the same clips, by the same draws; their folds may differ.
 
-    The p-value is 1 minus the level at which the percentile interval would end at 0, with one draw
-    added so that it is never 0 (Davison and Hinkley, Bootstrap Methods and their Application, 1997,
-    section 4.2).
-
-    See `bootstrap_folds` for the arguments and errors; the folds of A and B may differ.
+    The p-value of the bootstrap is 1 minus the level at which the percentile interval would end at
+    0, with one draw added so that it is never 0 (Davison and Hinkley, Bootstrap Methods and their
+    Application, 1997, section 4.2). See `estimate_folds` for the arguments and errors.
     """
+    if method is None:
+        method = "bootstrap" if has_enough_groups([folds_a, folds_b], groups) else "t"
     a = Cells(labels, predicted_a, folds_a, num_classes)
     b = Cells(labels, predicted_b, folds_b, num_classes)
-    intervals, p_values = _use_bootstrap([a, b], groups, draws, seed, level)
+    intervals, p_values = _estimate([a, b], groups, level, method, draws, seed)
     units = _count_units(labels, groups)
-    return Difference(*_figures([a, b]), *intervals, *p_values, units=units)
+    return Difference(*_figures([a, b]), *intervals, *p_values, units=units, method=method)
 
 
 def mcnemar(right_a: np.ndarray, right_b: np.ndarray) -> McNemar:
@@ -265,11 +232,26 @@ _Results = tuple[tuple[Interval, Interval], tuple[float, float]]
 """Intervals and p-values of WAR and UAR."""
 
 
+def _estimate(
+    models: Sequence[Cells],
+    groups: np.ndarray | None,
+    level: float,
+    method: Method,
+    draws: int,
+    seed: int,
+) -> _Results:
+    """Return intervals and p-values of WAR and UAR."""
+    if not 0 < level < 1:
+        raise ConfigError(f"the confidence level is {level}; it must be between 0 and 1")
+    if method == "t":
+        return _use_student_t(models, groups, level)
+    return _use_bootstrap(models, groups, level, draws, seed)
+
+
 def _use_bootstrap(
-    models: Sequence[Cells], groups: np.ndarray | None, draws: int, seed: int, level: float
+    models: Sequence[Cells], groups: np.ndarray | None, level: float, draws: int, seed: int
 ) -> _Results:
     """Return intervals and p-values of WAR and UAR by percentiles of the draws."""
-    _check_level(level)
     wars, uars = resample(models, groups, draws, seed).T
 
     def find_interval(figures: np.ndarray) -> Interval:
@@ -353,7 +335,6 @@ class _GroupParts:
 
 def _use_student_t(models: Sequence[Cells], groups: np.ndarray | None, level: float) -> _Results:
     """Return intervals and p-values of WAR and UAR by Student's t over the groups."""
-    _check_level(level)
     parts = _split(models[0], groups)
     if len(models) == 2:
         parts = [
@@ -429,8 +410,3 @@ def check_lengths(**columns: np.ndarray) -> None:
     if len({len(column) for column in columns.values()}) > 1:
         lengths = ", ".join(f"{len(column)} {name}" for name, column in columns.items())
         raise DataError(f"the columns differ in length: {lengths}")
-
-
-def _check_level(level: float) -> None:
-    if not 0 < level < 1:
-        raise ConfigError(f"the confidence level is {level}; it must be between 0 and 1")

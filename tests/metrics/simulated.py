@@ -1,8 +1,13 @@
 """Models that are as good as one says, and the figures of what they predict."""
 
+from functools import partial
+
 import numpy as np
 
-from dfercli.metrics import confusion_matrix, summarise_folds
+from dfercli.metrics import compare_models, confusion_matrix, estimate_folds, summarise_folds
+
+bootstrap_folds = partial(estimate_folds, method="bootstrap")
+paired_bootstrap = partial(compare_models, method="bootstrap")
 
 
 def simulate(num_clips, accuracy=0.6, seed=0, num_classes=3, num_folds=5):

@@ -4,10 +4,10 @@ from math import comb, isnan
 
 import numpy as np
 import pytest
-from simulated import measure, simulate, width
+from simulated import bootstrap_folds, measure, paired_bootstrap, simulate, width
 
 from dfercli.errors import DataError
-from dfercli.metrics import Interval, McNemar, bootstrap_folds, mcnemar, paired_bootstrap
+from dfercli.metrics import Interval, McNemar, mcnemar
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,10 @@ from math import isnan
 
 import numpy as np
 import pytest
-from simulated import measure, simulate, width
+from simulated import bootstrap_folds, measure, paired_bootstrap, simulate, width
 
 from dfercli.errors import ConfigError, DataError
-from dfercli.metrics import Interval, bootstrap_folds, paired_bootstrap
+from dfercli.metrics import Interval
 from dfercli.metrics import intervals as machinery
 
 

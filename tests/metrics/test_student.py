@@ -7,16 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy import stats
-from simulated import measure, simulate
+from simulated import bootstrap_folds, measure, paired_bootstrap, simulate
 
 from dfercli.errors import ConfigError, DataError
 from dfercli.metrics import (
     ENOUGH_GROUPS,
     Interval,
-    bootstrap_folds,
     compare_models,
     estimate_folds,
-    paired_bootstrap,
 )
 from dfercli.metrics.intervals import has_enough_groups
 
