@@ -20,7 +20,7 @@ from dfercli.preprocess.crops import ClipOutcome
 from dfercli.preprocess.review import check_review, write_review
 from dfercli.publish.hub import _read_config
 from dfercli.runs.checkpoint import load_checkpoint, save_checkpoint
-from dfercli.tables.model import Column, Document, Provenance, Table
+from dfercli.tables.model import Column, Document, Table
 from dfercli.tables.renderers import render_csv
 from dfercli.text import escape_cell
 
@@ -43,7 +43,7 @@ def test_no_file_for_spreadsheets_has_a_formula(tmp_path):
     assert (tmp_path / "review.csv").read_text().splitlines()[1] == "'-a,missing,0,,,,,,,'@b"
     check_review(tmp_path / "review.csv")
     table = Table("t", [Column("class", "text"), Column("n", "count")], [["=1", -1]], [])
-    text = render_csv(Document([table], Provenance({})))
+    text = render_csv(Document([table], {}))
     assert text.splitlines()[-1] == "'=1,-1"
 
 

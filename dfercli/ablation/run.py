@@ -17,7 +17,7 @@ from dfercli.metrics import FoldSummary
 from dfercli.models.flops import Cost, measure_cost
 from dfercli.runs.provenance import describe_runs
 from dfercli.runs.run_folder import FinishedRun, list_deviations, protocols_of
-from dfercli.tables import Column, Document, Provenance, Table
+from dfercli.tables import Column, Document, Table
 
 
 @dataclass(frozen=True)
@@ -206,7 +206,7 @@ def ablation_document(title: str, ablation: Ablation) -> Document:
         "deviations": ablation.deviations,
         "rows": [_row_data(result, protocols) for result in ablation.rows],
     }
-    return Document(tables, Provenance(_mark_failed(ablation)), data)
+    return Document(tables, _mark_failed(ablation), data)
 
 
 def cost_document(title: str, base: ModelConfig, entries: Sequence[Mapping[str, Any]]) -> Document:
@@ -233,7 +233,7 @@ def cost_document(title: str, base: ModelConfig, entries: Sequence[Mapping[str, 
         for entry in entries
     ]
     what = f"one clip of {base.num_frames} frames, {base.backbone}, 7 classes"
-    provenance = Provenance({"of": what})
+    provenance = {"of": what}
     return Document([Table(title, columns, rows, [COST_NOTE])], provenance, {"rows": list(entries)})
 
 

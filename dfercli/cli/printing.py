@@ -148,7 +148,7 @@ def show_document(document: Document, table_format: str, out: Path | None) -> No
 
 
 def _print_document(document: Document) -> None:
-    for name, value in document.provenance.pairs:
+    for name, value in document.provenance_lines:
         style = "bold red" if value.startswith("PARTIAL") else "dim"
         screen.print(Text(f"{name}: {value}", style))
     screen.print()

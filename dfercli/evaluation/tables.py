@@ -11,7 +11,7 @@ from dfercli.evaluation.results import Results
 from dfercli.metrics import ENOUGH_GROUPS, FoldSummary
 from dfercli.runs.provenance import UNKNOWN, join
 from dfercli.runs.run_folder import PROTOCOLS
-from dfercli.tables import Column, Document, Provenance, Table
+from dfercli.tables import Column, Document, Table
 
 LABELS = {
     "best": "best epoch",
@@ -46,7 +46,7 @@ def results_document(results: Results, confusion: bool = False) -> Document:
         "deviations": results.deviations,
         "protocols": {name: _summary_data(results, name) for name in results.predictions},
     }
-    return Document(tables, Provenance(results.provenance), data)
+    return Document(tables, results.provenance, data)
 
 
 def side_by_side_document(variants: Sequence[Results]) -> Document:
@@ -229,7 +229,7 @@ def describe_method(method: str, units: int, results: Results) -> str:
     return f"Student's t over {over} (a fold has fewer than {ENOUGH_GROUPS} {kind} to draw from)"
 
 
-def describe_several(variants: Sequence[Results]) -> Provenance:
+def describe_several(variants: Sequence[Results]) -> dict[str, str]:
     """Return the provenance of several variants; values that differ are listed by variant."""
     names = dict.fromkeys(name for results in variants for name in results.provenance)
     lines = {}
@@ -239,7 +239,7 @@ def describe_several(variants: Sequence[Results]) -> Provenance:
             lines[name] = next(iter(values.values()))
         else:
             lines[name] = join(f"{title}: {value}" for title, value in values.items())
-    return Provenance(lines)
+    return lines
 
 
 JUDGED = ("war_interval", "war_p", "uar_interval", "uar_p", "mcnemar_p")

@@ -22,7 +22,7 @@ from dfercli.runs.predictions import read_tested
 from dfercli.runs.provenance import UNKNOWN, describe_crop, describe_data, describe_runs
 from dfercli.runs.record import CheckpointInfo, RunRecord, TrainingRecord
 from dfercli.runs.run_folder import FinishedRun, RunFolder, differ_from_final, list_deviations
-from dfercli.tables import Column, Document, Provenance, Table, render
+from dfercli.tables import Column, Document, Table, render
 from dfercli.training.selection import chosen_epochs
 from dfercli.versions import __version__, describe_versions
 
@@ -221,7 +221,7 @@ def _figures(results: Results, model: ExpressionModel) -> str:
         [Column("class", "text"), Column("clips", "count"), Column("recall", "percent")],
         list(zip(results.class_names, counts, summary.mean_recalls, strict=True)),
     )
-    provenance = Provenance({**results.provenance, "calibration": _calibration(model, results)})
+    provenance = {**results.provenance, "calibration": _calibration(model, results)}
     document = Document([Table(title, columns, rows, notes), classes], provenance)
     return f"## Results\n\n{render(document, 'markdown')}"
 

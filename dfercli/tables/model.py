@@ -52,31 +52,21 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Provenance:
-    """Where figures come from: dataset, folds, seeds, recipe and so on.
-
-    Attributes:
-        entries: Values by name, in the order of printing.
-    """
-
-    entries: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def pairs(self) -> list[tuple[str, str]]:
-        """Names and values, with line breaks replaced by spaces."""
-        return [(one_line(name), one_line(value)) for name, value in self.entries.items()]
-
-
-@dataclass(frozen=True)
 class Document:
     """The output of a command: at least one table, the first of which names the document.
 
-    `data` has further figures for JSON, as plain values or arrays; nan and infinity become null.
+    `provenance` says where the figures come from, by name, in the order of printing. `data` has
+    further figures for JSON, as plain values or arrays; nan and infinity become null.
     """
 
     tables: Sequence[Table]
-    provenance: Provenance = field(default_factory=Provenance)
+    provenance: Mapping[str, str] = field(default_factory=dict)
     data: Any = None
+
+    @property
+    def provenance_lines(self) -> list[tuple[str, str]]:
+        """Names and values of the provenance, with line breaks replaced by spaces."""
+        return [(one_line(name), one_line(value)) for name, value in self.provenance.items()]
 
 
 def format_cell(value: Cell, kind: Kind) -> str:

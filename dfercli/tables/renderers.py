@@ -25,7 +25,7 @@ from dfercli.text import escape_cell
 
 def render_csv(document: Document) -> str:
     """Return raw values, with everything but the tables in comment lines."""
-    head = "".join(f"# {key}: {value}\n" for key, value in document.provenance.pairs)
+    head = "".join(f"# {key}: {value}\n" for key, value in document.provenance_lines)
     return head + "\n".join(_csv_table(table) for table in document.tables)
 
 
@@ -60,7 +60,7 @@ def render_json(document: Document) -> str:
     """Return title, provenance, notes, tables and data as JSON without NaN."""
     values = {
         "title": document.tables[0].title if document.tables else "",
-        "provenance": document.provenance.entries,
+        "provenance": document.provenance,
         "notes": [note for table in document.tables for note in table.notes],
         "tables": [_json_table(table) for table in document.tables],
         "data": document.data,
@@ -102,7 +102,7 @@ def render_markdown(document: Document) -> str:
     for table in document.tables:
         parts += [f"### {_markdown(table.title)}", _markdown_table(table)]
         parts += ["\n".join(f"- {_item(note)}" for note in table.notes)]
-    pairs = document.provenance.pairs
+    pairs = document.provenance_lines
     parts.append("\n".join(f"- **{_markdown(key)}**: {_markdown(value)}" for key, value in pairs))
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -151,7 +151,7 @@ LATEX_MARKS = str.maketrans(
 
 def render_latex(document: Document) -> str:
     """Return one `table` environment each; provenance as comments, and in each caption."""
-    pairs = document.provenance.pairs
+    pairs = document.provenance_lines
     comments = "".join(f"% {key}: {value}\n" for key, value in pairs)
     source = "; ".join(f"{_latex(key)}: {_latex(value)}" for key, value in pairs)
     labels = slugs_of(table.title for table in document.tables)

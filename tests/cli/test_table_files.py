@@ -10,9 +10,9 @@ import pytest
 from dfercli.cli.printing import screen, show_document
 from dfercli.data.sources.base import BASIC_EXPRESSIONS
 from dfercli.errors import ConfigError
-from dfercli.tables import FORMATS, Column, Document, Provenance, Table, render, render_files
+from dfercli.tables import FORMATS, Column, Document, Table, render, render_files
 
-SOURCE = Provenance({"dataset": 'dfew, "as published" # 1', "data": "PARTIAL: 3 clips missing"})
+SOURCE = {"dataset": 'dfew, "as published" # 1', "data": "PARTIAL: 3 clips missing"}
 FOLDS = Table("dfew/full", [Column("fold"), Column("WAR", "percent")], [["1", 0.5]], ["optimistic"])
 CLASSES = Table(
     "each class", [Column("class"), Column("recall", "percent")], [["a", 1], ["b", None]]
@@ -94,7 +94,7 @@ def test_eval_says_which_files_it_wrote(dfer, write_tiny):
 
 def _print(table, capsys, provenance=None):
     """Return the screen without trailing spaces."""
-    show_document(Document([table], provenance or Provenance()), "screen", None)
+    show_document(Document([table], provenance or {}), "screen", None)
     return [line.rstrip() for line in capsys.readouterr().out.splitlines()]
 
 
@@ -161,7 +161,7 @@ def test_shortened_headings_tell_classes_apart(capsys):
 def test_names_are_shown_as_they_are(name, capsys):
     columns = [Column(name), Column(name, "count"), Column(name, "number", name)]
     table = Table("t", columns, [[name, 1, 2]], [name])
-    lines = _print(table, capsys, Provenance({name: name}))
+    lines = _print(table, capsys, {name: name})
     assert lines[0] == f"{name}: {name}"
     assert [line.split() for line in lines if name in line][1:] == [
         [name],  # the group

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from dfercli.errors import ConfigError
-from dfercli.tables import FORMATS, Column, Document, Provenance, Table, format_cell, render
+from dfercli.tables import FORMATS, Column, Document, Table, format_cell, render
 from dfercli.text import escape_cell
 
 HOSTILE = [
@@ -44,7 +44,7 @@ ROWS = [
     ["mean", None, 0.6, math.nan, np.float64(0.25), 0.0345, 1234.5],
 ]
 TABLE = Table("dfew, full", COLUMNS, ROWS, ["optimistic"], bold_rows=[1])
-SOURCE = Provenance({"dataset": "dfew", "folds": "1, 2", "data": "PARTIAL"})
+SOURCE = {"dataset": "dfew", "folds": "1, 2", "data": "PARTIAL"}
 DOCUMENT = Document([TABLE], SOURCE, {"war": [0.6, math.nan], "matrix": np.eye(2, dtype=int)})
 
 
@@ -55,7 +55,7 @@ def _hostile_document():
     narrow = Table(
         "names", [Column("name"), Column("WAR", "percent")], [[name, 0.5] for name in HOSTILE]
     )
-    source = Provenance({f"{name}:": name for name in HOSTILE})
+    source = {f"{name}:": name for name in HOSTILE}
     return Document([wide, narrow], source, dict.fromkeys(HOSTILE, HOSTILE))
 
 
@@ -151,7 +151,7 @@ def test_csv_has_fractions_and_says_where_they_come_from():
 def test_csv_gives_hostile_names_back(name):
     columns = [Column("name"), Column(name, "number", name), Column(name, "number", name)]
     table = Table(name, columns, [[name, 0.5, 0.25], [None, None, None], [name, 1, 2]], [name])
-    read = _read_csv(render(Document([table], Provenance({name: name})), "csv"))
+    read = _read_csv(render(Document([table], {name: name}), "csv"))
     assert len(read) == 3
     assert read["name"][0] == read["name"][2] == escape_cell(name)  # a formula is none any more
     assert read["name"].isna().tolist() == [False, True, False]
@@ -247,7 +247,7 @@ def test_json_is_strict_and_whole():
     read = json.loads(render(DOCUMENT, "json"), parse_constant=pytest.fail)
     assert read == {
         "title": "dfew, full",
-        "provenance": SOURCE.entries,
+        "provenance": SOURCE,
         "notes": ["optimistic"],
         "tables": [
             {
@@ -264,7 +264,7 @@ def test_json_is_strict_and_whole():
 def test_json_gives_hostile_names_back_and_has_no_infinity():
     document = _hostile_document()
     read = json.loads(render(document, "json"), parse_constant=pytest.fail)
-    assert read["provenance"] == document.provenance.entries
+    assert read["provenance"] == document.provenance
     assert read["data"] == document.data
     wide, narrow = read["tables"]
     assert [column["name"] for column in wide["columns"]] == wide["notes"] == HOSTILE
