@@ -23,7 +23,7 @@ import numpy as np
 from machine import add_output_option
 
 from dfercli.files import write_json
-from dfercli.metrics import compare_models, estimate_folds
+from dfercli.metrics.intervals import compare_models, estimate_folds
 
 NUM_CLASSES, NUM_FOLDS = 7, 5
 EASE = np.linspace(1.6, -0.4, NUM_CLASSES)

@@ -17,7 +17,7 @@ import numpy as np
 from machine import add_output_option
 
 from dfercli.files import write_json
-from dfercli.metrics import fit_calibration, fit_temperature
+from dfercli.metrics.calibration import fit_calibration, fit_temperature
 
 NUM_CLASSES, NUM_EPOCHS = 7, 20
 COUNTS = (6, 21, 40, 100, 150, 450, 1870)

@@ -11,7 +11,7 @@ import torch
 from dfercli.data.dataset import build_dataset
 from dfercli.data.manifest import read_manifest, write_manifest
 from dfercli.data.transforms import normalise
-from dfercli.metrics import confusion_matrix, war
+from dfercli.metrics.scores import confusion_matrix, war
 from dfercli.models.base import build_model
 from dfercli.models.msta import MSTA
 

@@ -13,11 +13,11 @@ from dfercli.config.presets import apply_method
 from dfercli.evaluation.results import summarise_runs
 from dfercli.evaluation.tables import LABELS, METRICS, UNTRAINED_NOTE, mean_columns, protocol_notes
 from dfercli.jobs.run import Outcome, run_jobs
-from dfercli.metrics import FoldSummary
+from dfercli.metrics.scores import FoldSummary
 from dfercli.models.flops import Cost, measure_cost
 from dfercli.runs.provenance import describe_runs
 from dfercli.runs.run_folder import FinishedRun, list_deviations, protocols_of
-from dfercli.tables import Column, Document, Table
+from dfercli.tables.model import Column, Document, Table
 
 
 @dataclass(frozen=True)

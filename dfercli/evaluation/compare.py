@@ -10,18 +10,17 @@ import numpy as np
 from dfercli.data.folds import name_groups
 from dfercli.errors import DataError
 from dfercli.evaluation.results import Results
-from dfercli.metrics import (
+from dfercli.metrics.calibration import (
     ReliabilityBins,
     apply_temperature,
     area_under_risk_coverage,
     brier_score,
-    compare_models,
     expected_calibration_error,
-    mcnemar,
     negative_log_likelihood,
     reliability_bins,
     risk_coverage,
 )
+from dfercli.metrics.intervals import compare_models, mcnemar
 from dfercli.runs.predictions import fit_held_out, name_classes, probs_of
 
 

@@ -11,7 +11,8 @@ import pandas as pd
 from dfercli.config import UNTRAINED
 from dfercli.data.folds import name_groups
 from dfercli.errors import CheckpointError
-from dfercli.metrics import FoldIntervals, FoldSummary, estimate_folds, summarise_folds
+from dfercli.metrics.intervals import FoldIntervals, estimate_folds
+from dfercli.metrics.scores import FoldSummary, summarise_folds
 from dfercli.runs.lookup import find_variant_folds
 from dfercli.runs.predictions import classes_of, confusion_of, name_classes, read_tested
 from dfercli.runs.provenance import describe_runs

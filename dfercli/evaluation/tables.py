@@ -8,10 +8,11 @@ import numpy as np
 from dfercli.errors import DataError
 from dfercli.evaluation.compare import calibrate, compare
 from dfercli.evaluation.results import Results
-from dfercli.metrics import ENOUGH_GROUPS, FoldSummary
+from dfercli.metrics.intervals import ENOUGH_GROUPS
+from dfercli.metrics.scores import FoldSummary
 from dfercli.runs.provenance import UNKNOWN, join
 from dfercli.runs.run_folder import PROTOCOLS
-from dfercli.tables import Column, Document, Table
+from dfercli.tables.model import Column, Document, Table
 
 LABELS = {
     "best": "best epoch",

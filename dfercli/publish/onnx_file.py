@@ -19,7 +19,7 @@ from dfercli.demo.drawing import Action, Pose, draw_backdrop, draw_person, make_
 from dfercli.errors import ConfigError
 from dfercli.faces.align import READABLE_VERSIONS, TEMPLATE, CropRecipe
 from dfercli.files import replacing
-from dfercli.metrics import apply_temperature
+from dfercli.metrics.calibration import apply_temperature
 from dfercli.models.base import ExpressionModel
 from dfercli.publish import PublishError
 from dfercli.runs.checkpoint import load_checkpoint

@@ -22,7 +22,7 @@ from dfercli.media.figure_style import (
     make_figure,
     styled,
 )
-from dfercli.metrics import ReliabilityBins
+from dfercli.metrics.calibration import ReliabilityBins
 from dfercli.visualize.class_colors import CLASS_COLORS
 
 LEAST_CELL_IN, MOST_CELL_IN = 0.45, 0.53

@@ -12,8 +12,8 @@ import pandas as pd
 
 from dfercli.errors import DataError, explain_system_error
 from dfercli.files import hash_file, write_text
-from dfercli.metrics import TemperatureFit, confusion_matrix, fit_calibration
-from dfercli.metrics.calibration import SUM_TOLERANCE
+from dfercli.metrics.calibration import SUM_TOLERANCE, TemperatureFit, fit_calibration
+from dfercli.metrics.scores import confusion_matrix
 from dfercli.runs.record import ClipSet
 from dfercli.runs.run_folder import RunFolder
 

@@ -16,7 +16,8 @@ from dfercli.data.loaders import build_test_loader
 from dfercli.data.manifest import Manifest
 from dfercli.data.transforms import normalise
 from dfercli.errors import DataError
-from dfercli.metrics import negative_log_likelihood, uar, war
+from dfercli.metrics.calibration import negative_log_likelihood
+from dfercli.metrics.scores import uar, war
 from dfercli.models.base import ExpressionModel
 from dfercli.runs.predictions import confusion_of, describe_clips, name_classes, probs_of
 from dfercli.runs.record import DataRecord, EpochMetrics, Scores

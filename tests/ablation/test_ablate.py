@@ -13,7 +13,7 @@ from dfercli.config import ModelConfig
 from dfercli.data.manifest import read_manifest, write_manifest
 from dfercli.data.sources.base import BASIC_EXPRESSIONS
 from dfercli.errors import ConfigError, UnknownNameError
-from dfercli.metrics import uar, war
+from dfercli.metrics.scores import uar, war
 from dfercli.runs.lookup import find_runs
 from dfercli.runs.predictions import confusion_of, read_predictions
 from dfercli.training.loop import train_fold

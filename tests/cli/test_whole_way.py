@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from dfercli.media.images import read_image
-from dfercli.metrics import war
+from dfercli.metrics.scores import war
 from dfercli.models.base import read_settings
 from dfercli.runs.predictions import confusion_of, read_predictions
 

@@ -7,8 +7,7 @@ import pytest
 from dfercli.errors import DataError
 from dfercli.evaluation.compare import calibrate, compare, measure_confidence
 from dfercli.evaluation.results import Results
-from dfercli.metrics import apply_temperature, fit_temperature
-from dfercli.metrics.calibration import PRIOR_SD
+from dfercli.metrics.calibration import PRIOR_SD, apply_temperature, fit_temperature
 
 CLASSES = ["happiness", "sadness", "anger"]
 

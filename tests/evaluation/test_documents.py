@@ -14,10 +14,10 @@ from dfercli.config import DataConfig, RunConfig, TrainConfig, to_dict
 from dfercli.errors import DataError
 from dfercli.evaluation.results import Results
 from dfercli.evaluation.tables import comparison_document, results_document, side_by_side_document
-from dfercli.metrics import summarise_folds
+from dfercli.metrics.scores import summarise_folds
 from dfercli.runs.record import DataRecord, RunRecord
 from dfercli.runs.run_folder import FinishedRun
-from dfercli.tables import FORMATS, render
+from dfercli.tables.renderers import FORMATS, render
 
 CLASSES = ["happiness", "sadness"]
 

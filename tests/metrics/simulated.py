@@ -4,7 +4,8 @@ from functools import partial
 
 import numpy as np
 
-from dfercli.metrics import compare_models, confusion_matrix, estimate_folds, summarise_folds
+from dfercli.metrics.intervals import compare_models, estimate_folds
+from dfercli.metrics.scores import confusion_matrix, summarise_folds
 
 bootstrap_folds = partial(estimate_folds, method="bootstrap")
 paired_bootstrap = partial(compare_models, method="bootstrap")

@@ -8,13 +8,13 @@ from sklearn.calibration import calibration_curve
 from sklearn.metrics import brier_score_loss, log_loss
 
 from dfercli.errors import ConfigError, DataError
-from dfercli.metrics import (
+from dfercli.metrics.calibration import (
+    SMALLEST_PROB,
     brier_score,
     expected_calibration_error,
     negative_log_likelihood,
     reliability_bins,
 )
-from dfercli.metrics.calibration import SMALLEST_PROB
 
 # Four clips of two classes, two bins of confidence, (0, 0.5] and (0.5, 1]:
 #   probs     top   true   right

@@ -7,7 +7,7 @@ import pytest
 from simulated import bootstrap_folds, measure, paired_bootstrap, simulate, width
 
 from dfercli.errors import DataError
-from dfercli.metrics import Interval, McNemar, mcnemar
+from dfercli.metrics.intervals import Interval, McNemar, mcnemar
 
 
 @pytest.mark.parametrize(

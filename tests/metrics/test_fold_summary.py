@@ -7,7 +7,7 @@ import statistics
 import numpy as np
 import pytest
 
-from dfercli.metrics import confusion_matrix, summarise_folds
+from dfercli.metrics.scores import confusion_matrix, summarise_folds
 
 # 20 clips: WAR 13/20, recalls 12/16, 1/3, 0/1, so UAR 13/36; F1 24/30, 2/8, 0/2, so 0.35.
 SKEWED = np.array([[12, 3, 1], [2, 1, 0], [0, 1, 0]])

@@ -6,8 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dfercli.metrics import TemperatureFit, fit_calibration, fit_temperature
-from dfercli.metrics.calibration import LEAST_CLIPS, LEAST_ERRORS, PRIOR_SD, TEMPERATURE_BOUNDS
+from dfercli.metrics.calibration import (
+    LEAST_CLIPS,
+    LEAST_ERRORS,
+    PRIOR_SD,
+    TEMPERATURE_BOUNDS,
+    TemperatureFit,
+    fit_calibration,
+    fit_temperature,
+)
 
 ROOT = Path(__file__).parents[2]
 

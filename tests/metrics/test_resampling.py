@@ -7,8 +7,8 @@ import pytest
 from simulated import bootstrap_folds, measure, paired_bootstrap, simulate, width
 
 from dfercli.errors import ConfigError, DataError
-from dfercli.metrics import Interval
 from dfercli.metrics import intervals as machinery
+from dfercli.metrics.intervals import Interval
 
 
 def test_two_clips_by_hand():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dfercli.errors import DataError
-from dfercli.metrics import area_under_risk_coverage, risk_coverage
+from dfercli.metrics.calibration import area_under_risk_coverage, risk_coverage
 
 # Surest first: 0.9 right, 0.8 wrong, 0.8 right, 0.3 wrong; the two of 0.8 come in together.
 CONFIDENCE = np.array([0.8, 0.3, 0.9, 0.8])

@@ -7,7 +7,7 @@ import pytest
 from sklearn import metrics as reference
 
 from dfercli.errors import DataError
-from dfercli.metrics import (
+from dfercli.metrics.scores import (
     confusion_matrix,
     macro_f1,
     per_class_f1,

@@ -10,13 +10,13 @@ from scipy import stats
 from simulated import bootstrap_folds, measure, paired_bootstrap, simulate
 
 from dfercli.errors import ConfigError, DataError
-from dfercli.metrics import (
+from dfercli.metrics.intervals import (
     ENOUGH_GROUPS,
     Interval,
     compare_models,
     estimate_folds,
+    has_enough_groups,
 )
-from dfercli.metrics.intervals import has_enough_groups
 
 ROOT = Path(__file__).parents[2]
 

@@ -6,8 +6,13 @@ import numpy as np
 import pytest
 
 from dfercli.errors import ConfigError
-from dfercli.metrics import apply_temperature, brier_score, fit_temperature, negative_log_likelihood
-from dfercli.metrics.calibration import TEMPERATURE_BOUNDS
+from dfercli.metrics.calibration import (
+    TEMPERATURE_BOUNDS,
+    apply_temperature,
+    brier_score,
+    fit_temperature,
+    negative_log_likelihood,
+)
 
 LOWEST, HIGHEST = TEMPERATURE_BOUNDS
 

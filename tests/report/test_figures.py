@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dfercli.media.figure_style import to_png
-from dfercli.metrics import reliability_bins
+from dfercli.metrics.calibration import reliability_bins
 from dfercli.report.figures import (
     confusion_matrix_figure,
     per_class_bars,

@@ -17,7 +17,8 @@ from dfercli.data.manifest import read_manifest
 from dfercli.errors import CheckpointError, DataError
 from dfercli.evaluation.compare import calibrate
 from dfercli.evaluation.results import read_results
-from dfercli.metrics import calibration, fit_temperature
+from dfercli.metrics import calibration
+from dfercli.metrics.calibration import fit_temperature
 from dfercli.runs.checkpoint import load_checkpoint
 from dfercli.runs.predictions import name_classes, probs_of, read_predictions, read_tested
 from dfercli.runs.run_folder import PROTOCOLS, RunFolder, protocols_of

@@ -16,7 +16,7 @@ from dfercli.data.manifest import read_manifest, write_manifest
 from dfercli.data.transforms import normalise
 from dfercli.errors import ConfigError, DataError
 from dfercli.jobs.run import train_folds
-from dfercli.metrics import uar, war
+from dfercli.metrics.scores import uar, war
 from dfercli.models.base import build_model
 from dfercli.runs.checkpoint import load_checkpoint
 from dfercli.runs.predictions import confusion_of, read_predictions
