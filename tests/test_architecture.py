@@ -114,8 +114,6 @@ TORCH_FREE = (
     "dfercli.runs.record",
     "dfercli.runs.run_folder",
     "dfercli.tables",
-    "dfercli.tables.model",
-    "dfercli.tables.renderers",
     "dfercli.training",
     "dfercli.versions",
     "dfercli.visualize",

@@ -20,8 +20,7 @@ from dfercli.preprocess.crops import ClipOutcome
 from dfercli.preprocess.review import check_review, write_review
 from dfercli.publish.hub import _read_config
 from dfercli.runs.checkpoint import load_checkpoint, save_checkpoint
-from dfercli.tables.model import Column, Document, Table
-from dfercli.tables.renderers import render_csv
+from dfercli.tables import Column, Document, Table, render_csv
 from dfercli.text import escape_cell
 
 FORMULAS = ("=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "=cmd|' /C calc'!A0")

@@ -17,7 +17,7 @@ from dfercli.metrics.scores import FoldSummary
 from dfercli.models.flops import Cost, measure_cost
 from dfercli.runs.provenance import describe_runs
 from dfercli.runs.run_folder import FinishedRun, list_deviations, protocols_of
-from dfercli.tables.model import Column, Document, Table
+from dfercli.tables import Column, Document, Table
 
 
 @dataclass(frozen=True)

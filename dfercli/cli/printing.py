@@ -13,8 +13,17 @@ from rich.text import Text
 from dfercli.cli.options import OUTPUT, grouped
 from dfercli.errors import ConfigError, require_known
 from dfercli.files import write_text
-from dfercli.tables.model import MISSING, Cell, Column, Document, Table, format_cell
-from dfercli.tables.renderers import FORMATS, render, render_files
+from dfercli.tables import (
+    FORMATS,
+    MISSING,
+    Cell,
+    Column,
+    Document,
+    Table,
+    format_cell,
+    render,
+    render_files,
+)
 
 BETWEEN = 2
 """Characters between two columns; the table takes one more."""

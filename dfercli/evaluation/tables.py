@@ -12,7 +12,7 @@ from dfercli.metrics.intervals import ENOUGH_GROUPS
 from dfercli.metrics.scores import FoldSummary
 from dfercli.runs.provenance import UNKNOWN, join
 from dfercli.runs.run_folder import PROTOCOLS
-from dfercli.tables.model import Column, Document, Table
+from dfercli.tables import Column, Document, Table
 
 LABELS = {
     "best": "best epoch",

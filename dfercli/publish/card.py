@@ -22,8 +22,7 @@ from dfercli.runs.predictions import read_tested
 from dfercli.runs.provenance import UNKNOWN, describe_crop, describe_data, describe_runs
 from dfercli.runs.record import CheckpointInfo, RunRecord, TrainingRecord
 from dfercli.runs.run_folder import FinishedRun, RunFolder, differ_from_final, list_deviations
-from dfercli.tables.model import Column, Document, Table
-from dfercli.tables.renderers import render
+from dfercli.tables import Column, Document, Table, render
 from dfercli.training.selection import chosen_epochs
 from dfercli.versions import __version__, describe_versions
 

@@ -24,7 +24,7 @@ from dfercli.report.gallery import Comparison
 from dfercli.report.page import Command, Grid, Part, Picture, Section, Text
 from dfercli.report.variants import Missing, Runs
 from dfercli.runs.curves import curves_figure
-from dfercli.tables.model import format_cell
+from dfercli.tables import format_cell
 
 CHOICES = {
     "best": "The epoch shown has each fold's highest WAR on the test fold, which is optimistic.",

@@ -10,8 +10,7 @@ import pytest
 from dfercli.cli.printing import screen, show_document
 from dfercli.data.sources.base import BASIC_EXPRESSIONS
 from dfercli.errors import ConfigError
-from dfercli.tables.model import Column, Document, Table
-from dfercli.tables.renderers import FORMATS, render, render_files
+from dfercli.tables import FORMATS, Column, Document, Table, render, render_files
 
 SOURCE = {"dataset": 'dfew, "as published" # 1', "data": "PARTIAL: 3 clips missing"}
 FOLDS = Table("dfew/full", [Column("fold"), Column("WAR", "percent")], [["1", 0.5]], ["optimistic"])

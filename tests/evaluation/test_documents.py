@@ -17,7 +17,7 @@ from dfercli.evaluation.tables import comparison_document, results_document, sid
 from dfercli.metrics.scores import summarise_folds
 from dfercli.runs.record import DataRecord, RunRecord
 from dfercli.runs.run_folder import FinishedRun
-from dfercli.tables.renderers import FORMATS, render
+from dfercli.tables import FORMATS, render
 
 CLASSES = ["happiness", "sadness"]
 

@@ -10,8 +10,7 @@ import pandas as pd
 import pytest
 
 from dfercli.errors import ConfigError
-from dfercli.tables.model import Column, Document, Table, format_cell
-from dfercli.tables.renderers import FORMATS, render
+from dfercli.tables import FORMATS, Column, Document, Table, format_cell, render
 from dfercli.text import escape_cell
 
 HOSTILE = [
