@@ -221,7 +221,9 @@ def test_a_table_says_once_what_its_data_lacks(make_run, colours, tmp_path):
 def test_a_table_is_not_mixed_with_runs_of_other_settings(make_run, tmp_path):
     run_table(table_rows(3), make_run(**RECIPE), [1], tmp_path)
     other = make_run(**RECIPE, lr=2e-3)
-    with pytest.raises(ConfigError, match=r"holds a run with other settings \(train.lr 0.001 -> "):
+    with pytest.raises(
+        ConfigError, match=r"contains a run with other settings \(train.lr 0.001 -> "
+    ):
         run_table(table_rows(3), other, [1], tmp_path)
     run_table(table_rows(3), other, [1], tmp_path, overwrite=True)
     assert {run.read().config.train.lr for run in find_runs(tmp_path)} == {2e-3}

@@ -182,7 +182,7 @@ def test_weights_that_cannot_be_fetched_are_one_line(dfer, monkeypatch):
         raise OSError("no route to host\nsecond line")
 
     monkeypatch.setattr(open_clip.factory, "download_pretrained", no_network)
-    said = "weights 'openai' of ViT-B-32-quickgelu are neither cached nor to be fetched (no network"
+    said = "weights 'openai' of ViT-B-32-quickgelu are not cached and cannot be fetched (no network"
     _check_error(dfer("train --workers 0"), said)
 
 

@@ -75,7 +75,7 @@ def test_a_push_tells_the_address(dfer, monkeypatch):
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("export model --onnx model", "--onnx model is a folder; name a file in it"),
+        ("export model --onnx model", "--onnx model is a folder; use the path of a file"),
         ("push model name --dry-run", "'name' has no owner; use a name such as organisation/name"),
         (
             "push other org/name --dry-run",

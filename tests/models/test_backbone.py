@@ -238,7 +238,7 @@ def test_a_tag_that_cannot_be_fetched_is_one_line_that_names_the_ways_out(
     with pytest.raises(WeightsError) as caught:
         load_pretrained("ViT-B-32-quickgelu", "openai")
     assert str(caught.value) == (
-        f"weights 'openai' of ViT-B-32-quickgelu are neither cached nor to be fetched ({why})"
+        f"weights 'openai' of ViT-B-32-quickgelu are not cached and cannot be fetched ({why})"
         f"; run once with a network, or use --weights FILE or --weights random"
     )
 

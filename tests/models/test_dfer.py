@@ -245,7 +245,10 @@ def _rewrite(folder, change):
 
 
 DAMAGES = {
-    "no config": (lambda f: (f / "config.json").unlink(), "no config.json in .*; is it a check"),
+    "no config": (
+        lambda f: (f / "config.json").unlink(),
+        "no config.json in .*; it is not a check",
+    ),
     "no weights": (lambda f: (f / "model.safetensors").unlink(), "no model.safetensors in .*best"),
     "no JSON": (lambda f: (f / "config.json").write_text("{"), "cannot read config.json of .*best"),
     "a list": (lambda f: (f / "config.json").write_text("[1]"), "was not written by dfer"),
@@ -258,14 +261,14 @@ DAMAGES = {
         lambda f: _rewrite(f, lambda s: s["model"].update(msta=False)),
         "model.safetensors does not match config.json; copy both again",
     ),
-    "fewer classes": (lambda f: _rewrite(f, lambda s: s["class_names"].pop()), "does not fit"),
+    "fewer classes": (lambda f: _rewrite(f, lambda s: s["class_names"].pop()), "does not match"),
     "fewer weights": (
         lambda f: save_file({"x": torch.zeros(1)}, f / "model.safetensors"),
-        "does not fit config.json",
+        "does not match config.json",
     ),
     "a pickle": (
         lambda f: torch.save({}, f / "model.safetensors"),
-        "cannot read model.safetensors of .*; is it whole",
+        "cannot read model.safetensors of .*.*it may be incomplete",
     ),
     "cut off": (lambda f: (f / "model.safetensors").write_bytes(b"\0" * 9), "cannot read model"),
 }
