@@ -209,7 +209,7 @@ def test_open_clip_has_the_backbone_of_strong_and_openais_weights_fit_it(monkeyp
     monkeypatch.setattr(open_clip, "download_pretrained", no_network)
     model = apply_preset(_run("strong")).model
     assert model.backbone in known_backbones()
-    with pytest.raises(WeightsError, match="'openai' of ViT-B-16-quickgelu are neither cached"):
+    with pytest.raises(WeightsError, match="'openai' of ViT-B-16-quickgelu are not cached"):
         load_pretrained(model.backbone, model.weights)
 
 
