@@ -204,7 +204,7 @@ def report(
 ) -> None:
     """Write one self-contained page about a run: results, errors, and what the model looks at."""
     numbers = parse_folds(folds) if folds else None
-    from dfercli.report import build_report
+    from dfercli.report.run import build_report
 
     folder, of_dataset, variant = find_variant(run, runs, dataset)
     path = build_report(

@@ -73,8 +73,7 @@ def train_fold(
 
     An interrupted run resumes after its last finished epoch, and ends as if it had not been
     interrupted; a finished run is not trained again. The run keeps the checkpoint and the
-    predictions of the epoch that each protocol chooses: `best` has the highest WAR on the test
-    fold, as the field reports it.
+    predictions of the epoch that each protocol chooses; see `PROTOCOLS`.
 
     Args:
         config: The run.
@@ -83,7 +82,7 @@ def train_fold(
         overwrite: Discard an existing run and train from scratch.
         progress: Shows the progress; by default a progress bar of this run alone.
         manifest: The data, opened; by default the manifest of `config.data` is opened.
-        calibration: Entry `calibration` of a checkpoint trained on all clips.
+        calibration: Entry `calibration` of the checkpoints, for a run on all clips.
 
     Raises:
         ConfigError: The loss is no longer finite; another process is training the run; or the
@@ -121,7 +120,7 @@ def _train(
     """
     data = describe_data(config, manifest)
     if not overwrite:
-        run.check_same(config, data)
+        run.check_same(config, data)  # as before all jobs, but under the lock of this run
     elif accelerator.is_main_process:
         run.discard()  # before anything can fail: the old run must not pass for the new one
     accelerator.wait_for_everyone()
@@ -253,7 +252,7 @@ def _build_model(
 
 
 def measure_clips(manifest: Manifest) -> float | None:
-    """Return the median length of the clips in seconds; None for one's own, of unknown rate."""
+    """Return the median length of the clips in seconds; None for own videos of unknown rate."""
     if manifest.kind == "folder":
         return None
     return round(float(manifest.rows["n_frames"].median()) / FILM_FPS, 2)
@@ -297,7 +296,7 @@ def _describe_divergence(loss: float, epoch: int, config: RunConfig, run: RunFol
 
 
 def _note_remarks(bar: Progress, run: RunFolder, config: RunConfig) -> None:
-    """Print what is odd about the last epoch: classes never predicted, no calibration."""
+    """Print a warning for classes that were never predicted, and for a missing calibration."""
     if config.fold == ALL_DATA:
         return
     if missed := find_missed(read_predictions(run.predictions_file("last"))):

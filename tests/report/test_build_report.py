@@ -11,8 +11,8 @@ import pytest
 from dfercli.config import TrainConfig
 from dfercli.errors import CheckpointError, ConfigError, DataError
 from dfercli.metrics import calibration
-from dfercli.report import build_report
 from dfercli.report.gallery import Comparison, Gallery
+from dfercli.report.run import build_report
 from dfercli.report.variants import (
     Missing,
     find_for_features,
