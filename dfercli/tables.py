@@ -91,7 +91,7 @@ def format_cell(value: Cell, kind: Kind) -> str:
         return MISSING
     if kind == "text":
         return one_line(str(value))
-    number = cast(float, value) + 0.0  # never -0.00
+    number = cast(float, value) + 0.0  # turns -0.0 into 0.0
     if kind == "count":
         return f"{int(number):,}"
     if kind == "number":

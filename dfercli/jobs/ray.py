@@ -84,7 +84,7 @@ class Place:
         Raises:
             DataError: This machine does not see the same files.
         """
-        here, shared = socket.gethostname(), "all machines must share the files of data and runs"
+        here, shared = socket.gethostname(), "all machines must share one file system"
         try:
             os.chdir(self.folder)
         except PermissionError as error:

@@ -163,7 +163,7 @@ def _check_jobs(jobs: Sequence[Job], manifests: Mapping[DataConfig, Manifest]) -
         check_frames(manifest, Path(data.root))
     for job in jobs:
         manifest, fold = manifests[job.config.data], job.config.fold
-        manifest.select(fold, "test")  # refuses a fold that there is not
+        manifest.select(fold, "test")  # raises if there is no such fold
         if manifest.select(fold, "train").empty:
             raise DataError(
                 f"no clips to train on when fold {fold} is tested; assign the clips to more folds"
@@ -262,7 +262,7 @@ def attempt(job: Job, progress: Progress | None = None) -> Failure | None:
         return Failure(error.line, trace)
     except OSError as error:
         return Failure(f"{error.filename or 'a file'}: {error.strerror or error}")
-    except Exception as error:  # whatever it is, it concerns only this job
+    except Exception as error:  # any error concerns only this job
         text = " ".join(str(error).split())
         return Failure(f"{type(error).__name__}: {text}", traceback.format_exc())
     finally:

@@ -250,7 +250,7 @@ def _check_parity(
     where: str, path: Path, clips: np.ndarray, expected: np.ndarray
 ) -> ProbDifference:
     parity = compare_probs(predict_by_onnx(path, clips), expected)
-    if not parity.largest <= MAX_DIFFERENCE:  # nan is no parity either
+    if not parity.largest <= MAX_DIFFERENCE:  # also refuses nan
         raise PublishError(
             f"probabilities of {where} in ONNX differ by {parity.largest:.2g} from PyTorch's, more "
             f"than {MAX_DIFFERENCE:g}, so nothing was written; try other versions of "
@@ -287,7 +287,7 @@ def _write(model: FacesToProbs, faces: np.ndarray, path: Path, where: str) -> No
             f"PyTorch {torch.__version__} cannot export {where} to ONNX ({reason}); try another "
             f"version"
         ) from error
-    assert converted is not None  # with dynamo=True it never is
+    assert converted is not None  # it is None only without dynamo
     converted.model.metadata_props.update(describe_metadata(model.model, where))
     converted.save(path, external_data=False)
 

@@ -102,7 +102,7 @@ class Gallery:
     def _compare(self, variants: Variants, with_maps: bool = False) -> Comparison | Missing:
         """Explain all clips by each model, and draw some of them."""
         if not variants.runs:
-            assert variants.missing is not None  # nothing else makes it empty
+            assert variants.missing is not None  # the reason for an empty comparison
             return variants.missing
         maps = {}
         try:

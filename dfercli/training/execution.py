@@ -116,7 +116,7 @@ def _fits_here(setup: TrainingSetup, size: int) -> bool:
     try:
         with reserving_moments(model):
             clips = torch.zeros(_clip_shape(model, size), dtype=torch.uint8, device=device)
-            logits = model(normalise(clips))  # not `prepared`: processes need not keep step here
+            logits = model(normalise(clips))  # not `prepared`, which would synchronise processes
             loss = setup.loss(logits, torch.zeros(size, dtype=torch.long, device=device))
             setup.accelerator.backward(loss * 0)
     except RuntimeError as error:
@@ -163,7 +163,9 @@ def fit_execution(
                     f"--batch auto"
                 ) from error
             micro_batch = math.ceil(micro_batch / 2)
-        clear_device_cache(garbage_collection=True)  # the error held on to what did not fit
+        clear_device_cache(
+            garbage_collection=True
+        )  # the error referenced the tensors that did not fit
 
 
 def _build_execution(
@@ -180,7 +182,7 @@ def _build_execution(
         try:
             with reserving_moments(setup.model):  # which must fit as well
                 return _build_fixed(setup, way, micro_batch, accumulate, "; ".join(remarks))
-        except Exception as error:  # compilers and drivers raise all kinds
+        except Exception as error:  # compilers and drivers raise many types
             _clean_up(setup)
             if _ran_out_of_memory(error):
                 raise torch.OutOfMemoryError(first_line(error)) from error
@@ -190,7 +192,7 @@ def _build_execution(
                 raise ConfigError(f"{failure}; omit --steps, or use --steps {slower}") from error
             remarks.append(f"{failure}; using {slower} steps, which are slower")
             way = slower
-        clear_device_cache(garbage_collection=True)  # the error held on to what was built
+        clear_device_cache(garbage_collection=True)  # the error referenced what was built
     _clean_up(setup)
     step = OptimizerStep(setup, EagerGradients(setup), micro_batch)
     return Execution("eager", step, setup.prepared, remark="; ".join(remarks))
@@ -207,7 +209,7 @@ def _ran_out_of_memory(error: BaseException | None) -> bool:
     """Return whether an error, or one of its causes, says that memory is full."""
     if error is None:
         return False
-    # A driver that has no room for a graph raises no OutOfMemoryError.
+    # A driver without memory for a graph does not raise OutOfMemoryError.
     full = isinstance(error, torch.OutOfMemoryError) or "CUDA error: out of memory" in str(error)
     return full or _ran_out_of_memory(error.__cause__ or error.__context__)
 

@@ -122,7 +122,7 @@ def _train(
     if not overwrite:
         run.check_same(config, data)  # as before all jobs, but under the lock of this run
     elif accelerator.is_main_process:
-        run.discard()  # before anything can fail: the old run must not pass for the new one
+        run.discard()  # now, so that the old run is not mistaken for the new one
     accelerator.wait_for_everyone()
 
     # Model

@@ -198,4 +198,4 @@ def test_a_machine_that_does_not_see_the_files_says_so(unseen, make_job, tmp_pat
     said = str(caught.value)
     assert said.startswith("node7 does not see ")
     assert str(gone) in said
-    assert said.endswith("; all machines must share the files of data and runs")
+    assert said.endswith("; all machines must share one file system")
