@@ -147,8 +147,8 @@ def fit_temperature(probs: np.ndarray, labels: np.ndarray, prior_sd: float | Non
 
     low, high = np.log(TEMPERATURE_BOUNDS)
     options = {"xatol": 1e-9}
-    found = minimize_scalar(loss, bounds=(low, high), method="bounded", options=options)
-    return float(np.exp(min((found.x, low, high), key=loss)))
+    result = minimize_scalar(loss, bounds=(low, high), method="bounded", options=options)
+    return float(np.exp(min((result.x, low, high), key=loss)))
 
 
 def apply_temperature(probs: np.ndarray, temperature: float) -> np.ndarray:

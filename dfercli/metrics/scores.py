@@ -36,9 +36,9 @@ def _check_classes(classes: np.ndarray, num_classes: int) -> np.ndarray:
     numbers = classes.astype(np.int64)
     wrong = (numbers != classes) | (numbers < 0) | (numbers >= num_classes)
     if classes.ndim != 1 or wrong.any():
-        which = f"class {classes[wrong][0]}" if classes.ndim == 1 else f"shape {classes.shape}"
+        value = f"class {classes[wrong][0]}" if classes.ndim == 1 else f"shape {classes.shape}"
         raise DataError(
-            f"{which}: classes must be integers from 0 to {num_classes - 1}, one per clip"
+            f"{value}: classes must be integers from 0 to {num_classes - 1}, one per clip"
         )
     return numbers
 

@@ -96,9 +96,10 @@ def _read_folds(run: FinishedRun) -> Results | None:
             )
     variant = run.path.parent
     results = read_results(variant.parent.parent, variant.parent.name, variant.name)
-    which = "val" if run.record.config.train.val_fraction > 0 else "best"
-    held_out = {which: results.held_out[which]} if which in results.held_out else {}
-    return replace(results, predictions={which: results.predictions[which]}, held_out=held_out)
+    protocol = "val" if run.record.config.train.val_fraction > 0 else "best"
+    held_out = {protocol: results.held_out[protocol]} if protocol in results.held_out else {}
+    predictions = {protocol: results.predictions[protocol]}
+    return replace(results, predictions=predictions, held_out=held_out)
 
 
 def read_run(run: RunFolder, folder: Path, model: ExpressionModel) -> Results | None:
@@ -112,15 +113,15 @@ def read_run(run: RunFolder, folder: Path, model: ExpressionModel) -> Results | 
     _check_same(record, folder, model)
     if run.fold == ALL_DATA:
         return _read_folds(finished)
-    which = folder.name
+    protocol = folder.name
     held_out = {}
     if config.train.val_fraction > 0:
-        held_out = {which: {config.fold: read_tested(finished, which, held_out=True)}}
+        held_out = {protocol: {config.fold: read_tested(finished, protocol, held_out=True)}}
     versions = describe_versions(record.calls[0].versions) or UNKNOWN
     return Results(
         config.variant,
         config.data.dataset,
-        {which: {config.fold: read_tested(finished, which)}},
+        {protocol: {config.fold: read_tested(finished, protocol)}},
         held_out,
         describe_runs([record]) | {"versions": versions},
         list_deviations([finished]),
@@ -194,15 +195,15 @@ This checkpoint came without test results, so there are no figures here. The che
 
 def _figures(results: Results, model: ExpressionModel) -> str:
     """Return the section with figures and their provenance."""
-    (which,) = results.predictions
-    summary, intervals = results.summaries[which], results.intervals[which]
+    (protocol,) = results.predictions
+    summary, intervals = results.summaries[protocol], results.intervals[protocol]
     columns = [Column("figure", "text"), Column("value", "percent")]
     columns += [Column("from", "percent", "95 %"), Column("to", "percent", "95 %")]
     rows: list[list[Any]] = []
     for metric, title in METRICS.items():
         interval = getattr(intervals, metric)
         rows.append([title, getattr(summary, f"mean_{metric}"), interval.low, interval.high])
-    notes = [UNTRAINED_NOTE] if results.untrained else protocol_notes([which])
+    notes = [UNTRAINED_NOTE] if results.untrained else protocol_notes([protocol])
     notes += [
         "WAR: share of correctly classified clips; UAR: mean recall over the classes",
         f"95 %: {describe_method(intervals.method, intervals.units, results)}; covers the "
@@ -212,9 +213,9 @@ def _figures(results: Results, model: ExpressionModel) -> str:
     noun = "fold" if len(summary.folds) == 1 else "folds"
     title = f"Test {noun} {folds} of {results.dataset}, {summary.num_clips.sum():,} clips"
     if _on_all_clips(model):
-        notes.insert(0, f"{UNTESTED_NOTE} {_compare_epochs(results, model, which)}")
+        notes.insert(0, f"{UNTESTED_NOTE} {_compare_epochs(results, model, protocol)}")
     if not results.untrained:
-        title += f", {LABELS[which]}"
+        title += f", {LABELS[protocol]}"
     counts = summary.matrix.sum(axis=1)
     classes = Table(
         "each class",
@@ -236,16 +237,16 @@ def _calibration(model: ExpressionModel, results: Results | None = None) -> str:
     text = f"temperature {info.temperature:.3g}, of {info.calibration_clips:,} held-out clips"
     if results is None or not results.held_out or _on_all_clips(model):
         return text
-    (which,) = results.held_out
-    calibration = calibrate(results, which)
+    (protocol,) = results.held_out
+    calibration = calibrate(results, protocol)
     if calibration.after is None:
         return f"{text}; this version would refuse it: {'; '.join(calibration.remarks)}"
     return f"{text}; ECE {calibration.before.ece:.1%} before, {calibration.after.ece:.1%} after"
 
 
-def _compare_epochs(results: Results, model: ExpressionModel, which: str) -> str:
+def _compare_epochs(results: Results, model: ExpressionModel, protocol: str) -> str:
     """Return how long a model on all clips was trained, and how long the models of its folds."""
-    epochs = [chosen_epochs(run.read_metrics())[which] for run in results.runs.values()]
+    epochs = [chosen_epochs(run.read_metrics())[protocol] for run in results.runs.values()]
     listed = ", ".join(map(str, epochs))
     return f"It was trained for {_trained(model).epoch} epochs, the others for {listed}."
 

@@ -100,9 +100,10 @@ def predict_by_onnx(path: Path, clips: np.ndarray) -> np.ndarray:
 
 def compare_probs(ours: np.ndarray, theirs: np.ndarray) -> ProbDifference:
     """Compare probabilities (N, K) with those of PyTorch, (N, K)."""
-    apart = np.abs(ours - theirs)
+    difference = np.abs(ours - theirs)
     same = ours.argmax(axis=1) == theirs.argmax(axis=1)
-    return ProbDifference(float(apart.max()), float(apart.mean()), len(same), int(same.sum()))
+    largest, mean = float(difference.max()), float(difference.mean())
+    return ProbDifference(largest, mean, len(same), int(same.sum()))
 
 
 PACKAGES = ("onnx", "onnxruntime", "onnxscript")

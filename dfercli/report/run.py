@@ -52,23 +52,23 @@ def build_report(
     """
     if path is not None and path.suffix.lower() not in (".html", ".htm"):
         raise ConfigError(f"cannot write {path}: the name of the report must end in .html")
-    found = find_runs(runs, dataset, variant, folds, protocol, root, manifests)
-    path = path or next(iter(found.by_fold.values())).path.parent / "report.html"
+    shown = find_runs(runs, dataset, variant, folds, protocol, root, manifests)
+    path = path or next(iter(shown.by_fold.values())).path.parent / "report.html"
     check_page(path)  # before the work
-    gallery, names = Gallery(found, fold), found.class_names
+    gallery, names = Gallery(shown, fold), shown.class_names
     parts = [
-        sections.results_section(found),
-        sections.classes_section(found),
-        sections.training_section(found),
-        sections.calibration_section(found),
+        sections.results_section(shown),
+        sections.classes_section(shown),
+        sections.training_section(shown),
+        sections.calibration_section(shown),
         sections.features_section(gallery.compare_features(), names),
         sections.attention_section(gallery.compare_text(), names),
         sections.prompts_section(gallery.compare_prompts(), names),
         sections.errors_section(*gallery.find_errors(NUM_ERRORS), names),
-        sections.repeat_section(found),
+        sections.repeat_section(shown),
     ]
-    title = f"{found.results.dataset}: {found.results.name}"
-    write_page(title, _describe_runs(found), parts, path)
+    title = f"{shown.results.dataset}: {shown.results.name}"
+    write_page(title, _describe_runs(shown), parts, path)
     if figures is not None:
         write_pictures(parts, figures)
     return path

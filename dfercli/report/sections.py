@@ -164,9 +164,9 @@ def calibration_section(runs: Runs) -> Section:
 def features_section(comparison: Comparison | Missing, class_names: Sequence[str]) -> Section:
     """Draw the features of the baseline and this variant by t-SNE (the paper's Figure 5)."""
 
-    def show(found: Comparison) -> list[Part]:
-        labels = next(iter(found.explanations.values())).labels
-        features = {name: explained.features for name, explained in found.explanations.items()}
+    def show(pair: Comparison) -> list[Part]:
+        labels = next(iter(pair.explanations.values())).labels
+        features = {name: explained.features for name, explained in pair.explanations.items()}
         try:
             figure = tsne_figure(features, labels, class_names, TSNE_SEED)
         except DataError as error:
@@ -174,11 +174,11 @@ def features_section(comparison: Comparison | Missing, class_names: Sequence[str
         return [
             Picture(
                 figure,
-                f"Clips of fold {found.fold} by class in the plane, from the features of "
+                f"Clips of fold {pair.fold} by class in the plane, from the features of "
                 f"{' and '.join(features)}.",
-                f"t-SNE (seed {TSNE_SEED}) of the video embeddings of fold {found.fold}'s "
+                f"t-SNE (seed {TSNE_SEED}) of the video embeddings of fold {pair.fold}'s "
                 f"{len(labels):,} test clips. Nearby clips have similar features; distances "
-                f"between groups have no meaning. {_name_variants(found)}",
+                f"between groups have no meaning. {_name_variants(pair)}",
                 enlarged=2.0,
             )
         ]
@@ -189,22 +189,22 @@ def features_section(comparison: Comparison | Missing, class_names: Sequence[str
 def attention_section(comparison: Comparison | Missing, class_names: Sequence[str]) -> Section:
     """Draw the evidence for the predictions without and with text (the paper's Figure 4)."""
 
-    def show(found: Comparison) -> list[Part]:
+    def show(pair: Comparison) -> list[Part]:
         caption = [
             "Bright patches are evidence for the predicted class (attention weighted by its "
             "gradient and followed through the blocks), relative to the brightest of the clip."
         ]
-        if any(share for clip in found.clips for share in clip.interaction.values()):
+        if any(share for clip in pair.clips for share in clip.interaction.values()):
             caption.append(
                 "“Interaction” is the share of all frames' evidence that comes through InterFIT's "
                 "tokens."
             )
         return [
             Picture(
-                attention_figure(found.clips, class_names),
-                f"Frames of {len(found.clips)} clips, and heat maps over them of "
-                f"{' and '.join(found.variants)}. {_list_predictions(found, class_names)}",
-                " ".join([*caption, _explain_choice(found), _name_variants(found)]),
+                attention_figure(pair.clips, class_names),
+                f"Frames of {len(pair.clips)} clips, and heat maps over them of "
+                f"{' and '.join(pair.variants)}. {_list_predictions(pair, class_names)}",
+                " ".join([*caption, _explain_choice(pair), _name_variants(pair)]),
             )
         ]
 
@@ -214,27 +214,27 @@ def attention_section(comparison: Comparison | Missing, class_names: Sequence[st
 def prompts_section(comparison: Comparison | Missing, class_names: Sequence[str]) -> Section:
     """Draw the similarities under textual prompts and under both kinds (the paper's Figure 2)."""
 
-    def show(found: Comparison) -> list[Part]:
+    def show(pair: Comparison) -> list[Part]:
         cosines = {
             name: explained.similarities
-            for name, explained in found.explanations.items()
+            for name, explained in pair.explanations.items()
             if explained.similarities is not None
         }
         if not cosines:
             return [Text("This variant does not compare clips with texts.", note=True)]
-        labels = next(iter(found.explanations.values())).labels
+        labels = next(iter(pair.explanations.values())).labels
         return [
             Picture(
-                similarity_figure(found.clips, class_names),
-                f"Frames of {len(found.clips)} clips, and bars of their cosine to each class. "
-                f"{_list_predictions(found, class_names)}",
+                similarity_figure(pair.clips, class_names),
+                f"Frames of {len(pair.clips)} clips, and bars of their cosine to each class. "
+                f"{_list_predictions(pair, class_names)}",
                 "Cosine of the clip and each class, before scaling. The true class is shaded, the "
-                f"predicted class outlined. {_explain_choice(found)} {_name_variants(found)}",
+                f"predicted class outlined. {_explain_choice(pair)} {_name_variants(pair)}",
             ),
             Picture(
                 similarity_histogram_figure(cosines, labels),
                 f"Histograms of cosines. {_list_means(cosines, labels)}",
-                f"All {len(labels):,} test clips of fold {found.fold}. The farther apart the two, "
+                f"All {len(labels):,} test clips of fold {pair.fold}. The farther apart the two, "
                 "the better the classes are separated.",
             ),
         ]

@@ -110,8 +110,8 @@ def find_named(name: str, runs: Iterable[Path]) -> dict[int, RunFolder]:
         datasets = (path.name for root in roots for path in sorted(root.glob("*")))
         names += [f"{dataset}/{name}" for dataset in datasets]
     for folder in [Path(name), *(root / path for path in names for root in reversed(roots))]:
-        own = RunFolder(folder)
-        folds = [own] if own.run_file.is_file() else _find_fold_folders(folder)
+        run = RunFolder(folder)
+        folds = [run] if run.run_file.is_file() else _find_fold_folders(folder)
         by_fold = {run.read().config.fold: run for run in folds}
         if by_fold:
             check_alike(by_fold)

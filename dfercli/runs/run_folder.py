@@ -109,17 +109,17 @@ class RunFolder:
         """Files that trackers write."""
         return self.path / "logs"
 
-    def checkpoint(self, which: str) -> Path:
+    def checkpoint(self, protocol: str) -> Path:
         """Folder of the checkpoint of the `best`, the `last` or the `val` epoch."""
-        return self.path / which
+        return self.path / protocol
 
-    def predictions_file(self, which: str) -> Path:
+    def predictions_file(self, protocol: str) -> Path:
         """Predictions of an epoch on the test fold."""
-        return self.path / f"predictions_{which}.csv"
+        return self.path / f"predictions_{protocol}.csv"
 
-    def validation_file(self, which: str) -> Path:
+    def validation_file(self, protocol: str) -> Path:
         """Predictions of an epoch on the clips that were held out of training."""
-        return self.path / f"validation_{which}.csv"
+        return self.path / f"validation_{protocol}.csv"
 
     def read(self) -> RunRecord:
         """Return the content of `run.json`.

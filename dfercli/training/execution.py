@@ -163,9 +163,7 @@ def fit_execution(
                     f"--batch auto"
                 ) from error
             micro_batch = math.ceil(micro_batch / 2)
-        clear_device_cache(
-            garbage_collection=True
-        )  # the error referenced the tensors that did not fit
+        clear_device_cache(garbage_collection=True)  # the error referenced what did not fit
 
 
 def _build_execution(

@@ -161,8 +161,8 @@ def _train(
 
     # Epochs
     shown = accelerator.is_local_main_process
-    own = nullcontext(progress) if progress else Progress(clips * epochs, shown)
-    with own as bar, tracking(accelerator, config):
+    opened = nullcontext(progress) if progress else Progress(clips * epochs, shown)
+    with opened as bar, tracking(accelerator, config):
         bar.begin_run(config.title, epochs, len(metrics) * clips, execution.remark)
         for epoch in range(len(metrics), epochs):
             started_s = time.perf_counter()

@@ -82,10 +82,10 @@ class Mixup:
         from 0.
         """
         rng = np.random.default_rng([self.seed, epoch, step, self.rank, MIXUP_STREAM])
-        own = float(rng.beta(self.strength, self.strength))
+        lam = float(rng.beta(self.strength, self.strength))
         others = send(rng.permutation(len(clips)), clips.device)
         shares = F.one_hot(labels, self.num_classes).float()
-        return clips.lerp(clips[others], 1 - own), shares.lerp(shares[others], 1 - own)
+        return clips.lerp(clips[others], 1 - lam), shares.lerp(shares[others], 1 - lam)
 
 
 def build_optimizer(model: ExpressionModel, config: TrainConfig) -> torch.optim.Optimizer:
