@@ -80,7 +80,7 @@ def find_variant(
         raise ConfigError(f"{name} is a single fold; give {folder.parent} --folds {fold}")
     if folder.name == "all" and any((top / folder / "run.json").is_file() for top in (".", runs)):
         raise ConfigError(
-            f"{name} was trained on all clips, so none can test it; give {folder.parent} for the "
+            f"{name} was trained on all clips, so none can test it; use {folder.parent} for the "
             f"results of its folds"
         )
     if len(folder.parts) < 2:

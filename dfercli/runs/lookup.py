@@ -178,7 +178,7 @@ def _find_default(runs: Path) -> FinishedRun:
     if models:
         raise CheckpointError(
             f"the only finished runs in {runs} were trained on the drawn people of the demo, not "
-            f"on real faces: {HOW_TO_GET_ONE}; to use the demo's model anyway, give --checkpoint "
+            f"on real faces: {HOW_TO_GET_ONE}; to use the demo's model anyway, use --checkpoint "
             f"{models[0].path}"
         )
     raise CheckpointError(f"no finished run in {runs}: {HOW_TO_GET_ONE}")

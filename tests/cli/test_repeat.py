@@ -154,7 +154,7 @@ def test_a_repetition_elsewhere_takes_calibration_and_epochs_of_the_repeated_run
     )
     done = dfer(f"eval {final.path}")
     assert done.err.splitlines()[-1] == (
-        f"error: {final.path} was trained on all clips, so none can test it; give "
+        f"error: {final.path} was trained on all clips, so none can test it; use "
         f"{final.path.parent} for the results of its folds"
     )
 
