@@ -54,8 +54,9 @@ class Outcome:
         if not self.failures:
             return
         titles = [job.title for job in self.failures]
-        more = len(titles) - SHOWN_FAILURES
-        listed = ", ".join(titles[:SHOWN_FAILURES]) + f", {more} more" * (more > 0)
+        listed = ", ".join(titles[:SHOWN_FAILURES])
+        if len(titles) > SHOWN_FAILURES:
+            listed += f", {len(titles) - SHOWN_FAILURES} more"
         overwritten = any(job.overwrite for job in self.jobs)
         raise JobsError(
             f"{len(titles)} of {len(self.jobs)} runs failed ({listed}), "
