@@ -9,7 +9,7 @@ import math
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -89,12 +89,13 @@ class ChosenEpoch:
     predictions: Mapping[Part, pd.DataFrame]
 
 
+@dataclass
 class EpochKeeper:
     """Keeps the epochs that protocols choose, and saves seldom enough to cost little time.
 
     Epochs chosen between two saves wait in memory.
 
-    Args:
+    Attributes:
         run: The run.
         model: The model being trained.
         save_state: Saves the state to resume from.
@@ -104,24 +105,15 @@ class EpochKeeper:
             calibrated.
     """
 
-    def __init__(
-        self,
-        run: RunFolder,
-        model: ExpressionModel,
-        save_state: SaveState,
-        save_every: int = 0,
-        saved: int = 0,
-        balance: str = "none",
-    ) -> None:
-        self._run = run
-        self._model = model
-        self._save_state = save_state
-        self._save_every = save_every
-        self._saved = saved
-        self._balance = balance
-        self._waiting: dict[str, ChosenEpoch] = {}
-        self._saved_at_s = -math.inf
-        self._cost_s = 0.0
+    run: RunFolder
+    model: ExpressionModel
+    save_state: SaveState
+    save_every: int = 0
+    saved: int = 0
+    balance: str = "none"
+    _waiting: dict[str, ChosenEpoch] = field(default_factory=dict, init=False)
+    _saved_at_s: float = field(default=-math.inf, init=False)
+    _cost_s: float = field(default=0.0, init=False)
 
     def keep(
         self,
@@ -135,40 +127,40 @@ class EpochKeeper:
             CheckpointError: It cannot be written; what was saved before is kept.
             UnexpectedError: Anything else went wrong while writing.
         """
-        if not self._run.run_file.is_file():
+        if not self.run.run_file.is_file():
             raise CheckpointError(
-                f"{self._run.path} was moved or removed during training; restore it and run the "
-                f"same command again to continue after epoch {self._saved}"
+                f"{self.run.path} was moved or removed during training; restore it and run the "
+                f"same command again to continue after epoch {self.saved}"
             )
         started_s = time.monotonic()
         due = last or self._is_due(len(metrics), started_s)
         for protocol in chosen_now(metrics, last):
-            settings = add_calibration(self._model.settings, predictions, self._balance)
+            settings = add_calibration(self.model.settings, predictions, self.balance)
             if "trained" in settings:
                 settings["trained"] = {**settings["trained"], "epoch": len(metrics)}
-            weights = self._model.state_dict()
+            weights = self.model.state_dict()
             if not due:
                 weights = {name: w.detach().to("cpu", copy=True) for name, w in weights.items()}
             self._waiting[protocol] = ChosenEpoch(weights, settings, predictions)
         if due:
-            with reporting_failed_save(self._run, self._saved):
+            with reporting_failed_save(self.run, self.saved):
                 self._save(metrics)
-            self._saved = len(metrics)
-        with reporting_failed_save(self._run, self._saved):
+            self.saved = len(metrics)
+        with reporting_failed_save(self.run, self.saved):
             if due:
-                publish_epochs(self._run, self._saved)
+                publish_epochs(self.run, self.saved)
                 self._waiting.clear()
-            self._run.write_metrics(metrics)
+            self.run.write_metrics(metrics)
         if due:
             self._saved_at_s = time.monotonic()
             self._cost_s = self._saved_at_s - started_s
 
     def _save(self, metrics: Sequence[EpochMetrics]) -> None:
         try:
-            stage_epochs(self._run, self._waiting, len(metrics))
-            self._save_state(metrics)
+            stage_epochs(self.run, self._waiting, len(metrics))
+            self.save_state(metrics)
         except Exception:
-            publish_epochs(self._run, self._saved)  # drops what was staged for the missing state
+            publish_epochs(self.run, self.saved)  # drops what was staged for the missing state
             raise
 
     def finish(self, metrics: Sequence[EpochMetrics]) -> None:
@@ -178,18 +170,18 @@ class EpochKeeper:
             CheckpointError: A protocol's checkpoint is missing or of another epoch, or the run
                 cannot be written.
         """
-        check_published(self._run, chosen_epochs(metrics))
-        with reporting_failed_save(self._run, self._saved):
-            self._run.write_metrics(metrics)
+        check_published(self.run, chosen_epochs(metrics))
+        with reporting_failed_save(self.run, self.saved):
+            self.run.write_metrics(metrics)
             best = chosen_epochs(metrics).get("best")
-            draw_curves(metrics, self._run.read().config.title, best, self._run.curves_file)
-            self._run.finish()
-        drop_state(self._run)
+            draw_curves(metrics, self.run.read().config.title, best, self.run.curves_file)
+            self.run.finish()
+        drop_state(self.run)
 
     def _is_due(self, epochs: int, now_s: float) -> bool:
         """Return whether to save now; the first epoch always is saved, to measure the cost."""
-        if self._save_every:
-            return epochs - self._saved >= self._save_every
+        if self.save_every:
+            return epochs - self.saved >= self.save_every
         return now_s - self._saved_at_s >= self._cost_s * (1 / SAVE_SHARE - 1)
 
 
