@@ -20,7 +20,7 @@ from dfercli.models.base import ExpressionModel
 from dfercli.runs.lookup import CheckpointSource, find_folds
 from dfercli.runs.predictions import read_tested
 from dfercli.runs.provenance import UNKNOWN, describe_crop, describe_data, describe_runs
-from dfercli.runs.record import CheckpointInfo, RunRecord, TrainingRecord
+from dfercli.runs.record import CheckpointInfo, RunRecord
 from dfercli.runs.run_folder import FinishedRun, RunFolder, differ_from_final, list_deviations
 from dfercli.tables import Column, Document, Table, render
 from dfercli.training.selection import chosen_epochs
@@ -63,7 +63,7 @@ def write_card(model: ExpressionModel, source: CheckpointSource, repo_id: str) -
         CheckpointError: The run is not finished, or the checkpoint belongs to another run.
         DataError: The run's predictions are missing, damaged, or belong to another run.
     """
-    results = None
+    info, results = CheckpointInfo.from_settings(model.settings), None
     if source.run is not None and source.folder is not None:
         results = read_run(source.run, source.folder, model)
     parts = [
@@ -71,8 +71,8 @@ def write_card(model: ExpressionModel, source: CheckpointSource, repo_id: str) -
         f"Classifies the expression in a short video of a face: {', '.join(model.class_names)}.",
         f"**{NOTICE}**",
         _usage(model, repo_id),
-        _without_run(model) if results is None else _figures(results, model),
-        "## Limits\n\n" + "\n".join(f"- {line}" for line in _limits(model, results)),
+        _without_run(info) if results is None else _figures(results, info),
+        "## Limits\n\n" + "\n".join(f"- {line}" for line in _limits(model, info, results)),
         f"## Licence\n\n{LICENCE_TEXT}",
         f"Written by dfer {__version__} from the checkpoint `{source.name}`.",
     ]
@@ -131,7 +131,8 @@ def read_run(run: RunFolder, folder: Path, model: ExpressionModel) -> Results | 
 
 def _check_same(record: RunRecord, folder: Path, model: ExpressionModel) -> None:
     """Refuse a checkpoint of another run, by comparing what both record of the training."""
-    config, trained = record.config, _trained(model)
+    trained = CheckpointInfo.from_settings(model.settings).trained
+    config = record.config
     pairs = {
         "dataset": (config.data.dataset, trained.dataset),
         "fold": (config.fold, trained.fold),
@@ -170,9 +171,8 @@ print(prediction.to_frame())  # one row per window: times, expression, probabili
 It reads {model.config.num_frames} frames of {model.backbone.image_size} px of an aligned face."""
 
 
-def _without_run(model: ExpressionModel) -> str:
+def _without_run(info: CheckpointInfo) -> str:
     """Return a section without figures, with what the checkpoint says of its training."""
-    info = CheckpointInfo.from_settings(model.settings)
     trained, deviations = info.trained, info.trained.deviations
     fold = "none" if trained.fold == ALL_DATA else trained.fold
     lines = {
@@ -182,7 +182,7 @@ def _without_run(model: ExpressionModel) -> str:
         "data": UNKNOWN if deviations is None else describe_data(deviations),
         "recipe": trained.recipe or UNKNOWN,
         "crops": describe_crop(info.crop),
-        "calibration": _calibration(model),
+        "calibration": _calibration(info),
     }
     listed = "\n".join(f"- **{name}**: {value}" for name, value in lines.items())
     return f"""\
@@ -193,7 +193,7 @@ This checkpoint came without test results, so there are no figures here. The che
 {listed}"""
 
 
-def _figures(results: Results, model: ExpressionModel) -> str:
+def _figures(results: Results, info: CheckpointInfo) -> str:
     """Return the section with figures and their provenance."""
     (protocol,) = results.predictions
     summary, intervals = results.summaries[protocol], results.intervals[protocol]
@@ -212,8 +212,10 @@ def _figures(results: Results, model: ExpressionModel) -> str:
     folds = ", ".join(map(str, summary.folds))
     noun = "fold" if len(summary.folds) == 1 else "folds"
     title = f"Test {noun} {folds} of {results.dataset}, {summary.num_clips.sum():,} clips"
-    if _on_all_clips(model):
-        notes.insert(0, f"{UNTESTED_NOTE} {_compare_epochs(results, model, protocol)}")
+    if info.trained.fold == ALL_DATA:
+        epochs = [chosen_epochs(run.read_metrics())[protocol] for run in results.runs.values()]
+        trained = f"It was trained for {info.trained.epoch} epochs, the others for "
+        notes.insert(0, f"{UNTESTED_NOTE} {trained}{', '.join(map(str, epochs))}.")
     if not results.untrained:
         title += f", {LABELS[protocol]}"
     counts = summary.matrix.sum(axis=1)
@@ -222,20 +224,19 @@ def _figures(results: Results, model: ExpressionModel) -> str:
         [Column("class", "text"), Column("clips", "count"), Column("recall", "percent")],
         list(zip(results.class_names, counts, summary.mean_recalls, strict=True)),
     )
-    provenance = {**results.provenance, "calibration": _calibration(model, results)}
+    provenance = {**results.provenance, "calibration": _calibration(info, results)}
     document = Document([Table(title, columns, rows, notes), classes], provenance)
     return f"## Results\n\n{render(document, 'markdown')}"
 
 
-def _calibration(model: ExpressionModel, results: Results | None = None) -> str:
+def _calibration(info: CheckpointInfo, results: Results | None = None) -> str:
     """Return whether probabilities are calibrated, and what that changes on the test fold."""
-    info = CheckpointInfo.from_settings(model.settings)
     if info.calibration_refused:
         return f"none, {info.calibration_refused}"
     if info.temperature is None:
         return "none, no clips were held out: probabilities are those of a plain softmax"
     text = f"temperature {info.temperature:.3g}, of {info.calibration_clips:,} held-out clips"
-    if results is None or not results.held_out or _on_all_clips(model):
+    if results is None or not results.held_out or info.trained.fold == ALL_DATA:
         return text
     (protocol,) = results.held_out
     calibration = calibrate(results, protocol)
@@ -244,23 +245,8 @@ def _calibration(model: ExpressionModel, results: Results | None = None) -> str:
     return f"{text}; ECE {calibration.before.ece:.1%} before, {calibration.after.ece:.1%} after"
 
 
-def _compare_epochs(results: Results, model: ExpressionModel, protocol: str) -> str:
-    """Return how long a model on all clips was trained, and how long the models of its folds."""
-    epochs = [chosen_epochs(run.read_metrics())[protocol] for run in results.runs.values()]
-    listed = ", ".join(map(str, epochs))
-    return f"It was trained for {_trained(model).epoch} epochs, the others for {listed}."
-
-
-def _on_all_clips(model: ExpressionModel) -> bool:
-    return _trained(model).fold == ALL_DATA
-
-
-def _trained(model: ExpressionModel) -> TrainingRecord:
-    return CheckpointInfo.from_settings(model.settings).trained
-
-
-def _limits(model: ExpressionModel, results: Results | None) -> list[str]:
-    dataset = _trained(model).dataset or UNKNOWN
+def _limits(model: ExpressionModel, info: CheckpointInfo, results: Results | None) -> list[str]:
+    dataset = info.trained.dataset or UNKNOWN
     lines = [
         NOTICE,
         "It has only seen the faces, cameras and expressions of its training data "
@@ -268,7 +254,7 @@ def _limits(model: ExpressionModel, results: Results | None) -> list[str]:
         "Biases by age, sex, skin colour or culture were not measured.",
     ]
     if results is not None:
-        if _on_all_clips(model):
+        if info.trained.fold == ALL_DATA:
             lines.append(UNTESTED_NOTE)
         else:
             lines.append("The figures are of a single fold and a single training.")
