@@ -19,7 +19,7 @@ from dfercli.runs.provenance import describe_runs
 from dfercli.runs.run_folder import (
     FinishedRun,
     Protocol,
-    check_alike,
+    check_same_settings,
     list_deviations,
     protocols_of,
 )
@@ -105,7 +105,7 @@ def read_results(
     if missing:
         raise CheckpointError(f"fold {min(missing)} of {folder} is not finished; train it first")
     chosen = {fold: run for fold, run in finished.items() if fold in (folds or finished)}
-    check_alike(chosen)
+    check_same_settings(chosen)
     first = next(iter(chosen.values())).record
     protocols = protocols_of(first.config.train.val_fraction)
     has_validation = "val" in protocols

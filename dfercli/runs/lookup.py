@@ -13,7 +13,7 @@ from dfercli.runs.run_folder import (
     PROTOCOLS,
     FinishedRun,
     RunFolder,
-    check_alike,
+    check_same_settings,
     differ_from_final,
 )
 
@@ -114,7 +114,7 @@ def find_named(name: str, runs: Iterable[Path]) -> dict[int, RunFolder]:
         folds = [run] if run.run_file.is_file() else _find_fold_folders(folder)
         by_fold = {run.read().config.fold: run for run in folds}
         if by_fold:
-            check_alike(by_fold)
+            check_same_settings(by_fold)
             return dict(sorted(by_fold.items()))
     searched = ", ".join(map(str, roots))
     raise CheckpointError(

@@ -303,7 +303,7 @@ def run_folder(runs: Path, config: RunConfig) -> RunFolder:
     return RunFolder(runs / config.data.dataset / config.variant / name)
 
 
-def check_alike(runs: Mapping[int, RunFolder]) -> None:
+def check_same_settings(runs: Mapping[int, RunFolder]) -> None:
     """Refuse to average runs that differ in more than their fold.
 
     Raises:

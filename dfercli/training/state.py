@@ -138,7 +138,7 @@ def count_epochs(state: Path) -> int:
 def drop_state(run: RunFolder) -> None:
     """Remove the state of a finished run."""
     _drop_states(run)
-    with suppress(OSError):  # it does not exist, or holds files of somebody else
+    with suppress(OSError):  # it does not exist, or holds other files
         run.resume_folder.rmdir()
 
 
