@@ -263,7 +263,7 @@ def _find_defaults(
 def _locate(recorded: str, run: "RunFolder") -> Path:
     """Return a recorded path; a relative one may start at the folder above that of all runs."""
     path = Path(recorded)
-    beside_runs = run.path.resolve().parents[3] / path
+    beside_runs = Path(*run.path.resolve().parts[:-4], path)
     return beside_runs if not path.exists() and beside_runs.exists() else path
 
 
