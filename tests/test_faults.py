@@ -191,8 +191,8 @@ def test_a_run_that_is_moved_while_it_is_trained_is_noticed(tmp_path):
 @pytest.mark.parametrize(
     ("number", "said"),
     [
-        (28, "free some space and give"),
-        (5, "check the disk, which fails to read or write and give"),
+        (28, "free some space and run"),
+        (5, "check the disk, which fails to read or write and run"),
     ],
 )
 def test_a_broken_disk_is_not_told_to_free_space(tmp_path, number, said):

@@ -196,6 +196,6 @@ def test_a_machine_that_does_not_see_the_files_says_so(unseen, make_job, tmp_pat
     with pytest.raises(DataError) as caught:
         place.enter(Job(config, tmp_path))
     said = str(caught.value)
-    assert said.startswith("node7 does not see ")
+    assert said.startswith("node7 has no ")
     assert str(gone) in said
     assert said.endswith("; all machines must share one file system")
