@@ -140,7 +140,9 @@ def _check_prediction(dfer):
     assert "checkpoint: runs/demo/interfit-msta-notext/fold1/best" in printed.err
     refused = dfer(f"predict {video}")  # people who are drawn say nothing about real faces
     assert refused.code == 1
-    assert "the only finished runs in runs are of the drawn people of the demo" in refused.err
+    assert (
+        "the only finished runs in runs were trained on the drawn people of the demo" in refused.err
+    )
 
 
 def _check_final_model(dfer):
