@@ -151,12 +151,12 @@ def find_for_prompts(runs: Runs, fold: int) -> Variants:
 def _find(runs: Runs, fold: int, pairs: Sequence[Mapping[str, Changes]], table: int) -> Variants:
     """Return the first pair that is finished, or these runs' own variant alone."""
     finished = [_find_finished(runs, fold, pair) for pair in pairs]
-    for pair, found in zip(pairs, finished, strict=True):
-        if len(found) == len(pair):
-            return Variants(found, None, _compare_recipes(runs, found))
+    for pair, available in zip(pairs, finished, strict=True):
+        if len(available) == len(pair):
+            return Variants(available, None, _compare_recipes(runs, available))
     absent = [
-        " and ".join(_name_variant(runs, pair[name]) for name in pair if name not in found)
-        for pair, found in zip(pairs, finished, strict=True)
+        " and ".join(_name_variant(runs, pair[name]) for name in pair if name not in available)
+        for pair, available in zip(pairs, finished, strict=True)
     ]
     names = ", or ".join(dict.fromkeys(absent))
     why = f"No comparison: there is no finished run of {names} on fold {fold} of the same data."
