@@ -26,7 +26,9 @@ def resolve_device(name: str) -> str:
         return next((kind for kind in available if available[kind]), "cpu")
     kind = name.partition(":")[0]
     if not available.get(kind, True):
-        raise ConfigError(f"PyTorch finds no {kind} device here; give --device auto, or cpu")
+        raise ConfigError(
+            f"PyTorch finds no {kind} device on this machine; use --device auto or cpu"
+        )
     if is_numbered(name):
         _check_number(name)
     return name
@@ -37,9 +39,7 @@ def _check_number(device: str) -> None:
     if int(device.partition(":")[2]) >= count:
         found = "1 CUDA device" if count == 1 else f"{count} CUDA devices"
         known = ", ".join(f"cuda:{number}" for number in range(count))
-        raise ConfigError(
-            f"this machine has {found}; --device {device} does not exist; known: {known}"
-        )
+        raise ConfigError(f"--device {device} does not exist; this machine has {found}: {known}")
 
 
 def resolve_precision(name: str, device: str) -> str:
@@ -55,7 +55,7 @@ def resolve_precision(name: str, device: str) -> str:
     if name == "auto":
         return "bf16" if multiplies_in_bf16(device) else "fp32"
     if name == "fp16" and device == "cpu":
-        raise ConfigError("fp16 is emulated on CPUs and very slow; give --precision auto")
+        raise ConfigError("fp16 is emulated on CPUs and very slow; use --precision auto")
     return name
 
 

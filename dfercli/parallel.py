@@ -34,6 +34,9 @@ ENDING = ("SIGTERM", "SIGHUP")
 TERMINATED = 143
 """Exit code after SIGTERM, as in shells."""
 
+SERVER_DIED = 255
+"""Exit code that multiprocessing has for the processes of a server that died."""
+
 OOM_SCORE = 500
 """Least `oom_score_adj` of a worker, by which the Linux kernel chooses the process to end when
 memory runs out: as if the worker used half of the machine's memory more (our choice)."""
@@ -56,10 +59,13 @@ SLOW_IMPORTS = tuple(_SLOW.split())
 """Modules that the server imports if this process has imported them. All are imported without
 starting a thread, given `SERVER_ENVIRONMENT`."""
 
+SAFE_PATH = {"PYTHONSAFEPATH": "1"}
+"""Keeps a new process from importing modules of the working folder."""
+
 SERVER_ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",  # else importing numpy starts threads
     "JE_ARROW_MALLOC_CONF": "background_thread:false",  # else importing pyarrow, by pandas, does
-    "PYTHONSAFEPATH": "1",
+    **SAFE_PATH,
 }
 
 _SERVER_LOCK = threading.Lock()
@@ -292,49 +298,69 @@ def describe_exit(code: int, advice: str = "--jobs") -> str:
     """
     if code == TERMINATED:  # it handled the signal and cleaned up
         code = -signal.SIGTERM
+    if code == SERVER_DIED and FORKSERVER:
+        return "the server that its process was forked from was killed; run the command again"
     if code >= 0:
         return f"its process ended with exit code {code}"
     reason = f"its process was ended by {signal.Signals(-code).name}"
     if -code == getattr(signal, "SIGKILL", None):  # Windows has none
-        reason += f"; out of memory? lower {advice}"
+        reason += f", perhaps because memory ran out; run the command again with a lower {advice}"
     return reason
 
 
 def _start_process(target: Callable[..., None], arguments: tuple[Any, ...]) -> BaseProcess:
-    """Start a process that is not interrupted by Ctrl-C while it starts."""
+    """Start a process; its last argument is the environment of this one."""
     for _ in range(2 if FORKSERVER else 0):
         if (environment := _start_server()) is None:
             break
         forked = get_context("forkserver").Process(target=target, args=(*arguments, environment))
-        with suppress(EOFError, OSError):  # the server was killed
+        with suppress(EOFError, OSError), _hiding_missing_main():  # the server was killed
             forked.start()  # waits until the server has its imports
             return forked
         time.sleep(0.1)  # just after it was killed, it passes for alive
-    spawned = get_context("spawn").Process(target=target, args=arguments)
-    with _ignoring_ctrl_c():
-        spawned.start()
+    with _SERVER_LOCK:
+        arguments = (*arguments, dict(os.environ))
+        spawned = get_context("spawn").Process(target=target, args=arguments)
+        with _ignoring_ctrl_c(), _setting_environment(SAFE_PATH), _hiding_missing_main():
+            spawned.start()
     return spawned
 
 
 def _start_server() -> dict[str, str] | None:
-    """Start the server that workers are forked from; return their environment, None if in vain."""
+    """Start the server, and return the environment of its workers; None if it cannot start."""
     from multiprocessing import forkserver
 
     path = {"PYTHONPATH": os.pathsep.join(sys.path)}
-    with _SERVER_LOCK:  # threads have one environment
+    with _SERVER_LOCK:  # threads share one environment
         environment = dict(os.environ)
-        forkserver.set_forkserver_preload([name for name in SLOW_IMPORTS if name in sys.modules])
+        slow = [name for name in SLOW_IMPORTS if name in sys.modules]
+        forkserver.set_forkserver_preload([*slow, "dfercli.server_exit"])
         try:
             with _ignoring_ctrl_c(), _setting_environment({**SERVER_ENVIRONMENT, **path}):
                 forkserver.ensure_running()
-        except OSError:  # the path of its socket is too long, say
+        except OSError:  # for example, the path of its socket is too long
             return None
     return environment
 
 
 @contextmanager
+def _hiding_missing_main() -> Iterator[None]:
+    """Hide the path of the main module if it has no file, as a script from standard input."""
+    main = vars(sys.modules["__main__"])
+    path = main.get("__file__")
+    if path is None or main.get("__spec__") is not None or Path(path).exists():
+        yield
+        return
+    del main["__file__"]  # else the new process would try to import it
+    try:
+        yield
+    finally:
+        main["__file__"] = path
+
+
+@contextmanager
 def _setting_environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Set variables for a process that is started meanwhile."""
+    """Set environment variables for the processes that are started in this context."""
     before = {name: os.environ[name] for name in values if name in os.environ}
     os.environ.update(values)
     try:
@@ -347,7 +373,7 @@ def _setting_environment(values: Mapping[str, str]) -> Iterator[None]:
 
 @contextmanager
 def _ignoring_ctrl_c() -> Iterator[None]:
-    """Ignore Ctrl-C for a moment; what is started meanwhile ignores it until it decides."""
+    """Ignore Ctrl-C in this context and in processes started in it, until they handle it."""
     if threading.current_thread() is not threading.main_thread():  # only that one has signals
         yield
         return
@@ -373,7 +399,7 @@ def _work(
     share: Share,
     start_method: str,
     pipe: "Connection[Any, Any]",
-    environment: Mapping[str, str] | None = None,
+    environment: Mapping[str, str],
 ) -> None:
     """Do one task after another; the whole life of a worker."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the parent decides
@@ -418,11 +444,10 @@ def _make_picklable(error: Exception) -> Exception:
     return error
 
 
-def _take_share(share: Share, environment: Mapping[str, str] | None) -> None:
+def _take_share(share: Share, environment: Mapping[str, str]) -> None:
     """Keep to a share of the machine, in the environment of the parent."""
-    if environment is not None:
-        os.environ.clear()  # it was that of the server
-        os.environ.update(environment)
+    os.environ.clear()
+    os.environ.update(environment)
     if share.device is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = share.device  # read when CUDA is first used
     os.environ["OMP_NUM_THREADS"] = str(share.threads)  # read by torch if it is imported later
@@ -493,8 +518,9 @@ def begin_worker() -> None:
 
 
 def _end_with_parent() -> None:
-    """Wait until the parent is gone, and follow it."""
-    parent = parent_process()
+    """End this process when its parent is gone, or the server that forked it."""
+    parent, server = parent_process(), os.getppid()
     if parent is not None:
-        parent.join()
+        while parent.is_alive() and os.getppid() == server:
+            parent.join(TICK_S)
         os.kill(os.getpid(), signal.SIGTERM)

@@ -71,7 +71,7 @@ class Examiner:
 
         def report(_: Input, phase: str, at_s: float, of_s: float) -> None:
             if self._ended.is_set():
-                raise StoppedError("stopped: the server is ending")
+                raise StoppedError("stopped: the server is shutting down")
             if phase in _PHASES:
                 on_progress(_PHASES[phase], at_s, of_s)
 

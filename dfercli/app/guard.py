@@ -99,12 +99,12 @@ class Guard:
         """Return the status and reason with which a request is refused; status 0 lets it pass."""
         headers = Headers(scope=scope)
         if not self._is_own_name(headers.get("host", "")):
-            return 403, "wrong address; open the one that dfer printed"
+            return 403, "wrong address; open the address that dfer printed"
         if not _is_same_site(headers):
             return 403, "requests from other pages are refused"
         path = scope["path"]
         if not OPEN.fullmatch(path):
-            return 403, "closed: the page does not use it"
+            return 403, "not available: the page does not use this address"
         if scope["method"] in ("GET", "HEAD", "OPTIONS"):
             return 0, ""
         length = headers.get("content-length", "")

@@ -87,8 +87,8 @@ def render_model(predictor: Predictor) -> str:
         )
     else:
         certainty = (
-            "Its probabilities are not calibrated: 90% does not mean correct 9 times out of 10, "
-            "and it is often overconfident."
+            "Its probabilities are not calibrated: of predictions with 90%, fewer than 9 in 10 may "
+            "be correct."
         )
     return _render("paragraphs", [_describe_origin(predictor), classes, certainty])
 
@@ -101,14 +101,14 @@ def name_model(predictor: Predictor) -> str:
 def _describe_origin(predictor: Predictor) -> str:
     if predictor.checkpoint is None:
         return (
-            "Model: CLIP as it is (zero-shot). It was never trained on expressions, so expect "
-            "weak answers."
+            "Model: CLIP (zero-shot). It was never trained on expressions, so its predictions are "
+            "weak."
         )
     if predictor.trained.dataset is None:
-        return f"Model: {predictor.name}. It does not say what it was trained on."
+        return f"Model: {predictor.name}. Its training data is unknown."
     return (
         f"Model: {predictor.name}, {predictor.training}. It is wrong more often on people, "
-        f"lighting and cameras that differ from these."
+        f"lighting and cameras that differ from its training data."
     )
 
 

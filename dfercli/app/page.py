@@ -69,7 +69,7 @@ class Page:
                 with gr.Column():
                     inputs = self._add_inputs()
                     button = gr.Button(
-                        "Name the expressions", variant="primary", elem_id="dfer-press"
+                        "Classify expressions", variant="primary", elem_id="dfer-press"
                     )
                     self._stop = gr.Button("Stop", visible=False, elem_id="dfer-stop")
                 with gr.Column():
@@ -90,9 +90,9 @@ class Page:
             with gr.Accordion("About the model, and its limits", open=True):
                 gr.HTML(render_model(examiner.predictor))
                 gr.Markdown(
-                    "Videos go to the computer that runs this page and to no other. It deletes "
-                    f"them and their results after {self._limits.keep_s // 60:.0f} minutes, and "
-                    "when the page ends."
+                    "Videos are sent only to the computer that runs this page. They and their "
+                    f"results are deleted after {self._limits.keep_s // 60:.0f} minutes, and when "
+                    "the page is stopped."
                 )
             # The order of outputs is that of the answers to scripts that call the page.
             outputs = [
@@ -158,8 +158,8 @@ class Page:
         def report_progress(activity: str, at_s: float, of_s: float) -> None:
             if time.monotonic() - began_s > self._limits.job_s:
                 raise TooLongError(
-                    f"stopped at {describe_time(at_s, of_s)}, while {activity}: a video may take "
-                    f"{self._limits.job_s:.0f} s here; cut it, or use `dfer predict`"
+                    f"stopped at {describe_time(at_s, of_s)}, while {activity}: the time limit is "
+                    f"{self._limits.job_s:.0f} s; use a shorter video, or `dfer predict`"
                 )
             if stop.is_set():
                 raise StoppedError(f"stopped at {describe_time(at_s, of_s)}, while {activity}")
@@ -180,7 +180,9 @@ class Page:
             yield self._show_message(render_error(error.line.replace(str(path), path.name)))
         except Exception as error:  # a bug must not leave an empty page
             logging.getLogger(__name__).exception("while examining %s", path.name)
-            line = f"dfer failed on this video ({type(error).__name__}); see its terminal"
+            line = (
+                f"internal error on this video ({type(error).__name__}); see the terminal of dfer"
+            )
             yield self._show_message(render_error(line))
         finally:
             self._stops.pop(request.session_hash, None)

@@ -46,7 +46,7 @@ def check_address(host: str, port: int) -> None:
         except OSError as error:
             why = error.strerror or str(error)
             raise ConfigError(
-                f"cannot listen at {host}, port {port}: {why}; choose another with --port"
+                f"cannot listen on {host}, port {port}: {why}; choose another port with --port"
             ) from error
 
 
@@ -126,7 +126,7 @@ class Server:
         except OSError as error:
             self._stack.close()
             raise ConfigError(
-                f"cannot listen at {host}, port {port}; choose another with --port"
+                f"cannot listen on {host}, port {port}; choose another port with --port"
             ) from error
         self._closed = threading.Event()
         threading.Thread(target=self._sweep, args=[limits.keep_s], daemon=True).start()

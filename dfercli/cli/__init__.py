@@ -64,8 +64,8 @@ def _run() -> None:
     except SystemExit as end:
         if end.code == INTERRUPTED:
             opt.note(
-                "interrupted; what is finished (clips, epochs, folds) is kept; "
-                "run the same command to continue"
+                "interrupted; finished clips, epochs and folds are kept; "
+                "run the same command again to continue"
             )
         raise
     except OSError as error:
@@ -84,9 +84,9 @@ def _escape(text: str) -> str:
 @app.callback(invoke_without_command=True)
 def settings(
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show an error's stack trace.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
-    """Dynamic facial expression recognition: name the expression in a short video of a face."""
+    """Dynamic facial expression recognition: classify the expression of a face in a short video."""
     _state["debug"] = debug
     if debug:
         logging.basicConfig()

@@ -11,26 +11,26 @@ from dfercli.faces import check_detector
 if TYPE_CHECKING:
     from dfercli.predict.predictor import ModelSource
 
-WEAKNESS = "CLIP as it is, never trained on expressions: the paper has 20.07 % WAR with it on DFEW"
+WEAKNESS = "CLIP without training on expressions; the paper reports 20.07 % WAR for it on DFEW"
 """Source: Table 5."""
 
 Checkpoint = Annotated[
     str | None,
     opt.grouped(
         opt.MODEL,
-        "Folder, name of a run such as `full` or `my-videos/full/fold1`, or Hub name; by "
-        "default the run finished last, except runs on the demo's drawn people.",
+        "Folder of a checkpoint or run, name of a run such as `full` or `my-videos/full/fold1`, or "
+        "name of a model on the Hub; by default the run finished last, except runs on the demo.",
     ),
 ]
 ZeroShot = Annotated[
     bool,
     opt.grouped(
-        opt.MODEL, "CLIP's own weights: weak, never trained on expressions.", "--zero-shot"
+        opt.MODEL, "Use CLIP without training on expressions, which is weak.", "--zero-shot"
     ),
 ]
 Detector = Annotated[
     str | None,
-    opt.grouped(opt.MODEL, "Face detector; by default that of the checkpoint."),
+    opt.grouped(opt.MODEL, "Face detector; by default the one used in training."),
 ]
 Device = Annotated[
     str,
@@ -50,11 +50,11 @@ def check_choice(
     """Check the choice of a model before anything is loaded.
 
     Raises:
-        ConfigError: Two models are asked for, or no device or precision has this name.
-        UnknownNameError: No detector has this name.
+        ConfigError: Two models are requested, or the device or precision is unknown.
+        UnknownNameError: The detector is unknown.
     """
     if zero_shot and checkpoint is not None:
-        raise ConfigError("--zero-shot is CLIP as it is; leave it out, or --checkpoint")
+        raise ConfigError("--zero-shot and --checkpoint both choose the model; remove one of them")
     if detector is not None:
         check_detector(detector)
     require_device(device)
@@ -72,7 +72,7 @@ def choose_model(
     """Print which model is used, and return it, not loaded yet.
 
     Raises:
-        CheckpointError: There is no such model; or none is named, and no run is finished.
+        CheckpointError: The model does not exist, or no run is finished.
     """
     from dfercli.predict.predictor import ModelSource
 

@@ -49,14 +49,14 @@ def parse_folds(text: str) -> list[int]:
     for part in text.split(","):
         matched = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", part)
         if not matched:
-            raise ConfigError(f"cannot read folds {text!r}; give 1-5, or 1,3, or 2")
+            raise ConfigError(f"invalid folds {text!r}; use a form such as 1-5, 1,3 or 2")
         first, last = int(matched[1]), int(matched[2] or matched[1])
         if last < first:
-            raise ConfigError(f"no fold in {part!r}; give the lower one first, as in 1-5")
+            raise ConfigError(f"invalid folds {part!r}; put the lower number first, as in 1-5")
         if first < 1:
-            raise ConfigError("folds are counted from 1; to train on all clips, give --all-data")
+            raise ConfigError("folds are numbered from 1; use --all-data to train on all clips")
         if last > MAX_FOLD:
-            raise ConfigError(f"no dataset has a fold {last}; give numbers up to {MAX_FOLD}")
+            raise ConfigError(f"invalid fold {last}; the highest possible number is {MAX_FOLD}")
         folds |= set(range(first, last + 1))
     return sorted(folds)
 
@@ -77,7 +77,7 @@ def find_variant(
     folder = Path(name or "")
     if re.fullmatch(r"fold\d+", folder.name) and len(folder.parts) > 1:
         fold = folder.name.removeprefix("fold")
-        raise ConfigError(f"{name} is a single fold; give {folder.parent} --folds {fold}")
+        raise ConfigError(f"{name} is a single fold; use {folder.parent} --folds {fold}")
     if len(folder.parts) < 2:
         return runs, dataset, name
     if len(folder.parts) == 2 and not folder.is_dir() and (runs / folder).is_dir():
@@ -94,21 +94,22 @@ class RunOptions:
     """The options of commands that train, beside the configurations.
 
     Attributes:
-        dataset: Name of a manifest; by default the one written last.
+        dataset: Name of a manifest; by default the most recent one.
         folds: Folds to test on, such as 1-5 or 1,3; by default all.
-        folds_by: `official`, the folds of the manifest; or `group`, assigned again so that no two
-            folds share a person (or film: the manifest's column group).
-        preset: Recipe: `paper`; `small`, which fits a laptop's CPU; or `strong`, with ingredients
-            of later work. Options that are typed win over it.
-        seed: Seed of everything random.
-        workers: Processes that load clips; 0 loads them in the main process.
-        root: Folder of the data; by default the one it was prepared in, or $DFER_DATA/DATASET.
+        folds_by: `official` for the folds of the manifest, or `group` for new folds that share no
+            person (or film: the column `group` of the manifest).
+        preset: Training recipe: `paper`; `small`, for a laptop's CPU; or `strong`, with techniques
+            from later work. Options on the command line take precedence.
+        seed: Random seed.
+        workers: Number of processes that load clips; 0 loads them in the main process.
+        root: Folder of the data; by default $DFER_DATA/DATASET, or the folder recorded in the
+            manifest.
         manifests: Folder of the manifests.
         runs: Folder of the runs.
         overwrite: Retrain existing runs from scratch; by default, resume them.
-        cache: Keep all frames decoded on disk, for all folds and runs: 150 kB per 224 px frame.
-        cache_dir: Folder of decoded frames; by default $DFER_CACHE, or dfer in the user's caches.
-        jobs: Runs to train at the same time on this machine, each in its own process.
+        cache: Cache decoded frames on disk for all folds and runs: 150 kB per 224 px frame.
+        cache_dir: Folder of the frame cache; by default $DFER_CACHE, or ~/.cache/dfer.
+        jobs: Number of runs to train at the same time on this machine, each in its own process.
         cluster: Address of a Ray cluster to train on, or `auto` on one of its machines.
     """
 
@@ -153,7 +154,7 @@ def _shared(name: str, panel: str, *names: str) -> Any:
 Checkpoint = Annotated[
     str,
     typer.Argument(
-        help="Folder of a checkpoint or of a run, name of a run such as `full`, or Hub name."
+        help="Folder of a checkpoint or run, name of a run such as `full`, or name on the Hub."
     ),
 ]
 Dataset = Annotated[str | None, _shared("dataset", DATA)]
@@ -221,7 +222,7 @@ def _find_defaults(
         changes = CHANGES.get(arguments.get("preset", ""), {})
         return {}, {name: value for part in changes.values() for name, value in part.items()}
     if "preset" in typed:
-        raise ConfigError("--repeat takes the recipe of a run; leave out --preset, or --repeat")
+        raise ConfigError("--repeat uses the recipe of the repeated run; remove --preset")
     sources = find_repeated(arguments["repeat"], arguments["runs"])
     config = next(iter(sources.values())).read().config
     bases: dict[str, Any] = {
@@ -234,8 +235,8 @@ def _find_defaults(
     manifest, root = Path(config.data.manifest), Path(config.data.root)
     if not typed & {"dataset", "manifests"} and not manifest.is_file():
         raise ConfigError(
-            f"cannot repeat {arguments['repeat']}: its manifest {manifest} is gone; if it is in "
-            f"another folder now, name that: --manifests"
+            f"cannot repeat {arguments['repeat']}: its manifest {manifest} does not exist; if it "
+            f"was moved, name its new folder with --manifests"
         )
     values |= {
         "dataset": manifest.stem,
@@ -331,7 +332,7 @@ def usual_cache() -> Path:
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dfer"
     except RuntimeError as error:
         raise ConfigError(
-            "no home folder to keep decoded frames in; name a folder: --cache-dir, or $DFER_CACHE"
+            "no home folder for the frame cache; choose a folder with --cache-dir or $DFER_CACHE"
         ) from error
 
 
@@ -343,11 +344,11 @@ def find_cache(wanted: bool, folder: Path | None) -> str | None:
     """
     if not wanted:
         if folder is not None:
-            raise ConfigError(f"--cache-dir {folder} has no effect without --cache; give both")
+            raise ConfigError(f"--cache-dir {folder} has no effect without --cache; add --cache")
         return None
     if folder is None:
         folder = usual_cache()
-    note(f"decoded frames: in {folder}")
+    note(f"frame cache: {folder}")
     return str(folder)
 
 
@@ -406,7 +407,7 @@ def find_run(
     known = list(manifest.folds)
     folds = parse_folds(options.folds) if options.folds else known
     if not folds:
-        raise DataError(f"no clip of {data.manifest} has a test_fold to be tested in; give it one")
+        raise DataError(f"no clip of {data.manifest} has a test fold; fill in its column test_fold")
     run = RunConfig(
         data=data,
         fold=folds[0],
@@ -439,23 +440,23 @@ def note_processes() -> None:
     """Print how many processes train together; `accelerate launch --cpu` silently starts one."""
     together = int(os.environ.get("WORLD_SIZE", "1"))
     if together > 1 or "ACCELERATE_MIXED_PRECISION" in os.environ:
-        note(f"processes that train together: {together}")
+        note(f"training processes: {together}")
 
 
 def _check_how_to_run(options: RunOptions, device: str) -> None:
     require_at_least("jobs", options.jobs, 1)
     if options.jobs > 1 and options.cluster:
-        raise ConfigError("--jobs is for one machine, a cluster fills its own; leave one out")
+        raise ConfigError("--jobs is for this machine, --cluster for others; remove one of them")
     together = int(os.environ.get("WORLD_SIZE", "1")) > 1
     if together and (options.jobs > 1 or options.cluster):
         raise ConfigError(
-            "processes that were launched together train one run at a time; leave out --jobs and "
-            "--cluster, or call `dfer` without a launcher"
+            "processes started by a launcher train one run at a time; remove --jobs and "
+            "--cluster, or call `dfer` without the launcher"
         )
     if is_numbered(device) and (together or options.cluster):
         who = "a cluster" if options.cluster else "a launcher"
         raise ConfigError(
-            f"--device {device} names one GPU, but {who} gives every process its own; leave out "
+            f"--device {device} is a single GPU, but {who} assigns a GPU to each process; remove "
             f"--device"
         )
 

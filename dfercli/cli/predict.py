@@ -95,13 +95,15 @@ class View:
     def on_resume(self, journal: "Journal", out: Path | None) -> None:
         """Print what earlier calls have finished."""
         if journal.kept:
-            opt.note(f"finished before, and not read again: {len(journal.kept):,}")
+            opt.note(f"already predicted, skipped: {len(journal.kept):,}")
         if journal.dropped:
-            opt.note(f"changed, or predicted with other settings: {journal.dropped:,}")
+            opt.note(
+                f"changed or predicted with other settings, predicted again: {journal.dropped:,}"
+            )
         if journal.unasked:
             opt.note(
-                f"finished before, but not asked for now: {journal.unasked:,}; dropped from {out} "
-                f"when this call is finished"
+                f"predicted earlier, but not requested now: {journal.unasked:,}; will be removed "
+                f"from {out} when this command finishes"
             )
 
     def on_window(self, video: "Input", window: "Window") -> None:
@@ -132,7 +134,7 @@ class View:
 
     def finish(self, result: "BatchResult", out: Path | None) -> None:
         """Print the summary of several videos, and what was made; exit with the result's code."""
-        statuses = {"ok": "predicted", "no face": "without a face", "unreadable": "not readable"}
+        statuses = {"ok": "predicted", "no face": "without a face", "unreadable": "unreadable"}
         counts = {text: result.count(status) for status, text in statuses.items()}
         if not self._single:
             text = ", ".join(f"{count:,} {text}" for text, count in counts.items() if count)
@@ -159,7 +161,7 @@ def describe_outcome(outcome: "Outcome", prediction: "VideoPrediction | None") -
     """Return the line of one of several videos."""
     name = printable(outcome.input.title)
     if outcome.kept:
-        return f"{name}: {outcome.status}, finished before"
+        return f"{name}: {outcome.status}, already predicted"
     if outcome.status != "ok" or prediction is None:
         return f"{name}: {outcome.status}; frames searched: {outcome.frames_searched}"
     tracks = sorted(prediction.tracks, key=lambda track: -len(track.windows))
@@ -177,8 +179,8 @@ def predict(
     videos: Annotated[
         list[str],
         typer.Argument(
-            help="Files, folders (searched for videos, or holding the frames of one), patterns, "
-            "addresses of streams, numbers of cameras, or - for names from standard input.",
+            help="Files, folders of videos or of the frames of one video, patterns such as "
+            "`*.mp4`, URLs of streams, camera numbers, or - to read names from standard input.",
             show_default=False,
         ),
     ],
@@ -194,38 +196,41 @@ def predict(
     stride_s: Annotated[
         float | None,
         opt.grouped(
-            WINDOWS, "Seconds from one window to the next; by default the length of a window."
+            WINDOWS, "Seconds between the starts of two windows; by default the length of a window."
         ),
     ] = None,
     faces: Annotated[
         str,
-        opt.grouped(WINDOWS, "Faces to classify: `all`, or the `largest` in each window."),
+        opt.grouped(WINDOWS, "Faces to classify: `all`, or the `largest` one in each window."),
     ] = "all",
     out: Annotated[
         Path | None,
         opt.grouped(
             opt.OUTPUT,
-            "Write predictions to this file: .json, .jsonl (line by line), .csv or .parquet. "
-            "A second call reads only the videos that are not finished.",
+            "Write the predictions to this file: .json, .jsonl, .csv or .parquet. The same command "
+            "can be repeated: it predicts only the videos that are not finished.",
         ),
     ] = None,
     annotate: Annotated[
         Path | None,
         opt.grouped(
             opt.OUTPUT,
-            "Write the video with faces and expressions (.mp4); for several videos a folder.",
+            "Write a copy of the video with faces and expressions (.mp4; a folder for several).",
         ),
     ] = None,
     plot: Annotated[
         Path | None,
         opt.grouped(
-            opt.OUTPUT, "Draw faces and time line (.png, .pdf, .svg); for several videos a folder."
+            opt.OUTPUT,
+            "Draw the timeline of the faces (.png, .pdf or .svg; a folder for several videos).",
         ),
     ] = None,
     jobs: Annotated[
         int,
         opt.grouped(
-            opt.COMPUTE, "Videos to read at the same time, each in its own process.", min=1
+            opt.COMPUTE,
+            "Number of videos to predict at the same time, each in its own process.",
+            min=1,
         ),
     ] = 1,
     device: model.Device = "auto",
@@ -235,7 +240,7 @@ def predict(
 ) -> None:
     """Classify the expressions of all faces in videos over time.
 
-    Exit code 3: no face in some video; 4: some video could not be read.
+    Exit code 3: a video shows no face; 4: a video could not be read.
     """
     model.check_choice(checkpoint, zero_shot, detector, device, precision)
     settings = PredictSettings(window_s, stride_s, faces)

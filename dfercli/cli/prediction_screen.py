@@ -12,7 +12,7 @@ from rich.text import Text
 from dfercli.cli.printing import screen
 from dfercli.predict import TrackSummary, VideoPrediction, Window
 from dfercli.predict.segments import Stretch, drawn_stretches, split_time
-from dfercli.text import printable
+from dfercli.text import count_of, printable
 from dfercli.visualize.class_colors import PALE, Color, class_color, class_letters, fade, ink_on
 
 MAX_TRACKS = 8
@@ -43,7 +43,7 @@ def print_window(window: Window, class_names: Sequence[str], calibrated: bool) -
     """
     begin = f"{window.start_s:5.1f} – {window.end_s:5.1f} s  face {window.track}  "
     if window.probs is None:
-        screen.print(Text(f"{begin}not seen enough", "dim"), soft_wrap=True)
+        screen.print(Text(f"{begin}seen too briefly", "dim"), soft_wrap=True)
         return
     first, *others = window.probs.argsort()[::-1]
     name, share = printable(class_names[first]), float(window.probs[first])
@@ -81,9 +81,9 @@ def print_prediction(prediction: VideoPrediction) -> None:
         _print_track(prediction, track)
     if len(tracks) > MAX_TRACKS:
         rest = len(tracks) - MAX_TRACKS
-        screen.print(f"\nand {rest} {'face that is' if rest == 1 else 'faces that are'} seen less")
+        screen.print(f"\nand {count_of(rest, 'more face')}, seen for less time")
     if not tracks:
-        screen.print("no face is seen long enough to name its expression")
+        screen.print("no face is visible for long enough to be classified")
 
 
 def _print_head(prediction: VideoPrediction, number: int) -> None:

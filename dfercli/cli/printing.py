@@ -65,7 +65,7 @@ def print_diagnosis(diagnosis: "Diagnosis") -> None:
             _findings_table(report.findings),
         )
         if report.sheet:
-            screen.print(f"some of its frames: {report.sheet}", markup=False, soft_wrap=True)
+            screen.print(f"sample frames: {report.sheet}", markup=False, soft_wrap=True)
     screen.print(diagnosis.verdict)
 
 
@@ -112,8 +112,8 @@ Out = Annotated[
     Path | None,
     grouped(
         OUTPUT,
-        "Write a file instead, in the format of its suffix: `.csv`, `.md`, `.tex` or `.json`. "
-        "In CSV each further table gets its own file, named after this one and the table's title.",
+        "Write the tables to this file, in the format of its suffix: `.csv`, `.md`, `.tex` or "
+        "`.json`. CSV has one file per table, named after this file and the title of the table.",
     ),
 ]
 
@@ -130,7 +130,7 @@ def check_format(table_format: str, out: Path | None) -> str:
         return table_format
     if out.suffix.lower() not in SUFFIXES:
         known = ", ".join(SUFFIXES)
-        raise ConfigError(f"--out {out} has no known suffix; use {known}, or add --format")
+        raise ConfigError(f"unknown suffix of --out {out}; use {known}, or add --format")
     return SUFFIXES[out.suffix.lower()]
 
 

@@ -14,12 +14,12 @@ def export(
     int8: Annotated[
         bool,
         typer.Option(
-            "--int8", help="Write large weights as 8-bit integers: smaller, slightly less accurate."
+            "--int8", help="Store large weights as 8-bit integers: smaller, slightly less accurate."
         ),
     ] = False,
     runs: opt.Runs = opt.RUNS,
 ) -> None:
-    """Write a checkpoint as one ONNX file, and check that its probabilities are the same."""
+    """Export a checkpoint to an ONNX file, and check that it gives the same probabilities."""
     from dfercli.publish.onnx_file import MAX_DIFFERENCE, OPSET, export_onnx
     from dfercli.runs.lookup import find_checkpoint
 
@@ -31,30 +31,32 @@ def export(
         print(f"output {name}: {form}")
     parity, loss = file.parity, file.loss
     print(
-        f"single precision against PyTorch, {parity.num_clips} drawn clips: largest difference of "
-        f"a probability {parity.largest:.1e} (bound {MAX_DIFFERENCE:g})"
+        f"ONNX and PyTorch in fp32 on {parity.num_clips} synthetic clips: largest difference of "
+        f"the probabilities {parity.largest:.1e} (limit {MAX_DIFFERENCE:g})"
     )
     if loss is None:
         return
     print(
-        f"int8 against PyTorch, the same clips: largest difference {loss.largest:.1e}, mean "
-        f"{loss.mean:.1e}, the same top class in {loss.num_same} of {loss.num_clips}"
+        f"int8 and PyTorch on the same clips: largest difference {loss.largest:.1e}, mean "
+        f"{loss.mean:.1e}, same top class for {loss.num_same} of {loss.num_clips} clips"
     )
     if loss.num_same < loss.num_clips:
         changed = loss.num_clips - loss.num_same
         opt.note(
-            f"warning: int8 classifies {changed} of {loss.num_clips} drawn clips differently; test "
-            f"it on your own clips, or leave out --int8"
+            f"warning: int8 classifies {changed} of {loss.num_clips} synthetic clips differently; "
+            f"test it on your own clips, or remove --int8"
         )
 
 
 def push(
     checkpoint: Annotated[
         str,
-        typer.Argument(help="Folder of a checkpoint or of a run, or name of a run such as `full`."),
+        typer.Argument(help="Folder of a checkpoint or run, or name of a run such as `full`."),
     ],
-    name: Annotated[str, typer.Argument(help="Name on the Hub, such as organisation/name.")],
-    private: Annotated[bool, typer.Option("--private", help="Show it to its owner only.")] = False,
+    name: Annotated[str, typer.Argument(help="Repository on the Hub, such as organisation/name.")],
+    private: Annotated[
+        bool, typer.Option("--private", help="Create a private repository.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the model card; upload nothing.")
     ] = False,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Dataset = Annotated[
     str | None,
-    typer.Option(help="Dataset of the runs; by default that of the run finished last."),
+    typer.Option(help="Dataset of the runs; by default that of the most recently finished run."),
 ]
 Folds = Annotated[
     str | None, typer.Option(help="Folds to report, such as 1-5 or 1,3; by default all.")
@@ -53,14 +53,16 @@ def evaluate(
     run: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Variants to report, several side by side: folders such as runs/demo/full, or "
-            "their names; by default the one finished last.",
+            help="Variants to report, one or several side by side: folders such as runs/demo/full, "
+            "or names; by default the most recently finished one.",
             show_default=False,
         ),
     ] = None,
     against: Annotated[
         str | None,
-        typer.Option(help="Test whether the run differs from this one by more than chance."),
+        typer.Option(
+            help="Variant to compare with; tests whether the difference is due to chance."
+        ),
     ] = None,
     dataset: Dataset = None,
     folds: Folds = None,
@@ -73,9 +75,9 @@ def evaluate(
     numbers = parse_folds(folds) if folds else None
     table_format = printing.check_format(table_format, out)
     if against is not None and len(run or ()) > 1:
-        raise ConfigError("--against compares one run with one; name a single run before it")
+        raise ConfigError("--against compares two runs; name a single run before it")
     if confusion and (against is not None or len(run or ()) > 1):
-        raise ConfigError("--confusion is of a single run; name one, without --against")
+        raise ConfigError("--confusion is for a single run; name one run, and remove --against")
     from dfercli.evaluation.tables import (
         comparison_document,
         results_document,
@@ -86,7 +88,7 @@ def evaluate(
     results = [_read(names[0], runs, dataset, numbers)]
     results += [_read(name, runs, dataset or results[0].dataset, numbers) for name in names[1:]]
     if results[0].others and not run:
-        opt.note(f"other variants there: {', '.join(results[0].others)}")
+        opt.note(f"other variants of this dataset: {', '.join(results[0].others)}")
     if against is not None:
         other = _read(against, runs, results[0].dataset, numbers)
         document = comparison_document(results[0], other)
@@ -111,8 +113,8 @@ def test(
         str | None,
         opt.grouped(
             opt.DATA,
-            "Folds to test on, such as 1-5 or 1,3; by default the fold that the checkpoint "
-            "was not trained on, or all folds of other data.",
+            "Folds to test on, such as 1-5 or 1,3; by default the test fold of the checkpoint, "
+            "or all folds of another dataset.",
         ),
     ] = None,
     folds_by: opt.FoldsBy = DataConfig.folds_by,
@@ -123,7 +125,7 @@ def test(
         bool,
         opt.grouped(
             opt.DATA,
-            "Accept faces that were cropped differently from those of the training.",
+            "Accept faces that were cropped differently from the training data.",
             "--allow-other-crop",
         ),
     ] = False,
@@ -154,18 +156,22 @@ def report(
     run: Annotated[
         str | None,
         typer.Argument(
-            help="The variant: a folder such as runs/demo/full, or its name; by default the one "
-            "finished last.",
+            help="Variant: a folder such as runs/demo/full, or its name; by default the most "
+            "recently finished one.",
             show_default=False,
         ),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="The page, an .html file; by default report.html in the run's folder."),
+        typer.Option(
+            help="HTML file to write; by default report.html in the folder of the variant."
+        ),
     ] = None,
     figures: Annotated[
         Path | None,
-        typer.Option(help="Also write each picture into this folder, as PNG and PDF."),
+        typer.Option(
+            help="Folder for the figures as PNG and PDF files; by default none are written."
+        ),
     ] = None,
     epoch: Annotated[str, typer.Option(help="Epoch to show: `best`, `val` or `last`.")] = "best",
     fold: Annotated[
@@ -183,7 +189,7 @@ def report(
     ] = None,
     runs: opt.Runs = opt.RUNS,
 ) -> None:
-    """Write one self-contained page about a run: results, errors, and what the model looks at."""
+    """Write an HTML report of a variant: results, errors, and what the model looks at."""
     numbers = parse_folds(folds) if folds else None
     from dfercli.report import build_report
 
@@ -202,4 +208,4 @@ def report(
     )
     print(f"written: {path}")
     if figures is not None:
-        print(f"pictures: {figures}")
+        print(f"figures: {figures}")

@@ -26,15 +26,15 @@ def serve(
     precision: model.Precision = "auto",
     runs: opt.Runs = opt.RUNS,
     host: Annotated[
-        str, opt.grouped(opt.SERVER, "Address to listen on; 0.0.0.0 lets other machines in.")
+        str, opt.grouped(opt.SERVER, "Address to listen on; 0.0.0.0 accepts other machines.")
     ] = HOST,
     port: Annotated[int, opt.grouped(opt.SERVER, "Port to listen on.", min=1, max=65535)] = PORT,
     password: Annotated[
         str | None,
         opt.grouped(
             opt.SERVER,
-            "Password that visitors must enter, with the user name `dfer`. Other users of this "
-            "machine can see typed commands, so prefer the variable.",
+            "Password that visitors must enter, with the user name `dfer`. Prefer the environment "
+            "variable: other users of this machine can see the command line.",
             envvar="DFER_PASSWORD",
             show_envvar=True,
         ),
@@ -43,14 +43,14 @@ def serve(
         int, opt.grouped(opt.SERVER, "Time limit for one video, in seconds.", min=1)
     ] = JOB_SECONDS,
 ) -> None:
-    """Serve a page that classifies a video you upload or record. Stop it with Ctrl-C."""
+    """Serve a web page that classifies uploaded or recorded videos. Press Ctrl-C to stop it."""
     if find_spec("gradio") is None:
         raise ConfigError("the page needs gradio: pip install '.[app]' in the checkout")
     model.check_choice(checkpoint, zero_shot, detector, device, precision)
     from dfercli.app.server import check_address
 
     if password == "":
-        raise ConfigError("an empty --password keeps nobody out; give one, or leave it out")
+        raise ConfigError("--password is empty; choose a password, or remove --password")
     check_address(host, port)
     opt.wait_without_spinning()
     source = model.choose_model(checkpoint, zero_shot, runs, detector, device, precision)
@@ -70,8 +70,10 @@ def _serve(
     try:
         take_ending_signals(signal.default_int_handler)
         if not is_loopback(host) and password is None:
-            opt.note(f"--host {host}: whoever reaches this machine can use it; set --password")
-        print(f"open {server.url} in a browser; Ctrl-C ends it", flush=True)
+            opt.note(
+                f"--host {host}: anyone who can reach this machine can use the page; set --password"
+            )
+        print(f"open {server.url} in a browser; press Ctrl-C to stop", flush=True)
         server.wait()
     except KeyboardInterrupt:
         pass

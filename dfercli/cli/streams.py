@@ -101,4 +101,4 @@ def describe_lost_output(output: PatientFile | None) -> str | None:
     sys.stdout.flush()
     if output.failure is None:
         return None
-    return f"standard output is cut off: {explain_system_error(output.failure)}"
+    return f"standard output is incomplete: {explain_system_error(output.failure)}"

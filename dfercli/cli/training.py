@@ -54,21 +54,21 @@ def train(
         str | None,
         opt.grouped(
             opt.RUN,
-            "Repeat this run (folder or name; a variant means all its folds) with the data, "
-            "recipe, seed and fold of its record; options that are typed override them.",
+            "Repeat a run (folder or name; for a variant, all its folds) with its recorded data, "
+            "recipe, seed and fold. Options on the command line take precedence.",
         ),
     ] = None,
     all_data: Annotated[
         bool,
         opt.grouped(
             opt.RUN,
-            "Train one model on all clips and test none, for as many epochs as the folds "
-            "chose; `dfer predict` prefers it.",
+            "Train one model on all clips, without a test, for the median number of epochs that "
+            "the finished folds chose. `dfer predict` prefers this model.",
             "--all-data",
         ),
     ] = False,
 ) -> None:
-    """Train on each fold's other folds and test on it. Defaults are the paper's recipe."""
+    """Train a model for each fold on all other folds, and test it on this fold."""
     typed = opt.find_typed(context)
     _check_typed(model, typed)
     if all_data:
@@ -105,10 +105,10 @@ def train(
     variant = shlex.quote(str(next(iter(trained.values())).path.parent))
     others = f" and {len(folds) - 1} more" if len(folds) > 1 else ""
     print(f"  models: {variant}/fold{folds[0]}{others}")
-    print(f"next: `dfer eval {variant}` prints all figures, `dfer report {variant}` draws them,")
-    print(f"`dfer predict video.mp4 --checkpoint {variant}` reads a video")
+    print(f"next: `dfer eval {variant}` prints all results, `dfer report {variant}` draws them,")
+    print(f"`dfer predict video.mp4 --checkpoint {variant}` classifies the faces in a video")
     if config.model.method not in UNTRAINED:
-        print("the same command with --all-data, without --folds, trains one model on all clips")
+        print("to train one model on all clips: the same command with --all-data, without --folds")
 
 
 @opt.expand_configs(*ABLATED)
@@ -120,20 +120,23 @@ def ablate(
     augment: AugmentConfig,
     compute: ComputeConfig,
     table: Annotated[
-        int | None, typer.Option(help="Table of the paper: 1 (our rows), 2, 3, 4 or 5.")
+        int | None,
+        typer.Option(help="Table of the paper: 1 (our rows), 2, 3, 4 or 5; by default 2."),
     ] = None,
     grid: Annotated[
         str | None,
-        typer.Option(help="All combinations of these instead, such as interfit,msta,biehpro."),
+        typer.Option(
+            help="Train all combinations of these modules, such as interfit,msta,biehpro."
+        ),
     ] = None,
-    seeds: Annotated[int, typer.Option(help="Seeds to train each row with, from --seed on.")] = 1,
+    seeds: Annotated[int, typer.Option(help="Number of seeds per row, counted from --seed.")] = 1,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Count parameters and operations; train nothing.")
+        bool, typer.Option("--dry-run", help="Count parameters and operations without training.")
     ] = False,
     table_format: printing.Format = printing.SCREEN,
     out: printing.Out = None,
 ) -> None:
-    """Train and test the rows of one of the paper's tables, or only count what they cost."""
+    """Train and test the rows of a table of the paper, or only count their operations."""
     title, rows = _find_rows(table, grid)
     require_at_least("seeds", seeds, 1)
     table_format = printing.check_format(table_format, out)
@@ -167,7 +170,7 @@ def _check_typed(model: ModelConfig, typed: set[str]) -> None:
     unused = [s.name for s in settings if s.name in typed and s.name != "val_fraction"]
     if model.method in UNTRAINED and unused:
         option = f"--{unused[0].replace('_', '-')}"
-        raise ConfigError(f"{model.method} trains nothing: {option} has no effect, leave it out")
+        raise ConfigError(f"{model.method} trains nothing: {option} has no effect; remove it")
 
 
 def _note_repeat(
@@ -193,8 +196,8 @@ def _note_repeat(
         same = source is not None and source.path.resolve() == target.path.resolve()
         if same and target.finished and not options.overwrite:
             raise ConfigError(
-                f"{target.path} is the run to repeat, and finished; name another folder with "
-                f"--runs, or give --overwrite to replace it"
+                f"{target.path} is the run to repeat, and it is finished; choose another folder "
+                f"with --runs, or replace it with --overwrite"
             )
     record = next(iter(sources.values())).read()
     listed = ", ".join(str(source.path) for source in sources.values())
@@ -224,16 +227,16 @@ def _note_estimate(
     todo = [c for c in configs if options.overwrite or not run_folder(options.runs, c).finished]
     expected = estimate(todo, options.runs, manifest)
     if expected is not None and expected.seconds >= LONG_S:
-        small = "" if options.preset == "small" else "; it is work for a GPU, or see --preset small"
+        small = "" if options.preset == "small" else "; use a GPU, or --preset small"
         opt.note(f"estimate: {expected.describe()}{small}")
 
 
 def _check_all_data(model: ModelConfig, options: opt.RunOptions) -> None:
     """Refuse options that do not go with a model on all clips."""
     if model.method in UNTRAINED:
-        raise ConfigError(f"{model.method} trains nothing: leave out --all-data")
+        raise ConfigError(f"{model.method} trains nothing: remove --all-data")
     if options.folds:
-        raise ConfigError("--all-data tests no fold; leave out --folds")
+        raise ConfigError("--all-data has no test fold; remove --folds")
 
 
 def _train_final(
@@ -255,24 +258,24 @@ def _train_final(
         final, folds = plan_final(config, options.runs, manifest)
     names, epochs = ", ".join(map(str, folds)), final.train.last_epoch
     if folds:
-        opt.note(f"epochs: {epochs}, the median of those that folds {names} chose")
+        opt.note(f"epochs: {epochs}, the median of the epochs chosen in folds {names}")
     elif repeated:
         opt.note(f"epochs: {epochs}, as in the repeated run")
     else:
-        opt.note(f"epochs: all {epochs}; no fold is finished that could say how many are best")
+        opt.note(f"epochs: {epochs}, as set; no finished fold has chosen a number")
     _note_estimate([final], options, manifest)
     how = opt.how_to_run(options) | {"manifest": manifest}
     trained = train_folds(final, [ALL_DATA], options.runs, _command(), **how)
     if not opt.is_main_process():
         return
-    print(f"{final.title}: {epochs} epochs, no clip is left to test it")
+    print(f"{final.title}: {epochs} epochs on all clips, not tested")
     print(f"  model: {trained[ALL_DATA].model}")
     print(f"  recipe: {describe_recipe(final)}")
     if folds:
         variant = shlex.quote(str(trained[ALL_DATA].path.parent))
-        print(f"`dfer eval {variant}` prints what the models of folds {names} reached")
+        print(f"`dfer eval {variant}` prints the test results of folds {names}")
     else:
-        print("`dfer train` without --all-data says how good such a model is")
+        print("to estimate its accuracy, run `dfer train` without --all-data")
 
 
 def _find_rows(table: int | None, grid: str | None) -> "tuple[str, tuple[Row, ...]]":
@@ -283,7 +286,7 @@ def _find_rows(table: int | None, grid: str | None) -> "tuple[str, tuple[Row, ..
         number = 2 if table is None else table
         return f"Table {number}", table_rows(number)
     if table is not None:
-        raise ConfigError("--table and --grid both say which rows to train; give one of them")
+        raise ConfigError("--table and --grid both choose the rows; remove one of them")
     modules = [name.strip() for name in grid.split(",") if name.strip()]
     return f"grid of {', '.join(modules)}", grid_rows(modules)
 

@@ -147,14 +147,14 @@ def describe_checkpoint(
     crop = settings["crop"] or {}
     if crop.get("version", CROP_VERSION) not in READABLE_VERSIONS:
         raise CheckpointError(
-            f"{where} reads faces cropped by version {crop['version']}; this dfer crops by version "
-            f"{CROP_VERSION}; use the dfer it was trained with"
+            f"{where} was trained on crops of version {crop['version']}, but this dfer makes crops "
+            f"of version {CROP_VERSION}; use the version of dfer that trained it"
         )
     detector = detector or crop.get("detector")
     if detector is None:
         raise CheckpointError(
-            f"{where} was trained on its dataset's own crops; choose how to crop videos: "
-            f"--detector face-alignment|mtcnn"
+            f"{where} was trained on the dataset's own face crops; choose a detector for videos "
+            f"with --detector face-alignment or --detector mtcnn"
         )
     check_detector(detector)
     backbone = from_dict(ModelConfig, settings["model"]).backbone
@@ -187,8 +187,8 @@ def describe_zero_shot(
             raise
         why = explain_failed_fetch(error.__cause__ or error)
         raise WeightsError(
-            f"CLIP's weights are neither cached nor to be fetched ({why}); call it once with "
-            f"network, or name a trained model with --checkpoint"
+            f"CLIP's weights are not cached and cannot be downloaded ({why}); connect to the "
+            f"network once, or choose a trained model with --checkpoint"
         ) from error
     size = find_image_size(ModelConfig.backbone)
     return ModelInfo({"class_names": BASIC_EXPRESSIONS}, size, detector, precision)

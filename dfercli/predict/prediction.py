@@ -218,7 +218,7 @@ def round_finite(value: float, decimals: int) -> float:
         VideoError: The number is not finite.
     """
     if not math.isfinite(value):
-        raise VideoError("the model's numbers went out of range; try --precision fp32")
+        raise VideoError("the model returned numbers that are not finite; use --precision fp32")
     return round(float(value), decimals)
 
 

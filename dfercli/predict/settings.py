@@ -38,6 +38,6 @@ class PredictSettings:
         for name, length_s in (("window", self.window_s), ("stride", self.stride_s)):
             if length_s is not None and not least_s <= length_s < math.inf:
                 raise ConfigError(
-                    f"{name} {length_s} s: it must be at least {least_s} s, the time between two "
-                    f"frames that are searched"
+                    f"invalid {name} of {length_s} s; it must be at least {least_s} s, the time "
+                    f"between two searched frames"
                 )

@@ -34,7 +34,7 @@ LONGEST_SHOWN_S = 10.0
 """Longest time that one frame is shown (our choice: as for a slide in a talk). Times in damaged
 files jump by hours, all of which would be written frame by frame."""
 
-OUT_OF_SYNC = f"its times jump by more than {LONGEST_SHOWN_S:g} s, so it would be out of sync"
+OUT_OF_SYNC = f"the video has gaps of more than {LONGEST_SHOWN_S:g} s, so it would be out of sync"
 
 MOST_FPS = 60.0
 """Highest rate for a video whose rate varies (our choice: that of most screens)."""
@@ -53,12 +53,12 @@ def check_annotated(out: Path, video: Path) -> None:
         ConfigError: `out` does not end in `.mp4`, or is the video itself.
     """
     if out.suffix.lower() != ".mp4":
-        raise ConfigError(f"cannot write a video to {out}; name it with .mp4")
+        raise ConfigError(f"cannot write a video to {out}: its name must end in .mp4")
     is_same = False
     with suppress(OSError, ValueError):  # one of them does not exist
         is_same = out.samefile(video)
     if is_same:
-        raise ConfigError(f"{out} is the video itself; give the annotated one another name")
+        raise ConfigError(f"{out} is the input video; choose another name for the annotated video")
 
 
 def annotate_video(
@@ -88,7 +88,7 @@ def annotate_video(
     """
     check_annotated(out, video)
     if prediction.windows and not prediction.paths:
-        raise ConfigError(f"cannot annotate {video}: the prediction has no paths of its faces")
+        raise ConfigError(f"cannot annotate {video}: predict it with keep_paths=True first")
     tracks = _Tracks(prediction)
     overlay: Overlay | None = None
     fps = _measure_fps(video)

@@ -160,7 +160,7 @@ class Overlay:
     def _measure_panel(self) -> Size:
         names_px = max(_measure(name, self._px) for name in self._names)
         row_px = names_px + self._bar_px + _measure("100 %", self._px) + self._px
-        width = max(row_px, _measure("face 99: not seen enough", self._px)) + 2 * self._px
+        width = max(row_px, _measure("face 99: seen too briefly", self._px)) + 2 * self._px
         frame_width, frame_height = self._frame_size
         if frame_width < frame_height:  # the panel below is as wide as the frame
             self._bar_px += max(0, frame_width - int(width))
@@ -216,7 +216,7 @@ def _headline(main: ShownFace | None) -> str:
         return "no face"
     if main.uncertain:
         return f"face {main.track}: uncertain"
-    return f"face {main.track}" + (": not read", ": not seen enough", "")[main.rank]
+    return f"face {main.track}" + (": not classified", ": seen too briefly", "")[main.rank]
 
 
 def _color_of(face: ShownFace) -> Color:

@@ -57,7 +57,7 @@ def check_picture(path: Path) -> None:
         ConfigError: The suffix is not one of `PICTURES`.
     """
     if path.suffix.lower() not in PICTURES:
-        raise ConfigError(f"cannot draw {path}; name it with one of {', '.join(PICTURES)}")
+        raise ConfigError(f"cannot draw {path}: unknown suffix; use one of {', '.join(PICTURES)}")
 
 
 def plot_prediction(prediction: VideoPrediction, path: Path) -> None:
@@ -105,7 +105,7 @@ def _draw(prediction: VideoPrediction) -> Figure:
     )
     _draw_legend(canvas, prediction)
     if not tracks:
-        text = "no face is seen long enough to name its expression"
+        text = "no face is visible for long enough to be classified"
         canvas.figure.text(0.45, 0.5, text, ha="center")
     top_in = TOP_IN + GAP_IN
     for number, track in enumerate(tracks):

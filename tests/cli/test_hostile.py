@@ -85,7 +85,7 @@ def test_a_folder_of_hostile_inputs_is_read_to_its_end(dfer, stdin):
     again = dfer("predict h - --checkpoint model --out x.json")
     assert again.code == 4
     finished = len(found) - len(bad)
-    assert f"finished before, and not read again: {finished}\n" in again.err
+    assert f"already predicted, skipped: {finished}\n" in again.err
     assert Path("x.json").read_bytes() == before
 
 

@@ -92,9 +92,9 @@ def test_a_repetition_that_was_interrupted_still_repeats_all_folds(name, run, df
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        (f"--repeat {WHERE}", f"runs/{WHERE} is the run to repeat, and finished; name another"),
+        (f"--repeat {WHERE}", f"runs/{WHERE} is the run to repeat, and it is finished; choose"),
         ("--repeat nothing", "no run 'nothing': neither a folder, nor a run in runs"),
-        (f"--repeat {WHERE} --preset small", "--repeat takes the recipe of a run; leave out"),
+        (f"--repeat {WHERE} --preset small", "--repeat uses the recipe of the repeated run;"),
         (f"--repeat {WHERE} --manifests elsewhere", "no manifest in elsewhere; `dfer preprocess`"),
     ],
 )
@@ -109,8 +109,8 @@ def test_a_run_whose_data_is_gone_says_so(run, dfer):
     MANIFEST.rename("moved.csv")
     done = dfer(f"train --repeat {WHERE} --runs again")
     assert done.err.splitlines()[-1] == (
-        f"error: cannot repeat {WHERE}: its manifest {MANIFEST} is gone; if it is in another "
-        "folder now, name that: --manifests"
+        f"error: cannot repeat {WHERE}: its manifest {MANIFEST} does not exist; if it "
+        "was moved, name its new folder with --manifests"
     )
     Path("moved.csv").rename(MANIFEST)
     Path("data").rename("moved")
@@ -134,7 +134,7 @@ def test_a_run_on_all_clips_is_repeated_for_as_many_epochs(run, dfer):
 def test_the_recipe_of_a_fold_is_repeated_on_all_clips(run, dfer):
     done = dfer(f"train --repeat {WHERE} --all-data")
     assert done.code == 0, done.err
-    assert "the median of those that folds 2 chose" in done.err
+    assert "the median of the epochs chosen in folds 2" in done.err
     config = RunFolder("runs" / WHERE.with_name("all")).read().config
     recorded = run.read().config
     assert replace(config.train, stop_epoch=None) == recorded.train

@@ -22,7 +22,7 @@ from dfercli.runs.checkpoint import save_checkpoint
 FULL = Path("/dev/full")
 needs_full = pytest.mark.skipif(not FULL.exists(), reason="only Linux has /dev/full")
 MODEL = "checkpoint: model\nmodel: model, trained on unknown data; not calibrated\n"
-LOST = "error: standard output is cut off: No space left on device; free some space\n"
+LOST = "error: standard output is incomplete: No space left on device; free some space\n"
 
 
 @pytest.fixture

@@ -97,8 +97,8 @@ def plan_artifacts(
     live = [video.name for video in inputs if video.is_live]
     if annotate is not None and live:
         raise ConfigError(
-            f"{live[0]} cannot be annotated: a stream or camera cannot be read a second time; "
-            f"record it, and annotate the file"
+            f"--annotate reads each video twice, so it does not work with streams and cameras; "
+            f"record {live[0]} to a file first"
         )
     readable = [video for video in inputs if video.error is None]
     single = inputs[0] if len(inputs) == 1 else None
@@ -133,7 +133,7 @@ def _name_files(
         return files
     if where.is_file() or where.suffix.lower() == suffix:
         raise ConfigError(
-            f"{option} {where} is one file, and there are several videos; name a folder"
+            f"{option} {where} is a single file, but there are several videos; use a folder"
         )
     files = name_outputs(inputs, where, suffix)
     _check_places(option, where, inputs, files)
@@ -153,8 +153,8 @@ def _check_places(
     read = {os.path.realpath(folder) for folder in folders}
     if not read.isdisjoint(os.path.realpath(file.parent) for file in files.values()):
         raise ConfigError(
-            f"{option} {where} would put a file among images that are read, where the next call "
-            f"reads it too; name another folder"
+            f"{option} {where} is in a folder of input images, so the next call would read the "
+            f"output as input; choose another folder"
         )
 
 
@@ -180,8 +180,8 @@ def name_outputs(inputs: Sequence[Input], folder: Path, suffix: str) -> dict[str
     for name, path in files.items():
         if os.path.realpath(path) in sources:
             raise ConfigError(
-                f"{printable(path)} is one of the videos, and would be replaced by what is made "
-                f"of {printable(name)}; name another folder than {printable(folder)}"
+                f"the output of {printable(name)} would replace the input {printable(path)}; "
+                f"choose another folder than {printable(folder)}"
             )
     return files
 
@@ -243,20 +243,20 @@ def check_out(out: Path, inputs: Sequence[Input]) -> None:
     suffix = out.suffix.lower()
     if suffix not in OUT_SUFFIXES:
         known = ", ".join(OUT_SUFFIXES)
-        raise ConfigError(f"--out {out} has no known suffix; use one of {known}")
+        raise ConfigError(f"unknown suffix of --out {out}; use one of {known}")
     check_writable(out)
     if out.is_dir():
         raise ConfigError(f"--out {out} is a folder; name a file in it")
     if suffix == ".parquet":
         check_parquet(out)
     if os.path.lexists(out) and suffix in WRITERS and not is_document(out):
-        raise ConfigError(f"--out {out} is there, and dfer did not write it; name another file")
+        raise ConfigError(f"--out {out} exists and was not written by dfer; choose another file")
     if any(os.path.realpath(video.name) == os.path.realpath(out) for video in inputs):
-        raise ConfigError(f"--out {out} is one of the videos; name another file")
+        raise ConfigError(f"--out {out} is one of the input videos; choose another file")
 
 
 def check_writable(path: Path) -> None:
     """Raise a ConfigError unless a file or folder can be made here."""
     parent = next(folder for folder in path.absolute().parents if folder.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-        raise ConfigError(f"cannot write {path}: {parent} is no folder that can be written to")
+        raise ConfigError(f"cannot write {path}: {parent} is not a writable folder")

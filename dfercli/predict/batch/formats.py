@@ -80,7 +80,7 @@ def continue_lines(path: Path) -> BinaryIO:
         with path.open("rb") if path.is_file() else BytesIO(b"\n") as stream:
             for line in stream:
                 if end == 0 and not _is_head(line):
-                    raise ConfigError(f"{path} was not written by dfer; name another file than it")
+                    raise ConfigError(f"{path} was not written by dfer; choose another file")
                 end += len(line) if line.endswith(b"\n") else 0
     opened = path.open("ab")
     opened.truncate(end)
@@ -166,7 +166,7 @@ def check_parquet(path: Path) -> None:
         import pyarrow  # noqa: F401
     except ImportError as error:
         raise ConfigError(
-            f"{path} needs pyarrow: pip install '.[parquet]' in the checkout; or name a .csv file"
+            f"{path} needs pyarrow: pip install '.[parquet]' in the checkout; or write a .csv file"
         ) from error
 
 

@@ -112,13 +112,13 @@ def _identity(video: Input) -> tuple[str, str]:
 def _find(word: str, outputs: Sequence[Path]) -> list[Input]:
     """Return the videos of one argument, or one `Input` that says why there is none."""
     if not word.strip():
-        return [Input(word, error="an empty name")]
+        return [Input(word, error="the name is empty")]
     state = find_mode(Path(word))
     if not isinstance(state, str):
         return _find_path(Path(word), Folders(Path(word), outputs))
     if match := re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", word):
         scheme, known = match[1].lower(), ", ".join(sorted(SCHEMES))
-        error = f"no kind of stream {scheme}://; name a file by its path, or use one of {known}"
+        error = f"unsupported stream scheme {scheme}://; use one of {known}, or the path of a file"
         return [Input(word, "stream", None if scheme in SCHEMES else error)]
     if re.fullmatch(r"[0-9]{1,3}", word):
         return [Input(str(int(word)), "camera")]
@@ -130,7 +130,7 @@ def _find(word: str, outputs: Sequence[Path]) -> list[Input]:
 def _find_path(path: Path, folders: Folders) -> list[Input]:
     found = folders.search(path) if path.is_dir() else [check_file(path)]
     return [Input(str(video.path), video.kind, video.error) for video in found] or [
-        Input(str(path), "frames", "no videos or images in this folder or below it")
+        Input(str(path), "frames", "no videos or images in this folder or its subfolders")
     ]
 
 
@@ -150,7 +150,7 @@ def _find_pattern(pattern: str, outputs: Sequence[Path]) -> list[Input]:
         matches = [path for path in matches if not _has_hidden(path.relative_to(base).parts)]
     folders = Folders(base, outputs)
     found = [v for m in matches if not folders.is_output(m) for v in _find_path(m, folders)]
-    return found or [Input(pattern, error="no file matches")]
+    return found or [Input(pattern, error="no file matches this pattern")]
 
 
 def _has_hidden(parts: Iterable[str]) -> bool:

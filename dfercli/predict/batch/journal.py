@@ -145,7 +145,7 @@ class Journal:
         statuses = {title: entry.status for title, entry in (others | own).items()}
         finished = {title for title, status in statuses.items() if status != UNREADABLE}
         before = [video for video in inputs if video.title in finished]
-        for video in show_progress(before, desc="looking for what is finished", unit="video"):
+        for video in show_progress(before, desc="checking finished videos", unit="video"):
             entry = own.get(video.title)
             if entry is not None and entry.intact and _is_same(video, entry.sha256):
                 self.kept.add(video.title)
@@ -178,14 +178,14 @@ class Journal:
         if not os.path.lexists(self._path):
             return own, others, end
         if not self._path.is_file():
-            raise ConfigError(f"{self._path} was not written by dfer; name another file than it")
+            raise ConfigError(
+                f"{self._path} was not written by dfer; move it, or choose another output file"
+            )
+        damaged = False
         with self._path.open("rb") as stream:
             for line in stream:
-                if end == 0 and not HEADER.startswith(line):
-                    raise ConfigError(
-                        f"{self._path} is damaged or was not written by dfer; remove it, and all "
-                        f"videos are predicted again"
-                    )
+                if end == 0:
+                    damaged = not HEADER.startswith(line)
                 if not line.endswith(b"\n"):
                     break
                 digest, _, text = line.rstrip(b"\n").partition(b" ")
@@ -197,6 +197,11 @@ class Journal:
                     entries = own if values["origin"] == self._key else others
                     entries[str(record["video"])] = entry
                 end += len(line)
+        if damaged and not any(entry.intact for entry in (own | others).values()):
+            raise ConfigError(
+                f"{self._path} is damaged or was not written by dfer; remove it to predict all "
+                f"videos again"
+            )
         return own, others, end
 
     def _read(self, titles: Iterable[str]) -> Iterator[Record]:
@@ -243,7 +248,7 @@ def open_journal(
                     stack.enter_context(locking(out.with_name(f".{out.name}.lock")))
                 except Timeout as error:
                     raise DataError(
-                        f"another dfer is writing {out}; wait for it, or name another"
+                        f"another dfer is writing {out}; wait for it, or choose another file"
                     ) from error
             if not os.path.lexists(path):
                 _check_no_predictions(outs, path)
@@ -260,8 +265,8 @@ def _check_no_predictions(outs: Sequence[Path], journal: Path) -> None:
     for out in outs:
         if out.suffix.lower() == LINES and has_videos(out):
             raise ConfigError(
-                f"{out} has predictions, but the journal to continue them, {journal.name}, is "
-                f"missing; move {out.name} away, or name another file"
+                f"{out} has predictions, but its journal {journal.name} is missing, so they cannot "
+                f"be continued; move {out.name}, or choose another file"
             )
 
 

@@ -162,7 +162,9 @@ def predict_videos(
     if isinstance(source, ModelSource):
         load, info, device = source.load, source.describe(), source.device
     elif jobs > 1:
-        raise ConfigError("several jobs load the model themselves; give its checkpoint instead")
+        raise ConfigError(
+            "jobs > 1 loads the model in each process; pass a checkpoint, not a Predictor"
+        )
     else:
         load, info = (lambda: source), source
     on_model(info)
@@ -192,7 +194,7 @@ def _find_videos(
         names = [video.name if isinstance(video, Input) else str(video) for video in given]
         inputs = find_inputs(names, outputs=outputs)
     if not inputs:
-        raise ConfigError("no video is named; name files, folders, streams, or a camera's number")
+        raise ConfigError("no videos to predict; name files, folders, streams or camera numbers")
     return inputs
 
 
@@ -201,7 +203,7 @@ def _check_jobs(inputs: Sequence[Input], jobs: int) -> None:
     live = sum(video.is_live and video.error is None for video in inputs)
     if live > jobs:
         raise ConfigError(
-            f"{live} streams at a time need a process each: --jobs {live}; or name fewer"
+            f"{live} streams need {live} processes; use --jobs {live}, or fewer streams"
         )
 
 

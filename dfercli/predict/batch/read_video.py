@@ -141,8 +141,8 @@ def describe_cut(video: Input, duration_s: float, num_read: int) -> tuple[str, .
     listed = 0 if video.path is None or video.path.is_dir() else count_listed(video.path)
     if num_read >= WHOLE * listed:
         return ()
-    share = f"{num_read / listed:.0%} of the frames that it lists"
-    return (f"{printable(video.title)}: cut off after {duration_s:.1f} s, {share}; is it whole?",)
+    end = f"it ends after {duration_s:.1f} s and {num_read / listed:.0%} of its frames"
+    return (f"{printable(video.title)} may be incomplete: {end}",)
 
 
 def explain(error: Exception, also: tuple[type[DferError], ...] = ()) -> str:
@@ -157,7 +157,7 @@ def explain(error: Exception, also: tuple[type[DferError], ...] = ()) -> str:
     if isinstance(error, DferError):
         raise error
     if isinstance(error, MemoryError):
-        return "not enough memory for it"
+        return "not enough memory for this video"
     if isinstance(error, OSError) and error.strerror:
         where = f"{Path(error.filename).name}: " if isinstance(error.filename, str) else ""
         return printable(f"{where}{error.strerror.lower()}")
