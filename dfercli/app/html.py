@@ -13,7 +13,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from dfercli.predict import Predictor, TrackSummary, VideoPrediction
-from dfercli.predict.segments import drawn_stretches
+from dfercli.predict.prediction import drawn_stretches
 from dfercli.text import count_of, printable
 from dfercli.visualize.class_colors import PALE, class_color, class_letters, fade, ink_on
 

@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperCommand
 
 from dfercli import __version__
-from dfercli.cli import data, predict, publishing, results, serving, training
+from dfercli.cli import data, deploy, predict, results, training
 from dfercli.cli import options as opt
 from dfercli.cli.streams import describe_lost_output, open_closed_streams, take_patiently
 from dfercli.errors import DferError, explain_system_error
@@ -123,9 +123,9 @@ COMMANDS: dict[str, Command] = {
     "ablate": Command(training.ablate, "dfer ablate --table 2 --dataset dfew --folds 1-5"),
     "report": Command(results.report, "dfer report full --epoch last"),
     "predict": Command(predict.predict, "dfer predict video.mp4 --out predictions.csv"),
-    "app": Command(serving.serve, "dfer app --checkpoint full"),
-    "export": Command(publishing.export, "dfer export full --onnx model.onnx"),
-    "push": Command(publishing.push, "dfer push full organisation/name --private"),
+    "app": Command(deploy.serve, "dfer app --checkpoint full"),
+    "export": Command(deploy.export, "dfer export full --onnx model.onnx"),
+    "push": Command(deploy.push, "dfer push full organisation/name --private"),
 }
 """Command by name, in the order of use."""
 

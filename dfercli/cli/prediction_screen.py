@@ -11,7 +11,7 @@ from rich.text import Text
 
 from dfercli.cli.printing import screen
 from dfercli.predict import TrackSummary, VideoPrediction, Window
-from dfercli.predict.segments import Stretch, drawn_stretches, split_time
+from dfercli.predict.prediction import Stretch, drawn_stretches, split_time
 from dfercli.text import count_of, printable
 from dfercli.visualize.class_colors import PALE, Color, class_color, class_letters, fade, ink_on
 

@@ -1,15 +1,23 @@
-"""Predictions of a video: windows of each track, and a summary of each face."""
+"""Predictions of a video: windows, faces, the time of each window, and records for files."""
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from dfercli.errors import VideoError
+from dfercli.text import hide_password
+from dfercli.versions import __version__
+
+if TYPE_CHECKING:
+    from dfercli.predict.model_info import ModelInfo
+    from dfercli.predict.settings import PredictSettings
 
 TIME_DECIMALS = 3
 COVERAGE_DECIMALS = 4
@@ -23,6 +31,20 @@ answer is then wrong more often than right."""
 
 STILL_S = 1e-3
 """Length that a still, and its window, are given where they are drawn (our choice)."""
+
+DRAWN_REST = 0.25
+"""Largest share of a window that may be left at the end of a video without a window of its own."""
+
+SCHEMA_VERSION = 3
+"""Version of the document; 1 was a document of one video and its main face."""
+
+OK, NO_FACE, UNREADABLE = "ok", "no face", "unreadable"
+
+ZERO_SHOT = "zero-shot"
+"""Name of the checkpoint where CLIP is used without one."""
+
+Record = dict[str, Any]
+"""A window, a video or a line as it is written, of types that JSON has."""
 
 
 @dataclass(frozen=True)
@@ -177,6 +199,58 @@ class VideoPrediction:
         return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(numbers, float))
 
 
+@dataclass(frozen=True)
+class Stretch:
+    """The time for which one window is shown.
+
+    Attributes:
+        start_s: Its start.
+        end_s: Its end: the start of the next, or earlier.
+        window: The window.
+    """
+
+    start_s: float
+    end_s: float
+    window: Window
+
+
+def split_time(windows: Iterable[Window]) -> list[Stretch]:
+    """Split the time among the windows of a face; two that overlap get half of the overlap each.
+
+    Args:
+        windows: Windows of one track, in order of time, with overlaps or gaps.
+    """
+    ordered = list(windows)
+    middles_s = ((a.end_s + b.start_s) / 2 for a, b in pairwise(ordered))
+    borders = [float("-inf"), *middles_s, float("inf")]
+    return [  # no window has one stretch too many
+        Stretch(max(left, window.start_s), min(right, window.end_s), window)
+        for window, (left, right) in zip(ordered, pairwise(borders), strict=False)
+    ]
+
+
+def drawn_stretches(prediction: VideoPrediction, windows: Iterable[Window]) -> list[Stretch]:
+    """Split the time of a face as it is drawn.
+
+    A still gets a length, and the last window also covers a rest of the video that was too short
+    for a window of its own.
+
+    Args:
+        prediction: Prediction of the whole video.
+        windows: Windows of one track, in order of time.
+    """
+    stretches = [
+        replace(part, end_s=max(part.end_s, part.start_s + STILL_S)) for part in split_time(windows)
+    ]
+    if not stretches or stretches[-1].window.end_s < prediction.windows[-1].end_s:
+        return stretches
+    last = stretches[-1]
+    length_s = last.window.end_s - last.window.start_s
+    if 0 < prediction.duration_s - last.window.end_s <= DRAWN_REST * length_s:
+        stretches[-1] = replace(last, end_s=prediction.duration_s)
+    return stretches
+
+
 def describe_window(window: Window, class_names: Sequence[str], calibrated: bool) -> dict[str, Any]:
     """Return a window as it is written to files, of types that JSON has.
 
@@ -252,3 +326,75 @@ def _sum_up(number: int, windows: list[Window], num_classes: int) -> TrackSummar
         mean_probs=probs.mean(axis=0),
         shares=counts / counts.sum(),
     )
+
+
+def describe_origin(info: "ModelInfo", settings: "PredictSettings") -> Record:
+    """Return what makes predictions, the same for all videos: the head of a document."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "dfer_version": __version__,
+        "checkpoint": {
+            "name": plain_text(info.checkpoint or ZERO_SHOT),
+            "sha256": info.checkpoint_sha256,
+        },
+        "settings": {
+            "window_s": settings.window_s,
+            "stride_s": settings.stride_s,
+            "faces": settings.faces,
+            "detector": info.detector_name,
+            "precision": info.precision,
+        },
+        "class_names": list(info.class_names),
+        "calibrated": info.calibrated,
+    }
+
+
+def plain_text(text: str) -> str:
+    r"""Return a text in valid UTF-8: an undecodable byte becomes `\xff` or the like.
+
+    Different names may then look the same, and so may streams, whose passwords are hidden; see
+    `Input.title`.
+    """
+
+    def escape(match: re.Match[str]) -> str:
+        code = ord(match[0])
+        return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x}"
+
+    return re.sub(r"[\ud800-\udfff]", escape, hide_password(text))
+
+
+def describe_video(prediction: VideoPrediction, sha256: str | None) -> Record:
+    """Return a video that was read, without its windows; the hash is None for a stream."""
+    predicted = any(window.probs is not None for window in prediction.windows)
+    tracks = prediction.tracks if predicted else ()
+    return {
+        "video": plain_text(prediction.video),
+        "sha256": sha256,
+        "status": OK if predicted else NO_FACE,
+        "error": None,
+        "width": int(prediction.size[0]) or None,  # a stream that ended before its first frame
+        "height": int(prediction.size[1]) or None,
+        "duration_s": round_finite(prediction.duration_s, TIME_DECIMALS),
+        "frames_searched": prediction.num_frames,
+        "coverage": round_finite(prediction.coverage, COVERAGE_DECIMALS),
+        "tracks": [_describe_track(track, prediction.class_names) for track in tracks],
+    }
+
+
+def describe_failure(video: str, error: str) -> Record:
+    """Return a video that could not be read."""
+    unknown = ("width", "height", "duration_s", "frames_searched", "coverage")
+    values = {"sha256": None, "status": UNREADABLE, "error": plain_text(error)}
+    return {"video": plain_text(video), **values, **dict.fromkeys(unknown), "tracks": []}
+
+
+def _describe_track(track: TrackSummary, class_names: tuple[str, ...]) -> Record:
+    return {
+        "track": track.track,
+        "start_s": round_finite(track.start_s, TIME_DECIMALS),
+        "end_s": round_finite(track.end_s, TIME_DECIMALS),
+        "coverage": round_finite(track.coverage, COVERAGE_DECIMALS),
+        "expression": class_names[track.top],
+        "mean_probs": name_probs(track.mean_probs, class_names),
+        "shares": name_probs(track.shares, class_names),
+    }

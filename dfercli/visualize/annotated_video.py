@@ -10,8 +10,7 @@ import numpy as np
 from dfercli.errors import ConfigError
 from dfercli.media.video import FALLBACK_FPS, Frame, read_frames
 from dfercli.media.video_writer import WrittenVideo, open_writer
-from dfercli.predict.prediction import SeenFace, VideoPrediction, Window
-from dfercli.predict.segments import Stretch, drawn_stretches
+from dfercli.predict.prediction import SeenFace, Stretch, VideoPrediction, Window, drawn_stretches
 from dfercli.visualize.overlay import Overlay, ShownFace
 
 LONGEST_GAP_S = 0.6

@@ -15,8 +15,13 @@ from matplotlib.patches import Patch, Rectangle
 from dfercli.errors import ConfigError
 from dfercli.files import replacing
 from dfercli.media.figure_style import SETTINGS, styled
-from dfercli.predict.prediction import TrackSummary, VideoPrediction, Window
-from dfercli.predict.segments import Stretch, drawn_stretches
+from dfercli.predict.prediction import (
+    Stretch,
+    TrackSummary,
+    VideoPrediction,
+    Window,
+    drawn_stretches,
+)
 from dfercli.text import printable, shorten
 from dfercli.visualize.class_colors import PALE, class_color, class_letters, fade, ink_on
 

@@ -196,7 +196,7 @@ def test_a_password_keeps_others_out(serve):
 PAGE = """
 import sys
 from pathlib import Path
-from dfercli.cli.serving import _serve
+from dfercli.cli.deploy import _serve
 from dfercli.predict import Predictor
 _serve(Predictor.from_checkpoint(sys.argv[1], device="cpu"), "127.0.0.1", int(sys.argv[2]), None, 9)
 """

@@ -18,7 +18,7 @@ from predict.batch import by_hand
 from dfercli.config import ModelConfig
 from dfercli.faces.align import CropRecipe
 from dfercli.models.base import build_model
-from dfercli.predict.records import plain_text
+from dfercli.predict.prediction import plain_text
 from dfercli.runs.checkpoint import save_checkpoint
 from dfercli.text import printable
 

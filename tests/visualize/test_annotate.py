@@ -10,8 +10,13 @@ from dfercli.errors import ConfigError, VideoError
 from dfercli.media.video import Frame, read_frames
 from dfercli.media.video_writer import NO_SOUND, write_video
 from dfercli.predict.prediction import SeenFace, VideoPrediction, Window
-from dfercli.visualize import annotate_video, annotated_video, check_annotated
-from dfercli.visualize.annotated_video import _FrameTimer, _Tracks
+from dfercli.visualize import annotated_video
+from dfercli.visualize.annotated_video import (
+    _FrameTimer,
+    _Tracks,
+    annotate_video,
+    check_annotated,
+)
 from dfercli.visualize.overlay import ShownFace
 
 NAMES = ("happiness", "sadness", "fear")

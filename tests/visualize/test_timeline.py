@@ -9,9 +9,17 @@ import pytest
 from dfercli.errors import ConfigError
 from dfercli.media.images import read_image
 from dfercli.predict.prediction import VideoPrediction, Window
-from dfercli.visualize import MAX_FACES, check_picture, plot_prediction, timeline
+from dfercli.visualize import timeline
 from dfercli.visualize.class_colors import PALE, class_color, fade
-from dfercli.visualize.timeline import MAX_TRACKS, SIDE_IN, STRIP_IN, _spread
+from dfercli.visualize.timeline import (
+    MAX_FACES,
+    MAX_TRACKS,
+    SIDE_IN,
+    STRIP_IN,
+    _spread,
+    check_picture,
+    plot_prediction,
+)
 
 SEVEN = ("happiness", "sadness", "neutral", "anger", "surprise", "disgust", "fear")
 ELEVEN = (*SEVEN, "contempt", "anxiety", "helplessness", "disappointment")

@@ -15,7 +15,7 @@ from dfercli.media.images import IMAGE_SUFFIXES
 from dfercli.predict.batch.formats import WRITERS, check_parquet, is_document
 from dfercli.predict.batch.inputs import Input, OnProgress
 from dfercli.predict.hashes import hash_content
-from dfercli.predict.records import plain_text
+from dfercli.predict.prediction import plain_text
 from dfercli.text import printable
 
 if TYPE_CHECKING:
@@ -44,7 +44,8 @@ class Artifacts:
         self, video: Input, prediction: "VideoPrediction", on_progress: OnProgress | None = None
     ) -> tuple[tuple[str, ...], dict[str, str]]:
         """Make the files of a video; return notes, and the SHA-256 of each file by its name."""
-        from dfercli.visualize import annotate_video, plot_prediction
+        from dfercli.visualize.annotated_video import annotate_video
+        from dfercli.visualize.timeline import plot_prediction
 
         report = on_progress or (lambda *values: None)
         length_s = prediction.duration_s
@@ -92,7 +93,8 @@ def plan_artifacts(
     """
     if plot is None and annotate is None:
         return None
-    from dfercli.visualize import check_annotated, check_picture
+    from dfercli.visualize.annotated_video import check_annotated
+    from dfercli.visualize.timeline import check_picture
 
     live = [video.name for video in inputs if video.is_live]
     if annotate is not None and live:

@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 from dfercli.errors import ConfigError, naming
 from dfercli.files import replacing
-from dfercli.predict.prediction import COLUMNS, flatten_window
-from dfercli.predict.records import Record
+from dfercli.predict.prediction import COLUMNS, Record, flatten_window
 from dfercli.text import escape_cell
 
 if TYPE_CHECKING:

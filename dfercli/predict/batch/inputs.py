@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dfercli.media.find_videos import Folders, check_file, find_mode, natural_key
-from dfercli.predict.records import plain_text
+from dfercli.predict.prediction import plain_text
 
 _SCHEMES = "rtsp rtsps rtmp rtmps rtp srt udp tcp http https mms mmsh hls"
 SCHEMES = frozenset(_SCHEMES.split())

@@ -30,7 +30,7 @@ from dfercli.predict.batch.formats import (
 )
 from dfercli.predict.batch.inputs import Input
 from dfercli.predict.hashes import hash_content
-from dfercli.predict.records import UNREADABLE, Record
+from dfercli.predict.prediction import UNREADABLE, Record
 from dfercli.progress import show_progress
 
 HEADER = b"dfer journal 1\n"

@@ -26,9 +26,15 @@ from dfercli.predict.batch.read_video import (
     read_video,
 )
 from dfercli.predict.model_info import ModelInfo
-from dfercli.predict.prediction import VideoPrediction, Window
+from dfercli.predict.prediction import (
+    NO_FACE,
+    OK,
+    VideoPrediction,
+    Window,
+    describe_failure,
+    describe_origin,
+)
 from dfercli.predict.predictor import ModelSource, Predictor
-from dfercli.predict.records import NO_FACE, OK, describe_failure, describe_origin
 from dfercli.predict.settings import PredictSettings
 from dfercli.text import printable
 

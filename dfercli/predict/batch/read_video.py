@@ -15,9 +15,16 @@ from dfercli.media.video import count_listed, declared_duration_s
 from dfercli.predict.batch.artifacts import Artifacts
 from dfercli.predict.batch.inputs import Input, OnProgress
 from dfercli.predict.hashes import hash_content, identify
-from dfercli.predict.prediction import VideoPrediction, Window, describe_window
+from dfercli.predict.prediction import (
+    OK,
+    Record,
+    VideoPrediction,
+    Window,
+    describe_failure,
+    describe_video,
+    describe_window,
+)
 from dfercli.predict.predictor import Predictor
-from dfercli.predict.records import OK, Record, describe_failure, describe_video
 from dfercli.predict.settings import PredictSettings
 from dfercli.text import printable
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dfercli.predict.batch.inputs import Input, find_inputs, split_lines
-from dfercli.predict.records import plain_text
+from dfercli.predict.prediction import plain_text
 from dfercli.text import printable
 
 

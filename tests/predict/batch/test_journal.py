@@ -17,8 +17,7 @@ from dfercli.media.images import write_image
 from dfercli.predict.batch.inputs import Input
 from dfercli.predict.batch.journal import journal_file, open_journal
 from dfercli.predict.hashes import hash_checkpoint, hash_content
-from dfercli.predict.prediction import describe_window
-from dfercli.predict.records import describe_failure, describe_video
+from dfercli.predict.prediction import describe_failure, describe_video, describe_window
 
 NAMES = ("a.mp4", "b.mp4", "c.mp4")
 INPUTS = [Input(name) for name in NAMES]

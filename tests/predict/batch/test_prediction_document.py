@@ -21,8 +21,7 @@ from dfercli.predict.batch.formats import (
     write_json_document,
     write_parquet,
 )
-from dfercli.predict.prediction import describe_window
-from dfercli.predict.records import describe_failure, describe_video, plain_text
+from dfercli.predict.prediction import describe_failure, describe_video, describe_window, plain_text
 
 HEAD = by_hand.ORIGIN
 
