@@ -137,7 +137,7 @@ def test_a_missing_network_is_noticed_without_a_second_try(ask, monkeypatch, tmp
     monkeypatch.setattr(downloads, "answers", lambda url: False)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(open_clip, "download_pretrained", lambda tag: pytest.fail("tried"))
-    with pytest.raises(WeightsError, match=r"not cached and cannot be downloaded \(no network\)"):
+    with pytest.raises(WeightsError, match=r"neither cached nor to be fetched \(no network\)"):
         load_pretrained(CLIP, "openai")
 
 

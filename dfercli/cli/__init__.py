@@ -1,7 +1,7 @@
-"""The command line: parse options, build a configuration, call the library once, print.
+"""The command line: parse options, build a configuration, call the library, and print.
 
-Only this package uses typer and rich. Commands import everything heavy when they are called, so
-that `dfer --help` does not wait for torch.
+Only this package uses typer and rich. Commands import slow modules when they are called, so that
+`dfer --help` does not wait for torch.
 """
 
 import io
@@ -18,7 +18,7 @@ from typer.core import TyperCommand
 from dfercli import __version__
 from dfercli.cli import data, deploy, predict, results, training
 from dfercli.cli import options as opt
-from dfercli.cli.streams import describe_lost_output, open_closed_streams, take_patiently
+from dfercli.cli.streams import describe_lost_output, open_closed_streams, tolerate_write_errors
 from dfercli.errors import DferError, explain_system_error
 from dfercli.text import escape_letter
 
@@ -34,13 +34,13 @@ _state = {"debug": False}
 
 
 def main() -> None:
-    """Run the command; an error of dfer becomes one line on stderr and an exit code."""
+    """Run the command; errors of dfer become one line on stderr and an exit code."""
     open_closed_streams()
-    output = take_patiently()
+    output = tolerate_write_errors()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # for terminals that cannot show every character
-    # OpenCV and its decoders would print lines of their own; dfer reports their errors.
+    # OpenCV and its decoders would print errors, which dfer reports itself.
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     try:
@@ -77,7 +77,7 @@ def _run() -> None:
 
 
 def _escape(text: str) -> str:
-    """Escape control characters, which a terminal would obey, such as those in a file's name."""
+    """Escape control characters, as in file names, which a terminal would interpret."""
     return "".join(escape_letter(letter) for letter in text)
 
 
@@ -98,13 +98,7 @@ def settings(
 
 @dataclass(frozen=True)
 class Command:
-    """A command of the program.
-
-    Attributes:
-        function: Does the work; its docstring is the help.
-        example: One call of it, shown below the help.
-        cls: How it is parsed.
-    """
+    """A command: its function, whose docstring is the help, and an example below the help."""
 
     function: Callable[..., None]
     example: str
@@ -127,7 +121,7 @@ COMMANDS: dict[str, Command] = {
     "export": Command(deploy.export, "dfer export full --onnx model.onnx"),
     "push": Command(deploy.push, "dfer push full organisation/name --private"),
 }
-"""Command by name, in the order of use."""
+"""Commands by name, in the order of use."""
 
 for name, command in COMMANDS.items():
     app.command(name, cls=command.cls, epilog=f"Example: {command.example}")(command.function)

@@ -1,4 +1,4 @@
-"""Options that choose the model of a prediction: by its name, the newest run, or CLIP as it is."""
+"""Options that choose the model of a prediction: a checkpoint, the last run, or zero-shot CLIP."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,38 +16,29 @@ WEAKNESS = "CLIP without training on expressions; the paper reports 20.07 % WAR 
 
 Checkpoint = Annotated[
     str | None,
-    opt.grouped(
-        opt.MODEL,
+    opt.in_model(
         "Folder of a checkpoint or run, name of a run such as `full` or `my-videos/full/fold1`, or "
-        "name of a model on the Hub; by default the run finished last, except runs on the demo.",
+        "name of a model on the Hub; by default the run finished last, except runs on the demo."
     ),
 ]
 ZeroShot = Annotated[
-    bool,
-    opt.grouped(
-        opt.MODEL, "Use CLIP without training on expressions, which is weak.", "--zero-shot"
-    ),
+    bool, opt.in_model("Use CLIP without training on expressions, which is weak.", "--zero-shot")
 ]
 Detector = Annotated[
-    str | None,
-    opt.grouped(opt.MODEL, "Face detector; by default the one used in training."),
+    str | None, opt.in_model("Face detector; by default the one used in training.")
 ]
 Device = Annotated[
-    str,
-    opt.grouped(
-        opt.COMPUTE, "Device: `auto`, `cpu`, `cuda` (or a GPU by number: `cuda:1`) or `mps`."
-    ),
+    str, opt.in_compute("Device: `auto`, `cpu`, `cuda` (or a GPU by number: `cuda:1`) or `mps`.")
 ]
 Precision = Annotated[
-    str,
-    opt.grouped(opt.COMPUTE, "Precision of the model: `auto`, `fp32`, `bf16` or `fp16`."),
+    str, opt.in_compute("Precision of the model: `auto`, `fp32`, `bf16` or `fp16`.")
 ]
 
 
 def check_choice(
     checkpoint: str | None, zero_shot: bool, detector: str | None, device: str, precision: str
 ) -> None:
-    """Check the choice of a model before anything is loaded.
+    """Check the options of the model before it is loaded.
 
     Raises:
         ConfigError: Two models are requested, or the device or precision is unknown.
@@ -69,7 +60,7 @@ def choose_model(
     device: str,
     precision: str,
 ) -> "ModelSource":
-    """Print which model is used, and return it, not loaded yet.
+    """Print and return the chosen model, without loading it.
 
     Raises:
         CheckpointError: The model does not exist, or no run is finished.

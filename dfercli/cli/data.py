@@ -29,60 +29,45 @@ def demo(
 
 def preprocess(
     dataset: Annotated[
-        str,
-        opt.grouped(
-            opt.DATA, "Dataset: `dfew`, `ferv39k`, `mafw`, or `folder` for your own videos."
-        ),
+        str, opt.in_data("Dataset: `dfew`, `ferv39k`, `mafw`, or `folder` for your own videos.")
     ],
     root: Annotated[
         Path | None,
-        opt.grouped(
-            opt.DATA, "Folder of the dataset; by default $DFER_DATA/DATASET, or data/DATASET."
-        ),
+        opt.in_data("Folder of the dataset; by default $DFER_DATA/DATASET, or data/DATASET."),
     ] = None,
     name: Annotated[
-        str | None,
-        opt.grouped(opt.DATA, "Name of the manifest; by default that of the dataset or folder."),
+        str | None, opt.in_data("Name of the manifest; by default that of the dataset or folder.")
     ] = None,
     media: Annotated[
         str | None,
-        opt.grouped(
-            opt.DATA,
-            "Media: `faces` or `faces-16f` for dfew; `clips`, `frames` or `faces` for mafw.",
+        opt.in_data(
+            "Media: `faces` or `faces-16f` for dfew; `clips`, `frames` or `faces` for mafw."
         ),
     ] = None,
     adopt: Annotated[
         bool | None,
-        opt.grouped(
-            opt.FACES,
+        opt.in_faces(
             "Use the frames of the dataset as face crops, or detect and crop the faces.",
             "--adopt/--crop",
         ),
     ] = None,
     detector: Annotated[
-        str,
-        opt.grouped(opt.FACES, "Face detector: `face-alignment`, or `mtcnn` (needs no download)."),
+        str, opt.in_faces("Face detector: `face-alignment`, or `mtcnn` (needs no download).")
     ] = "face-alignment",
-    size: Annotated[int, opt.grouped(opt.FACES, "Side of the face crops in pixels.")] = 224,
+    size: Annotated[int, opt.in_faces("Side of the face crops in pixels.")] = 224,
     num_folds: Annotated[
         int | None,
-        opt.grouped(
-            opt.DATA,
-            "Number of folds for your own videos; by default that of the last call, or 5.",
-            min=1,
+        opt.in_data(
+            "Number of folds for your own videos; by default that of the last call, or 5.", min=1
         ),
     ] = None,
     jobs: Annotated[
         int | None,
-        opt.grouped(
-            opt.COMPUTE, "Number of processes; by default one per core, or two on a GPU.", min=1
-        ),
+        opt.in_compute("Number of processes; by default one per core, or two on a GPU.", min=1),
     ] = None,
     allow_partial: Annotated[
         bool,
-        opt.grouped(
-            opt.DATA, "Accept lists or clips that differ from the official ones.", "--allow-partial"
-        ),
+        opt.in_data("Accept lists or clips that differ from the official ones.", "--allow-partial"),
     ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be done without doing it.")

@@ -29,13 +29,12 @@ def serve(
     precision: model.Precision = "auto",
     runs: opt.Runs = opt.RUNS,
     host: Annotated[
-        str, opt.grouped(opt.SERVER, "Address to listen on; 0.0.0.0 accepts other machines.")
+        str, opt.in_server("Address to listen on; 0.0.0.0 accepts other machines.")
     ] = HOST,
-    port: Annotated[int, opt.grouped(opt.SERVER, "Port to listen on.", min=1, max=65535)] = PORT,
+    port: Annotated[int, opt.in_server("Port to listen on.", min=1, max=65535)] = PORT,
     password: Annotated[
         str | None,
-        opt.grouped(
-            opt.SERVER,
+        opt.in_server(
             "Password that visitors must enter, with the user name `dfer`. Prefer the environment "
             "variable: other users of this machine can see the command line.",
             envvar="DFER_PASSWORD",
@@ -43,7 +42,7 @@ def serve(
         ),
     ] = None,
     job_seconds: Annotated[
-        int, opt.grouped(opt.SERVER, "Time limit for one video, in seconds.", min=1)
+        int, opt.in_server("Time limit for one video, in seconds.", min=1)
     ] = JOB_SECONDS,
 ) -> None:
     """Serve a web page that classifies uploaded or recorded videos. Press Ctrl-C to stop it."""
@@ -126,8 +125,7 @@ def export(
 
 def push(
     checkpoint: Annotated[
-        str,
-        typer.Argument(help="Folder of a checkpoint or run, or name of a run such as `full`."),
+        str, typer.Argument(help="Folder of a checkpoint or run, or name of a run such as `full`.")
     ],
     name: Annotated[str, typer.Argument(help="Repository on the Hub, such as organisation/name.")],
     private: Annotated[

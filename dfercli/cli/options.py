@@ -1,4 +1,4 @@
-"""Options that commands share, and what their values mean."""
+"""Options that several commands have, and the meaning of their values."""
 
 import inspect
 import os
@@ -6,7 +6,7 @@ import re
 import sys
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, fields, is_dataclass, replace
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -40,10 +40,10 @@ COMPUTE, OUTPUT, SERVER = "Compute", "Output", "Server"
 
 
 def parse_folds(text: str) -> list[int]:
-    """Read `1-5`, `1,3` or `2` as fold numbers.
+    """Parse `1-5`, `1,3` or `2` as fold numbers.
 
     Raises:
-        ConfigError: The text is none of these, or names a fold that no dataset has.
+        ConfigError: The text has another form, or a number is out of range.
     """
     folds: set[int] = set()
     for part in text.split(","):
@@ -66,10 +66,8 @@ def find_variant(
 ) -> tuple[Path, str | None, str | None]:
     """Return the folder of all runs, the dataset and the variant; the last two may be None.
 
-    Args:
-        name: Name of the variant, or the path of its folder; None for any.
-        runs: Folder of all runs, unless the path contains it.
-        dataset: Name of the dataset, unless the path contains it.
+    `name` is the name of a variant or the path of its folder, which then overrides `runs` and
+    `dataset`.
 
     Raises:
         ConfigError: The path is that of a fold.
@@ -86,7 +84,7 @@ def find_variant(
 
 
 OPTION_TYPES = (str, int, float, bool, Path, str | None, Path | None)
-"""Types of settings that can be typed; a setting of another type keeps its default."""
+"""Types of settings that become options; settings of other types keep their default."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +130,7 @@ class RunOptions:
 
 
 def _attribute_texts(cls: Any) -> dict[str, str]:
-    """Return the texts in the section `Attributes:` of a docstring, by attribute."""
+    """Return the texts in the section `Attributes:` of a class's docstring, by attribute."""
     section = (inspect.getdoc(cls) or "").partition("Attributes:\n")[2]
     entries = re.findall(r"^    (\w+): (.+(?:\n {8}.+)*)", section, flags=re.MULTILINE)
     return {name: re.sub(r"\s+", " ", text) for name, text in entries}
@@ -142,12 +140,17 @@ _TEXTS = _attribute_texts(RunOptions)
 
 
 def grouped(panel: str, text: str, *names: str, **settings: Any) -> Any:
-    """Return an option with its help, in a group of the help."""
+    """Return an option with a help text, in a group of the help."""
     return typer.Option(*names, help=text, rich_help_panel=panel, **settings)
 
 
+in_data, in_faces, in_model, in_runs, in_compute, in_output, in_server = (
+    partial(grouped, panel) for panel in (DATA, FACES, MODEL, RUN, COMPUTE, OUTPUT, SERVER)
+)
+
+
 def _shared(name: str, panel: str, *names: str) -> Any:
-    """Return an option of `RunOptions` that other commands have too."""
+    """Return an option of `RunOptions` for another command."""
     return grouped(panel, _TEXTS[name], *names)
 
 
@@ -165,16 +168,13 @@ Workers = Annotated[int, _shared("workers", DATA)]
 Cache = Annotated[bool, _shared("cache", DATA, "--cache/--no-cache")]
 CacheDir = Annotated[Path | None, _shared("cache_dir", DATA)]
 Runs = Annotated[Path, _shared("runs", RUN)]
-AsJson = Annotated[
-    bool, typer.Option("--json", help="Print JSON instead of tables.", rich_help_panel=OUTPUT)
-]
+AsJson = Annotated[bool, in_output("Print JSON instead of tables.", "--json")]
 
 
 def expand_configs(*left_out: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Replace each parameter that is a configuration by one option for each of its fields.
+    """Replace each parameter that is a configuration by one option per field.
 
-    Args:
-        left_out: Names of fields that get no option and keep their default.
+    Fields in `left_out` get no option and keep their default.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
@@ -190,7 +190,7 @@ def expand_configs(*left_out: str) -> Callable[[Callable[..., None]], Callable[.
         def expanded(**arguments: Any) -> None:
             typed = find_typed(arguments["context"])
             bases, values = _find_defaults(arguments, typed)
-            # So that options that were typed are checked beside the others of the run.
+            # So that options of the command line are checked together with those of the run.
             arguments |= {n: v for n, v in values.items() if n in arguments and n not in typed}
             for name, cls in configs.items():
                 own = {option.name: arguments.pop(option.name) for option in options[name]}
@@ -210,13 +210,13 @@ def expand_configs(*left_out: str) -> Callable[[Callable[..., None]], Callable[.
 def _find_defaults(
     arguments: dict[str, Any], typed: set[str]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return what takes the place of defaults: the settings of a repeated run, or of a preset.
+    """Return the defaults of a repeated run or a preset.
 
     Returns:
-        Configurations by parameter, for settings that are no options; and values by option.
+        Configurations by parameter, for settings without an option; and values by option.
 
     Raises:
-        ConfigError: There is no such run, or a preset was typed beside it.
+        ConfigError: The run does not exist, or --preset is given too.
     """
     if arguments.get("repeat") is None:
         changes = CHANGES.get(arguments.get("preset", ""), {})
@@ -256,10 +256,10 @@ def _find_defaults(
 
 
 def find_repeated(name: str, runs: Path) -> "dict[int, RunFolder]":
-    """Return the runs that `--repeat` names by fold, sought where runs usually are and in `runs`.
+    """Return the runs of `--repeat` by fold, found in `runs` or the default folder of runs.
 
     Raises:
-        CheckpointError: There is no such run, or its folds were trained with different settings.
+        CheckpointError: The run does not exist, or its folds were trained with different settings.
     """
     from dfercli.runs.lookup import find_named
 
@@ -290,8 +290,8 @@ def _options_of(panel: str, cls: Any, left_out: tuple[str, ...]) -> list[inspect
 def usual_root(dataset: str) -> Path:
     """Return the folder of a dataset: `$DFER_DATA/NAME` if it exists, else `data/NAME`.
 
-    Upper and lower case do not matter in the name of the folder: people have DFEW and FERV39k. If
-    there is no such folder, the first of the two is returned.
+    Upper and lower case do not matter, as in DFEW and FERV39k. If neither folder exists, the first
+    of the two is returned.
     """
     parents = [Path(name) for name in (os.environ.get("DFER_DATA"), "data") if name]
     folders = (_find_folder(parent, dataset) for parent in parents)
@@ -299,14 +299,14 @@ def usual_root(dataset: str) -> Path:
 
 
 def _find_folder(parent: Path, name: str) -> Path | None:
-    """Return the folder with this name, or with one that differs only in upper and lower case."""
+    """Return the folder with this name, if possible with the same upper and lower case."""
     matching = [path for path in parent.glob("*") if path.name.casefold() == name.casefold()]
     folders = sorted(path for path in matching if path.is_dir())
     return parent / name if parent / name in folders else next(iter(folders), None)
 
 
 def find_unprepared(prepared: Collection[str]) -> dict[str, Path]:
-    """Return the datasets in their usual folders that have not been prepared yet."""
+    """Return the datasets that are in their default folders but not prepared yet."""
     from dfercli.data import DATASETS
 
     folders = {name: usual_root(name) for name in DATASETS if name not in prepared}
@@ -314,16 +314,16 @@ def find_unprepared(prepared: Collection[str]) -> dict[str, Path]:
 
 
 def find_root(manifest: Path) -> Path | None:
-    """Return the folder of a manifest's data in $DFER_DATA; None if there is none."""
+    """Return the folder of a manifest's data in $DFER_DATA, or None."""
     parent = os.environ.get("DFER_DATA")
     return _find_folder(Path(parent), manifest.stem) if parent else None
 
 
 def usual_cache() -> Path:
-    """Return the folder of decoded frames: `$DFER_CACHE`, or `dfer` in the user's caches.
+    """Return the default folder of the frame cache: `$DFER_CACHE` or `~/.cache/dfer`.
 
     Raises:
-        ConfigError: Neither is set, and the user has no home folder.
+        ConfigError: The variable is not set, and the user has no home folder.
     """
     folder = os.environ.get("DFER_CACHE")
     if folder:
@@ -337,10 +337,10 @@ def usual_cache() -> Path:
 
 
 def find_cache(wanted: bool, folder: Path | None) -> str | None:
-    """Return the folder of decoded frames: as typed, $DFER_CACHE, or `dfer` in the user's caches.
+    """Return the folder of the frame cache; None if no cache is wanted.
 
     Raises:
-        ConfigError: A folder was typed without --cache.
+        ConfigError: A folder is given without --cache.
     """
     if not wanted:
         if folder is not None:
@@ -360,10 +360,9 @@ def find_data(
     cache: str | None = None,
     folds_by: str = DataConfig.folds_by,
 ) -> "tuple[DataConfig, Manifest]":
-    """Find a manifest and its data: as typed, in $DFER_DATA, or where it was prepared.
+    """Return the data and the manifest with the folds of `folds_by`.
 
-    Returns:
-        The data, and its manifest with the folds of `folds_by`.
+    The data is in `root`, in $DFER_DATA or in the folder recorded in the manifest.
     """
     from dfercli.data.folds import choose_folds
     from dfercli.data.manifest import find_manifest, read_manifest
@@ -395,7 +394,7 @@ def find_run(
     compute: ComputeConfig,
     typed: Collection[str],
 ) -> "tuple[RunConfig, list[int], Manifest]":
-    """Return the requested run, its folds (all of the manifest by default), and the manifest."""
+    """Return the configuration of a run, its folds (by default all), and the manifest."""
     from dfercli.data.folds import check_labels
 
     _check_how_to_run(options, compute.device)
@@ -426,18 +425,18 @@ def find_run(
 
 
 def find_typed(context: typer.Context) -> set[str]:
-    """Return the names of the options that were typed."""
+    """Return the names of the options on the command line."""
     sources = {name: context.get_parameter_source(name) for name in context.params}
     return {name for name, source in sources.items() if source and source.name != "DEFAULT"}
 
 
 def how_to_run(options: RunOptions) -> dict[str, Any]:
-    """Return the options of `run_jobs` that change no result."""
+    """Return the arguments of `run_jobs` that do not change the results."""
     return {"overwrite": options.overwrite, "jobs": options.jobs, "cluster": options.cluster}
 
 
 def note_processes() -> None:
-    """Print how many processes train together; `accelerate launch --cpu` silently starts one."""
+    """Print the number of processes of a launcher; `accelerate launch --cpu` starts only one."""
     together = int(os.environ.get("WORLD_SIZE", "1"))
     if together > 1 or "ACCELERATE_MIXED_PRECISION" in os.environ:
         note(f"training processes: {together}")
@@ -462,21 +461,21 @@ def _check_how_to_run(options: RunOptions, device: str) -> None:
 
 
 def wait_without_spinning() -> None:
-    """Let waiting threads of torch sleep, unless the user has chosen otherwise.
+    """Let waiting threads of torch sleep instead of spin, unless the user has set OMP_WAIT_POLICY.
 
-    It must be called before torch is imported. If anything else runs on the machine, threads that
-    spin take time from those they wait for: a window took ten times as long (docs/performance.md).
+    Call this before torch is imported. On a busy machine, spinning threads slow down the others: a
+    window took ten times as long (docs/performance.md).
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def note(text: str) -> None:
-    """Print a remark on stderr, once even if several processes train together."""
+    """Print a note on stderr, only in the main process."""
     if is_main_process():
         lines = ("".join(map(escape_letter, line)) for line in text.split("\n"))
         print("\n".join(lines), file=sys.stderr)
 
 
 def is_main_process() -> bool:
-    """Return whether this is the one process that prints, of those launched together."""
+    """Return whether this is the process that prints, of those of a launcher."""
     return os.environ.get("RANK", "0") == "0"

@@ -28,17 +28,16 @@ if TYPE_CHECKING:
     from dfercli.predict.batch.journal import Journal
 
 SHOWN_FACES = 4
-"""Faces of a video that its line describes (our choice)."""
+"""Maximum number of faces in the line of a video (our choice)."""
 
 SHOWN_LETTERS = 30
-"""Last characters of a name that are shown beside its bar (our choice)."""
+"""Maximum length of a name beside its progress bar (our choice)."""
 
-WINDOWS = "Faces and windows"
-"""Group of options in the help."""
+in_windows = partial(opt.grouped, "Faces and windows")
 
 
 class Bars:
-    """Progress: a bar of videos if there are several, and one of the seconds of the current one."""
+    """Progress bars: videos, if there are several, and seconds of the current video."""
 
     def __init__(self, total: int) -> None:
         self._several = total > 1
@@ -47,7 +46,7 @@ class Bars:
         self._shown: tuple[Input, str] | None = None
 
     def on_progress(self, video: "Input", phase: str, at_s: float, of_s: float) -> None:
-        """Show how far a video is; see `OnProgress`."""
+        """Update the bar of a video; see `OnProgress`."""
         if (video, phase) != self._shown:
             self._bar.close()
             self._shown = (video, phase)
@@ -75,9 +74,9 @@ class Bars:
 
 
 class View:
-    """Prints the windows and a summary of one video, or one line for each of several.
+    """Prints the windows and the summary of one video, or one line for each of several videos.
 
-    If `quiet`, only what is wrong is printed, on stderr, because stdout is for the document.
+    If `quiet`, only errors and notes are printed, on stderr, because stdout is for the document.
     """
 
     def __init__(self, count: int, quiet: bool) -> None:
@@ -93,7 +92,7 @@ class View:
         opt.note(f"model: {info.describe()}")
 
     def on_resume(self, journal: "Journal", out: Path | None) -> None:
-        """Print what earlier calls have finished."""
+        """Print how many videos earlier calls have finished."""
         if journal.kept:
             opt.note(f"already predicted, skipped: {len(journal.kept):,}")
         if journal.dropped:
@@ -116,7 +115,7 @@ class View:
                 sys.stdout.flush()
 
     def on_video(self, outcome: "Outcome", prediction: "VideoPrediction | None") -> None:
-        """Print what became of a video."""
+        """Print the result of a video."""
         with tqdm.external_write_mode(file=sys.stdout):  # clears the bars
             if outcome.line is not None:
                 opt.note(f"error: {outcome.line}")
@@ -133,7 +132,7 @@ class View:
             print_prediction(prediction)
 
     def finish(self, result: "BatchResult", out: Path | None) -> None:
-        """Print the summary of several videos, and what was made; exit with the result's code."""
+        """Print the summary and the written files, and exit with the code of the result."""
         statuses = {"ok": "predicted", "no face": "without a face", "unreadable": "unreadable"}
         counts = {text: result.count(status) for status, text in statuses.items()}
         if not self._single:
@@ -158,7 +157,7 @@ class View:
 
 
 def describe_outcome(outcome: "Outcome", prediction: "VideoPrediction | None") -> str:
-    """Return the line of one of several videos."""
+    """Return the line that is printed for one of several videos."""
     name = printable(outcome.input.title)
     if outcome.kept:
         return f"{name}: {outcome.status}, already predicted"
@@ -189,48 +188,38 @@ def predict(
     detector: model.Detector = None,
     window_s: Annotated[
         float | None,
-        opt.grouped(
-            WINDOWS, "Length of a window in seconds; by default that of the training clips."
-        ),
+        in_windows("Length of a window in seconds; by default that of the training clips."),
     ] = None,
     stride_s: Annotated[
         float | None,
-        opt.grouped(
-            WINDOWS, "Seconds between the starts of two windows; by default the length of a window."
-        ),
+        in_windows("Seconds between the starts of two windows; by default the length of a window."),
     ] = None,
     faces: Annotated[
-        str,
-        opt.grouped(WINDOWS, "Faces to classify: `all`, or the `largest` one in each window."),
+        str, in_windows("Faces to classify: `all`, or the `largest` one in each window.")
     ] = "all",
     out: Annotated[
         Path | None,
-        opt.grouped(
-            opt.OUTPUT,
+        opt.in_output(
             "Write the predictions to this file: .json, .jsonl, .csv or .parquet. The same command "
-            "can be repeated: it predicts only the videos that are not finished.",
+            "can be repeated: it predicts only the videos that are not finished."
         ),
     ] = None,
     annotate: Annotated[
         Path | None,
-        opt.grouped(
-            opt.OUTPUT,
-            "Write a copy of the video with faces and expressions (.mp4; a folder for several).",
+        opt.in_output(
+            "Write a copy of the video with faces and expressions (.mp4; a folder for several)."
         ),
     ] = None,
     plot: Annotated[
         Path | None,
-        opt.grouped(
-            opt.OUTPUT,
-            "Draw the timeline of the faces (.png, .pdf or .svg; a folder for several videos).",
+        opt.in_output(
+            "Draw the timeline of the faces (.png, .pdf or .svg; a folder for several videos)."
         ),
     ] = None,
     jobs: Annotated[
         int,
-        opt.grouped(
-            opt.COMPUTE,
-            "Number of videos to predict at the same time, each in its own process.",
-            min=1,
+        opt.in_compute(
+            "Number of videos to predict at the same time, each in its own process.", min=1
         ),
     ] = 1,
     device: model.Device = "auto",
@@ -249,8 +238,7 @@ def predict(
     from dfercli.predict.batch.inputs import find_inputs
     from dfercli.predict.batch.predict_all import predict_videos
 
-    # A file that is there may be somebody's own: it stays an input, and is not replaced.
-    outputs = [path for path in (out, annotate, plot) if path is not None and not path.is_file()]
+    outputs = [path for path in (out, annotate, plot) if path is not None]
     inputs = find_inputs(videos, _read_names() if "-" in videos else (), outputs)
     if as_json and isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8")
@@ -276,6 +264,6 @@ def predict(
 
 
 def _read_names() -> Sequence[str]:
-    """Read names from standard input, in whatever bytes they have."""
+    """Read the names in standard input, which may have undecodable bytes."""
     raw = getattr(sys.stdin, "buffer", None)
     return [os.fsdecode(raw.read()) if raw is not None else sys.stdin.read()]

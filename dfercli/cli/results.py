@@ -24,8 +24,7 @@ Folds = Annotated[
     str | None, typer.Option(help="Folds to report, such as 1-5 or 1,3; by default all.")
 ]
 Confusion = Annotated[
-    bool,
-    opt.grouped(opt.OUTPUT, "Add the confusion matrix over all folds.", "--confusion"),
+    bool, opt.in_output("Add the confusion matrix over all folds.", "--confusion")
 ]
 
 
@@ -111,10 +110,9 @@ def test(
     dataset: opt.Dataset = None,
     folds: Annotated[
         str | None,
-        opt.grouped(
-            opt.DATA,
+        opt.in_data(
             "Folds to test on, such as 1-5 or 1,3; by default the test fold of the checkpoint, "
-            "or all folds of another dataset.",
+            "or all folds of another dataset."
         ),
     ] = None,
     folds_by: opt.FoldsBy = DataConfig.folds_by,
@@ -123,8 +121,7 @@ def test(
     runs: opt.Runs = opt.RUNS,
     allow_other_crop: Annotated[
         bool,
-        opt.grouped(
-            opt.DATA,
+        opt.in_data(
             "Accept faces that were cropped differently from the training data.",
             "--allow-other-crop",
         ),
@@ -184,8 +181,7 @@ def report(
     dataset: Dataset = None,
     root: opt.Root = None,
     manifests: Annotated[
-        Path | None,
-        opt.grouped(opt.DATA, "Folder of the manifests; by default the one used in training."),
+        Path | None, opt.in_data("Folder of the manifests; by default the one used in training.")
     ] = None,
     runs: opt.Runs = opt.RUNS,
 ) -> None:

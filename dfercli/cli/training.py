@@ -29,17 +29,17 @@ if TYPE_CHECKING:
     from dfercli.data.manifest import Manifest
 
 ABLATED = tuple(name for name in VARIANT if name != "cross_attention")
-"""Settings that the rows of the paper's tables decide."""
+"""Settings that the rows of the paper's tables determine."""
 
 SETTINGS = {
     setting.name
     for part in (ModelConfig, TrainConfig, AugmentConfig, ComputeConfig)
     for setting in fields(part)
 }
-"""Settings that a repeated run takes from its record, whatever its preset says today."""
+"""Settings that a repeated run takes from its record instead of its preset."""
 
 NO_DATA = DataConfig(dataset="", manifest="", root="")
-"""Stands in for the data where only costs are counted."""
+"""Placeholder for the data if only costs are counted."""
 
 
 @opt.expand_configs()
@@ -52,16 +52,14 @@ def train(
     compute: ComputeConfig,
     repeat: Annotated[
         str | None,
-        opt.grouped(
-            opt.RUN,
+        opt.in_runs(
             "Repeat a run (folder or name; for a variant, all its folds) with its recorded data, "
-            "recipe, seed and fold. Options on the command line take precedence.",
+            "recipe, seed and fold. Options on the command line take precedence."
         ),
     ] = None,
     all_data: Annotated[
         bool,
-        opt.grouped(
-            opt.RUN,
+        opt.in_runs(
             "Train one model on all clips, without a test, for the median number of epochs that "
             "the finished folds chose. `dfer predict` prefers this model.",
             "--all-data",
@@ -165,7 +163,7 @@ def ablate(
 
 
 def _check_typed(model: ModelConfig, typed: set[str]) -> None:
-    """Refuse settings of the training for a method that trains nothing."""
+    """Refuse settings of the training for a method without training."""
     settings = (*fields(TrainConfig), *fields(AugmentConfig))
     unused = [s.name for s in settings if s.name in typed and s.name != "val_fraction"]
     if model.method in UNTRAINED and unused:
@@ -180,10 +178,10 @@ def _note_repeat(
     manifest: "Manifest",
     options: opt.RunOptions,
 ) -> None:
-    """Print which run is repeated, and what differs from it.
+    """Print which run is repeated, and the differences from it.
 
     Raises:
-        ConfigError: The repetition would take the folder of the finished run that it repeats.
+        ConfigError: The repetition would use the folder of the finished run that it repeats.
     """
     from dfercli.runs.provenance import describe_code_changes
     from dfercli.runs.record import DataRecord, RunRecord, name_differences
@@ -218,7 +216,7 @@ def _note_repeat(
 def _note_estimate(
     configs: Sequence[RunConfig], options: opt.RunOptions, manifest: "Manifest"
 ) -> None:
-    """Print how long training will take on this CPU, if that is long."""
+    """Print an estimate of the training time on this CPU, if it is long."""
     if options.cluster is not None or not opt.is_main_process():
         return
     from dfercli.runs.run_folder import run_folder
@@ -232,7 +230,7 @@ def _note_estimate(
 
 
 def _check_all_data(model: ModelConfig, options: opt.RunOptions) -> None:
-    """Refuse options that do not go with a model on all clips."""
+    """Refuse options that cannot be combined with --all-data."""
     if model.method in UNTRAINED:
         raise ConfigError(f"{model.method} trains nothing: remove --all-data")
     if options.folds:
@@ -242,13 +240,10 @@ def _check_all_data(model: ModelConfig, options: opt.RunOptions) -> None:
 def _train_final(
     config: RunConfig, options: opt.RunOptions, manifest: "Manifest", repeated: bool
 ) -> None:
-    """Train the model on all clips, and print where it is and how to find out how good it may be.
+    """Train the model on all clips, and print its folder and how to estimate its accuracy.
 
-    Args:
-        config: A run of the variant, of any fold.
-        options: The other options.
-        manifest: The data.
-        repeated: Whether a run on all clips is repeated, and stops after the epoch of its record.
+    `config` is a run of any fold of the variant. If `repeated`, its number of epochs is that of the
+    recorded run.
     """
     from dfercli.jobs.run import train_folds
     from dfercli.training.final import plan_final
@@ -292,5 +287,5 @@ def _find_rows(table: int | None, grid: str | None) -> "tuple[str, tuple[Row, ..
 
 
 def _command() -> str:
-    """Return the command as it was typed."""
+    """Return the command line."""
     return shlex.join(["dfer", *sys.argv[1:]])

@@ -26,14 +26,14 @@ PROB_DECIMALS = 6
 """Decimals in tables and files (our choice): ms, tenths of a pixel, what float32 holds."""
 
 MIN_CONFIDENCE = 0.5
-"""Calibrated probability of the top class under which an expression is uncertain (our choice): the
-answer is then wrong more often than right."""
+"""Calibrated probability of the top class below which an expression is uncertain (our choice): it
+is then wrong more often than right."""
 
 STILL_S = 1e-3
-"""Length that a still, and its window, are given where they are drawn (our choice)."""
+"""Length of an image and its window in pictures (our choice)."""
 
 DRAWN_REST = 0.25
-"""Largest share of a window that may be left at the end of a video without a window of its own."""
+"""Maximum share of a window that the last window of a video may be extended by."""
 
 SCHEMA_VERSION = 3
 """Version of the document; 1 was a document of one video and its main face."""
@@ -41,10 +41,10 @@ SCHEMA_VERSION = 3
 OK, NO_FACE, UNREADABLE = "ok", "no face", "unreadable"
 
 ZERO_SHOT = "zero-shot"
-"""Name of the checkpoint where CLIP is used without one."""
+"""Name of the checkpoint of zero-shot CLIP."""
 
 Record = dict[str, Any]
-"""A window, a video or a line as it is written, of types that JSON has."""
+"""A window, a video or a line as it is written to files, in types of JSON."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Window:
         coverage: Fraction of the searched frames of the window that show this face.
         box_xyxy: (4,) the face in the middle one of these frames, in pixels of the video.
         probs: (K,) probabilities; None if too few frames show the face.
-        face_rgb: Middle one of the aligned faces; kept for only some windows of a long video.
+        face_rgb: The aligned face in this frame; None for most windows of a long video.
     """
 
     track: int
@@ -80,11 +80,7 @@ class Window:
         return None if self.probs is None else int(self.probs.argmax())
 
     def is_uncertain(self, calibrated: bool) -> bool | None:
-        """Return whether the top probability is below 0.5; None if that is not known.
-
-        Args:
-            calibrated: Whether the probabilities are calibrated.
-        """
+        """Return whether the top probability is below 0.5; None unless it is calibrated."""
         if self.probs is None or not calibrated:
             return None
         return bool(self.probs.max() < MIN_CONFIDENCE)
@@ -92,7 +88,7 @@ class Window:
 
 @dataclass(frozen=True)
 class TrackSummary:
-    """One face over the whole video.
+    """Summary of one face over the whole video.
 
     Attributes:
         track: Number of the face.
@@ -164,7 +160,7 @@ class VideoPrediction:
 
     @property
     def shown_s(self) -> float:
-        """Length of the drawn timeline in seconds, never 0: to the end of video or last window."""
+        """Length of the timeline in seconds, which is never 0."""
         return max(self.duration_s, *(window.end_s for window in self.windows), STILL_S)
 
     @cached_property
@@ -176,7 +172,7 @@ class VideoPrediction:
         return tuple(_sum_up(number, of[number], len(self.class_names)) for number in sorted(of))
 
     def is_uncertain(self, window: Window) -> bool | None:
-        """Return whether a window's expression is uncertain; None if that is not known."""
+        """Return whether a window is uncertain; None if the model is not calibrated."""
         return window.is_uncertain(self.calibrated)
 
     def name(self, window: Window) -> str | None:
@@ -186,8 +182,8 @@ class VideoPrediction:
     def to_frame(self) -> pd.DataFrame:
         """Return one row per window and face: times, expression, box, one `prob_*` per class.
 
-        The expression stands early, since pandas leaves out columns in the middle where a terminal
-        is narrow. Files of `--out` have the order of `COLUMNS`.
+        The expression comes early, because pandas omits the middle columns on a narrow terminal.
+        Files of `--out` have the order of `COLUMNS`.
         """
         columns = [*SHOWN_FIRST, *(name for name in COLUMNS if name not in SHOWN_FIRST)]
         columns += [f"prob_{name}" for name in self.class_names]
@@ -201,13 +197,7 @@ class VideoPrediction:
 
 @dataclass(frozen=True)
 class Stretch:
-    """The time for which one window is shown.
-
-    Attributes:
-        start_s: Its start.
-        end_s: Its end: the start of the next, or earlier.
-        window: The window.
-    """
+    """The time in seconds for which a window is shown; stretches do not overlap."""
 
     start_s: float
     end_s: float
@@ -215,29 +205,23 @@ class Stretch:
 
 
 def split_time(windows: Iterable[Window]) -> list[Stretch]:
-    """Split the time among the windows of a face; two that overlap get half of the overlap each.
+    """Split the time among the windows of one track; overlapping windows share the overlap equally.
 
-    Args:
-        windows: Windows of one track, in order of time, with overlaps or gaps.
+    The windows are in order of time, and may have gaps.
     """
     ordered = list(windows)
     middles_s = ((a.end_s + b.start_s) / 2 for a, b in pairwise(ordered))
     borders = [float("-inf"), *middles_s, float("inf")]
-    return [  # no window has one stretch too many
+    return [  # without windows, there is one pair of borders too many
         Stretch(max(left, window.start_s), min(right, window.end_s), window)
         for window, (left, right) in zip(ordered, pairwise(borders), strict=False)
     ]
 
 
 def drawn_stretches(prediction: VideoPrediction, windows: Iterable[Window]) -> list[Stretch]:
-    """Split the time of a face as it is drawn.
+    """Split the time of one track for drawing, see `split_time`.
 
-    A still gets a length, and the last window also covers a rest of the video that was too short
-    for a window of its own.
-
-    Args:
-        prediction: Prediction of the whole video.
-        windows: Windows of one track, in order of time.
+    An image gets a length, and the last window covers the short rest of the video, if any.
     """
     stretches = [
         replace(part, end_s=max(part.end_s, part.start_s + STILL_S)) for part in split_time(windows)
@@ -252,7 +236,7 @@ def drawn_stretches(prediction: VideoPrediction, windows: Iterable[Window]) -> l
 
 
 def describe_window(window: Window, class_names: Sequence[str], calibrated: bool) -> dict[str, Any]:
-    """Return a window as it is written to files, of types that JSON has.
+    """Return the record of a window.
 
     Raises:
         VideoError: A number is not finite.
@@ -272,7 +256,7 @@ def describe_window(window: Window, class_names: Sequence[str], calibrated: bool
 
 
 def flatten_window(record: Mapping[str, Any], class_names: Sequence[str]) -> dict[str, Any]:
-    """Return a record of `describe_window` as a row: `COLUMNS`, then one `prob_*` per class."""
+    """Return the record of a window as a row: `COLUMNS`, then one `prob_*` per class."""
     box = dict(zip(("left", "top", "right", "bottom"), record["box_xyxy"], strict=True))
     probs = record["probs"] or dict.fromkeys(class_names)
     values = {**record, **box}
@@ -329,7 +313,7 @@ def _sum_up(number: int, windows: list[Window], num_classes: int) -> TrackSummar
 
 
 def describe_origin(info: "ModelInfo", settings: "PredictSettings") -> Record:
-    """Return what makes predictions, the same for all videos: the head of a document."""
+    """Return the model and the settings: the head of a document."""
     return {
         "schema_version": SCHEMA_VERSION,
         "dfer_version": __version__,
@@ -364,7 +348,7 @@ def plain_text(text: str) -> str:
 
 
 def describe_video(prediction: VideoPrediction, sha256: str | None) -> Record:
-    """Return a video that was read, without its windows; the hash is None for a stream."""
+    """Return the record of a predicted video without its windows; a stream has no hash."""
     predicted = any(window.probs is not None for window in prediction.windows)
     tracks = prediction.tracks if predicted else ()
     return {
@@ -372,7 +356,7 @@ def describe_video(prediction: VideoPrediction, sha256: str | None) -> Record:
         "sha256": sha256,
         "status": OK if predicted else NO_FACE,
         "error": None,
-        "width": int(prediction.size[0]) or None,  # a stream that ended before its first frame
+        "width": int(prediction.size[0]) or None,  # None for a stream without frames
         "height": int(prediction.size[1]) or None,
         "duration_s": round_finite(prediction.duration_s, TIME_DECIMALS),
         "frames_searched": prediction.num_frames,
@@ -382,7 +366,7 @@ def describe_video(prediction: VideoPrediction, sha256: str | None) -> Record:
 
 
 def describe_failure(video: str, error: str) -> Record:
-    """Return a video that could not be read."""
+    """Return the record of a video that could not be read."""
     unknown = ("width", "height", "duration_s", "frames_searched", "coverage")
     values = {"sha256": None, "status": UNREADABLE, "error": plain_text(error)}
     return {"video": plain_text(video), **values, **dict.fromkeys(unknown), "tracks": []}

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from dfercli.errors import ConfigError, require_known
 
 SEARCH_FPS = 8.0
-"""Frames per second that are taken (our choice): 16 per window of two seconds, twice as many as the
-model reads."""
+"""Frames per second that are searched (our choice): 16 in a window of two seconds, twice as many as
+the model needs."""
 
 FACES = ("all", "largest")
 
@@ -27,7 +27,7 @@ class PredictSettings:
     faces: str = "all"
 
     def check(self) -> None:
-        """Check the settings, as far as they do not depend on the checkpoint.
+        """Check the settings that do not depend on the checkpoint.
 
         Raises:
             ConfigError: A length is shorter than the time between two searched frames, or `faces`

@@ -1,4 +1,4 @@
-"""Pictures and annotated videos of predictions: checked before any work, one file per video."""
+"""Output files: timelines and annotated videos, one per video, and checks before prediction."""
 
 import hashlib
 import os
@@ -24,26 +24,26 @@ if TYPE_CHECKING:
 OUT_SUFFIXES = (".json", ".jsonl", ".csv", ".parquet")
 
 LONGEST = 200
-"""Bytes of a name, before its suffix, from which it is cut (our choice): file systems take 255, and
+"""Maximum length of a name without suffix in bytes (our choice): file systems allow 255, and
 temporary names are longer."""
 
 
 @dataclass(frozen=True)
 class Artifacts:
-    """Pictures and annotated videos to make, by the names of the inputs; picklable."""
+    """Paths of the timelines and annotated videos, by the names of the inputs; picklable."""
 
     plots: dict[str, Path] = field(default_factory=dict)
     annotated: dict[str, Path] = field(default_factory=dict)
 
     @property
     def keep_paths(self) -> bool:
-        """Whether predictions need the place of each face in each frame."""
+        """Whether predictions must keep the box of each face in each frame."""
         return bool(self.annotated)
 
     def make(
         self, video: Input, prediction: "VideoPrediction", on_progress: OnProgress | None = None
     ) -> tuple[tuple[str, ...], dict[str, str]]:
-        """Make the files of a video; return notes, and the SHA-256 of each file by its name."""
+        """Write the files of a video; return notes, and the SHA-256 of each file by its name."""
         from dfercli.visualize.annotated_video import annotate_video
         from dfercli.visualize.timeline import plot_prediction
 
@@ -71,7 +71,7 @@ class Artifacts:
         }
 
     def are_made(self, video: Input, pictures: Mapping[str, str]) -> bool:
-        """Return whether the files of a video have the hashes of those that were made of it."""
+        """Return whether the files of a video exist and have these hashes."""
         return all(
             path.is_file() and pictures.get(plain_text(str(path))) == hash_content(path)
             for path in self._list_files(video)
@@ -85,11 +85,11 @@ class Artifacts:
 def plan_artifacts(
     inputs: Sequence[Input], plot: Path | None, annotate: Path | None
 ) -> Artifacts | None:
-    """Name the picture and the annotated video of each input; None if none is asked for.
+    """Return the paths of the timelines and annotated videos; None if neither is requested.
 
     Raises:
-        ConfigError: A file is named for several videos, a folder cannot be written, the format is
-            unknown, or a stream is to be annotated.
+        ConfigError: A path is a file although there are several videos, a folder is not writable,
+            a suffix is unknown, or a stream is to be annotated.
     """
     if plot is None and annotate is None:
         return None
@@ -121,7 +121,7 @@ def _name_files(
     suffix: str,
     check: Callable[[Path], None] | None,
 ) -> dict[str, Path]:
-    """Return the file of each input by its name: `where` itself, or one below it.
+    """Return the output file of each input by its name: `where` itself, or a file in this folder.
 
     `check` checks the name of a single file; it is None if there are several videos.
     """
@@ -147,7 +147,7 @@ def _name_files(
 def _check_places(
     option: str, where: Path, inputs: Sequence[Input], files: Mapping[str, Path]
 ) -> None:
-    """Check that no file would be read as a frame or a photo by the next call."""
+    """Check that no output file is in a folder of input images, which the next call would read."""
     folders = [Path(video.name) for video in inputs if video.kind == "frames"]
     if len(inputs) > 1:
         paths = [Path(video.name) for video in inputs if video.kind == "file"]
@@ -161,7 +161,7 @@ def _check_places(
 
 
 def name_outputs(inputs: Sequence[Input], folder: Path, suffix: str) -> dict[str, Path]:
-    """Return a file in a folder for each input: its path below their common folder.
+    """Return an output file for each input, with its path relative to their common folder.
 
     Videos that differ only in their suffixes keep them (`a.mov.png`).
 
@@ -189,7 +189,7 @@ def name_outputs(inputs: Sequence[Input], folder: Path, suffix: str) -> dict[str
 
 
 def _split_names(inputs: Sequence[Input]) -> dict[str, tuple[Path, str]]:
-    """Return each input's path below the common folder without its suffix, and the suffix."""
+    """Return each input's path relative to the common folder without its suffix, and the suffix."""
     names = [video.name for video in inputs if not video.is_live]
     paths = {name: Path(os.path.normpath(Path(name).absolute())) for name in names}
     common = os.path.commonpath([path.parent for path in paths.values()]) if paths else ""
@@ -205,7 +205,7 @@ def _split_names(inputs: Sequence[Input]) -> dict[str, tuple[Path, str]]:
 
 
 def _name_stream(video: Input) -> str:
-    """Return a stream's or camera's name as a file's, without user and password."""
+    """Return a file name for a stream or camera, without user and password."""
     if video.kind == "camera":
         return f"camera{video.name}"
     address = re.sub(r"^\w+://(?:[^/@]*@)?", "", video.name.partition("?")[0])
@@ -222,7 +222,7 @@ def _join(stem: Path, old: str, keep: bool, folder: Path, suffix: str) -> Path:
 
 
 def _number(files: Mapping[str, Path]) -> dict[str, Path]:
-    """Number files that are still equal: of streams, or but for upper and lower case."""
+    """Number files with the same name, of streams or if upper and lower case are ignored."""
     taken: set[str] = set()
     numbered = {}
     for name, path in files.items():
@@ -239,8 +239,8 @@ def check_out(out: Path, inputs: Sequence[Input]) -> None:
     """Check that predictions can be written to a file.
 
     Raises:
-        ConfigError: Its suffix is not that of a format, its folder cannot be written, pyarrow is
-            missing, it is one of the videos, or dfer did not write the file that is there.
+        ConfigError: The suffix is unknown, the folder is not writable, pyarrow is missing, or the
+            file is one of the videos or was not written by dfer.
     """
     suffix = out.suffix.lower()
     if suffix not in OUT_SUFFIXES:
@@ -258,7 +258,7 @@ def check_out(out: Path, inputs: Sequence[Input]) -> None:
 
 
 def check_writable(path: Path) -> None:
-    """Raise a ConfigError unless a file or folder can be made here."""
+    """Raise a ConfigError unless the file or folder can be created."""
     parent = next(folder for folder in path.absolute().parents if folder.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
         raise ConfigError(f"cannot write {path}: {parent} is not a writable folder")
