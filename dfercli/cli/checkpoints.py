@@ -38,12 +38,7 @@ Precision = Annotated[
 def check_choice(
     checkpoint: str | None, zero_shot: bool, detector: str | None, device: str, precision: str
 ) -> None:
-    """Check the options of the model before it is loaded.
-
-    Raises:
-        ConfigError: Two models are requested, or the device or precision is unknown.
-        UnknownNameError: The detector is unknown.
-    """
+    """Raise a ConfigError if the options of the model are unknown or contradict each other."""
     if zero_shot and checkpoint is not None:
         raise ConfigError("--zero-shot and --checkpoint both choose the model; remove one of them")
     if detector is not None:
@@ -60,11 +55,7 @@ def choose_model(
     device: str,
     precision: str,
 ) -> "ModelSource":
-    """Print and return the chosen model, without loading it.
-
-    Raises:
-        CheckpointError: The model does not exist, or no run is finished.
-    """
+    """Print and return the chosen model, without loading it."""
     from dfercli.predict.predictor import ModelSource
 
     if zero_shot:

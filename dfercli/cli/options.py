@@ -212,11 +212,7 @@ def _find_defaults(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the defaults of a repeated run or a preset.
 
-    Returns:
-        Configurations by parameter, for settings without an option; and values by option.
-
-    Raises:
-        ConfigError: The run does not exist, or --preset is given too.
+    They are configurations by parameter, for settings without an option, and values by option.
     """
     if arguments.get("repeat") is None:
         changes = CHANGES.get(arguments.get("preset", ""), {})
@@ -256,11 +252,7 @@ def _find_defaults(
 
 
 def find_repeated(name: str, runs: Path) -> "dict[int, RunFolder]":
-    """Return the runs of `--repeat` by fold, found in `runs` or the default folder of runs.
-
-    Raises:
-        CheckpointError: The run does not exist, or its folds were trained with different settings.
-    """
+    """Return the runs of `--repeat` by fold, found in `runs` or the default folder of runs."""
     from dfercli.runs.lookup import find_named
 
     return find_named(name, dict.fromkeys((runs, RUNS)))
@@ -320,11 +312,7 @@ def find_root(manifest: Path) -> Path | None:
 
 
 def usual_cache() -> Path:
-    """Return the default folder of the frame cache: `$DFER_CACHE` or `~/.cache/dfer`.
-
-    Raises:
-        ConfigError: The variable is not set, and the user has no home folder.
-    """
+    """Return the default folder of the frame cache: `$DFER_CACHE` or `~/.cache/dfer`."""
     folder = os.environ.get("DFER_CACHE")
     if folder:
         return Path(folder)
@@ -337,11 +325,7 @@ def usual_cache() -> Path:
 
 
 def find_cache(wanted: bool, folder: Path | None) -> str | None:
-    """Return the folder of the frame cache; None if no cache is wanted.
-
-    Raises:
-        ConfigError: A folder is given without --cache.
-    """
+    """Return the folder of the frame cache; None if no cache is wanted."""
     if not wanted:
         if folder is not None:
             raise ConfigError(f"--cache-dir {folder} has no effect without --cache; add --cache")
@@ -360,10 +344,7 @@ def find_data(
     cache: str | None = None,
     folds_by: str = DataConfig.folds_by,
 ) -> "tuple[DataConfig, Manifest]":
-    """Return the data and the manifest with the folds of `folds_by`.
-
-    The data is in `root`, in $DFER_DATA or in the folder recorded in the manifest.
-    """
+    """Return the data, in `root`, $DFER_DATA or the recorded folder, and its manifest."""
     from dfercli.data.folds import choose_folds
     from dfercli.data.manifest import find_manifest, read_manifest
     from dfercli.faces.align import explain_old_crops

@@ -116,12 +116,7 @@ Out = Annotated[
 
 
 def check_format(table_format: str, out: Path | None) -> str:
-    """Return the requested format, by name or by the suffix of the file.
-
-    Raises:
-        UnknownNameError: The format is unknown.
-        ConfigError: The suffix is unknown.
-    """
+    """Return the requested format, by name or by the suffix of the file."""
     require_known("format", table_format, FORMATS)
     if out is None or table_format != SCREEN:
         return table_format

@@ -29,14 +29,10 @@ Confusion = Annotated[
 
 
 class EvalCommand(TyperCommand):
-    """`dfer eval`, which names the new command where it is called to test a checkpoint."""
+    """`dfer eval`, whose error for `--checkpoint` has the command that tests a checkpoint."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse the arguments.
-
-        Raises:
-            ConfigError: `--checkpoint` is among them.
-        """
+        """Parse the arguments; raise a ConfigError if `--checkpoint` is one of them."""
         for at, word in enumerate(args):
             option, equals, value = word.partition("=")
             if option == "--checkpoint":
@@ -99,7 +95,7 @@ def evaluate(
 
 
 def _read(name: str | None, runs: Path, dataset: str | None, folds: list[int] | None) -> "Results":
-    """Read the runs of a variant, named by its folder or by its name among the runs."""
+    """Read the results of a variant, given by its folder or name."""
     from dfercli.evaluation.results import read_results
 
     return read_results(*find_variant(name, runs, dataset), folds)

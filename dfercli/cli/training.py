@@ -178,11 +178,7 @@ def _note_repeat(
     manifest: "Manifest",
     options: opt.RunOptions,
 ) -> None:
-    """Print which run is repeated, and the differences from it.
-
-    Raises:
-        ConfigError: The repetition would use the folder of the finished run that it repeats.
-    """
+    """Print which run is repeated and what differs; refuse to replace the repeated run itself."""
     from dfercli.runs.provenance import describe_code_changes
     from dfercli.runs.record import DataRecord, RunRecord, name_differences
     from dfercli.runs.run_folder import run_folder

@@ -257,9 +257,8 @@ def describe_window(window: Window, class_names: Sequence[str], calibrated: bool
 
 def flatten_window(record: Mapping[str, Any], class_names: Sequence[str]) -> dict[str, Any]:
     """Return the record of a window as a row: `COLUMNS`, then one `prob_*` per class."""
-    box = dict(zip(("left", "top", "right", "bottom"), record["box_xyxy"], strict=True))
     probs = record["probs"] or dict.fromkeys(class_names)
-    values = {**record, **box}
+    values = {**record, **dict(zip(BOX, record["box_xyxy"], strict=True))}
     row = {name: values[name] for name in COLUMNS}
     return row | {f"prob_{name}": probs[name] for name in class_names}
 
@@ -280,19 +279,9 @@ def round_finite(value: float, decimals: int) -> float:
     return round(float(value), decimals)
 
 
-COLUMNS = (
-    "track",
-    "start_s",
-    "end_s",
-    "coverage",
-    "left",
-    "top",
-    "right",
-    "bottom",
-    "expression",
-    "confidence",
-    "uncertain",
-)
+BOX = ("left", "top", "right", "bottom")
+
+COLUMNS = ("track", "start_s", "end_s", "coverage", *BOX, "expression", "confidence", "uncertain")
 """Columns of a prediction's table, before the probabilities."""
 
 SHOWN_FIRST = ("track", "start_s", "expression", "confidence", "end_s", "uncertain")

@@ -66,11 +66,7 @@ class LineWriter:
 
 
 def continue_lines(path: Path) -> BinaryIO:
-    """Open a file of JSON Lines for appending, without an incomplete last line.
-
-    Raises:
-        ConfigError: The file was not written by dfer.
-    """
+    """Open a file of JSON Lines by dfer for appending, without an incomplete last line."""
     end = 0
     if os.path.lexists(path):
         with path.open("rb") if path.is_file() else BytesIO(b"\n") as stream:
