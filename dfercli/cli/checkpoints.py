@@ -22,7 +22,10 @@ Checkpoint = Annotated[
     ),
 ]
 ZeroShot = Annotated[
-    bool, opt.in_model("Use CLIP without training on expressions, which is weak.", "--zero-shot")
+    bool,
+    opt.in_model(
+        "Use CLIP without training on expressions; its predictions are weak.", "--zero-shot"
+    ),
 ]
 Detector = Annotated[
     str | None, opt.in_model("Face detector; by default the one used in training.")

@@ -66,7 +66,7 @@ def train(
         ),
     ] = False,
 ) -> None:
-    """Train a model for each fold on all other folds, and test it on this fold."""
+    """Train one model per fold on all other folds and test it; defaults are the paper's recipe."""
     typed = opt.find_typed(context)
     _check_typed(model, typed)
     if all_data:
