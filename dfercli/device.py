@@ -28,17 +28,12 @@ def resolve_device(name: str) -> str:
         raise ConfigError(
             f"PyTorch finds no {kind} device on this machine; use --device auto or cpu"
         )
-    if is_numbered(name):
-        _check_number(name)
-    return name
-
-
-def _check_number(device: str) -> None:
     count = torch.cuda.device_count()
-    if int(device.partition(":")[2]) >= count:
+    if is_numbered(name) and int(name.partition(":")[2]) >= count:
         devices = "1 CUDA device" if count == 1 else f"{count} CUDA devices"
         known = ", ".join(f"cuda:{number}" for number in range(count))
-        raise ConfigError(f"--device {device} does not exist; this machine has {devices}: {known}")
+        raise ConfigError(f"--device {name} does not exist; this machine has {devices}: {known}")
+    return name
 
 
 def resolve_precision(name: str, device: str) -> str:

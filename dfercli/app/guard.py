@@ -7,6 +7,7 @@ import socket
 import time
 from collections import deque
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -137,7 +138,7 @@ class Guard:
             name = urlsplit(f"//{host}").hostname or ""
         except ValueError:
             return False
-        return name in self._names or (self._any_address and _is_address(name))
+        return name in self._names or (self._any_address and _parse_address(name) is not None)
 
 
 def _is_same_site(headers: Headers) -> bool:
@@ -160,27 +161,21 @@ def find_names(host: str) -> Collection[str]:
 
 def is_loopback(host: str) -> bool:
     """Return whether an address can be reached only from this machine."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    address = _parse_address(host)
+    return address.is_loopback if address else host == "localhost"
 
 
-def _is_address(name: str) -> bool:
-    """Return whether a name is an IP address, which DNS rebinding cannot redirect."""
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
+def _parse_address(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Return an IP address, which DNS rebinding cannot redirect; None for another name."""
+    with suppress(ValueError):
+        return ipaddress.ip_address(name)
+    return None
 
 
 def measure_folder(folder: Path) -> int:
     """Return the total size in bytes of the files in a folder, ignoring files that are deleted."""
     total = 0
     for path in folder.rglob("*"):
-        try:
+        with suppress(FileNotFoundError):
             total += path.stat().st_size if path.is_file() else 0
-        except FileNotFoundError:
-            continue
     return total

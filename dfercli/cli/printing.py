@@ -110,7 +110,7 @@ Out = Annotated[
     Path | None,
     in_output(
         "Write the tables to this file, in the format of its suffix: `.csv`, `.md`, `.tex` or "
-        "`.json`. CSV has one file per table, named after this file and the title of the table."
+        "`.json`. With CSV, each further table gets its own file, named after its title."
     ),
 ]
 
