@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dfercli.cli import checkpoints as model
 from dfercli.cli import options as opt
+from dfercli.cli.checkpoints import ModelOptions
 from dfercli.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -21,13 +21,10 @@ JOB_SECONDS = 900
 """Time limit for one video (our choice)."""
 
 
+@opt.expand_configs()
 def serve(
-    checkpoint: model.Checkpoint = None,
-    zero_shot: model.ZeroShot = False,
-    detector: model.Detector = None,
-    device: model.Device = "auto",
-    precision: model.Precision = "auto",
-    runs: opt.Runs = opt.RUNS,
+    context: typer.Context,
+    model: ModelOptions,
     host: Annotated[
         str, opt.in_server("Address to listen on; 0.0.0.0 accepts other machines.")
     ] = HOST,
@@ -48,15 +45,14 @@ def serve(
     """Serve a web page that classifies uploaded or recorded videos. Press Ctrl-C to stop it."""
     if find_spec("gradio") is None:
         raise ConfigError("the page needs gradio: pip install '.[app]' in the checkout")
-    model.check_choice(checkpoint, zero_shot, detector, device, precision)
+    model.check()
     from dfercli.app.server import check_address
 
     if password == "":
         raise ConfigError("--password is empty; choose a password, or remove --password")
     check_address(host, port)
     opt.wait_without_spinning()
-    source = model.choose_model(checkpoint, zero_shot, runs, detector, device, precision)
-    _serve(source.load(), host, port, password, job_seconds)
+    _serve(model.choose().load(), host, port, password, job_seconds)
     opt.note("stopped")
 
 

@@ -87,6 +87,11 @@ OPTION_TYPES = (str, int, float, bool, Path, str | None, Path | None)
 """Types of settings that become options; settings of other types keep their default."""
 
 
+def option(panel: str, default: Any = None, *names: str) -> Any:
+    """Return a field that `expand_configs` makes an option, in a group of the help."""
+    return field(default=default, metadata={"panel": panel, "names": names})
+
+
 @dataclass(frozen=True)
 class RunOptions:
     """The options of commands that train, beside the configurations.
@@ -111,22 +116,20 @@ class RunOptions:
         cluster: Address of a Ray cluster to train on, or `auto` on one of its machines.
     """
 
-    dataset: str | None = field(default=None, metadata={"panel": DATA})
-    folds: str | None = field(default=None, metadata={"panel": DATA})
-    folds_by: str = field(default=DataConfig.folds_by, metadata={"panel": DATA})
-    preset: str = field(default=RunConfig.preset, metadata={"panel": RUN})
-    seed: int = field(default=RunConfig.seed, metadata={"panel": RUN})
-    workers: int = field(default=DataConfig.workers, metadata={"panel": DATA})
-    root: Path | None = field(default=None, metadata={"panel": DATA})
-    manifests: Path = field(default=MANIFESTS, metadata={"panel": DATA})
-    runs: Path = field(default=RUNS, metadata={"panel": RUN})
-    overwrite: bool = field(
-        default=False, metadata={"panel": RUN, "names": ("--overwrite/--resume",)}
-    )
-    cache: bool = field(default=False, metadata={"panel": DATA})
-    cache_dir: Path | None = field(default=None, metadata={"panel": DATA})
-    jobs: int = field(default=1, metadata={"panel": RUN})
-    cluster: str | None = field(default=None, metadata={"panel": RUN})
+    dataset: str | None = option(DATA)
+    folds: str | None = option(DATA)
+    folds_by: str = option(DATA, DataConfig.folds_by)
+    preset: str = option(RUN, RunConfig.preset)
+    seed: int = option(RUN, RunConfig.seed)
+    workers: int = option(DATA, DataConfig.workers)
+    root: Path | None = option(DATA)
+    manifests: Path = option(DATA, MANIFESTS)
+    runs: Path = option(RUN, RUNS)
+    overwrite: bool = option(RUN, False, "--overwrite/--resume")
+    cache: bool = option(DATA, False)
+    cache_dir: Path | None = option(DATA)
+    jobs: int = option(RUN, 1)
+    cluster: str | None = option(RUN)
 
 
 def _attribute_texts(cls: Any) -> dict[str, str]:
@@ -168,6 +171,7 @@ Workers = Annotated[int, _shared("workers", DATA)]
 Cache = Annotated[bool, _shared("cache", DATA, "--cache/--no-cache")]
 CacheDir = Annotated[Path | None, _shared("cache_dir", DATA)]
 Runs = Annotated[Path, _shared("runs", RUN)]
+Device = Annotated[str, in_compute(_attribute_texts(ComputeConfig)["device"])]
 AsJson = Annotated[bool, in_output("Print JSON instead of tables.", "--json")]
 
 
@@ -197,11 +201,11 @@ def expand_configs(*left_out: str) -> Callable[[Callable[..., None]], Callable[.
                 arguments[name] = replace(bases[name], **own) if name in bases else cls(**own)
             command(**arguments)
 
-        others = [p for name, p in signature.parameters.items() if name not in configs]
-        expansions = [option for name in configs for option in options[name]]
-        expanded.__signature__ = signature.replace(  # type: ignore[attr-defined]
-            parameters=others + expansions
-        )
+        parameters: list[inspect.Parameter] = []
+        for name, parameter in signature.parameters.items():
+            keyword = parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+            parameters += options.get(name, [keyword])
+        expanded.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
         return expanded
 
     return decorate

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from tqdm import tqdm
 
-from dfercli.cli import checkpoints as model
 from dfercli.cli import options as opt
+from dfercli.cli.checkpoints import ModelOptions
 from dfercli.errors import NoFaceError
 from dfercli.faces import describe_search
 from dfercli.parallel import ending_on_sigterm
@@ -174,7 +174,9 @@ def describe_outcome(outcome: "Outcome", prediction: "VideoPrediction | None") -
     return f"{name}: {prediction.duration_s:.1f} s, {count}: {', '.join(faces)}"
 
 
+@opt.expand_configs()
 def predict(
+    context: typer.Context,
     videos: Annotated[
         list[str],
         typer.Argument(
@@ -183,9 +185,7 @@ def predict(
             show_default=False,
         ),
     ],
-    checkpoint: model.Checkpoint = None,
-    zero_shot: model.ZeroShot = False,
-    detector: model.Detector = None,
+    model: ModelOptions,
     window_s: Annotated[
         float | None,
         in_windows("Length of a window in seconds; by default that of the training clips."),
@@ -222,16 +222,13 @@ def predict(
             "Number of videos to predict at the same time, each in its own process.", min=1
         ),
     ] = 1,
-    device: model.Device = "auto",
-    precision: model.Precision = "auto",
-    runs: opt.Runs = opt.RUNS,
     as_json: opt.AsJson = False,
 ) -> None:
     """Classify the expressions of all faces in videos over time.
 
     Exit code 3: a video shows no face; 4: a video could not be read.
     """
-    model.check_choice(checkpoint, zero_shot, detector, device, precision)
+    model.check()
     settings = PredictSettings(window_s, stride_s, faces)
     settings.check()
     opt.wait_without_spinning()
@@ -243,11 +240,10 @@ def predict(
     if as_json and isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8")
     view = View(len(inputs), quiet=as_json)
-    choice = (checkpoint, zero_shot, runs, detector, device, precision)
     with ending_on_sigterm(), closing(view.bars):
         result = predict_videos(
             inputs,
-            partial(model.choose_model, *choice),
+            model.choose,
             settings,
             out=() if out is None else out,
             document=sys.stdout if as_json else None,

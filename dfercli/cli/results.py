@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from dfercli.cli import checkpoints, printing
 from dfercli.cli import options as opt
+from dfercli.cli import printing
 from dfercli.cli.options import find_variant, parse_folds
 from dfercli.config import DataConfig, require_device
 from dfercli.errors import ConfigError
@@ -125,7 +125,7 @@ def test(
     workers: opt.Workers = DataConfig.workers,
     cache: opt.Cache = False,
     cache_dir: opt.CacheDir = None,
-    device: checkpoints.Device = "auto",
+    device: opt.Device = "auto",
     confusion: Confusion = False,
     table_format: printing.Format = printing.SCREEN,
     out: printing.Out = None,
