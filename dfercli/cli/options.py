@@ -83,7 +83,7 @@ def find_variant(
     return folder.parent.parent, folder.parent.name, folder.name
 
 
-OPTION_TYPES = (str, int, float, bool, Path, str | None, Path | None)
+OPTION_TYPES = (str, int, float, bool, Path, str | None, float | None, Path | None)
 """Types of settings that become options; settings of other types keep their default."""
 
 

@@ -33,8 +33,6 @@ SHOWN_FACES = 4
 SHOWN_LETTERS = 30
 """Maximum length of a name beside its progress bar (our choice)."""
 
-in_windows = partial(opt.grouped, "Faces and windows")
-
 
 class Bars:
     """Progress bars: videos, if there are several, and seconds of the current video."""
@@ -186,17 +184,7 @@ def predict(
         ),
     ],
     model: ModelOptions,
-    window_s: Annotated[
-        float | None,
-        in_windows("Length of a window in seconds; by default that of the training clips."),
-    ] = None,
-    stride_s: Annotated[
-        float | None,
-        in_windows("Seconds between the starts of two windows; by default the length of a window."),
-    ] = None,
-    faces: Annotated[
-        str, in_windows("Faces to classify: `all`, or the `largest` one in each window.")
-    ] = "all",
+    windows: PredictSettings,
     out: Annotated[
         Path | None,
         opt.in_output(
@@ -229,8 +217,7 @@ def predict(
     Exit code 3: a video shows no face; 4: a video could not be read.
     """
     model.check()
-    settings = PredictSettings(window_s, stride_s, faces)
-    settings.check()
+    windows.check()
     opt.wait_without_spinning()
     from dfercli.predict.batch.inputs import find_inputs
     from dfercli.predict.batch.predict_all import predict_videos
@@ -244,7 +231,7 @@ def predict(
         result = predict_videos(
             inputs,
             model.choose,
-            settings,
+            windows,
             out=() if out is None else out,
             document=sys.stdout if as_json else None,
             plot=plot,

@@ -17,9 +17,9 @@ class PredictSettings:
     """Windows and faces of a prediction.
 
     Attributes:
-        window_s: Length of a window in seconds; None takes that of the training clips.
-        stride_s: Seconds from the start of one window to the next; None takes `window_s`.
-        faces: `all`, or `largest` for the largest and longest face of each window.
+        window_s: Length of a window in seconds; by default that of the training clips.
+        stride_s: Seconds between the starts of two windows; by default the length of a window.
+        faces: Faces to classify: `all`, or only the `largest` one in each window.
     """
 
     window_s: float | None = None
