@@ -253,7 +253,7 @@ def _train_final(
     elif repeated:
         opt.note(f"epochs: {epochs}, as in the repeated run")
     else:
-        opt.note(f"epochs: {epochs}, as set; no finished fold has chosen a number")
+        opt.note(f"epochs: {epochs}, as configured, because no fold is finished")
     _note_estimate([final], options, manifest)
     how = opt.how_to_run(options) | {"manifest": manifest}
     trained = train_folds(final, [ALL_DATA], options.runs, _command(), **how)

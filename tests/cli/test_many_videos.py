@@ -59,9 +59,9 @@ def videos(dfer):
         ("v/a.mp4 --annotate v/a.mp4", "v/a.mp4 is the input video; choose another name for"),
         (
             "0 --annotate x.mp4",
-            "--annotate reads each video twice, so it does not work with streams",
+            "--annotate does not work with streams and cameras (0), because it r",
         ),
-        ("v rtsp://h/a --annotate x", "--annotate reads each video twice, so it does not work wi"),
+        ("v rtsp://h/a --annotate x", "--annotate does not work with streams and cameras (rtsp:/"),
         ("v --zero-shot --checkpoint model", "--zero-shot and --checkpoint both choose the model"),
     ],
 )

@@ -99,8 +99,8 @@ def plan_artifacts(
     live = [video.name for video in inputs if video.is_live]
     if annotate is not None and live:
         raise ConfigError(
-            f"--annotate reads each video twice, so it does not work with streams and cameras; "
-            f"record {live[0]} to a file first"
+            f"--annotate does not work with streams and cameras ({live[0]}), because it reads the "
+            f"video twice; record it to a file first"
         )
     readable = [video for video in inputs if video.error is None]
     single = inputs[0] if len(inputs) == 1 else None
