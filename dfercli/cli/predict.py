@@ -222,7 +222,8 @@ def predict(
     from dfercli.predict.batch.inputs import find_inputs
     from dfercli.predict.batch.predict_all import predict_videos
 
-    outputs = [path for path in (out, annotate, plot) if path is not None]
+    # An existing file may be a video of the user: it stays an input and is not replaced.
+    outputs = [path for path in (out, annotate, plot) if path is not None and not path.is_file()]
     inputs = find_inputs(videos, _read_names() if "-" in videos else (), outputs)
     if as_json and isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8")

@@ -74,10 +74,8 @@ def find_inputs(
         typed: Files; folders of videos, or of the frames of one video; patterns such as `**/*.mp4`;
             URLs of streams; numbers of cameras; or `-` for the arguments in `lines`.
         lines: Arguments, one per line or separated by NUL; blank ones are ignored.
-        outputs: Output files and folders, which are not searched. A file that exists already may be
-            an input, and is searched.
+        outputs: Output files and folders. Folders and patterns that contain them do not yield them.
     """
-    outputs = [path for path in outputs if not path.is_file()]
     words = [w for word in typed for w in (split_lines(lines) if word == "-" else (word,))]
     found: dict[tuple[str, str], Input] = {}
     for word in words:

@@ -196,7 +196,8 @@ def _find_videos(
     inputs = [video for video in arguments if isinstance(video, Input)]
     if len(inputs) < len(arguments):
         names = [video.name if isinstance(video, Input) else str(video) for video in arguments]
-        inputs = find_inputs(names, outputs=outputs)
+        # An existing file may be a video of the user: it stays an input and is not replaced.
+        inputs = find_inputs(names, outputs=[path for path in outputs if not path.is_file()])
     if not inputs:
         raise ConfigError("no videos to predict; name files, folders, streams or camera numbers")
     return inputs
