@@ -62,9 +62,8 @@ sys.addaudithook(note)
 
 @pytest.mark.slow
 def test_the_manifest_is_read_once_if_folds_are_trained_in_processes(colours, tmp_path):
-    Path(tmp_path, "sitecustomize.py").write_text(
-        NOTE_READS
-    )  # each process imports it at its start
+    # Each process imports this module when it starts; forked workers inherit its hook.
+    Path(tmp_path, "sitecustomize.py").write_text(NOTE_READS)
     paths = os.pathsep.join([str(tmp_path), *sys.path])
     environment = {**os.environ, "READS": str(tmp_path / "reads"), "PYTHONPATH": paths}
     options = DATA.format(data=colours.parent, runs=tmp_path / "runs")
