@@ -37,8 +37,7 @@ from dfercli.media.video import read_frames
 from dfercli.media.video_writer import write_video
 from dfercli.predict import Predictor, VideoPrediction, reading
 from dfercli.predict.batch.formats import to_line
-from dfercli.predict.prediction import describe_window
-from dfercli.predict.records import describe_video
+from dfercli.predict.prediction import describe_video, describe_window
 
 PARTS = ("decode", "detect", "model", "write", "rest")
 OTHERS = ("follow", "search")

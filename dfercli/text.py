@@ -11,15 +11,15 @@ LISTED_NAMES = 3
 
 
 def escape_cell(text: str) -> str:
-    """Return text that no spreadsheet evaluates as a formula: it is prefixed with an apostrophe."""
+    """Prefix text that a spreadsheet would evaluate as a formula with an apostrophe."""
     return f"'{text}" if text.startswith(FORMULA) else text
 
 
 def escape_letter(letter: str) -> str:
     """Return a character, escaped if a terminal would interpret it."""
-    if letter.isprintable() or letter == "\u200d":  # the joiner within emoji
+    if letter.isprintable() or letter == "\u200d":  # joins emoji
         return letter
-    if "\udc80" <= letter <= "\udcff":  # a byte, as `surrogateescape` keeps it
+    if "\udc80" <= letter <= "\udcff":  # an undecodable byte, by `surrogateescape`
         return f"\\x{ord(letter) - 0xDC00:02x}"
     return letter.encode("unicode_escape").decode("ascii")
 
@@ -40,14 +40,14 @@ def hide_password(text: str) -> str:
 
 
 def _hide_values(query: str) -> str:
-    """Hide the values of a URL's query; punctuation that ends a clause is not part of it."""
+    """Hide the values of a URL's query, but keep punctuation after it."""
     stripped = query.rstrip(":;,.)'\"")
     hidden = "&".join(re.sub(r"(?<==).+|^[^=]+$", "***", part) for part in stripped.split("&"))
     return hidden + query[len(stripped) :]
 
 
 def shorten(text: str, length: int) -> str:
-    """Return text of at most `length` characters; the end of longer text becomes an ellipsis."""
+    """Shorten text to `length` characters, with an ellipsis at its end."""
     return text if len(text) <= length else text[: length - 1] + "…"
 
 
@@ -59,10 +59,7 @@ def count_of(number: int, noun: str) -> str:
 def list_some(names: Sequence[str], noun: str, total: int | None = None) -> str:
     """Return the number of names and the first few, such as `4 of 12 clips (a, b, c, ...)`.
 
-    Args:
-        names: All names.
-        noun: What is counted.
-        total: Number that the names are part of; None leaves `of ...` out.
+    Without `total`, the number that the names are part of, it is `4 clips (a, b, c, ...)`.
     """
     shown = ", ".join([*names[:LISTED_NAMES], *(["..."] if len(names) > LISTED_NAMES else [])])
     if total is None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 __version__ = "0.1.0"
-"""Version of dfer. It is defined here because importing the package may import anything."""
+"""Version of dfer."""
 
 ALTERNATIVES = {
     "opencv-python": (
@@ -20,21 +20,18 @@ ALTERNATIVES = {
 NOT_INSTALLED = "not installed"
 
 GIT_WAIT_S = 10.0
-"""Seconds that git may take (our choice: a record is not worth more)."""
+"""Timeout of git in seconds (our choice)."""
 
 
 def find_version(name: str) -> str | None:
-    """Return the version of an installed distribution, or None.
-
-    The version of dfer is known even in a source tree that was never installed.
-    """
+    """Return the version of an installed distribution, or None; that of dfer is always known."""
     if name == "dfer":
         return __version__
     from importlib import metadata  # `dfer --help` does not wait for it
 
     try:
         return metadata.version(name) or None
-    except Exception:  # not installed, or its metadata is damaged in one of many ways
+    except Exception:  # not installed, or with damaged metadata
         return None
 
 

@@ -204,7 +204,7 @@ def test_a_journal_of_zeros_says_what_may_be_removed(tmp_path):
     out = tmp_path / "x.json"
     (tmp_path / ".x.json.journal").write_bytes(bytes(4096))
     with (
-        pytest.raises(ConfigError, match=r"\.x\.json\.journal is damaged or .*; remove it, and"),
+        pytest.raises(ConfigError, match=r"\.x\.json\.journal is damaged or .*; remove it to"),
         open_journal([out], by_hand.ORIGIN, []),
     ):
         pytest.fail("it was opened")

@@ -14,8 +14,7 @@ from dfercli.data.sources.base import Choices
 from dfercli.data.sources.folder import read_sources
 from dfercli.errors import CheckpointError, DataError
 from dfercli.predict.batch.formats import write_csv
-from dfercli.predict.prediction import describe_window
-from dfercli.predict.records import describe_video
+from dfercli.predict.prediction import describe_video, describe_window
 from dfercli.preprocess.crops import ClipOutcome
 from dfercli.preprocess.review import check_review, write_review
 from dfercli.publish.hub import _read_config

@@ -181,7 +181,7 @@ def test_predict(layout, suffix):
         for name in ("a.mp4", "b.mp4"):
             Path("videos").mkdir(exist_ok=True)
             Path("videos", name).write_text('{"windows": [0.0]}')
-        with nothing_is_lost(folder), patch("dfercli.visualize.plot_prediction", plot):
+        with nothing_is_lost(folder), patch("dfercli.visualize.timeline.plot_prediction", plot):
             inputs = find_inputs(["videos"])
             out = Path(f"x.{suffix}")
             check_out(out, inputs)

@@ -45,6 +45,7 @@ def start_describing():
             "threads": (torch.get_num_threads(), cv2.getNumThreads()),
             "device": os.environ.get("CUDA_VISIBLE_DEVICES"),
             "variable": os.environ.get("DFER_TEST"),
+            "safe_path": os.environ.get("PYTHONSAFEPATH"),
             "folder": str(Path.cwd()),
             "modules": sys.path[0],
             "cuda": torch.cuda.is_initialized(),
@@ -91,6 +92,7 @@ def start_sleeping():
 @pytest.mark.slow
 @BOTH_KINDS
 def test_a_worker_has_its_share_and_the_environment_of_now(kind, monkeypatch, tmp_path):
+    monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
     for value in ("one", "two"):  # the server may have been started long before
         monkeypatch.setenv("DFER_TEST", value)
         monkeypatch.chdir(tmp_path)
@@ -102,6 +104,7 @@ def test_a_worker_has_its_share_and_the_environment_of_now(kind, monkeypatch, tm
             "threads": (2, 2),
             "device": "5",
             "variable": value,
+            "safe_path": None,
             "folder": str(tmp_path),
             "modules": sys.path[0],
             "cuda": False,
@@ -139,6 +142,37 @@ def test_a_server_that_is_killed_is_replaced():
     timer.join()
     assert run([3], start_failing, 1) == [(3, 3)]  # the call before may have spawned its worker
     assert forkserver._forkserver._forkserver_pid != server
+
+
+@ON_LINUX
+def test_a_server_that_is_killed_costs_the_tasks_of_its_workers():
+    results = run_in_workers([1], start_sleeping, [Share(1)], purpose="tests")
+    assert next(results) == (1, "begun")
+    (worker,) = active_children()
+    os.kill(forkserver._forkserver._forkserver_pid, signal.SIGKILL)
+    assert [*results] == [
+        (
+            1,
+            WorkerDied(
+                "the server that its process was forked from was killed; run the command again"
+            ),
+        )
+    ]
+    with pytest.raises(ProcessLookupError):
+        for _ in range(100):
+            os.kill(worker.pid, 0)
+            time.sleep(0.1)
+
+
+@pytest.mark.slow
+@BOTH_KINDS
+def test_a_script_from_standard_input_can_have_workers(kind):
+    subprocess.run(
+        [sys.executable, "-", str(Path(__file__).parent), str(parallel.FORKSERVER)],
+        input=FROM_STDIN,
+        text=True,
+        check=True,
+    )
 
 
 @ON_LINUX
@@ -182,6 +216,7 @@ def test_the_server_is_started_while_ctrl_c_is_ignored(monkeypatch):
 
         def start(self):
             handlers.append(signal.getsignal(signal.SIGINT))
+            assert os.environ["PYTHONSAFEPATH"] == "1"
 
     usual = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
@@ -201,7 +236,10 @@ def test_the_server_is_started_while_ctrl_c_is_ignored(monkeypatch):
 @BOTH_KINDS
 def test_a_worker_that_dies_costs_its_task(kind):
     results = dict(run([1, "die", 2, 3], start_failing))
-    death = WorkerDied("its process was ended by SIGKILL; out of memory? lower --jobs")
+    death = WorkerDied(
+        "its process was ended by SIGKILL, perhaps because memory ran out; "
+        "run the command again with a lower --jobs"
+    )
     assert results == {1: 1, "die": death, 2: 2, 3: 3}
     assert active_children() == []
 
@@ -277,6 +315,17 @@ if __name__ == "__main__":
     sys.exit(7 if test_parallel.run([1], test_parallel.start_failing) == [(1, 1)] else 1)
 """
 
+FROM_STDIN = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import test_parallel
+from dfercli import parallel
+
+parallel.FORKSERVER = sys.argv[2] == "True"
+assert test_parallel.run([1], test_parallel.start_failing) == [(1, 1)]
+assert __file__ == "<stdin>"
+"""
+
 SCRIPT = """
 import sys
 sys.path[:0] = sys.argv[1:]
@@ -296,9 +345,15 @@ if __name__ == "__main__":
 def test_nothing_outlives_the_parent(number, tmp_path):
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
-    call = [sys.executable, str(script), str(Path(__file__).parent)]
+    sockets = tmp_path / "sockets"
+    sockets.mkdir()
     with subprocess.Popen(
-        call, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, text=True
+        [sys.executable, str(script), str(Path(__file__).parent)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        text=True,
+        env={**os.environ, "TMPDIR": str(sockets)},
     ) as parent:
         assert sorted(parent.stdout.readline() for _ in "ab") == ["a\n", "b\n"]
         os.kill(parent.pid, number) if number == signal.SIGKILL else os.killpg(parent.pid, number)
@@ -310,3 +365,4 @@ def test_nothing_outlives_the_parent(number, tmp_path):
         while time.monotonic() - began_s < 15:
             os.killpg(parent.pid, 0)
             time.sleep(0.1)
+    assert [*sockets.iterdir()] == []

@@ -1,5 +1,5 @@
-"""The browser app: upload a video, see the expressions of the faces in it.
+"""The browser app: upload a video, and see the expressions of the faces in it.
 
-`examine` reads a video and writes the results; `html` renders them. `page`, `guard` and `server`
-are the gradio page, its access control and its web server.
+`examine` predicts a video and writes its files, and `html` renders them. `page`, `guard` and
+`server` are the gradio page, its access control and its web server.
 """

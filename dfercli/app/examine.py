@@ -1,4 +1,4 @@
-"""What the page's button does: predict a video and write all that is shown of it."""
+"""Predict an uploaded video, and write the files that the page shows."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,15 +16,15 @@ READING, DRAWING = "looking for faces", "drawing the video"
 _PHASES = {"reading": READING, "annotating": DRAWING}
 
 OnProgress = Callable[[str, float, float], object]
-"""Called with what is done, the second of the video that is reached, and its length or 0."""
+"""Called with the activity, the position in the video in seconds, and its length or 0."""
 
 
 class StoppedError(StopPrediction):
-    """The server ends, or a visitor stops the video."""
+    """The server is shutting down, or the visitor stopped the video."""
 
 
 class TooLongError(StopPrediction):
-    """A video takes longer than it may."""
+    """The video exceeds the time limit."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Examined:
 
 
 class Examiner:
-    """Examines videos, one at a time."""
+    """Predicts videos, one at a time."""
 
     def __init__(self, predictor: Predictor) -> None:
         self.predictor = predictor
@@ -47,23 +47,19 @@ class Examiner:
         self._ended = Event()
 
     def end(self) -> None:
-        """Stop what is running, and all that follows."""
+        """Stop the current video and all later ones."""
         self._ended.set()
 
     def examine(
         self, video: Path, settings: PredictSettings, folder: Path, on_progress: OnProgress
     ) -> Examined:
-        """Predict a video and write all that is shown of it.
+        """Predict a video file, and write its files to a folder.
 
-        Args:
-            video: A video file.
-            settings: Windows and faces.
-            folder: Where the files go, named after the video.
-            on_progress: Called for each frame; may raise StopPrediction.
+        `on_progress` is called for each frame and may raise StopPrediction.
 
         Raises:
             NoFaceError: No window shows a face.
-            VideoError: The video cannot be read, or a file cannot be made of it.
+            VideoError: The video cannot be read, or a file cannot be written.
             ConfigError: A setting is invalid.
             StoppedError: `end` was called.
         """
@@ -71,7 +67,7 @@ class Examiner:
 
         def report(_: Input, phase: str, at_s: float, of_s: float) -> None:
             if self._ended.is_set():
-                raise StoppedError("stopped: the server is ending")
+                raise StoppedError("stopped: the server is shutting down")
             if phase in _PHASES:
                 on_progress(_PHASES[phase], at_s, of_s)
 
@@ -93,7 +89,7 @@ class Examiner:
             "table": folder / f"{video.stem}.csv",
         }
         predict_videos(
-            # Where the server keeps an upload is nobody's business: only its name is written.
+            # Only the name is written, because the path of an upload is private to the server.
             [Input(str(video), alias=video.name, is_touched=True)],
             self.predictor,
             settings,

@@ -1,4 +1,4 @@
-"""Access control before the page: who may send requests, which ones, and how much data."""
+"""Access control of the page: allowed hosts, origins and paths, and limits on uploads."""
 
 import ipaddress
 import re
@@ -7,6 +7,7 @@ import socket
 import time
 from collections import deque
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -21,16 +22,16 @@ OPEN = re.compile(
     r"|heartbeat/[^/]+|run/[^/]+|call/[^/]+(/[^/]+)?|file=(?!\w+:).+|(static|assets|svelte)/.+"
     r"|favicon\.ico|manifest\.json|robots\.txt)"
 )
-"""Paths that the page and its API clients request. All others of gradio's are closed, such as
+"""Paths that the page and its API clients request. All other paths of gradio are closed, such as
 `process_recording`, which runs ffmpeg, `proxy=`, `stream` and `monitoring`."""
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 MAX_BODY = 1 << 20
-"""Longest request that is not an upload (our choice: pressing the button sends under 10 kB)."""
+"""Maximum size of other requests than uploads (our choice: the button sends less than 10 kB)."""
 
 SPARE_BYTES = 1 << 30
-"""Disk space that uploads leave free (our choice)."""
+"""Disk space that uploads must leave free (our choice)."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +39,12 @@ class Limits:
     """Limits on videos and visitors; the values are our choice.
 
     Attributes:
-        queue: Videos that are waiting or being read.
-        job_s: Time for reading and drawing one video.
+        queue: Number of videos that are waiting or being read.
+        job_s: Time for predicting and drawing one video.
         file_bytes: Size of one upload.
-        visitor_bytes: Total size of one address's uploads within `keep_s`.
+        visitor_bytes: Total size of the uploads of one address within `keep_s`.
         total_bytes: Total size of all uploads and results.
-        keep_s: Time until a video and its results are deleted; long enough to download them.
+        keep_s: Time until a video and its results are deleted.
     """
 
     queue: int = 20
@@ -57,13 +58,13 @@ class Limits:
 class Guard:
     """ASGI middleware that passes a request on to the page, or refuses it with one line.
 
-    Other pages in the browser can reach a local server: directly across sites, or through a name of
-    theirs that resolves to this machine (DNS rebinding). So the `Host` header must name this
-    machine, and the `Origin` header, if any, must agree with it.
+    Other pages in the browser can reach a local server: across sites, or with a host name that
+    resolves to this machine (DNS rebinding). Therefore the `Host` header must name this machine,
+    and the `Origin` header, if any, must agree with it.
 
     Args:
         app: The page.
-        host: Address that the server listens at.
+        host: Address that the server listens on.
         folder: Folder of the uploads and results.
         limits: Limits on videos and visitors.
     """
@@ -96,15 +97,15 @@ class Guard:
             self._arriving -= length
 
     def _check(self, scope: Scope) -> tuple[int, str]:
-        """Return the status and reason with which a request is refused; status 0 lets it pass."""
+        """Return the status and reason of a refusal; status 0 accepts the request."""
         headers = Headers(scope=scope)
         if not self._is_own_name(headers.get("host", "")):
-            return 403, "wrong address; open the one that dfer printed"
+            return 403, "wrong address; open the address that dfer printed"
         if not _is_same_site(headers):
             return 403, "requests from other pages are refused"
         path = scope["path"]
         if not OPEN.fullmatch(path):
-            return 403, "closed: the page does not use it"
+            return 403, "not available: the page does not use this address"
         if scope["method"] in ("GET", "HEAD", "OPTIONS"):
             return 0, ""
         length = headers.get("content-length", "")
@@ -115,7 +116,7 @@ class Guard:
         return (413, "the request is too long") if int(length) > MAX_BODY else (0, "")
 
     def _check_upload(self, visitor: str, length: int) -> tuple[int, str]:
-        """Check an upload against the limits, and count it if it may pass."""
+        """Check an upload against the limits, and count it if it is accepted."""
         limits, now_s = self._limits, time.monotonic()
         while self._uploads and now_s - self._uploads[0][0] > limits.keep_s:
             self._uploads.popleft()
@@ -132,16 +133,16 @@ class Guard:
         return 0, ""
 
     def _is_own_name(self, host: str) -> bool:
-        """Return whether a `Host` header names this machine; any address does on all interfaces."""
+        """Return whether a `Host` header names this machine, or an address if all are allowed."""
         try:
             name = urlsplit(f"//{host}").hostname or ""
         except ValueError:
             return False
-        return name in self._names or (self._any_address and _is_address(name))
+        return name in self._names or (self._any_address and _parse_address(name) is not None)
 
 
 def _is_same_site(headers: Headers) -> bool:
-    """Return whether a request comes from the page itself or navigates to it."""
+    """Return whether a request comes from the page itself or is a navigation to it."""
     origin = headers.get("origin")
     if origin is not None:
         return urlsplit(origin).netloc == headers.get("host")
@@ -160,27 +161,21 @@ def find_names(host: str) -> Collection[str]:
 
 def is_loopback(host: str) -> bool:
     """Return whether an address can be reached only from this machine."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    address = _parse_address(host)
+    return address.is_loopback if address else host == "localhost"
 
 
-def _is_address(name: str) -> bool:
-    """Return whether a name is an IP address, which DNS rebinding cannot redirect."""
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
+def _parse_address(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Return an IP address, which DNS rebinding cannot redirect; None for another name."""
+    with suppress(ValueError):
+        return ipaddress.ip_address(name)
+    return None
 
 
 def measure_folder(folder: Path) -> int:
-    """Return the total size in bytes of the files below a folder, even while files vanish."""
+    """Return the total size in bytes of the files in a folder, ignoring files that are deleted."""
     total = 0
     for path in folder.rglob("*"):
-        try:
+        with suppress(FileNotFoundError):
             total += path.stat().st_size if path.is_file() else 0
-        except FileNotFoundError:
-            continue
     return total

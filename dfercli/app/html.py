@@ -1,4 +1,4 @@
-"""HTML of the page's results: status lines, one card per face, the timeline, and the model."""
+"""HTML of the results: status, one card per face, the timeline, and information on the model."""
 
 import base64
 import io
@@ -13,18 +13,18 @@ from markupsafe import Markup
 from PIL import Image
 
 from dfercli.predict import Predictor, TrackSummary, VideoPrediction
-from dfercli.predict.segments import drawn_stretches
+from dfercli.predict.prediction import drawn_stretches
 from dfercli.text import count_of, printable
 from dfercli.visualize.class_colors import PALE, class_color, class_letters, fade, ink_on
 
 MAX_CARDS = 12
-"""Faces that get a card, in order of their numbers (our choice: a crowd does not fit a page)."""
+"""Maximum number of cards, in the order of the faces' numbers (our choice)."""
 
 MAX_LINES = 6
-"""Faces whose timelines are shown on a narrow screen (our choice, as in the picture)."""
+"""Maximum number of timelines on a narrow screen (our choice, as in the picture)."""
 
 LETTER_WIDTH = 0.06
-"""Fraction of the width that a block needs to fit a letter (our choice, for a phone's 390 px)."""
+"""Minimum width of a block with a letter, as a fraction of a phone's 390 px (our choice)."""
 
 FACE_PX = 96
 """Side of a face on a card in pixels (our choice)."""
@@ -41,7 +41,7 @@ def render_stopped(line: str) -> str:
 
 
 def render_done(prediction: VideoPrediction, model: str) -> str:
-    """Return the message that a video was read, with its length, its faces and the model's name."""
+    """Return the message with the length of a video, its number of faces and the model's name."""
     faces = count_of(len(prediction.tracks), "face")
     return _render(
         "status",
@@ -50,14 +50,14 @@ def render_done(prediction: VideoPrediction, model: str) -> str:
 
 
 def render_faces(prediction: VideoPrediction) -> str:
-    """Return one card per face: its average expression, confidence, and share of each class."""
+    """Return one card per face with its mean expression, confidence, and share of each class."""
     tracks = prediction.tracks
     cards = [_describe_face(track, prediction) for track in tracks[:MAX_CARDS]]
     return _render("faces", cards, prediction.class_names, len(tracks) - MAX_CARDS)
 
 
 def render_timeline(prediction: VideoPrediction, png: bytes) -> str:
-    """Return the picture of the timelines, and coloured blocks instead of it on a narrow screen."""
+    """Return the picture of the timelines, and coloured blocks for narrow screens."""
     tracks, names = prediction.tracks, prediction.class_names
     lines = [(track.track, _describe_blocks(track, prediction)) for track in tracks[:MAX_LINES]]
     tops = sorted({window.top for window in prediction.windows if window.top is not None})
@@ -74,7 +74,7 @@ def render_timeline(prediction: VideoPrediction, png: bytes) -> str:
 
 
 def render_model(predictor: Predictor) -> str:
-    """Return what is known about a model: its origin, training data and limits."""
+    """Return a description of a model: its name, training data and limits."""
     names = predictor.class_names
     classes = (
         f"It distinguishes {count_of(len(names), 'expression')} and assigns one of them to each "
@@ -87,28 +87,28 @@ def render_model(predictor: Predictor) -> str:
         )
     else:
         certainty = (
-            "Its probabilities are not calibrated: 90% does not mean correct 9 times out of 10, "
-            "and it is often overconfident."
+            "Its probabilities are not calibrated: of predictions with 90%, fewer than 9 in 10 may "
+            "be correct."
         )
     return _render("paragraphs", [_describe_origin(predictor), classes, certainty])
 
 
 def name_model(predictor: Predictor) -> str:
-    """Return a short name of the model, without the folder that the server keeps it in."""
+    """Return a short name of the model, without folders of the server."""
     return "CLIP without training" if predictor.checkpoint is None else predictor.name
 
 
 def _describe_origin(predictor: Predictor) -> str:
     if predictor.checkpoint is None:
         return (
-            "Model: CLIP as it is (zero-shot). It was never trained on expressions, so expect "
-            "weak answers."
+            "Model: CLIP (zero-shot). It was never trained on expressions, so its predictions are "
+            "weak."
         )
     if predictor.trained.dataset is None:
-        return f"Model: {predictor.name}. It does not say what it was trained on."
+        return f"Model: {predictor.name}. Its training data is unknown."
     return (
         f"Model: {predictor.name}, {predictor.training}. It is wrong more often on people, "
-        f"lighting and cameras that differ from these."
+        f"lighting and cameras that differ from its training data."
     )
 
 
@@ -129,7 +129,7 @@ def _describe_face(track: TrackSummary, prediction: VideoPrediction) -> dict[str
 
 
 def _encode_face(track: TrackSummary) -> Markup:
-    """Return the middle one of the face's pictures as JPEG in base64; empty without any."""
+    """Return the middle image of a face as JPEG in base64; empty without an image."""
     faces = [window.face_rgb for window in track.windows if window.face_rgb is not None]
     if not faces:
         return Markup()
@@ -155,7 +155,7 @@ def _describe_blocks(track: TrackSummary, prediction: VideoPrediction) -> Iterab
 
 
 def _render(macro: str, *arguments: Any, **keywords: Any) -> str:
-    """Return what a macro of the template renders; every text in it is escaped."""
+    """Render a macro of the template, with all texts escaped."""
     return str(getattr(_load_macros(), macro)(*arguments, **keywords)).strip()
 
 

@@ -1,4 +1,4 @@
-"""The page: an upload, the settings, and the results of a video."""
+"""The gradio page: the upload, the settings, and the results of a video."""
 
 import logging
 import math
@@ -38,7 +38,7 @@ UNPLAYABLE = (
 )
 
 MIN_LENGTH_S, MAX_LENGTH_S = 0.5, 10.0
-"""Range of the sliders for window and stride (our choice)."""
+"""Range of the sliders for window and stride in seconds (our choice)."""
 
 FACE_CHOICES = {"all": "all", "largest": "only the largest"}
 """Label of each setting of `faces`."""
@@ -48,9 +48,9 @@ class Page:
     """The page of one model; `blocks` is what gradio serves.
 
     Args:
-        examiner: Reads the videos.
+        examiner: Predicts the videos.
         limits: Limits on videos and visitors; None for the defaults.
-        folder: Folder for temporary files; None for the system's.
+        folder: Folder for temporary files; None for that of the system.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Page:
                 with gr.Column():
                     inputs = self._add_inputs()
                     button = gr.Button(
-                        "Name the expressions", variant="primary", elem_id="dfer-press"
+                        "Classify expressions", variant="primary", elem_id="dfer-press"
                     )
                     self._stop = gr.Button("Stop", visible=False, elem_id="dfer-stop")
                 with gr.Column():
@@ -90,9 +90,9 @@ class Page:
             with gr.Accordion("About the model, and its limits", open=True):
                 gr.HTML(render_model(examiner.predictor))
                 gr.Markdown(
-                    "Videos go to the computer that runs this page and to no other. It deletes "
-                    f"them and their results after {self._limits.keep_s // 60:.0f} minutes, and "
-                    "when the page ends."
+                    "Videos are sent only to the computer that runs this page. They and their "
+                    f"results are deleted after {self._limits.keep_s // 60:.0f} minutes, and when "
+                    "the page is stopped."
                 )
             # The order of outputs is that of the answers to scripts that call the page.
             outputs = [
@@ -121,7 +121,7 @@ class Page:
         self.blocks.queue(api_open=False, default_concurrency_limit=1, max_size=self._limits.queue)
 
     def _add_inputs(self) -> list[Any]:
-        """Add the upload and the settings; returns them in the order of `_answer`'s arguments."""
+        """Add the upload and the settings; return them in the order of `_answer`'s arguments."""
         defaults = self._examiner.predictor.resolve(PredictSettings())
         video = gr.Video(label="Your video", sources=["upload", "webcam"], include_audio=True)
         gr.HTML(f'<div class="dfer-small">{UNPLAYABLE}</div>')
@@ -146,7 +146,7 @@ class Page:
         request: gr.Request,
         progress: gr.Progress = gr.Progress(),  # noqa: B008 (gradio finds it by its default)
     ) -> Iterator[dict[Any, Any]]:
-        """Examine a video; an error becomes a message on the page, and the server goes on."""
+        """Predict a video, and show the results, or an error as a message."""
         if video is None:
             yield self._show_message(render_error("Choose a video first, or record one."))
             return
@@ -158,8 +158,8 @@ class Page:
         def report_progress(activity: str, at_s: float, of_s: float) -> None:
             if time.monotonic() - began_s > self._limits.job_s:
                 raise TooLongError(
-                    f"stopped at {describe_time(at_s, of_s)}, while {activity}: a video may take "
-                    f"{self._limits.job_s:.0f} s here; cut it, or use `dfer predict`"
+                    f"stopped at {describe_time(at_s, of_s)}, while {activity}: the time limit is "
+                    f"{self._limits.job_s:.0f} s; use a shorter video, or `dfer predict`"
                 )
             if stop.is_set():
                 raise StoppedError(f"stopped at {describe_time(at_s, of_s)}, while {activity}")
@@ -180,13 +180,15 @@ class Page:
             yield self._show_message(render_error(error.line.replace(str(path), path.name)))
         except Exception as error:  # a bug must not leave an empty page
             logging.getLogger(__name__).exception("while examining %s", path.name)
-            line = f"dfer failed on this video ({type(error).__name__}); see its terminal"
+            line = (
+                f"internal error on this video ({type(error).__name__}); see the terminal of dfer"
+            )
             yield self._show_message(render_error(line))
         finally:
             self._stops.pop(request.session_hash, None)
 
     def _end(self, request: gr.Request) -> None:
-        """Stop the video of the tab that asks, or that was closed."""
+        """Stop the video of the tab that sent the request or was closed."""
         if stop := self._stops.get(request.session_hash):
             stop.set()
 
@@ -220,7 +222,7 @@ def _check_suffix(video: Path) -> None:
 
 
 def _keep(video: Path, keep_s: float) -> None:
-    """Have an upload that is in use kept for `keep_s` from now."""
+    """Update the time of an upload, so that it is kept for another `keep_s`."""
     try:
         os.utime(video)
     except FileNotFoundError:
@@ -231,7 +233,7 @@ def _keep(video: Path, keep_s: float) -> None:
 
 
 def describe_time(at_s: float, of_s: float) -> str:
-    """Return a position in a video, with the video's length if that is known."""
+    """Return a position in a video in words, with the length of the video if it is known."""
     at_s = min(at_s, of_s) if of_s else at_s
     length = f" of {of_s:.1f}" if of_s and math.isfinite(of_s) else ""
     return f"{at_s:.1f}{length} s of the video"

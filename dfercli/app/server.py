@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from dfercli.app.guard import Limits
 
 FOLDER_PREFIX = "dfer-app-"
-"""Start of the name of the server's temporary folder."""
+"""Prefix of the server's temporary folder."""
 
 USER = "dfer"
 """User name that belongs to the password."""
@@ -26,14 +26,14 @@ SWEEP_S = 60
 """Seconds between two deletions of old files (our choice)."""
 
 UPLOADS = "GRADIO_TEMP_DIR"
-"""Environment variable with the folder that gradio keeps files in."""
+"""Environment variable with gradio's folder for files."""
 
 
 def check_address(host: str, port: int) -> None:
-    """Check that a server can listen at an address, before a model is loaded.
+    """Check that a server can listen on an address.
 
     Raises:
-        ConfigError: Another program listens there, or this machine does not have the address.
+        ConfigError: Another program uses the address, or this machine does not have it.
     """
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -46,25 +46,25 @@ def check_address(host: str, port: int) -> None:
         except OSError as error:
             why = error.strerror or str(error)
             raise ConfigError(
-                f"cannot listen at {host}, port {port}: {why}; choose another with --port"
+                f"cannot listen on {host}, port {port}: {why}; choose another port with --port"
             ) from error
 
 
 class Server:
     """Serves the page from a thread, until `close` is called.
 
-    Files live in a folder of the server's own, which is deleted with it. Old files are deleted
-    here, because gradio's `delete_cache` covers only uploads, not the files that a handler returns.
+    Files are in a temporary folder, which `close` deletes. Old files are deleted here, because
+    gradio's `delete_cache` covers only uploads, not results.
 
     Args:
-        examiner: Reads the videos.
-        host: Address to listen at.
-        port: Port to listen at.
-        password: Password of the user `dfer`; None lets in everyone who can reach the page.
+        examiner: Predicts the videos.
+        host: Address to listen on.
+        port: Port to listen on.
+        password: Password of the user `dfer`; None for no password.
         limits: Limits on videos and visitors; None for the defaults.
 
     Raises:
-        ConfigError: The server cannot listen at the address.
+        ConfigError: The server cannot listen on the address.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class Server:
         guard = Middleware(Guard, host=host, folder=self._folder, limits=limits)
         _bypass_proxy("127.0.0.1", "localhost", host)
         try:
-            # What is switched off here is on by default, or the environment can switch it on.
+            # Features that are off here are on by default, or can be enabled by the environment.
             _, self.url, _ = self._blocks.launch(
                 server_name=host,
                 server_port=port,
@@ -126,7 +126,7 @@ class Server:
         except OSError as error:
             self._stack.close()
             raise ConfigError(
-                f"cannot listen at {host}, port {port}; choose another with --port"
+                f"cannot listen on {host}, port {port}; choose another port with --port"
             ) from error
         self._closed = threading.Event()
         threading.Thread(target=self._sweep, args=[limits.keep_s], daemon=True).start()
@@ -151,7 +151,7 @@ class Server:
 
 
 def delete_old(folder: Path, keep_s: float) -> None:
-    """Delete the files below a folder that were last written or used over `keep_s` seconds ago."""
+    """Delete the files in a folder that were last written or used more than `keep_s` ago."""
     for path in folder.rglob("*"):
         with suppress(FileNotFoundError):
             if path.is_file() and time.time() - path.stat().st_ctime > keep_s:
@@ -166,6 +166,6 @@ def _set_variable(name: str, value: str | None) -> None:
 
 
 def _bypass_proxy(*hosts: str) -> None:
-    """Exclude hosts from proxies: gradio requests its own page to see whether it is up."""
+    """Exclude hosts from proxies, because gradio requests its own page to check that it runs."""
     set_before = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
     os.environ["no_proxy"] = ",".join(filter(None, (set_before, *hosts)))

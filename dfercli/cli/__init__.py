@@ -1,7 +1,7 @@
-"""The command line: parse options, build a configuration, call the library once, print.
+"""The command line: parse options, build a configuration, call the library, and print.
 
-Only this package uses typer and rich. Commands import everything heavy when they are called, so
-that `dfer --help` does not wait for torch.
+Only this package uses typer and rich. Commands import slow modules when they are called, so that
+`dfer --help` does not wait for torch.
 """
 
 import io
@@ -16,9 +16,9 @@ import typer
 from typer.core import TyperCommand
 
 from dfercli import __version__
-from dfercli.cli import data, predict, publishing, results, serving, training
+from dfercli.cli import data, deploy, predict, results, training
 from dfercli.cli import options as opt
-from dfercli.cli.streams import describe_lost_output, open_closed_streams, take_patiently
+from dfercli.cli.streams import describe_lost_output, open_closed_streams, tolerate_write_errors
 from dfercli.errors import DferError, explain_system_error
 from dfercli.text import escape_letter
 
@@ -34,13 +34,13 @@ _state = {"debug": False}
 
 
 def main() -> None:
-    """Run the command; an error of dfer becomes one line on stderr and an exit code."""
+    """Run the command; errors of dfer become one line on stderr and an exit code."""
     open_closed_streams()
-    output = take_patiently()
+    output = tolerate_write_errors()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # for terminals that cannot show every character
-    # OpenCV and its decoders would print lines of their own; dfer reports their errors.
+    # OpenCV and its decoders would print errors, which dfer reports itself.
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     try:
@@ -64,8 +64,8 @@ def _run() -> None:
     except SystemExit as end:
         if end.code == INTERRUPTED:
             opt.note(
-                "interrupted; what is finished (clips, epochs, folds) is kept; "
-                "run the same command to continue"
+                "interrupted; finished clips, epochs and folds are kept; "
+                "run the same command again to continue"
             )
         raise
     except OSError as error:
@@ -77,16 +77,16 @@ def _run() -> None:
 
 
 def _escape(text: str) -> str:
-    """Escape control characters, which a terminal would obey, such as those in a file's name."""
+    """Escape control characters, as in file names, which a terminal would interpret."""
     return "".join(escape_letter(letter) for letter in text)
 
 
 @app.callback(invoke_without_command=True)
 def settings(
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show an error's stack trace.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
-    """Dynamic facial expression recognition: name the expression in a short video of a face."""
+    """Dynamic facial expression recognition: classify the expression of a face in a short video."""
     _state["debug"] = debug
     if debug:
         logging.basicConfig()
@@ -98,13 +98,7 @@ def settings(
 
 @dataclass(frozen=True)
 class Command:
-    """A command of the program.
-
-    Attributes:
-        function: Does the work; its docstring is the help.
-        example: One call of it, shown below the help.
-        cls: How it is parsed.
-    """
+    """A command: its function, whose docstring is the help, and an example below the help."""
 
     function: Callable[..., None]
     example: str
@@ -123,11 +117,11 @@ COMMANDS: dict[str, Command] = {
     "ablate": Command(training.ablate, "dfer ablate --table 2 --dataset dfew --folds 1-5"),
     "report": Command(results.report, "dfer report full --epoch last"),
     "predict": Command(predict.predict, "dfer predict video.mp4 --out predictions.csv"),
-    "app": Command(serving.serve, "dfer app --checkpoint full"),
-    "export": Command(publishing.export, "dfer export full --onnx model.onnx"),
-    "push": Command(publishing.push, "dfer push full organisation/name --private"),
+    "app": Command(deploy.serve, "dfer app --checkpoint full"),
+    "export": Command(deploy.export, "dfer export full --onnx model.onnx"),
+    "push": Command(deploy.push, "dfer push full organisation/name --private"),
 }
-"""Command by name, in the order of use."""
+"""Commands by name, in the order of use."""
 
 for name, command in COMMANDS.items():
     app.command(name, cls=command.cls, epilog=f"Example: {command.example}")(command.function)

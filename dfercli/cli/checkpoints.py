@@ -1,7 +1,8 @@
-"""Options that choose the model of a prediction: by its name, the newest run, or CLIP as it is."""
+"""Options that choose the model of a prediction: a checkpoint, the last run, or zero-shot CLIP."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 from dfercli.cli import options as opt
 from dfercli.config import PRECISIONS, require_device
@@ -11,76 +12,53 @@ from dfercli.faces import check_detector
 if TYPE_CHECKING:
     from dfercli.predict.predictor import ModelSource
 
-WEAKNESS = "CLIP as it is, never trained on expressions: the paper has 20.07 % WAR with it on DFEW"
+WEAKNESS = "CLIP without training on expressions; the paper reports 20.07 % WAR for it on DFEW"
 """Source: Table 5."""
 
-Checkpoint = Annotated[
-    str | None,
-    opt.grouped(
-        opt.MODEL,
-        "Folder, name of a run such as `full` or `my-videos/full/fold1`, or Hub name; by "
-        "default the run finished last, except runs on the demo's drawn people.",
-    ),
-]
-ZeroShot = Annotated[
-    bool,
-    opt.grouped(
-        opt.MODEL, "CLIP's own weights: weak, never trained on expressions.", "--zero-shot"
-    ),
-]
-Detector = Annotated[
-    str | None,
-    opt.grouped(opt.MODEL, "Face detector; by default that of the checkpoint."),
-]
-Device = Annotated[
-    str,
-    opt.grouped(
-        opt.COMPUTE, "Device: `auto`, `cpu`, `cuda` (or a GPU by number: `cuda:1`) or `mps`."
-    ),
-]
-Precision = Annotated[
-    str,
-    opt.grouped(opt.COMPUTE, "Precision of the model: `auto`, `fp32`, `bf16` or `fp16`."),
-]
 
+@dataclass(frozen=True)
+class ModelOptions:
+    """The options that choose a model.
 
-def check_choice(
-    checkpoint: str | None, zero_shot: bool, detector: str | None, device: str, precision: str
-) -> None:
-    """Check the choice of a model before anything is loaded.
-
-    Raises:
-        ConfigError: Two models are asked for, or no device or precision has this name.
-        UnknownNameError: No detector has this name.
+    Attributes:
+        checkpoint: Folder of a checkpoint or run, name of a run such as `full` or
+            `my-videos/full/fold1`, or name of a model on the Hub; by default the run finished last,
+            except runs on the demo.
+        zero_shot: Use CLIP without training on expressions; its predictions are weak.
+        detector: Face detector; by default the one used in training.
+        device: Device: `auto`, `cpu`, `cuda` (or a GPU by number: `cuda:1`) or `mps`.
+        precision: Precision of the model: `auto`, `fp32`, `bf16` or `fp16`.
+        runs: Folder of the runs.
     """
-    if zero_shot and checkpoint is not None:
-        raise ConfigError("--zero-shot is CLIP as it is; leave it out, or --checkpoint")
-    if detector is not None:
-        check_detector(detector)
-    require_device(device)
-    require_known("precision", precision, PRECISIONS)
 
+    checkpoint: str | None = opt.option(opt.MODEL)
+    zero_shot: bool = opt.option(opt.MODEL, False, "--zero-shot")
+    detector: str | None = opt.option(opt.MODEL)
+    device: str = opt.option(opt.COMPUTE, "auto")
+    precision: str = opt.option(opt.COMPUTE, "auto")
+    runs: Path = opt.option(opt.RUN, opt.RUNS)
 
-def choose_model(
-    checkpoint: str | None,
-    zero_shot: bool,
-    runs: Path,
-    detector: str | None,
-    device: str,
-    precision: str,
-) -> "ModelSource":
-    """Print which model is used, and return it, not loaded yet.
+    def check(self) -> None:
+        """Raise a ConfigError if an option is unknown, or two options contradict each other."""
+        if self.zero_shot and self.checkpoint is not None:
+            raise ConfigError(
+                "--zero-shot and --checkpoint both choose the model; remove one of them"
+            )
+        if self.detector is not None:
+            check_detector(self.detector)
+        require_device(self.device)
+        require_known("precision", self.precision, PRECISIONS)
 
-    Raises:
-        CheckpointError: There is no such model; or none is named, and no run is finished.
-    """
-    from dfercli.predict.predictor import ModelSource
+    def choose(self) -> "ModelSource":
+        """Print and return the chosen model, without loading it."""
+        from dfercli.predict.predictor import ModelSource
 
-    if zero_shot:
-        opt.note(f"zero-shot: {WEAKNESS}")
-        return ModelSource(None, detector, device, precision)
-    from dfercli.runs.lookup import find_checkpoint
+        if self.zero_shot:
+            opt.note(f"zero-shot: {WEAKNESS}")
+            where = None
+        else:
+            from dfercli.runs.lookup import find_checkpoint
 
-    where = find_checkpoint(checkpoint, runs)
-    opt.note(f"checkpoint: {where}")
-    return ModelSource(where, detector, device, precision)
+            where = find_checkpoint(self.checkpoint, self.runs)
+            opt.note(f"checkpoint: {where}")
+        return ModelSource(where, self.detector, self.device, self.precision)

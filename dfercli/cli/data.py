@@ -8,69 +8,69 @@ import typer
 
 from dfercli.cli import options as opt
 from dfercli.errors import EXIT_SKIPPED, ConfigError, DferError
+from dfercli.text import count_of
 
 
 def demo(
     folder: Annotated[Path, typer.Argument(help="Folder for the videos and their labels.")],
-    persons: Annotated[int, typer.Option(help="Number of persons.", min=1)] = 20,
+    persons: Annotated[int, typer.Option(help="Number of persons in the dataset.", min=1)] = 20,
     takes: Annotated[int, typer.Option(help="Videos per person and expression.", min=1)] = 1,
-    seed: Annotated[int, typer.Option(help="The same seed draws the same pixels.", min=0)] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Random seed; the same seed draws the same videos.", min=0)
+    ] = 0,
 ) -> None:
     """Draw the demo dataset: videos of drawn people who show the seven basic expressions."""
     from dfercli.demo.videos import make_demo
 
     files = make_demo(folder, persons, takes, seed)
     print(f"{files.num_videos} videos, listed in {files.labels}")
-    print(f"one of a person who is not among them: {files.unseen}")
+    print(f"video of a person who is not in the dataset: {files.unseen}")
 
 
 def preprocess(
     dataset: Annotated[
-        str, opt.grouped(opt.DATA, "`dfew`, `ferv39k`, `mafw`, or `folder` for your own videos.")
+        str, opt.in_data("Dataset: `dfew`, `ferv39k`, `mafw`, or `folder` for your own videos.")
     ],
     root: Annotated[
         Path | None,
-        opt.grouped(
-            opt.DATA, "Folder of the dataset; by default $DFER_DATA/DATASET, or data/DATASET."
-        ),
+        opt.in_data("Folder of the dataset; by default $DFER_DATA/DATASET, or data/DATASET."),
     ] = None,
     name: Annotated[
-        str | None,
-        opt.grouped(opt.DATA, "Name of the manifest; by default the dataset's, or its folder's."),
+        str | None, opt.in_data("Name of the manifest; by default that of the dataset or folder.")
     ] = None,
     media: Annotated[
         str | None,
-        opt.grouped(
-            opt.DATA, "Media: for dfew `faces`, `faces-16f`; for mafw `clips`, `frames`, `faces`."
+        opt.in_data(
+            "Media: `faces` or `faces-16f` for dfew; `clips`, `frames` or `faces` for mafw."
         ),
     ] = None,
     adopt: Annotated[
         bool | None,
-        opt.grouped(opt.FACES, "Use the frames as face crops, or crop them.", "--adopt/--crop"),
+        opt.in_faces(
+            "Use the frames of the dataset as face crops, or detect and crop the faces.",
+            "--adopt/--crop",
+        ),
     ] = None,
     detector: Annotated[
-        str,
-        opt.grouped(opt.FACES, "Face detector: `face-alignment`, or `mtcnn` (needs no download)."),
+        str, opt.in_faces("Face detector: `face-alignment`, or `mtcnn` (needs no download).")
     ] = "face-alignment",
-    size: Annotated[int, opt.grouped(opt.FACES, "Side of the face crops in pixels.")] = 224,
+    size: Annotated[int, opt.in_faces("Side of the face crops in pixels.")] = 224,
     num_folds: Annotated[
         int | None,
-        opt.grouped(
-            opt.DATA, "Folds for your own videos; by default 5, or as many as before.", min=1
+        opt.in_data(
+            "Number of folds for your own videos; by default that of the last call, or 5.", min=1
         ),
     ] = None,
     jobs: Annotated[
         int | None,
-        opt.grouped(
-            opt.COMPUTE, "Processes that crop; by default one per core, or two on a GPU.", min=1
-        ),
+        opt.in_compute("Number of processes; by default one per core, or two on a GPU.", min=1),
     ] = None,
     allow_partial: Annotated[
         bool,
-        opt.grouped(opt.DATA, "Accept lists or clips that are not official.", "--allow-partial"),
+        opt.in_data("Accept lists or clips that differ from the official ones.", "--allow-partial"),
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print what would be done, and do nothing.")
+        bool, typer.Option("--dry-run", help="Print what would be done without doing it.")
     ] = False,
     manifests: opt.Manifests = opt.MANIFESTS,
 ) -> None:
@@ -83,7 +83,9 @@ def preprocess(
 
     dataset = dataset.lower()
     if root is None and dataset == "folder":
-        raise ConfigError("where are the videos, and labels.csv? name their folder: --root")
+        raise ConfigError(
+            "--dataset folder needs --root: the folder with labels.csv and the videos"
+        )
     root = root or opt.usual_root(dataset)
     usual = root.resolve().name if dataset == "folder" else "-".join(filter(None, (dataset, media)))
     name = name or usual
@@ -101,11 +103,11 @@ def preprocess(
     print(f"clips: {summary.manifest.describe()}")
     for remark in (*summary.manifest.remarks(), *summary.notes):
         opt.note(remark)
-    for what, path in (("need a look", summary.review), ("worst crops", summary.sheet)):
+    for what, path in (("clips to review", summary.review), ("worst crops", summary.sheet)):
         if path:
             opt.note(f"{what}: {path}")
     if summary.left_out:
-        opt.note(f"left out, with reasons there: {summary.left_out:,}")
+        opt.note(f"left out: {count_of(summary.left_out, 'clip')}; reasons in {summary.review}")
         raise typer.Exit(EXIT_SKIPPED)
 
 
@@ -122,7 +124,7 @@ def doctor(
     from dfercli.doctor import diagnose
 
     if root and not dataset:
-        raise ConfigError("--root is the folder of one dataset; name it with --dataset")
+        raise ConfigError("--root is the folder of a single dataset; add --dataset")
     paths = [find_manifest(manifests, dataset)] if dataset else sorted(manifests.glob("*.csv"))
     unprepared = {} if dataset else opt.find_unprepared({path.stem for path in paths})
     data = {path: root or opt.find_root(path) for path in paths}

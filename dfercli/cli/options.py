@@ -1,4 +1,4 @@
-"""Options that commands share, and what their values mean."""
+"""Options that several commands have, and the meaning of their values."""
 
 import inspect
 import os
@@ -6,7 +6,7 @@ import re
 import sys
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, fields, is_dataclass, replace
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -40,23 +40,23 @@ COMPUTE, OUTPUT, SERVER = "Compute", "Output", "Server"
 
 
 def parse_folds(text: str) -> list[int]:
-    """Read `1-5`, `1,3` or `2` as fold numbers.
+    """Parse `1-5`, `1,3` or `2` as fold numbers.
 
     Raises:
-        ConfigError: The text is none of these, or names a fold that no dataset has.
+        ConfigError: The text has another form, or a number is out of range.
     """
     folds: set[int] = set()
     for part in text.split(","):
         matched = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", part)
         if not matched:
-            raise ConfigError(f"cannot read folds {text!r}; give 1-5, or 1,3, or 2")
+            raise ConfigError(f"invalid folds {text!r}; use a form such as 1-5, 1,3 or 2")
         first, last = int(matched[1]), int(matched[2] or matched[1])
         if last < first:
-            raise ConfigError(f"no fold in {part!r}; give the lower one first, as in 1-5")
+            raise ConfigError(f"invalid folds {part!r}; put the lower number first, as in 1-5")
         if first < 1:
-            raise ConfigError("folds are counted from 1; to train on all clips, give --all-data")
+            raise ConfigError("folds are numbered from 1; use --all-data to train on all clips")
         if last > MAX_FOLD:
-            raise ConfigError(f"no dataset has a fold {last}; give numbers up to {MAX_FOLD}")
+            raise ConfigError(f"invalid fold {last}; the highest possible number is {MAX_FOLD}")
         folds |= set(range(first, last + 1))
     return sorted(folds)
 
@@ -66,10 +66,8 @@ def find_variant(
 ) -> tuple[Path, str | None, str | None]:
     """Return the folder of all runs, the dataset and the variant; the last two may be None.
 
-    Args:
-        name: Name of the variant, or the path of its folder; None for any.
-        runs: Folder of all runs, unless the path contains it.
-        dataset: Name of the dataset, unless the path contains it.
+    `name` is the name of a variant or the path of its folder, which then overrides `runs` and
+    `dataset`.
 
     Raises:
         ConfigError: The path is that of a fold, or of a run on all clips.
@@ -77,7 +75,7 @@ def find_variant(
     folder = Path(name or "")
     if re.fullmatch(r"fold\d+", folder.name) and len(folder.parts) > 1:
         fold = folder.name.removeprefix("fold")
-        raise ConfigError(f"{name} is a single fold; give {folder.parent} --folds {fold}")
+        raise ConfigError(f"{name} is a single fold; use {folder.parent} --folds {fold}")
     if folder.name == "all" and any((top / folder / "run.json").is_file() for top in (".", runs)):
         raise ConfigError(
             f"{name} was trained on all clips, so none can test it; use {folder.parent} for the "
@@ -90,8 +88,13 @@ def find_variant(
     return folder.parent.parent, folder.parent.name, folder.name
 
 
-OPTION_TYPES = (str, int, float, bool, Path, str | None, Path | None)
-"""Types of settings that can be typed; a setting of another type keeps its default."""
+OPTION_TYPES = (str, int, float, bool, Path, str | None, float | None, Path | None)
+"""Types of settings that become options; settings of other types keep their default."""
+
+
+def option(panel: str, default: Any = None, *names: str) -> Any:
+    """Return a field that `expand_configs` makes an option, in a group of the help."""
+    return field(default=default, metadata={"panel": panel, "names": names})
 
 
 @dataclass(frozen=True)
@@ -99,44 +102,43 @@ class RunOptions:
     """The options of commands that train, beside the configurations.
 
     Attributes:
-        dataset: Name of a manifest; by default the one written last.
+        dataset: Name of a manifest; by default the most recent one.
         folds: Folds to test on, such as 1-5 or 1,3; by default all.
-        folds_by: `official`, the folds of the manifest; or `group`, assigned again so that no two
-            folds share a person (or film: the manifest's column group).
-        preset: Recipe: `paper`; `small`, which fits a laptop's CPU; or `strong`, with ingredients
-            of later work. Options that are typed win over it.
-        seed: Seed of everything random.
-        workers: Processes that load clips; 0 loads them in the main process.
-        root: Folder of the data; by default the one it was prepared in, or $DFER_DATA/DATASET.
+        folds_by: `official` for the folds of the manifest, or `group` for new folds that share no
+            person (or film: the column `group` of the manifest).
+        preset: Training recipe: `paper`; `small`, for a laptop's CPU; or `strong`, with techniques
+            from later work. Options on the command line take precedence.
+        seed: Random seed.
+        workers: Number of processes that load clips; 0 loads them in the main process.
+        root: Folder of the data; by default $DFER_DATA/DATASET, or the folder recorded in the
+            manifest.
         manifests: Folder of the manifests.
         runs: Folder of the runs.
         overwrite: Retrain existing runs from scratch; by default, resume them.
-        cache: Keep all frames decoded on disk, for all folds and runs: 150 kB per 224 px frame.
-        cache_dir: Folder of decoded frames; by default $DFER_CACHE, or dfer in the user's caches.
-        jobs: Runs to train at the same time on this machine, each in its own process.
+        cache: Cache decoded frames on disk for all folds and runs: 150 kB per 224 px frame.
+        cache_dir: Folder of the frame cache; by default $DFER_CACHE, or ~/.cache/dfer.
+        jobs: Number of runs to train at the same time on this machine, each in its own process.
         cluster: Address of a Ray cluster to train on, or `auto` on one of its machines.
     """
 
-    dataset: str | None = field(default=None, metadata={"panel": DATA})
-    folds: str | None = field(default=None, metadata={"panel": DATA})
-    folds_by: str = field(default=DataConfig.folds_by, metadata={"panel": DATA})
-    preset: str = field(default=RunConfig.preset, metadata={"panel": RUN})
-    seed: int = field(default=RunConfig.seed, metadata={"panel": RUN})
-    workers: int = field(default=DataConfig.workers, metadata={"panel": DATA})
-    root: Path | None = field(default=None, metadata={"panel": DATA})
-    manifests: Path = field(default=MANIFESTS, metadata={"panel": DATA})
-    runs: Path = field(default=RUNS, metadata={"panel": RUN})
-    overwrite: bool = field(
-        default=False, metadata={"panel": RUN, "names": ("--overwrite/--resume",)}
-    )
-    cache: bool = field(default=False, metadata={"panel": DATA})
-    cache_dir: Path | None = field(default=None, metadata={"panel": DATA})
-    jobs: int = field(default=1, metadata={"panel": RUN})
-    cluster: str | None = field(default=None, metadata={"panel": RUN})
+    dataset: str | None = option(DATA)
+    folds: str | None = option(DATA)
+    folds_by: str = option(DATA, DataConfig.folds_by)
+    preset: str = option(RUN, RunConfig.preset)
+    seed: int = option(RUN, RunConfig.seed)
+    workers: int = option(DATA, DataConfig.workers)
+    root: Path | None = option(DATA)
+    manifests: Path = option(DATA, MANIFESTS)
+    runs: Path = option(RUN, RUNS)
+    overwrite: bool = option(RUN, False, "--overwrite/--resume")
+    cache: bool = option(DATA, False)
+    cache_dir: Path | None = option(DATA)
+    jobs: int = option(RUN, 1)
+    cluster: str | None = option(RUN)
 
 
 def _attribute_texts(cls: Any) -> dict[str, str]:
-    """Return the texts in the section `Attributes:` of a docstring, by attribute."""
+    """Return the texts in the section `Attributes:` of a class's docstring, by attribute."""
     section = (inspect.getdoc(cls) or "").partition("Attributes:\n")[2]
     entries = re.findall(r"^    (\w+): (.+(?:\n {8}.+)*)", section, flags=re.MULTILINE)
     return {name: re.sub(r"\s+", " ", text) for name, text in entries}
@@ -146,19 +148,24 @@ _TEXTS = _attribute_texts(RunOptions)
 
 
 def grouped(panel: str, text: str, *names: str, **settings: Any) -> Any:
-    """Return an option with its help, in a group of the help."""
+    """Return an option with a help text, in a group of the help."""
     return typer.Option(*names, help=text, rich_help_panel=panel, **settings)
 
 
+in_data, in_faces, in_model, in_runs, in_compute, in_output, in_server = (
+    partial(grouped, panel) for panel in (DATA, FACES, MODEL, RUN, COMPUTE, OUTPUT, SERVER)
+)
+
+
 def _shared(name: str, panel: str, *names: str) -> Any:
-    """Return an option of `RunOptions` that other commands have too."""
+    """Return an option of `RunOptions` for another command."""
     return grouped(panel, _TEXTS[name], *names)
 
 
 Checkpoint = Annotated[
     str,
     typer.Argument(
-        help="Folder of a checkpoint or of a run, name of a run such as `full`, or Hub name."
+        help="Folder of a checkpoint or run, name of a run such as `full`, or name on the Hub."
     ),
 ]
 Dataset = Annotated[str | None, _shared("dataset", DATA)]
@@ -169,16 +176,14 @@ Workers = Annotated[int, _shared("workers", DATA)]
 Cache = Annotated[bool, _shared("cache", DATA, "--cache/--no-cache")]
 CacheDir = Annotated[Path | None, _shared("cache_dir", DATA)]
 Runs = Annotated[Path, _shared("runs", RUN)]
-AsJson = Annotated[
-    bool, typer.Option("--json", help="Print JSON instead of tables.", rich_help_panel=OUTPUT)
-]
+Device = Annotated[str, in_compute(_attribute_texts(ComputeConfig)["device"])]
+AsJson = Annotated[bool, in_output("Print JSON instead of tables.", "--json")]
 
 
 def expand_configs(*left_out: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Replace each parameter that is a configuration by one option for each of its fields.
+    """Replace each parameter that is a configuration by one option per field.
 
-    Args:
-        left_out: Names of fields that get no option and keep their default.
+    Fields in `left_out` get no option and keep their default.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
@@ -194,18 +199,18 @@ def expand_configs(*left_out: str) -> Callable[[Callable[..., None]], Callable[.
         def expanded(**arguments: Any) -> None:
             typed = find_typed(arguments["context"])
             bases, values = _find_defaults(arguments, typed)
-            # So that options that were typed are checked beside the others of the run.
+            # So that options of the command line are checked together with those of the run.
             arguments |= {n: v for n, v in values.items() if n in arguments and n not in typed}
             for name, cls in configs.items():
                 own = {option.name: arguments.pop(option.name) for option in options[name]}
                 arguments[name] = replace(bases[name], **own) if name in bases else cls(**own)
             command(**arguments)
 
-        others = [p for name, p in signature.parameters.items() if name not in configs]
-        expansions = [option for name in configs for option in options[name]]
-        expanded.__signature__ = signature.replace(  # type: ignore[attr-defined]
-            parameters=others + expansions
-        )
+        parameters: list[inspect.Parameter] = []
+        for name, parameter in signature.parameters.items():
+            keyword = parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+            parameters += options.get(name, [keyword])
+        expanded.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
         return expanded
 
     return decorate
@@ -214,19 +219,15 @@ def expand_configs(*left_out: str) -> Callable[[Callable[..., None]], Callable[.
 def _find_defaults(
     arguments: dict[str, Any], typed: set[str]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return what takes the place of defaults: the settings of a repeated run, or of a preset.
+    """Return the defaults of a repeated run or a preset.
 
-    Returns:
-        Configurations by parameter, for settings that are no options; and values by option.
-
-    Raises:
-        ConfigError: There is no such run, or a preset was typed beside it.
+    They are configurations by parameter, for settings without an option, and values by option.
     """
     if arguments.get("repeat") is None:
         changes = CHANGES.get(arguments.get("preset", ""), {})
         return {}, {name: value for part in changes.values() for name, value in part.items()}
     if "preset" in typed:
-        raise ConfigError("--repeat takes the recipe of a run; leave out --preset, or --repeat")
+        raise ConfigError("--repeat uses the recipe of the repeated run; remove --preset")
     sources = find_repeated(arguments["repeat"], arguments["runs"])
     source = next(iter(sources.values()))
     config = source.read().config
@@ -268,11 +269,7 @@ def _locate(recorded: str, run: "RunFolder") -> Path:
 
 
 def find_repeated(name: str, runs: Path) -> "dict[int, RunFolder]":
-    """Return the runs that `--repeat` names by fold, sought where runs usually are and in `runs`.
-
-    Raises:
-        CheckpointError: There is no such run, or its folds were trained with different settings.
-    """
+    """Return the runs of `--repeat` by fold, found in `runs` or the default folder of runs."""
     from dfercli.runs.lookup import find_named
 
     return find_named(name, dict.fromkeys((runs, RUNS)))
@@ -302,8 +299,8 @@ def _options_of(panel: str, cls: Any, left_out: tuple[str, ...]) -> list[inspect
 def usual_root(dataset: str) -> Path:
     """Return the folder of a dataset: `$DFER_DATA/NAME` if it exists, else `data/NAME`.
 
-    Upper and lower case do not matter in the name of the folder: people have DFEW and FERV39k. If
-    there is no such folder, the first of the two is returned.
+    Upper and lower case do not matter, as in DFEW and FERV39k. If neither folder exists, the first
+    of the two is returned.
     """
     parents = [Path(name) for name in (os.environ.get("DFER_DATA"), "data") if name]
     folders = (_find_folder(parent, dataset) for parent in parents)
@@ -311,14 +308,14 @@ def usual_root(dataset: str) -> Path:
 
 
 def _find_folder(parent: Path, name: str) -> Path | None:
-    """Return the folder with this name, or with one that differs only in upper and lower case."""
+    """Return the folder with this name, if possible with the same upper and lower case."""
     matching = [path for path in parent.glob("*") if path.name.casefold() == name.casefold()]
     folders = sorted(path for path in matching if path.is_dir())
     return parent / name if parent / name in folders else next(iter(folders), None)
 
 
 def find_unprepared(prepared: Collection[str]) -> dict[str, Path]:
-    """Return the datasets in their usual folders that have not been prepared yet."""
+    """Return the datasets that are in their default folders but not prepared yet."""
     from dfercli.data import DATASETS
 
     folders = {name: usual_root(name) for name in DATASETS if name not in prepared}
@@ -326,17 +323,13 @@ def find_unprepared(prepared: Collection[str]) -> dict[str, Path]:
 
 
 def find_root(manifest: Path) -> Path | None:
-    """Return the folder of a manifest's data in $DFER_DATA; None if there is none."""
+    """Return the folder of a manifest's data in $DFER_DATA, or None."""
     parent = os.environ.get("DFER_DATA")
     return _find_folder(Path(parent), manifest.stem) if parent else None
 
 
 def usual_cache() -> Path:
-    """Return the folder of decoded frames: `$DFER_CACHE`, or `dfer` in the user's caches.
-
-    Raises:
-        ConfigError: Neither is set, and the user has no home folder.
-    """
+    """Return the default folder of the frame cache: `$DFER_CACHE` or `~/.cache/dfer`."""
     folder = os.environ.get("DFER_CACHE")
     if folder:
         return Path(folder)
@@ -344,23 +337,19 @@ def usual_cache() -> Path:
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dfer"
     except RuntimeError as error:
         raise ConfigError(
-            "no home folder to keep decoded frames in; name a folder: --cache-dir, or $DFER_CACHE"
+            "no home folder for the frame cache; choose a folder with --cache-dir or $DFER_CACHE"
         ) from error
 
 
 def find_cache(wanted: bool, folder: Path | None) -> str | None:
-    """Return the folder of decoded frames: as typed, $DFER_CACHE, or `dfer` in the user's caches.
-
-    Raises:
-        ConfigError: A folder was typed without --cache.
-    """
+    """Return the folder of the frame cache; None if no cache is wanted."""
     if not wanted:
         if folder is not None:
-            raise ConfigError(f"--cache-dir {folder} has no effect without --cache; give both")
+            raise ConfigError(f"--cache-dir {folder} has no effect without --cache; add --cache")
         return None
     if folder is None:
         folder = usual_cache()
-    note(f"decoded frames: in {folder}")
+    note(f"frame cache: {folder}")
     return str(folder)
 
 
@@ -372,11 +361,7 @@ def find_data(
     cache: str | None = None,
     folds_by: str = DataConfig.folds_by,
 ) -> "tuple[DataConfig, Manifest]":
-    """Find a manifest and its data: as typed, in $DFER_DATA, or where it was prepared.
-
-    Returns:
-        The data, and its manifest with the folds of `folds_by`.
-    """
+    """Return the data, in `root`, $DFER_DATA or the recorded folder, and its manifest."""
     from dfercli.data.folds import choose_folds
     from dfercli.data.manifest import find_manifest, read_manifest
     from dfercli.faces.align import explain_old_crops
@@ -407,7 +392,7 @@ def find_run(
     compute: ComputeConfig,
     typed: Collection[str],
 ) -> "tuple[RunConfig, list[int], Manifest]":
-    """Return the requested run, its folds (all of the manifest by default), and the manifest."""
+    """Return the configuration of a run, its folds (by default all), and the manifest."""
     from dfercli.data.folds import check_labels
 
     _check_how_to_run(options, compute.device)
@@ -419,7 +404,7 @@ def find_run(
     known = list(manifest.folds)
     folds = parse_folds(options.folds) if options.folds else known
     if not folds:
-        raise DataError(f"no clip of {data.manifest} has a test_fold to be tested in; give it one")
+        raise DataError(f"no clip of {data.manifest} has a test fold; fill in its column test_fold")
     run = RunConfig(
         data=data,
         fold=folds[0],
@@ -438,57 +423,57 @@ def find_run(
 
 
 def find_typed(context: typer.Context) -> set[str]:
-    """Return the names of the options that were typed."""
+    """Return the names of the options on the command line."""
     sources = {name: context.get_parameter_source(name) for name in context.params}
     return {name for name, source in sources.items() if source and source.name != "DEFAULT"}
 
 
 def how_to_run(options: RunOptions) -> dict[str, Any]:
-    """Return the options of `run_jobs` that change no result."""
+    """Return the arguments of `run_jobs` that do not change the results."""
     return {"overwrite": options.overwrite, "jobs": options.jobs, "cluster": options.cluster}
 
 
 def note_processes() -> None:
-    """Print how many processes train together; `accelerate launch --cpu` silently starts one."""
+    """Print the number of processes of a launcher; `accelerate launch --cpu` starts only one."""
     together = int(os.environ.get("WORLD_SIZE", "1"))
     if together > 1 or "ACCELERATE_MIXED_PRECISION" in os.environ:
-        note(f"processes that train together: {together}")
+        note(f"training processes: {together}")
 
 
 def _check_how_to_run(options: RunOptions, device: str) -> None:
     require_at_least("jobs", options.jobs, 1)
     if options.jobs > 1 and options.cluster:
-        raise ConfigError("--jobs is for one machine, a cluster fills its own; leave one out")
+        raise ConfigError("--jobs is for this machine, --cluster for others; remove one of them")
     together = int(os.environ.get("WORLD_SIZE", "1")) > 1
     if together and (options.jobs > 1 or options.cluster):
         raise ConfigError(
-            "processes that were launched together train one run at a time; leave out --jobs and "
-            "--cluster, or call `dfer` without a launcher"
+            "processes started by a launcher train one run at a time; remove --jobs and "
+            "--cluster, or call `dfer` without the launcher"
         )
     if is_numbered(device) and (together or options.cluster):
         who = "a cluster" if options.cluster else "a launcher"
         raise ConfigError(
-            f"--device {device} names one GPU, but {who} gives every process its own; leave out "
+            f"--device {device} is a single GPU, but {who} assigns a GPU to each process; remove "
             f"--device"
         )
 
 
 def wait_without_spinning() -> None:
-    """Let waiting threads of torch sleep, unless the user has chosen otherwise.
+    """Let waiting threads of torch sleep instead of spin, unless the user has set OMP_WAIT_POLICY.
 
-    It must be called before torch is imported. If anything else runs on the machine, threads that
-    spin take time from those they wait for: a window took ten times as long (docs/performance.md).
+    Call this before torch is imported. On a busy machine, spinning threads slow down the others: a
+    window took ten times as long (docs/performance.md).
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def note(text: str) -> None:
-    """Print a remark on stderr, once even if several processes train together."""
+    """Print a note on stderr, only in the main process."""
     if is_main_process():
         lines = ("".join(map(escape_letter, line)) for line in text.split("\n"))
         print("\n".join(lines), file=sys.stderr)
 
 
 def is_main_process() -> bool:
-    """Return whether this is the one process that prints, of those launched together."""
+    """Return whether this is the process that prints, of those of a launcher."""
     return os.environ.get("RANK", "0") == "0"

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from tqdm import tqdm
 
-from dfercli.cli import checkpoints as model
 from dfercli.cli import options as opt
+from dfercli.cli.checkpoints import ModelOptions
 from dfercli.errors import NoFaceError
 from dfercli.faces import describe_search
 from dfercli.parallel import ending_on_sigterm
@@ -28,17 +28,14 @@ if TYPE_CHECKING:
     from dfercli.predict.batch.journal import Journal
 
 SHOWN_FACES = 4
-"""Faces of a video that its line describes (our choice)."""
+"""Maximum number of faces in the line of a video (our choice)."""
 
 SHOWN_LETTERS = 30
-"""Last characters of a name that are shown beside its bar (our choice)."""
-
-WINDOWS = "Faces and windows"
-"""Group of options in the help."""
+"""Maximum length of a name beside its progress bar (our choice)."""
 
 
 class Bars:
-    """Progress: a bar of videos if there are several, and one of the seconds of the current one."""
+    """Progress bars: videos, if there are several, and seconds of the current video."""
 
     def __init__(self, total: int) -> None:
         self._several = total > 1
@@ -47,7 +44,7 @@ class Bars:
         self._shown: tuple[Input, str] | None = None
 
     def on_progress(self, video: "Input", phase: str, at_s: float, of_s: float) -> None:
-        """Show how far a video is; see `OnProgress`."""
+        """Update the bar of a video; see `OnProgress`."""
         if (video, phase) != self._shown:
             self._bar.close()
             self._shown = (video, phase)
@@ -75,9 +72,9 @@ class Bars:
 
 
 class View:
-    """Prints the windows and a summary of one video, or one line for each of several.
+    """Prints the windows and the summary of one video, or one line for each of several videos.
 
-    If `quiet`, only what is wrong is printed, on stderr, because stdout is for the document.
+    If `quiet`, only errors and notes are printed, on stderr, because stdout is for the document.
     """
 
     def __init__(self, count: int, quiet: bool) -> None:
@@ -93,15 +90,17 @@ class View:
         opt.note(f"model: {info.describe()}")
 
     def on_resume(self, journal: "Journal", out: Path | None) -> None:
-        """Print what earlier calls have finished."""
+        """Print how many videos earlier calls have finished."""
         if journal.kept:
-            opt.note(f"finished before, and not read again: {len(journal.kept):,}")
+            opt.note(f"already predicted, skipped: {len(journal.kept):,}")
         if journal.dropped:
-            opt.note(f"changed, or predicted with other settings: {journal.dropped:,}")
+            opt.note(
+                f"changed or predicted with other settings, predicted again: {journal.dropped:,}"
+            )
         if journal.unasked:
             opt.note(
-                f"finished before, but not asked for now: {journal.unasked:,}; dropped from {out} "
-                f"when this call is finished"
+                f"predicted earlier, but not requested now: {journal.unasked:,}; will be removed "
+                f"from {out} when this command finishes"
             )
 
     def on_window(self, video: "Input", window: "Window") -> None:
@@ -114,7 +113,7 @@ class View:
                 sys.stdout.flush()
 
     def on_video(self, outcome: "Outcome", prediction: "VideoPrediction | None") -> None:
-        """Print what became of a video."""
+        """Print the result of a video."""
         with tqdm.external_write_mode(file=sys.stdout):  # clears the bars
             if outcome.line is not None:
                 opt.note(f"error: {outcome.line}")
@@ -131,8 +130,8 @@ class View:
             print_prediction(prediction)
 
     def finish(self, result: "BatchResult", out: Path | None) -> None:
-        """Print the summary of several videos, and what was made; exit with the result's code."""
-        statuses = {"ok": "predicted", "no face": "without a face", "unreadable": "not readable"}
+        """Print the summary and the written files, and exit with the code of the result."""
+        statuses = {"ok": "predicted", "no face": "without a face", "unreadable": "unreadable"}
         counts = {text: result.count(status) for status, text in statuses.items()}
         if not self._single:
             text = ", ".join(f"{count:,} {text}" for text, count in counts.items() if count)
@@ -156,10 +155,10 @@ class View:
 
 
 def describe_outcome(outcome: "Outcome", prediction: "VideoPrediction | None") -> str:
-    """Return the line of one of several videos."""
+    """Return the line that is printed for one of several videos."""
     name = printable(outcome.input.title)
     if outcome.kept:
-        return f"{name}: {outcome.status}, finished before"
+        return f"{name}: {outcome.status}, already predicted"
     if outcome.status != "ok" or prediction is None:
         return f"{name}: {outcome.status}; frames searched: {outcome.frames_searched}"
     tracks = sorted(prediction.tracks, key=lambda track: -len(track.windows))
@@ -173,89 +172,67 @@ def describe_outcome(outcome: "Outcome", prediction: "VideoPrediction | None") -
     return f"{name}: {prediction.duration_s:.1f} s, {count}: {', '.join(faces)}"
 
 
+@opt.expand_configs()
 def predict(
+    context: typer.Context,
     videos: Annotated[
         list[str],
         typer.Argument(
-            help="Files, folders (searched for videos, or holding the frames of one), patterns, "
-            "addresses of streams, numbers of cameras, or - for names from standard input.",
+            help="Files, folders of videos or of the frames of one video, patterns such as "
+            "`*.mp4`, URLs of streams, camera numbers, or - to read names from standard input.",
             show_default=False,
         ),
     ],
-    checkpoint: model.Checkpoint = None,
-    zero_shot: model.ZeroShot = False,
-    detector: model.Detector = None,
-    window_s: Annotated[
-        float | None,
-        opt.grouped(
-            WINDOWS, "Length of a window in seconds; by default that of the training clips."
-        ),
-    ] = None,
-    stride_s: Annotated[
-        float | None,
-        opt.grouped(
-            WINDOWS, "Seconds from one window to the next; by default the length of a window."
-        ),
-    ] = None,
-    faces: Annotated[
-        str,
-        opt.grouped(WINDOWS, "Faces to classify: `all`, or the `largest` in each window."),
-    ] = "all",
+    model: ModelOptions,
+    windows: PredictSettings,
     out: Annotated[
         Path | None,
-        opt.grouped(
-            opt.OUTPUT,
-            "Write predictions to this file: .json, .jsonl (line by line), .csv or .parquet. "
-            "A second call reads only the videos that are not finished.",
+        opt.in_output(
+            "Write the predictions to this file: .json, .jsonl, .csv or .parquet. The same command "
+            "can be repeated: it predicts only the videos that are not finished."
         ),
     ] = None,
     annotate: Annotated[
         Path | None,
-        opt.grouped(
-            opt.OUTPUT,
-            "Write the video with faces and expressions (.mp4); for several videos a folder.",
+        opt.in_output(
+            "Write a copy of the video with faces and expressions (.mp4; a folder for several)."
         ),
     ] = None,
     plot: Annotated[
         Path | None,
-        opt.grouped(
-            opt.OUTPUT, "Draw faces and time line (.png, .pdf, .svg); for several videos a folder."
+        opt.in_output(
+            "Draw the timeline of the faces (.png, .pdf or .svg; a folder for several videos)."
         ),
     ] = None,
     jobs: Annotated[
         int,
-        opt.grouped(
-            opt.COMPUTE, "Videos to read at the same time, each in its own process.", min=1
+        opt.in_compute(
+            "Number of videos to predict at the same time, each in its own process.", min=1
         ),
     ] = 1,
-    device: model.Device = "auto",
-    precision: model.Precision = "auto",
-    runs: opt.Runs = opt.RUNS,
     as_json: opt.AsJson = False,
 ) -> None:
     """Classify the expressions of all faces in videos over time.
 
-    Exit code 3: no face in some video; 4: some video could not be read.
+    Exit code 3: a video shows no face; 4: a video could not be read.
     """
-    model.check_choice(checkpoint, zero_shot, detector, device, precision)
-    settings = PredictSettings(window_s, stride_s, faces)
-    settings.check()
+    model.check()
+    windows.check()
     opt.wait_without_spinning()
     from dfercli.predict.batch.inputs import find_inputs
     from dfercli.predict.batch.predict_all import predict_videos
 
-    # A file that is there may be somebody's own: it stays an input, and is not replaced.
+    # An existing file may be a video of the user: it stays an input and is not replaced.
     outputs = [path for path in (out, annotate, plot) if path is not None and not path.is_file()]
     inputs = find_inputs(videos, _read_names() if "-" in videos else (), outputs)
     if as_json and isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8")
     view = View(len(inputs), quiet=as_json)
-    choice = (checkpoint, zero_shot, runs, detector, device, precision)
     with ending_on_sigterm(), closing(view.bars):
         result = predict_videos(
             inputs,
-            partial(model.choose_model, *choice),
-            settings,
+            model.choose,
+            windows,
             out=() if out is None else out,
             document=sys.stdout if as_json else None,
             plot=plot,
@@ -271,6 +248,6 @@ def predict(
 
 
 def _read_names() -> Sequence[str]:
-    """Read names from standard input, in whatever bytes they have."""
+    """Read the names in standard input, which may have undecodable bytes."""
     raw = getattr(sys.stdin, "buffer", None)
     return [os.fsdecode(raw.read()) if raw is not None else sys.stdin.read()]

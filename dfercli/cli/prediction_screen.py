@@ -11,39 +11,33 @@ from rich.text import Text
 
 from dfercli.cli.printing import screen
 from dfercli.predict import TrackSummary, VideoPrediction, Window
-from dfercli.predict.segments import Stretch, drawn_stretches, split_time
-from dfercli.text import printable
+from dfercli.predict.prediction import Stretch, drawn_stretches, split_time
+from dfercli.text import count_of, printable
 from dfercli.visualize.class_colors import PALE, Color, class_color, class_letters, fade, ink_on
 
 MAX_TRACKS = 8
-"""Faces whose timelines are printed; the others are counted (our choice: a screen's height)."""
+"""Maximum number of timelines (our choice); other faces are only counted."""
 
 BAR = 10
-"""Characters of the bar of a probability of 1 (our choice)."""
+"""Length of the bar of a probability of 1 (our choice)."""
 
 LEAST_LINE = 20
-"""Characters of a timeline on the narrowest screen (our choice)."""
+"""Minimum length of a timeline (our choice)."""
 
 TICK = 10
-"""Least number of characters from one time below a timeline to the next (our choice)."""
+"""Minimum number of characters between two times of the axis (our choice)."""
 
 NICE_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600)
-"""Steps of the times below a timeline, in seconds (our choice)."""
+"""Possible steps of the axis in seconds (our choice)."""
 
 UNSEEN = "·"
 
 
 def print_window(window: Window, class_names: Sequence[str], calibrated: bool) -> None:
-    """Print a window in one line.
-
-    Args:
-        window: The window.
-        class_names: K class names.
-        calibrated: Whether its probabilities are calibrated; if not, none is called uncertain.
-    """
+    """Print a window in one line; it can be uncertain only if the model is calibrated."""
     begin = f"{window.start_s:5.1f} – {window.end_s:5.1f} s  face {window.track}  "
     if window.probs is None:
-        screen.print(Text(f"{begin}not seen enough", "dim"), soft_wrap=True)
+        screen.print(Text(f"{begin}seen too briefly", "dim"), soft_wrap=True)
         return
     first, *others = window.probs.argsort()[::-1]
     name, share = printable(class_names[first]), float(window.probs[first])
@@ -53,7 +47,7 @@ def print_window(window: Window, class_names: Sequence[str], calibrated: bool) -
     else:
         line.append(f"{name:<{max(map(len, class_names))}} {_percent(share):>5}")
         color = class_color(int(first))
-        style = _style(color) if any(color) else ""  # black is not seen on most terminals
+        style = _style(color) if any(color) else ""  # black is invisible on most terminals
         _append(line, f" {'█' * round(BAR * share):<{BAR}}", style)
         for second in others[:1]:
             following = f"{printable(class_names[second])} {_percent(window.probs[second])}"
@@ -62,7 +56,7 @@ def print_window(window: Window, class_names: Sequence[str], calibrated: bool) -
 
 
 def _append(line: Text, more: str, style: str) -> None:
-    """Append text if the terminal has room for it; a file always has."""
+    """Append text if it fits on the terminal; in a file it always fits."""
     if not screen.is_terminal or line.cell_len + len(more) <= screen.width:
         line.append(more, style)
 
@@ -70,8 +64,8 @@ def _append(line: Text, more: str, style: str) -> None:
 def print_prediction(prediction: VideoPrediction) -> None:
     """Print the timeline of each face in letters, with its classes.
 
-    A letter is the class that takes up most of its time, a small letter an uncertain class, and a
-    dot a face that is not seen.
+    A letter is the most frequent class of its time, a small letter an uncertain class, and a dot
+    means that the face is not visible.
     """
     predicted = any(window.top is not None for window in prediction.windows)
     tracks = prediction.tracks if predicted else ()
@@ -81,9 +75,9 @@ def print_prediction(prediction: VideoPrediction) -> None:
         _print_track(prediction, track)
     if len(tracks) > MAX_TRACKS:
         rest = len(tracks) - MAX_TRACKS
-        screen.print(f"\nand {rest} {'face that is' if rest == 1 else 'faces that are'} seen less")
+        screen.print(f"\nand {count_of(rest, 'more face')}, seen for less time")
     if not tracks:
-        screen.print("no face is seen long enough to name its expression")
+        screen.print("no face is visible for long enough to be classified")
 
 
 def _print_head(prediction: VideoPrediction, number: int) -> None:
@@ -116,7 +110,7 @@ def _print_track(prediction: VideoPrediction, track: TrackSummary) -> None:
 
 
 def _draw_line(prediction: VideoPrediction, track: TrackSummary, width: int) -> Text:
-    """Return the timeline of a face; all characters stand for the same length of time."""
+    """Return the timeline of a face; all characters have the same length of time."""
     letters = class_letters(prediction.class_names)
     borders = np.linspace(0, prediction.shown_s, width + 1)
     stretches = drawn_stretches(prediction, track.windows)
@@ -136,9 +130,9 @@ def _draw_line(prediction: VideoPrediction, track: TrackSummary, width: int) -> 
 def _majority(
     prediction: VideoPrediction, stretches: Sequence[Stretch], start_s: float, end_s: float
 ) -> tuple[int | None, bool]:
-    """Return the class that takes up most of a time, and whether most of it is uncertain.
+    """Return the most frequent class of a time, and whether most of this time is uncertain.
 
-    The class is None if the face is not seen for more than half of the time.
+    The class is None if the face is not visible for more than half of the time.
     """
     shares: dict[int | None, float] = {None: 0.0}
     doubtful_s = 0.0
@@ -158,7 +152,7 @@ def _majority(
 
 
 def _draw_axis(length_s: float, width: int) -> str:
-    """Return the times below a timeline; each begins at its place."""
+    """Return the axis below a timeline; each label starts at its time."""
     most = max(1, width // TICK)
     step_s = next((step for step in NICE_S if length_s / step <= most), length_s / most)
     line = ""
@@ -171,7 +165,7 @@ def _draw_axis(length_s: float, width: int) -> str:
 
 
 def _draw_legend(prediction: VideoPrediction, track: TrackSummary, width: int) -> list[Text]:
-    """Return lines with the classes of a face and their letters, the most frequent first."""
+    """Return lines with the classes of a face and their letters, most frequent first."""
     letters = class_letters(prediction.class_names)
     lines = [Text()]
     for index in sorted(range(len(letters)), key=lambda index: -track.shares[index]):

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table as ScreenTable
 from rich.text import Text
 
-from dfercli.cli.options import OUTPUT, grouped
+from dfercli.cli.options import in_output
 from dfercli.errors import ConfigError, require_known
 from dfercli.files import write_text
 from dfercli.tables import (
@@ -26,7 +26,7 @@ from dfercli.tables import (
 )
 
 BETWEEN = 2
-"""Characters between two columns; the table takes one more."""
+"""Characters between two columns; the table adds one more."""
 
 screen = Console(highlight=False)
 
@@ -42,7 +42,7 @@ def start_table(words: Sequence[str], numbers: Sequence[str]) -> ScreenTable:
 
 
 def show_table(title: str, table: ScreenTable) -> None:
-    """Print a table below its title, as wide as its columns need."""
+    """Print a table with its title, as wide as its columns need."""
     screen.print(Text(title, "bold"))
     needed = 1 + sum(BETWEEN + (column.min_width or 0) for column in table.columns)
     wide = screen if needed <= screen.width else Console(highlight=False, width=needed)
@@ -65,7 +65,7 @@ def print_diagnosis(diagnosis: "Diagnosis") -> None:
             _findings_table(report.findings),
         )
         if report.sheet:
-            screen.print(f"some of its frames: {report.sheet}", markup=False, soft_wrap=True)
+            screen.print(f"sample frames: {report.sheet}", markup=False, soft_wrap=True)
     screen.print(diagnosis.verdict)
 
 
@@ -91,46 +91,38 @@ ALONE = ("text", "count")
 """Kinds of columns that never share a column of the screen."""
 
 MIN_WIDTH = 8
-"""Smallest width of a column of words on a narrow screen (our choice)."""
+"""Minimum width of a column of words on a narrow screen (our choice)."""
 
 MANY = 5
-"""With more columns of counts than this, headings are shortened on the screen (our choice)."""
+"""Maximum number of count columns with full headings on the screen (our choice)."""
 
 SHORT = 4
-"""Characters of a shortened heading; more if two headings would be equal (our choice)."""
+"""Length of a shortened heading, unless two headings would be equal (our choice)."""
 
 SPREAD = "±"
 """First character in the name of a column of deviations."""
 
 Format = Annotated[
     str,
-    grouped(
-        OUTPUT, "Format of the tables: `screen`, `csv`, `markdown`, `latex` or `json`.", "--format"
-    ),
+    in_output("Format of the tables: `screen`, `csv`, `markdown`, `latex` or `json`.", "--format"),
 ]
 Out = Annotated[
     Path | None,
-    grouped(
-        OUTPUT,
-        "Write a file instead, in the format of its suffix: `.csv`, `.md`, `.tex` or `.json`. "
-        "In CSV each further table gets its own file, named after this one and the table's title.",
+    in_output(
+        "Write the tables to this file, in the format of its suffix: `.csv`, `.md`, `.tex` or "
+        "`.json`. With CSV, each further table gets its own file, named after its title."
     ),
 ]
 
 
 def check_format(table_format: str, out: Path | None) -> str:
-    """Return the requested format, by name or by the suffix of the file.
-
-    Raises:
-        UnknownNameError: There is no such format.
-        ConfigError: The suffix is not that of a format.
-    """
+    """Return the requested format, by name or by the suffix of the file."""
     require_known("format", table_format, FORMATS)
     if out is None or table_format != SCREEN:
         return table_format
     if out.suffix.lower() not in SUFFIXES:
         known = ", ".join(SUFFIXES)
-        raise ConfigError(f"--out {out} has no known suffix; use {known}, or add --format")
+        raise ConfigError(f"unknown suffix of --out {out}; use {known}, or add --format")
     return SUFFIXES[out.suffix.lower()]
 
 
@@ -223,7 +215,7 @@ def _head(columns: Sequence[Column]) -> str:
 
 
 def _join_cells(columns: Sequence[Column], values: Sequence[Cell]) -> str:
-    """Return figures side by side, and their deviations, if there are any, below them."""
+    """Return figures side by side, with their deviations below, if there are any."""
     texts = [format_cell(value, column.kind) for column, value in zip(columns, values, strict=True)]
     spreads = [column.name.startswith(SPREAD) for column in columns]
     figures = [text for text, spread in zip(texts, spreads, strict=True) if not spread]

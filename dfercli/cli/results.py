@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from dfercli.cli import checkpoints, printing
 from dfercli.cli import options as opt
+from dfercli.cli import printing
 from dfercli.cli.options import find_variant, parse_folds
 from dfercli.config import DataConfig, require_device
 from dfercli.errors import ConfigError
@@ -18,14 +18,13 @@ if TYPE_CHECKING:
 
 Dataset = Annotated[
     str | None,
-    typer.Option(help="Dataset of the runs; by default that of the run finished last."),
+    typer.Option(help="Dataset of the runs; by default that of the most recently finished run."),
 ]
 Folds = Annotated[
     str | None, typer.Option(help="Folds to report, such as 1-5 or 1,3; by default all.")
 ]
 Confusion = Annotated[
-    bool,
-    opt.grouped(opt.OUTPUT, "Add the confusion matrix over all folds.", "--confusion"),
+    bool, opt.in_output("Add the confusion matrix over all folds.", "--confusion")
 ]
 
 
@@ -34,7 +33,7 @@ FLAGS = ("--confusion", "--allow-other-crop", "--cache", "--no-cache")
 
 
 class EvalCommand(TyperCommand):
-    """`dfer eval`, which names the new command where it is called to test a checkpoint."""
+    """`dfer eval`, whose error for `--checkpoint` has the command that tests a checkpoint."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse the arguments.
@@ -72,14 +71,16 @@ def evaluate(
     run: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Variants to report, several side by side: folders such as runs/demo/full, or "
-            "their names; by default the one finished last.",
+            help="Variants to report, one or several side by side: folders such as runs/demo/full, "
+            "or names; by default the most recently finished one.",
             show_default=False,
         ),
     ] = None,
     against: Annotated[
         str | None,
-        typer.Option(help="Test whether the run differs from this one by more than chance."),
+        typer.Option(
+            help="Variant to compare with; tests whether the difference is due to chance."
+        ),
     ] = None,
     dataset: Dataset = None,
     folds: Folds = None,
@@ -92,9 +93,9 @@ def evaluate(
     numbers = parse_folds(folds) if folds else None
     table_format = printing.check_format(table_format, out)
     if against is not None and len(run or ()) > 1:
-        raise ConfigError("--against compares one run with one; name a single run before it")
+        raise ConfigError("--against compares two runs; name a single run before it")
     if confusion and (against is not None or len(run or ()) > 1):
-        raise ConfigError("--confusion is of a single run; name one, without --against")
+        raise ConfigError("--confusion is for a single run; name one run, and remove --against")
     from dfercli.evaluation.tables import (
         comparison_document,
         results_document,
@@ -105,7 +106,7 @@ def evaluate(
     results = [_read(names[0], runs, dataset, numbers)]
     results += [_read(name, runs, dataset or results[0].dataset, numbers) for name in names[1:]]
     if results[0].others and not run:
-        opt.note(f"other variants there: {', '.join(results[0].others)}")
+        opt.note(f"other variants of this dataset: {', '.join(results[0].others)}")
     if against is not None:
         other = _read(against, runs, results[0].dataset, numbers)
         document = comparison_document(results[0], other)
@@ -117,7 +118,7 @@ def evaluate(
 
 
 def _read(name: str | None, runs: Path, dataset: str | None, folds: list[int] | None) -> "Results":
-    """Read the runs of a variant, named by its folder or by its name among the runs."""
+    """Read the results of a variant, given by its folder or name."""
     from dfercli.evaluation.results import read_results
 
     return read_results(*find_variant(name, runs, dataset), folds)
@@ -128,10 +129,9 @@ def test(
     dataset: opt.Dataset = None,
     folds: Annotated[
         str | None,
-        opt.grouped(
-            opt.DATA,
-            "Folds to test on, such as 1-5 or 1,3; by default the fold that the checkpoint "
-            "was not trained on, or all folds of other data.",
+        opt.in_data(
+            "Folds to test on, such as 1-5 or 1,3; by default the test fold of the checkpoint, "
+            "or all folds of another dataset."
         ),
     ] = None,
     folds_by: opt.FoldsBy = DataConfig.folds_by,
@@ -140,16 +140,15 @@ def test(
     runs: opt.Runs = opt.RUNS,
     allow_other_crop: Annotated[
         bool,
-        opt.grouped(
-            opt.DATA,
-            "Accept faces that were cropped differently from those of the training.",
+        opt.in_data(
+            "Accept faces that were cropped differently from the training data.",
             "--allow-other-crop",
         ),
     ] = False,
     workers: opt.Workers = DataConfig.workers,
     cache: opt.Cache = False,
     cache_dir: opt.CacheDir = None,
-    device: checkpoints.Device = "auto",
+    device: opt.Device = "auto",
     confusion: Confusion = False,
     table_format: printing.Format = printing.SCREEN,
     out: printing.Out = None,
@@ -173,18 +172,22 @@ def report(
     run: Annotated[
         str | None,
         typer.Argument(
-            help="The variant: a folder such as runs/demo/full, or its name; by default the one "
-            "finished last.",
+            help="Variant: a folder such as runs/demo/full, or its name; by default the most "
+            "recently finished one.",
             show_default=False,
         ),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="The page, an .html file; by default report.html in the run's folder."),
+        typer.Option(
+            help="HTML file to write; by default report.html in the folder of the variant."
+        ),
     ] = None,
     figures: Annotated[
         Path | None,
-        typer.Option(help="Also write each picture into this folder, as PNG and PDF."),
+        typer.Option(
+            help="Folder for the figures as PNG and PDF files; by default none are written."
+        ),
     ] = None,
     epoch: Annotated[str, typer.Option(help="Epoch to show: `best`, `val` or `last`.")] = "best",
     fold: Annotated[
@@ -197,12 +200,11 @@ def report(
     dataset: Dataset = None,
     root: opt.Root = None,
     manifests: Annotated[
-        Path | None,
-        opt.grouped(opt.DATA, "Folder of the manifests; by default the one used in training."),
+        Path | None, opt.in_data("Folder of the manifests; by default the one used in training.")
     ] = None,
     runs: opt.Runs = opt.RUNS,
 ) -> None:
-    """Write one self-contained page about a run: results, errors, and what the model looks at."""
+    """Write an HTML report of a variant: results, errors, and what the model looks at."""
     numbers = parse_folds(folds) if folds else None
     from dfercli.report.run import build_report
 
@@ -221,4 +223,4 @@ def report(
     )
     print(f"written: {path}")
     if figures is not None:
-        print(f"pictures: {figures}")
+        print(f"figures: {figures}")

@@ -1,7 +1,7 @@
-"""Standard streams that are closed or full: commands work and write their files anyway.
+"""Standard streams that are closed, or whose disk is full: commands work and write their files.
 
-Schedulers and daemons close streams (`>&-`). The next files that are opened would then get their
-numbers, and libraries would print into them.
+Schedulers and daemons can close streams (`>&-`). The next opened files would then get the numbers
+of these streams, and libraries would print into them.
 """
 
 import io
@@ -15,19 +15,13 @@ STDIN, STDOUT, STDERR = 0, 1, 2
 """Numbers of the standard streams. Source: POSIX.1-2008, `unistd.h`."""
 
 
-class PatientFile(io.FileIO):
-    """A file that accepts everything; after the first error it writes nothing more.
-
-    A pipe whose reader has gone still raises, because nobody waits for the rest.
-
-    Attributes:
-        failure: The first error.
-    """
+class TolerantFile(io.FileIO):
+    """A file that ignores errors of writing after the first one, `failure`, except broken pipes."""
 
     failure: OSError | None = None
 
     def write(self, data: Any) -> int:
-        """Write bytes, and return how many were accepted."""
+        """Write bytes, and return their number."""
         if self.failure is None:
             try:
                 return super().write(data) or 0
@@ -39,13 +33,13 @@ class PatientFile(io.FileIO):
 
 
 def open_closed_streams() -> None:
-    """Open those of the three standard streams that are closed, on the null device."""
+    """Open closed standard streams on the null device."""
     for number in (STDIN, STDOUT, STDERR):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
-            os.set_inheritable(number, True)  # processes of --jobs inherit all three
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number, which is this one
+            os.set_inheritable(number, True)  # for the processes of --jobs
     if sys.stdin is None:
         sys.stdin = open(STDIN, closefd=False, encoding="utf-8")  # noqa: SIM115
     if sys.stdout is None:
@@ -54,11 +48,11 @@ def open_closed_streams() -> None:
         sys.stderr = open(STDERR, "w", closefd=False, encoding="utf-8")  # noqa: SIM115
 
 
-def take_patiently() -> PatientFile | None:
-    """Make stdout and stderr accept everything, even if the disk behind them is full.
+def tolerate_write_errors() -> TolerantFile | None:
+    """Let stdout and stderr ignore errors of writing, such as a full disk.
 
     Returns:
-        The file behind stdout; None if `sys.stdout` is not the standard output.
+        The file of stdout; None if `sys.stdout` was replaced by another stream.
     """
     errors = _find_file(sys.stderr, STDERR)
     if errors is not None:
@@ -69,18 +63,18 @@ def take_patiently() -> PatientFile | None:
     return output
 
 
-def _find_file(stream: TextIO, number: int) -> PatientFile | None:
-    """Return a patient file for a standard stream; None for any other stream."""
+def _find_file(stream: TextIO, number: int) -> TolerantFile | None:
+    """Return a tolerant file for a standard stream; None for any other stream."""
     if type(stream) is not io.TextIOWrapper:
         return None
     raw = getattr(stream.buffer, "raw", stream.buffer)
     if type(raw) is not io.FileIO or raw.fileno() != number:
         return None
-    return PatientFile(number, "w", closefd=False)
+    return TolerantFile(number, "w", closefd=False)
 
 
-def _rewrap(stream: TextIO, file: PatientFile) -> io.TextIOWrapper:
-    """Return a stream that is buffered like another one and writes to a file."""
+def _rewrap(stream: TextIO, file: TolerantFile) -> io.TextIOWrapper:
+    """Return a stream that writes to a file and is buffered like another stream."""
     assert isinstance(stream, io.TextIOWrapper)  # by `_find_file`
     stream.flush()
     unbuffered = isinstance(stream.buffer, io.RawIOBase)  # by PYTHONUNBUFFERED
@@ -94,11 +88,11 @@ def _rewrap(stream: TextIO, file: PatientFile) -> io.TextIOWrapper:
     )
 
 
-def describe_lost_output(output: PatientFile | None) -> str | None:
-    """Flush stdout, and return which error cut it off; None if everything was written."""
+def describe_lost_output(output: TolerantFile | None) -> str | None:
+    """Flush stdout, and return its error of writing in one line; None if there was none."""
     if output is None:
         return None
     sys.stdout.flush()
     if output.failure is None:
         return None
-    return f"standard output is cut off: {explain_system_error(output.failure)}"
+    return f"standard output is incomplete: {explain_system_error(output.failure)}"

@@ -30,17 +30,17 @@ if TYPE_CHECKING:
     from dfercli.runs.run_folder import RunFolder
 
 ABLATED = tuple(name for name in VARIANT if name != "cross_attention")
-"""Settings that the rows of the paper's tables decide."""
+"""Settings that the rows of the paper's tables determine."""
 
 SETTINGS = {
     setting.name
     for part in (ModelConfig, TrainConfig, AugmentConfig, ComputeConfig)
     for setting in fields(part)
 }
-"""Settings that a repeated run takes from its record, whatever its preset says today."""
+"""Settings that a repeated run takes from its record instead of its preset."""
 
 NO_DATA = DataConfig(dataset="", manifest="", root="")
-"""Stands in for the data where only costs are counted."""
+"""Placeholder for the data if only costs are counted."""
 
 
 @opt.expand_configs()
@@ -53,23 +53,21 @@ def train(
     compute: ComputeConfig,
     repeat: Annotated[
         str | None,
-        opt.grouped(
-            opt.RUN,
-            "Repeat this run (folder or name; a variant means all its folds) with the data, "
-            "recipe, seed and fold of its record; options that are typed override them.",
+        opt.in_runs(
+            "Repeat a run (folder or name; for a variant, all its folds) with its recorded data, "
+            "recipe, seed and fold. Options on the command line take precedence."
         ),
     ] = None,
     all_data: Annotated[
         bool,
-        opt.grouped(
-            opt.RUN,
-            "Train one model on all clips and test none, for as many epochs as the folds "
-            "chose; `dfer predict` prefers it.",
+        opt.in_runs(
+            "Train one model on all clips, without a test, for the median number of epochs that "
+            "the finished folds chose. `dfer predict` prefers this model.",
             "--all-data",
         ),
     ] = False,
 ) -> None:
-    """Train on each fold's other folds and test on it. Defaults are the paper's recipe."""
+    """Train one model per fold on all other folds and test it; defaults are the paper's recipe."""
     typed = opt.find_typed(context)
     _check_typed(model, typed)
     if all_data:
@@ -106,10 +104,10 @@ def train(
     variant = shlex.quote(str(next(iter(trained.values())).path.parent))
     others = f" and {len(folds) - 1} more" if len(folds) > 1 else ""
     print(f"  models: {variant}/fold{folds[0]}{others}")
-    print(f"next: `dfer eval {variant}` prints all figures, `dfer report {variant}` draws them,")
-    print(f"`dfer predict video.mp4 --checkpoint {variant}` reads a video")
+    print(f"next: `dfer eval {variant}` prints all results, `dfer report {variant}` draws them,")
+    print(f"`dfer predict video.mp4 --checkpoint {variant}` classifies the faces in a video")
     if config.model.method not in UNTRAINED:
-        print("the same command with --all-data, without --folds, trains one model on all clips")
+        print("to train one model on all clips: the same command with --all-data, without --folds")
 
 
 @opt.expand_configs(*ABLATED)
@@ -121,20 +119,23 @@ def ablate(
     augment: AugmentConfig,
     compute: ComputeConfig,
     table: Annotated[
-        int | None, typer.Option(help="Table of the paper: 1 (our rows), 2, 3, 4 or 5.")
+        int | None,
+        typer.Option(help="Table of the paper: 1 (our rows), 2, 3, 4 or 5; by default 2."),
     ] = None,
     grid: Annotated[
         str | None,
-        typer.Option(help="All combinations of these instead, such as interfit,msta,biehpro."),
+        typer.Option(
+            help="Train all combinations of these modules, such as interfit,msta,biehpro."
+        ),
     ] = None,
-    seeds: Annotated[int, typer.Option(help="Seeds to train each row with, from --seed on.")] = 1,
+    seeds: Annotated[int, typer.Option(help="Number of seeds per row, counted from --seed.")] = 1,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Count parameters and operations; train nothing.")
+        bool, typer.Option("--dry-run", help="Count parameters and operations without training.")
     ] = False,
     table_format: printing.Format = printing.SCREEN,
     out: printing.Out = None,
 ) -> None:
-    """Train and test the rows of one of the paper's tables, or only count what they cost."""
+    """Train and test the rows of a table of the paper, or only count their operations."""
     title, rows = _find_rows(table, grid)
     require_at_least("seeds", seeds, 1)
     table_format = printing.check_format(table_format, out)
@@ -161,12 +162,12 @@ def ablate(
 
 
 def _check_typed(model: ModelConfig, typed: set[str]) -> None:
-    """Refuse settings of the training for a method that trains nothing."""
+    """Refuse settings of the training for a method without training."""
     settings = (*fields(TrainConfig), *fields(AugmentConfig))
     unused = [s.name for s in settings if s.name in typed and s.name != "val_fraction"]
     if model.method in UNTRAINED and unused:
         option = f"--{unused[0].replace('_', '-')}"
-        raise ConfigError(f"{option} has no effect: {model.method} trains nothing; remove {option}")
+        raise ConfigError(f"{model.method} trains nothing: {option} has no effect; remove it")
 
 
 def _note_repeat(
@@ -176,11 +177,7 @@ def _note_repeat(
     manifest: "Manifest",
     options: opt.RunOptions,
 ) -> None:
-    """Print which run is repeated, and what differs from it.
-
-    Raises:
-        ConfigError: The repetition would take the folder of the finished run that it repeats.
-    """
+    """Print which run is repeated and what differs; refuse to replace the repeated run itself."""
     from dfercli.runs.provenance import describe_code_changes
     from dfercli.runs.record import DataRecord, RunRecord, name_differences
     from dfercli.runs.run_folder import run_folder
@@ -192,8 +189,8 @@ def _note_repeat(
         same = source is not None and source.path.resolve() == target.path.resolve()
         if same and target.finished and not options.overwrite:
             raise ConfigError(
-                f"{target.path} is the run to repeat and is finished; use another folder with "
-                f"--runs, or --overwrite to replace it"
+                f"{target.path} is the run to repeat, and it is finished; choose another folder "
+                f"with --runs, or replace it with --overwrite"
             )
     record = next(iter(sources.values())).read()
     listed = ", ".join(str(source.path) for source in sources.values())
@@ -214,7 +211,7 @@ def _note_repeat(
 def _note_estimate(
     configs: Sequence[RunConfig], options: opt.RunOptions, manifest: "Manifest"
 ) -> None:
-    """Print how long training will take on this CPU, if that is long."""
+    """Print an estimate of the training time on this CPU, if it is long."""
     if options.cluster is not None or not opt.is_main_process():
         return
     from dfercli.runs.run_folder import run_folder
@@ -264,22 +261,22 @@ def _train_final(
     final, folds = plan.config, plan.folds
     names, epochs = ", ".join(map(str, folds)), final.train.last_epoch
     if folds:
-        opt.note(f"epochs: {epochs}, the median of those that folds {names} chose")
+        opt.note(f"epochs: {epochs}, the median of the epochs chosen in folds {names}")
     elif ALL_DATA in repeated:
         opt.note(f"epochs: {epochs}, as in the repeated run")
     else:
-        opt.note(f"epochs: all {epochs}, because no fold is finished to choose the number from")
+        opt.note(f"epochs: {epochs}, as configured, because no fold is finished")
     _note_estimate([final], options, manifest)
     how = opt.how_to_run(options) | {"manifest": manifest, "calibration": plan.calibration}
     trained = train_folds(final, [ALL_DATA], options.runs, _command(), **how)
     if not opt.is_main_process():
         return
-    print(f"{final.title}: {epochs} epochs on all clips, so none can test it")
+    print(f"{final.title}: {epochs} epochs on all clips, not tested")
     print(f"  model: {trained[ALL_DATA].model}")
     print(f"  recipe: {describe_recipe(final)}")
     if folds:
         variant = shlex.quote(str(trained[ALL_DATA].path.parent))
-        print(f"`dfer eval {variant}` reports the models of folds {names}")
+        print(f"`dfer eval {variant}` prints the test results of folds {names}")
     else:
         print("to estimate its accuracy, run `dfer train` without --all-data")
 
@@ -292,11 +289,11 @@ def _find_rows(table: int | None, grid: str | None) -> "tuple[str, tuple[Row, ..
         number = 2 if table is None else table
         return f"Table {number}", table_rows(number)
     if table is not None:
-        raise ConfigError("--table and --grid both choose the rows to train; use only one of them")
+        raise ConfigError("--table and --grid both choose the rows; remove one of them")
     modules = [name.strip() for name in grid.split(",") if name.strip()]
     return f"grid of {', '.join(modules)}", grid_rows(modules)
 
 
 def _command() -> str:
-    """Return the command as it was typed."""
+    """Return the command line."""
     return shlex.join(["dfer", *sys.argv[1:]])

@@ -1,4 +1,4 @@
-"""SHA-256 of videos and checkpoints, by which a later call knows that they are the same."""
+"""SHA-256 of videos and checkpoints, to recognise them in a later call."""
 
 import hashlib
 import os
@@ -22,10 +22,10 @@ def hash_content(path: Path) -> str:
 
 
 def identify(path: Path) -> tuple[tuple[int, ...], ...]:
-    """Return what changes if a file, or anything in a folder, is replaced or written to.
+    """Return a value that changes if a file, or a file in a folder, is replaced or written to.
 
     Raises:
-        OSError: `path` is gone.
+        OSError: The path does not exist.
     """
     paths = [path, *sorted(path.iterdir())] if path.is_dir() else [path]
     states = [entry.stat() for entry in paths]
@@ -35,9 +35,7 @@ def identify(path: Path) -> tuple[tuple[int, ...], ...]:
 def hash_checkpoint(where: str | None) -> str | None:
     """Return the SHA-256 of the names and contents of a checkpoint's files; None without files.
 
-    Args:
-        where: Folder of the checkpoint or of a run, or name of a model on the Hub that was loaded
-            before; None for a model without a checkpoint.
+    `where` is the folder of a checkpoint or run, or the name of a cached model of the Hub.
     """
     if where is None:
         return None

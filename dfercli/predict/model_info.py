@@ -1,4 +1,4 @@
-"""A model for predictions, described before its weights are in memory."""
+"""Description of a model for predictions, available before its weights are loaded."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -25,14 +25,14 @@ WINDOW_S = 2.0
 choice)."""
 
 NAMED_PARTS = 3
-"""Last parts of a run's path that name it, such as `demo/full/fold1`; its epoch is one more."""
+"""Number of path components in a run's name, such as `demo/full/fold1`, without the epoch."""
 
 WINDOW_RANGE_S = (1.0, 4.0)
 """Shortest and longest window that is derived from the training clips (our choice)."""
 
 
 class ModelInfo:
-    """A model as its configuration describes it.
+    """Description of a model, from its configuration.
 
     Args:
         settings: The entries of the checkpoint's `config.json`.
@@ -81,7 +81,7 @@ class ModelInfo:
 
     @property
     def training(self) -> str:
-        """A few words on the model's training data."""
+        """Short description of the model's training data."""
         if self.checkpoint is None:
             return "never trained on expressions"
         trained = self.trained
@@ -89,19 +89,19 @@ class ModelInfo:
             return "trained on unknown data"
         text = f"trained on {trained.dataset}"
         drawn = trained.dataset == "demo" if trained.drawn is None else trained.drawn
-        if drawn:  # old checkpoints do not say; they go by the usual name
+        if drawn:  # old checkpoints do not record it, except by the dataset's name
             text += " (drawn people, no real faces)"
         if trained.fold == ALL_DATA:
             return f"{text}, all clips"
         return f"{text} without fold {trained.fold}"
 
     def describe(self) -> str:
-        """Return in one line the name, the training and whether probabilities are calibrated."""
+        """Return one line with the name, the training data, and whether it is calibrated."""
         calibrated = "calibrated" if self.calibrated else "not calibrated"
         return f"{self.name}, {self.training}; {calibrated}"
 
     def resolve(self, settings: PredictSettings) -> PredictSettings:
-        """Return settings in which the lengths that are None follow from the checkpoint.
+        """Return settings in which lengths that are None are set from the checkpoint.
 
         Raises:
             ConfigError: A setting is invalid.
@@ -110,7 +110,7 @@ class ModelInfo:
         return replace(settings, window_s=window_s, stride_s=stride_s)
 
     def find_lengths(self, settings: PredictSettings) -> tuple[float, float]:
-        """Return the length of a window and the stride in seconds; see `resolve`."""
+        """Return the window length and the stride in seconds; see `resolve`."""
         settings.check()
         window_s = self._usual_window_s() if settings.window_s is None else settings.window_s
         return window_s, window_s if settings.stride_s is None else settings.stride_s
@@ -127,34 +127,23 @@ class ModelInfo:
 def describe_checkpoint(
     where: str | Path, detector: str | None = None, device: str = "auto", precision: str = "auto"
 ) -> ModelInfo:
-    """Describe the model of a checkpoint by its configuration.
+    """Check the files of a checkpoint, downloading them if necessary, and describe its model.
 
-    Its files are checked, and downloaded if necessary; its weights are not kept in memory.
-
-    Args:
-        where: Folder of a checkpoint or a run, or name of a model on the Hub.
-        detector: Another detector; required if the model was trained on its dataset's crops.
-        device: `auto`, `cpu`, `cuda`, `cuda:1` (any number) or `mps`.
-        precision: `auto`, `fp32`, `bf16` or `fp16`.
-
-    Raises:
-        CheckpointError: The checkpoint does not exist, or was trained on other crops.
-        UnknownNameError: There is no such detector.
-        ConfigError: This machine lacks the device, or the device lacks the precision.
+    Arguments and errors are those of `Predictor.from_checkpoint`.
     """
     precision = resolve_precision(precision, resolve_device(device))
     settings = load_settings(str(where))
     crop = settings["crop"] or {}
     if crop.get("version", CROP_VERSION) not in READABLE_VERSIONS:
         raise CheckpointError(
-            f"{where} reads faces cropped by version {crop['version']}; this dfer crops by version "
-            f"{CROP_VERSION}; use the dfer it was trained with"
+            f"{where} was trained on crops of version {crop['version']}, but this dfer makes crops "
+            f"of version {CROP_VERSION}; use the version of dfer that trained it"
         )
     detector = detector or crop.get("detector")
     if detector is None:
         raise CheckpointError(
-            f"{where} was trained on its dataset's own crops; choose how to crop videos: "
-            f"--detector face-alignment|mtcnn"
+            f"{where} was trained on the dataset's own face crops; choose a detector for videos "
+            f"with --detector face-alignment or --detector mtcnn"
         )
     check_detector(detector)
     backbone = from_dict(ModelConfig, settings["model"]).backbone
@@ -165,17 +154,9 @@ def describe_checkpoint(
 def describe_zero_shot(
     detector: str | None = None, device: str = "auto", precision: str = "auto"
 ) -> ModelInfo:
-    """Describe CLIP as it is; its weights are downloaded if necessary, and not kept in memory.
+    """Check the weights of CLIP, downloading them if necessary, and describe zero-shot CLIP.
 
-    Args:
-        detector: Face detector; by default `mtcnn`, which includes its weights.
-        device: `auto`, `cpu`, `cuda`, `cuda:1` (any number) or `mps`.
-        precision: `auto`, `fp32`, `bf16` or `fp16`.
-
-    Raises:
-        WeightsError: CLIP's weights are neither cached nor can they be downloaded.
-        UnknownNameError: There is no such detector.
-        ConfigError: This machine lacks the device, or the device lacks the precision.
+    Arguments and errors are those of `Predictor.zero_shot`.
     """
     precision = resolve_precision(precision, resolve_device(device))
     detector = detector or "mtcnn"
@@ -187,8 +168,8 @@ def describe_zero_shot(
             raise
         why = explain_failed_fetch(error.__cause__ or error)
         raise WeightsError(
-            f"CLIP's weights are neither cached nor to be fetched ({why}); call it once with "
-            f"network, or name a trained model with --checkpoint"
+            f"CLIP's weights are not cached and cannot be downloaded ({why}); connect to the "
+            f"network once, or choose a trained model with --checkpoint"
         ) from error
     size = find_image_size(ModelConfig.backbone)
     return ModelInfo({"class_names": BASIC_EXPRESSIONS}, size, detector, precision)

@@ -1,15 +1,23 @@
-"""Predictions of a video: windows of each track, and a summary of each face."""
+"""Predictions of a video: windows, faces, the time of each window, and records for files."""
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from dfercli.errors import VideoError
+from dfercli.text import hide_password
+from dfercli.versions import __version__
+
+if TYPE_CHECKING:
+    from dfercli.predict.model_info import ModelInfo
+    from dfercli.predict.settings import PredictSettings
 
 TIME_DECIMALS = 3
 COVERAGE_DECIMALS = 4
@@ -18,11 +26,25 @@ PROB_DECIMALS = 6
 """Decimals in tables and files (our choice): ms, tenths of a pixel, what float32 holds."""
 
 MIN_CONFIDENCE = 0.5
-"""Calibrated probability of the top class under which an expression is uncertain (our choice): the
-answer is then wrong more often than right."""
+"""Calibrated probability of the top class below which an expression is uncertain (our choice): it
+is then wrong more often than right."""
 
 STILL_S = 1e-3
-"""Length that a still, and its window, are given where they are drawn (our choice)."""
+"""Length of an image and its window in pictures (our choice)."""
+
+DRAWN_REST = 0.25
+"""Maximum share of a window that the last window of a video may be extended by."""
+
+SCHEMA_VERSION = 3
+"""Version of the document; 1 was a document of one video and its main face."""
+
+OK, NO_FACE, UNREADABLE = "ok", "no face", "unreadable"
+
+ZERO_SHOT = "zero-shot"
+"""Name of the checkpoint of zero-shot CLIP."""
+
+Record = dict[str, Any]
+"""A window, a video or a line as it is written to files, in types of JSON."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +58,7 @@ class Window:
         coverage: Fraction of the searched frames of the window that show this face.
         box_xyxy: (4,) the face in the middle one of these frames, in pixels of the video.
         probs: (K,) probabilities; None if too few frames show the face.
-        face_rgb: Middle one of the aligned faces; kept for only some windows of a long video.
+        face_rgb: The aligned face in this frame; None for most windows of a long video.
     """
 
     track: int
@@ -58,11 +80,7 @@ class Window:
         return None if self.probs is None else int(self.probs.argmax())
 
     def is_uncertain(self, calibrated: bool) -> bool | None:
-        """Return whether the top probability is below 0.5; None if that is not known.
-
-        Args:
-            calibrated: Whether the probabilities are calibrated.
-        """
+        """Return whether the top probability is below 0.5; None unless it is calibrated."""
         if self.probs is None or not calibrated:
             return None
         return bool(self.probs.max() < MIN_CONFIDENCE)
@@ -70,7 +88,7 @@ class Window:
 
 @dataclass(frozen=True)
 class TrackSummary:
-    """One face over the whole video.
+    """Summary of one face over the whole video.
 
     Attributes:
         track: Number of the face.
@@ -142,7 +160,7 @@ class VideoPrediction:
 
     @property
     def shown_s(self) -> float:
-        """Length of the drawn timeline in seconds, never 0: to the end of video or last window."""
+        """Length of the timeline in seconds, which is never 0."""
         return max(self.duration_s, *(window.end_s for window in self.windows), STILL_S)
 
     @cached_property
@@ -154,7 +172,7 @@ class VideoPrediction:
         return tuple(_sum_up(number, of[number], len(self.class_names)) for number in sorted(of))
 
     def is_uncertain(self, window: Window) -> bool | None:
-        """Return whether a window's expression is uncertain; None if that is not known."""
+        """Return whether a window is uncertain; None if the model is not calibrated."""
         return window.is_uncertain(self.calibrated)
 
     def name(self, window: Window) -> str | None:
@@ -164,8 +182,8 @@ class VideoPrediction:
     def to_frame(self) -> pd.DataFrame:
         """Return one row per window and face: times, expression, box, one `prob_*` per class.
 
-        The expression stands early, since pandas leaves out columns in the middle where a terminal
-        is narrow. Files of `--out` have the order of `COLUMNS`.
+        The expression comes early, because pandas omits the middle columns on a narrow terminal.
+        Files of `--out` have the order of `COLUMNS`.
         """
         columns = [*SHOWN_FIRST, *(name for name in COLUMNS if name not in SHOWN_FIRST)]
         columns += [f"prob_{name}" for name in self.class_names]
@@ -177,8 +195,48 @@ class VideoPrediction:
         return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(numbers, float))
 
 
+@dataclass(frozen=True)
+class Stretch:
+    """The time in seconds for which a window is shown; stretches do not overlap."""
+
+    start_s: float
+    end_s: float
+    window: Window
+
+
+def split_time(windows: Iterable[Window]) -> list[Stretch]:
+    """Split the time among the windows of one track; overlapping windows share the overlap equally.
+
+    The windows are in order of time, and may have gaps.
+    """
+    ordered = list(windows)
+    middles_s = ((a.end_s + b.start_s) / 2 for a, b in pairwise(ordered))
+    borders = [float("-inf"), *middles_s, float("inf")]
+    return [  # without windows, there is one pair of borders too many
+        Stretch(max(left, window.start_s), min(right, window.end_s), window)
+        for window, (left, right) in zip(ordered, pairwise(borders), strict=False)
+    ]
+
+
+def drawn_stretches(prediction: VideoPrediction, windows: Iterable[Window]) -> list[Stretch]:
+    """Split the time of one track for drawing, see `split_time`.
+
+    An image gets a length, and the last window covers the short rest of the video, if any.
+    """
+    stretches = [
+        replace(part, end_s=max(part.end_s, part.start_s + STILL_S)) for part in split_time(windows)
+    ]
+    if not stretches or stretches[-1].window.end_s < prediction.windows[-1].end_s:
+        return stretches
+    last = stretches[-1]
+    length_s = last.window.end_s - last.window.start_s
+    if 0 < prediction.duration_s - last.window.end_s <= DRAWN_REST * length_s:
+        stretches[-1] = replace(last, end_s=prediction.duration_s)
+    return stretches
+
+
 def describe_window(window: Window, class_names: Sequence[str], calibrated: bool) -> dict[str, Any]:
-    """Return a window as it is written to files, of types that JSON has.
+    """Return the record of a window.
 
     Raises:
         VideoError: A number is not finite.
@@ -198,10 +256,9 @@ def describe_window(window: Window, class_names: Sequence[str], calibrated: bool
 
 
 def flatten_window(record: Mapping[str, Any], class_names: Sequence[str]) -> dict[str, Any]:
-    """Return a record of `describe_window` as a row: `COLUMNS`, then one `prob_*` per class."""
-    box = dict(zip(("left", "top", "right", "bottom"), record["box_xyxy"], strict=True))
+    """Return the record of a window as a row: `COLUMNS`, then one `prob_*` per class."""
     probs = record["probs"] or dict.fromkeys(class_names)
-    values = {**record, **box}
+    values = {**record, **dict(zip(BOX, record["box_xyxy"], strict=True))}
     row = {name: values[name] for name in COLUMNS}
     return row | {f"prob_{name}": probs[name] for name in class_names}
 
@@ -218,23 +275,13 @@ def round_finite(value: float, decimals: int) -> float:
         VideoError: The number is not finite.
     """
     if not math.isfinite(value):
-        raise VideoError("the model's numbers went out of range; try --precision fp32")
+        raise VideoError("the model returned numbers that are not finite; use --precision fp32")
     return round(float(value), decimals)
 
 
-COLUMNS = (
-    "track",
-    "start_s",
-    "end_s",
-    "coverage",
-    "left",
-    "top",
-    "right",
-    "bottom",
-    "expression",
-    "confidence",
-    "uncertain",
-)
+BOX = ("left", "top", "right", "bottom")
+
+COLUMNS = ("track", "start_s", "end_s", "coverage", *BOX, "expression", "confidence", "uncertain")
 """Columns of a prediction's table, before the probabilities."""
 
 SHOWN_FIRST = ("track", "start_s", "expression", "confidence", "end_s", "uncertain")
@@ -252,3 +299,75 @@ def _sum_up(number: int, windows: list[Window], num_classes: int) -> TrackSummar
         mean_probs=probs.mean(axis=0),
         shares=counts / counts.sum(),
     )
+
+
+def describe_origin(info: "ModelInfo", settings: "PredictSettings") -> Record:
+    """Return the model and the settings: the head of a document."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "dfer_version": __version__,
+        "checkpoint": {
+            "name": plain_text(info.checkpoint or ZERO_SHOT),
+            "sha256": info.checkpoint_sha256,
+        },
+        "settings": {
+            "window_s": settings.window_s,
+            "stride_s": settings.stride_s,
+            "faces": settings.faces,
+            "detector": info.detector_name,
+            "precision": info.precision,
+        },
+        "class_names": list(info.class_names),
+        "calibrated": info.calibrated,
+    }
+
+
+def plain_text(text: str) -> str:
+    r"""Return a text in valid UTF-8: an undecodable byte becomes `\xff` or the like.
+
+    Different names may then look the same, and so may streams, whose passwords are hidden; see
+    `Input.title`.
+    """
+
+    def escape(match: re.Match[str]) -> str:
+        code = ord(match[0])
+        return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x}"
+
+    return re.sub(r"[\ud800-\udfff]", escape, hide_password(text))
+
+
+def describe_video(prediction: VideoPrediction, sha256: str | None) -> Record:
+    """Return the record of a predicted video without its windows; a stream has no hash."""
+    predicted = any(window.probs is not None for window in prediction.windows)
+    tracks = prediction.tracks if predicted else ()
+    return {
+        "video": plain_text(prediction.video),
+        "sha256": sha256,
+        "status": OK if predicted else NO_FACE,
+        "error": None,
+        "width": int(prediction.size[0]) or None,  # None for a stream without frames
+        "height": int(prediction.size[1]) or None,
+        "duration_s": round_finite(prediction.duration_s, TIME_DECIMALS),
+        "frames_searched": prediction.num_frames,
+        "coverage": round_finite(prediction.coverage, COVERAGE_DECIMALS),
+        "tracks": [_describe_track(track, prediction.class_names) for track in tracks],
+    }
+
+
+def describe_failure(video: str, error: str) -> Record:
+    """Return the record of a video that could not be read."""
+    unknown = ("width", "height", "duration_s", "frames_searched", "coverage")
+    values = {"sha256": None, "status": UNREADABLE, "error": plain_text(error)}
+    return {"video": plain_text(video), **values, **dict.fromkeys(unknown), "tracks": []}
+
+
+def _describe_track(track: TrackSummary, class_names: tuple[str, ...]) -> Record:
+    return {
+        "track": track.track,
+        "start_s": round_finite(track.start_s, TIME_DECIMALS),
+        "end_s": round_finite(track.end_s, TIME_DECIMALS),
+        "coverage": round_finite(track.coverage, COVERAGE_DECIMALS),
+        "expression": class_names[track.top],
+        "mean_probs": name_probs(track.mean_probs, class_names),
+        "shares": name_probs(track.shares, class_names),
+    }

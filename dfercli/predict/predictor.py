@@ -31,17 +31,14 @@ AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 _ROUNDED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.MultiheadAttention)
 ROUNDED = {"cpu": (*_ROUNDED, BiLSTM), "cuda": _ROUNDED}
-"""Modules whose own parameters autocast rounds at each call, by kind of device. On CUDA `BiLSTM`
-is not among them: written out, it adds its two biases before they are rounded."""
+"""Modules whose own parameters autocast rounds at each call, by type of device. `BiLSTM` is not one
+of them on CUDA, where its two biases are added before they are rounded."""
 
 
 def round_weights(model: nn.Module, kind: str, precision: str) -> None:
-    """Round what autocast would round at each call: the same results, bit for bit, in less time.
+    """Round the parameters of a model in place as autocast would do at each call.
 
-    Args:
-        model: Changed in place.
-        kind: Kind of the device that it will run on, such as `cuda`.
-        precision: `fp32`, which rounds nothing, `bf16` or `fp16`.
+    The results are the same, bit for bit. `kind` is the type of the device, such as `cuda`.
     """
     if precision not in AUTOCAST:
         return
@@ -52,7 +49,7 @@ def round_weights(model: nn.Module, kind: str, precision: str) -> None:
 
 
 MAX_BATCH = 8
-"""Clips that the model reads at a time (our choice): a crowd does not fill the memory."""
+"""Maximum number of clips per forward pass (our choice), to limit the memory."""
 
 
 class Predictor(ModelInfo):
@@ -103,6 +100,7 @@ class Predictor(ModelInfo):
         Raises:
             CheckpointError: The checkpoint does not exist, or it needs another version of dfer.
             DetectorError: The detector cannot be set up on this machine.
+            UnknownNameError: The detector is unknown.
             ConfigError: This machine lacks the device, or the device lacks the precision.
         """
         info = describe_checkpoint(where, detector, device, precision)
@@ -112,7 +110,7 @@ class Predictor(ModelInfo):
     def zero_shot(
         cls, detector: str | None = None, device: str = "auto", precision: str = "auto"
     ) -> "Predictor":
-        """Return a predictor of CLIP as it is, which is weak: it was not trained on expressions.
+        """Return a predictor with zero-shot CLIP, which was not trained on expressions and is weak.
 
         Args:
             detector: Face detector; by default `mtcnn`, which includes its weights.
@@ -129,12 +127,12 @@ class Predictor(ModelInfo):
 
     @classmethod
     def _make(cls, model: ExpressionModel, info: ModelInfo, device: str) -> "Predictor":
-        """Bring a model to its device, with weights that are rounded once."""
+        """Move a model to its device and round its weights."""
         device = resolve_device(device)
         detector = load_detector(info.detector_name, device)
         round_weights(model, torch.device(device).type, info.precision)
-        named = (info.detector_name, info.precision, info.checkpoint)
-        return cls(model.to(device), detector, info.crop_size, *named)
+        origin = (info.detector_name, info.precision, info.checkpoint)
+        return cls(model.to(device), detector, info.crop_size, *origin)
 
     @property
     def image_size(self) -> int:
@@ -180,9 +178,9 @@ class Predictor(ModelInfo):
         return reading.finish()
 
     def searching(self, video: Source) -> AbstractContextManager[Detector]:
-        """Return a context whose detector searches the frames of a video.
+        """Return a context whose detector searches the frames of a video, of files ahead of time.
 
-        Files are searched ahead; streams and cameras are not, so that nothing is shown late.
+        Streams and cameras are not searched ahead, which would delay the results.
         """
         return searching_ahead(self.detector, 1 if is_live(video) else self.search_threads)
 
@@ -193,11 +191,8 @@ class Predictor(ModelInfo):
         Args:
             clips: For each clip, its aligned faces (3, S, S) uint8: at least one.
         """
-        found = [
-            self._name_batch(clips[first : first + MAX_BATCH])
-            for first in range(0, len(clips), MAX_BATCH)
-        ]
-        return np.concatenate(found)
+        batches = [clips[first : first + MAX_BATCH] for first in range(0, len(clips), MAX_BATCH)]
+        return np.concatenate([self._name_batch(batch) for batch in batches])
 
     def _name_batch(self, clips: list[list[np.ndarray]]) -> np.ndarray:
         num_frames = self._model.config.num_frames
@@ -220,14 +215,10 @@ class Predictor(ModelInfo):
 
 @dataclass(frozen=True)
 class ModelSource:
-    """A model that is not loaded yet; can be sent to other processes.
+    """A model that is not loaded yet, and can be sent to other processes.
 
-    Attributes:
-        checkpoint: Folder of a checkpoint or a run, or name of a model on the Hub; None for CLIP as
-            it is.
-        detector: Name of a face detector; None for the checkpoint's own.
-        device: `auto`, `cpu`, `cuda`, `cuda:1` (any number) or `mps`.
-        precision: `auto`, `fp32`, `bf16` or `fp16`.
+    The attributes are the arguments of `Predictor.from_checkpoint`; without a checkpoint, the model
+    is zero-shot CLIP.
     """
 
     checkpoint: str | None
@@ -236,14 +227,14 @@ class ModelSource:
     precision: str = "auto"
 
     def load(self) -> Predictor:
-        """Load the model; see `Predictor.from_checkpoint` and `Predictor.zero_shot`."""
+        """Load the model."""
         options = (self.detector, self.device, self.precision)
         if self.checkpoint is None:
             return Predictor.zero_shot(*options)
         return Predictor.from_checkpoint(self.checkpoint, *options)
 
     def describe(self) -> ModelInfo:
-        """Describe the model by its configuration; its weights are not kept in memory."""
+        """Describe the model without keeping its weights in memory."""
         options = (self.detector, self.device, self.precision)
         if self.checkpoint is None:
             return describe_zero_shot(*options)

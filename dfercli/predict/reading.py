@@ -1,4 +1,4 @@
-"""One pass through a video: faces are followed, and windows predicted as they end."""
+"""One pass through a video: follow the faces, and predict each window as it ends."""
 
 import math
 from collections import deque
@@ -18,34 +18,30 @@ from dfercli.predict.prediction import SeenFace, VideoPrediction, Window
 from dfercli.predict.settings import SEARCH_FPS
 
 MAX_KEPT = 40
-"""Windows of a video whose face is kept to be shown (our choice): 6 MB at 224 px."""
+"""Maximum number of windows whose face image is kept (our choice): 6 MB at 224 px."""
 
 CARRY_S = 0.3
-"""Longest time between searched frames while no face moves away (our choice): every second frame
-that is taken."""
+"""Longest time between detections while no face moves away (our choice): every second searched
+frame."""
 
 MIN_COVERAGE = 0.25
 """Share of a window's frames that must show a face for a prediction (our choice)."""
 
 MIN_REST = 0.25
-"""Share of the stride, or of the window if shorter, that must be left of a video for one more
-window (our choice)."""
+"""Minimum rest of a video that becomes one more window (our choice), as a share of the stride or of
+a shorter window."""
 
 MAX_STEP_S = 1.0
-"""Longest time that a frame counts as shown if its end is unknown (our choice): times of damaged
-files jump by hours."""
+"""Maximum duration of a frame whose end is unknown (our choice): times in damaged files can jump by
+hours."""
 
 BATCH = 4
-"""Clips that are predicted together (our choice): a quarter faster than one by one. The first
-window of a video, and those of a stream, do not wait."""
+"""Clips per prediction (our choice): a quarter faster than one by one. The first window of a video
+and the windows of a stream are predicted at once."""
 
 
 class KeptWindows:
-    """Windows in order of time; faces are kept for few of them, evenly spread over the video.
-
-    Args:
-        stride_s: Seconds from the start of one window to that of the next.
-    """
+    """Windows in order of time; at most `MAX_KEPT`, evenly spread, keep the image of their face."""
 
     def __init__(self, stride_s: float) -> None:
         self._stride_s = stride_s
@@ -59,12 +55,7 @@ class KeptWindows:
         return len(self._windows)
 
     def add(self, windows: Sequence[Window], first_s: float) -> None:
-        """Add windows.
-
-        Args:
-            windows: Of one stretch of the video.
-            first_s: Start of the video's first window.
-        """
+        """Add the windows of one stretch; `first_s` is the start of the first window."""
         thinned = [self._thin(window, first_s) for window in windows]
         self._windows += thinned
         self._num_shown += sum(window.face_rgb is not None for window in thinned)
@@ -74,13 +65,13 @@ class KeptWindows:
             self._num_shown = sum(window.face_rgb is not None for window in self._windows)
 
     def _thin(self, window: Window, first_s: float) -> Window:
-        """Return a window without its face, unless it is one of those that keep it."""
+        """Return a window, without the image of its face unless it is one of those that keep it."""
         index = round((window.start_s - first_s) / self._stride_s)
         return window if index % self._keep_every == 0 else replace(window, face_rgb=None)
 
 
 class _Model(Protocol):
-    """What a reading needs of a `Predictor`."""
+    """The part of `Predictor` that a reading uses."""
 
     class_names: tuple[str, ...]
     crop_size: int
@@ -100,13 +91,7 @@ class _Model(Protocol):
 
 @dataclass(frozen=True)
 class _Crop:
-    """A cropped face.
-
-    Attributes:
-        time_s: Time of its frame.
-        face: Its place in the frame.
-        image_rgb: (crop size, crop size, 3) uint8.
-    """
+    """A face and its aligned image, (S, S, 3) uint8, at the time of its frame."""
 
     time_s: float
     face: Face
@@ -115,11 +100,11 @@ class _Crop:
 
 @dataclass(frozen=True)
 class _Stretch:
-    """A window of time that has ended.
+    """The windows of all faces at one time, without probabilities yet.
 
     Attributes:
-        windows: One per face, without probabilities yet.
-        clips: Frames (3, S, S) of each face that enough frames show, by its number.
+        windows: One window per face.
+        clips: Frames (3, S, S) by track, of the faces that enough frames show.
     """
 
     windows: list[Window]
@@ -214,7 +199,7 @@ class VideoReading:
     def _duration_s(self) -> float:
         """Time from the first frame to the end of the last; 0 for an image.
 
-        If the reading ended early, the last frame counts as long as the mean one.
+        If the reading ended early, the last frame gets the mean duration.
         """
         if self._end_s is not None and self._first_s is not None:
             return self._end_s - self._first_s
@@ -263,7 +248,7 @@ class VideoReading:
                 self._next = max(self._next, math.floor(ended) + 1)
 
     def _end_video(self) -> Iterator[Window]:
-        """Yield the windows that the end of the video cuts off."""
+        """Yield the last windows, which may end after the video."""
         duration_s = self._duration_s
         end_s = self._start_s(0) + duration_s
         for index in range(self._next, count_windows(duration_s, self._window_s, self._stride_s)):
@@ -273,11 +258,11 @@ class VideoReading:
         yield from self._name_waiting(enough=0)
 
     def _start_s(self, index: int) -> float:
-        """Return the start of a window; the first begins with the first frame."""
+        """Return the start of a window; the first window starts with the first frame."""
         return (self._first_s or 0.0) + index * self._stride_s
 
     def _forget(self, before_s: float) -> None:
-        """Drop what no window needs any more."""
+        """Drop the frames and crops before a time."""
         while self._times_s and self._times_s[0] < before_s:
             self._times_s.popleft()
         for track, crops in list(self._crops.items()):
@@ -287,7 +272,7 @@ class VideoReading:
                 del self._crops[track]
 
     def _end_stretch(self, start_s: float, end_s: float, last_s: float = math.inf) -> None:
-        """Add the windows of each face that enough frames show now or showed before."""
+        """Add the windows of faces that enough frames show in this or an earlier window."""
         num_frames = sum(start_s <= time_s < end_s for time_s in self._times_s)
         within = {
             track: [crop for crop in crops if start_s <= crop.time_s < end_s]
@@ -313,14 +298,14 @@ class VideoReading:
         self._waiting.append(_Stretch(sorted(windows, key=lambda window: window.track), clips))
 
     def _name_waiting(self, enough: int) -> Iterator[Window]:
-        """Predict the waiting clips if they are enough, and yield their windows."""
+        """Predict the waiting clips if there are enough of them, and yield their windows."""
         clips = [clip for stretch in self._waiting for clip in stretch.clips.values()]
         if clips and len(clips) < enough:
             return
         probs = iter(self._model.name_expressions(clips) if clips else ())
         for stretch in self._waiting:
-            named = dict(zip(stretch.clips, probs, strict=False))
-            windows = [replace(w, probs=named.get(w.track)) for w in stretch.windows]
+            probs_of = dict(zip(stretch.clips, probs, strict=False))
+            windows = [replace(w, probs=probs_of.get(w.track)) for w in stretch.windows]
             self._windows.add(windows, self._start_s(0))
             yield from windows
         self._waiting.clear()
@@ -342,13 +327,7 @@ def _make_window(
 
 
 def count_windows(duration_s: float, window_s: float, stride_s: float) -> int:
-    """Return the number of windows of a video; the last one may end after it.
-
-    Args:
-        duration_s: Length of the video.
-        window_s: Length of a window.
-        stride_s: Time from the start of one window to the next.
-    """
+    """Return the number of windows of a video; the last window may end after the video."""
     shorter_s, longer_s = sorted((window_s, stride_s))
     uncovered_s = duration_s - longer_s - MIN_REST * shorter_s
     return 1 + max(0, math.ceil(uncovered_s / stride_s))

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from dfercli.errors import ConfigError, require_known
 
 SEARCH_FPS = 8.0
-"""Frames per second that are taken (our choice): 16 per window of two seconds, twice as many as the
-model reads."""
+"""Frames per second that are searched (our choice): 16 in a window of two seconds, twice as many as
+the model needs."""
 
 FACES = ("all", "largest")
 
@@ -17,9 +17,9 @@ class PredictSettings:
     """Windows and faces of a prediction.
 
     Attributes:
-        window_s: Length of a window in seconds; None takes that of the training clips.
-        stride_s: Seconds from the start of one window to the next; None takes `window_s`.
-        faces: `all`, or `largest` for the largest and longest face of each window.
+        window_s: Length of a window in seconds; by default that of the training clips.
+        stride_s: Seconds between the starts of two windows; by default the length of a window.
+        faces: Faces to classify: `all`, or only the `largest` one in each window.
     """
 
     window_s: float | None = None
@@ -27,7 +27,7 @@ class PredictSettings:
     faces: str = "all"
 
     def check(self) -> None:
-        """Check the settings, as far as they do not depend on the checkpoint.
+        """Check the settings that do not depend on the checkpoint.
 
         Raises:
             ConfigError: A length is shorter than the time between two searched frames, or `faces`
@@ -38,6 +38,6 @@ class PredictSettings:
         for name, length_s in (("window", self.window_s), ("stride", self.stride_s)):
             if length_s is not None and not least_s <= length_s < math.inf:
                 raise ConfigError(
-                    f"{name} {length_s} s: it must be at least {least_s} s, the time between two "
-                    f"frames that are searched"
+                    f"invalid {name} of {length_s} s; it must be at least {least_s} s, the time "
+                    f"between two searched frames"
                 )

@@ -10,55 +10,50 @@ import numpy as np
 from dfercli.errors import ConfigError
 from dfercli.media.video import FALLBACK_FPS, Frame, read_frames
 from dfercli.media.video_writer import WrittenVideo, open_writer
-from dfercli.predict.prediction import SeenFace, VideoPrediction, Window
-from dfercli.predict.segments import Stretch, drawn_stretches
+from dfercli.predict.prediction import SeenFace, Stretch, VideoPrediction, Window, drawn_stretches
 from dfercli.visualize.overlay import Overlay, ShownFace
 
 LONGEST_GAP_S = 0.6
-"""Longest gap between two sightings of a face over which its box is drawn (our choice)."""
+"""Longest gap between two detections of a face in which its box is interpolated (our choice)."""
 
 HOLD_S = 0.085
-"""Time that a box is shown before a face's first and after its last sighting (our choice): half of
-the longest time between two searched frames, at 25 or 30 frames per second."""
+"""Time that a box is shown before the first and after the last detection (our choice): half of the
+longest time between two searched frames, at 25 or 30 frames per second."""
 
 LARGER = 1.3
-"""Factor by which a face must be larger to take over the bars (our choice: avoids flicker)."""
+"""Factor by which a face must be larger to replace the main face (our choice: avoids flicker)."""
 
 MEASURED_FRAMES = 60
-"""Frames from which a video's rate is measured (our choice)."""
+"""Number of frames for measuring the frame rate (our choice)."""
 
 STEADY_S = 0.002
-"""Frame intervals that differ by less are equal but for rounding to milliseconds."""
+"""Largest difference of frame intervals that is due to rounding to milliseconds."""
 
 LONGEST_SHOWN_S = 10.0
-"""Longest time that one frame is shown (our choice: as for a slide in a talk). Times in damaged
-files jump by hours, all of which would be written frame by frame."""
+"""Maximum duration of a frame (our choice: slides in a talk). Times in damaged files can jump by
+hours, which copies of a frame would fill."""
 
-OUT_OF_SYNC = f"its times jump by more than {LONGEST_SHOWN_S:g} s, so it would be out of sync"
+OUT_OF_SYNC = f"the video has gaps of more than {LONGEST_SHOWN_S:g} s, so it would be out of sync"
 
 MOST_FPS = 60.0
-"""Highest rate for a video whose rate varies (our choice: that of most screens)."""
+"""Maximum frame rate for a video with a variable rate (our choice: that of most screens)."""
 
 LEAST_FPS = 1.0
-"""Lowest rate (our choice); frames of a slower video are repeated."""
+"""Minimum frame rate (our choice); frames of slower videos are repeated."""
 
 RATES = (24000 / 1001, 24.0, 25.0, 30000 / 1001, 30.0, 50.0, 60000 / 1001, 60.0)
-"""Rates that a measured rate is rounded to. Source: SMPTE ST 2036-1, table 1."""
+"""Frame rates to which a measured rate is rounded. Source: SMPTE ST 2036-1, table 1."""
 
 
 def check_annotated(out: Path, video: Path) -> None:
-    """Check that an annotated video may be written to a path.
-
-    Raises:
-        ConfigError: `out` does not end in `.mp4`, or is the video itself.
-    """
+    """Raise a ConfigError if `out` does not end in `.mp4` or is the video itself."""
     if out.suffix.lower() != ".mp4":
-        raise ConfigError(f"cannot write a video to {out}; name it with .mp4")
+        raise ConfigError(f"cannot write a video to {out}: its name must end in .mp4")
     is_same = False
     with suppress(OSError, ValueError):  # one of them does not exist
         is_same = out.samefile(video)
     if is_same:
-        raise ConfigError(f"{out} is the video itself; give the annotated one another name")
+        raise ConfigError(f"{out} is the input video; choose another name for the annotated video")
 
 
 def annotate_video(
@@ -70,11 +65,11 @@ def annotate_video(
 ) -> WrittenVideo:
     """Write a copy of a video with boxes, expressions and probabilities of its faces, with sound.
 
-    Boxes are interpolated between the places in `prediction.paths`. The bars belong to the largest
-    face that is classified at the moment. The frame rate is constant, that of the video's first
-    seconds; if the video's own rate varies, frames are repeated or dropped to keep their times, so
-    that the sound stays in sync. No frame is shown for longer than `LONGEST_SHOWN_S`: after a
-    longer gap all frames come earlier, and the sound is dropped.
+    Boxes are interpolated between the positions in `prediction.paths`. The bars are those of the
+    largest face that is classified at this time. The frame rate is constant, that of the video's
+    first seconds; for a variable rate, frames are repeated or dropped to keep the sound in sync. No
+    frame is shown for longer than `LONGEST_SHOWN_S`: longer gaps are shortened, and the sound is
+    dropped.
 
     Args:
         prediction: Predictions of this video, with the paths of its faces.
@@ -83,12 +78,12 @@ def annotate_video(
         on_frame: Called with the time in seconds of each frame after it is drawn.
 
     Raises:
-        ConfigError: `check_annotated` refuses `out`, or the prediction lacks paths.
+        ConfigError: `check_annotated` rejects `out`, or the prediction has no paths.
         VideoError: The video cannot be read or written.
     """
     check_annotated(out, video)
     if prediction.windows and not prediction.paths:
-        raise ConfigError(f"cannot annotate {video}: the prediction has no paths of its faces")
+        raise ConfigError(f"cannot annotate {video}: predict it with keep_paths=True first")
     tracks = _Tracks(prediction)
     overlay: Overlay | None = None
     fps = _measure_fps(video)
@@ -109,7 +104,7 @@ def annotate_video(
 
 
 class _Tracks:
-    """All faces of a video at any time, and the one whose bars are shown."""
+    """All faces of a video at any time, and the main face, whose bars are shown."""
 
     def __init__(self, prediction: VideoPrediction) -> None:
         windows: dict[int, list[Window]] = {}
@@ -133,10 +128,7 @@ class _Tracks:
         return faces
 
     def choose_main(self, faces: Sequence[ShownFace]) -> ShownFace | None:
-        """Return the largest face, or the previous one while no other is much larger.
-
-        Faces with probabilities take precedence over those with a window, and these over others.
-        """
+        """Return the largest face of the highest rank, or the last one if none is much larger."""
         rank = max((face.rank for face in faces), default=0)
         faces = [face for face in faces if face.rank == rank]
         largest = max(faces, key=lambda face: face.area, default=None)
@@ -157,7 +149,7 @@ class _Track:
         self._starts_s = np.array([stretch.start_s for stretch in stretches])
 
     def box_at(self, time_s: float) -> np.ndarray | None:
-        """Return the interpolated box (4,); None if the face is not seen."""
+        """Return the interpolated box (4,); None if the face is not visible."""
         after = int(np.searchsorted(self._times_s, time_s, side="right"))
         before = after - 1
         if 0 < after < len(self._times_s):
@@ -179,7 +171,7 @@ class _Track:
 
 
 def _measure_fps(video: Path) -> float:
-    """Return the frame rate at the start of a video; if it varies, that of the faster parts."""
+    """Return the frame rate at the start of a video; if it varies, that of the fast parts."""
     times_s = [frame.time_s for frame in islice(read_frames(video), MEASURED_FRAMES + 1)]
     if len(times_s) < 2:
         return FALLBACK_FPS
@@ -206,7 +198,7 @@ class _FrameTimer:
         self.skipped_s = 0.0
 
     def schedule(self, frames: Iterable[Frame]) -> Iterator[tuple[Frame, int]]:
-        """Yield each frame, and how many times it is written."""
+        """Yield each frame with the number of times that it is written."""
         frame, since_s = None, 0.0
         for following in frames:
             if frame is not None:

@@ -17,20 +17,21 @@ CLASS_COLORS = (
     "#777777",
     "#000000",
 )
-"""One colour per class. Source: Tol's muted scheme, safe for the colour-blind, with darker sand."""
+"""One colour per class. Source: Paul Tol's muted scheme, which is safe for colour-blind people; its
+sand is darker here."""
 
 REPEAT = 0.55
-"""Strength of a colour that is used again after all others (our choice)."""
+"""Strength of a colour that is used for a second class (our choice)."""
 
 PALE = 0.35
 """Strength of a class's colour if the expression is uncertain (our choice)."""
 
 DARK = 115
-"""Luminance, up to 255, below which text on a colour is white: the contrast is then at least 4 on
-every colour (our choice)."""
+"""Luminance from 0 to 255 below which text on a colour is white (our choice): the contrast is at
+least 4 on every colour."""
 
 Color = tuple[int, int, int]
-"""Red, green and blue, up to 255."""
+"""Red, green and blue, from 0 to 255."""
 
 
 def class_color(index: int) -> Color:
@@ -41,22 +42,22 @@ def class_color(index: int) -> Color:
 
 
 def fade(color: Color, strength: float) -> Color:
-    """Mix a colour with white; a strength of 1 leaves it as it is, 0 is white."""
+    """Mix a colour with white; strength 1 keeps the colour, 0 is white."""
     red, green, blue = (round(255 - (255 - value) * strength) for value in color)
     return red, green, blue
 
 
 def ink_on(color: Color) -> Color:
-    """Return the text colour on this one: black or white."""
+    """Return the colour of text on a colour: black or white."""
     red, green, blue = color
     luminance = 0.299 * red + 0.587 * green + 0.114 * blue  # Source: ITU-R BT.601
     return (255, 255, 255) if luminance < DARK else (0, 0, 0)
 
 
 def class_letters(class_names: Sequence[str]) -> tuple[str, ...]:
-    """Return a capital letter for each class, all different: the first of its name if it is free.
+    """Return a unique capital letter for each class, if possible the first letter of its name.
 
-    Otherwise it is another letter of the name, any other letter or digit, or `#` if none is left.
+    Else it is another letter of the name, any letter or digit, or `#` if none is left.
     """
     letters: list[str] = []
     for name in class_names:

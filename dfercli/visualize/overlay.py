@@ -1,4 +1,4 @@
-"""Drawing on the frames of a video: boxes and labels of faces, and a panel with one face's bars."""
+"""Drawing on frames: boxes and labels of the faces, and a panel with the bars of one face."""
 
 import re
 from collections.abc import Sequence
@@ -14,19 +14,19 @@ from dfercli.text import printable, shorten
 from dfercli.visualize.class_colors import Color, class_color, fade, ink_on
 
 LINES_PER_SIDE = 30
-"""Lines of text in the shorter side of a frame (our choice)."""
+"""Lines of text that fit in the shorter side of a frame (our choice)."""
 
 LEAST_PX = 10
-"""Least font size, for small frames (our choice)."""
+"""Minimum font size in pixels (our choice)."""
 
 MAX_NAME = 20
-"""Characters of a class name (our choice)."""
+"""Maximum length of a class name (our choice)."""
 
 SMALL = 0.7
 """Font size of the model's name relative to other text (our choice)."""
 
 MODEL_LINES = 5
-"""Lines for the model's name (our choice)."""
+"""Maximum number of lines for the model's name (our choice)."""
 
 BAR = 5
 """Length of a full bar beside a frame, in font sizes (our choice)."""
@@ -47,7 +47,7 @@ class ShownFace:
     Attributes:
         track: Number of the face.
         box_xyxy: (4,) in pixels of the frame.
-        window: Window of this moment; None if there is none.
+        window: Window of this frame, if any.
         uncertain: Whether the expression is uncertain.
     """
 
@@ -64,7 +64,7 @@ class ShownFace:
 
     @property
     def probs(self) -> np.ndarray | None:
-        """(K,) probabilities of this moment, if any."""
+        """(K,) probabilities of the window, if any."""
         return None if self.window is None else self.window.probs
 
     @property
@@ -76,8 +76,7 @@ class ShownFace:
 class Overlay:
     """Draws on frames of one size; text and lines scale with it.
 
-    The canvas is larger than the frame by the panel with the bars, which is on the right of a wide
-    frame and below a high one.
+    The panel with the bars is to the right of a landscape frame and below a portrait one.
 
     Attributes:
         size: Width and height of the canvas, both even.
@@ -148,7 +147,7 @@ class Overlay:
         target[:] = tag[: target.shape[0], : target.shape[1]]
 
     def _label_texts(self, face: ShownFace) -> list[str]:
-        """Return the label of a face in full, and shorter ones for small frames."""
+        """Return the label of a face, followed by shorter ones for small frames."""
         number, probs = str(face.track), face.probs
         if probs is None:
             return [number]
@@ -160,7 +159,7 @@ class Overlay:
     def _measure_panel(self) -> Size:
         names_px = max(_measure(name, self._px) for name in self._names)
         row_px = names_px + self._bar_px + _measure("100 %", self._px) + self._px
-        width = max(row_px, _measure("face 99: not seen enough", self._px)) + 2 * self._px
+        width = max(row_px, _measure("face 99: seen too briefly", self._px)) + 2 * self._px
         frame_width, frame_height = self._frame_size
         if frame_width < frame_height:  # the panel below is as wide as the frame
             self._bar_px += max(0, frame_width - int(width))
@@ -175,7 +174,7 @@ class Overlay:
         return round(1.5 * self._px)
 
     def _panel_of(self, main: ShownFace | None) -> np.ndarray:
-        """Return the panel; it is drawn again only when the window changes."""
+        """Return the panel, which is drawn again only if the window changes."""
         if not self._panel.size or not _has_same_panel(self._panel_face, main):
             self._panel_face, self._panel = main, self._draw_panel(main)
         return self._panel
@@ -204,7 +203,7 @@ class Overlay:
 
 
 def _has_same_panel(one: ShownFace | None, other: ShownFace | None) -> bool:
-    """Return whether two faces have the same panel: the same face and window, equally certain."""
+    """Return whether two faces have the same panel: the same track, window and certainty."""
     if one is None or other is None:
         return one is other
     same_face = (one.track, one.uncertain) == (other.track, other.uncertain)
@@ -216,7 +215,7 @@ def _headline(main: ShownFace | None) -> str:
         return "no face"
     if main.uncertain:
         return f"face {main.track}: uncertain"
-    return f"face {main.track}" + (": not read", ": not seen enough", "")[main.rank]
+    return f"face {main.track}" + (": not classified", ": seen too briefly", "")[main.rank]
 
 
 def _color_of(face: ShownFace) -> Color:
@@ -228,7 +227,7 @@ def _color_of(face: ShownFace) -> Color:
 def _draw_frame(
     image: np.ndarray, box_xyxy: np.ndarray, out_px: int, line: int, color: Color, dash: int
 ) -> None:
-    """Draw the four lines of a box, the outermost `out_px` outside it; with gaps if dashed."""
+    """Draw a box, enlarged by `out_px`, with lines of width `line`; dashed if `dash` is not 0."""
     height, width = image.shape[:2]
     left, top, right, bottom = (round(float(value)) for value in box_xyxy)
     left, top, right, bottom = left - out_px, top - out_px, right + out_px, bottom + out_px
@@ -247,7 +246,7 @@ def _dashes(first: int, last: int, length: int, dash: int) -> np.ndarray:
 
 @lru_cache(maxsize=64)
 def _draw_tag(text: str, px: int, color: Color) -> np.ndarray:
-    """Draw text on a patch of a colour, (H, W, 3)."""
+    """Return text on a coloured background, (H, W, 3)."""
     size = int(_measure(text, px)) + px, round(1.5 * px)
     image = Image.new("RGB", size, color)
     ImageDraw.Draw(image).text((px / 2, size[1] / 2), text, ink_on(color), _load_font(px), "lm")
@@ -255,7 +254,7 @@ def _draw_tag(text: str, px: int, color: Color) -> np.ndarray:
 
 
 def _wrap(text: str, px: int, width: float) -> list[str]:
-    """Split text at spaces and slashes into lines that fit; at most `MODEL_LINES`."""
+    """Wrap text at spaces and slashes to at most `MODEL_LINES` lines."""
     lines: list[str] = [""] if text else []
     for word in re.findall(r"[^ /]+[ /]?|[ /]", text):
         if lines[-1] and _measure((lines[-1] + word).rstrip(), px) > width:

@@ -15,59 +15,60 @@ from matplotlib.patches import Patch, Rectangle
 from dfercli.errors import ConfigError
 from dfercli.files import replacing
 from dfercli.media.figure_style import SETTINGS, styled
-from dfercli.predict.prediction import TrackSummary, VideoPrediction, Window
-from dfercli.predict.segments import Stretch, drawn_stretches
+from dfercli.predict.prediction import (
+    Stretch,
+    TrackSummary,
+    VideoPrediction,
+    Window,
+    drawn_stretches,
+)
 from dfercli.text import printable, shorten
 from dfercli.visualize.class_colors import PALE, class_color, class_letters, fade, ink_on
 
 PICTURES = (".png", ".pdf", ".svg")
 
 MAX_FACES = 10
-"""Pictures of the face above its timeline (our choice: what fits at a readable size)."""
+"""Maximum number of images of a face above its timeline (our choice: fits at a readable size)."""
 
 MAX_TRACKS = 6
-"""Faces in a picture; others are only counted (our choice: a screen's height)."""
+"""Maximum number of faces in a picture; others are only counted (our choice)."""
 
 MAX_NAME = 20
-"""Characters of a class name (our choice); a video's name may have three times as many."""
+"""Maximum length of a class name (our choice); a video's name may be three times as long."""
 
 MAX_MODEL = 150
-"""Characters of the model's name (our choice: what fits)."""
+"""Maximum length of the model's name (our choice)."""
 
 DPI = 120
 
 LEFT_IN, STRIP_IN, RIGHT_IN = 1.25, 9.0, 2.35
-"""Width of a timeline's label, of the timeline, and of the legend (our choices, as the heights)."""
+"""Widths in inches of the labels, timelines and legend (our choices, as are the heights)."""
 
 TOP_IN, FACE_IN, FALL_IN, BAND_IN, GAP_IN, AXIS_IN, CURVES_IN = 0.7, 0.8, 0.2, 0.42, 0.5, 0.65, 2.3
-"""Height of the title, a face, the line down to its time, a timeline, the text above the next face,
-the time axis, and the curves."""
+"""Heights in inches of the title, an image of a face, the line from it to its time, a timeline, the
+text above the next face, the time axis, and the curves."""
 
 SIDE_IN = STRIP_IN / MAX_FACES
-"""Least distance between the pictures of a face."""
+"""Minimum distance between two images of a face."""
 
 LEGEND_IN = 0.21
 """Height of a line of the legend."""
 
 
 def check_picture(path: Path) -> None:
-    """Check that a picture may be written to a path.
-
-    Raises:
-        ConfigError: The suffix is not one of `PICTURES`.
-    """
+    """Raise a ConfigError if the suffix of a path is not one of `PICTURES`."""
     if path.suffix.lower() not in PICTURES:
-        raise ConfigError(f"cannot draw {path}; name it with one of {', '.join(PICTURES)}")
+        raise ConfigError(f"cannot draw {path}: unknown suffix; use one of {', '.join(PICTURES)}")
 
 
 def plot_prediction(prediction: VideoPrediction, path: Path) -> None:
-    """Draw the timeline of each face with its pictures; for a single face also all probabilities.
+    """Draw the timeline of each face with images of it; for a single face also all probabilities.
 
     A block of a timeline has the colour of its class and the height of its probability. It is pale
-    and hatched if the expression is uncertain, and left out where the face is not seen.
+    and hatched if the expression is uncertain, and omitted where the face is not visible.
 
     Args:
-        prediction: The prediction; without any face the picture says so.
+        prediction: The prediction; without a face, the picture has a message instead.
         path: A `.png`, `.pdf` or `.svg` file.
 
     Raises:
@@ -105,7 +106,7 @@ def _draw(prediction: VideoPrediction) -> Figure:
     )
     _draw_legend(canvas, prediction)
     if not tracks:
-        text = "no face is seen long enough to name its expression"
+        text = "no face is visible for long enough to be classified"
         canvas.figure.text(0.45, 0.5, text, ha="center")
     top_in = TOP_IN + GAP_IN
     for number, track in enumerate(tracks):
@@ -188,7 +189,7 @@ def _draw_legend(canvas: _Canvas, prediction: VideoPrediction) -> None:
 def _draw_track(
     canvas: _Canvas, top_in: float, prediction: VideoPrediction, track: TrackSummary, last: bool
 ) -> None:
-    """Draw the pictures of a face, and its timeline below them."""
+    """Draw the images of a face, and its timeline below them."""
     faces = canvas.add_axes(LEFT_IN, top_in, STRIP_IN, FACE_IN + FALL_IN)
     _draw_faces(faces, prediction, track)
     band = canvas.add_axes(LEFT_IN, top_in + FACE_IN + FALL_IN, STRIP_IN, BAND_IN)
@@ -238,13 +239,13 @@ def _draw_band(axes: Axes, prediction: VideoPrediction, stretches: Sequence[Stre
 
 
 def _draw_faces(axes: Axes, prediction: VideoPrediction, track: TrackSummary) -> None:
-    """Draw pictures of a face side by side, each with a line down to its time."""
+    """Draw images of a face side by side, each with a line to its time."""
     axes.set(xlim=(0, STRIP_IN), ylim=(FACE_IN + FALL_IN, 0))
     axes.axis("off")
     shown = [w for w in track.windows if w.face_rgb is not None and w.top is not None]
     scale = STRIP_IN / prediction.shown_s
     span_in = (shown[-1].middle_s - shown[0].middle_s) * scale if shown else 0.0
-    # More of them would be far from their times.
+    # More images would be far from their times.
     number = min(MAX_FACES, len(shown), 3 + int(span_in / SIDE_IN))
     chosen = np.linspace(0, len(shown) - 1, number).round().astype(int)
     times_in = np.array([shown[index].middle_s * scale for index in chosen])
@@ -255,7 +256,7 @@ def _draw_faces(axes: Axes, prediction: VideoPrediction, track: TrackSummary) ->
 
 
 def _spread(positions: np.ndarray) -> np.ndarray:
-    """Move rising positions so that they are at least `SIDE_IN` apart and inside the strip."""
+    """Move sorted positions so that they are at least `SIDE_IN` apart and inside the strip."""
     steps = SIDE_IN * np.arange(len(positions))
     to_right = np.maximum.accumulate(positions - steps) + steps
     to_left = np.minimum.accumulate((positions - steps)[::-1])[::-1] + steps
@@ -293,6 +294,6 @@ def _shorten(name: str) -> str:
 
 
 def _unit(color: tuple[int, int, int]) -> tuple[float, float, float]:
-    """Return a colour with values up to 1, as matplotlib takes it."""
+    """Return a colour with values from 0 to 1, for matplotlib."""
     red, green, blue = color
     return red / 255, green / 255, blue / 255

@@ -101,7 +101,10 @@ def test_at_all_addresses_the_page_takes_its_own_names_and_no_other(tmp_path):
 def test_routes_that_the_page_does_not_use_are_closed(served, method, path):
     for prefix in ("gradio_api/", ""):
         got = httpx.request(method, f"{served}{prefix}{path}", content=b"")
-        assert (got.status_code, got.text) == (403, "closed: the page does not use it")
+        assert (got.status_code, got.text) == (
+            403,
+            "not available: the page does not use this address",
+        )
 
 
 def test_the_queue_cannot_be_gone_round(served):
@@ -145,7 +148,7 @@ def test_a_video_that_takes_too_long_is_ended(serve, examiner, footage, monkeypa
     given = handle_file(str(footage / "wall.mp4"))
     status, *_ = client.predict(given, 1, 1, "all", api_name="/examine")
     assert time.monotonic() - began_s < 15
-    assert "a video may take 1 s here; cut it, or use `dfer predict`" in status
+    assert "the time limit is 1 s; use a shorter video, or `dfer predict`" in status
 
 
 def _upload(url, size, **more):
@@ -193,7 +196,7 @@ def test_a_password_keeps_others_out(serve):
 PAGE = """
 import sys
 from pathlib import Path
-from dfercli.cli.serving import _serve
+from dfercli.cli.deploy import _serve
 from dfercli.predict import Predictor
 _serve(Predictor.from_checkpoint(sys.argv[1], device="cpu"), "127.0.0.1", int(sys.argv[2]), None, 9)
 """

@@ -67,7 +67,7 @@ def test_names_are_words_not_marks():
 
 
 def test_lines_of_a_narrow_screen_have_a_block_for_each_stretch_of_a_class():
-    """Windows of 2 s in 8: named, not seen enough, named, and uncertain, which is pale."""
+    """Windows of 2 s in 8: classified, seen too briefly, classified, and uncertain (pale)."""
     shown = render_timeline(_prediction(*WINDOWS), b"")
     starts = re.findall(r"left: ([\d.]+)%; width: ([\d.]+)%; background: (rgb\([\d, ]+\))", shown)
     assert [(left, width) for left, width, _ in starts] == [
@@ -125,5 +125,5 @@ def plain(make_model):
 
 def test_clip_as_it_is_says_that_it_was_never_trained_on_expressions(plain):
     said = render_model(plain)
-    assert "never trained on expressions, so expect weak answers" in said
+    assert "never trained on expressions, so its predictions are weak" in said
     assert "not calibrated" in said

@@ -19,7 +19,7 @@ def _type(line, monkeypatch, capsys):
 
 
 def test_without_gradio_its_extra_is_named(monkeypatch, capsys):
-    monkeypatch.setattr("dfercli.cli.serving.find_spec", lambda name: None)
+    monkeypatch.setattr("dfercli.cli.deploy.find_spec", lambda name: None)
     code, err = _type("app", monkeypatch, capsys)
     said = "error: the page needs gradio: pip install '.[app]' in the checkout\n"
     assert (code, err) == (1, said)
@@ -28,7 +28,7 @@ def test_without_gradio_its_extra_is_named(monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("app --zero-shot --checkpoint x", "--zero-shot is CLIP as it is; leave it out, or "),
+        ("app --zero-shot --checkpoint x", "--zero-shot and --checkpoint both choose the model; "),
         ("app --runs none", "no finished run in none: train one with `dfer train`, name one "),
         ("app --host no.where", "unknown address 'no.where'; use --host"),
     ],
@@ -53,7 +53,7 @@ def test_ctrl_c_ends_it_and_nothing_is_left(checkpoint, free_port, tmp_path):
         env=os.environ | {"GRADIO_TEMP_DIR": str(tmp_path), "TMPDIR": str(tmp_path)},
     ) as process:
         told = process.stdout.readline()
-        assert told == f"open http://localhost:{free_port}/ in a browser; Ctrl-C ends it\n"
+        assert told == f"open http://localhost:{free_port}/ in a browser; press Ctrl-C to stop\n"
         assert "Expressions in a video" in httpx.get(f"http://127.0.0.1:{free_port}/").text
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=30)
@@ -61,7 +61,7 @@ def test_ctrl_c_ends_it_and_nothing_is_left(checkpoint, free_port, tmp_path):
     assert out == ""
     said = err.splitlines()
     assert said[0] == f"checkpoint: {checkpoint}"
-    assert said[1].startswith("--host 0.0.0.0: whoever reaches this machine can use it")
+    assert said[1].startswith("--host 0.0.0.0: anyone who can reach this machine can use the page")
     assert said[-1] == "stopped"
     assert "Traceback" not in err
     assert list(tmp_path.glob("dfer-app-*")) == []

@@ -40,14 +40,14 @@ def test_the_folder_is_as_named_or_the_usual_one(environment, named, expected, m
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert find_cache(True, named) == str(Path(expected))
-    assert capsys.readouterr().err == f"decoded frames: in {Path(expected)}\n"
+    assert capsys.readouterr().err == f"frame cache: {Path(expected)}\n"
     assert find_cache(False, None) is None
 
 
 def test_a_folder_without_a_cache_is_an_error():
     with pytest.raises(ConfigError) as caught:
         find_cache(False, Path("mine"))
-    assert str(caught.value) == "--cache-dir mine has no effect without --cache; give both"
+    assert str(caught.value) == "--cache-dir mine has no effect without --cache; add --cache"
 
 
 def test_without_a_home_folder_the_caches_have_to_be_named(monkeypatch):
@@ -59,7 +59,7 @@ def test_without_a_home_folder_the_caches_have_to_be_named(monkeypatch):
     with pytest.raises(ConfigError) as caught:
         find_cache(True, None)
     assert str(caught.value) == (
-        "no home folder to keep decoded frames in; name a folder: --cache-dir, or $DFER_CACHE"
+        "no home folder for the frame cache; choose a folder with --cache-dir or $DFER_CACHE"
     )
 
 
@@ -91,7 +91,7 @@ def test_all_commands_share_one_cache_and_find_the_same(dfer, monkeypatch):
     assert _caches() == []
     trained = dfer(f"train {RECIPE} --cache")
     assert trained.code == 0
-    assert "decoded frames: in kept\n" in trained.err
+    assert "frame cache: kept\n" in trained.err
     for fold in (1, 2):
         for name in ("predictions_best.csv", "predictions_last.csv"):
             plain, cached = (Path(r, f"tiny/full/fold{fold}", name) for r in ("plain", "runs"))

@@ -80,8 +80,8 @@ def _broken_video(project):
         ),
         (None, "train --backbone ViT-B-33", "no backbone 'ViT-B-33'; known: "),
         (None, "train --folds 3", "no fold 3 in manifest tiny; its folds: 1, 2"),
-        (None, "train --folds one", "cannot read folds 'one'; give 1-5, or 1,3, or 2"),
-        (None, "train --epochs 5", "warmup_epochs is 5; it must be less than epochs (5)"),
+        (None, "train --folds one", "invalid folds 'one'; use a form such as 1-5, 1,3 or 2"),
+        (None, "train --epochs 5", "warmup_epochs is 5, epochs 5; the rate would never reach"),
         (None, "train --root elsewhere", "no folder elsewhere, where the data was; name it: --ro"),
         (None, "train --root data", "no folder data/happiness1; is data the data's root? else"),
         (
@@ -94,7 +94,7 @@ def _broken_video(project):
             "train",
             "data_manifests/tiny.csv line 3: path '../secret' leaves the data root; ",
         ),
-        (_no_folds, "train", "no clip of data_manifests/tiny.csv has a test_fold"),
+        (_no_folds, "train", "no clip of data_manifests/tiny.csv has a test fold; "),
         (None, "ablate --table 7", "no table '7'; known: 1, 2, 3, 4, 5"),
         (None, "eval", "no finished run in runs; train one with `dfer train`"),
         (None, "eval full", "no finished run in runs/*/full; train one with"),
@@ -127,7 +127,11 @@ def _broken_video(project):
         ),
         (None, "test data --folds 1", "no config.json in data; it is not a checkpoint"),
         (None, "demo grey.mp4", "grey.mp4"),
-        (None, "preprocess --dataset folder", "where are the videos, and labels.csv? name their f"),
+        (
+            None,
+            "preprocess --dataset folder",
+            "--dataset folder needs --root: the folder with labe",
+        ),
         (None, "preprocess --dataset mafw --size 0 --detector mtcnn", "crops of 0 px are too"),
         (
             None,
@@ -138,17 +142,17 @@ def _broken_video(project):
         (
             None,
             "predict grey.mp4 --checkpoint model --zero-shot",
-            "--zero-shot is CLIP as it is; leave it out, or --checkpoint",
+            "--zero-shot and --checkpoint both choose the model; remove one of them",
         ),
         (
             None,
             "predict grey.mp4 --checkpoint model --plot line.jpg",
-            "cannot draw line.jpg; name it with one of .png, .pdf, .svg",
+            "cannot draw line.jpg: unknown suffix; use one of .png, .pdf, .svg",
         ),
         (
             None,
             "predict grey.mp4 --checkpoint model --window-s 0",
-            "window 0.0 s: it must be at least 0.125 s",
+            "invalid window of 0.0 s; it must be at least 0.125 s",
         ),
         (
             None,
@@ -229,9 +233,9 @@ def test_a_wrong_option_is_exit_code_2(line, dfer):
 @pytest.mark.usefixtures("project")
 def test_debug_shows_where_an_error_arose(dfer, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["dfer", "--debug", "train", "--folds", "one"])
-    with pytest.raises(ConfigError, match="cannot read folds 'one'"):
+    with pytest.raises(ConfigError, match="invalid folds 'one'"):
         main()
-    _check_error(dfer("train --folds one"), "cannot read folds 'one'")
+    _check_error(dfer("train --folds one"), "invalid folds 'one'")
 
 
 def test_an_interruption_is_one_line_too(dfer, monkeypatch):

@@ -84,8 +84,8 @@ def test_what_differs_is_refused_or_left_out(dfer, dfew):
     assert second.startswith("clips: 9 (happiness 0, ")
     assert done.err.splitlines()[2:] == [
         "PARTIAL DATA: unreadable: 1 of 10 clips (00003)",
-        "need a look: data_manifests/review/mine.csv",
-        "left out, with reasons there: 1",
+        "clips to review: data_manifests/review/mine.csv",
+        "left out: 1 clip; reasons in data_manifests/review/mine.csv",
     ]
 
 

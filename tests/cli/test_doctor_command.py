@@ -34,7 +34,7 @@ def test_the_doctor_finds_a_healthy_dataset_well(dfer, dfew):
     assert lines[0] == "machine"
     assert "dfew: data_manifests/dfew.csv, data in data/dfew" in lines
     assert lines[-2:] == [
-        "some of its frames: data_manifests/review/dfew-sample.png",
+        "sample frames: data_manifests/review/dfew-sample.png",
         "all is well",
     ]
     assert read_image(Path("data_manifests/review/dfew-sample.png")).shape == (2 * 204, 8 * 168, 3)
@@ -64,7 +64,7 @@ def test_the_doctor_misses_data_that_is_not_there_where_it_is_named(dfer, dfew):
 
 def test_the_doctor_is_told_whose_folder_it_is(dfer, dfew):
     done = dfer("doctor --root data/dfew")
-    said = "error: --root is the folder of one dataset; name it with --dataset\n"
+    said = "error: --root is the folder of a single dataset; add --dataset\n"
     assert (done.code, done.out, done.err) == (1, "", said)
 
 

@@ -18,7 +18,7 @@ from predict.batch import by_hand
 from dfercli.config import ModelConfig
 from dfercli.faces.align import CropRecipe
 from dfercli.models.base import build_model
-from dfercli.predict.records import plain_text
+from dfercli.predict.prediction import plain_text
 from dfercli.runs.checkpoint import save_checkpoint
 from dfercli.text import printable
 
@@ -85,7 +85,7 @@ def test_a_folder_of_hostile_inputs_is_read_to_its_end(dfer, stdin):
     again = dfer("predict h - --checkpoint model --out x.json")
     assert again.code == 4
     finished = len(found) - len(bad)
-    assert f"finished before, and not read again: {finished}\n" in again.err
+    assert f"already predicted, skipped: {finished}\n" in again.err
     assert Path("x.json").read_bytes() == before
 
 

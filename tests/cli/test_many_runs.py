@@ -76,18 +76,18 @@ def test_ablate_prints_the_rows_that_are_whole(dfer):
     ("command", "together", "said"),
     [
         ("train --jobs 0", None, "jobs is 0; it must be at least 1"),
-        ("train --jobs 2 --cluster auto", None, "--jobs is for one machine, a cluster fills its"),
-        ("train --jobs 2", "2", "processes that were launched together train one run at a time; "),
-        ("ablate --cluster auto", "2", "processes that were launched together train one run at"),
+        ("train --jobs 2 --cluster auto", None, "--jobs is for this machine, --cluster for othe"),
+        ("train --jobs 2", "2", "processes started by a launcher train one run at a time; "),
+        ("ablate --cluster auto", "2", "processes started by a launcher train one run at"),
         (
             "train --device cuda:1",
             "2",
-            "--device cuda:1 names one GPU, but a launcher gives every process its own; leave out",
+            "--device cuda:1 is a single GPU, but a launcher assigns a GPU to each process; remove",
         ),
         (
             "ablate --device cuda:0 --cluster auto",
             None,
-            "--device cuda:0 names one GPU, but a cluster gives every process its own; leave out",
+            "--device cuda:0 is a single GPU, but a cluster assigns a GPU to each process; remove",
         ),
         ("train --device cuda:1 --jobs 2", None, "no manifest in data_manifests; `dfer prep"),
         ("train --device cuda:x", None, "no device 'cuda:x'; known: auto, cpu, cuda, mps, or a"),

@@ -42,18 +42,27 @@ def videos(dfer):
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("v --out x.txt", "--out x.txt has no known suffix; use one of .json, .jsonl, .csv, "),
+        ("v --out x.txt", "unknown suffix of --out x.txt; use one of .json, .jsonl, .csv, "),
         ("v --out v/text.mp4/x.csv", "cannot write v/text.mp4/x.csv: "),
         ("v --plot v/text.mp4/plots", "cannot write v/text.mp4/plots: "),
-        ("v --plot x.png", "--plot x.png is one file, and there are several videos; name a folder"),
-        ("v --annotate x.mp4", "--annotate x.mp4 is one file, and there are several videos; name "),
-        ("v --annotate v", "v/a.mp4 is one of the videos, and would be replaced by what is made "),
-        ("v/a.mp4 --plot x.gif", "cannot draw x.gif; name it with one of .png, .pdf, .svg"),
-        ("v/a.mp4 --annotate x.avi", "cannot write a video to x.avi; name it with .mp4"),
-        ("v/a.mp4 --annotate v/a.mp4", "v/a.mp4 is the video itself; give the annotated one "),
-        ("0 --annotate x.mp4", "0 cannot be annotated: a stream or camera cannot be read a second"),
-        ("v rtsp://h/a --annotate x", "rtsp://h/a cannot be annotated: a stream or camera cannot"),
-        ("v --zero-shot --checkpoint model", "--zero-shot is CLIP as it is; leave it out, or --c"),
+        (
+            "v --plot x.png",
+            "--plot x.png is a single file, but there are several videos; use a folder",
+        ),
+        (
+            "v --annotate x.mp4",
+            "--annotate x.mp4 is a single file, but there are several videos; use ",
+        ),
+        ("v --annotate v", "the output of v/a.mp4 would replace the input v/a.mp4; choose another"),
+        ("v/a.mp4 --plot x.gif", "cannot draw x.gif: unknown suffix; use one of .png, .pdf, .svg"),
+        ("v/a.mp4 --annotate x.avi", "cannot write a video to x.avi: its name must end in .mp4"),
+        ("v/a.mp4 --annotate v/a.mp4", "v/a.mp4 is the input video; choose another name for"),
+        (
+            "0 --annotate x.mp4",
+            "--annotate does not work with streams and cameras (0), because it r",
+        ),
+        ("v rtsp://h/a --annotate x", "--annotate does not work with streams and cameras (rtsp:/"),
+        ("v --zero-shot --checkpoint model", "--zero-shot and --checkpoint both choose the model"),
     ],
 )
 @pytest.mark.usefixtures("videos")
@@ -89,7 +98,7 @@ def test_the_same_call_again_does_not_read_what_it_has_written(dfer):
             assert done.code == 4  # for v/text.mp4
             lines.append({line.partition(":")[0] for line in done.out.splitlines()[:-1]})
         assert lines[0] == lines[1]
-        assert "finished before, and not read again: " in done.err
+        assert "already predicted, skipped: " in done.err
         shutil.rmtree("annotated")
         shutil.rmtree("v/plots")
     shutil.rmtree("v")
@@ -99,7 +108,7 @@ def test_the_same_call_again_does_not_read_what_it_has_written(dfer):
     before = Path("c.mp4").read_bytes()  # who has made it cannot be known
     again = dfer("predict . --checkpoint model --annotate c.mp4")
     assert again.code == 1
-    assert "--annotate c.mp4 is one file, and there are several videos" in again.err
+    assert "--annotate c.mp4 is a single file, but there are several videos" in again.err
     assert Path("c.mp4").read_bytes() == before
     assert dfer("predict b.mp4 c.mp4 --checkpoint model --annotate .").code == 1
 
@@ -120,8 +129,8 @@ def test_pictures_do_not_get_among_images_that_are_read(dfer):
         where = line.split()[-1]
         assert (done.code, done.out) == (1, "")
         assert done.err == (
-            f"error: {line.split()[-2]} {where} would put a file among images that are read, "
-            f"where the next call reads it too; name another folder\n"
+            f"error: {line.split()[-2]} {where} is in a folder of input images, so the next "
+            f"call would read the output as input; choose another folder\n"
         )
 
 
@@ -137,7 +146,7 @@ def test_a_missing_video_is_that_whatever_is_to_be_made_of_it(dfer):
 def test_two_streams_need_two_jobs(dfer):
     done = dfer("predict rtsp://h/a rtsp://h/b --checkpoint model")
     assert done.err.splitlines()[-1] == (
-        "error: 2 streams at a time need a process each: --jobs 2; or name fewer"
+        "error: 2 streams need 2 processes; use --jobs 2, or fewer streams"
     )
 
 
@@ -151,7 +160,7 @@ def test_several_videos_are_a_line_each_and_a_summary(dfer):
     assert grey == "v/grey.mp4: no face; frames searched: 5"
     assert last.startswith("v/n/a.avi: 0.8 s, 1 face: ")
     assert summary.startswith("4 videos in ")
-    assert summary.endswith(" s: 2 predicted, 1 without a face, 1 not readable")
+    assert summary.endswith(" s: 2 predicted, 1 without a face, 1 unreadable")
     assert done.err.splitlines()[0] == "checkpoint: model"
     (error,) = [line for line in done.err.splitlines() if line.startswith("error: ")]
     assert error.startswith("error: cannot read v/text.mp4: ")
@@ -166,10 +175,10 @@ def test_several_videos_are_a_line_each_and_a_summary(dfer):
     table = pd.read_csv("x.csv")
     assert table["video"].tolist() == ["v/a.mp4", "v/n/a.avi"]
     again = dfer("predict v --checkpoint model --out x.csv --plot plots --annotate annotated")
-    assert "finished before, and not read again: 3\n" in again.err
-    assert again.out.splitlines()[0] == "v/a.mp4: ok, finished before"
+    assert "already predicted, skipped: 3\n" in again.err
+    assert again.out.splitlines()[0] == "v/a.mp4: ok, already predicted"
     other = dfer("predict v --checkpoint model --out x.csv --window-s 0.5")
-    assert "changed, or predicted with other settings: 3\n" in other.err
+    assert "changed or predicted with other settings, predicted again: 3\n" in other.err
     assert len(pd.read_csv("x.csv")) > len(table)
     before = Path("plots/a.png").read_bytes()
     drawn = dfer("predict v --checkpoint model --out x.csv --window-s 0.5 --plot plots --jobs 2")
@@ -232,7 +241,7 @@ def test_without_pictures_neither_training_nor_matplotlib_is_loaded():
 def test_no_model_is_needed_to_say_that_nothing_is_there(dfer):
     done = dfer("predict gone.mp4 foo://bar")
     assert done.code == 4
-    assert re.fullmatch(r"2 videos in \d+ s: 2 not readable\n", done.out)
+    assert re.fullmatch(r"2 videos in \d+ s: 2 unreadable\n", done.out)
     assert done.err.splitlines()[0] == "error: gone.mp4: no such file or folder"
 
 

@@ -161,14 +161,14 @@ def test_folds_are_read(text, folds):
 def test_folds_that_cannot_be_read_say_how_to_write_them(text):
     with pytest.raises(ConfigError) as caught:
         parse_folds(text)
-    assert str(caught.value) == f"cannot read folds {text!r}; give 1-5, or 1,3, or 2"
+    assert str(caught.value) == f"invalid folds {text!r}; use a form such as 1-5, 1,3 or 2"
 
 
 @pytest.mark.parametrize("text", ["5-1", "1,5-1"])
 def test_folds_the_wrong_way_round_are_named(text):
     with pytest.raises(ConfigError) as caught:
         parse_folds(text)
-    assert str(caught.value) == "no fold in '5-1'; give the lower one first, as in 1-5"
+    assert str(caught.value) == "invalid folds '5-1'; put the lower number first, as in 1-5"
 
 
 @pytest.fixture
@@ -285,8 +285,8 @@ WRONG = {
     "predict a.mp4 --detector dlib": "no detector 'dlib'; known: face-alignment, mtcnn",
     "predict a.mp4 --device gpu": "no device 'gpu'; known: auto, cpu, cuda, mps, or a GPU",
     "predict a.mp4 --precision fp8": "no precision 'fp8'; known: auto, fp32, bf16, fp16",
-    "predict a.mp4 --window-s 0": "window 0.0 s: it must be at least 0.125 s",
-    "predict a.mp4 --stride-s nan": "stride nan s: it must be at least 0.125 s",
+    "predict a.mp4 --window-s 0": "invalid window of 0.0 s; it must be at least 0.125 s",
+    "predict a.mp4 --stride-s nan": "invalid stride of nan s; it must be at least 0.125 s",
     "app --device gpu": "no device 'gpu'",
     "app --precision fp8": "no precision 'fp8'",
     "test x --device gpu": "no device 'gpu'",

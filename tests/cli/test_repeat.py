@@ -94,9 +94,9 @@ def test_a_repetition_that_was_interrupted_still_repeats_all_folds(name, run, df
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        (f"--repeat {WHERE}", f"runs/{WHERE} is the run to repeat and is finished; use another"),
-        ("--repeat nothing", "no run 'nothing': there is no such folder, and no such run in runs"),
-        (f"--repeat {WHERE} --preset small", "--repeat takes the recipe of a run; leave out"),
+        (f"--repeat {WHERE}", f"runs/{WHERE} is the run to repeat, and it is finished; choose"),
+        ("--repeat nothing", "no run 'nothing': neither a folder, nor a run in runs"),
+        (f"--repeat {WHERE} --preset small", "--repeat uses the recipe of the repeated run;"),
         (f"--repeat {WHERE} --manifests elsewhere", "no manifest in elsewhere; `dfer preprocess`"),
     ],
 )
@@ -173,7 +173,7 @@ def test_a_run_is_repeated_from_another_folder(run, dfer, tmp_path, monkeypatch)
 def test_the_recipe_of_a_fold_is_repeated_on_all_clips(run, dfer):
     done = dfer(f"train --repeat {WHERE} --all-data")
     assert done.code == 0, done.err
-    assert "the median of those that folds 2 chose" in done.err
+    assert "the median of the epochs chosen in folds 2" in done.err
     config = RunFolder("runs" / WHERE.with_name("all")).read().config
     recorded = run.read().config
     assert replace(config.train, stop_epoch=None) == recorded.train

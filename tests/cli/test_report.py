@@ -24,7 +24,7 @@ def test_a_page_and_its_pictures_are_written(dfer):
     assert "dfer</span> <span>train" in page
     assert not re.findall(r"(?:src|href)=[\"'](?!data:|#)", page)
     done = dfer("report runs/tiny/full --epoch last --fold 2 --out page.html --figures figures")
-    assert done.out == "written: page.html\npictures: figures\n"
+    assert done.out == "written: page.html\nfigures: figures\n"
     names = {path.name for path in Path("figures").iterdir()}
     assert {"classes-1.png", "classes-1.pdf", "training-1.pdf"} <= names
     assert Path("figures/classes-1.pdf").read_bytes().startswith(b"%PDF")

@@ -22,7 +22,7 @@ from dfercli.runs.checkpoint import save_checkpoint
 FULL = Path("/dev/full")
 needs_full = pytest.mark.skipif(not FULL.exists(), reason="only Linux has /dev/full")
 MODEL = "checkpoint: model\nmodel: model, trained on unknown data; not calibrated\n"
-LOST = "error: standard output is cut off: No space left on device; free some space\n"
+LOST = "error: standard output is incomplete: No space left on device; free some space\n"
 
 
 @pytest.fixture
@@ -105,12 +105,12 @@ def test_an_exit_code_that_says_more_is_kept(shell):
 
 
 def test_what_a_file_has_not_taken_is_remembered(tmp_path):
-    file = streams.PatientFile(tmp_path / "a", "w")
+    file = streams.TolerantFile(tmp_path / "a", "w")
     assert file.write(memoryview(b"12345")) == 5
     assert file.failure is None
     file.close()
     if FULL.exists():
-        with streams.PatientFile(FULL, "w") as full:
+        with streams.TolerantFile(FULL, "w") as full:
             assert [full.write(b"123"), full.write(b"4567")] == [3, 4]
             assert full.failure.errno == errno.ENOSPC
 
@@ -118,7 +118,7 @@ def test_what_a_file_has_not_taken_is_remembered(tmp_path):
 def test_a_reader_that_has_gone_ends_the_command():
     reader, writer = os.pipe()
     os.close(reader)
-    with streams.PatientFile(writer, "w") as file, pytest.raises(BrokenPipeError):
+    with streams.TolerantFile(writer, "w") as file, pytest.raises(BrokenPipeError):
         file.write(b"x")
 
 

@@ -62,7 +62,7 @@ FOUR = [_window(0.0, 0), _window(2.0, 1), _window(4.0, None), _window(6.0, 2, sh
             False,
             "  2.0 –   4.0 s  face 12  sadness    40 % ████        then surprise 36 %",
         ),
-        (_window(1234.5, None), True, "1234.5 – 1236.5 s  face 1  not seen enough"),
+        (_window(1234.5, None), True, "1234.5 – 1236.5 s  face 1  seen too briefly"),
     ],
 )
 def test_a_window_is_a_line(window, calibrated, line, show):
@@ -142,7 +142,7 @@ def test_of_many_faces_the_most_present_are_shown_and_the_rest_counted(show):
     windows = [_window(0.0, 0, track=track, length_s=1.0 + track / 10) for track in range(1, 11)]
     said = show(prediction_screen.print_prediction, _predict(windows))
     assert re.findall(r"^face (\d+)", said, flags=re.MULTILINE) == [str(n) for n in range(3, 11)]
-    assert said.endswith("and 2 faces that are seen less\n")
+    assert said.endswith("and 2 more faces, seen for less time\n")
     assert ": 8.0 s, 10 faces, " in said
 
 
@@ -150,7 +150,7 @@ def test_of_many_faces_the_most_present_are_shown_and_the_rest_counted(show):
 def test_without_a_face_the_summary_says_so(windows, show):
     said = show(prediction_screen.print_prediction, _predict(windows))
     assert "0 faces" in said
-    assert said.endswith("no face is seen long enough to name its expression\n")
+    assert said.endswith("no face is visible for long enough to be classified\n")
 
 
 def test_a_still_and_an_hour_have_a_time_line(show):

@@ -38,9 +38,9 @@ def test_the_whole_way(dfer):
         "clips: 6 (happiness 2, anger 2, surprise 2); by test fold 1: 3, 2: 3",
     ]
     assert done.err.splitlines()[-3:] == [
-        "need a look: data_manifests/review/demo.csv",
+        "clips to review: data_manifests/review/demo.csv",
         "worst crops: data_manifests/review/demo-worst.png",
-        "left out, with reasons there: 1",
+        "left out: 1 clip; reasons in data_manifests/review/demo.csv",
     ]
     table = pd.read_csv(manifest)
     assert len(table) == 6
@@ -153,10 +153,10 @@ def _check_final_model(dfer):
     epochs = [read_settings(f"runs/demo/full/fold{k}/best")["trained"]["epoch"] for k in (1, 2)]
     assert trained["epoch"] == max(epochs)  # of two the median is the higher
     assert done.out.splitlines() == [
-        f"demo full all clips: {max(epochs)} epochs on all clips, so none can test it",
+        f"demo full all clips: {max(epochs)} epochs on all clips, not tested",
         "  model: runs/demo/full/all/last",
         *[line for line in done.out.splitlines() if line.startswith("  recipe: ")],
-        "`dfer eval runs/demo/full` reports the models of folds 1, 2",
+        "`dfer eval runs/demo/full` prints the test results of folds 1, 2",
     ]
     printed = dfer("predict data/demo/videos/person01/happiness_1.mp4 --checkpoint full")
     assert "checkpoint: runs/demo/full/all/last" in printed.err

@@ -101,8 +101,8 @@ def test_a_process_that_is_killed_fails_its_own_job_alone(make_job, tmp_path, ca
     assert [job.run.finished for job in outcome.jobs] == [False, True, True]
     lines = capsys.readouterr().err.splitlines()
     assert [line for line in lines if line.startswith("failed:")] == [
-        "failed: colours full fold 1: its process was ended by SIGKILL; out of memory? lower "
-        "--jobs or --batch-size"
+        "failed: colours full fold 1: its process was ended by SIGKILL, perhaps because memory "
+        "ran out; run the command again with a lower --jobs or --batch-size"
     ]
     assert [line.split(": WAR")[0] for line in lines if line.startswith("finished:")] == [
         "finished: colours full fold 2",

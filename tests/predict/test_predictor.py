@@ -53,8 +53,8 @@ def test_a_checkpoint_of_a_datasets_own_crops_needs_a_detector(checkpoint, crop)
     with pytest.raises(CheckpointError) as caught:
         Predictor.from_checkpoint(where)
     assert str(caught.value) == (
-        f"{where} was trained on its dataset's own crops; choose how to crop videos: "
-        "--detector face-alignment|mtcnn"
+        f"{where} was trained on the dataset's own face crops; choose a detector for videos with "
+        "--detector face-alignment or --detector mtcnn"
     )
     made = Predictor.from_checkpoint(where, detector="mtcnn")
     assert (made.detector, made.crop_size) == ("mtcnn", 32)  # the backbone's size
@@ -70,9 +70,10 @@ def test_a_checkpoint_of_another_template_is_refused(checkpoint):
     where = checkpoint(CROP | {"version": CROP_VERSION + 1})
     with pytest.raises(CheckpointError) as caught:
         Predictor.from_checkpoint(where, detector="mtcnn")
-    versions = f"version {CROP_VERSION + 1}; this dfer crops by version {CROP_VERSION}"
-    said = f"{where} reads faces cropped by {versions}; use the dfer it was trained with"
-    assert str(caught.value) == said
+    assert str(caught.value) == (
+        f"{where} was trained on crops of version {CROP_VERSION + 1}, but this dfer makes crops "
+        f"of version {CROP_VERSION}; use the version of dfer that trained it"
+    )
 
 
 def test_an_unknown_detector_is_answered_with_the_known_ones(checkpoint, monkeypatch):
@@ -148,8 +149,8 @@ def test_lengths_that_cannot_be(window_s, stride_s):
         _predictor().open("made", PredictSettings(window_s, stride_s))
     name, length_s = ("stride", stride_s) if window_s == 2 else ("window", window_s)
     assert str(caught.value) == (
-        f"{name} {length_s} s: it must be at least 0.125 s, the time between two frames that are "
-        f"searched"
+        f"invalid {name} of {length_s} s; it must be at least 0.125 s, the time between two "
+        f"searched frames"
     )
 
 

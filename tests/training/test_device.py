@@ -17,6 +17,7 @@ from dfercli.training.device import describe_device, make_accelerator
 from dfercli.training.loop import train_fold
 from dfercli.training.step import OptimizerStep
 
+NO_CUDA = "PyTorch finds no cuda device on this machine; use --device auto or cpu"
 OUT_OF_MEMORY = "DefaultCPUAllocator: can't allocate memory"
 
 
@@ -38,7 +39,7 @@ def test_fp16_is_refused_on_a_cpu_alone():
 def test_a_device_that_is_not_there_is_refused():
     with pytest.raises(ConfigError) as caught:
         resolve_compute(ComputeConfig(device="cuda"))
-    assert str(caught.value) == "PyTorch finds no cuda device here; give --device auto, or cpu"
+    assert str(caught.value) == NO_CUDA
 
 
 @pytest.fixture
@@ -67,17 +68,16 @@ def test_a_gpu_may_be_named_by_number(count, name, device, gpus):
 @pytest.mark.parametrize(
     ("count", "name", "message"),
     [
-        (0, "cuda:0", "PyTorch finds no cuda device here; give --device auto, or cpu"),
+        (0, "cuda:0", NO_CUDA),
         (
             1,
             "cuda:1",
-            "this machine has 1 CUDA device; --device cuda:1 does not exist; known: cuda:0",
+            "--device cuda:1 does not exist; this machine has 1 CUDA device: cuda:0",
         ),
         (
             2,
             "cuda:300",
-            "this machine has 2 CUDA devices; --device cuda:300 does not exist; known: cuda:0, "
-            "cuda:1",
+            "--device cuda:300 does not exist; this machine has 2 CUDA devices: cuda:0, cuda:1",
         ),
         (
             2,

@@ -1,5 +1,10 @@
 """`dfer train` and `dfer ablate` read the manifest once, however many folds and rows they train."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from typer.testing import CliRunner
 
@@ -41,3 +46,29 @@ def test_the_manifest_is_read_once(command, runs, colours, tmp_path, reads):
     assert done.exit_code == 0, done.output
     assert len([*tmp_path.glob("colours/*/*/run.json")]) == runs
     assert reads == ["colours.csv"]
+
+
+NOTE_READS = """
+import os, sys
+
+def note(event, arguments):
+    if event == "open" and str(arguments[0]).endswith("colours.csv"):
+        with open(os.environ["READS"], "a") as file:
+            file.write(f"{os.getpid()}\\n")
+
+sys.addaudithook(note)
+"""
+
+
+@pytest.mark.slow
+def test_the_manifest_is_read_once_if_folds_are_trained_in_processes(colours, tmp_path):
+    # Each process imports this module when it starts; forked workers inherit its hook.
+    Path(tmp_path, "sitecustomize.py").write_text(NOTE_READS)
+    paths = os.pathsep.join([str(tmp_path), *sys.path])
+    environment = {**os.environ, "READS": str(tmp_path / "reads"), "PYTHONPATH": paths}
+    options = DATA.format(data=colours.parent, runs=tmp_path / "runs")
+    recipe = "--epochs 1 --warmup-epochs 0 --folds 1-2 --jobs 2"
+    command = [sys.executable, "-m", "dfercli", *f"train {options} {MODEL} {recipe}".split()]
+    subprocess.run(command, env=environment, check=True, capture_output=True)
+    assert len([*tmp_path.glob("runs/colours/*/*/run.json")]) == 2
+    assert len(Path(tmp_path, "reads").read_text().splitlines()) == 1

@@ -341,8 +341,8 @@ def test_a_run_of_several_processes_on_cpus_is_resumed(config, tmp_path, monkeyp
     ("environment", "message"),
     [
         ({}, ""),
-        ({"WORLD_SIZE": "2"}, "processes that train together: 2\n"),
-        ({"ACCELERATE_MIXED_PRECISION": "no"}, "processes that train together: 1\n"),
+        ({"WORLD_SIZE": "2"}, "training processes: 2\n"),
+        ({"ACCELERATE_MIXED_PRECISION": "no"}, "training processes: 1\n"),
     ],
 )
 def test_the_number_of_launched_processes_is_printed(environment, message, monkeypatch, capsys):

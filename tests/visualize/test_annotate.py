@@ -10,8 +10,13 @@ from dfercli.errors import ConfigError, VideoError
 from dfercli.media.video import Frame, read_frames
 from dfercli.media.video_writer import NO_SOUND, write_video
 from dfercli.predict.prediction import SeenFace, VideoPrediction, Window
-from dfercli.visualize import annotate_video, annotated_video, check_annotated
-from dfercli.visualize.annotated_video import _FrameTimer, _Tracks
+from dfercli.visualize import annotated_video
+from dfercli.visualize.annotated_video import (
+    _FrameTimer,
+    _Tracks,
+    annotate_video,
+    check_annotated,
+)
 from dfercli.visualize.overlay import ShownFace
 
 NAMES = ("happiness", "sadness", "fear")
@@ -190,7 +195,7 @@ def test_where_times_jump_there_is_no_sound(video, tmp_path):
     assert max(time_s for time_s, _ in _brightness(source)) > 36000
     made = annotate_video(_prediction(), source, tmp_path / "out.mp4")
     assert made.num_frames == 19 + 10 * FPS + 20
-    assert made.why_silent == "its times jump by more than 10 s, so it would be out of sync"
+    assert made.why_silent == ("the video has gaps of more than 10 s, so it would be out of sync")
 
 
 @pytest.mark.parametrize(
@@ -244,14 +249,14 @@ def test_a_rotated_video_is_upright(video, tmp_path):
 
 def test_what_cannot_be_done_is_refused_before_time_is_spent(video, tmp_path):
     for out, said in (
-        ("out.avi", f"cannot write a video to {tmp_path / 'out.avi'}; name it with .mp4"),
-        ("v.mp4", f"{video} is the video itself; give the annotated one another name"),
+        ("out.avi", f"cannot write a video to {tmp_path / 'out.avi'}: its name must end in .mp4"),
+        ("v.mp4", f"{video} is the input video; choose another name for the annotated video"),
     ):
         for refuse in (check_annotated, lambda o, v: annotate_video(_prediction(), v, o)):
             with pytest.raises(ConfigError) as caught:
                 refuse(tmp_path / out, video)
             assert str(caught.value) == said
-    with pytest.raises(ConfigError, match=r"the prediction has no paths of its faces$"):
+    with pytest.raises(ConfigError, match=r"predict it with keep_paths=True first$"):
         annotate_video(_prediction([_window(1, 0)]), video, tmp_path / "out.mp4")
     with pytest.raises(VideoError, match="no video at"):
         annotate_video(_prediction(), tmp_path / "gone.mp4", tmp_path / "out.mp4")

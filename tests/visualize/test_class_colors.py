@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from dfercli.predict.prediction import VideoPrediction, Window
-from dfercli.predict.segments import drawn_stretches, split_time
+from dfercli.predict.prediction import VideoPrediction, Window, drawn_stretches, split_time
 from dfercli.visualize.class_colors import CLASS_COLORS, class_color, class_letters, fade, ink_on
 
 ELEVEN = (

@@ -90,8 +90,8 @@ def test_bars_are_as_long_as_the_probabilities():
 
 def test_a_face_that_is_not_read_is_told_from_one_that_is_not_seen_enough():
     silent = Window(2, 0, 2, 0.1, np.zeros(4), None)
-    assert _headline(ShownFace(2, np.zeros(4), None, False)) == "face 2: not read"
-    assert _headline(ShownFace(2, np.zeros(4), silent, False)) == "face 2: not seen enough"
+    assert _headline(ShownFace(2, np.zeros(4), None, False)) == "face 2: not classified"
+    assert _headline(ShownFace(2, np.zeros(4), silent, False)) == "face 2: seen too briefly"
     assert _headline(ShownFace(2, np.zeros(4), _window(2, 0), False)) == "face 2"
 
 

@@ -9,9 +9,17 @@ import pytest
 from dfercli.errors import ConfigError
 from dfercli.media.images import read_image
 from dfercli.predict.prediction import VideoPrediction, Window
-from dfercli.visualize import MAX_FACES, check_picture, plot_prediction, timeline
+from dfercli.visualize import timeline
 from dfercli.visualize.class_colors import PALE, class_color, fade
-from dfercli.visualize.timeline import MAX_TRACKS, SIDE_IN, STRIP_IN, _spread
+from dfercli.visualize.timeline import (
+    MAX_FACES,
+    MAX_TRACKS,
+    SIDE_IN,
+    STRIP_IN,
+    _spread,
+    check_picture,
+    plot_prediction,
+)
 
 SEVEN = ("happiness", "sadness", "neutral", "anger", "surprise", "disgust", "fear")
 ELEVEN = (*SEVEN, "contempt", "anxiety", "helplessness", "disappointment")
@@ -91,7 +99,7 @@ def test_a_still_of_no_length_is_drawn(tmp_path):
 def test_without_a_named_window_the_picture_says_so(tops, tmp_path):
     prediction = _predict(_row(tops))
     words = _words(prediction, tmp_path)
-    assert "no face is seen long enough to name its expression" in words
+    assert "no face is visible for long enough to be classified" in words
     assert "S  sadness" in words
     assert _count_faces(_draw(prediction, tmp_path / "line.png")) == 0
 
@@ -216,7 +224,7 @@ def test_another_suffix_is_refused_before_anything_is_drawn(name, tmp_path):
         with pytest.raises(ConfigError) as caught:
             refuse(tmp_path / name)
         assert str(caught.value) == (
-            f"cannot draw {tmp_path / name}; name it with one of .png, .pdf, .svg"
+            f"cannot draw {tmp_path / name}: unknown suffix; use one of .png, .pdf, .svg"
         )
     assert list(tmp_path.iterdir()) == []
 

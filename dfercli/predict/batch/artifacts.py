@@ -1,4 +1,4 @@
-"""Pictures and annotated videos of predictions: checked before any work, one file per video."""
+"""Output files: timelines and annotated videos, one per video, and checks before prediction."""
 
 import hashlib
 import os
@@ -15,7 +15,7 @@ from dfercli.media.images import IMAGE_SUFFIXES
 from dfercli.predict.batch.formats import WRITERS, check_parquet, is_document
 from dfercli.predict.batch.inputs import Input, OnProgress
 from dfercli.predict.hashes import hash_content
-from dfercli.predict.records import plain_text
+from dfercli.predict.prediction import plain_text
 from dfercli.text import printable
 
 if TYPE_CHECKING:
@@ -24,27 +24,28 @@ if TYPE_CHECKING:
 OUT_SUFFIXES = (".json", ".jsonl", ".csv", ".parquet")
 
 LONGEST = 200
-"""Bytes of a name, before its suffix, from which it is cut (our choice): file systems take 255, and
+"""Maximum length of a name without suffix in bytes (our choice): file systems allow 255, and
 temporary names are longer."""
 
 
 @dataclass(frozen=True)
 class Artifacts:
-    """Pictures and annotated videos to make, by the names of the inputs; picklable."""
+    """Paths of the timelines and annotated videos, by the names of the inputs; picklable."""
 
     plots: dict[str, Path] = field(default_factory=dict)
     annotated: dict[str, Path] = field(default_factory=dict)
 
     @property
     def keep_paths(self) -> bool:
-        """Whether predictions need the place of each face in each frame."""
+        """Whether predictions must keep the box of each face in each frame."""
         return bool(self.annotated)
 
     def make(
         self, video: Input, prediction: "VideoPrediction", on_progress: OnProgress | None = None
     ) -> tuple[tuple[str, ...], dict[str, str]]:
-        """Make the files of a video; return notes, and the SHA-256 of each file by its name."""
-        from dfercli.visualize import annotate_video, plot_prediction
+        """Write the files of a video; return notes, and the SHA-256 of each file by its name."""
+        from dfercli.visualize.annotated_video import annotate_video
+        from dfercli.visualize.timeline import plot_prediction
 
         report = on_progress or (lambda *values: None)
         length_s = prediction.duration_s
@@ -70,7 +71,7 @@ class Artifacts:
         }
 
     def are_made(self, video: Input, pictures: Mapping[str, str]) -> bool:
-        """Return whether the files of a video have the hashes of those that were made of it."""
+        """Return whether the files of a video exist and have these hashes."""
         return all(
             path.is_file() and pictures.get(plain_text(str(path))) == hash_content(path)
             for path in self._list_files(video)
@@ -84,21 +85,22 @@ class Artifacts:
 def plan_artifacts(
     inputs: Sequence[Input], plot: Path | None, annotate: Path | None
 ) -> Artifacts | None:
-    """Name the picture and the annotated video of each input; None if none is asked for.
+    """Return the paths of the timelines and annotated videos; None if neither is requested.
 
     Raises:
-        ConfigError: A file is named for several videos, a folder cannot be written, the format is
-            unknown, or a stream is to be annotated.
+        ConfigError: A path is a file although there are several videos, a folder is not writable,
+            a suffix is unknown, or a stream is to be annotated.
     """
     if plot is None and annotate is None:
         return None
-    from dfercli.visualize import check_annotated, check_picture
+    from dfercli.visualize.annotated_video import check_annotated
+    from dfercli.visualize.timeline import check_picture
 
     live = [video.name for video in inputs if video.is_live]
     if annotate is not None and live:
         raise ConfigError(
-            f"{live[0]} cannot be annotated: a stream or camera cannot be read a second time; "
-            f"record it, and annotate the file"
+            f"--annotate does not work with streams and cameras ({live[0]}), because it reads the "
+            f"video twice; record it to a file first"
         )
     readable = [video for video in inputs if video.error is None]
     single = inputs[0] if len(inputs) == 1 else None
@@ -119,7 +121,7 @@ def _name_files(
     suffix: str,
     check: Callable[[Path], None] | None,
 ) -> dict[str, Path]:
-    """Return the file of each input by its name: `where` itself, or one below it.
+    """Return the output file of each input by its name: `where` itself, or a file in this folder.
 
     `check` checks the name of a single file; it is None if there are several videos.
     """
@@ -133,7 +135,7 @@ def _name_files(
         return files
     if where.is_file() or where.suffix.lower() == suffix:
         raise ConfigError(
-            f"{option} {where} is one file, and there are several videos; name a folder"
+            f"{option} {where} is a single file, but there are several videos; use a folder"
         )
     files = name_outputs(inputs, where, suffix)
     _check_places(option, where, inputs, files)
@@ -145,7 +147,7 @@ def _name_files(
 def _check_places(
     option: str, where: Path, inputs: Sequence[Input], files: Mapping[str, Path]
 ) -> None:
-    """Check that no file would be read as a frame or a photo by the next call."""
+    """Check that no output file is in a folder of input images, which the next call would read."""
     folders = [Path(video.name) for video in inputs if video.kind == "frames"]
     if len(inputs) > 1:
         paths = [Path(video.name) for video in inputs if video.kind == "file"]
@@ -153,13 +155,13 @@ def _check_places(
     read = {os.path.realpath(folder) for folder in folders}
     if not read.isdisjoint(os.path.realpath(file.parent) for file in files.values()):
         raise ConfigError(
-            f"{option} {where} would put a file among images that are read, where the next call "
-            f"reads it too; name another folder"
+            f"{option} {where} is in a folder of input images, so the next call would read the "
+            f"output as input; choose another folder"
         )
 
 
 def name_outputs(inputs: Sequence[Input], folder: Path, suffix: str) -> dict[str, Path]:
-    """Return a file in a folder for each input: its path below their common folder.
+    """Return an output file for each input, with its path relative to their common folder.
 
     Videos that differ only in their suffixes keep them (`a.mov.png`).
 
@@ -180,14 +182,14 @@ def name_outputs(inputs: Sequence[Input], folder: Path, suffix: str) -> dict[str
     for name, path in files.items():
         if os.path.realpath(path) in sources:
             raise ConfigError(
-                f"{printable(path)} is one of the videos, and would be replaced by what is made "
-                f"of {printable(name)}; name another folder than {printable(folder)}"
+                f"the output of {printable(name)} would replace the input {printable(path)}; "
+                f"choose another folder than {printable(folder)}"
             )
     return files
 
 
 def _split_names(inputs: Sequence[Input]) -> dict[str, tuple[Path, str]]:
-    """Return each input's path below the common folder without its suffix, and the suffix."""
+    """Return each input's path relative to the common folder without its suffix, and the suffix."""
     names = [video.name for video in inputs if not video.is_live]
     paths = {name: Path(os.path.normpath(Path(name).absolute())) for name in names}
     common = os.path.commonpath([path.parent for path in paths.values()]) if paths else ""
@@ -203,7 +205,7 @@ def _split_names(inputs: Sequence[Input]) -> dict[str, tuple[Path, str]]:
 
 
 def _name_stream(video: Input) -> str:
-    """Return a stream's or camera's name as a file's, without user and password."""
+    """Return a file name for a stream or camera, without user and password."""
     if video.kind == "camera":
         return f"camera{video.name}"
     address = re.sub(r"^\w+://(?:[^/@]*@)?", "", video.name.partition("?")[0])
@@ -220,7 +222,7 @@ def _join(stem: Path, old: str, keep: bool, folder: Path, suffix: str) -> Path:
 
 
 def _number(files: Mapping[str, Path]) -> dict[str, Path]:
-    """Number files that are still equal: of streams, or but for upper and lower case."""
+    """Number files with the same name, of streams or if upper and lower case are ignored."""
     taken: set[str] = set()
     numbered = {}
     for name, path in files.items():
@@ -237,26 +239,26 @@ def check_out(out: Path, inputs: Sequence[Input]) -> None:
     """Check that predictions can be written to a file.
 
     Raises:
-        ConfigError: Its suffix is not that of a format, its folder cannot be written, pyarrow is
-            missing, it is one of the videos, or dfer did not write the file that is there.
+        ConfigError: The suffix is unknown, the folder is not writable, pyarrow is missing, or the
+            file is one of the videos or was not written by dfer.
     """
     suffix = out.suffix.lower()
     if suffix not in OUT_SUFFIXES:
         known = ", ".join(OUT_SUFFIXES)
-        raise ConfigError(f"--out {out} has no known suffix; use one of {known}")
+        raise ConfigError(f"unknown suffix of --out {out}; use one of {known}")
     check_writable(out)
     if out.is_dir():
         raise ConfigError(f"--out {out} is a folder; name a file in it")
     if suffix == ".parquet":
         check_parquet(out)
     if os.path.lexists(out) and suffix in WRITERS and not is_document(out):
-        raise ConfigError(f"--out {out} is there, and dfer did not write it; name another file")
+        raise ConfigError(f"--out {out} exists and was not written by dfer; choose another file")
     if any(os.path.realpath(video.name) == os.path.realpath(out) for video in inputs):
-        raise ConfigError(f"--out {out} is one of the videos; name another file")
+        raise ConfigError(f"--out {out} is one of the input videos; choose another file")
 
 
 def check_writable(path: Path) -> None:
-    """Raise a ConfigError unless a file or folder can be made here."""
+    """Raise a ConfigError unless the file or folder can be created."""
     parent = next(folder for folder in path.absolute().parents if folder.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-        raise ConfigError(f"cannot write {path}: {parent} is no folder that can be written to")
+        raise ConfigError(f"cannot write {path}: {parent} is not a writable folder")

@@ -1,7 +1,7 @@
 """Files of predictions: a JSON document, JSON Lines, or a table of windows as CSV or Parquet.
 
-`schema.json` beside this file describes the document and the lines. There are no clock times in
-them, so that the same videos give the same bytes.
+`schema.json` in this folder describes the document and the lines. They contain no clock times, so
+that the same videos give the same bytes.
 """
 
 import csv
@@ -13,22 +13,18 @@ from io import BytesIO
 from itertools import islice
 from pathlib import Path
 from textwrap import indent
-from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
+from typing import Any, BinaryIO, TextIO
 
 from dfercli.errors import ConfigError, naming
 from dfercli.files import replacing
-from dfercli.predict.prediction import COLUMNS, flatten_window
-from dfercli.predict.records import Record
+from dfercli.predict.prediction import COLUMNS, Record, flatten_window
 from dfercli.text import escape_cell
 
-if TYPE_CHECKING:
-    pass
-
 ROWS = 50_000
-"""Rows that are converted to Parquet at a time, so that memory does not grow (our choice)."""
+"""Rows that are converted to Parquet at a time, to limit the memory (our choice)."""
 
 HEAD = 4096
-"""Bytes by which a file of dfer is recognised (our choice)."""
+"""Bytes that are read to recognise a file of dfer (our choice)."""
 
 LINES = ".jsonl"
 
@@ -42,7 +38,7 @@ def to_line(kind: str, record: Record) -> str:
 
 
 class LineWriter:
-    """Writes JSON Lines as windows and videos end; lines of several videos may be mixed."""
+    """Writes JSON Lines as windows and videos end; the lines of several videos may be mixed."""
 
     def __init__(self, stream: BinaryIO, origin: Record, path: Path) -> None:
         self.stream = stream
@@ -57,7 +53,7 @@ class LineWriter:
         self._write(line)
 
     def add_video(self, record: Record, pictures: Mapping[str, str]) -> None:
-        """Write the closing line of a video; its seal is a hash of all its lines."""
+        """Write the last line of a video, with a hash of all its lines."""
         closing = {**record, "pictures": pictures}
         seal = self._hashes.pop(record["video"], hashlib.sha256())
         seal.update(json.dumps(closing, sort_keys=True).encode())
@@ -70,17 +66,13 @@ class LineWriter:
 
 
 def continue_lines(path: Path) -> BinaryIO:
-    """Open a file of JSON Lines behind the last line that is whole.
-
-    Raises:
-        ConfigError: dfer did not write the file.
-    """
+    """Open a file of JSON Lines by dfer for appending, without an incomplete last line."""
     end = 0
     if os.path.lexists(path):
         with path.open("rb") if path.is_file() else BytesIO(b"\n") as stream:
             for line in stream:
                 if end == 0 and not _is_head(line):
-                    raise ConfigError(f"{path} was not written by dfer; name another file than it")
+                    raise ConfigError(f"{path} was not written by dfer; choose another file")
                 end += len(line) if line.endswith(b"\n") else 0
     opened = path.open("ab")
     opened.truncate(end)
@@ -88,7 +80,7 @@ def continue_lines(path: Path) -> BinaryIO:
 
 
 def has_videos(path: Path) -> bool:
-    """Return whether a file of JSON Lines, if it exists, has a finished video."""
+    """Return whether a file of JSON Lines exists and has a finished video."""
     if not path.is_file():
         return False
     with path.open("rb") as stream:
@@ -104,7 +96,7 @@ def _is_head(line: bytes) -> bool:
 
 
 def write_document(stream: TextIO, origin: Record, videos: Iterable[Recorded]) -> None:
-    """Write the document to a file that is open for text in UTF-8, one video at a time."""
+    """Write the document to an open text file (UTF-8), one video at a time."""
     head = _dump(origin).removesuffix("\n}")
     stream.write(f'{head},\n  "videos": [')
     between = "\n"
@@ -157,16 +149,12 @@ def write_parquet(path: Path, origin: Record, videos: Iterable[Recorded]) -> Non
 
 
 def check_parquet(path: Path) -> None:
-    """Check that Parquet files can be written.
-
-    Raises:
-        ConfigError: pyarrow is not installed.
-    """
+    """Raise a ConfigError if pyarrow is not installed."""
     try:
         import pyarrow  # noqa: F401
     except ImportError as error:
         raise ConfigError(
-            f"{path} needs pyarrow: pip install '.[parquet]' in the checkout; or name a .csv file"
+            f"{path} needs pyarrow: pip install '.[parquet]' in the checkout; or write a .csv file"
         ) from error
 
 
@@ -177,11 +165,11 @@ def write_json_document(path: Path, origin: Record, videos: Iterable[Recorded]) 
 
 
 WRITERS = {".json": write_json_document, ".csv": write_csv, ".parquet": write_parquet}
-"""Functions that write a file, by its suffix; `LineWriter` writes `.jsonl`."""
+"""Functions that write a file, by suffix; `LineWriter` writes `.jsonl`."""
 
 
 def is_document(path: Path) -> bool:
-    """Return whether a file is empty or begins like one that `WRITERS` wrote."""
+    """Return whether a file is empty or was written by one of `WRITERS`, by its first bytes."""
     suffix = path.suffix.lower()
     try:
         with path.open("rb") as stream:

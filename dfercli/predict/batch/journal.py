@@ -1,8 +1,8 @@
-"""What a batch has finished, on disk, so that a second call does only the rest.
+"""The journal of a batch: the finished videos on disk, which a second call does not predict again.
 
 The journal is a text file beside the predictions. Each finished video is one line: the SHA-256 of
-the rest of the line, and JSON. Until the batch is finished, lines are only appended. One that a
-kill cut off, or that somebody changed, does not match its hash and does not count.
+the rest of the line, and JSON. Until the batch is finished, lines are only appended. Lines that are
+incomplete or changed do not match their hash and are ignored.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ from dfercli.predict.batch.formats import (
 )
 from dfercli.predict.batch.inputs import Input
 from dfercli.predict.hashes import hash_content
-from dfercli.predict.records import UNREADABLE, Record
+from dfercli.predict.prediction import UNREADABLE, Record
 from dfercli.progress import show_progress
 
 HEADER = b"dfer journal 1\n"
@@ -53,7 +53,7 @@ class Journal:
     Attributes:
         kept: Titles of the videos that an earlier call finished.
         dropped: Number of videos that were finished with other settings or another content.
-        unasked: Number of finished videos that are not asked for now; `finish` drops them.
+        unasked: Number of finished videos that are not requested now; `finish` drops them.
     """
 
     def __init__(self, path: Path, outs: Sequence[Path], origin: Record) -> None:
@@ -68,16 +68,16 @@ class Journal:
         self._lines: list[LineWriter] = []
 
     def add_window(self, title: str, window: Record) -> None:
-        """Add a window that has ended; it counts once its video is added."""
+        """Add a window; it is written to the journal with its video."""
         self._windows.setdefault(title, []).append(window)
         for lines in self._lines:
             lines.add_window(title, window)
 
     def add_video(self, record: Record, pictures: Mapping[str, str] | None = None) -> None:
-        """Add a video that has ended, and wait until it is on the disk.
+        """Add a finished video, and wait until it is on the disk.
 
-        Windows of faces that were never predicted are left out. `pictures` has the SHA-256 of each
-        file made of the prediction, by its name.
+        Windows of faces without any prediction are dropped. `pictures` has the SHA-256 of each
+        timeline or annotated video by its name.
         """
         tracks = {track["track"] for track in record["tracks"]}
         windows = [w for w in self._windows.pop(record["video"], ()) if w["track"] in tracks]
@@ -101,12 +101,12 @@ class Journal:
         self._entries[record["video"]] = entry
 
     def records(self, titles: Iterable[str]) -> Iterator[Recorded]:
-        """Yield those of these videos that are finished, each with its windows by time."""
+        """Yield the finished ones of these videos, each with its windows in order of time."""
         for values in self._read(titles):
             yield values["video"], values["windows"]
 
     def pictures(self, title: str) -> dict[str, str]:
-        """Return the SHA-256 of each file made of a finished video, by its name."""
+        """Return the SHA-256 of each timeline or annotated video of a video, by its name."""
         (values,) = self._read([title])
         return dict(values["pictures"])
 
@@ -115,7 +115,7 @@ class Journal:
         write_document(stream, self._origin, self.records(titles))
 
     def finish(self, titles: Sequence[str]) -> None:
-        """Write the files of predictions, of these videos in this order, and drop all others."""
+        """Write the files of predictions with these videos in this order, and drop all others."""
         self.close()
         for out in self._outs:
             if out.suffix.lower() == LINES:
@@ -145,7 +145,7 @@ class Journal:
         statuses = {title: entry.status for title, entry in (others | own).items()}
         finished = {title for title, status in statuses.items() if status != UNREADABLE}
         before = [video for video in inputs if video.title in finished]
-        for video in show_progress(before, desc="looking for what is finished", unit="video"):
+        for video in show_progress(before, desc="checking finished videos", unit="video"):
             entry = own.get(video.title)
             if entry is not None and entry.intact and _is_same(video, entry.sha256):
                 self.kept.add(video.title)
@@ -171,21 +171,21 @@ class Journal:
         self._stream, self._lines = None, []
 
     def _scan(self) -> tuple[dict[str, _Entry], dict[str, _Entry], int]:
-        """Return the last line of each video of this origin, and of others, and the end of all."""
+        """Return the last entry of each video, of this origin and of others, and the file's end."""
         own: dict[str, _Entry] = {}
         others: dict[str, _Entry] = {}
         end = 0
         if not os.path.lexists(self._path):
             return own, others, end
         if not self._path.is_file():
-            raise ConfigError(f"{self._path} was not written by dfer; name another file than it")
+            raise ConfigError(
+                f"{self._path} was not written by dfer; move it, or choose another output file"
+            )
+        damaged = False
         with self._path.open("rb") as stream:
             for line in stream:
-                if end == 0 and not HEADER.startswith(line):
-                    raise ConfigError(
-                        f"{self._path} is damaged or was not written by dfer; remove it, and all "
-                        f"videos are predicted again"
-                    )
+                if end == 0:
+                    damaged = not HEADER.startswith(line)
                 if not line.endswith(b"\n"):
                     break
                 digest, _, text = line.rstrip(b"\n").partition(b" ")
@@ -197,6 +197,11 @@ class Journal:
                     entries = own if values["origin"] == self._key else others
                     entries[str(record["video"])] = entry
                 end += len(line)
+        if damaged and not any(entry.intact for entry in (own | others).values()):
+            raise ConfigError(
+                f"{self._path} is damaged or was not written by dfer; remove it to predict all "
+                f"videos again"
+            )
         return own, others, end
 
     def _read(self, titles: Iterable[str]) -> Iterator[Record]:
@@ -218,16 +223,16 @@ def journal_file(out: Path) -> Path:
 def open_journal(
     outs: Sequence[Path], origin: Record, inputs: Sequence[Input], resume: bool = True
 ) -> Iterator[Journal]:
-    """Open the journal of files of predictions, for this process alone; it is beside the first.
+    """Open the journal of files of predictions and lock the files; it is beside the first file.
 
     A video counts as finished if its line is intact, and its content, the checkpoint, settings,
     version of dfer and schema are the same.
 
     Args:
         outs: The files, `.jsonl`, `.json`, `.csv` or `.parquet`.
-        origin: What makes the predictions, see `describe_origin`.
-        inputs: All videos that are asked for.
-        resume: Continue an earlier call. If not, or without files, the journal is temporary.
+        origin: Model and settings, see `describe_origin`.
+        inputs: All requested videos.
+        resume: Continue an earlier call. If False, or without files, the journal is temporary.
 
     Raises:
         ConfigError: A file was not written by dfer, or a `.jsonl` file lacks its journal.
@@ -243,7 +248,7 @@ def open_journal(
                     stack.enter_context(locking(out.with_name(f".{out.name}.lock")))
                 except Timeout as error:
                     raise DataError(
-                        f"another dfer is writing {out}; wait for it, or name another"
+                        f"another dfer is writing {out}; wait for it, or choose another file"
                     ) from error
             if not os.path.lexists(path):
                 _check_no_predictions(outs, path)
@@ -256,24 +261,24 @@ def open_journal(
 
 
 def _check_no_predictions(outs: Sequence[Path], journal: Path) -> None:
-    """Refuse to continue files whose journal is missing: what they hold would be lost."""
+    """Refuse to continue files whose journal is missing: their predictions would be lost."""
     for out in outs:
         if out.suffix.lower() == LINES and has_videos(out):
             raise ConfigError(
-                f"{out} has predictions, but the journal to continue them, {journal.name}, is "
-                f"missing; move {out.name} away, or name another file"
+                f"{out} has predictions, but its journal {journal.name} is missing, so they cannot "
+                f"be continued; move {out.name}, or choose another file"
             )
 
 
 def _make_key(origin: Record) -> str:
-    """Return a hash of what makes predictions; a checkpoint of known content may be moved."""
+    """Return a hash of the model and settings; a checkpoint may have moved."""
     checkpoint = origin["checkpoint"]["sha256"] or origin["checkpoint"]
     text = json.dumps({**origin, "checkpoint": checkpoint}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _is_same(video: Input, sha256: str | None) -> bool:
-    """Return whether a video still has this content; never for a stream."""
+    """Return whether a video still has this hash; False for a stream."""
     if sha256 is None or video.path is None or video.error:
         return False
     try:

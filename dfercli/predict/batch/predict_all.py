@@ -1,4 +1,4 @@
-"""Batch prediction: predict each of many videos, one after another or several at a time."""
+"""Batch prediction: predict many videos, one after another or several at a time."""
 
 import signal
 import threading
@@ -26,23 +26,29 @@ from dfercli.predict.batch.read_video import (
     read_video,
 )
 from dfercli.predict.model_info import ModelInfo
-from dfercli.predict.prediction import VideoPrediction, Window
+from dfercli.predict.prediction import (
+    NO_FACE,
+    OK,
+    VideoPrediction,
+    Window,
+    describe_failure,
+    describe_origin,
+)
 from dfercli.predict.predictor import ModelSource, Predictor
-from dfercli.predict.records import NO_FACE, OK, describe_failure, describe_origin
 from dfercli.predict.settings import PredictSettings
 from dfercli.text import printable
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one video.
+    """Result of one video.
 
     Attributes:
         input: The video.
         status: `ok`, `no face` or `unreadable`.
         error: Why it could not be read, in one line.
-        remark: Why its picture or annotated video could not be made, in one line.
-        notes: What was made of it, and warnings, one line each.
+        remark: Why its timeline or annotated video could not be written, in one line.
+        notes: Written files and warnings, one line each.
         kept: Whether an earlier call finished it.
         frames_searched: Number of frames that were searched for faces.
         size: Width and height of its frames.
@@ -59,7 +65,7 @@ class Outcome:
 
     @property
     def line(self) -> str | None:
-        """What is wrong, with the video's name, in one line; None if nothing is."""
+        """Error with the name of the video, in one line; None without an error."""
         fault = self.error or self.remark
         name = printable(self.input.title)
         return fault if fault is None or name in fault else f"{name}: {fault}"
@@ -67,7 +73,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class BatchResult:
-    """What became of all videos: one outcome per video, in the order in which they were given."""
+    """Results of all videos, in their order."""
 
     outcomes: list[Outcome] = field(default_factory=list)
 
@@ -77,12 +83,12 @@ class BatchResult:
 
     @property
     def faults(self) -> list[str]:
-        """What is wrong, one line per video."""
+        """Errors, one line per video."""
         return [outcome.line for outcome in self.outcomes if outcome.line is not None]
 
     @property
     def exit_code(self) -> int:
-        """0 if all were predicted, 4 if anything could not be read or made, else 3 (no face)."""
+        """0 if all were predicted, 4 if a video could not be read or a file written, else 3."""
         if self.faults:
             return EXIT_SKIPPED
         return NoFaceError.exit_code if self.count(NO_FACE) else 0
@@ -116,30 +122,30 @@ def predict_videos(
     call continues where an earlier one was stopped.
 
     Args:
-        videos: Paths, folders, patterns, addresses of streams and numbers of cameras.
+        videos: Paths, folders, patterns, URLs of streams and numbers of cameras.
         model: Folder of a checkpoint or a run, name of a model on the Hub, `ModelSource`, function
             that returns one (called after all checks), or, for one job only, `Predictor`.
-        settings: Windows and faces; by default as the model was trained.
+        settings: Windows and faces; by default those of the training.
         out: Files of predictions: `.json`, `.jsonl` (line by line), `.csv` or `.parquet`.
         document: Open text file that gets the JSON document.
         plot: Picture of the timeline of each face: a file for one video, a folder for several.
         annotate: Annotated video: a file for one video, a folder for several.
-        resume: Keep what an earlier call with the same `out` has finished, and a journal beside
-            `out` from which a later call can continue.
-        jobs: Videos at a time, each in a process that loads the model; 1 reads in this process.
-        device: What a model given by its name runs on. Several jobs take turns over all CUDA
-            devices, unless it is one by its number.
-        on_model: Called with the model before anything is read.
-        on_resume: Called with the journal, which tells what earlier calls have finished.
+        resume: Keep the videos that an earlier call with the same `out` finished, and write a
+            journal beside `out`, from which a later call can continue.
+        jobs: Videos at a time, each in a process that loads the model; 1 uses this process.
+        device: Device of a model that is given by its name. Several jobs take turns on all CUDA
+            devices, unless this is one of them by its number.
+        on_model: Called with the model before any video is read.
+        on_resume: Called with the journal, which counts the finished videos of earlier calls.
         on_window: Called with each window as it ends.
-        on_video: Called with each outcome as it ends, and the prediction: without faces to show if
-            there are several jobs, None if an earlier call finished the video.
+        on_video: Called with each outcome, and its prediction: without images of faces if there are
+            several jobs, None if an earlier call finished the video.
         on_progress: Called for each frame if there is one job; see `OnProgress`.
 
     Raises:
         ConfigError: An argument is invalid, or a file cannot be written.
         DferError: The model cannot be loaded, or `on_progress` raised StopPrediction.
-        KeyboardInterrupt: Ctrl-C broke off a video. A stream that it ends is finished.
+        KeyboardInterrupt: Ctrl-C interrupted a video; a stream is finished instead.
     """
     outs = [Path(path) for path in ([out] if isinstance(out, str | Path) else out)]
     plot, annotate = (None if path is None else Path(path) for path in (plot, annotate))
@@ -162,7 +168,9 @@ def predict_videos(
     if isinstance(source, ModelSource):
         load, info, device = source.load, source.describe(), source.device
     elif jobs > 1:
-        raise ConfigError("several jobs load the model themselves; give its checkpoint instead")
+        raise ConfigError(
+            "jobs > 1 loads the model in each process; pass a checkpoint, not a Predictor"
+        )
     else:
         load, info = (lambda: source), source
     on_model(info)
@@ -184,15 +192,14 @@ def predict_videos(
 def _find_videos(
     videos: str | Path | int | Iterable[str | Path | int | Input], outputs: Sequence[Path]
 ) -> list[Input]:
-    given = [videos] if isinstance(videos, str | Path | int) else list(videos)
-    inputs = [video for video in given if isinstance(video, Input)]
-    if len(inputs) < len(given):
-        # A file that is there may be somebody's own: it stays an input, and is not replaced.
-        outputs = [path for path in outputs if not path.is_file()]
-        names = [video.name if isinstance(video, Input) else str(video) for video in given]
-        inputs = find_inputs(names, outputs=outputs)
+    arguments = [videos] if isinstance(videos, str | Path | int) else list(videos)
+    inputs = [video for video in arguments if isinstance(video, Input)]
+    if len(inputs) < len(arguments):
+        names = [video.name if isinstance(video, Input) else str(video) for video in arguments]
+        # An existing file may be a video of the user: it stays an input and is not replaced.
+        inputs = find_inputs(names, outputs=[path for path in outputs if not path.is_file()])
     if not inputs:
-        raise ConfigError("no video is named; name files, folders, streams, or a camera's number")
+        raise ConfigError("no videos to predict; name files, folders, streams or camera numbers")
     return inputs
 
 
@@ -201,13 +208,13 @@ def _check_jobs(inputs: Sequence[Input], jobs: int) -> None:
     live = sum(video.is_live and video.error is None for video in inputs)
     if live > jobs:
         raise ConfigError(
-            f"{live} streams at a time need a process each: --jobs {live}; or name fewer"
+            f"{live} streams need {live} processes; use --jobs {live}, or fewer streams"
         )
 
 
 @dataclass(frozen=True)
 class Task:
-    """What is done with each video; can be sent to other processes without `on_progress`."""
+    """How to predict each video; picklable without `on_progress`."""
 
     load: Callable[[], Predictor]
     settings: PredictSettings
@@ -217,7 +224,7 @@ class Task:
 
 @dataclass
 class Recorder:
-    """Records what happens to videos in the journal, if there is one, and passes it on."""
+    """Writes events to the journal, if there is one, and calls the callbacks."""
 
     on_window: Callable[[Input, Window], object] = _ignore
     on_video: Callable[[Outcome, VideoPrediction | None], object] = _ignore
@@ -250,7 +257,7 @@ def _fail(video: Input, reason: str) -> VideoEnded:
 def predict_all(
     inputs: Sequence[Input], task: Task, recorder: Recorder, jobs: int = 1, device: str = "auto"
 ) -> BatchResult:
-    """Predict videos in this process or in several; see `predict_videos`."""
+    """Predict videos in this process or in worker processes; see `predict_videos`."""
     todo = []
     for video in inputs:
         end = _find_end(video, recorder.journal, task.artifacts)
@@ -284,7 +291,7 @@ def predict_all(
 def _find_end(
     video: Input, journal: Journal | None, artifacts: Artifacts | None
 ) -> VideoEnded | None:
-    """Return the end of a video if it is known without reading it."""
+    """Return the end of a video that is unreadable or was finished by an earlier call."""
     if video.error is not None:
         return _fail(video, video.error)
     if journal is None or video.title not in journal.kept:
@@ -292,8 +299,8 @@ def _find_end(
     ((record, _),) = journal.records([video.title])
     if artifacts is None or record["status"] != OK:
         return VideoEnded(record)
-    made = artifacts.are_made(video, journal.pictures(video.title))
-    return VideoEnded(record) if made else None
+    complete = artifacts.are_made(video, journal.pictures(video.title))
+    return VideoEnded(record) if complete else None
 
 
 def _read_here(
@@ -310,7 +317,7 @@ def _read_here(
 
 
 def _start_reading(task: Task) -> Callable[[Input, Emit], Event]:
-    """Load the model in a worker, and return the function that reads a video."""
+    """Load the model in a worker, and return the function that predicts a video."""
     try:
         predictor = task.load()
     except (OSError, MemoryError, RuntimeError) as error:
@@ -327,9 +334,9 @@ def _start_reading(task: Task) -> Callable[[Input, Emit], Event]:
 
 @contextmanager
 def _delaying_ctrl_c() -> Iterator[None]:
-    """Let what begins come to its end before Ctrl-C counts, so that no line is written half.
+    """Delay Ctrl-C to the end of this context, so that no line is written incompletely.
 
-    A second Ctrl-C counts at once.
+    A second Ctrl-C takes effect at once.
     """
     main = threading.current_thread() is threading.main_thread()  # only that one has signals
     if not main or not callable(signal.getsignal(signal.SIGINT)):  # or Ctrl-C is ignored

@@ -1,6 +1,6 @@
-"""Predict one video of a batch: whatever goes wrong with it is recorded, and stops no other.
+"""Predict one video of a batch. Its errors are recorded and do not stop the other videos.
 
-Where an error arose is logged as a debugging message, which `dfer --debug` shows.
+Tracebacks are logged as debugging messages, which `dfer --debug` shows.
 """
 
 import logging
@@ -15,20 +15,26 @@ from dfercli.media.video import count_listed, declared_duration_s
 from dfercli.predict.batch.artifacts import Artifacts
 from dfercli.predict.batch.inputs import Input, OnProgress
 from dfercli.predict.hashes import hash_content, identify
-from dfercli.predict.prediction import VideoPrediction, Window, describe_window
+from dfercli.predict.prediction import (
+    OK,
+    Record,
+    VideoPrediction,
+    Window,
+    describe_failure,
+    describe_video,
+    describe_window,
+)
 from dfercli.predict.predictor import Predictor
-from dfercli.predict.records import OK, Record, describe_failure, describe_video
 from dfercli.predict.settings import PredictSettings
 from dfercli.text import printable
 
 WHOLE = 0.9
-"""Share of the listed frames that must be decoded for a file to count as whole (our choice: its
-last frames are not counted one by one)."""
+"""Share of the listed frames that a complete file has at least (our choice)."""
 
 LOG = logging.getLogger(__name__)
 
 LONGEST_LINE = 300
-"""Characters of a foreign error that are shown (our choice): torch explains itself at length."""
+"""Maximum length of an error of another library (our choice): those of torch can be long."""
 
 
 class StopPrediction(DferError):  # noqa: N818 (as StopIteration)
@@ -37,7 +43,7 @@ class StopPrediction(DferError):  # noqa: N818 (as StopIteration)
 
 @dataclass(frozen=True)
 class WindowEnded:
-    """A window, and how it is written."""
+    """A window and its record."""
 
     window: Window
     record: Record
@@ -45,7 +51,7 @@ class WindowEnded:
 
 @dataclass(frozen=True)
 class VideoEnded:
-    """The end of a video: `record` is how it is written; see `Outcome` for `remark` and `notes`."""
+    """The end of a video with its record; see `Outcome` for `remark` and `notes`."""
 
     record: Record
     prediction: VideoPrediction | None = None
@@ -58,7 +64,7 @@ Event = WindowEnded | VideoEnded
 
 
 def drop_images(event: Event) -> Event:
-    """Return an event as it is sent to another process: without images and paths of faces."""
+    """Return an event without images and paths of faces, to send it to another process."""
     if isinstance(event, WindowEnded):
         return replace(event, window=replace(event.window, face_rgb=None))
     if event.prediction is None:
@@ -74,13 +80,13 @@ def read_video(
     artifacts: Artifacts | None = None,
     on_progress: OnProgress | None = None,
 ) -> Generator[tuple[Input, Event], None, bool]:
-    """Yield the windows of a video as they end, and then its end, each with the video.
+    """Yield each window of a video as it ends, and then the end of the video.
 
-    A stream that KeyboardInterrupt ends, also if thrown into the generator, is finished as if it
-    had ended by itself. The generator returns whether that happened.
+    KeyboardInterrupt, also if thrown into the generator, ends a stream as if it had ended by
+    itself. The generator returns whether that happened.
 
     Raises:
-        DferError: The settings or the machine are at fault, not the video; or StopPrediction.
+        DferError: Caused by the settings or the machine, not by the video; or StopPrediction.
     """
     reading = None
     interrupted = False
@@ -121,7 +127,7 @@ def _end(
     artifacts: Artifacts | None,
     on_progress: OnProgress | None,
 ) -> VideoEnded:
-    """Describe a prediction, and make what is asked for of it."""
+    """Describe a prediction, and write its timeline and annotated video."""
     sha256 = hash_content(video.path) if video.path is not None else None
     ended = VideoEnded(describe_video(prediction, sha256), prediction)
     if artifacts is None or ended.record["status"] != OK:
@@ -131,7 +137,7 @@ def _end(
     except StopPrediction:
         raise
     except Exception as error:
-        LOG.debug("nothing can be made of %s", video.title, exc_info=True)
+        LOG.debug("the pictures of %s cannot be written", video.title, exc_info=True)
         return replace(ended, remark=explain(error, also=(DferError,)))
     return replace(ended, notes=notes, pictures=pictures)
 
@@ -141,23 +147,23 @@ def describe_cut(video: Input, duration_s: float, num_read: int) -> tuple[str, .
     listed = 0 if video.path is None or video.path.is_dir() else count_listed(video.path)
     if num_read >= WHOLE * listed:
         return ()
-    share = f"{num_read / listed:.0%} of the frames that it lists"
-    return (f"{printable(video.title)}: cut off after {duration_s:.1f} s, {share}; is it whole?",)
+    end = f"it ends after {duration_s:.1f} s and {num_read / listed:.0%} of its frames"
+    return (f"{printable(video.title)} may be incomplete: {end}",)
 
 
 def explain(error: Exception, also: tuple[type[DferError], ...] = ()) -> str:
-    """Return in one line what is wrong with a video.
+    """Return the error of a video as one line.
 
     Raises:
-        DferError: The error itself if it concerns not only the video: VideoError and DataError do,
-            and those in `also`.
+        DferError: The error itself, unless it is a VideoError, a DataError or one of `also`, which
+            concern only this video.
     """
     if isinstance(error, (VideoError, DataError, *also)):
         return printable(str(error).strip())
     if isinstance(error, DferError):
         raise error
     if isinstance(error, MemoryError):
-        return "not enough memory for it"
+        return "not enough memory for this video"
     if isinstance(error, OSError) and error.strerror:
         where = f"{Path(error.filename).name}: " if isinstance(error.filename, str) else ""
         return printable(f"{where}{error.strerror.lower()}")

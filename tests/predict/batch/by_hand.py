@@ -17,8 +17,7 @@ from dfercli.predict.batch.journal import open_journal
 from dfercli.predict.batch.predict_all import Recorder, Task, predict_all
 from dfercli.predict.hashes import hash_content
 from dfercli.predict.model_info import PredictSettings
-from dfercli.predict.prediction import VideoPrediction, Window
-from dfercli.predict.records import describe_origin
+from dfercli.predict.prediction import VideoPrediction, Window, describe_origin
 
 CLASSES = ("happiness", "sadness", "anger")
 INFO = SimpleNamespace(

@@ -57,8 +57,10 @@ def test_reading_then_what_follows_is_told(tmp_path, monkeypatch):
         out.write_bytes(b"x")
         return SimpleNamespace(why_silent=None)
 
-    monkeypatch.setattr("dfercli.visualize.annotate_video", annotate)
-    monkeypatch.setattr("dfercli.visualize.plot_prediction", lambda prediction, out: out.touch())
+    monkeypatch.setattr("dfercli.visualize.annotated_video.annotate_video", annotate)
+    monkeypatch.setattr(
+        "dfercli.visualize.timeline.plot_prediction", lambda prediction, out: out.touch()
+    )
     monkeypatch.setattr(read_video_module, "declared_duration_s", lambda path: 4.0)
     by_hand.write_fake("v")
     list(

@@ -26,7 +26,7 @@ def here(tmp_path, monkeypatch):
 
 BROKEN = {
     "video": "cannot read it: broken off",
-    "memory": "not enough memory for it",
+    "memory": "not enough memory for this video",
     "cv2": "OpenCV: OpenCV says",
     "os": "input/output error",
     "runtime": "RuntimeError: CUDA out of memory. Tried to",
@@ -193,7 +193,10 @@ def test_a_process_that_is_killed_loses_only_its_video():
     finally:
         torch.set_num_threads(before)
     assert [each.status for each in done.outcomes] == ["unreadable", "unreadable", "ok"]
-    assert done.outcomes[1].error == "its process was ended by SIGKILL; out of memory? lower --jobs"
+    assert done.outcomes[1].error == (
+        "its process was ended by SIGKILL, perhaps because memory ran out; "
+        "run the command again with a lower --jobs"
+    )
 
 
 def test_jobs_all_see_the_one_gpu_that_is_named(monkeypatch):
@@ -256,7 +259,7 @@ def test_what_is_wrong_with_the_machine_is_no_videos_fault(jobs):
 def test_a_process_that_dies_while_it_loads_ends_all():
     by_hand.write_fake("v/a.mp4")
     by_hand.write_fake("v/b.mp4")
-    with pytest.raises(JobsError, match="could not start: its process was ended by SIGKILL; out"):
+    with pytest.raises(JobsError, match="could not start: its process was ended by SIGKILL, perh"):
         by_hand.run(["v"], by_hand.die, jobs=2)
 
 
@@ -264,7 +267,7 @@ def test_streams_need_a_job_each():
     streams = ["rtsp://a", "rtsp://b", "foo://c"]
     with pytest.raises(ConfigError) as caught:
         predict_videos(streams, by_hand.make_none)
-    assert str(caught.value) == ("2 streams at a time need a process each: --jobs 2; or name fewer")
+    assert str(caught.value) == "2 streams need 2 processes; use --jobs 2, or fewer streams"
     with pytest.raises(ConfigError, match="jobs is 0; it must be at least 1"):
         predict_videos(streams, by_hand.make_none, jobs=0)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dfercli.predict.batch.inputs import Input, find_inputs, split_lines
-from dfercli.predict.records import plain_text
+from dfercli.predict.prediction import plain_text
 from dfercli.text import printable
 
 
@@ -88,7 +88,7 @@ def test_patterns_that_the_shell_left_alone():
     assert _names("v/**") == ["v/a2.mp4", "v/a10.mp4", "v/n/a1.mp4"]
     assert _names("**/a[12].mp4") == ["v/a2.mp4", "v/n/a1.mp4"]
     assert _names(str(Path("v/n").resolve() / "*.mp4")) == [str(Path("v/n/a1.mp4").resolve())]
-    assert _error("w/*.mp4") == "no file matches"
+    assert _error("w/*.mp4") == "no file matches this pattern"
     assert _error("v/a**b.mp4") is not None
 
 
@@ -112,7 +112,7 @@ def test_cameras_and_streams():
     camera, stream = find_inputs(["07", "HTTP://h/a.m3u8"])
     assert (camera.source, stream.source) == (7, "HTTP://h/a.m3u8")
     assert camera.path is stream.path is None
-    assert (_error("foo://x") or "").startswith("no kind of stream foo://; ")
+    assert (_error("foo://x") or "").startswith("unsupported stream scheme foo://; ")
     assert _error("4711") == "no such file or folder"
     _touch("0")
     assert find_inputs(["0"]) == [Input("0")]
@@ -134,11 +134,11 @@ def test_what_cannot_be_read_says_why_and_the_others_go_on():
         "socket.mp4": "a socket, no file; save the video as a file first",
     }
     assert _error("gone.mp4") == "no such file or folder"
-    assert _error("empty.mp4") == "no videos or images in this folder or below it"
+    assert _error("empty.mp4") == "no videos or images in this folder or its subfolders"
     assert _error("/dev/null") == "a device, no file; save the video as a file first"
     assert _error("x" * 300) == "file name too long"
     assert _error("a\0b") == "embedded null byte"
-    assert _error(" ") == "an empty name"
+    assert _error(" ") == "the name is empty"
 
 
 def test_a_pipe_among_frames_would_never_end():

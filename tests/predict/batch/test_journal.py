@@ -17,8 +17,7 @@ from dfercli.media.images import write_image
 from dfercli.predict.batch.inputs import Input
 from dfercli.predict.batch.journal import journal_file, open_journal
 from dfercli.predict.hashes import hash_checkpoint, hash_content
-from dfercli.predict.prediction import describe_window
-from dfercli.predict.records import describe_failure, describe_video
+from dfercli.predict.prediction import describe_failure, describe_video, describe_window
 
 NAMES = ("a.mp4", "b.mp4", "c.mp4")
 INPUTS = [Input(name) for name in NAMES]
@@ -226,14 +225,26 @@ def test_a_file_that_is_not_ours_is_left_alone():
         Path("x.jsonl").write_text(text)
         with pytest.raises(ConfigError) as caught:
             _run("x.jsonl")
-        assert str(caught.value) == "x.jsonl was not written by dfer; name another file than it"
+        assert str(caught.value) == "x.jsonl was not written by dfer; choose another file"
         assert Path("x.jsonl").read_text() == text
     Path("x.jsonl").write_text("")
     assert _run("x.jsonl")[0] == set()
     journal_file(Path("x.csv")).write_text("my diary\n")
-    with pytest.raises(ConfigError, match="is damaged or was not written by dfer; remove it, and"):
+    with pytest.raises(ConfigError, match="is damaged or was not written by dfer; remove it to"):
         _run("x.csv")
     assert journal_file(Path("x.csv")).read_text() == "my diary\n"
+
+
+def test_a_journal_with_a_damaged_header_is_continued():
+    _run("x.csv")
+    table, journal = Path("x.csv").read_bytes(), journal_file(Path("x.csv"))
+    whole = journal.read_bytes()
+    journal.write_bytes(b"\0" * 4 + whole[4:])
+    assert _run("x.csv") == (set(NAMES), 0)
+    assert (Path("x.csv").read_bytes(), journal.read_bytes()) == (table, whole)
+    journal.write_bytes(whole.replace(b"\n", b"", 1))  # the header and the first video are one line
+    assert _run("x.csv") == ({"b.mp4", "c.mp4"}, 0)
+    assert (Path("x.csv").read_bytes(), journal.read_bytes()) == (table, whole)
 
 
 def _hold(ready, go):
@@ -251,7 +262,9 @@ def test_two_processes_do_not_write_one_file():
         assert ready.wait(30)
         with pytest.raises(DataError) as caught:
             _run("x.csv")
-        assert str(caught.value) == ("another dfer is writing x.csv; wait for it, or name another")
+        assert str(caught.value) == (
+            "another dfer is writing x.csv; wait for it, or choose another file"
+        )
     finally:
         go.set()
         other.join(30)
@@ -360,8 +373,8 @@ def test_a_jsonl_file_without_its_journal_is_not_replaced():
     with pytest.raises(ConfigError) as caught:
         _run("x.jsonl", names=NAMES[:1], inputs=INPUTS[:1])
     assert str(caught.value) == (
-        "x.jsonl has predictions, but the journal to continue them, .x.jsonl.journal, is missing; "
-        "move x.jsonl away, or name another file"
+        "x.jsonl has predictions, but its journal .x.jsonl.journal is missing, so they cannot be "
+        "continued; move x.jsonl, or choose another file"
     )
     assert Path("x.jsonl").read_bytes() == before
     assert not journal_file(Path("x.jsonl")).exists()

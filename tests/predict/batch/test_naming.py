@@ -64,6 +64,5 @@ def test_no_output_takes_the_place_of_a_video():
     with pytest.raises(ConfigError) as caught:
         name_outputs(find_inputs(["v"]), Path("v"), ".mp4")
     assert str(caught.value) == (
-        "v/a.mp4 is one of the videos, and would be replaced by what is made of v/a.mp4; "
-        "name another folder than v"
+        "the output of v/a.mp4 would replace the input v/a.mp4; choose another folder than v"
     )

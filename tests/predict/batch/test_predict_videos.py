@@ -130,13 +130,13 @@ def test_what_cannot_be_is_refused_before_a_model_is_loaded(predictor):
         pytest.fail("the model was asked for")
 
     write_tiles(Path("a.mp4"), frames_of((RED, 1)))
-    with pytest.raises(ConfigError, match="no video is named"):
+    with pytest.raises(ConfigError, match="no videos to predict"):
         predict_videos([], load)
-    with pytest.raises(ConfigError, match=r"--out x.txt has no known suffix"):
+    with pytest.raises(ConfigError, match=r"unknown suffix of --out x.txt"):
         predict_videos("a.mp4", load, out="x.txt")
-    with pytest.raises(ConfigError, match="window -1 s: it must be at least"):
+    with pytest.raises(ConfigError, match="invalid window of -1 s; it must be at least"):
         predict_videos("a.mp4", load, PredictSettings(window_s=-1))
-    with pytest.raises(ConfigError, match="several jobs load the model themselves"):
+    with pytest.raises(ConfigError, match="jobs > 1 loads the model in each process"):
         predict_videos(["a.mp4"], predictor, jobs=2)
     missing = predict_videos("gone.mp4", load)
     assert missing.faults == ["gone.mp4: no such file or folder"]

@@ -21,8 +21,7 @@ from dfercli.predict.batch.formats import (
     write_json_document,
     write_parquet,
 )
-from dfercli.predict.prediction import describe_window
-from dfercli.predict.records import describe_failure, describe_video, plain_text
+from dfercli.predict.prediction import describe_failure, describe_video, describe_window, plain_text
 
 HEAD = by_hand.ORIGIN
 
@@ -137,7 +136,7 @@ def test_what_is_not_calibrated_is_never_called_uncertain():
 
 
 def test_numbers_that_are_none_are_an_error():
-    with pytest.raises(VideoError, match="went out of range; try --precision fp32"):
+    with pytest.raises(VideoError, match="not finite; use --precision fp32"):
         describe_window(by_hand.make_window(probs=(np.nan, 0, 0)), by_hand.CLASSES, True)
 
 
@@ -178,7 +177,7 @@ def test_parquet_without_pyarrow_is_one_line(tmp_path, videos, monkeypatch):
     with pytest.raises(ConfigError) as caught:
         write_parquet(Path("x.parquet"), HEAD, videos)
     assert str(caught.value) == (
-        "x.parquet needs pyarrow: pip install '.[parquet]' in the checkout; or name a .csv file"
+        "x.parquet needs pyarrow: pip install '.[parquet]' in the checkout; or write a .csv file"
     )
 
 

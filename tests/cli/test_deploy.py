@@ -27,8 +27,8 @@ def test_export_tells_what_it_wrote_and_nothing_else(dfer, caplog):
     assert lines[0] == f"written: model.onnx, {megabytes:,.1f} MB, ONNX opset 20"
     assert lines[1] == "input faces: uint8 (batch, 2, 32, 32, 3)"
     assert lines[2:4] == ["output logits: float (batch, 5)", "output probs: float (batch, 5)"]
-    assert lines[4].startswith("single precision against PyTorch, 20 drawn clips: largest diff")
-    assert lines[4].endswith(" (bound 0.001)")
+    assert lines[4].startswith("ONNX and PyTorch in fp32 on 20 synthetic clips: largest differ")
+    assert lines[4].endswith(" (limit 0.001)")
     assert len(lines) == 5
 
 
@@ -39,9 +39,9 @@ def test_int8_tells_its_loss_and_warns_where_classes_change(same, warned, dfer, 
     file = OnnxFile(Path("m.onnx"), 2_500_000, {}, {}, small, ProbDifference(0.04, 0.003, 20, same))
     monkeypatch.setattr("dfercli.publish.onnx_file.export_onnx", lambda *args: file)
     done = dfer("export model --onnx m.onnx --int8")
-    told = "largest difference 4.0e-02, mean 3.0e-03, the same top class in"
-    assert f"int8 against PyTorch, the same clips: {told} {same} of 20\n" in done.out
-    assert ("warning: int8 classifies 2 of 20 drawn clips differently" in done.err) is warned
+    told = "largest difference 4.0e-02, mean 3.0e-03, same top class for"
+    assert f"int8 and PyTorch on the same clips: {told} {same} of 20 clips\n" in done.out
+    assert ("warning: int8 classifies 2 of 20 synthetic clips differently" in done.err) is warned
 
 
 @pytest.mark.usefixtures("model")
