@@ -74,11 +74,11 @@ class FolderKind:
     def find_fault(self, folder: Path) -> str | None:
         """Return why dfer may not replace a folder; None if it may, or if there is no folder."""
         if folder.is_symlink():
-            return f"{folder} is a link; remove it, or put what it points to in its place"
+            return f"{folder} is a symbolic link; replace it by its target, or remove it"
         if not folder.exists():
             return None
         if not folder.is_dir():
-            return f"{folder} is a file where dfer puts {self.title}; {NEXT_STEP}"
+            return f"{folder} is a file, but dfer writes {self.title} there; {NEXT_STEP}"
         foreign = self._find_foreign(folder)
         if foreign is None and self.record and os.path.lexists(folder / self.record):
             foreign = None if _is_record(folder / self.record, self.keys) else self.record
@@ -133,7 +133,7 @@ def replacing(path: Path) -> Iterator[Path]:
         DataError: A folder is in the way.
     """
     if path.is_dir():
-        raise DataError(f"cannot write {path}: a folder is there; move it, or name another file")
+        raise DataError(f"cannot write {path}: it is a folder; move it, or choose another name")
     _make_parents(path)
     partial = path.with_name(f".{_temporary_name(path.name)}.partial")
     if partial.is_dir() and not partial.is_symlink():
@@ -249,7 +249,7 @@ def locking(path: Path, wait_s: float = 0.0) -> Iterator[None]:
         DataError: The path is a link or a file with content, which locking would erase.
     """
     if path.is_symlink() or (path.exists() and (not path.is_file() or path.stat().st_size)):
-        raise DataError(f"{path} is no lock file of dfer's; move it elsewhere")
+        raise DataError(f"{path} is not a lock file of dfer; move it elsewhere")
     with FileLock(path, timeout=wait_s):
         yield
 
@@ -334,13 +334,13 @@ def check_recorded(folder: Path, record: str, keys: Iterable[str], ignored: Iter
     if not folder.exists() and not folder.is_symlink():
         return
     if not folder.is_dir():
-        raise DataError(f"{folder} is no folder; {NEXT_STEP}")
+        raise DataError(f"{folder} is not a folder; {NEXT_STEP}")
     if not {path.name for path in folder.iterdir()} - set(ignored):
         return
     if not _is_record(folder / record, keys):
         target = f" (a link to {os.path.realpath(folder)})" if folder.is_symlink() else ""
         raise DataError(
-            f"{folder}{target} was not made by dfer: it has files and no {record}; {NEXT_STEP}"
+            f"{folder}{target} was not made by dfer: it has files but no {record}; {NEXT_STEP}"
         )
 
 
@@ -351,7 +351,7 @@ def check_recorded_file(path: Path, keys: Iterable[str]) -> None:
         DataError: The file exists and lacks one of the keys.
     """
     if os.path.lexists(path) and not _is_record(path, keys):
-        raise DataError(f"{path} is there already, and dfer did not write it; move it elsewhere")
+        raise DataError(f"{path} already exists, and dfer did not write it; move it elsewhere")
 
 
 def _is_record(path: Path, keys: Iterable[str]) -> bool:
@@ -377,8 +377,8 @@ def check_claim(
             path = folder / name
             if os.path.lexists(path) and not is_older(path):
                 raise DataError(
-                    f"{path} is there already, and dfer did not write it; move it elsewhere, or "
-                    f"name another folder"
+                    f"{path} already exists, and dfer did not write it; move it elsewhere, or "
+                    f"choose another folder"
                 )
 
 
@@ -411,10 +411,10 @@ def _read_mark(folder: Path) -> set[str]:
     except FileNotFoundError:
         return set()
     except NotADirectoryError as error:
-        raise DataError(f"{folder} is no folder; name another") from error
+        raise DataError(f"{folder} is not a folder; choose another") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
-            f"cannot read {folder / MARK_FILE}; remove it, and name a new folder"
+            f"cannot read {folder / MARK_FILE}; remove it, and choose a new folder"
         ) from error
 
 
@@ -445,7 +445,7 @@ def check_plain_name(name: str, what: str) -> None:
     """
     if "/" in name:
         raise DataError(
-            f"{what}: the name {name!r} has a slash in it, and run folders are named after it; "
+            f"{what}: the name {name!r} contains a slash, but run folders are named after it; "
             "rename it"
         )
     check_name(name, what)

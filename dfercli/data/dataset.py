@@ -82,11 +82,12 @@ def check_frames(manifest: Manifest, root: Path) -> None:
         DataError: The root or a clip's folder is missing, or a number of frames differs.
     """
     if not root.is_dir():
-        raise DataError(f"no folder {root}, where the data was; name it: --root, or $DFER_DATA")
+        raise DataError(f"data folder {root} does not exist; set --root or $DFER_DATA")
     for row in manifest.rows.itertuples(index=False):
         for folder in clip_folders(root, str(row.path)):
             if not folder.is_dir():
                 raise DataError(
-                    f"no folder {folder}; is {root} the data's root? else preprocess again"
+                    f"folder {folder} does not exist; check that {root} is the data root, or run "
+                    f"`dfer preprocess` again"
                 )
         list_clip(root, str(row.path), int(str(row.n_frames)))

@@ -68,8 +68,8 @@ def inspect_frames(*folders: Path) -> FramesState:
         try:
             sizes.append(image_size(path))
         except VideoError:
-            return FramesState(len(frames), fault=f"{path.name} is no image")
-    fault = "frames of several sizes" if sizes[0] != sizes[1] else None
+            return FramesState(len(frames), fault=f"{path.name} is not an image")
+    fault = "frames of different sizes" if sizes[0] != sizes[1] else None
     return FramesState(len(frames), sizes[0], fault)
 
 
@@ -189,7 +189,7 @@ def _describe_agreement(published: OfficialFrames, num_compared: int, num_publis
     if num_compared == num_published:
         return "each class of each fold has the published number"
     if not num_compared:
-        return "each class of each fold lacks clips, so that nothing can be compared"
+        return "each class of each fold lacks clips: nothing can be compared"
     return (
         f"the published number in {num_compared} of {num_published} classes of folds; the others "
         f"lack clips"

@@ -183,7 +183,7 @@ def _draw_all(tasks: list[_Task], jobs: int) -> None:
     if failures:
         raise JobsError(
             f"{len(failures)} of {len(tasks)} videos were not drawn ({failures[0]}); run the same "
-            f"command again"
+            f"command again to draw them"
         )
 
 

@@ -46,7 +46,7 @@ def inspect_dataset(
     root = root or Path(manifest.root)
     if not root.is_dir():
         state: State = "wrong" if requested else "note"
-        finding = Finding("data", state, f"no folder {root}; name it: --root")
+        finding = Finding("data", state, f"data folder {root} does not exist; set --root")
         return DatasetReport(manifest.dataset, manifest_path, root, (finding,))
     folders = [clip_folders(root, path) for path in manifest.rows["path"]]
     states = dict(zip(manifest.rows["clip_id"], inspect_clips(folders), strict=True))
@@ -83,7 +83,9 @@ def _inspect_rows(manifest: Manifest, official: Official | None) -> Iterable[Fin
             state: State = "wrong" if official is None else "note"
             yield Finding("groups", state, f"{list_some(leaks, 'group')} in several folds")
     if manifest.rows["label"].nunique() < 2:
-        yield Finding("classes", "wrong", "all clips have one label: there is nothing to learn")
+        yield Finding(
+            "classes", "wrong", "all clips have the same label; training needs at least two classes"
+        )
     for fold in manifest.folds:
         yield from _inspect_fold(manifest, fold)
 
@@ -92,15 +94,17 @@ def _inspect_fold(manifest: Manifest, fold: int) -> Iterable[Finding]:
     """Report a fold without training clips, and classes that it does not train or test."""
     tested, trained = (set(manifest.select(fold, split)["label"]) for split in ("test", "train"))
     if not trained:
-        yield Finding(f"fold {fold}", "wrong", "no clip is left to train on; use more folds")
+        yield Finding(f"fold {fold}", "wrong", "no training clips; use more folds")
         return
     untested, untrained = set(manifest.class_names) - tested, tested - trained
     if untested:
-        text = f"none of {', '.join(sorted(untested))} is tested: UAR leaves them out"
+        text = f"no test clips of {', '.join(sorted(untested))}; UAR does not include these classes"
         yield Finding(f"fold {fold}", "note", text)
     if untrained:
         names = ", ".join(sorted(untrained))
-        text = f"none of {names} is trained: they are tested, but cannot be predicted"
+        text = (
+            f"no training clips of {names}, which are tested; a model cannot predict these classes"
+        )
         yield Finding(f"fold {fold}", "note", text)
 
 
@@ -116,7 +120,7 @@ def _compare_official(manifest: Manifest, official: Official, root: Path) -> Ite
         return
     deviations = compare_lists(official, split_into_lists(_folds(manifest), official))
     if not deviations:
-        yield Finding("official lists", "ok", "counts and fingerprints are the published ones")
+        yield Finding("official lists", "ok", "counts and fingerprints match the published ones")
         return
     lacks_clips = manifest.partial and len(manifest.rows) < official.num_clips
     for deviation in deviations:
@@ -143,7 +147,7 @@ def _compare_rows(manifest: Manifest, root: Path) -> Iterator[Finding]:
     rows = _folds(manifest)
     unlisted = sorted(rows.keys() - listed.keys())
     if unlisted:
-        yield Finding(topic, "wrong", f"no list has {list_some(unlisted, 'clip')}")
+        yield Finding(topic, "wrong", f"{list_some(unlisted, 'clip')} not in the lists")
     shared = sorted(rows.keys() & listed.keys())
     num_differing = sum(rows[clip] != listed[clip] for clip in shared)
     for index, what in enumerate(("label", "test fold")):
@@ -151,8 +155,9 @@ def _compare_rows(manifest: Manifest, root: Path) -> Iterator[Finding]:
         if changed:
             clip = changed[0]
             text = (
-                f"another {what} than in the lists: {list_some(changed, 'clip')}; {clip} has "
-                f"{rows[clip][index]}, the lists say {listed[clip][index]}; preprocess again"
+                f"{what} differs from the lists: {list_some(changed, 'clip')}; {clip} has "
+                f"{rows[clip][index]}, the lists say {listed[clip][index]}; run `dfer preprocess` "
+                f"again"
             )
             yield Finding(topic, "wrong", text)
     missing = sorted(listed.keys() - rows.keys())
@@ -161,7 +166,7 @@ def _compare_rows(manifest: Manifest, root: Path) -> Iterator[Finding]:
         text = f"{list_some(missing, 'clip', len(listed))} not in the manifest{agree}"
         yield Finding(topic, "note" if manifest.partial else "wrong", text)
     elif not unlisted and not num_differing:
-        text = f"labels and folds of all {count_of(len(shared), 'clip')} are those of the lists"
+        text = f"labels and folds of all {count_of(len(shared), 'clip')} match the lists"
         yield Finding(topic, "ok", text)
 
 
@@ -183,7 +188,9 @@ def _compare_paths(manifest: Manifest) -> Iterator[Finding]:
     if wrong_folders:
         clip_id, folder = next(iter(wrong_folders.items()))
         names = list_some(list(wrong_folders), "clip")
-        text = f"folder of another clip: {names}; {clip_id} has {folder}; preprocess again"
+        text = (
+            f"folder of another clip: {names}; {clip_id} has {folder}; run `dfer preprocess` again"
+        )
         yield Finding("paths", "wrong", text)
 
 
@@ -216,7 +223,8 @@ def _compare_sources(manifest: Manifest, root: Path) -> Iterable[Finding]:
     }
     for change, clips in changes.items():
         if clips:
-            text = f"{change} since: {list_some(clips, 'clip')}; preprocess again"
+            names = list_some(clips, "clip")
+            text = f"{change} since the last `dfer preprocess`: {names}; run it again"
             yield Finding("list", "wrong", text)
 
 

@@ -57,11 +57,11 @@ class Diagnosis:
     def verdict(self) -> str:
         """The conclusion in one line."""
         if not self.healthy:
-            return "a run would go wrong: see above"
+            return "problems found; see above"
         topics = {finding.topic for report in self.datasets for finding in report.findings}
         if topics <= {"data"}:  # no manifest, or only manifests of missing data
             return "this machine is fine; no dataset was found"
-        return "all is well"
+        return "no problems found"
 
     @property
     def healthy(self) -> bool:

@@ -60,8 +60,8 @@ def explain_old_crops(crop: Mapping[str, Any] | None) -> str | None:
     if crop is None or crop.get("version", CROP_VERSION) == CROP_VERSION:
         return None
     return (
-        f"this dfer crops by version {CROP_VERSION}; remove the folder of crops and run "
-        f"`dfer preprocess` to crop again"
+        f"this dfer uses crop version {CROP_VERSION}; delete the folder of crops and run "
+        f"`dfer preprocess` again"
     )
 
 

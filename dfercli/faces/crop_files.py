@@ -86,7 +86,9 @@ def crop_video(root: Path, source: str, folder: Path, size: int, detector: Detec
                 _write_crops(video, followed, size, partial)
             write_json(partial / RECORD_FILE, asdict(record))
             if _measure_source(video) != before:
-                raise VideoError(f"{video} was changed while it was read; crop it again")
+                raise VideoError(
+                    f"{video} changed while it was being read; run the same command again"
+                )
     except (cv2.error, RuntimeError) as error:  # torch: a frame is too large for the GPU
         message = str(error).strip() or repr(error)
         raise VideoError(f"cannot crop {video}: {message.splitlines()[-1]}") from error
@@ -98,7 +100,9 @@ def _write_crops(video: Path, followed: FollowedFace, size: int, folder: Path) -
     for number, crop_rgb in enumerate(read_crops(video, followed, size), start=1):
         write_image(folder / _name_crop(number), crop_rgb)
     if number != len(followed.faces):  # a damaged stream may decode differently
-        raise VideoError(f"cannot crop {video}: it gives other frames when read again; damaged?")
+        raise VideoError(
+            f"cannot crop {video}: reading it twice gives different frames; it may be damaged"
+        )
 
 
 def read_record(folder: Path, root: Path, source: str) -> CropRecord | None:

@@ -117,13 +117,13 @@ def choose_picture(container: InputContainer, source: Path | str) -> VideoStream
     """
     stream = find_picture(container)
     if stream is None and container.streams.audio:
-        raise VideoError(f"cannot read {source}: it has sound, but no picture")
+        raise VideoError(f"cannot read {source}: it has audio but no video")
     if stream is None:
         raise VideoError(describe_undecodable(source))
     if stream.codec_context is None:
         raise VideoError(
-            f"cannot read {source}: FFmpeg has no decoder for its codec; convert it where it was "
-            f"made, to H.264 for example"
+            f"cannot read {source}: FFmpeg has no decoder for its codec; convert it to H.264, for "
+            f"example"
         )
     check_pixels(source, stream.codec_context.width, stream.codec_context.height)
     return stream
@@ -157,7 +157,11 @@ def _find_stream_length_s(stream: VideoStream) -> float:
 
 def describe_undecodable(source: Path | str) -> str:
     """Return the error message for a source without any decodable frame."""
-    hint = "is it a video, and whole?" if isinstance(source, Path) else "does it send any?"
+    hint = (
+        "it may be incomplete, or not a video"
+        if isinstance(source, Path)
+        else "check that it sends video"
+    )
     return f"cannot read {source}: no frame can be decoded; {hint}"
 
 
@@ -223,7 +227,7 @@ def read_stream(address: str) -> Generator[Moment, None, None]:
         container = av.open(address, "r", options=bound_decoder(), timeout=STREAM_WAIT_S)
     except (av.FFmpegError, OSError) as error:
         raise VideoError(
-            f"stream {address} does not answer; is it there, and not in use?"
+            f"stream {address} does not answer; check the address, and that it is not in use"
         ) from error
     with container:
         stream = choose_picture(container, address)
@@ -288,7 +292,7 @@ def opened_file(path: Path) -> Iterator[InputContainer]:
     """
 
     def refuse(*arguments: Any) -> None:
-        raise PermissionError(f"{path} names another file")
+        raise PermissionError(f"{path} refers to another file")
 
     try:
         file = path.open("rb")

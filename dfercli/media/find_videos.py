@@ -49,7 +49,7 @@ def find_mode(path: Path) -> int | str:
     try:
         return path.stat().st_mode
     except FileNotFoundError:
-        return "a link to what is not there" if path.is_symlink() else "no such file or folder"
+        return "a broken link" if path.is_symlink() else "no such file or folder"
     except (OSError, ValueError) as error:  # a loop of links, a name that is too long, a NUL
         return (getattr(error, "strerror", None) or str(error)).lower()
 
@@ -61,7 +61,7 @@ def find_fault(mode: int | str) -> str | None:
     if stat.S_ISREG(mode):
         return None
     kind = next((name for test, name in SPECIAL if test(mode)), "a device")
-    return f"{kind}, no file; save the video as a file first"
+    return f"{kind}, not a file; save the video to a file first"
 
 
 def check_file(path: Path) -> FoundVideo:

@@ -216,18 +216,22 @@ class VideoWriter:
             self._shape = image_rgb.shape
             self._encoder = _H264(self._path, (self._shape[1], self._shape[0]), self._fps)
         if image_rgb.shape != self._shape:
-            raise VideoError(f"a video has one size: {image_rgb.shape} came after {self._shape}")
+            raise VideoError(
+                f"all frames must have the same size: {image_rgb.shape} follows {self._shape}"
+            )
         for _ in range(times):
             self._encoder.write(image_rgb)
             self.num_frames += 1
 
     def _finish(self) -> None:
         if self._encoder is None:
-            raise VideoError("no frames were given")
+            raise VideoError("it has no frames")
         self._encoder.finish()
         count = count_packets(self._path)
         if count != self.num_frames:
-            raise VideoError(f"it holds {count} of {self.num_frames} frames; is the disk full?")
+            raise VideoError(
+                f"it has only {count} of {self.num_frames} frames; check the free disk space"
+            )
 
 
 @contextmanager
@@ -259,7 +263,7 @@ def open_writer(path: Path, fps: float, sound_of: Path | None = None) -> Iterato
         if sound_of is not None:
             writer.why_silent = writer.left_out or add_sound(picture, sound_of, whole)
             if whole.exists() and count_packets(whole) != writer.num_frames:
-                raise VideoError(f"cannot write {path}: it is cut off; is the disk full?")
+                raise VideoError(f"cannot write {path}: it is truncated; check the free disk space")
         shutil.move(whole if whole.exists() else picture, partial)
 
 
@@ -356,6 +360,6 @@ def write_video(path: Path, images_rgb: Iterable[np.ndarray], fps: float) -> Non
                     raise VideoError(f"cannot write {path}: OpenCV has no MPEG-4 encoder for it")
             writer.write(cv2.cvtColor(image_rgb, cv2.COLOR_RGB2BGR))
         if writer is None:
-            raise VideoError(f"cannot write {path}: no frames were given")
+            raise VideoError(f"cannot write {path}: it has no frames")
         writer.release()
         shutil.move(scratch, partial)

@@ -83,7 +83,9 @@ def crop_clips(
             write_json(faces / RECIPE_FILE, asdict(recipe))
             yield from _crop_in_processes(sources, root, faces, recipe, jobs)
     except Timeout as error:
-        raise DataError(f"another dfer is cropping into {faces}; wait for it") from error
+        raise DataError(
+            f"another dfer process is writing to {faces}; wait until it has finished"
+        ) from error
 
 
 def check_faces_folder(faces: Path) -> None:
@@ -152,7 +154,7 @@ def crop_clip(
         return miss_clip(source)
     folder = faces / source.clip_id
     if not Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(faces)):
-        raise DataError(f"{folder} leads out of {faces} through a link; remove the link")
+        raise DataError(f"{folder} is a link to a place outside {faces}; remove the link")
     record, status = read_record(folder, root, source.path), "reused"
     try:
         if record is None:

@@ -58,7 +58,7 @@ def find_doubts(outcome: ClipOutcome) -> list[str]:
         doubts.append("another face is about as large")
     if record.video_frames < WHOLE * record.declared_frames:
         doubts.append(
-            f"ends after {record.video_frames} of {record.declared_frames} frames; cut off?"
+            f"ends after {record.video_frames} of {record.declared_frames} frames; truncated?"
         )
     return doubts
 
@@ -71,9 +71,7 @@ def check_review(path: Path) -> None:
     """
     try:
         if not path.read_bytes().startswith(",".join(COLUMNS).encode()):
-            raise DataError(
-                f"{path} is there already, and dfer did not write it; move it elsewhere"
-            )
+            raise DataError(f"{path} already exists, and dfer did not write it; move it elsewhere")
     except FileNotFoundError:
         return
 

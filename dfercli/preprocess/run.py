@@ -115,7 +115,7 @@ def _refuse(plan: Plan, deviations: Sequence[str], review: Path) -> None:
         text += f" (clips listed in {review})"
     raise DataError(
         f"{plan.kind} in {plan.root} differs from the official set: {text}; "
-        f"--allow-partial continues and marks the manifest and its tables as partial"
+        f"use --allow-partial to continue, which marks the manifest and its tables as partial"
     )
 
 
@@ -127,7 +127,7 @@ def _find_losses(outcomes: Sequence[ClipOutcome]) -> list[str]:
         if not outcome.n_frames:
             lost[LOSSES[outcome.status]].append(outcome.clip_id)
         elif record and record.video_frames < HALF * record.declared_frames:
-            lost["cut off before their middle:"].append(outcome.clip_id)
+            lost["truncated to less than half:"].append(outcome.clip_id)
     return [f"{reason} {list_some(ids, 'clip', len(outcomes))}" for reason, ids in lost.items()]
 
 

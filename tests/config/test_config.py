@@ -124,12 +124,12 @@ def test_from_dict_names_what_is_wrong(cls, values, message):
         (
             ModelConfig,
             {"text": False},
-            "without text there are no prompts; turn biehpro off too",
+            "biehpro needs text, which is off; turn biehpro off too",
         ),
         (
             ModelConfig,
             {"text_prompt": False, "visual_prompt": False},
-            "biehpro without text_prompt and visual_prompt; turn biehpro off",
+            "biehpro needs text_prompt or visual_prompt; turn one of them on, or biehpro off",
         ),
         (TrainConfig, {"epochs": 0}, "epochs is 0; it must be at least 1"),
         (TrainConfig, {"warmup_epochs": -1}, "warmup_epochs is -1; it must be at least 0"),
@@ -138,8 +138,7 @@ def test_from_dict_names_what_is_wrong(cls, values, message):
         (
             TrainConfig,
             {"epochs": 5},
-            "warmup_epochs is 5, epochs 5; the rate would never reach its peak: "
-            "warm up for fewer epochs",
+            "warmup_epochs is 5 and epochs is 5; warmup_epochs must be less than epochs",
         ),
         (TrainConfig, {"lr": 0.0, "min_lr": 0.0}, "lr is 0.0; it must be above 0"),
         (TrainConfig, {"weight_decay": -1.0}, "weight_decay is -1.0; it must be at least 0"),

@@ -149,7 +149,7 @@ def test_bad_videos_are_counted_and_listed_while_the_others_are_done(first):
     assert {clip_id: row["status"] for clip_id, row in listed.items()} == BAD
     assert [row["reason"] for row in listed.values()] == [
         f"cannot read {root / 'p0/garbage.mp4'}: "
-        "no frame can be decoded; is it a video, and whole?",
+        "no frame can be decoded; it may be incomplete, or not a video",
         "listed but not on disk: p1/missing.mp4",
         "no face in any frame",
     ]
@@ -227,19 +227,19 @@ def test_a_dataset_without_any_face_is_an_error(tmp_path):
     [
         ("dfw", RECIPE, 2, "no dataset 'dfw'; known: "),
         ("folder", replace(RECIPE, detector="mtcn"), 2, "no detector 'mtcn'; known: "),
-        ("folder", replace(RECIPE, template="other"), 2, "of another recipe; remove"),
+        ("folder", replace(RECIPE, template="other"), 2, "of another recipe; delete"),
         (
             "folder",
             replace(RECIPE, version=99),
             2,
-            f"{FACES} holds crops of version {RECIPE.version}, and this dfer crops by version 99; "
-            "remove the folder to crop again, or train on it as it is",
+            f"{FACES} has crops of version {RECIPE.version}, but this dfer uses version 99; delete "
+            f"the folder to crop again, or train on it as it is",
         ),
         (
             "folder",
             RECIPE,
             3,
-            "has 2 folds, not 3; give --num-folds 2, or remove it to assign all folds again",
+            "has 2 folds, not 3; use --num-folds 2, or delete it to assign all folds again",
         ),
     ],
 )

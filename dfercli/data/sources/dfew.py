@@ -90,8 +90,7 @@ INSPECTED_CLIPS = 20
 """Clip folders that are inspected to recognise resampled frames (our choice)."""
 
 RESAMPLED = (
-    "16 resampled frames a clip (clip_224x224_16f): figures are not comparable with those on all "
-    "frames"
+    "16 resampled frames per clip (clip_224x224_16f): not comparable with results on all frames"
 )
 
 find_clip_id = find_clip_number
@@ -146,8 +145,8 @@ def _read_list(path: Path) -> dict[str, str]:
     codes = read_list(path, _parse_line)
     if max(codes.values()) == "6":
         raise DataError(
-            f"{path}: its largest label is 6, the authors' go to 7; is it a 0-based copy? "
-            f"use the lists of EmoLabel_DataSplit"
+            f"{path}: the labels end at 6 instead of 7, as in 0-based copies; use the lists in "
+            f"EmoLabel_DataSplit"
         )
     return {clip_id: BASIC_EXPRESSIONS[int(code) - 1] for clip_id, code in codes.items()}
 
@@ -156,11 +155,11 @@ def _parse_line(line: str) -> tuple[str, str]:
     """Parse `1,2` or `00001,2`."""
     match = re.fullmatch(r"\s*\"?(\d+)(?:\.mp4)?\"?\s*[,;\t ]\s*\"?(-?\d+)\"?\s*,?\s*", line)
     if not match:
-        raise ValueError("not video_name,label")
+        raise ValueError("expected video_name,label")
     if not 1 <= int(match[2]) <= len(BASIC_EXPRESSIONS):
         raise ValueError(
-            f"label {match[2]} is not in 1 to 7: a list for another task, or a 0-based copy; "
-            f"use the single-labelled lists of EmoLabel_DataSplit"
+            f"label {match[2]} is not from 1 to 7: a list of another task, or a 0-based copy; "
+            f"use the single-labelled lists in EmoLabel_DataSplit"
         )
     return f"{int(match[1]):05d}", str(int(match[2]))
 
@@ -170,14 +169,14 @@ def _find_faces(tree: Tree) -> FoundClips:
     resampled = _find_resampled(tree)
     if not faces.paths and resampled.paths:
         raise DataError(
-            f"there are only the 16 resampled frames per clip, in {tree.root / resampled.where}; "
-            f"results on them are not comparable; --media faces-16f uses them anyway"
+            f"{tree.root / resampled.where} has only 16 resampled frames per clip, and results on "
+            f"them are not comparable; use --media faces-16f to continue"
         )
     if _are_resampled([tree.root / path for path in faces.paths.values()]):
         raise DataError(
-            f"{tree.root / faces.where} has 16 frames per clip, 1 to 16: those that the authors "
-            f"resampled; results on them are not comparable; name the folder ..._16f and give "
-            f"--media faces-16f to use them anyway"
+            f"{tree.root / faces.where} has the authors' 16 resampled frames per clip, and results "
+            f"on them are not comparable; to continue, rename the folder to ..._16f and use "
+            f"--media faces-16f"
         )
     return faces
 

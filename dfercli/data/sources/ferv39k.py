@@ -169,13 +169,13 @@ def _parse_line(line: str) -> tuple[str, str]:
     """Parse `Action/Happy/0015 Happy`."""
     match = re.fullmatch(r"\s*(?:.*/)?(\w+)/(\w+)/(\d+)/?\s*[\s,]\s*(\w+)\s*", line)
     if not match:
-        raise ValueError("not Scene/Emotion/number Emotion")
+        raise ValueError("expected Scene/Emotion/number Emotion")
     scene, folder, number, emotion = match.groups()
     if scene.lower() not in _SCENES:
         raise ValueError(f"no scene {scene!r} in FERV39k; known: {', '.join(SCENES)}")
     if emotion.lower() not in CLASSES:
         raise ValueError(f"no emotion {emotion!r}; known: {', '.join(EMOTIONS.values())}")
     if folder.lower() != emotion.lower():
-        raise ValueError(f"label {emotion} is not that of the folder, {folder}")
+        raise ValueError(f"label {emotion} differs from the folder {folder}")
     class_name = CLASSES[emotion.lower()]
     return f"{_SCENES[scene.lower()]}/{EMOTIONS[class_name]}/{int(number):04d}", class_name

@@ -42,7 +42,7 @@ class Tree:
     def packed(self) -> str:
         """The end of a message about missing files: archives that may contain them."""
         archives = [path for path in self.files if path.lower().endswith(ARCHIVES)]
-        return f"; still packed: {list_some(archives, 'archive')}" if archives else ""
+        return f"; not unpacked yet: {list_some(archives, 'archive')}" if archives else ""
 
 
 @dataclass(frozen=True)
@@ -80,9 +80,9 @@ class FoundClips:
             notes.append(f"{self.joined:,} of them joined from several folders")
         if self.copies:
             copies = "1 copy" if self.copies == 1 else f"{self.copies:,} copies"
-            notes.append(f"{copies} elsewhere left alone")
+            notes.append(f"{copies} elsewhere ignored")
         if self.guessed:
-            notes.append("under a name that is not known")
+            notes.append("in a folder of unknown name")
         where = self.where or "."
         if where == "." and len(self.holders) > 1:
             where = f"{self.holders[0]} and {count_of(len(self.holders) - 1, 'more folder')}"
@@ -96,7 +96,7 @@ def scan_tree(root: Path) -> Tree:
         DataError: `root` is not a folder.
     """
     if not root.is_dir():
-        raise DataError(f"no folder {root}; give the dataset's folder as --root")
+        raise DataError(f"folder {root} does not exist; set --root to the dataset's folder")
     files: list[str] = []
     clips: list[str] = []
     level = [""]
@@ -244,8 +244,8 @@ def join_parts(root: Path, clips: FoundClips) -> FoundClips:
         first, second = next(iter(contradictions.values()))
         names = list_some(list(contradictions), "clip")
         different = (
-            f"several folders hold different images of {names}, such as {first} and {second}; "
-            f"keep the right ones below the root"
+            f"several folders have different images of {names}, such as {first} and {second}; "
+            f"remove the wrong ones"
         )
         faults = [different, *faults]
     return replace(
@@ -269,8 +269,8 @@ def keep_apart(root: Path, clips: FoundClips) -> FoundClips:
         return joined
     first, second, *_ = next(iter(parts.values()))
     fault = (
-        f"the frames of {list_some(list(parts), 'clip')} lie in several folders, such as {first} "
-        f"and {second}; put those of one clip in one folder to crop them"
+        f"the frames of {list_some(list(parts), 'clip')} are in several folders, such as {first} "
+        f"and {second}; move the frames of each clip into one folder to crop them"
     )
     paths = joined.paths | {key: folders[0] for key, folders in parts.items()}
     return replace(joined, paths=paths, joined=0, faults=(fault, *joined.faults))

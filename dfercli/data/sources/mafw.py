@@ -101,7 +101,7 @@ def read_sources(root: Path, choices: Choices) -> Listing:
     """
     if choices.adopt and choices.media == "clips":
         raise ConfigError(
-            "MAFW's clips are videos; adopt its frames or faces, or leave --adopt out"
+            "MAFW's clips are videos; use --media frames or --media faces, or remove --adopt"
         )
     tree = scan_tree(root)
     splits = read_splits(tree)
@@ -122,7 +122,7 @@ def read_sources(root: Path, choices: Choices) -> Listing:
         usual_folder=f"data/{name}",
         taken_lists=splits.describe(),
         list_deviations=find_deviations(OFFICIAL, splits.lists),
-        note=f"; there are {' and '.join(others)} too (--media)" if others else "",
+        note=f"; --media can also be {' or '.join(others)}" if others else "",
         media=kind,
         media_name=name,
     )
@@ -147,13 +147,15 @@ def read_splits(tree: Tree) -> SplitLists:
 def _parse_line(line: str) -> tuple[str, str]:
     """Parse `00025.mp4 anger`."""
     if line.strip().count("\t") > 1:
-        raise ValueError("with captions; such lists lack the class neutral, use no_caption")
+        raise ValueError(
+            "a list with captions, which lacks the class neutral; use the no_caption lists"
+        )
     match = re.fullmatch(r"\s*(\d+)(?:\.mp4)?\s*[\s,]\s*(\w+)\s*", line, re.IGNORECASE)
     if not match:
-        raise ValueError("not number.mp4 label")
+        raise ValueError("expected number.mp4 label")
     label = match[2].lower()
     if "_" in label:
-        raise ValueError(f"label {label!r} is of the compound lists; use those of single")
+        raise ValueError(f"label {label!r} belongs to the compound lists; use the single lists")
     if label not in CLASS_NAMES:
         raise ValueError(f"no label {label!r} in MAFW; known: {', '.join(CLASS_NAMES)}")
     return f"{int(match[1]):05d}", label

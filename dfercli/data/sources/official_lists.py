@@ -23,7 +23,7 @@ Lists = dict[ListName, dict[str, str]]
 QUOTED_LETTERS = 60
 """Letters of a line that an error quotes (our choice; a binary file may be one line)."""
 
-ADOPT_ONLY = "--adopt if they are the authors' crops; else point --root at those"
+ADOPT_ONLY = "--adopt if they are the authors' crops; otherwise set --root to those crops"
 """Answer to the question about frames, for datasets that are never cropped by us."""
 
 
@@ -178,7 +178,7 @@ def find_lists(
         }
     if not paths:
         raise DataError(
-            f"no split lists below {tree.root}; the authors' are {example}{tree.packed}"
+            f"no split lists below {tree.root}; their original path is {example}{tree.packed}"
         )
     missing = [name for name in names if name not in paths]
     if missing:
@@ -227,7 +227,7 @@ def read_list(path: Path, parse_line: Callable[[str], tuple[str, str]]) -> dict[
             raise DataError(f"{path} line {number}: clip {clip_id} is listed twice")
         clips[clip_id] = class_name
     if not clips:
-        raise DataError(f"{path} lists no clip; unpack the authors' lists again")
+        raise DataError(f"{path} lists no clips; unpack the authors' lists again")
     return clips
 
 
@@ -248,8 +248,8 @@ def join_folds(lists: Lists, paths: Mapping[ListName, str]) -> dict[str, tuple[s
             if test_fold and (split == "test" or test_fold == fold):
                 raise DataError(
                     f"clip {clip_id} is in the {split} list of fold {fold} ({paths[split, fold]}) "
-                    f"and in the test list of fold {test_fold} ({paths['test', test_fold]}); the "
-                    f"lists leak; unpack the authors' again"
+                    f"and in the test list of fold {test_fold} ({paths['test', test_fold]}); "
+                    f"unpack the authors' lists again"
                 )
             joined[clip_id] = (known_class, fold if split == "test" else test_fold)
     if contradictions:
@@ -273,7 +273,7 @@ def _describe_contradiction(
     more = f"; {count_of(len(others), 'more clip')} with two classes" if others else ""
     return (
         f"clip {clip_id} is {' and '.join(parts)}{more}; correct the lists, or unpack the "
-        f"authors' again"
+        f"authors' lists again"
     )
 
 
@@ -358,9 +358,7 @@ def require_authors_crops(name: str, choices: Choices) -> None:
         ConfigError: The user asked for cropping.
     """
     if choices.adopt is False:
-        raise ConfigError(
-            f"{name}'s faces are adopted as its authors cropped them; leave --crop out"
-        )
+        raise ConfigError(f"{name} is used with its authors' face crops; remove --crop")
 
 
 def adopt_crops(clips: FoundClips, choices: Choices) -> Media:

@@ -66,7 +66,7 @@ def build_detector(device: str) -> FANDetector:
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         if _is_damage(error):
             raise DetectorError(
-                f"the weights of face-alignment in {_cache()} are damaged; remove them, and the "
+                f"the weights of face-alignment in {_cache()} are damaged; delete them, and the "
                 f"next use downloads them again"
             ) from error
         cause = find_local_error(error)
@@ -79,8 +79,8 @@ def build_detector(device: str) -> FANDetector:
             raise DetectorError(f"cannot set up face-alignment: {first_line(error)}") from error
         raise DetectorError(
             f"the weights of face-alignment are not cached and cannot be downloaded "
-            f"({first_line(error)}); run once with network, or use "
-            f"--detector mtcnn, which brings its own"
+            f"({first_line(error)}); run once with network access, or use --detector mtcnn, which "
+            f"includes its weights"
         ) from error
     return FANDetector(network)
 
@@ -111,7 +111,7 @@ def _fetch_weights() -> None:
         if damage := find_damage(path):
             raise DetectorError(
                 f"the weights of face-alignment are damaged or not the published ones: {damage}; "
-                f"remove {path}, and the next use downloads it again"
+                f"delete {path}, and the next use downloads it again"
             )
 
 
