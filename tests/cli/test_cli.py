@@ -81,7 +81,7 @@ def _broken_video(project):
         (None, "train --backbone ViT-B-33", "no backbone 'ViT-B-33'; known: "),
         (None, "train --folds 3", "no fold 3 in manifest tiny; its folds: 1, 2"),
         (None, "train --folds one", "cannot read folds 'one'; give 1-5, or 1,3, or 2"),
-        (None, "train --epochs 5", "warmup_epochs is 5, epochs 5; the rate would never reach"),
+        (None, "train --epochs 5", "warmup_epochs is 5 and epochs is 5; warmup_epochs must be"),
         (
             None,
             "train --root elsewhere",
