@@ -107,6 +107,8 @@ class ModelConfig:
     prompt_template: str = "{}"
 
     def __post_init__(self) -> None:
+        if isinstance(self.prompt_scale, int):  # such as 1 in JSON; it becomes a parameter
+            object.__setattr__(self, "prompt_scale", float(self.prompt_scale))
         require_known("model", self.method, METHODS)
         require_at_least("num_frames", self.num_frames, 1)
         require_at_least("num_blocks", self.num_blocks, 1)

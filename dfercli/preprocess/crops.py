@@ -12,7 +12,7 @@ from filelock import Timeout
 from dfercli.data.frame_checks import FramesState, inspect_clips
 from dfercli.data.manifest import clip_folders
 from dfercli.data.sources.base import Source
-from dfercli.errors import DataError, VideoError
+from dfercli.errors import DataError, JobsError, VideoError
 from dfercli.faces import count_usual_jobs, load_detector
 from dfercli.faces.align import CropRecipe
 from dfercli.faces.crop_files import CropRecord, crop_video, read_record
@@ -22,6 +22,9 @@ from dfercli.parallel import Emit, Share, WorkerDied, run_in_workers
 from dfercli.progress import show_progress
 
 LOCK_FILE = ".lock"
+
+AGAIN = "run the same command again: complete crops are kept, and only missing clips are cropped"
+"""What to do after a process died."""
 
 RECIPE_FILE = "recipe.json"
 """File beside the crops that says how they were made."""
@@ -82,6 +85,8 @@ def crop_clips(
         with locking(faces / LOCK_FILE):
             write_json(faces / RECIPE_FILE, asdict(recipe))
             yield from _crop_in_processes(sources, root, faces, recipe, jobs)
+    except JobsError as error:
+        raise JobsError(f"{error}; {AGAIN}") from error
     except Timeout as error:
         raise DataError(
             f"another dfer process is writing to {faces}; wait until it has finished"
@@ -125,7 +130,8 @@ def _crop_in_processes(
     ):
         for source, result in results:
             if isinstance(result, WorkerDied):
-                yield ClipOutcome(source.clip_id, "unreadable", detail=result.reason)
+                detail = f"{result.reason}; {AGAIN}"
+                yield ClipOutcome(source.clip_id, "unreadable", detail=detail)
             else:
                 yield result
             bar.update()

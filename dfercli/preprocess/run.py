@@ -15,7 +15,7 @@ from dfercli.data.sources.base import Source
 from dfercli.errors import DataError
 from dfercli.faces import load_detector
 from dfercli.files import check_claim
-from dfercli.preprocess.crops import ClipOutcome, adopt_clips, crop_clips, miss_clip
+from dfercli.preprocess.crops import AGAIN, ClipOutcome, adopt_clips, crop_clips, miss_clip
 from dfercli.preprocess.plan import Plan
 from dfercli.preprocess.review import check_review, draw_worst, write_review
 from dfercli.text import list_some
@@ -45,7 +45,7 @@ class PreprocessSummary:
         left_out: Number of clips that are not in the manifest.
         review: List of the clips to check; None if there are none.
         sheet: Picture of the worst crops; None if nothing was cropped.
-        notes: Remarks on an official set that do not make it partial.
+        notes: Remarks that do not make the manifest partial.
     """
 
     manifest: Manifest
@@ -88,17 +88,21 @@ def preprocess(
     if plan.recipe is not None:
         sheet = draw_worst(outcomes, plan.faces, sheet_path)
     lost = [outcome.clip_id for outcome in outcomes if not outcome.n_frames]
+    died = [outcome.clip_id for outcome in outcomes if outcome.detail.endswith(AGAIN)]
     counts = Counter(outcome.status for outcome in outcomes)
     if len(lost) == len(outcomes):
         why = ", ".join(f"{count:,} {status}" for status, count in sorted(counts.items()))
-        raise DataError(f"no clip of {plan.root} can be used ({why}); see {review}")
+        advice = f"; {AGAIN}" if died else ""
+        raise DataError(f"no clip of {plan.root} can be used ({why}); see {review}{advice}")
     deviations, notes = [*plan.listing.deviations], tuple[str, ...]()
+    if died:
+        notes = (f"a process died while cropping {list_some(died, 'clip')}; {AGAIN}",)
     if plan.official:
         frames = _count_frames(plan, outcomes)
         deviations = [*_find_losses(outcomes), *frames.deviations, *deviations]
-        notes = (frames.note,) if frames.note else ()
+        notes += (frames.note,) if frames.note else ()
         if deviations and not allow_partial:
-            _refuse(plan, deviations, review_path)
+            _refuse(plan, deviations, review_path, f"{AGAIN}; " if died else "")
     elif lost:
         plan = plan.without(lost)
     manifest = _build_manifest(plan, outcomes, (*deviations, *plan.listing.remarks))
@@ -106,7 +110,7 @@ def preprocess(
     return PreprocessSummary(manifest, dict(counts), len(lost), review, sheet, notes)
 
 
-def _refuse(plan: Plan, deviations: Sequence[str], review: Path) -> None:
+def _refuse(plan: Plan, deviations: Sequence[str], review: Path, advice: str = "") -> None:
     """Raise an error with the first deviations."""
     text = "; ".join(deviations[:SHOWN_DEVIATIONS])
     if len(deviations) > SHOWN_DEVIATIONS:
@@ -114,7 +118,7 @@ def _refuse(plan: Plan, deviations: Sequence[str], review: Path) -> None:
     if review.is_file():
         text += f" (clips listed in {review})"
     raise DataError(
-        f"{plan.kind} in {plan.root} differs from the official set: {text}; "
+        f"{plan.kind} in {plan.root} differs from the official set: {text}; {advice}"
         f"use --allow-partial to continue, which marks the manifest and its tables as partial"
     )
 

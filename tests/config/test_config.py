@@ -18,8 +18,15 @@ from dfercli.config import (
     to_dict,
 )
 from dfercli.errors import ConfigError, DferError, require_at_least
+from dfercli.models.biehpro import BiEhPro
 
 DATA = DataConfig(dataset="dfew", manifest="dfew.csv", root="/data/dfew", workers=0)
+
+
+def test_a_whole_number_is_a_prompt_scale():
+    for config in (ModelConfig(prompt_scale=1), from_dict(ModelConfig, {"prompt_scale": 1})):
+        assert type(config.prompt_scale) is float
+        BiEhPro(8, prompt_scale=config.prompt_scale)
 
 
 @pytest.mark.parametrize(

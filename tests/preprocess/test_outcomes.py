@@ -221,7 +221,10 @@ def test_a_process_that_dies_costs_one_clip(root, monkeypatch, jobs):
         "garbage": "unreadable",
     }
     (dead,) = (outcome for outcome in outcomes if outcome.clip_id == "video")
-    assert dead.detail == "its process was ended by SIGKILL; out of memory? lower --jobs"
+    assert dead.detail == (
+        "its process was ended by SIGKILL; out of memory? lower --jobs; run the same command "
+        "again: complete crops are kept, and only missing clips are cropped"
+    )
 
 
 def test_processes_that_cannot_start_are_an_error_of_one_line(root, monkeypatch):
@@ -231,7 +234,8 @@ def test_processes_that_cannot_start_are_an_error_of_one_line(root, monkeypatch)
         list(crop_clips([_source("video")], root, root / "faces", RECIPE, jobs=1))
     assert str(caught.value) == (
         "a process that crops faces could not start: its process was ended by SIGKILL; "
-        "out of memory? lower --jobs"
+        "out of memory? lower --jobs; run the same command again: complete crops are kept, and "
+        "only missing clips are cropped"
     )
     with FileLock(root / "faces" / ".lock", timeout=0):  # given back
         pass

@@ -3,6 +3,7 @@
 import csv
 import os
 import shutil
+import signal
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -24,6 +25,7 @@ from dfercli.files import write_json
 from dfercli.media.images import list_frames, read_image
 from dfercli.media.video_writer import write_video
 from dfercli.parallel import run_in_workers
+from dfercli.preprocess.crops import AGAIN, _start_cropping
 from dfercli.preprocess.plan import plan_preprocess
 from dfercli.preprocess.run import preprocess
 
@@ -171,6 +173,32 @@ def test_processes_do_the_same(first, tmp_path, monkeypatch):
     assert set(_files(root)) == set(_files(first[0]))
     for path in ("mine.csv", *_crops(*GOOD)):
         assert (root / path).read_bytes() == (first[0] / path).read_bytes()
+
+
+def _start_dying(recipe, root, faces):
+    """Prepare a worker that one clip kills."""
+    work = _start_cropping(recipe, root, faces)
+
+    def crop(source, emit):
+        if source.clip_id == "p1/surprise":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return work(source, emit)
+
+    return crop
+
+
+def test_after_a_process_died_the_same_command_crops_the_clip_that_is_missing(
+    first, tmp_path, monkeypatch
+):
+    root, manifest = _copy(first[0], tmp_path), tmp_path / "own.csv"
+    shutil.rmtree(root / FACES)
+    with monkeypatch.context() as patch:
+        patch.setattr("dfercli.preprocess.crops.run_in_workers", run_in_workers)
+        patch.setattr("dfercli.preprocess.crops._start_cropping", _start_dying)
+        summary = _preprocess(root, manifest)
+    assert summary.notes == (f"a process died while cropping 1 clip (p1/surprise); {AGAIN}",)
+    again = _preprocess(root, manifest)
+    assert (again.counts["done"], again.counts["reused"], again.notes) == (1, 3, ())
 
 
 def test_crops_show_the_face_where_the_template_says(first):
