@@ -1,15 +1,33 @@
 """The main face of a video: the one that training crops show."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from dfercli.faces.align import TEMPLATE, crop_face, similarity_transform
-from dfercli.faces.tracking import follow_faces, measure_nearness
+from dfercli.faces.tracking import SeenFrame, follow_faces, measure_nearness
 from dfercli.faces.types import Detector, Face, blend_faces
 from dfercli.media.video import read_frames
+
+PORTRAIT_PX = 64
+"""Side of the aligned crops that are compared across a cut (our choice)."""
+
+MIN_SHARED = 0.25
+"""Share of a crop's pixels that must lie inside both pictures (our choice)."""
+
+MIN_CORRELATION = 0.95
+MAX_DIFFERENCE = 10.0
+"""Correlation of two crops, and mean difference in levels (of 255), from which they show one face
+(our choice). Measured on real footage that is enlarged by 1.3 to 1.7 from one frame to the next:
+at least 0.978 and at most 6.8 in 97 cuts. In 2,303 pairs of different people (drawn, and of LFW)
+the correlation is at most 0.944, and the difference at least 14.3."""
+
+MAX_COMPARED = 4
+"""Largest faces of a frame that are compared across a cut (our choice)."""
 
 
 @dataclass
@@ -45,11 +63,6 @@ class Track:
     def presence(self) -> float:
         """Area summed over frames: large for a face that is near and stays."""
         return sum(face.area for face in self.faces.values())
-
-    def extend(self, other: "Track") -> None:
-        """Append a later track."""
-        self.faces |= other.faces
-        self.carried |= other.carried
 
 
 @dataclass(frozen=True)
@@ -96,9 +109,10 @@ def follow_main_face(path: Path, detector: Detector, carry_s: float = 0.0) -> Fo
 
     Faces are followed as in prediction (`follow_faces`), so that no track crosses a cut. Tracks of
     one camera view whose face is at the same place are one person: the one before and after a
-    cutaway, or a second out of sight. Other shots are left out, even if they show the same person
-    from elsewhere: nobody is recognised, and half a clip of the right person serves training
-    better than a whole one of two.
+    cutaway, or a second out of sight. So are two tracks on either side of a cut that only enlarges
+    or moves the picture. Other shots are left out, even if they show the same person from
+    elsewhere: nobody is recognised, and half a clip of the right person serves training better
+    than a whole one of two.
 
     Frames are not kept; memory grows with the video by its landmarks only.
 
@@ -113,7 +127,12 @@ def follow_main_face(path: Path, detector: Detector, carry_s: float = 0.0) -> Fo
     tracks: dict[int, Track] = {}
     times_s: dict[int, float] = {}
     searched: list[int] = []
+    continued: dict[int, int] = {}
+    before: SeenFrame | None = None
     for seen in follow_faces(read_frames(path), detector, carry_s, largest_only=True):
+        if before is not None:
+            continued |= find_continued(before, seen)
+        before = seen
         index = seen.frame.index
         times_s[index] = seen.frame.time_s
         if seen.is_searched:
@@ -123,7 +142,7 @@ def follow_main_face(path: Path, detector: Detector, carry_s: float = 0.0) -> Fo
             track.faces[index] = face
             if number in seen.carried:
                 track.carried.add(index)
-    ranked = sorted(join_tracks(tracks.values()), key=lambda track: -track.presence)
+    ranked = sorted(join_tracks(tracks, continued), key=lambda track: -track.presence)
     if not ranked:
         return FollowedFace({}, tuple(times_s.values()), len(searched))
     main = ranked[0]
@@ -138,22 +157,118 @@ def follow_main_face(path: Path, detector: Detector, carry_s: float = 0.0) -> Fo
     )
 
 
-def join_tracks(tracks: Iterable[Track]) -> list[Track]:
-    """Join tracks of one camera view whose face is at the same place; the first of them grow."""
-    joined: list[Track] = []
-    for track in sorted(tracks, key=lambda track: track.start):
+def find_continued(before: SeenFrame, after: SeenFrame) -> dict[int, int]:
+    """Return the tracks that begin with the face of one that ends, and the number of that one.
+
+    Two consecutive frames are compared. Faces are one if their pixels are, once aligned: where a
+    cut goes to an enlarged part of the picture, say. The pairs that agree most come first.
+    """
+    ended, begun = (
+        sorted(one.faces.keys() - other.faces.keys(), key=lambda n: -one.faces[n].area)
+        for one, other in ((before, after), (after, before))
+    )
+    similar = []
+    for old, new in product(ended[:MAX_COMPARED], begun[:MAX_COMPARED]):
+        correlation, difference = compare_faces(
+            before.frame.image_rgb, before.faces[old], after.frame.image_rgb, after.faces[new]
+        )
+        if correlation >= MIN_CORRELATION and difference <= MAX_DIFFERENCE:
+            similar.append((correlation, old, new))
+    continued: dict[int, int] = {}
+    for _, old, new in sorted(similar, reverse=True):
+        if new not in continued and old not in continued.values():
+            continued[new] = old
+    return continued
+
+
+def compare_faces(
+    first_rgb: np.ndarray, first: Face, second_rgb: np.ndarray, second: Face
+) -> tuple[float, float]:
+    """Return how similar the aligned crops of two faces are, where both lie inside their images.
+
+    Returns:
+        Correlation of the pixels in [-1, 1], and their mean difference in levels (of 255); 0 and
+        infinity if they cannot be compared.
+    """
+    (first_crop, first_inside), (second_crop, second_inside) = (
+        _cut_portrait(first_rgb, first),
+        _cut_portrait(second_rgb, second),
+    )
+    first_grey, second_grey = (
+        cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY).astype(np.float32)
+        for crop in (first_crop, second_crop)
+    )
+    start = np.eye(2, 3, dtype=np.float32)
+    criteria = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 50, 1e-4)
+    try:  # landmarks near the edge of an image are inexact
+        _, warp = cv2.findTransformECC(
+            first_grey, second_grey, start, cv2.MOTION_AFFINE, criteria, second_inside, 5
+        )
+    except cv2.error:  # flat or entirely different
+        return 0.0, np.inf
+    second_crop, second_inside = (
+        cv2.warpAffine(
+            image, warp, (PORTRAIT_PX, PORTRAIT_PX), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        )
+        for image in (second_crop, second_inside)
+    )
+    shared = (first_inside == 255) & (second_inside == 255)
+    if shared.mean() < MIN_SHARED:
+        return 0.0, np.inf
+    a, b = first_crop[shared].astype(float), second_crop[shared].astype(float)
+    difference = float(np.abs(a - b).mean())
+    a, b = a - a.mean(axis=0), b - b.mean(axis=0)
+    energy = np.sqrt((a * a).sum() * (b * b).sum())
+    return (float((a * b).sum() / energy) if energy else 0.0), difference
+
+
+def _cut_portrait(image_rgb: np.ndarray, face: Face) -> tuple[np.ndarray, np.ndarray]:
+    """Return a small crop of a face, and 255 in the pixels that lie inside the image."""
+    matrix = similarity_transform(face.landmarks_xy, TEMPLATE * PORTRAIT_PX)
+    image = np.full(image_rgb.shape[:2], 255, np.uint8)
+    inside = cv2.warpAffine(image, matrix, (PORTRAIT_PX, PORTRAIT_PX))
+    return crop_face(image_rgb, face.landmarks_xy, PORTRAIT_PX), inside
+
+
+def join_tracks(tracks: Mapping[int, Track], continued: Mapping[int, int]) -> list[Track]:
+    """Join the tracks of one person.
+
+    A track continues one that ended before if they are in one camera view at the same place, or
+    else if it is `continued`.
+
+    Args:
+        tracks: By number.
+        continued: Result of `find_continued` for all frames.
+    """
+    persons: list[list[int]] = []  # numbers of tracks, in order of time
+    for number, track in sorted(tracks.items(), key=lambda item: item[1].start):
         nearest, most = None, 0.0
-        for other in joined:
-            if other.view == track.view and other.end < track.start:
-                last, first = other.faces[other.end], track.faces[track.start]
-                nearness = measure_nearness(last, first, after_gap=True)
-                if nearness > most:
-                    nearest, most = other, nearness
+        for person in persons:
+            places = [n for n in person if tracks[n].view == track.view]
+            if not places or tracks[person[-1]].end >= track.start:
+                continue
+            last = tracks[places[-1]]
+            nearness = measure_nearness(
+                last.faces[last.end], track.faces[track.start], after_gap=True
+            )
+            if nearness > most:
+                nearest, most = person, nearness
         if nearest is None:
-            joined.append(track)
+            old = continued.get(number)
+            nearest = next((person for person in persons if person[-1] == old), None)
+        if nearest is None:
+            persons.append([number])
         else:
-            nearest.extend(track)
-    return joined
+            nearest.append(number)
+    return [_merge([tracks[number] for number in person]) for person in persons]
+
+
+def _merge(tracks: Sequence[Track]) -> Track:
+    merged = Track(tracks[0].view)
+    for track in tracks:
+        merged.faces |= track.faces
+        merged.carried |= track.carried
+    return merged
 
 
 def measure_jitter(
