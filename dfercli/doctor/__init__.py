@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from dfercli.config import ModelConfig
-from dfercli.doctor.dataset import inspect_dataset
-from dfercli.doctor.findings import Diagnosis, Finding, State
+from dfercli.doctor.dataset import Diagnosis, Finding, State, inspect_dataset
 from dfercli.errors import DferError, describe_system_error, first_line
 from dfercli.faces import DETECTORS, find_missing_weights, load_detector
 from dfercli.versions import describe_versions, find_versions

@@ -14,9 +14,8 @@ import torch
 
 from dfercli.config import DataConfig, ModelConfig, RunConfig
 from dfercli.data import frames as module
-from dfercli.data.dataset import build_dataset
 from dfercli.data.frames import fingerprint_frames, open_cache
-from dfercli.data.loaders import EpochBatches, build_train_loader
+from dfercli.data.loaders import EpochBatches, build_dataset, build_train_loader
 from dfercli.data.manifest import Manifest
 from dfercli.errors import DataError, VideoError
 from dfercli.media.images import write_image

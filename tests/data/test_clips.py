@@ -8,9 +8,15 @@ import pytest
 import torch
 
 from dfercli.config import DataConfig, ModelConfig, RunConfig
-from dfercli.data.dataset import ClipDataset, build_dataset, check_frames
 from dfercli.data.frames import FrameFolders
-from dfercli.data.loaders import EpochBatches, build_test_loader, build_train_loader
+from dfercli.data.loaders import (
+    ClipDataset,
+    EpochBatches,
+    build_dataset,
+    build_test_loader,
+    build_train_loader,
+    check_frames,
+)
 from dfercli.data.manifest import Manifest
 from dfercli.data.transforms import fit_frame
 from dfercli.errors import DataError, VideoError

@@ -6,8 +6,8 @@ import pytest
 from data.official_trees import FERV39K_FEW, JPEG, put_clips, write_dfew, write_ferv39k
 from preprocess.small_sets import CLIPS, FACES, FRAMES, publish, write_set
 
-from dfercli.data.dataset import check_frames
 from dfercli.data.frames import FrameFolders, fingerprint_frames, open_cache
+from dfercli.data.loaders import check_frames
 from dfercli.data.manifest import read_manifest
 from dfercli.data.sources.base import Choices
 from dfercli.data.sources.official_lists import OfficialFrames, fingerprint

@@ -16,7 +16,7 @@ from preprocess.small_sets import (
     write_set,
 )
 
-from dfercli.data.dataset import check_frames
+from dfercli.data.loaders import check_frames
 from dfercli.data.manifest import COLUMNS, read_manifest
 from dfercli.data.sources.base import Choices
 from dfercli.errors import ConfigError, DataError

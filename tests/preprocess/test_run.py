@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from preprocess.small_sets import work_here
 
-from dfercli.data.dataset import check_frames
+from dfercli.data.loaders import check_frames
 from dfercli.data.manifest import COLUMNS, Manifest, read_manifest, write_manifest
 from dfercli.data.sources.base import Choices
 from dfercli.demo.drawing import make_person

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from dfercli.config.presets import describe_recipe
-from dfercli.data.dataset import build_dataset
+from dfercli.data.loaders import build_dataset
 from dfercli.data.manifest import read_manifest, write_manifest
 from dfercli.data.transforms import normalise
 from dfercli.errors import ConfigError, DataError
