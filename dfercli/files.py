@@ -87,20 +87,12 @@ class FolderKind:
         return f"{folder} holds {foreign}, which dfer did not write; {NEXT_STEP}"
 
     def check(self, folder: Path) -> None:
-        """Refuse to replace a folder that dfer did not make.
-
-        Raises:
-            DataError: `folder` is a link or a file, or contains something that dfer did not write.
-        """
+        """Raise a DataError if `find_fault` finds one."""
         if fault := self.find_fault(folder):
             raise DataError(fault)
 
     def remove(self, folder: Path) -> None:
-        """Remove a folder that dfer made.
-
-        Raises:
-            DataError: As in `check`; nothing is removed then.
-        """
+        """Remove a folder that dfer made; raise a DataError as in `check`."""
         self.check(folder)
         if folder.exists():
             shutil.rmtree(folder)
@@ -227,11 +219,7 @@ def move_file(source: Path, target: Path) -> None:
 
 
 def check_place(folder: Path, kind: FolderKind) -> None:
-    """Refuse a link or a file at the path of a folder.
-
-    Raises:
-        DataError: There is one.
-    """
+    """Raise a DataError if there is a link or a file at the path of a folder."""
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         kind.check(folder)
 
@@ -240,9 +228,7 @@ def check_place(folder: Path, kind: FolderKind) -> None:
 def locking(path: Path, wait_s: float = 0.0) -> Iterator[None]:
     """Hold an empty lock file during the block.
 
-    Args:
-        path: The file.
-        wait_s: How long to wait for another process that holds it; a negative value waits forever.
+    Wait up to `wait_s` for another process that holds it; a negative value waits forever.
 
     Raises:
         filelock.Timeout: Another process holds it.
@@ -286,11 +272,7 @@ def write_json(path: Path, values: Any) -> None:
 
 
 def hash_file(path: Path, prefix: bytes = b"") -> str:
-    """Return the SHA-256 of a file's content, in hex digits; a prefix is hashed before it.
-
-    Raises:
-        OSError: The file cannot be read.
-    """
+    """Return the SHA-256 of a prefix and a file's content, in hex digits."""
     digest = hashlib.sha256(prefix)
     with path.open("rb", buffering=0) as stream:
         while block := stream.read(BLOCK):
@@ -345,11 +327,7 @@ def check_recorded(folder: Path, record: str, keys: Iterable[str], ignored: Iter
 
 
 def check_recorded_file(path: Path, keys: Iterable[str]) -> None:
-    """Refuse to replace a JSON file that dfer did not write.
-
-    Raises:
-        DataError: The file exists and lacks one of the keys.
-    """
+    """Raise a DataError if a JSON file exists and lacks one of the keys that dfer writes."""
     if os.path.lexists(path) and not _is_record(path, keys):
         raise DataError(f"{path} already exists, and dfer did not write it; move it elsewhere")
 
@@ -438,11 +416,7 @@ def check_name(name: str, what: str) -> None:
 
 
 def check_plain_name(name: str, what: str) -> None:
-    """Refuse a name that is not safe or contains folders.
-
-    Raises:
-        DataError: As in `check_name`, or the name has a slash.
-    """
+    """Raise a DataError if a name is not safe, as in `check_name`, or contains a slash."""
     if "/" in name:
         raise DataError(
             f"{what}: the name {name!r} contains a slash, but run folders are named after it; "

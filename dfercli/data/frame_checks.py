@@ -107,9 +107,7 @@ class FrameComparison:
 def find_frames(official: Official, media: str) -> OfficialFrames | None:
     """Return what is published about the frames of some media, or None.
 
-    Args:
-        official: What is published about the dataset.
-        media: Name of the media. An unknown name stands for the usual media.
+    An unknown name stands for the usual media.
     """
     return official.frames.get(media) or next(iter(official.frames.values()), None)
 

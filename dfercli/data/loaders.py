@@ -225,13 +225,9 @@ def send(values: np.ndarray, device: torch.device) -> Tensor:
 
 
 def prefetch(loader: Iterable[Any], device: torch.device) -> Iterator[tuple[Tensor, Tensor, Any]]:
-    """Yield the batches of a training loader with clips and labels on a device.
+    """Yield training batches: clips (N, T, 3, H, W), labels (N,) on a device, and their keys.
 
-    On CUDA, a batch is copied while the step of the previous batch runs.
-
-    Args:
-        loader: Yields clips (N, T, 3, H, W), labels (N,) and keys, in pinned memory.
-        device: Device for clips and labels; the keys stay.
+    On CUDA, a batch is copied from pinned memory while the step of the previous batch runs.
     """
     if device.type != "cuda":
         for clips, labels, keys in loader:
@@ -262,13 +258,10 @@ class DelayedReader:
         self._pending: tuple[Tensor, torch.cuda.Event] | None = None
 
     def read(self, value: Tensor) -> float | None:
-        """Return the number that was requested last, and request this one.
+        """Return the number that was requested last, and request this one, a () tensor.
 
-        Args:
-            value: (), on any device.
-
-        Returns:
-            `value` itself on the CPU; elsewhere an earlier value, or None if none has arrived.
+        On the CPU the result is `value` itself; elsewhere an earlier value, or None if none has
+        arrived.
         """
         if value.device.type != "cuda":
             return value.item()

@@ -147,11 +147,7 @@ def side_file(path: Path) -> Path:
 
 
 def check_side_file(path: Path) -> None:
-    """Refuse to replace a JSON file beside a manifest that dfer did not write.
-
-    Raises:
-        DataError: There is such a file.
-    """
+    """Raise a DataError if the JSON file beside a manifest exists and dfer did not write it."""
     check_recorded_file(side_file(path), ("dataset", "class_names", "root"))
 
 
@@ -196,12 +192,10 @@ def write_manifest(manifest: Manifest, path: Path) -> None:
 
 
 def read_manifest(path: Path, unfinished: bool = False) -> Manifest:
-    """Read and check a manifest.
+    """Read and check a manifest's CSV and JSON files.
 
-    Args:
-        path: The CSV file.
-        unfinished: Accept a manifest that dfer was killed while writing: its two files may describe
-            crops of different recipes, but its folds are valid.
+    `unfinished` accepts a manifest that dfer was killed while writing: its two files may describe
+    crops of different recipes, but its folds are valid.
 
     Raises:
         DataError: The manifest is missing or inconsistent; the message names the line.

@@ -202,15 +202,10 @@ def _draw_task(task: _Task) -> None:
 
 
 def draw_video(person: Person, expression: str, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """Yield `NUM_FRAMES` frames of an expression: onset, apex and offset, or a part of it.
+    """Yield `NUM_FRAMES` frames (HEIGHT, WIDTH, 3) uint8 of an expression: onset, apex and offset.
 
-    Args:
-        person: The person.
-        expression: One of `BASIC_EXPRESSIONS`.
-        rng: Decides on the variant, its strength and timing, and on random motion.
-
-    Yields:
-        (HEIGHT, WIDTH, 3) uint8 RGB.
+    `rng` decides on the variant, its strength and timing (which may cut off a part), and on random
+    motion.
     """
     target = _choose_target(expression, rng)
     onset = rng.choice([-1.0, 0.06, 0.12])

@@ -60,15 +60,9 @@ class CropRecord:
 def crop_video(root: Path, source: str, folder: Path, size: int, detector: Detector) -> CropRecord:
     """Write the crops of a video's main face (`000001.jpg`, ...) and their record atomically.
 
-    The same video gives the same bytes. Without a face only the record is written, so that the
-    video is not searched again.
-
-    Args:
-        root: The dataset's folder.
-        source: Path of a video file, or of a folder of frames, below it.
-        folder: Folder of the crops; replaced if it exists.
-        size: Side of the crops in pixels.
-        detector: Finds faces in single frames.
+    The video is a file, or a folder of frames, below `root`, and `folder` is replaced. The same
+    video gives the same bytes. Without a face only the record is written, so that the video is not
+    searched again.
 
     Raises:
         VideoError: The video cannot be read, or the detector fails on it.

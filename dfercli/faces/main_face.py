@@ -105,21 +105,14 @@ class FollowedFace:
 
 
 def follow_main_face(path: Path, detector: Detector, carry_s: float = 0.0) -> FollowedFace:
-    """Return the face of a video that is largest and longest in it.
+    """Return the face of a video, or of a folder of frames, that is largest and longest in it.
 
     Faces are followed as in prediction (`follow_faces`), so that no track crosses a cut. Tracks of
     one camera view whose face is at the same place are one person: the one before and after a
     cutaway, or a second out of sight. So are two tracks on either side of a cut that only enlarges
     or moves the picture. Other shots are left out, even if they show the same person from
     elsewhere: nobody is recognised, and half a clip of the right person serves training better
-    than a whole one of two.
-
-    Frames are not kept; memory grows with the video by its landmarks only.
-
-    Args:
-        path: A video file, or a folder of frames.
-        detector: Finds faces in single frames.
-        carry_s: Longest time between key frames, see `search_frames`; 0 searches every frame.
+    than a whole one of two. `carry_s` is that of `search_frames`. Frames are not kept in memory.
 
     Raises:
         VideoError: The video cannot be read.
@@ -231,14 +224,10 @@ def _cut_portrait(image_rgb: np.ndarray, face: Face) -> tuple[np.ndarray, np.nda
 
 
 def join_tracks(tracks: Mapping[int, Track], continued: Mapping[int, int]) -> list[Track]:
-    """Join the tracks of one person.
+    """Join the tracks of one person, given the result of `find_continued` for all frames.
 
-    A track continues one that ended before if they are in one camera view at the same place, or
-    else if it is `continued`.
-
-    Args:
-        tracks: By number.
-        continued: Result of `find_continued` for all frames.
+    A track continues an earlier one in the same camera view and place, or else the one that it is
+    `continued` from.
     """
     persons: list[list[int]] = []  # numbers of tracks, in order of time
     for number, track in sorted(tracks.items(), key=lambda item: item[1].start):
@@ -303,13 +292,7 @@ def _overlap(one: Track, other: Track) -> bool:
 
 
 def read_crops(path: Path, followed: FollowedFace, size: int) -> Iterator[np.ndarray]:
-    """Read a video again and yield the crops (size, size, 3) uint8 of its main face, in order.
-
-    Args:
-        path: The video that was searched.
-        followed: Its main face.
-        size: Side of the crops in pixels.
-    """
+    """Read a video again and yield the crops (size, size, 3) uint8 of its main face, in order."""
     for frame in read_frames(path):
         face = followed.faces.get(frame.index)
         if face is not None:

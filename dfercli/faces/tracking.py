@@ -38,15 +38,12 @@ _Picture = tuple[tuple[int, ...], np.ndarray]
 
 
 def number_views(frames: Iterable[Frame]) -> Iterator[tuple[int, Frame]]:
-    """Yield each frame with the number of its camera view, counted from 0.
+    """Yield frames with the number of their camera view, counted from 0.
 
     The number changes at every cut: where most of the picture changes from one frame to the next,
     and neither a pan nor a change of brightness explains it. A slow dissolve is not a cut. A shot
     that shows the picture of an earlier one again, such as the one after a cutaway or a flash, has
     the earlier number.
-
-    Args:
-        frames: In order of time.
     """
     ends: dict[int, _Picture] = {}  # the last picture of each view, the latest view last
     view, num_views = 0, 1
@@ -71,11 +68,9 @@ def _is_same(before: _Picture, after: _Picture) -> bool:
 
 
 def measure_change(before: np.ndarray, after: np.ndarray) -> float:
-    """Return the share of pixels that differ visibly, at the shift where the fewest do.
+    """Return the share of pixels of two (H, W, 3) int16 thumbnails that differ visibly.
 
-    Args:
-        before: (H, W, 3) int16, minus its mean.
-        after: Of the same shape.
+    The thumbnails are minus their means and compared at the shift where the fewest pixels differ.
     """
     changed = _compare(before, after)
     if changed < MIN_CHANGED:
@@ -161,7 +156,7 @@ class _Trail:
 def follow_faces(
     frames: Iterable[Frame], detector: Detector, carry_s: float, largest_only: bool = False
 ) -> Iterator[SeenFrame]:
-    """Yield each frame with its faces, each under the number of its track.
+    """Yield frames, in order of time, with their faces, each under the number of its track.
 
     A track is one face for as long as it can be followed: from frame to frame by the overlap of
     boxes and the distance of landmarks, over at most `MAX_GAP_S` without a detection, never across
@@ -170,13 +165,8 @@ def follow_faces(
     for at most `SHORT_GAP_S` plus one key step, so that memory does not grow.
 
     A track starts when the detector is sure of its face (`find_least_track_score`), and up to
-    `SHORT_GAP_S` earlier.
-
-    Args:
-        frames: In order of time.
-        detector: Finds faces in single frames.
-        carry_s: Longest time between two key frames, see `search_frames`.
-        largest_only: Whether only changes of the largest face are searched for between key frames.
+    `SHORT_GAP_S` earlier. `carry_s` is that of `search_frames`; with `largest_only`, only changes
+    of the largest face are searched for between key frames.
     """
     numbers, least_score = count(), find_least_track_score(detector)
     for view, shot in groupby(number_views(frames), key=itemgetter(0)):
@@ -289,11 +279,8 @@ def pair_faces(
 def measure_nearness(before: Face, after: Face, after_gap: bool = False) -> float:
     """Return how likely two faces are the same one: from 0, impossible, to 2, at the same place.
 
-    Args:
-        before: The earlier face.
-        after: The later face.
-        after_gap: Whether it was lost for longer than `SHORT_GAP_S`, so that somebody else may be
-            there now.
+    `after_gap` is whether the face was lost for longer than `SHORT_GAP_S`, so that somebody else
+    may be there now.
     """
     overlap = box_iou(before.box_xyxy, after.box_xyxy)
     small, large = sorted((before.area, after.area))

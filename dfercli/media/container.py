@@ -27,9 +27,7 @@ from dfercli.media.images import MAX_PIXELS, check_pixels
 def make_upright(frame: av.VideoFrame, pixel_shape: float) -> np.ndarray | None:
     """Return a frame as (H, W, 3) uint8 RGB, upright; None if FFmpeg cannot convert it.
 
-    Args:
-        frame: The decoded frame.
-        pixel_shape: Width of a pixel divided by its height.
+    `pixel_shape` is the width of a pixel divided by its height.
 
     Raises:
         VideoError: The image would have too many pixels.
@@ -106,11 +104,7 @@ def choose_picture(container: InputContainer, source: Path | str) -> VideoStream
     """Return the video stream of a container; cover art does not count.
 
     Of several streams, those that can be decoded come first, then the one marked as default, the
-    largest, and the longest.
-
-    Args:
-        container: An open file or stream.
-        source: Its name in error messages.
+    largest, and the longest. `source` is the name in error messages.
 
     Raises:
         VideoError: There is no video stream, or FFmpeg cannot decode it.
@@ -335,11 +329,7 @@ def bound_decoder() -> dict[str, str]:
 
 
 def _check_disk(error: Exception, source: Path | str) -> None:
-    """Check that an error is not one of the disk.
-
-    Raises:
-        VideoError: It is.
-    """
+    """Raise a VideoError if an error is one of a failing or missing disk."""
     if isinstance(error, OSError) and error.errno in DISK_ERRORS:
         raise VideoError(f"cannot read {source}: {explain_system_error(error)}") from error
 

@@ -229,26 +229,16 @@ def _describe_unreadable(path: Path) -> str:
 
 
 def check_pixels(source: object, width: float, height: float) -> None:
-    """Check that an image or a frame is small enough to be decoded.
+    """Raise a VideoError if an image or a frame has more than `MAX_PIXELS` pixels.
 
-    Args:
-        source: Its name in the error message.
-        width: Width in pixels, according to the header.
-        height: Height in pixels.
-
-    Raises:
-        VideoError: It has more than `MAX_PIXELS` pixels.
+    `source` is its name in the message; width and height are those of its header.
     """
     if width * height > MAX_PIXELS:
         raise VideoError(f"cannot read {source}: {width:.0f} x {height:.0f} pixels, {TOO_LARGE}")
 
 
 def _find_size_fault(path: Path) -> str | None:
-    """Return `not an image` if there is no header; None otherwise.
-
-    Raises:
-        VideoError: The image has too many pixels.
-    """
+    """Return `not an image` if there is no header; raise a VideoError if it has too many pixels."""
     try:
         with Image.open(path) as image:
             check_pixels(path, *image.size)
@@ -357,9 +347,8 @@ def write_image(path: Path, image_rgb: np.ndarray, quality: int = 95) -> None:
 def list_frames(*folders: Path) -> list[Path]:
     """Return the frames of a video, ordered by the last number in their names.
 
-    Args:
-        folders: One folder, or several that hold a part of the frames each. Of frames with the
-            same name, the one in the first folder counts.
+    Several folders may have a part of the frames each. Of frames with the same name, the one in the
+    first folder counts.
 
     Raises:
         DataError: A folder is missing or holds no image.

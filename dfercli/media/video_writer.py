@@ -42,15 +42,9 @@ def add_sound(picture: Path, source: Path, whole: Path) -> str | None:
     """Write an MP4 file with the picture of one video and the first sound track of another.
 
     The sound keeps its offset from the first frame of its own video. AAC is copied, other codecs
-    are re-encoded, and so is AAC that cannot be copied.
-
-    Args:
-        picture: An MP4 file, whose frames are copied.
-        source: The video with the sound; a folder of frames has none.
-        whole: The MP4 file to write; it does not exist afterwards if the sound cannot be used.
-
-    Returns:
-        Why there is no sound; None if there is.
+    are re-encoded, and so is AAC that cannot be copied. The frames of `picture`, an MP4 file, are
+    copied. `whole` does not exist afterwards if the sound cannot be used; the result is the reason,
+    or None.
     """
     if source.is_dir():
         return NO_SOUND
@@ -201,12 +195,9 @@ class VideoWriter:
         self._encoder: _H264 | None = None
 
     def write(self, image_rgb: np.ndarray, times: int = 1) -> None:
-        """Add a frame.
+        """Add a (H, W, 3) uint8 frame, `times` times.
 
-        Args:
-            image_rgb: (H, W, 3) uint8; all frames have the same size. The last row or column of an
-                odd side is repeated, since encoders need even sides.
-            times: How many times to write it.
+        The last row or column of an odd side is repeated, since encoders need even sides.
 
         Raises:
             VideoError: The encoder cannot be started or stopped, or the size has changed.
@@ -238,13 +229,8 @@ class VideoWriter:
 def open_writer(path: Path, fps: float, sound_of: Path | None = None) -> Iterator[VideoWriter]:
     """Write an MP4 file atomically: it appears when the block ends without an error.
 
-    The sound is added after the picture is complete, so that broken sound cannot spoil it. The
-    packets of the result are counted. Memory does not grow with the length.
-
-    Args:
-        path: The file.
-        fps: Frames per second.
-        sound_of: A video whose first sound track is used, see `add_sound`.
+    The first sound track of `sound_of` is added after the picture is complete, so that broken sound
+    cannot spoil it. The packets of the result are counted. Memory does not grow with the length.
 
     Raises:
         VideoError: No frame was written, or the file cannot be written.

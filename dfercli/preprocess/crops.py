@@ -66,14 +66,8 @@ def crop_clips(
     """Crop videos in parallel processes and yield the outcomes as they come.
 
     Complete crops of an unchanged video are reused, and a clip's folder appears only when it is
-    complete, so that an interrupted call continues where it stopped.
-
-    Args:
-        sources: The videos.
-        root: Folder that their paths are relative to.
-        faces: Folder of the crops, with one folder per clip.
-        recipe: How to crop.
-        jobs: Number of processes; None takes the detector's default.
+    complete, so that an interrupted call continues where it stopped. The crops of each clip have
+    their own folder in `faces`.
 
     Raises:
         DataError: Another call is cropping into the same folder, or dfer did not make it.
@@ -94,11 +88,7 @@ def crop_clips(
 
 
 def check_faces_folder(faces: Path) -> None:
-    """Check that dfer may crop into a folder.
-
-    Raises:
-        DataError: It has files, but no recipe that dfer wrote.
-    """
+    """Raise a DataError if a folder for crops has files, but no recipe that dfer wrote."""
     check_recorded(faces, RECIPE_FILE, ("detector", "size"), (LOCK_FILE, f".{RECIPE_FILE}.partial"))
 
 

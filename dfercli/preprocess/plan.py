@@ -114,12 +114,8 @@ def plan_preprocess(
 ) -> Plan:
     """Read a dataset's lists, find its media, and decide what to do; nothing is written.
 
-    Args:
-        kind: Public name of the dataset's builder.
-        root: The dataset's folder.
-        manifest: Path that the manifest will have.
-        recipe: How to crop, if there is anything to crop.
-        choices: Choices of the user.
+    `kind` is the public name of the dataset, `manifest` the path that the manifest will have, and
+    `recipe` is used if there is anything to crop.
 
     Raises:
         UnknownNameError: There is no such dataset or detector.

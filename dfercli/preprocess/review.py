@@ -64,11 +64,7 @@ def find_doubts(outcome: ClipOutcome) -> list[str]:
 
 
 def check_review(path: Path) -> None:
-    """Check that a list may be written to a path.
-
-    Raises:
-        DataError: There is a file that dfer did not write.
-    """
+    """Raise a DataError if the path of a list has a file that dfer did not write."""
     try:
         if not path.read_bytes().startswith(",".join(COLUMNS).encode()):
             raise DataError(f"{path} already exists, and dfer did not write it; move it elsewhere")
@@ -105,10 +101,7 @@ def _row(outcome: ClipOutcome, reason: str) -> dict[str, object]:
 def draw_worst(outcomes: Sequence[ClipOutcome], faces: Path, path: Path) -> Path | None:
     """Draw a contact sheet with one row per criterion: lowest score and coverage, highest jitter.
 
-    Args:
-        outcomes: Outcomes of cropped clips.
-        faces: Folder of the crops.
-        path: A `.png` file.
+    None if no clip was cropped.
     """
     cropped = [(o.clip_id, o.record) for o in outcomes if o.n_frames and o.record is not None]
     if not cropped:

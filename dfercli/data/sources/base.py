@@ -141,16 +141,13 @@ def order_classes(class_names: Iterable[str]) -> tuple[str, ...]:
 def read_user_list(
     path: Path, required: Sequence[str], first_line: str, quoted: str
 ) -> "pd.DataFrame":
-    """Read a CSV file as text, with stripped cells and lower-case column names.
+    """Read an existing CSV file as text, with stripped cells and lower-case column names.
 
-    Args:
-        path: An existing file.
-        required: Columns that it must have.
-        first_line: The expected header, for the error about an empty file.
-        quoted: Column that may contain a comma, for the error about lines that are too long.
+    `first_line` is the expected header, and `quoted` a column that may contain a comma: both are
+    for error messages.
 
     Raises:
-        DataError: The file is empty, not UTF-8, not CSV, or lacks a column.
+        DataError: The file is empty, not UTF-8, not CSV, or lacks a required column.
     """
     import pandas as pd
 

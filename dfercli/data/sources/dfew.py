@@ -98,11 +98,9 @@ find_clip_id = find_clip_number
 
 
 def read_sources(root: Path, choices: Choices) -> Listing:
-    """Read the official lists and find the authors' face crops.
+    """Read the official lists and find the authors' face crops, at any depth below the root.
 
-    Args:
-        root: Folder that contains lists and crops at any depth.
-        choices: `media` is `faces`, or `faces-16f` for the 16 frames that the authors resampled.
+    `choices.media` is `faces`, or `faces-16f` for the 16 frames that the authors resampled.
 
     Raises:
         ConfigError: The faces should be cropped again.
@@ -132,11 +130,7 @@ def read_sources(root: Path, choices: Choices) -> Listing:
 
 
 def read_splits(tree: Tree) -> SplitLists:
-    """Read the official lists.
-
-    Raises:
-        DataError: A list is missing or cannot be read.
-    """
+    """Read the official lists; raise a DataError if one is missing or cannot be read."""
     example = "EmoLabel_DataSplit/train(single-labeled)/..."
     return read_split_lists(tree, LISTS, OFFICIAL, example, _read_list)
 

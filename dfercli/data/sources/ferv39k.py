@@ -98,11 +98,9 @@ _SCENES = {scene.lower(): scene for scene in SCENES}
 
 
 def read_sources(root: Path, choices: Choices) -> Listing:
-    """Read the official split and find the authors' face crops.
+    """Read the official split and find the authors' face crops, at any depth below the root.
 
-    Args:
-        root: Folder that contains lists and crops at any depth.
-        choices: Only `adopt` has a meaning here.
+    Of the choices, only `adopt` has a meaning here.
 
     Raises:
         ConfigError: The faces should be cropped again.
@@ -129,11 +127,7 @@ def read_sources(root: Path, choices: Choices) -> Listing:
 
 
 def read_splits(tree: Tree) -> SplitLists:
-    """Read the official lists.
-
-    Raises:
-        DataError: A list is missing or cannot be read.
-    """
+    """Read the official lists; raise a DataError if one is missing or cannot be read."""
     example = "4_setups/All_scenes/train_All.csv"
     return read_split_lists(
         tree, LISTS, OFFICIAL, example, lambda path: read_list(path, _parse_line)

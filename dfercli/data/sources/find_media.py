@@ -137,18 +137,13 @@ def find_clips(
     excluded: str = NOTHING,
     guess: bool = True,
 ) -> FoundClips:
-    """Find the clips of one kind of media among paths.
+    """Find the clips of one kind of media among paths, the shallowest first.
 
-    A clip belongs to the nearest folder above it that matches `known` or `excluded`. All folders
-    that match the first successful pattern are used together. If no folder matches, the unknown
-    folder with the most clips is used.
-
-    Args:
-        paths: The shallowest first; of several copies, the first is used.
-        find_key: Returns the key of a clip's path, or None if the path is not a clip.
-        known: Pattern of the usual folder names, or several patterns in order of preference.
-        excluded: Pattern of folders that contain other media.
-        guess: Whether to use folders with unknown names.
+    A clip belongs to the nearest folder above it that matches `known` (a pattern, or several in
+    order of preference) or `excluded` (folders of other media). All folders that match the first
+    successful pattern are used together. If no folder matches and `guess` is set, the unknown
+    folder with the most clips is used. Of several copies of a clip, the first is used. `find_key`
+    returns the key of a clip's path, or None if the path is not a clip.
     """
     clips = [(key, _holder(path, key), path) for path in paths if (key := find_key(path))]
     selected: list[tuple[str, str, str]] = []

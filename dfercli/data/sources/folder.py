@@ -37,11 +37,8 @@ def read_sources(root: Path, choices: Choices) -> Listing:
     """Read `labels.csv` and assign its videos, or folders of frames, to folds.
 
     Each fold has about the same number of videos per class. Videos of one group share a fold, and
-    new videos do not move existing ones. An unusable video that never had a fold gets fold 0.
-
-    Args:
-        root: Folder with `labels.csv`, whose paths are relative to it.
-        choices: `num_folds`, `known_folds`, `unusable`; `adopt` if frames are face crops.
+    new videos do not move existing ones. An unusable video that never had a fold gets fold 0. Of
+    the choices, all but `media` are used.
 
     Raises:
         DataError: `labels.csv` is missing or inconsistent.

@@ -88,12 +88,10 @@ find_clip_id = find_clip_number
 
 
 def read_sources(root: Path, choices: Choices) -> Listing:
-    """Read the official lists and find the videos or the frames.
+    """Read the official lists and find the videos or the frames, at any depth below the root.
 
-    Args:
-        root: Folder that contains lists and media at any depth.
-        choices: `media` is `clips`, `frames` or `faces`; by default the first that exists and that
-            can be adopted if `adopt` asks for it.
+    `choices.media` is `clips`, `frames` or `faces`; by default the first that exists and that can
+    be adopted if `adopt` asks for it.
 
     Raises:
         ConfigError: Videos should be adopted as faces.
@@ -129,11 +127,7 @@ def read_sources(root: Path, choices: Choices) -> Listing:
 
 
 def read_splits(tree: Tree) -> SplitLists:
-    """Read the official lists.
-
-    Raises:
-        DataError: A list is missing or cannot be read.
-    """
+    """Read the official lists; raise a DataError if one is missing or cannot be read."""
     files = [path for path in tree.files if not re.search(OTHER_TASKS, path, re.IGNORECASE)]
     return read_split_lists(
         replace(tree, files=tuple(files)),

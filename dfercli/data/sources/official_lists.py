@@ -85,9 +85,8 @@ def cross_validation_lists(
 ) -> dict[ListName, OfficialList]:
     """Return the lists of folds that each train on what the other folds test.
 
-    Args:
-        test_counts: (F, K) clips of each class in each test list.
-        fingerprints: (F, 2) fingerprints of train and test lists.
+    `test_counts` are (F, K) clips of each class in each test list; `fingerprints` are (F, 2), of
+    the train and the test lists.
     """
     totals = [sum(counts) for counts in zip(*test_counts, strict=True)]
     lists: dict[ListName, OfficialList] = {}
@@ -160,12 +159,8 @@ def find_lists(
 ) -> dict[ListName, str]:
     """Return the paths of the official lists below the root.
 
-    Args:
-        tree: The files below the root.
-        patterns: Patterns of whole paths with the groups `split` and optionally `fold`, the
-            official names first. The first pattern that matches any file is used.
-        names: Splits and folds to find.
-        example: The authors' name of one list, for the error.
+    `patterns` match whole paths, with the groups `split` and optionally `fold`; the first that
+    matches any file is used. `example` is the original path of one list, for the error.
 
     Raises:
         DataError: No list is found, or one is missing.
@@ -352,11 +347,7 @@ def compare_folds(lists: Lists) -> list[str]:
 
 
 def require_authors_crops(name: str, choices: Choices) -> None:
-    """Refuse to crop a dataset whose authors distribute face crops.
-
-    Raises:
-        ConfigError: The user asked for cropping.
-    """
+    """Raise a ConfigError if the user asked to crop a dataset that comes with face crops."""
     if choices.adopt is False:
         raise ConfigError(f"{name} is used with its authors' face crops; remove --crop")
 

@@ -50,16 +50,9 @@ ZOOM = 2
 
 
 def draw_person(person: Person, action: Action, pose: Pose, backdrop: np.ndarray) -> np.ndarray:
-    """Draw one frame.
+    """Draw one frame, (HEIGHT, WIDTH, 3) uint8 RGB, of a person in a pose.
 
-    Args:
-        person: The person.
-        action: Facial action.
-        pose: Position of the head.
-        backdrop: From `draw_backdrop`, `ZOOM` times the frame's height and width.
-
-    Returns:
-        (HEIGHT, WIDTH, 3) uint8 RGB.
+    The backdrop is that of `draw_backdrop`: `ZOOM` times the frame's height and width.
     """
     image = backdrop.copy()
     body = Pen(image, Pose(pose.x * 0.6, pose.y * 0.4, pose.roll * 0.2, pose.scale), person)

@@ -30,12 +30,9 @@ Points = Sequence[Sequence[float]] | np.ndarray
 
 
 class Pen:
-    """Draws shapes onto a picture, in place.
+    """Draws shapes onto a (H, W, 3) uint8 picture, in place.
 
-    Args:
-        image: (H, W, 3) uint8 RGB.
-        pose: Pose of the head.
-        person: The person; the size of the head sets how far points bulge towards the viewer.
+    The size of the person's head sets how far points bulge towards the viewer.
     """
 
     def __init__(self, image: np.ndarray, pose: Pose, person: Person) -> None:

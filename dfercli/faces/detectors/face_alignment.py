@@ -24,9 +24,7 @@ FIVE_OF_68 = (slice(36, 42), slice(42, 48), slice(30, 31), slice(48, 49), slice(
 class FANDetector:
     """Face alignment network on faces found by S3FD. Source: Bulat and Tzimiropoulos, 2017.
 
-    Args:
-        network: A `face_alignment.FaceAlignment`, or an object with its method
-            `get_landmarks_from_image`.
+    `network` is a `face_alignment.FaceAlignment`, or has its method `get_landmarks_from_image`.
     """
 
     def __init__(self, network: "face_alignment.FaceAlignment") -> None:
@@ -44,10 +42,7 @@ class FANDetector:
 
 
 def build_detector(device: str) -> FANDetector:
-    """Build the detector.
-
-    Args:
-        device: A CUDA device, or `auto` for CUDA if available; everything else means the CPU.
+    """Build the detector on a CUDA device, or `auto` for CUDA if available; otherwise on the CPU.
 
     Raises:
         DetectorError: Its weights are damaged or cannot be downloaded or stored, or it cannot be
@@ -97,11 +92,7 @@ def _files() -> dict[Path, str]:
 
 
 def _fetch_weights() -> None:
-    """Download missing weight files, and check all of them, which face-alignment does not do.
-
-    Raises:
-        DetectorError: A file does not have the hash in its name.
-    """
+    """Download missing weight files, and check all of them, which face-alignment does not do."""
     for path, url in _files().items():
         if not path.is_file():
             if not answers(url):
