@@ -17,7 +17,7 @@ ANSWER_S = 4.0
 PUBLISHED = {
     "vit_base_patch32_clip_224.openai/open_clip_model.safetensors": (
         "e6d1bd7789aa45192b3bf90570a789b478bae1b74ebcce7eddd908e83a2b7c31"
-    ),
+    )
 }
 """SHA-256 of files, by repository on the Hub and file name. Source: three public projects that pin
 this file of OpenAI's ViT-B/32 record the same hash; it was not downloaded to check it."""

@@ -91,10 +91,7 @@ class Augmenter:
     """Changes and normalises training clips (section 4.1 lists the kinds of changes)."""
 
     def __init__(
-        self,
-        config: AugmentConfig,
-        seed: int,
-        change: "ChangeBatch | None" = None,
+        self, config: AugmentConfig, seed: int, change: "ChangeBatch | None" = None
     ) -> None:
         self._config = config
         self._seed = seed

@@ -192,11 +192,7 @@ def _data_end(path: Path) -> int:
 
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
-ENDINGS = {
-    ".jpg": b"\xff\xd9",
-    ".jpeg": b"\xff\xd9",
-    ".png": b"IEND\xaeB`\x82",
-}
+ENDINGS = {".jpg": b"\xff\xd9", ".jpeg": b"\xff\xd9", ".png": b"IEND\xaeB`\x82"}
 """Last bytes of a complete file. Source: ITU T.81, marker EOI; PNG specification, chunk IEND."""
 
 MAX_PIXELS = 8192 * 6144

@@ -20,11 +20,7 @@ from dfercli.preprocess.plan import Plan
 from dfercli.preprocess.review import check_review, draw_worst, write_review
 from dfercli.text import list_some
 
-LOSSES = {
-    "missing": "missing:",
-    "unreadable": "unreadable:",
-    "no face": "without a face:",
-}
+LOSSES = {"missing": "missing:", "unreadable": "unreadable:", "no face": "without a face:"}
 """Beginnings of messages about clips that are left out, by status."""
 
 HALF = 0.5

@@ -17,15 +17,7 @@ from dfercli.text import count_of
 if TYPE_CHECKING:
     import pandas as pd
 
-BASIC_EXPRESSIONS = (
-    "happiness",
-    "sadness",
-    "neutral",
-    "anger",
-    "surprise",
-    "disgust",
-    "fear",
-)
+BASIC_EXPRESSIONS = ("happiness", "sadness", "neutral", "anger", "surprise", "disgust", "fear")
 """The seven classes of DFEW and FERV39k, in DFEW's official order (Jiang et al., 2020)."""
 
 MAX_FOLD = 999

@@ -79,10 +79,7 @@ LISTS = (
 )
 """The authors' names first, then repackaged ones, then those of 0-based copies."""
 
-FACES = (
-    r"(?:^|/)clip_224x224(?=/|$|[ _-]*part|-\d)",
-    r"clip_224x224|jpg_256|single_label/data",
-)
+FACES = (r"(?:^|/)clip_224x224(?=/|$|[ _-]*part|-\d)", r"clip_224x224|jpg_256|single_label/data")
 FACES_16F = r"16f"
 NO_FACES = r"16f|original|(?:\b|_)avi|annotation"
 
