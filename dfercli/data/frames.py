@@ -88,12 +88,7 @@ def list_clip(root: Path, path: str, n_frames: int) -> list[Path]:
 
 @dataclass(frozen=True)
 class ClipPlace:
-    """Where a clip's frames are in the cache.
-
-    Attributes:
-        start: Index of the first frame among all frames.
-        n_frames: Number of frames.
-    """
+    """Index of a clip's first frame among all frames of the cache, and number of its frames."""
 
     start: int
     n_frames: int

@@ -86,13 +86,7 @@ LEANINGS = {"sadness": (0.0, 0.1), "surprise": (0.02, -0.06), "disgust": (0.08, 
 
 @dataclass(frozen=True)
 class DemoFiles:
-    """Files of the demo.
-
-    Attributes:
-        labels: List of videos with columns path, label, group.
-        unseen: A longer video of a person who is not in the list.
-        num_videos: Number of videos in the list.
-    """
+    """The list of videos, their number, and a longer video of a person who is not in the list."""
 
     labels: Path
     unseen: Path

@@ -50,15 +50,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class DatasetReport:
-    """The results for one dataset.
-
-    Attributes:
-        name: Name of its manifest.
-        manifest: Path of the manifest.
-        root: The data root.
-        findings: The results.
-        sheet: Contact sheet of some clips, or None if it cannot be drawn.
-    """
+    """The results for one dataset, and the contact sheet of some clips, if it can be drawn."""
 
     name: str
     manifest: Path
@@ -69,12 +61,7 @@ class DatasetReport:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """All results.
-
-    Attributes:
-        machine: The results for this machine.
-        datasets: The results for each dataset.
-    """
+    """The results for this machine and for each dataset."""
 
     machine: tuple[Finding, ...]
     datasets: tuple[DatasetReport, ...]

@@ -110,7 +110,10 @@ def read_record(folder: Path, root: Path, source: str) -> CropRecord | None:
         values = json.loads((folder / RECORD_FILE).read_text(encoding="utf-8"))
         kinds = {field.name: field.type for field in fields(CropRecord)}
         kinds |= {TIME: int if isinstance(values, dict) and TIME in values else None}
-        if not isinstance(values, dict) or {TIME: None, **_types(values)} != kinds:
+        if (
+            not isinstance(values, dict)
+            or {TIME: None} | {name: type(value) for name, value in values.items()} != kinds
+        ):
             return None
         record = CropRecord(**values)
         newest_ns, source_bytes = _measure_source(root / source)
@@ -125,10 +128,6 @@ def read_record(folder: Path, root: Path, source: str) -> CropRecord | None:
     expected = [_name_crop(number) for number in range(1, record.n_frames + 1)]
     complete = [path.name for path in crops] == expected and not any(map(find_fault, crops))
     return record if unchanged and same and complete else None
-
-
-def _types(values: dict[str, object]) -> dict[str, object]:
-    return {name: type(value) for name, value in values.items()}
 
 
 def _make_record(

@@ -138,7 +138,8 @@ def follow_main_face(path: Path, detector: Detector, carry_s: float = 0.0) -> Fo
     ranked = sorted(join_tracks(tracks, continued), key=lambda track: -track.presence)
     if not ranked:
         return FollowedFace({}, tuple(times_s.values()), len(searched))
-    main = ranked[0]
+    main, *others = ranked
+    rivals = [t.presence for t in others if t.start <= main.end and t.end >= main.start]
     return FollowedFace(
         faces=main.faces,
         times_s=tuple(times_s.values()),
@@ -146,7 +147,7 @@ def follow_main_face(path: Path, detector: Detector, carry_s: float = 0.0) -> Fo
         interpolated=len(main.carried.intersection(searched)),
         score=float(np.median([face.score for face in main.detections.values()])),
         jitter=measure_jitter(main.detections, searched, times_s),
-        rival=_measure_rival(ranked),
+        rival=max(rivals, default=0.0) / main.presence if main.presence else 0.0,
     )
 
 
@@ -278,17 +279,6 @@ def measure_jitter(
             scale = np.hypot(*similarity_transform(landmarks_xy, TEMPLATE)[:, 0])
             distances.append(scale * np.linalg.norm(landmarks_xy - line_xy, axis=1).mean())
     return float(np.median(distances)) if distances else 0.0
-
-
-def _measure_rival(ranked: Sequence[Track]) -> float:
-    """Return the presence of the second track in view with the first, as a share of the first's."""
-    main, *others = ranked
-    rivals = (other.presence for other in others if _overlap(other, main))
-    return max(rivals, default=0.0) / main.presence if main.presence else 0.0
-
-
-def _overlap(one: Track, other: Track) -> bool:
-    return one.start <= other.end and one.end >= other.start
 
 
 def read_crops(path: Path, followed: FollowedFace, size: int) -> Iterator[np.ndarray]:

@@ -86,12 +86,11 @@ def _write(
             sound_out.layout = "mono" if sound.codec_context.channels == 1 else "stereo"
             sounds = _encode(source, sound, sound_out, start)
         pictures = _shift(_packets(frames, picture), picture_out, delay)
-        for packet in heapq.merge(pictures, sounds, key=_find_time_s):
+        in_order = heapq.merge(
+            pictures, sounds, key=lambda packet: float((packet.dts or 0) * (packet.time_base or 0))
+        )
+        for packet in in_order:
             output.mux(packet)
-
-
-def _find_time_s(packet: Packet) -> float:
-    return float((packet.dts or 0) * (packet.time_base or 0))
 
 
 def _packets(container: InputContainer, stream: Stream) -> Iterator[Packet]:
@@ -164,13 +163,7 @@ MAX_DENOMINATOR = 1001
 
 @dataclass(frozen=True)
 class WrittenVideo:
-    """A video that was written.
-
-    Attributes:
-        path: The file.
-        num_frames: Number of frames.
-        why_silent: Why it has no sound; None if it has.
-    """
+    """A video that was written; `why_silent` is None if it has sound."""
 
     path: Path
     num_frames: int

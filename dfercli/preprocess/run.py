@@ -11,7 +11,6 @@ import pandas as pd
 from dfercli.data import load_dataset
 from dfercli.data.frame_checks import ClipFrames, FrameComparison, compare_frames
 from dfercli.data.manifest import Manifest, review_file, write_manifest
-from dfercli.data.sources.base import Source
 from dfercli.errors import DataError
 from dfercli.faces import load_detector
 from dfercli.files import check_claim
@@ -166,7 +165,10 @@ def _build_manifest(
     rows = pd.DataFrame(
         {
             "clip_id": [source.clip_id for source, _ in usable],
-            "path": [_crop_path(plan, source) for source, _ in usable],
+            "path": [
+                f"{plan.faces.name}/{source.clip_id}" if plan.recipe else str(source.path)
+                for source, _ in usable
+            ],
             "n_frames": [outcome.n_frames for _, outcome in usable],
             "label": [source.class_name for source, _ in usable],
             "test_fold": [source.test_fold for source, _ in usable],
@@ -188,10 +190,6 @@ def _build_manifest(
         drawn=plan.listing.drawn,
         left_out={} if plan.official else {s.clip_id: s.test_fold for s, _ in lost},
     )
-
-
-def _crop_path(plan: Plan, source: Source) -> str:
-    return f"{plan.faces.name}/{source.clip_id}" if plan.recipe else str(source.path)
 
 
 def _describe_crop(plan: Plan, outcomes: Sequence[ClipOutcome]) -> dict[str, Any]:

@@ -41,30 +41,12 @@ EMOTIONS = {
 
 CLASSES = {emotion.lower(): class_name for class_name, emotion in EMOTIONS.items()}
 
-SCENES = (
-    "Action",
-    "Argue",
-    "Business",
-    "Conflict",
-    "Contest",
-    "Crime",
-    "Crisis",
-    "DailyLife",
-    "ElegantArt",
-    "Experiment",
-    "History",
-    "Interview",
-    "Liveshow",
-    "Medicine",
-    "OfficialEvent",
-    "ScholarReport",
-    "School",
-    "Social",
-    "Speech",
-    "Talkshow",
-    "Terror",
-    "War",
+_SCENES = (
+    "Action Argue Business Conflict Contest Crime Crisis DailyLife ElegantArt Experiment "
+    "History Interview Liveshow Medicine OfficialEvent ScholarReport School Social Speech "
+    "Talkshow Terror War"
 )
+SCENES = tuple(_SCENES.split())
 
 OFFICIAL = Official(
     BASIC_EXPRESSIONS,
@@ -94,7 +76,7 @@ LISTS = (
 FACES = r"2_ClipsforFaceCrop"
 NO_FACES = r"3_Clips|Scene?Images"
 
-_SCENES = {scene.lower(): scene for scene in SCENES}
+SCENES_BY_NAME = {scene.lower(): scene for scene in SCENES}
 
 
 def read_sources(root: Path, choices: Choices) -> Listing:
@@ -151,11 +133,11 @@ def find_gaps(clip_ids: Iterable[str]) -> list[str]:
 def find_clip_id(path: str) -> str | None:
     """Return the clip id of a folder `.../Action/Happy/0015`; None for another folder."""
     parts = path.split("/")[-3:]
-    if len(parts) < 3 or parts[0].lower() not in _SCENES or parts[1].lower() not in CLASSES:
+    if len(parts) < 3 or parts[0].lower() not in SCENES_BY_NAME or parts[1].lower() not in CLASSES:
         return None
     if not parts[2].isdecimal():
         return None
-    scene, emotion = _SCENES[parts[0].lower()], EMOTIONS[CLASSES[parts[1].lower()]]
+    scene, emotion = SCENES_BY_NAME[parts[0].lower()], EMOTIONS[CLASSES[parts[1].lower()]]
     return f"{scene}/{emotion}/{int(parts[2]):04d}"
 
 
@@ -165,11 +147,11 @@ def _parse_line(line: str) -> tuple[str, str]:
     if not match:
         raise ValueError("expected Scene/Emotion/number Emotion")
     scene, folder, number, emotion = match.groups()
-    if scene.lower() not in _SCENES:
+    if scene.lower() not in SCENES_BY_NAME:
         raise ValueError(f"no scene {scene!r} in FERV39k; known: {', '.join(SCENES)}")
     if emotion.lower() not in CLASSES:
         raise ValueError(f"no emotion {emotion!r}; known: {', '.join(EMOTIONS.values())}")
     if folder.lower() != emotion.lower():
         raise ValueError(f"label {emotion} differs from the folder {folder}")
     class_name = CLASSES[emotion.lower()]
-    return f"{_SCENES[scene.lower()]}/{EMOTIONS[class_name]}/{int(number):04d}", class_name
+    return f"{SCENES_BY_NAME[scene.lower()]}/{EMOTIONS[class_name]}/{int(number):04d}", class_name

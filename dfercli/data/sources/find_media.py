@@ -145,7 +145,11 @@ def find_clips(
     folder with the most clips is used. Of several copies of a clip, the first is used. `find_key`
     returns the key of a clip's path, or None if the path is not a clip.
     """
-    clips = [(key, _holder(path, key), path) for path in paths if (key := find_key(path))]
+    clips = [  # with the folder that the key is relative to
+        (key, "/".join(path.split("/")[: -1 - key.count("/")]), path)
+        for path in paths
+        if (key := find_key(path))
+    ]
     selected: list[tuple[str, str, str]] = []
     for pattern in [known] if isinstance(known, str) else known:
         selected = selected or [c for c in clips if _depth(pattern, c[1]) > _depth(excluded, c[1])]
@@ -170,11 +174,6 @@ def find_clip_number(path: str) -> str | None:
     """Return the key of a clip that is named by a number: five digits, as in DFEW and MAFW."""
     stem = PurePosixPath(path).stem
     return f"{int(stem):05d}" if stem.isdecimal() else None
-
-
-def _holder(path: str, key: str) -> str:
-    """Return the folder that a clip's key is relative to."""
-    return "/".join(path.split("/")[: -1 - key.count("/")])
 
 
 def _without_part(holder: str) -> str:
@@ -328,10 +327,9 @@ def _size(root: Path, folder: _Folder, key: FrameKey) -> int | None:
 
 
 def _list_frames(root: Path, path: str) -> _Folder:
-    return _Folder(path, {_frame_key(name): name for name in list_image_names(root / path)})
-
-
-def _frame_key(name: str) -> FrameKey:
-    stem = PurePosixPath(name).stem
-    match = re.fullmatch(r"(.*?)(\d+)(\D*)", stem, re.DOTALL)
-    return (match[1], int(match[2]), match[3]) if match else (stem, -1, "")
+    images: dict[FrameKey, str] = {}
+    for name in list_image_names(root / path):
+        stem = PurePosixPath(name).stem
+        match = re.fullmatch(r"(.*?)(\d+)(\D*)", stem, re.DOTALL)
+        images[(match[1], int(match[2]), match[3]) if match else (stem, -1, "")] = name
+    return _Folder(path, images)

@@ -6,7 +6,6 @@ MAE-DFER and S2D ship them.
 """
 
 import re
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,19 +32,11 @@ from dfercli.errors import ConfigError
 
 MEDIA = ("clips", "frames", "faces")
 
-CLASS_NAMES = (
-    "anger",
-    "disgust",
-    "fear",
-    "happiness",
-    "neutral",
-    "sadness",
-    "surprise",
-    "contempt",
-    "anxiety",
-    "helplessness",
-    "disappointment",
+_CLASSES = (
+    "anger disgust fear happiness neutral sadness surprise contempt anxiety helplessness "
+    "disappointment"
 )
+CLASS_NAMES = tuple(_CLASSES.split())
 """In the order of the official ids 1 to 11."""
 
 OFFICIAL = Official(
@@ -105,7 +96,9 @@ def read_sources(root: Path, choices: Choices) -> Listing:
     splits = read_splits(tree)
     folds = splits.join()
     media = {name: _find_clips(tree, name) for name in MEDIA}
-    name = choices.media or _find_usual(media, choices.adopt)
+    adoptable = MEDIA[1:] if choices.adopt else MEDIA
+    usual = next((name for name in adoptable if media[name].paths), adoptable[0])
+    name = choices.media or usual
     clips = media[name]
     kind = _choose_kind(name, clips, choices.adopt)
     if name != "clips":
@@ -162,12 +155,6 @@ def _find_clips(tree: Tree, media: str) -> FoundClips:
     if media == "faces":
         return find_clips(tree.clips, find_clip_number, FACES, FRAMES, guess=False)
     return find_clips(tree.clips, find_clip_number, FRAMES, f"{FACES}|landmarks")
-
-
-def _find_usual(media: Mapping[str, FoundClips], adopt: bool | None) -> str:
-    """Return the first media that exist, and that can be adopted if they should be."""
-    names = MEDIA[1:] if adopt else MEDIA
-    return next((name for name in names if media[name].paths), names[0])
 
 
 def _choose_kind(name: str, clips: FoundClips, adopt: bool | None) -> Media:

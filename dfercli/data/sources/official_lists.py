@@ -29,12 +29,7 @@ ADOPT_ONLY = "--adopt if they are the authors' crops; otherwise set --root to th
 
 @dataclass(frozen=True)
 class OfficialList:
-    """What is published about one list.
-
-    Attributes:
-        counts: (K,) clips of each class.
-        fingerprint: Fingerprint of its lines.
-    """
+    """Published (K,) clips of each class in one list, and the fingerprint of its lines."""
 
     counts: tuple[int, ...]
     fingerprint: str
@@ -105,12 +100,7 @@ def fingerprint(lines: Iterable[str]) -> str:
 
 @dataclass(frozen=True)
 class SplitLists:
-    """Official lists as found on disk.
-
-    Attributes:
-        paths: Path of each list below the root.
-        lists: Their contents.
-    """
+    """Path below the root, and contents, of the official lists on disk."""
 
     paths: Mapping[ListName, str]
     lists: Lists
