@@ -155,7 +155,7 @@ def find_manifest(folder: Path, dataset: str | None) -> Path:
     """Return the manifest of a dataset; without a name, the newest one.
 
     Raises:
-        DataError: There is none.
+        DataError: There is no such manifest.
     """
     manifests = {path.stem: path for path in folder.glob("*.csv")}
     if not manifests:

@@ -120,11 +120,11 @@ def follow_main_face(path: Path, detector: Detector, carry_s: float = 0.0) -> Fo
     tracks: dict[int, Track] = {}
     times_s: dict[int, float] = {}
     searched: list[int] = []
-    continued: dict[int, int] = {}
+    predecessors: dict[int, int] = {}
     before: SeenFrame | None = None
     for seen in follow_faces(read_frames(path), detector, carry_s, largest_only=True):
         if before is not None:
-            continued |= find_continued(before, seen)
+            predecessors |= find_predecessors(before, seen)
         before = seen
         index = seen.frame.index
         times_s[index] = seen.frame.time_s
@@ -135,7 +135,7 @@ def follow_main_face(path: Path, detector: Detector, carry_s: float = 0.0) -> Fo
             track.faces[index] = face
             if number in seen.carried:
                 track.carried.add(index)
-    ranked = sorted(join_tracks(tracks, continued), key=lambda track: -track.presence)
+    ranked = sorted(join_tracks(tracks, predecessors), key=lambda track: -track.presence)
     if not ranked:
         return FollowedFace({}, tuple(times_s.values()), len(searched))
     main, *others = ranked
@@ -151,11 +151,11 @@ def follow_main_face(path: Path, detector: Detector, carry_s: float = 0.0) -> Fo
     )
 
 
-def find_continued(before: SeenFrame, after: SeenFrame) -> dict[int, int]:
-    """Return the tracks that begin with the face of one that ends, and the number of that one.
+def find_predecessors(before: SeenFrame, after: SeenFrame) -> dict[int, int]:
+    """Return, for tracks that begin after a cut, the number of the track that they continue.
 
-    Two consecutive frames are compared. Faces are one if their pixels are, once aligned: where a
-    cut goes to an enlarged part of the picture, say. The pairs that agree most come first.
+    Two consecutive frames are compared. Two faces are the same if their pixels are, once aligned:
+    for example where a cut enlarges the picture. The most similar pairs are matched first.
     """
     ended, begun = (
         sorted(one.faces.keys() - other.faces.keys(), key=lambda n: -one.faces[n].area)
@@ -168,11 +168,11 @@ def find_continued(before: SeenFrame, after: SeenFrame) -> dict[int, int]:
         )
         if correlation >= MIN_CORRELATION and difference <= MAX_DIFFERENCE:
             similar.append((correlation, old, new))
-    continued: dict[int, int] = {}
+    predecessors: dict[int, int] = {}
     for _, old, new in sorted(similar, reverse=True):
-        if new not in continued and old not in continued.values():
-            continued[new] = old
-    return continued
+        if new not in predecessors and old not in predecessors.values():
+            predecessors[new] = old
+    return predecessors
 
 
 def compare_faces(
@@ -224,11 +224,10 @@ def _cut_portrait(image_rgb: np.ndarray, face: Face) -> tuple[np.ndarray, np.nda
     return crop_face(image_rgb, face.landmarks_xy, PORTRAIT_PX), inside
 
 
-def join_tracks(tracks: Mapping[int, Track], continued: Mapping[int, int]) -> list[Track]:
-    """Join the tracks of one person, given the result of `find_continued` for all frames.
+def join_tracks(tracks: Mapping[int, Track], predecessors: Mapping[int, int]) -> list[Track]:
+    """Join the tracks of one person, given the result of `find_predecessors` for all frames.
 
-    A track continues an earlier one in the same camera view and place, or else the one that it is
-    `continued` from.
+    A track continues an earlier one in the same camera view and place, or else its predecessor.
     """
     persons: list[list[int]] = []  # numbers of tracks, in order of time
     for number, track in sorted(tracks.items(), key=lambda item: item[1].start):
@@ -244,7 +243,7 @@ def join_tracks(tracks: Mapping[int, Track], continued: Mapping[int, int]) -> li
             if nearness > most:
                 nearest, most = person, nearness
         if nearest is None:
-            old = continued.get(number)
+            old = predecessors.get(number)
             nearest = next((person for person in persons if person[-1] == old), None)
         if nearest is None:
             persons.append([number])

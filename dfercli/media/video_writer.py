@@ -38,13 +38,13 @@ AAC_RATES = (
 """Sample rates of AAC. Source: ISO 14496-3, table 1.18."""
 
 
-def add_sound(picture: Path, source: Path, whole: Path) -> str | None:
+def add_sound(picture: Path, source: Path, output: Path) -> str | None:
     """Write an MP4 file with the picture of one video and the first sound track of another.
 
     The sound keeps its offset from the first frame of its own video. AAC is copied, other codecs
     are re-encoded, and so is AAC that cannot be copied. The frames of `picture`, an MP4 file, are
-    copied. `whole` does not exist afterwards if the sound cannot be used; the result is the reason,
-    or None.
+    copied. `output` does not exist afterwards if the sound cannot be used; the result is the
+    reason, or None.
     """
     if source.is_dir():
         return NO_SOUND
@@ -57,22 +57,22 @@ def add_sound(picture: Path, source: Path, whole: Path) -> str | None:
                 sound = container.streams.audio[0]
                 if copy and sound.codec_context.name != "aac":
                     continue
-                _write(frames, container, sound, whole, copy)
+                _write(frames, container, sound, output, copy)
                 return None
         except (av.FFmpegError, OSError, ValueError, VideoError, AttributeError) as error:
-            whole.unlink(missing_ok=True)
+            output.unlink(missing_ok=True)
             reason = first_line(error)
     return f"it cannot be used: {reason}"
 
 
 def _write(
-    frames: InputContainer, source: InputContainer, sound: AudioStream, whole: Path, copy: bool
+    frames: InputContainer, source: InputContainer, sound: AudioStream, path: Path, copy: bool
 ) -> None:
     start = Fraction(source.start_time or 0, av.time_base)
     delay = max(Fraction(0), Fraction(find_start_s(find_picture(source))) - start)
     picture = frames.streams.video[0]
     with av.open(
-        str(whole.absolute()), "w", format="mp4", options={"movflags": "+faststart"}
+        str(path.absolute()), "w", format="mp4", options={"movflags": "+faststart"}
     ) as output:
         picture_out = output.add_stream_from_template(picture)
         if copy:
@@ -238,12 +238,12 @@ def open_writer(path: Path, fps: float, sound_of: Path | None = None) -> Iterato
         finally:
             if writer._encoder is not None:
                 writer._encoder.abandon()
-        whole = folder / "whole.mp4"
+        with_sound = folder / "whole.mp4"
         if sound_of is not None:
-            writer.why_silent = writer.left_out or add_sound(picture, sound_of, whole)
-            if whole.exists() and count_packets(whole) != writer.num_frames:
+            writer.why_silent = writer.left_out or add_sound(picture, sound_of, with_sound)
+            if with_sound.exists() and count_packets(with_sound) != writer.num_frames:
                 raise VideoError(f"cannot write {path}: it is truncated; check the free disk space")
-        shutil.move(whole if whole.exists() else picture, partial)
+        shutil.move(with_sound if with_sound.exists() else picture, partial)
 
 
 @contextmanager

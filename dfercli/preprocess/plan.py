@@ -183,10 +183,10 @@ def _check_recipe(path: Path, recipe: CropRecipe) -> None:
         return
     except ValueError:
         known = None
-    ours = asdict(recipe)
-    if known == ours:
+    expected = asdict(recipe)
+    if known == expected:
         return
-    if isinstance(known, dict) and known | {"version": recipe.version} == ours:
+    if isinstance(known, dict) and known | {"version": recipe.version} == expected:
         raise DataError(
             f"{path.parent} has crops of version {known.get('version')}, but this dfer uses "
             f"version {recipe.version}; delete the folder to crop again, or train on it as it is"
