@@ -6,6 +6,7 @@ split files as DFER-CLIP, MAE-DFER and S2D ship them.
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from dfercli.data.sources.base import BASIC_EXPRESSIONS, Choices, Listing
@@ -25,13 +26,12 @@ from dfercli.data.sources.official_lists import (
     adopt_crops,
     build_listing,
     cross_validation_lists,
-    find_deviations,
     read_list,
     read_split_lists,
     require_authors_crops,
 )
 from dfercli.errors import DataError
-from dfercli.media.images import IMAGE_SUFFIXES
+from dfercli.media.images import list_image_names
 
 MEDIA = ("faces", "faces-16f")
 
@@ -106,19 +106,16 @@ def read_sources(root: Path, choices: Choices) -> Listing:
     require_authors_crops("DFEW", choices)
     tree = scan_tree(root)
     splits = read_splits(tree)
-    folds = splits.join()
     resampled = choices.media == "faces-16f"
     faces = join_parts(root, _find_resampled(tree) if resampled else _find_faces(tree))
     name = "clip_224x224_16f" if resampled else "clip_224x224"
     return build_listing(
         OFFICIAL,
         tree,
-        folds,
+        splits,
         faces,
         title="faces",
         usual_folder=f"Clip/{name}",
-        taken_lists=splits.describe(),
-        list_deviations=find_deviations(OFFICIAL, splits.lists),
         media=adopt_crops(faces, choices),
         media_name=name,
         remarks=(RESAMPLED,) if resampled else (),
@@ -178,17 +175,11 @@ def _find_resampled(tree: Tree) -> FoundClips:
 
 def _are_resampled(folders: Sequence[Path]) -> bool:
     """Return whether the first clips have 16 images each, named by bare numbers."""
-    clips = [_image_names(folder) for folder in folders[:INSPECTED_CLIPS]]
+    clips = []
+    for folder in folders[:INSPECTED_CLIPS]:
+        with suppress(OSError):  # reported later, as a fault of this clip
+            clips.append([Path(name).stem for name in list_image_names(folder)])
     non_empty = [names for names in clips if names]
     return bool(non_empty) and all(
         len(names) == 16 and all(name.isdecimal() for name in names) for names in non_empty
     )
-
-
-def _image_names(folder: Path) -> list[str]:
-    """Return the names of a folder's images without suffixes."""
-    try:
-        images = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES]
-    except OSError:  # reported later, as a fault of this clip
-        return []
-    return [path.stem for path in images if not path.name.startswith(".")]

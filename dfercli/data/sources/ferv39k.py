@@ -91,17 +91,16 @@ def read_sources(root: Path, choices: Choices) -> Listing:
     require_authors_crops("FERV39k", choices)
     tree = scan_tree(root)
     splits = read_splits(tree)
-    folds = splits.join()
     faces = join_parts(root, find_clips(tree.clips, find_clip_id, FACES, NO_FACES))
     return build_listing(
         OFFICIAL,
         tree,
-        folds,
+        splits,
         faces,
         title="faces",
         usual_folder="2_ClipsforFaceCrop",
         taken_lists=f"lists: {splits.paths['train', 1]} and {splits.paths['test', 1]}",
-        list_deviations=(*find_gaps(folds), *compare_lists(OFFICIAL, splits.lists)),
+        list_deviations=(*find_gaps(splits.join()), *compare_lists(OFFICIAL, splits.lists)),
         media=adopt_crops(faces, choices),
         media_name="2_ClipsforFaceCrop",
         answers=ADOPT_ONLY,

@@ -24,7 +24,6 @@ from dfercli.data.sources.official_lists import (
     SplitLists,
     build_listing,
     cross_validation_lists,
-    find_deviations,
     read_list,
     read_split_lists,
 )
@@ -94,7 +93,6 @@ def read_sources(root: Path, choices: Choices) -> Listing:
         )
     tree = scan_tree(root)
     splits = read_splits(tree)
-    folds = splits.join()
     media = {name: _find_clips(tree, name) for name in MEDIA}
     adoptable = MEDIA[1:] if choices.adopt else MEDIA
     usual = next((name for name in adoptable if media[name].paths), adoptable[0])
@@ -107,12 +105,10 @@ def read_sources(root: Path, choices: Choices) -> Listing:
     return build_listing(
         OFFICIAL,
         tree,
-        folds,
+        splits,
         clips,
         title=name,
         usual_folder=f"data/{name}",
-        taken_lists=splits.describe(),
-        list_deviations=find_deviations(OFFICIAL, splits.lists),
         note=f"; --media can also be {' or '.join(others)}" if others else "",
         media=kind,
         media_name=name,

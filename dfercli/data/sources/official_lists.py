@@ -350,13 +350,13 @@ def adopt_crops(clips: FoundClips, choices: Choices) -> Media:
 def build_listing(
     official: Official,
     tree: Tree,
-    folds: Mapping[str, tuple[str, int]],
+    splits: SplitLists,
     clips: FoundClips,
     *,
     title: str,
     usual_folder: str,
-    taken_lists: str,
-    list_deviations: Iterable[str],
+    taken_lists: str = "",
+    list_deviations: Iterable[str] | None = None,
     note: str = "",
     **fields: Any,
 ) -> Listing:
@@ -365,6 +365,9 @@ def build_listing(
     `title` and `usual_folder` name the media in messages, and `note` ends the line about them;
     `fields` are further fields of the listing.
     """
+    folds = splits.join()
+    if list_deviations is None:
+        list_deviations = find_deviations(official, splits.lists)
     packed = "" if clips.paths.keys() >= folds.keys() else tree.packed
     missing = []
     if not clips.paths:
@@ -375,7 +378,7 @@ def build_listing(
             for clip_id, (class_name, fold) in sorted(folds.items())
         ),
         class_names=official.class_names,
-        taken=(taken_lists, f"{title}: {clips}{packed}{note}"),
+        taken=(taken_lists or splits.describe(), f"{title}: {clips}{packed}{note}"),
         deviations=(*missing, *list_deviations, *clips.faults),
         where=clips.where,
         **fields,
