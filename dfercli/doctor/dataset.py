@@ -310,7 +310,7 @@ def _inspect_states(manifest: Manifest, states: Mapping[str, FramesState]) -> It
     counts = np.array([state.n_frames for state in intact.values()])
     short = count_of(int((counts < SHORT_CLIP).sum()), "clip")
     text = f"{counts.sum():,}; {counts.min()} to {counts.max()} per clip, mean {counts.mean():.1f}"
-    yield Finding("frames", "ok", f"{text}; {short} under {SHORT_CLIP}")
+    yield Finding("frames", "ok", f"{text}; {short} with fewer than {SHORT_CLIP}")
     sizes = Counter(state.size for state in intact.values() if state.size)
     text = ", ".join(f"{width}x{height} ({n:,})" for (width, height), n in sizes.most_common(5))
     yield Finding("frame sizes", "ok" if len(sizes) == 1 else "note", text)
@@ -342,7 +342,7 @@ def _compare_states(
 
 def _inspect_crop(manifest: Manifest) -> Finding:
     crop = manifest.crop or {}
-    text = ", ".join(f"{name} {value}" for name, value in crop.items()) or "nothing is known"
+    text = ", ".join(f"{name} {value}" for name, value in crop.items()) or "unknown"
     if answer := explain_old_crops(crop):
         is_readable = crop["version"] in READABLE_VERSIONS
         return Finding("crops", "note" if is_readable else "wrong", f"{text}; {answer}")

@@ -35,7 +35,7 @@ class CropRecord:
         skipped: Frames without a crop.
         coverage: Share of the frames that have a crop.
         score: Median score of the detections.
-        jitter: How restless the landmarks are, in shares of the crop's side.
+        jitter: Jitter of the landmarks, in shares of the crop's side.
         rival: Presence of the largest other face, as a share of the main face's.
         source: Path of the video, or of the folder of frames, below the dataset's root.
         source_bytes: Size of the file, or of all files in the folder.

@@ -75,7 +75,7 @@ class FollowedFace:
         num_searched: Frames that the detector has seen.
         interpolated: Frames that were searched without success, where the face is interpolated.
         score: Median score of the detections; 0 without any.
-        jitter: How restless the landmarks are, see `measure_jitter`.
+        jitter: Jitter of the landmarks, see `measure_jitter`.
         rival: Presence of the largest other track between the main face's first and last frame, as
             a share of the main face's; near 1 where it is hardly clear whom the video shows.
     """
@@ -263,7 +263,7 @@ def _merge(tracks: Sequence[Track]) -> Track:
 def measure_jitter(
     detections: Mapping[int, Face], searched: Sequence[int], times_s: Mapping[int, float]
 ) -> float:
-    """Return how restless detections are, in shares of the crop's side; motion counts a little too.
+    """Return the jitter of detections, in shares of the crop's side; motion adds a little to it.
 
     A detection counts if the frames searched before and after it have one as well: by the mean
     distance of its landmarks from the straight line, in time, between theirs. The result is their

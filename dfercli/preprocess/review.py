@@ -21,7 +21,7 @@ MIN_SCORE = 0.9
 """Median score of the detections from which a clip is not listed (our choice)."""
 
 MAX_JITTER = 0.03
-"""Largest restlessness of the landmarks that is not listed, as a share of the crop's side (our
+"""Largest jitter of the landmarks that is not listed, as a share of the crop's side (our
 choice: nearly twice that of mtcnn on a clear face)."""
 
 MAX_RIVAL = 0.5

@@ -47,7 +47,7 @@ def test_of_a_healthy_dataset_everything_is_ok(healthy):
     report = inspect_dataset(healthy)
     assert report.findings == (
         Finding("clips", "ok", "4 (happiness 2, anger 2); by test fold 1: 2, 2: 2"),
-        Finding("frames", "ok", "64; 16 to 16 per clip, mean 16.0; 0 clips under 16"),
+        Finding("frames", "ok", "64; 16 to 16 per clip, mean 16.0; 0 clips with fewer than 16"),
         Finding("frame sizes", "ok", "8x8 (4)"),
         Finding("crops", "ok", f"{OURS}, version {CROP_VERSION}"),
     )
@@ -156,7 +156,7 @@ def test_clips_of_another_size_are_noted(healthy, clip):
 
 def test_short_clips_are_counted(healthy, clip):
     clip[0].unlink()
-    text = "63; 15 to 16 per clip, mean 15.8; 1 clip under 16"
+    text = "63; 15 to 16 per clip, mean 15.8; 1 clip with fewer than 16"
     assert _findings(healthy)["frames"] == ("ok", text)
 
 
@@ -184,7 +184,7 @@ AGAIN = (
             ("wrong", f"detector mtcnn, version 1; {AGAIN}"),
         ),
         ({"detector": "mtcnn", "version": 2}, ("note", f"detector mtcnn, version 2; {AGAIN}")),
-        (None, ("note", "nothing is known")),
+        (None, ("note", "unknown")),
         ({"adopted": "folder frames", "size": "8x8"}, ("ok", "adopted folder frames, size 8x8")),
     ],
 )
