@@ -18,7 +18,7 @@ from dfercli.faces import load_detector
 from dfercli.faces.crop_files import CROPS, crop_video
 from dfercli.faces.main_face import FollowedFace, follow_main_face, read_crops
 from dfercli.faces.search import KEY_STEP_S
-from dfercli.faces.shots import number_views
+from dfercli.faces.tracking import number_views
 from dfercli.faces.types import Detector
 from dfercli.files import replacing_folder
 from dfercli.media.images import write_image

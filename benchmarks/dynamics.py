@@ -52,7 +52,7 @@ from dfercli.config import (
     TrainConfig,
     to_dict,
 )
-from dfercli.data.dataset import build_dataset
+from dfercli.data.loaders import build_dataset
 from dfercli.data.manifest import COLUMNS, Manifest, read_manifest, write_manifest
 from dfercli.data.sources.base import BASIC_EXPRESSIONS
 from dfercli.data.transforms import normalise

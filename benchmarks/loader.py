@@ -30,10 +30,9 @@ from torchvision import transforms
 
 from dfercli.config import CLIP_MEAN, CLIP_STD, AugmentConfig, DataConfig, RunConfig
 from dfercli.data.augment import Augmenter
-from dfercli.data.dataset import build_dataset
-from dfercli.data.loaders import EpochBatches, build_train_loader
+from dfercli.data.loaders import EpochBatches, build_dataset, build_train_loader
 from dfercli.data.manifest import Manifest, read_manifest
-from dfercli.data.sampling import sample_train
+from dfercli.data.transforms import sample_train
 from dfercli.files import write_json
 from dfercli.media.images import list_frames, write_image
 

@@ -31,8 +31,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dfercli.config import STEPS, ComputeConfig, DataConfig, ModelConfig, RunConfig, TrainConfig
 from dfercli.data.augment import Augmenter
-from dfercli.data.dataset import build_dataset
-from dfercli.data.loaders import EpochBatches, build_train_loader
+from dfercli.data.loaders import EpochBatches, build_dataset, build_train_loader
 from dfercli.data.manifest import read_manifest
 from dfercli.data.sources.base import BASIC_EXPRESSIONS
 from dfercli.device import resolve_compute

@@ -17,7 +17,7 @@ ANSWER_S = 4.0
 PUBLISHED = {
     "vit_base_patch32_clip_224.openai/open_clip_model.safetensors": (
         "e6d1bd7789aa45192b3bf90570a789b478bae1b74ebcce7eddd908e83a2b7c31"
-    ),
+    )
 }
 """SHA-256 of files, by repository on the Hub and file name. Source: three public projects that pin
 this file of OpenAI's ViT-B/32 record the same hash; it was not downloaded to check it."""
@@ -29,12 +29,9 @@ HASH_IN_NAME = re.compile(r"-(?=[0-9]*[a-f])([0-9a-f]{8,64})\.")
 def find_damage(path: Path, repository: str = "") -> str | None:
     """Return how a file differs from the published one; None if it is intact.
 
-    The expected hash is in `PUBLISHED`, in the file's name, or in the name of the file that a link
-    in the Hub's cache points to. A file without any of them cannot be checked and counts as intact.
-
-    Args:
-        path: The file.
-        repository: Repository on the Hub, without its owner.
+    The expected hash is in `PUBLISHED` under the repository on the Hub (without its owner), in the
+    file's name, or in the name of the file that a link in the Hub's cache points to. A file without
+    any of them cannot be checked and counts as intact.
     """
     target = path.resolve().name
     expected = PUBLISHED.get(f"{repository}/{path.name}", "")

@@ -74,11 +74,11 @@ class FolderKind:
     def find_fault(self, folder: Path) -> str | None:
         """Return why dfer may not replace a folder; None if it may, or if there is no folder."""
         if folder.is_symlink():
-            return f"{folder} is a link; remove it, or put what it points to in its place"
+            return f"{folder} is a symbolic link; replace it by its target, or remove it"
         if not folder.exists():
             return None
         if not folder.is_dir():
-            return f"{folder} is a file where dfer puts {self.title}; {NEXT_STEP}"
+            return f"{folder} is a file, but dfer writes {self.title} there; {NEXT_STEP}"
         foreign = self._find_foreign(folder)
         if foreign is None and self.record and os.path.lexists(folder / self.record):
             foreign = None if _is_record(folder / self.record, self.keys) else self.record
@@ -87,20 +87,12 @@ class FolderKind:
         return f"{folder} holds {foreign}, which dfer did not write; {NEXT_STEP}"
 
     def check(self, folder: Path) -> None:
-        """Refuse to replace a folder that dfer did not make.
-
-        Raises:
-            DataError: `folder` is a link or a file, or contains something that dfer did not write.
-        """
+        """Raise a DataError if `find_fault` finds one."""
         if fault := self.find_fault(folder):
             raise DataError(fault)
 
     def remove(self, folder: Path) -> None:
-        """Remove a folder that dfer made.
-
-        Raises:
-            DataError: As in `check`; nothing is removed then.
-        """
+        """Remove a folder that dfer made; raise a DataError as in `check`."""
         self.check(folder)
         if folder.exists():
             shutil.rmtree(folder)
@@ -133,7 +125,7 @@ def replacing(path: Path) -> Iterator[Path]:
         DataError: A folder is in the way.
     """
     if path.is_dir():
-        raise DataError(f"cannot write {path}: a folder is there; move it, or name another file")
+        raise DataError(f"cannot write {path}: it is a folder; move it, or choose another name")
     _make_parents(path)
     partial = path.with_name(f".{_temporary_name(path.name)}.partial")
     if partial.is_dir() and not partial.is_symlink():
@@ -227,11 +219,7 @@ def move_file(source: Path, target: Path) -> None:
 
 
 def check_place(folder: Path, kind: FolderKind) -> None:
-    """Refuse a link or a file at the path of a folder.
-
-    Raises:
-        DataError: There is one.
-    """
+    """Raise a DataError if there is a link or a file at the path of a folder."""
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         kind.check(folder)
 
@@ -240,16 +228,14 @@ def check_place(folder: Path, kind: FolderKind) -> None:
 def locking(path: Path, wait_s: float = 0.0) -> Iterator[None]:
     """Hold an empty lock file during the block.
 
-    Args:
-        path: The file.
-        wait_s: How long to wait for another process that holds it; a negative value waits forever.
+    Wait up to `wait_s` for another process that holds it; a negative value waits forever.
 
     Raises:
         filelock.Timeout: Another process holds it.
         DataError: The path is a link or a file with content, which locking would erase.
     """
     if path.is_symlink() or (path.exists() and (not path.is_file() or path.stat().st_size)):
-        raise DataError(f"{path} is no lock file of dfer's; move it elsewhere")
+        raise DataError(f"{path} is not a lock file of dfer; move it elsewhere")
     with FileLock(path, timeout=wait_s):
         yield
 
@@ -286,11 +272,7 @@ def write_json(path: Path, values: Any) -> None:
 
 
 def hash_file(path: Path, prefix: bytes = b"") -> str:
-    """Return the SHA-256 of a file's content, in hex digits; a prefix is hashed before it.
-
-    Raises:
-        OSError: The file cannot be read.
-    """
+    """Return the SHA-256 of a prefix and a file's content, in hex digits."""
     digest = hashlib.sha256(prefix)
     with path.open("rb", buffering=0) as stream:
         while block := stream.read(BLOCK):
@@ -334,24 +316,20 @@ def check_recorded(folder: Path, record: str, keys: Iterable[str], ignored: Iter
     if not folder.exists() and not folder.is_symlink():
         return
     if not folder.is_dir():
-        raise DataError(f"{folder} is no folder; {NEXT_STEP}")
+        raise DataError(f"{folder} is not a folder; {NEXT_STEP}")
     if not {path.name for path in folder.iterdir()} - set(ignored):
         return
     if not _is_record(folder / record, keys):
         target = f" (a link to {os.path.realpath(folder)})" if folder.is_symlink() else ""
         raise DataError(
-            f"{folder}{target} was not made by dfer: it has files and no {record}; {NEXT_STEP}"
+            f"{folder}{target} was not made by dfer: it has files but no {record}; {NEXT_STEP}"
         )
 
 
 def check_recorded_file(path: Path, keys: Iterable[str]) -> None:
-    """Refuse to replace a JSON file that dfer did not write.
-
-    Raises:
-        DataError: The file exists and lacks one of the keys.
-    """
+    """Raise a DataError if a JSON file exists and lacks one of the keys that dfer writes."""
     if os.path.lexists(path) and not _is_record(path, keys):
-        raise DataError(f"{path} is there already, and dfer did not write it; move it elsewhere")
+        raise DataError(f"{path} already exists, and dfer did not write it; move it elsewhere")
 
 
 def _is_record(path: Path, keys: Iterable[str]) -> bool:
@@ -377,8 +355,8 @@ def check_claim(
             path = folder / name
             if os.path.lexists(path) and not is_older(path):
                 raise DataError(
-                    f"{path} is there already, and dfer did not write it; move it elsewhere, or "
-                    f"name another folder"
+                    f"{path} already exists, and dfer did not write it; move it elsewhere, or "
+                    f"choose another folder"
                 )
 
 
@@ -411,10 +389,10 @@ def _read_mark(folder: Path) -> set[str]:
     except FileNotFoundError:
         return set()
     except NotADirectoryError as error:
-        raise DataError(f"{folder} is no folder; name another") from error
+        raise DataError(f"{folder} is not a folder; choose another") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
-            f"cannot read {folder / MARK_FILE}; remove it, and name a new folder"
+            f"cannot read {folder / MARK_FILE}; remove it, and choose a new folder"
         ) from error
 
 
@@ -438,14 +416,10 @@ def check_name(name: str, what: str) -> None:
 
 
 def check_plain_name(name: str, what: str) -> None:
-    """Refuse a name that is not safe or contains folders.
-
-    Raises:
-        DataError: As in `check_name`, or the name has a slash.
-    """
+    """Raise a DataError if a name is not safe, as in `check_name`, or contains a slash."""
     if "/" in name:
         raise DataError(
-            f"{what}: the name {name!r} has a slash in it, and run folders are named after it; "
+            f"{what}: the name {name!r} contains a slash, but run folders are named after it; "
             "rename it"
         )
     check_name(name, what)

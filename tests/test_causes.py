@@ -84,9 +84,9 @@ def test_images_that_may_not_be_read_are_not_called_missing_or_broken(tmp_path, 
     with pytest.raises(VideoError, match=r"a\.jpg: Input/output error; check the disk"):
         image_size(tmp_path / "a.jpg")
     (tmp_path / "a.jpg").write_bytes(b"ends oddly")
-    assert find_fault(tmp_path / "a.jpg") == "not to be read, Input/output error"
+    assert find_fault(tmp_path / "a.jpg") == "unreadable (Input/output error)"
     refuse(Path, "open")
-    assert find_fault(tmp_path / "a.jpg") == "not to be read, Permission denied"
+    assert find_fault(tmp_path / "a.jpg") == "unreadable (Permission denied)"
 
 
 def test_data_that_may_not_be_read_is_not_blamed_on_the_cache(manifest, tmp_path, refuse):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from dfercli.data.dataset import build_dataset
+from dfercli.data.loaders import build_dataset
 from dfercli.data.manifest import read_manifest, write_manifest
 from dfercli.data.transforms import normalise
 from dfercli.metrics.scores import confusion_matrix, war

@@ -62,7 +62,9 @@ def test_a_folder_takes_the_place_of_the_old_one_with_all_that_was_in_it(tmp_pat
 def test_a_folder_does_not_take_the_place_of_a_file(tmp_path):
     (tmp_path / "clip").write_text("a file", encoding="utf-8")
     with (
-        pytest.raises(DataError, match="clip is a file where dfer puts letters; move it elsewhere"),
+        pytest.raises(
+            DataError, match="clip is a file, but dfer writes letters there; move it elsewhere"
+        ),
         replacing_folder(tmp_path / "clip", KIND),
     ):
         pytest.fail("it was begun")
@@ -74,7 +76,7 @@ def test_a_folder_does_not_take_the_place_of_a_link(tmp_path, write):
     _make_folder(tmp_path / "documents", ["1", "thesis"])
     (tmp_path / "clip").symlink_to(tmp_path / "documents")
     with (
-        pytest.raises(DataError, match="clip is a link; remove it"),
+        pytest.raises(DataError, match="clip is a symbolic link; replace it"),
         write(tmp_path / "clip", KIND),
     ):
         pytest.fail("it was begun")
@@ -139,7 +141,7 @@ def test_after_an_error_the_old_folder_is_untouched_and_nothing_is_left(tmp_path
 
 def test_a_file_does_not_take_the_place_of_a_folder(tmp_path):
     _make_folder(tmp_path / "clip", ["1"])
-    with pytest.raises(DataError, match="clip: a folder is there"):
+    with pytest.raises(DataError, match="clip: it is a folder"):
         write_text(tmp_path / "clip", "a file")
     assert _content(tmp_path) == {"clip/1": "1"}
 
@@ -192,7 +194,7 @@ def test_a_lock_keeps_others_out_and_never_empties_somebodys_file(tmp_path):
     (tmp_path / "thesis").write_text("thesis", encoding="utf-8")
     (tmp_path / "link").symlink_to(tmp_path / "thesis")
     for name in ("thesis", "link"):
-        with pytest.raises(DataError, match="is no lock file of dfer's"), locking(tmp_path / name):
+        with pytest.raises(DataError, match="is not a lock file of dfer"), locking(tmp_path / name):
             pytest.fail("it was taken")
     assert (tmp_path / "thesis").read_text(encoding="utf-8") == "thesis"
 

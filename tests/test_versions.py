@@ -145,4 +145,4 @@ def test_the_doctor_does_without_metadata_and_without_a_working_folder(installed
         f"; dfer {dfercli.__version__}, torch 2.6, open_clip_torch not installed, "
         "opencv-python not installed"
     )
-    assert findings["disk"] == "no working folder: No such file or directory"
+    assert findings["disk"] == "cannot read the working folder: No such file or directory"

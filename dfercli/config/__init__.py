@@ -107,6 +107,8 @@ class ModelConfig:
     prompt_template: str = "{}"
 
     def __post_init__(self) -> None:
+        if isinstance(self.prompt_scale, int):  # such as 1 in JSON; it becomes a parameter
+            object.__setattr__(self, "prompt_scale", float(self.prompt_scale))
         require_known("model", self.method, METHODS)
         require_at_least("num_frames", self.num_frames, 1)
         require_at_least("num_blocks", self.num_blocks, 1)
@@ -115,9 +117,11 @@ class ModelConfig:
         if "{}" not in self.prompt_template:
             raise ConfigError(f"prompt_template {self.prompt_template!r} has no {{}} for the class")
         if self.biehpro and not self.text:
-            raise ConfigError("without text there are no prompts; turn biehpro off too")
+            raise ConfigError("biehpro needs text, which is off; turn biehpro off too")
         if self.biehpro and not (self.text_prompt or self.visual_prompt):
-            raise ConfigError("biehpro without text_prompt and visual_prompt; turn biehpro off")
+            raise ConfigError(
+                "biehpro needs text_prompt or visual_prompt; turn one of them on, or biehpro off"
+            )
         self._check_parts()
 
     def _check_parts(self) -> None:
@@ -127,8 +131,7 @@ class ModelConfig:
         for setting in fields(self):
             if setting.name in PARTS and getattr(self, setting.name) != setting.default:
                 raise ConfigError(
-                    f"{setting.name} is a setting of our method; it has no effect with "
-                    f"--model {self.method}: leave it out"
+                    f"{setting.name} has no effect with --model {self.method}; remove it"
                 )
 
     @classmethod
@@ -180,9 +183,9 @@ class TrainConfig:
         label_smoothing: Share of each label that is spread over all classes; 0 is off.
         mixup: Parameter of the Beta distribution that mixes the clips of a step; 0 is off.
         drop_path: Rate of stochastic depth in the last block, falling to 0 in the first; 0 is off.
-        val_fraction: Share of the training clips to hold out for choosing an epoch and for
+        val_fraction: Share of the training clips to hold out for selecting an epoch and for
             calibration; 0 holds out none.
-        stop_epoch: Epoch to stop at, within the schedule of `epochs`; None trains all.
+        stop_epoch: Epoch to stop at; the schedule remains that of `epochs`. None trains all epochs.
         balance: How rare classes are treated: `none`; `oversample`, draw all classes equally often;
             or `prior`, add the log of the class frequencies to the logits in the training loss.
     """
@@ -213,8 +216,8 @@ class TrainConfig:
         require_at_least("batch_size", self.batch_size, 1)
         if self.warmup_epochs >= self.epochs:
             raise ConfigError(
-                f"warmup_epochs is {self.warmup_epochs}; it must be less than epochs "
-                f"({self.epochs}), so that the learning rate reaches its maximum"
+                f"warmup_epochs is {self.warmup_epochs} and epochs is {self.epochs}; warmup_epochs "
+                f"must be less than epochs"
             )
         self._require("lr", 0 < self.lr < math.inf, "above 0")
         self._require("min_lr", 0 <= self.min_lr < math.inf, "at least 0")
@@ -316,14 +319,15 @@ class ComputeConfig:
             or `mps`.
         precision: Precision of matrix products: `auto` (bf16 if the device supports it, else fp32),
             `fp32`, `bf16` or `fp16`. Weights and the optimizer stay in fp32.
-        accumulate: Gradient accumulation: number of parts in which a device processes its share of
-            a batch.
-        batch: `fixed`, or `auto`: halve the parts until they fit in memory; the batch size stays.
+        accumulate: Gradient accumulation: forward and backward passes per optimizer step and
+            device.
+        batch: `fixed`, or `auto`: double `accumulate` until a step fits in memory; the batch size
+            does not change.
         steps: How forward and backward passes run: `eager`, kernel by kernel; `captured`, replayed
             as a CUDA graph; `compiled` with torch.compile, and also captured on a single GPU; or
             `auto`: eager on a CPU; on CUDA captured, and compiled if the run is long.
-        save_every: Epochs between two saved states to resume from; 0 saves as often as takes less
-            than a twentieth of the time. A run that is killed repeats the epochs since.
+        save_every: Save a state to resume from every so many epochs; 0 saves as often as possible
+            in 5 % of the training time. A killed run repeats the epochs since the last saved state.
         track: Trackers to log to, separated by commas: `tensorboard`, `wandb` (extra `track`).
     """
 
@@ -368,7 +372,7 @@ class RunConfig:
         train: The recipe.
         augment: The augmentation of training clips.
         compute: How it is computed.
-        seed: Seed of everything random in the run (our choice: 0).
+        seed: Random seed (our choice: 0).
         preset: Recipe that the settings are based on.
     """
 
@@ -426,8 +430,8 @@ def from_dict(cls: type[Config], values: Mapping[str, Any]) -> Config:
     unknown = sorted(set(values) - {f.name for f in fields(cls)})  # type: ignore[arg-type]
     if unknown:
         raise ConfigError(
-            f"unknown {cls.__name__} setting {unknown[0]!r}; written by another version of dfer? "
-            f"use that one, or train again"
+            f"unknown {cls.__name__} setting {unknown[0]!r}; it may come from another version of "
+            f"dfer: use that version, or train again"
         )
     arguments = {name: _parse_value(hints[name], value) for name, value in values.items()}
     try:

@@ -41,13 +41,7 @@ CHANGES: dict[str, Overrides] = {
     "paper": {},
     "small": {
         "model": {"backbone": "demo-ViT-tiny", "weights": RANDOM_WEIGHTS},
-        "train": {
-            "epochs": 20,
-            "warmup_epochs": 2,
-            "batch_size": 8,
-            "lr": 3e-4,
-            "min_lr": 3e-6,
-        },
+        "train": {"epochs": 20, "warmup_epochs": 2, "batch_size": 8, "lr": 3e-4, "min_lr": 3e-6},
         # Stronger augmentation needs longer training than this.
         "augment": {
             "crop_scale": 0.95,
@@ -75,7 +69,7 @@ ONE_RATE = {"small"}
 """Presets whose learning rates apply to all methods, whose own rates are for pretrained weights."""
 
 EXCEPTIONS: dict[tuple[str, str], Overrides] = {
-    ("strong", "ferv39k"): {"train": {"label_smoothing": 0.0, "mixup": 0.0, "drop_path": 0.0}},
+    ("strong", "ferv39k"): {"train": {"label_smoothing": 0.0, "mixup": 0.0, "drop_path": 0.0}}
 }
 """Further changes of a preset for a kind of dataset."""
 

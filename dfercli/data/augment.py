@@ -91,10 +91,7 @@ class Augmenter:
     """Changes and normalises training clips (section 4.1 lists the kinds of changes)."""
 
     def __init__(
-        self,
-        config: AugmentConfig,
-        seed: int,
-        change: "ChangeBatch | None" = None,
+        self, config: AugmentConfig, seed: int, change: "ChangeBatch | None" = None
     ) -> None:
         self._config = config
         self._seed = seed
@@ -102,17 +99,11 @@ class Augmenter:
         self._buffers = torch.empty(0)  # reused for each batch, to keep the heap unfragmented
 
     def __call__(self, clips: Tensor, views: Tensor, indices: Tensor) -> Tensor:
-        """Return changed and normalised clips, on the same device.
+        """Return changed and normalised clips (B, T, 3, H, W) float32, on the same device.
 
-        The result for a clip is bit for bit the same in any batch.
-
-        Args:
-            clips: (B, T, 3, H, W) uint8.
-            views: (B,) int64: the epoch from 0, or another number for a repeated clip.
-            indices: (B,) int64: the clips' indices in their dataset.
-
-        Returns:
-            (B, T, 3, H, W) float32.
+        The result for a clip is bit for bit the same in any batch. `clips` are (B, T, 3, H, W)
+        uint8; `views` (B,) are the epoch from 0, or another number for a repeated clip; `indices`
+        (B,) are the clips' indices in their dataset.
         """
         draws = [
             draw_changes(self._config, np.random.default_rng([self._seed, view, index, STREAM]))
@@ -195,15 +186,8 @@ def change_batch(clips: Tensor, plan: Plan, statistics: tuple[Tensor, Tensor]) -
     """Crop, flip, recolour and normalise all clips at once, which suits a GPU.
 
     The number of operations does not depend on the number of clips. All of them are elementwise or
-    integer sums, so that the result for a clip does not depend on its batch.
-
-    Args:
-        clips: (B, T, 3, H, W) uint8.
-        plan: Changes of the clips.
-        statistics: Result of `pixel_statistics` for the clips' device.
-
-    Returns:
-        (B, T, 3, H, W) float32, normalised.
+    integer sums, so that the result for a clip does not depend on its batch. `clips` are
+    (B, T, 3, H, W) uint8, and the result is float32.
     """
     sums = clips.sum(dim=(1, 3, 4), dtype=torch.int64)  # (B, 3), exact
     red, green, blue = (sums[:, i] * LUMA[i] for i in range(3))

@@ -60,8 +60,8 @@ def check_labels(manifest: Manifest) -> None:
     labels = manifest.rows["label"].unique().tolist()
     if len(labels) < 2:
         raise DataError(
-            f"all clips of manifest {manifest.dataset} are labelled {labels[0]!r}: there is "
-            "nothing to learn; add clips of another class"
+            f"all clips of manifest {manifest.dataset} have the label {labels[0]!r}; add clips of "
+            "another class"
         )
 
 
@@ -90,8 +90,8 @@ def split_by_group(manifest: Manifest) -> Manifest:
     if "group" not in rows.columns or (rows["group"].fillna("").astype(str) == "").all():
         reason = "only clips without a group" if "group" in rows.columns else "no column group"
         raise DataError(
-            f"the manifest of {manifest.dataset} has {reason}: nothing says which clips show one "
-            f"person; add it, or leave out --folds-by group"
+            f"the manifest of {manifest.dataset} has {reason}; add groups, or remove "
+            f"--folds-by group"
         )
     num_folds = len(manifest.folds) if len(manifest.folds) > 1 else NUM_FOLDS
     names = name_groups(rows)
@@ -99,7 +99,7 @@ def split_by_group(manifest: Manifest) -> Manifest:
     if num_groups < num_folds:
         raise DataError(
             f"the manifest of {manifest.dataset} has {count_of(num_groups, 'group')}, too few for "
-            f"{num_folds} folds; name more, or leave out --folds-by group"
+            f"{num_folds} folds; add groups, or remove --folds-by group"
         )
     folds = assign_folds(rows["label"].tolist(), names, num_folds)
     rows = rows.assign(test_fold=[folds[name] for name in names])
@@ -150,8 +150,8 @@ def hold_out(rows: pd.DataFrame, fraction: float, seed: int) -> np.ndarray:
             break  # as close as whole clips allow; without groups the first order gets there
     if not best.any():
         raise DataError(
-            f"{count_of(len(units), 'group')} (or clips) cannot be split into {fraction:.0%} to "
-            f"choose an epoch by and the rest to train on; leave out --val-fraction"
+            f"cannot hold out {fraction:.0%} of {count_of(len(units), 'group')} (or clips) for "
+            f"validation; add clips, or remove --val-fraction"
         )
     return best[members]
 
@@ -196,10 +196,10 @@ def assign_folds(
     for label, group in zip(labels, groups, strict=True):
         counts[group][classes[label]] += 1
     if len(counts) < num_folds:
-        lower = f", or give --num-folds {len(counts)}" if len(counts) > 1 else ""
+        lower = f", or use --num-folds {len(counts)}" if len(counts) > 1 else ""
         raise DataError(
-            f"{count_of(len(counts), 'group')} (or videos, without a column group) cannot fill "
-            f"{num_folds} folds; add videos{lower}"
+            f"{count_of(len(counts), 'group')} (or videos, without a column group) cannot be split "
+            f"into {num_folds} folds; add videos{lower}"
         )
     folds = {group: fold for group, fold in (fixed or {}).items() if group in counts}
     fold_counts = np.zeros((num_folds, len(classes)))

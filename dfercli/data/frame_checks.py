@@ -68,8 +68,8 @@ def inspect_frames(*folders: Path) -> FramesState:
         try:
             sizes.append(image_size(path))
         except VideoError:
-            return FramesState(len(frames), fault=f"{path.name} is no image")
-    fault = "frames of several sizes" if sizes[0] != sizes[1] else None
+            return FramesState(len(frames), fault=f"{path.name} is not an image")
+    fault = "frames of different sizes" if sizes[0] != sizes[1] else None
     return FramesState(len(frames), sizes[0], fault)
 
 
@@ -107,9 +107,7 @@ class FrameComparison:
 def find_frames(official: Official, media: str) -> OfficialFrames | None:
     """Return what is published about the frames of some media, or None.
 
-    Args:
-        official: What is published about the dataset.
-        media: Name of the media. An unknown name stands for the usual media.
+    An unknown name stands for the usual media.
     """
     return official.frames.get(media) or next(iter(official.frames.values()), None)
 
@@ -189,7 +187,7 @@ def _describe_agreement(published: OfficialFrames, num_compared: int, num_publis
     if num_compared == num_published:
         return "each class of each fold has the published number"
     if not num_compared:
-        return "each class of each fold lacks clips, so that nothing can be compared"
+        return "each class of each fold lacks clips: nothing can be compared"
     return (
         f"the published number in {num_compared} of {num_published} classes of folds; the others "
         f"lack clips"

@@ -65,7 +65,7 @@ class FrameFolders:
             image_rgb = read_image(path)
             shape = shape or image_rgb.shape
             if image_rgb.shape != shape:
-                raise DataError(f"frames of several sizes in {path.parent}; make them all of one")
+                raise DataError(f"frames in {path.parent} have different sizes; resize them")
             yield fit_frame(image_rgb, self.size)
 
 
@@ -81,19 +81,14 @@ def list_clip(root: Path, path: str, n_frames: int) -> list[Path]:
         where = " and ".join(map(str, folders))
         raise DataError(
             f"{where} {'have' if len(folders) > 1 else 'has'} {count_of(len(frames), 'frame')}, "
-            f"the manifest says {n_frames}; run `dfer preprocess` again"
+            f"but the manifest says {n_frames}; run `dfer preprocess` again"
         )
     return frames
 
 
 @dataclass(frozen=True)
 class ClipPlace:
-    """Where a clip's frames are in the cache.
-
-    Attributes:
-        start: Index of the first frame among all frames.
-        n_frames: Number of frames.
-    """
+    """Index of a clip's first frame among all frames of the cache, and number of its frames."""
 
     start: int
     n_frames: int
@@ -130,7 +125,7 @@ class FrameCache:
         try:
             frames = np.memmap(self.file, np.uint8, "r", place.start * self.frame_bytes, shape)
         except (FileNotFoundError, ValueError) as error:
-            raise DataError(f"{self.file} was removed or cut off; start again") from error
+            raise DataError(f"{self.file} was removed or truncated; start the run again") from error
         except OSError as error:
             raise DataError(f"cannot read {self.file}: {explain_system_error(error)}") from error
         if path not in self._checked:
@@ -143,8 +138,8 @@ class FrameCache:
             self._checksums = _read_checksums(self.file)
         if path in self._checksums and self._checksums[path] != zlib.crc32(frames.data):
             raise DataError(
-                f"{self.file} is damaged: the frames of {path} are not as they were decoded; "
-                f"remove it to build it again"
+                f"{self.file} is damaged: wrong checksum of the frames of {path}; remove the file "
+                f"to build it again"
             )
         self._checked.add(path)
 
@@ -177,8 +172,8 @@ def open_cache(manifest: Manifest, root: Path, size: int, folder: Path) -> Frame
                 f"cannot read {error.filename}: {explain_system_error(error)}"
             ) from error
         raise DataError(
-            f"cannot write {cache.file} ({describe_system_error(error)}); name another "
-            f"--cache-dir, or give --no-cache"
+            f"cannot write {cache.file} ({describe_system_error(error)}); use another "
+            f"--cache-dir, or --no-cache"
         ) from error
     return cache
 
@@ -208,7 +203,8 @@ def _change_time(folder: Path, root: Path) -> int:
         raise DataError(f"cannot read {folder}: {explain_system_error(error)}") from error
     except OSError as error:
         raise DataError(
-            f"no folder {folder}; is {root} the data's root? else preprocess again"
+            f"folder {folder} does not exist; check that {root} is the data root, or run "
+            f"`dfer preprocess` again"
         ) from error
 
 
@@ -230,8 +226,8 @@ def _build(file: Path, source: FrameFolders, places: dict[str, ClipPlace], lengt
     free = shutil.disk_usage(file.parent).free - SPARE_BYTES
     if free < length:
         raise DataError(
-            f"the cache needs {length / 1e9:.1f} GB, {file.parent} has {max(0, free) / 1e9:.1f} GB "
-            f"to spare; name another --cache-dir, or give --no-cache"
+            f"the cache needs {length / 1e9:.1f} GB, but only {max(0, free) / 1e9:.1f} GB are free "
+            f"in {file.parent}; use another --cache-dir, or --no-cache"
         )
     with replacing(file) as partial:
         with partial.open("wb") as stream:

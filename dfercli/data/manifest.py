@@ -98,8 +98,7 @@ class Manifest:
         if empty:
             names = ", ".join(map(str, empty))
             remarks.append(
-                f"no clip is left to be tested in fold {names}; remove the manifest to assign "
-                "folds again"
+                f"no test clips are left in fold {names}; delete the manifest to assign folds again"
             )
         return remarks
 
@@ -148,11 +147,7 @@ def side_file(path: Path) -> Path:
 
 
 def check_side_file(path: Path) -> None:
-    """Refuse to replace a JSON file beside a manifest that dfer did not write.
-
-    Raises:
-        DataError: There is such a file.
-    """
+    """Raise a DataError if the JSON file beside a manifest exists and dfer did not write it."""
     check_recorded_file(side_file(path), ("dataset", "class_names", "root"))
 
 
@@ -160,7 +155,7 @@ def find_manifest(folder: Path, dataset: str | None) -> Path:
     """Return the manifest of a dataset; without a name, the newest one.
 
     Raises:
-        DataError: There is none.
+        DataError: There is no such manifest.
     """
     manifests = {path.stem: path for path in folder.glob("*.csv")}
     if not manifests:
@@ -197,12 +192,10 @@ def write_manifest(manifest: Manifest, path: Path) -> None:
 
 
 def read_manifest(path: Path, unfinished: bool = False) -> Manifest:
-    """Read and check a manifest.
+    """Read and check a manifest's CSV and JSON files.
 
-    Args:
-        path: The CSV file.
-        unfinished: Accept a manifest that dfer was killed while writing: its two files may describe
-            crops of different recipes, but its folds are valid.
+    `unfinished` accepts a manifest that dfer was killed while writing: its two files may describe
+    crops of different recipes, but its folds are valid.
 
     Raises:
         DataError: The manifest is missing or inconsistent; the message names the line.
@@ -244,7 +237,7 @@ def _read_side_file(path: Path, unfinished: bool) -> dict[str, Any]:
             f"cannot use {path} ({error!r}); remove it and its CSV, and run `dfer preprocess`"
         ) from error
     if entries.get(UNFINISHED) and not unfinished:
-        raise DataError(f"{path} and its CSV were not both written; run `dfer preprocess` again")
+        raise DataError(f"{path} and its CSV do not match; run `dfer preprocess` again")
     check_plain_name(str(shared["dataset"]), f"{path}: dataset")
     return shared
 
@@ -253,7 +246,7 @@ def _read_texts(values: Any) -> tuple[str, ...]:
     if not isinstance(values, list | tuple) or not all(isinstance(text, str) for text in values):
         raise TypeError(f"{values!r} is not a list of texts")
     if any(has_controls(text) for text in values):
-        raise ValueError("a text in it has a control character")
+        raise ValueError("it contains a control character")
     return tuple(values)
 
 
@@ -276,7 +269,7 @@ def check_rows(rows: pd.DataFrame, class_names: tuple[str, ...], where: str) -> 
     if missing:
         raise DataError(f"{where} has no column {missing[0]!r}; it needs {','.join(COLUMNS)}")
     if rows.empty:
-        raise DataError(f"{where} lists no clip; run `dfer preprocess` again")
+        raise DataError(f"{where} lists no clips; run `dfer preprocess` again")
     checks = _check_columns(rows, class_names)
     faults = np.argwhere(np.column_stack([is_wrong for _, is_wrong, _ in checks]))
     first, check = faults[0] if len(faults) else (len(rows), 0)
@@ -304,11 +297,11 @@ def _check_columns(
     positive, too_many = "0*[1-9][0-9]*", "0*[1-9][0-9]{9,}"
     whole, too_high = "[0-9]+", "0*[1-9][0-9]{3,}"
     checks = [
-        ("label", unknown, f" is none of the classes {', '.join(class_names)}"),
+        ("label", unknown, f" is not one of the classes {', '.join(class_names)}"),
         ("clip_id", repeated, " is listed twice"),
         ("n_frames", ~n_frames.str.fullmatch(positive), "; it must be 1 or more"),
         ("test_fold", ~test_fold.str.fullmatch(whole), "; it must be 0, 1, 2 ..."),
-        ("n_frames", n_frames.str.fullmatch(too_many), "; no clip has so many"),
+        ("n_frames", n_frames.str.fullmatch(too_many), "; it is too large"),
         ("test_fold", test_fold.str.fullmatch(too_high), f"; the highest is {MAX_FOLD}"),
     ]
     if "coverage" in rows.columns:

@@ -1,4 +1,4 @@
-"""Resizing and normalisation of frames, the same in training, tests and prediction."""
+"""Sampling, resizing and normalisation of frames, the same in training, tests and prediction."""
 
 from functools import cache
 
@@ -11,17 +11,10 @@ from dfercli.config import CLIP_MEAN, CLIP_STD
 
 
 def fit_frame(image_rgb: np.ndarray, size: int) -> np.ndarray:
-    """Resize a frame to the square that the model reads.
+    """Resize a (H, W, 3) uint8 frame to the (3, size, size) square that the model reads.
 
     Sides that shrink are averaged over all pixels that a new pixel covers; sides that grow are
     interpolated bilinearly. A frame of the right size is not changed.
-
-    Args:
-        image_rgb: (H, W, 3) uint8.
-        size: Side of the square, in pixels.
-
-    Returns:
-        (3, size, size) uint8.
     """
     height, width = image_rgb.shape[:2]
     for sides, interpolation in (
@@ -55,12 +48,36 @@ def _cached_statistics(device: torch.device) -> tuple[Tensor, Tensor]:
 def normalise(
     clips: Tensor, statistics: tuple[Tensor, Tensor] | None = None, out: Tensor | None = None
 ) -> Tensor:
-    """Normalise pixels (..., 3, H, W) from [0, 255] as CLIP was trained, in float32.
+    """Normalise pixels (..., 3, H, W) of any type from [0, 255] as CLIP was trained, in float32.
 
-    Args:
-        clips: Pixels of any type.
-        statistics: Result of `pixel_statistics` for the clips' device, if available.
-        out: Where to write; may be the clips themselves.
+    `statistics` is the result of `pixel_statistics`, if available; `out` may be the clips
+    themselves.
     """
     mean, std = statistics or pixel_statistics(clips.device)
     return torch.div(clips, 255, out=out).sub_(mean).div_(std)
+
+
+def sample_test(num_available: int, num_frames: int) -> np.ndarray:
+    """Return the (T,) ascending indices of the middle frames of T equal segments of a video.
+
+    A video with fewer than T frames, at least one, gives all of them, then repeats the last one.
+
+    Source: temporal segment networks (Wang et al., 2016), as the field does at test time; the
+        padding follows DFER-CLIP (Zhao and Patras, 2023).
+    """
+    if num_available < num_frames:
+        return np.minimum(np.arange(num_frames), num_available - 1)
+    middles = (np.arange(num_frames) + 0.5) * num_available / num_frames
+    return middles.astype(np.int64)
+
+
+def sample_train(num_available: int, num_frames: int, rng: np.random.Generator) -> np.ndarray:
+    """Return the (T,) ascending indices of a random frame from each of T equal segments.
+
+    The result for a video with fewer than T frames is that of `sample_test`.
+    """
+    if num_available < num_frames:
+        return sample_test(num_available, num_frames)
+    offsets = np.arange(num_frames) + rng.random(num_frames)
+    indices = (offsets * num_available / num_frames).astype(np.int64)
+    return np.minimum(indices, num_available - 1)  # the last product may be rounded up

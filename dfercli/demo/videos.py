@@ -86,13 +86,7 @@ LEANINGS = {"sadness": (0.0, 0.1), "surprise": (0.02, -0.06), "disgust": (0.08, 
 
 @dataclass(frozen=True)
 class DemoFiles:
-    """Files of the demo.
-
-    Attributes:
-        labels: List of videos with columns path, label, group.
-        unseen: A longer video of a person who is not in the list.
-        num_videos: Number of videos in the list.
-    """
+    """The list of videos, their number, and a longer video of a person who is not in the list."""
 
     labels: Path
     unseen: Path
@@ -183,7 +177,7 @@ def _draw_all(tasks: list[_Task], jobs: int) -> None:
     if failures:
         raise JobsError(
             f"{len(failures)} of {len(tasks)} videos were not drawn ({failures[0]}); run the same "
-            f"command again"
+            f"command again to draw them"
         )
 
 
@@ -202,15 +196,10 @@ def _draw_task(task: _Task) -> None:
 
 
 def draw_video(person: Person, expression: str, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """Yield `NUM_FRAMES` frames of an expression: onset, apex and offset, or a part of it.
+    """Yield `NUM_FRAMES` frames (HEIGHT, WIDTH, 3) uint8 of an expression: onset, apex and offset.
 
-    Args:
-        person: The person.
-        expression: One of `BASIC_EXPRESSIONS`.
-        rng: Decides on the variant, its strength and timing, and on random motion.
-
-    Yields:
-        (HEIGHT, WIDTH, 3) uint8 RGB.
+    `rng` decides on the variant, its strength and timing (which may cut off a part), and on random
+    motion.
     """
     target = _choose_target(expression, rng)
     onset = rng.choice([-1.0, 0.06, 0.12])

@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from dfercli.config import ModelConfig
-from dfercli.doctor.dataset import inspect_dataset
-from dfercli.doctor.findings import Diagnosis, Finding, State
+from dfercli.doctor.dataset import Diagnosis, Finding, State, inspect_dataset
 from dfercli.errors import DferError, describe_system_error, first_line
 from dfercli.faces import DETECTORS, find_missing_weights, load_detector
 from dfercli.versions import describe_versions, find_versions
@@ -35,7 +34,7 @@ def diagnose(
     """
     machine = inspect_machine()
     for name, folder in (unprepared or {}).items():
-        text = f"is in {folder}, without a manifest; run dfer preprocess --dataset {name}"
+        text = f"found in {folder}, but has no manifest; run `dfer preprocess --dataset {name}`"
         machine.append(Finding(name, "note", text))
     if not data and not unprepared:
         text = (
@@ -67,7 +66,7 @@ def _inspect_device() -> Finding:
 
     if not torch.cuda.is_available():
         threads = f"{torch.get_num_threads()} threads of {os.cpu_count()} cores"
-        text = f"no GPU: CPU, {threads}; training with the paper's settings needs one"
+        text = f"no GPU, CPU with {threads}; the paper's settings need a GPU"
         return Finding("device", "note", text)
     try:
         half = "fp16, bf16" if torch.cuda.is_bf16_supported() else "fp16"
@@ -81,7 +80,9 @@ def _inspect_disk() -> Finding:
         folder = Path.cwd()
         free_gb = shutil.disk_usage(folder).free / 1e9
     except OSError as error:
-        return Finding("disk", "wrong", f"no working folder: {describe_system_error(error)}")
+        return Finding(
+            "disk", "wrong", f"cannot read the working folder: {describe_system_error(error)}"
+        )
     state: State = "note" if free_gb < LOW_DISK_GB else "ok"
     return Finding("disk", state, f"{free_gb:.0f} GB free in {folder}")
 

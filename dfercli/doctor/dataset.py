@@ -2,7 +2,9 @@
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any, Literal
 
 import numpy as np
 
@@ -18,7 +20,6 @@ from dfercli.data.manifest import JOINT, Manifest, clip_folders, read_manifest, 
 from dfercli.data.sources.base import Choices
 from dfercli.data.sources.find_media import scan_tree
 from dfercli.data.sources.official_lists import Official, compare_lists, split_into_lists
-from dfercli.doctor.findings import DatasetReport, Finding, State
 from dfercli.errors import DferError
 from dfercli.faces.align import READABLE_VERSIONS, explain_old_crops
 from dfercli.media.contact_sheet import Tile, draw_sheet
@@ -27,6 +28,67 @@ from dfercli.text import count_of, list_some
 
 SHEET_CLIPS = 24
 """Clips on a contact sheet (our choice: three rows)."""
+
+
+State = Literal["ok", "note", "wrong"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One result.
+
+    Attributes:
+        topic: What was checked.
+        state: `ok`; `note` if a person should know it; `wrong` if a run would fail or mislead.
+        text: The result in words.
+    """
+
+    topic: str
+    state: State
+    text: str
+
+
+@dataclass(frozen=True)
+class DatasetReport:
+    """The results for one dataset, and the contact sheet of some clips, if it can be drawn."""
+
+    name: str
+    manifest: Path
+    root: Path | None
+    findings: tuple[Finding, ...]
+    sheet: Path | None = None
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """The results for this machine and for each dataset."""
+
+    machine: tuple[Finding, ...]
+    datasets: tuple[DatasetReport, ...]
+
+    @property
+    def verdict(self) -> str:
+        """The conclusion in one line."""
+        if not self.healthy:
+            return "problems found; see above"
+        topics = {finding.topic for report in self.datasets for finding in report.findings}
+        if topics <= {"data"}:  # no manifest, or only manifests of missing data
+            return "this machine is fine; no dataset was found"
+        return "no problems found"
+
+    @property
+    def healthy(self) -> bool:
+        """Whether no result is `wrong`."""
+        findings = [*self.machine, *(f for report in self.datasets for f in report.findings)]
+        return all(finding.state != "wrong" for finding in findings)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the results as plain values for JSON."""
+        values = {"healthy": self.healthy, **asdict(self)}
+        for report in values["datasets"]:
+            paths = {key: report[key] for key in ("manifest", "root", "sheet")}
+            report |= {key: str(path) if path else None for key, path in paths.items()}
+        return values
 
 
 def inspect_dataset(
@@ -46,7 +108,7 @@ def inspect_dataset(
     root = root or Path(manifest.root)
     if not root.is_dir():
         state: State = "wrong" if requested else "note"
-        finding = Finding("data", state, f"no folder {root}; name it: --root")
+        finding = Finding("data", state, f"data folder {root} does not exist; set --root")
         return DatasetReport(manifest.dataset, manifest_path, root, (finding,))
     folders = [clip_folders(root, path) for path in manifest.rows["path"]]
     states = dict(zip(manifest.rows["clip_id"], inspect_clips(folders), strict=True))
@@ -83,7 +145,9 @@ def _inspect_rows(manifest: Manifest, official: Official | None) -> Iterable[Fin
             state: State = "wrong" if official is None else "note"
             yield Finding("groups", state, f"{list_some(leaks, 'group')} in several folds")
     if manifest.rows["label"].nunique() < 2:
-        yield Finding("classes", "wrong", "all clips have one label: there is nothing to learn")
+        yield Finding(
+            "classes", "wrong", "all clips have the same label; training needs at least two classes"
+        )
     for fold in manifest.folds:
         yield from _inspect_fold(manifest, fold)
 
@@ -92,15 +156,17 @@ def _inspect_fold(manifest: Manifest, fold: int) -> Iterable[Finding]:
     """Report a fold without training clips, and classes that it does not train or test."""
     tested, trained = (set(manifest.select(fold, split)["label"]) for split in ("test", "train"))
     if not trained:
-        yield Finding(f"fold {fold}", "wrong", "no clip is left to train on; use more folds")
+        yield Finding(f"fold {fold}", "wrong", "no training clips; use more folds")
         return
     untested, untrained = set(manifest.class_names) - tested, tested - trained
     if untested:
-        text = f"none of {', '.join(sorted(untested))} is tested: UAR leaves them out"
+        text = f"no test clips of {', '.join(sorted(untested))}; UAR does not include these classes"
         yield Finding(f"fold {fold}", "note", text)
     if untrained:
         names = ", ".join(sorted(untrained))
-        text = f"none of {names} is trained: they are tested, but cannot be predicted"
+        text = (
+            f"no training clips of {names}, which are tested; a model cannot predict these classes"
+        )
         yield Finding(f"fold {fold}", "note", text)
 
 
@@ -116,7 +182,7 @@ def _compare_official(manifest: Manifest, official: Official, root: Path) -> Ite
         return
     deviations = compare_lists(official, split_into_lists(_folds(manifest), official))
     if not deviations:
-        yield Finding("official lists", "ok", "counts and fingerprints are the published ones")
+        yield Finding("official lists", "ok", "counts and fingerprints match the published ones")
         return
     lacks_clips = manifest.partial and len(manifest.rows) < official.num_clips
     for deviation in deviations:
@@ -143,7 +209,7 @@ def _compare_rows(manifest: Manifest, root: Path) -> Iterator[Finding]:
     rows = _folds(manifest)
     unlisted = sorted(rows.keys() - listed.keys())
     if unlisted:
-        yield Finding(topic, "wrong", f"no list has {list_some(unlisted, 'clip')}")
+        yield Finding(topic, "wrong", f"{list_some(unlisted, 'clip')} not in the lists")
     shared = sorted(rows.keys() & listed.keys())
     num_differing = sum(rows[clip] != listed[clip] for clip in shared)
     for index, what in enumerate(("label", "test fold")):
@@ -151,8 +217,9 @@ def _compare_rows(manifest: Manifest, root: Path) -> Iterator[Finding]:
         if changed:
             clip = changed[0]
             text = (
-                f"another {what} than in the lists: {list_some(changed, 'clip')}; {clip} has "
-                f"{rows[clip][index]}, the lists say {listed[clip][index]}; preprocess again"
+                f"{what} differs from the lists: {list_some(changed, 'clip')}; {clip} has "
+                f"{rows[clip][index]}, the lists say {listed[clip][index]}; run `dfer preprocess` "
+                f"again"
             )
             yield Finding(topic, "wrong", text)
     missing = sorted(listed.keys() - rows.keys())
@@ -161,7 +228,7 @@ def _compare_rows(manifest: Manifest, root: Path) -> Iterator[Finding]:
         text = f"{list_some(missing, 'clip', len(listed))} not in the manifest{agree}"
         yield Finding(topic, "note" if manifest.partial else "wrong", text)
     elif not unlisted and not num_differing:
-        text = f"labels and folds of all {count_of(len(shared), 'clip')} are those of the lists"
+        text = f"labels and folds of all {count_of(len(shared), 'clip')} match the lists"
         yield Finding(topic, "ok", text)
 
 
@@ -183,7 +250,9 @@ def _compare_paths(manifest: Manifest) -> Iterator[Finding]:
     if wrong_folders:
         clip_id, folder = next(iter(wrong_folders.items()))
         names = list_some(list(wrong_folders), "clip")
-        text = f"folder of another clip: {names}; {clip_id} has {folder}; preprocess again"
+        text = (
+            f"folder of another clip: {names}; {clip_id} has {folder}; run `dfer preprocess` again"
+        )
         yield Finding("paths", "wrong", text)
 
 
@@ -216,7 +285,8 @@ def _compare_sources(manifest: Manifest, root: Path) -> Iterable[Finding]:
     }
     for change, clips in changes.items():
         if clips:
-            text = f"{change} since: {list_some(clips, 'clip')}; preprocess again"
+            names = list_some(clips, "clip")
+            text = f"{change} since the last `dfer preprocess`: {names}; run it again"
             yield Finding("list", "wrong", text)
 
 
@@ -240,7 +310,7 @@ def _inspect_states(manifest: Manifest, states: Mapping[str, FramesState]) -> It
     counts = np.array([state.n_frames for state in intact.values()])
     short = count_of(int((counts < SHORT_CLIP).sum()), "clip")
     text = f"{counts.sum():,}; {counts.min()} to {counts.max()} per clip, mean {counts.mean():.1f}"
-    yield Finding("frames", "ok", f"{text}; {short} under {SHORT_CLIP}")
+    yield Finding("frames", "ok", f"{text}; {short} with fewer than {SHORT_CLIP}")
     sizes = Counter(state.size for state in intact.values() if state.size)
     text = ", ".join(f"{width}x{height} ({n:,})" for (width, height), n in sizes.most_common(5))
     yield Finding("frame sizes", "ok" if len(sizes) == 1 else "note", text)
@@ -272,7 +342,7 @@ def _compare_states(
 
 def _inspect_crop(manifest: Manifest) -> Finding:
     crop = manifest.crop or {}
-    text = ", ".join(f"{name} {value}" for name, value in crop.items()) or "nothing is known"
+    text = ", ".join(f"{name} {value}" for name, value in crop.items()) or "unknown"
     if answer := explain_old_crops(crop):
         is_readable = crop["version"] in READABLE_VERSIONS
         return Finding("crops", "note" if is_readable else "wrong", f"{text}; {answer}")

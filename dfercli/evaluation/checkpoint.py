@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dfercli.config import UNTRAINED, ComputeConfig, DataConfig, RunConfig
-from dfercli.data.dataset import build_dataset, check_frames
 from dfercli.data.folds import open_manifest
-from dfercli.data.loaders import build_test_loader
+from dfercli.data.loaders import build_dataset, build_test_loader, check_frames
 from dfercli.data.manifest import Manifest
 from dfercli.device import resolve_compute
 from dfercli.evaluation.results import Results

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from dfercli.data.dataset import ClipDataset
+from dfercli.data.loaders import ClipDataset
 from dfercli.data.transforms import normalise
 from dfercli.models.base import ExpressionModel
 from dfercli.models.layers import keep_attention

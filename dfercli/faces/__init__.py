@@ -22,11 +22,7 @@ def find_missing_weights(name: str) -> list[str]:
 
 
 def check_detector(name: str) -> None:
-    """Check that there is a detector of this name.
-
-    Raises:
-        UnknownNameError: There is none.
-    """
+    """Raise an UnknownNameError if there is no detector of this name."""
     if name not in DETECTORS:
         raise UnknownNameError("detector", name, DETECTORS)
 
@@ -51,12 +47,7 @@ def load_detector(name: str, device: str = "auto") -> "Detector":
 def find_smallest_face_px(name: str, size: tuple[int, int]) -> int | None:
     """Return the height in pixels, from forehead to chin, of the smallest face a detector finds.
 
-    Args:
-        name: Public name of the detector.
-        size: Width and height of the frames.
-
-    Returns:
-        The height; None if it is not known.
+    `size` is the width and height of the frames. None if the height is not known.
     """
     smallest_px: int | None = import_module(DETECTORS[name]).find_smallest_face_px(min(size))
     return smallest_px
@@ -65,9 +56,7 @@ def find_smallest_face_px(name: str, size: tuple[int, int]) -> int | None:
 def describe_search(name: str, size: tuple[int, int] | None) -> str:
     """Describe the faces that a detector searches for, to explain a video without any.
 
-    Args:
-        name: Public name of the detector.
-        size: Width and height of the frames; None if they are not known.
+    `size` is the width and height of the frames, or None if they are not known.
     """
     smallest_px = find_smallest_face_px(name, size) if size is not None and all(size) else None
     height = f"at least {smallest_px} pixels high, " if smallest_px is not None else ""

@@ -54,26 +54,20 @@ class CropRecipe:
 def explain_old_crops(crop: Mapping[str, Any] | None) -> str | None:
     """Return what to do about crops of another version; None if there is nothing to do.
 
-    Args:
-        crop: The recipe of a manifest; None, or a recipe without a version, is not ours.
+    `crop` is the recipe of a manifest; None, or a recipe without a version, is not ours.
     """
     if crop is None or crop.get("version", CROP_VERSION) == CROP_VERSION:
         return None
     return (
-        f"this dfer crops by version {CROP_VERSION}; remove the folder of crops and run "
-        f"`dfer preprocess` to crop again"
+        f"this dfer uses crop version {CROP_VERSION}; delete the folder of crops and run "
+        f"`dfer preprocess` again"
     )
 
 
 def similarity_transform(source_xy: np.ndarray, target_xy: np.ndarray) -> np.ndarray:
-    """Return the rotation, scale and shift that map points as close as possible to others.
+    """Return the (2, 3) rotation, scale and shift that maps (N, 2) points closest to others.
 
-    Args:
-        source_xy: (N, 2) points, not all identical.
-        target_xy: (N, 2) points to map them to.
-
-    Returns:
-        (2, 3) matrix for column vectors (x, y, 1).
+    The points must not all be identical; the matrix is for column vectors (x, y, 1).
 
     Source: Umeyama, 1991, the least squares solution, in two dimensions and without mirroring:
         with points as complex numbers, scale and rotation are one complex factor.
@@ -89,15 +83,9 @@ def similarity_transform(source_xy: np.ndarray, target_xy: np.ndarray) -> np.nda
 
 
 def crop_face(image_rgb: np.ndarray, landmarks_xy: np.ndarray, size: int) -> np.ndarray:
-    """Return the aligned crop of a face: upright, and at the same place in every crop.
+    """Return the aligned crop (size, size, 3) of a face in a (H, W, 3) uint8 image.
 
-    Args:
-        image_rgb: (H, W, 3) uint8.
-        landmarks_xy: (5, 2) as in `Face`.
-        size: Side of the crop in pixels.
-
-    Returns:
-        (size, size, 3) uint8. Outside the image its edge is repeated.
+    The face is upright and at the same place in every crop. Outside the image its edge is repeated.
     """
     matrix = similarity_transform(landmarks_xy, TEMPLATE * size)
     scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))

@@ -35,7 +35,7 @@ class CropRecord:
         skipped: Frames without a crop.
         coverage: Share of the frames that have a crop.
         score: Median score of the detections.
-        jitter: How restless the landmarks are, in shares of the crop's side.
+        jitter: Jitter of the landmarks, in shares of the crop's side.
         rival: Presence of the largest other face, as a share of the main face's.
         source: Path of the video, or of the folder of frames, below the dataset's root.
         source_bytes: Size of the file, or of all files in the folder.
@@ -60,15 +60,9 @@ class CropRecord:
 def crop_video(root: Path, source: str, folder: Path, size: int, detector: Detector) -> CropRecord:
     """Write the crops of a video's main face (`000001.jpg`, ...) and their record atomically.
 
-    The same video gives the same bytes. Without a face only the record is written, so that the
-    video is not searched again.
-
-    Args:
-        root: The dataset's folder.
-        source: Path of a video file, or of a folder of frames, below it.
-        folder: Folder of the crops; replaced if it exists.
-        size: Side of the crops in pixels.
-        detector: Finds faces in single frames.
+    The video is a file, or a folder of frames, below `root`, and `folder` is replaced. The same
+    video gives the same bytes. Without a face only the record is written, so that the video is not
+    searched again.
 
     Raises:
         VideoError: The video cannot be read, or the detector fails on it.
@@ -86,7 +80,9 @@ def crop_video(root: Path, source: str, folder: Path, size: int, detector: Detec
                 _write_crops(video, followed, size, partial)
             write_json(partial / RECORD_FILE, asdict(record))
             if _measure_source(video) != before:
-                raise VideoError(f"{video} was changed while it was read; crop it again")
+                raise VideoError(
+                    f"{video} changed while it was being read; run the same command again"
+                )
     except (cv2.error, RuntimeError) as error:  # torch: a frame is too large for the GPU
         message = str(error).strip() or repr(error)
         raise VideoError(f"cannot crop {video}: {message.splitlines()[-1]}") from error
@@ -98,7 +94,9 @@ def _write_crops(video: Path, followed: FollowedFace, size: int, folder: Path) -
     for number, crop_rgb in enumerate(read_crops(video, followed, size), start=1):
         write_image(folder / _name_crop(number), crop_rgb)
     if number != len(followed.faces):  # a damaged stream may decode differently
-        raise VideoError(f"cannot crop {video}: it gives other frames when read again; damaged?")
+        raise VideoError(
+            f"cannot crop {video}: reading it twice gives different frames; it may be damaged"
+        )
 
 
 def read_record(folder: Path, root: Path, source: str) -> CropRecord | None:
@@ -112,7 +110,10 @@ def read_record(folder: Path, root: Path, source: str) -> CropRecord | None:
         values = json.loads((folder / RECORD_FILE).read_text(encoding="utf-8"))
         kinds = {field.name: field.type for field in fields(CropRecord)}
         kinds |= {TIME: int if isinstance(values, dict) and TIME in values else None}
-        if not isinstance(values, dict) or {TIME: None, **_types(values)} != kinds:
+        if (
+            not isinstance(values, dict)
+            or {TIME: None} | {name: type(value) for name, value in values.items()} != kinds
+        ):
             return None
         record = CropRecord(**values)
         newest_ns, source_bytes = _measure_source(root / source)
@@ -127,10 +128,6 @@ def read_record(folder: Path, root: Path, source: str) -> CropRecord | None:
     expected = [_name_crop(number) for number in range(1, record.n_frames + 1)]
     complete = [path.name for path in crops] == expected and not any(map(find_fault, crops))
     return record if unchanged and same and complete else None
-
-
-def _types(values: dict[str, object]) -> dict[str, object]:
-    return {name: type(value) for name, value in values.items()}
 
 
 def _make_record(

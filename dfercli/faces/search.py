@@ -34,12 +34,7 @@ class CopyableDetector(Detector, Protocol):
 
 
 class DetectorPool:
-    """Several copies of a detector, one per thread.
-
-    Args:
-        detector: The first detector; the others are copies of it, made when they are needed.
-        threads: Number of threads.
-    """
+    """Copies of a detector, one per thread, made when they are needed."""
 
     def __init__(self, detector: CopyableDetector, threads: int) -> None:
         self.ahead = threads
@@ -69,27 +64,19 @@ class DetectorPool:
 
 
 def count_threads(kind: str, cores: int) -> int:
-    """Return the number of detector threads to run beside a model.
+    """Return the number of detector threads beside a model on a device of this kind.
 
-    Args:
-        kind: Kind of the device that the model runs on; on `cpu` the model needs the cores itself.
-        cores: Cores that this process may use.
+    On a `cpu` the model needs the cores itself.
     """
     return 1 if kind == "cpu" else min(cores, MAX_THREADS)
 
 
 @contextmanager
 def searching_ahead(detector: Detector, threads: int) -> Iterator[Detector]:
-    """Provide a detector that searches frames ahead in threads.
+    """Provide a pool of detectors that searches frames ahead in threads.
 
-    OpenCV's own threads are switched off meanwhile: one detector per thread uses the cores better.
-
-    Args:
-        detector: The detector to copy.
-        threads: Number of threads.
-
-    Yields:
-        A pool of detectors; the detector itself for one thread, or if it cannot be copied.
+    With one thread, or if the detector cannot be copied, it is the detector itself. OpenCV's own
+    threads are switched off meanwhile: one detector per thread uses the cores better.
     """
     if threads == 1 or not isinstance(detector, CopyableDetector):
         yield detector
@@ -136,16 +123,12 @@ ROUNDING_S = 1e-6
 def search_frames(
     frames: Iterable[Frame], detector: Detector, carry_s: float, everyone: bool = False
 ) -> Iterator[tuple[Frame, list[Face] | None]]:
-    """Yield each frame with its faces, or with None if it was not searched.
+    """Yield frames, in order of time, with their faces, or with None if they were not searched.
 
-    Frames between two key frames are searched only if the largest face of one is not at about the
-    same place in the other. The first and the last frame are key frames.
-
-    Args:
-        frames: In order of time.
-        detector: A detector, or a `DetectorPool` to search ahead.
-        carry_s: Longest time between key frames; 0 makes every frame one.
-        everyone: Whether every face, not only the largest, must be in the other key frame.
+    Key frames are at most `carry_s` apart; 0 makes every frame one, and the first and last frame
+    always are. Other frames are searched only if the largest face of a key frame on either side
+    (or, with `everyone`, any face) is not at about the same place in the other. A `DetectorPool`
+    searches ahead.
     """
     if isinstance(detector, DetectorPool):
         start, ahead = detector.start, detector.ahead

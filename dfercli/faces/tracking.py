@@ -1,19 +1,95 @@
-"""Tracking: link the faces of a video from frame to frame, shot by shot."""
+"""Cuts and camera views, and tracks that link the faces of a video from frame to frame."""
 
 from collections import deque
 from collections.abc import Container, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field, replace
-from itertools import count, groupby
+from itertools import count, groupby, product
 from math import inf
 from operator import itemgetter
 
+import cv2
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from dfercli.faces.search import KEY_STEP_S, ROUNDING_S, search_frames
-from dfercli.faces.shots import number_views
 from dfercli.faces.types import Detector, Face, blend_faces, box_iou, find_least_track_score
 from dfercli.media.video import Frame
+
+THUMBNAIL = (32, 18)
+"""Width and height of the compared thumbnails (our choice): so small that a face's motion hardly
+shows."""
+
+MAX_PAN = (8, 3)
+"""Largest shift between two frames of one shot, in thumbnail pixels to the side and up or down (our
+choice): a moving camera shifts the picture by up to a quarter of its width."""
+
+CHANGED_LEVELS = 20
+"""Difference in levels (of 255) from which a pixel counts as changed (our choice)."""
+
+MIN_CHANGED = 0.5
+"""Share of pixels that must change at a cut, at the best shift (our choice)."""
+
+MAX_VIEWS = 8
+"""Earlier views that a new shot is compared with (our choice)."""
+
+
+_Picture = tuple[tuple[int, ...], np.ndarray]
+"""Shape of a frame, and its thumbnail: (18, 32, 3) int16, minus its mean."""
+
+
+def number_views(frames: Iterable[Frame]) -> Iterator[tuple[int, Frame]]:
+    """Yield frames with the number of their camera view, counted from 0.
+
+    The number changes at every cut: where most of the picture changes from one frame to the next,
+    and neither a pan nor a change of brightness explains it. A slow dissolve is not a cut. A shot
+    that shows the picture of an earlier one again, such as the one after a cutaway or a flash, has
+    the earlier number.
+    """
+    ends: dict[int, _Picture] = {}  # the last picture of each view, the latest view last
+    view, num_views = 0, 1
+    before: _Picture | None = None
+    for frame in frames:
+        thumbnail = cv2.resize(frame.image_rgb, THUMBNAIL, interpolation=cv2.INTER_AREA)
+        picture = (frame.image_rgb.shape, thumbnail.astype(np.int16) - int(thumbnail.mean()))
+        if before is not None and not _is_same(before, picture):
+            ends.pop(view, None)
+            known = [number for number, end in ends.items() if _is_same(end, picture)]
+            ends[view] = before
+            if len(ends) > MAX_VIEWS:
+                del ends[next(iter(ends))]
+            view = known[-1] if known else num_views
+            num_views = max(num_views, view + 1)
+        before = picture
+        yield view, frame
+
+
+def _is_same(before: _Picture, after: _Picture) -> bool:
+    return before[0] == after[0] and measure_change(before[1], after[1]) < MIN_CHANGED
+
+
+def measure_change(before: np.ndarray, after: np.ndarray) -> float:
+    """Return the share of pixels of two (H, W, 3) int16 thumbnails that differ visibly.
+
+    The thumbnails are minus their means and compared at the shift where the fewest pixels differ.
+    """
+    changed = _compare(before, after)
+    if changed < MIN_CHANGED:
+        return changed
+    height, width = before.shape[:2]
+    most_x, most_y = MAX_PAN
+    shifts = product(range(-most_x, most_x + 1), range(-most_y, most_y + 1))
+    return min(
+        _compare(
+            before[max(0, y) : height + min(0, y), max(0, x) : width + min(0, x)],
+            after[max(0, -y) : height + min(0, -y), max(0, -x) : width + min(0, -x)],
+        )
+        for x, y in shifts
+    )
+
+
+def _compare(before: np.ndarray, after: np.ndarray) -> float:
+    return float((np.abs(after - before).max(axis=2) > CHANGED_LEVELS).mean())
+
 
 MIN_IOU = 0.3
 """Overlap from which two boxes in consecutive searched frames are the same face (our choice)."""
@@ -80,7 +156,7 @@ class _Trail:
 def follow_faces(
     frames: Iterable[Frame], detector: Detector, carry_s: float, largest_only: bool = False
 ) -> Iterator[SeenFrame]:
-    """Yield each frame with its faces, each under the number of its track.
+    """Yield frames, in order of time, with their faces, each under the number of its track.
 
     A track is one face for as long as it can be followed: from frame to frame by the overlap of
     boxes and the distance of landmarks, over at most `MAX_GAP_S` without a detection, never across
@@ -89,13 +165,8 @@ def follow_faces(
     for at most `SHORT_GAP_S` plus one key step, so that memory does not grow.
 
     A track starts when the detector is sure of its face (`find_least_track_score`), and up to
-    `SHORT_GAP_S` earlier.
-
-    Args:
-        frames: In order of time.
-        detector: Finds faces in single frames.
-        carry_s: Longest time between two key frames, see `search_frames`.
-        largest_only: Whether only changes of the largest face are searched for between key frames.
+    `SHORT_GAP_S` earlier. `carry_s` is that of `search_frames`; with `largest_only`, only changes
+    of the largest face are searched for between key frames.
     """
     numbers, least_score = count(), find_least_track_score(detector)
     for view, shot in groupby(number_views(frames), key=itemgetter(0)):
@@ -208,11 +279,8 @@ def pair_faces(
 def measure_nearness(before: Face, after: Face, after_gap: bool = False) -> float:
     """Return how likely two faces are the same one: from 0, impossible, to 2, at the same place.
 
-    Args:
-        before: The earlier face.
-        after: The later face.
-        after_gap: Whether it was lost for longer than `SHORT_GAP_S`, so that somebody else may be
-            there now.
+    `after_gap` is whether the face was lost for longer than `SHORT_GAP_S`, so that somebody else
+    may be there now.
     """
     overlap = box_iou(before.box_xyxy, after.box_xyxy)
     small, large = sorted((before.area, after.area))

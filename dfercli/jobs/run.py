@@ -16,8 +16,8 @@ from typing import Any
 from accelerate import PartialState
 
 from dfercli.config import ALL_DATA, UNTRAINED, DataConfig, RunConfig
-from dfercli.data.dataset import check_frames
 from dfercli.data.folds import check_labels, open_manifest, select_rows
+from dfercli.data.loaders import check_frames
 from dfercli.data.manifest import Manifest
 from dfercli.device import resolve_compute, resolve_device, share_this_machine
 from dfercli.errors import DataError, DferError, JobsError, UnexpectedError

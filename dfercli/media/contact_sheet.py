@@ -22,12 +22,7 @@ PER_ROW = 8
 
 @dataclass(frozen=True)
 class Tile:
-    """One picture of a contact sheet.
-
-    Attributes:
-        image_rgb: (H, W, 3) uint8.
-        caption: Up to two lines below it.
-    """
+    """A (H, W, 3) uint8 picture of a contact sheet, with a caption of up to two lines below it."""
 
     image_rgb: np.ndarray
     caption: str

@@ -27,9 +27,7 @@ from dfercli.media.images import MAX_PIXELS, check_pixels
 def make_upright(frame: av.VideoFrame, pixel_shape: float) -> np.ndarray | None:
     """Return a frame as (H, W, 3) uint8 RGB, upright; None if FFmpeg cannot convert it.
 
-    Args:
-        frame: The decoded frame.
-        pixel_shape: Width of a pixel divided by its height.
+    `pixel_shape` is the width of a pixel divided by its height.
 
     Raises:
         VideoError: The image would have too many pixels.
@@ -106,24 +104,20 @@ def choose_picture(container: InputContainer, source: Path | str) -> VideoStream
     """Return the video stream of a container; cover art does not count.
 
     Of several streams, those that can be decoded come first, then the one marked as default, the
-    largest, and the longest.
-
-    Args:
-        container: An open file or stream.
-        source: Its name in error messages.
+    largest, and the longest. `source` is the name in error messages.
 
     Raises:
         VideoError: There is no video stream, or FFmpeg cannot decode it.
     """
     stream = find_picture(container)
     if stream is None and container.streams.audio:
-        raise VideoError(f"cannot read {source}: it has sound, but no picture")
+        raise VideoError(f"cannot read {source}: it has audio but no video")
     if stream is None:
         raise VideoError(describe_undecodable(source))
     if stream.codec_context is None:
         raise VideoError(
-            f"cannot read {source}: FFmpeg has no decoder for its codec; convert it where it was "
-            f"made, to H.264 for example"
+            f"cannot read {source}: FFmpeg has no decoder for its codec; convert it to H.264, for "
+            f"example"
         )
     check_pixels(source, stream.codec_context.width, stream.codec_context.height)
     return stream
@@ -157,7 +151,11 @@ def _find_stream_length_s(stream: VideoStream) -> float:
 
 def describe_undecodable(source: Path | str) -> str:
     """Return the error message for a source without any decodable frame."""
-    hint = "is it a video, and whole?" if isinstance(source, Path) else "does it send any?"
+    hint = (
+        "it may be incomplete, or not a video"
+        if isinstance(source, Path)
+        else "check that it sends video"
+    )
     return f"cannot read {source}: no frame can be decoded; {hint}"
 
 
@@ -223,7 +221,7 @@ def read_stream(address: str) -> Generator[Moment, None, None]:
         container = av.open(address, "r", options=bound_decoder(), timeout=STREAM_WAIT_S)
     except (av.FFmpegError, OSError) as error:
         raise VideoError(
-            f"stream {address} does not answer; is it there, and not in use?"
+            f"stream {address} does not answer; check the address, and that it is not in use"
         ) from error
     with container:
         stream = choose_picture(container, address)
@@ -288,7 +286,7 @@ def opened_file(path: Path) -> Iterator[InputContainer]:
     """
 
     def refuse(*arguments: Any) -> None:
-        raise PermissionError(f"{path} names another file")
+        raise PermissionError(f"{path} refers to another file")
 
     try:
         file = path.open("rb")
@@ -331,11 +329,7 @@ def bound_decoder() -> dict[str, str]:
 
 
 def _check_disk(error: Exception, source: Path | str) -> None:
-    """Check that an error is not one of the disk.
-
-    Raises:
-        VideoError: It is.
-    """
+    """Raise a VideoError if an error is one of a failing or missing disk."""
     if isinstance(error, OSError) and error.errno in DISK_ERRORS:
         raise VideoError(f"cannot read {source}: {explain_system_error(error)}") from error
 

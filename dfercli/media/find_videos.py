@@ -49,7 +49,7 @@ def find_mode(path: Path) -> int | str:
     try:
         return path.stat().st_mode
     except FileNotFoundError:
-        return "a link to what is not there" if path.is_symlink() else "no such file or folder"
+        return "a broken link" if path.is_symlink() else "no such file or folder"
     except (OSError, ValueError) as error:  # a loop of links, a name that is too long, a NUL
         return (getattr(error, "strerror", None) or str(error)).lower()
 
@@ -61,7 +61,7 @@ def find_fault(mode: int | str) -> str | None:
     if stat.S_ISREG(mode):
         return None
     kind = next((name for test, name in SPECIAL if test(mode)), "a device")
-    return f"{kind}, no file; save the video as a file first"
+    return f"{kind}, not a file; save the video to a file first"
 
 
 def check_file(path: Path) -> FoundVideo:
@@ -121,24 +121,24 @@ class Folders:
 
         Images beside or above videos and frames are left out. Each real folder is read once.
         """
-        found: list[FoundVideo] = []
+        videos: list[FoundVideo] = []
         listings = []
         for listing in self._walk(top):
             if isinstance(listing, FoundVideo):
-                found.append(listing)
+                videos.append(listing)
             else:
                 listings.append(listing)
-                found += map(check_file, listing.videos)
+                videos += map(check_file, listing.videos)
         holding: set[Path] = set()  # folders with videos or frames in them, or below
-        for listing in sorted(listings, key=lambda one: len(one.folder.parts), reverse=True):
+        for listing in sorted(listings, key=lambda item: len(item.folder.parts), reverse=True):
             images: list[FoundVideo] = []
             if not listing.videos and holding.isdisjoint(listing.folders):
                 images = listing.frames() if listing.images else []
-                found += images
+                videos += images
                 if not any(video.kind == "frames" for video in images):
                     continue
             holding.add(listing.folder)
-        return sorted(found, key=lambda video: natural_key(video.path))
+        return sorted(videos, key=lambda video: natural_key(video.path))
 
     def _walk(self, top: Path) -> Iterator[_Listing | FoundVideo]:
         """Yield each folder, those behind links last, so that videos have their real names."""

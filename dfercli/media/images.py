@@ -60,7 +60,7 @@ TIFF_HEADS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 TIFF_SIZES = {3: 2, 4: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 16: 8, 17: 8, 18: 8}
 """Bytes of a value by its type; other types have 1. Source: TIFF 6.0, section 2; BigTIFF."""
 
-STRANGE_TIFF = "a TIFF of a kind that dfer does not read; save it with 8 bits per channel"
+STRANGE_TIFF = "an unsupported kind of TIFF; save it with 8 bits per channel"
 
 EIGHT_BITS = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "LAB")
 """Modes that Pillow converts to RGB without losing range."""
@@ -192,18 +192,14 @@ def _data_end(path: Path) -> int:
 
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
-ENDINGS = {
-    ".jpg": b"\xff\xd9",
-    ".jpeg": b"\xff\xd9",
-    ".png": b"IEND\xaeB`\x82",
-}
+ENDINGS = {".jpg": b"\xff\xd9", ".jpeg": b"\xff\xd9", ".png": b"IEND\xaeB`\x82"}
 """Last bytes of a complete file. Source: ITU T.81, marker EOI; PNG specification, chunk IEND."""
 
 MAX_PIXELS = 8192 * 6144
 """Most pixels of an image or frame that is decoded (our choice: a photo of 50 megapixels, which
 takes 150 MB in RGB; 8K video has 33)."""
 
-TOO_LARGE = f"more than the {MAX_PIXELS:,} pixels that dfer decodes; make it smaller"
+TOO_LARGE = f"more than the limit of {MAX_PIXELS:,} pixels; make it smaller"
 
 MAX_BYTES = 1 << 29
 """Largest image file that is read, in bytes (our choice: 8 per pixel)."""
@@ -225,37 +221,27 @@ def read_image(path: Path) -> np.ndarray:
 
 def _describe_unreadable(path: Path) -> str:
     """Return why an intact file cannot be decoded."""
-    return STRANGE_TIFF if _is_tiff(path) else "no image"
+    return STRANGE_TIFF if _is_tiff(path) else "not an image"
 
 
 def check_pixels(source: object, width: float, height: float) -> None:
-    """Check that an image or a frame is small enough to be decoded.
+    """Raise a VideoError if an image or a frame has more than `MAX_PIXELS` pixels.
 
-    Args:
-        source: Its name in the error message.
-        width: Width in pixels, according to the header.
-        height: Height in pixels.
-
-    Raises:
-        VideoError: It has more than `MAX_PIXELS` pixels.
+    `source` is its name in the message; width and height are those of its header.
     """
     if width * height > MAX_PIXELS:
         raise VideoError(f"cannot read {source}: {width:.0f} x {height:.0f} pixels, {TOO_LARGE}")
 
 
 def _find_size_fault(path: Path) -> str | None:
-    """Return `no image` if there is no header; None otherwise.
-
-    Raises:
-        VideoError: The image has too many pixels.
-    """
+    """Return `not an image` if there is no header; raise a VideoError if it has too many pixels."""
     try:
         with Image.open(path) as image:
             check_pixels(path, *image.size)
     except Image.DecompressionBombError:
         raise VideoError(f"cannot read {path}: {TOO_LARGE}") from None
     except BROKEN:
-        return "no image"
+        return "not an image"
     return None
 
 
@@ -265,14 +251,14 @@ def find_fault(path: Path) -> str | None:
     Usually only the last bytes are read; a file with an unusual end is decoded.
 
     Returns:
-        `missing`, `no file` (such as a pipe, which might never end), `empty`, `too large`,
-        `cut off`, `no image`, `STRANGE_TIFF`, or `not to be read` with the system's reason.
+        `missing`, `not a regular file` (such as a pipe), `empty`, `too large`,
+        `cut off`, `not an image`, `STRANGE_TIFF`, or `unreadable` with the system's reason.
     """
     ending = ENDINGS.get(path.suffix.lower(), b"")
     try:
         state = path.stat()
         if not stat.S_ISREG(state.st_mode):
-            return "missing" if stat.S_ISDIR(state.st_mode) else "no file"
+            return "missing" if stat.S_ISDIR(state.st_mode) else "not a regular file"
         if state.st_size > MAX_BYTES:
             return "too large"
         with path.open("rb", buffering=0) as stream:
@@ -285,7 +271,7 @@ def find_fault(path: Path) -> str | None:
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return "missing"
     except OSError as error:
-        return f"not to be read, {describe_system_error(error)}"
+        return f"unreadable ({describe_system_error(error)})"
     return _decode_for_fault(path)
 
 
@@ -307,7 +293,7 @@ def _decode_for_fault(path: Path) -> str | None:
     except BROKEN as error:
         cause = find_system_error(error)  # Pillow's own errors have no number
         if cause:
-            return f"not to be read, {describe_system_error(cause)}"
+            return f"unreadable ({describe_system_error(cause)})"
         # OpenCV decodes some TIFFs that Pillow does not.
         is_intact = is_sized and _is_tiff(path) and decode_image(path) is not None
         return None if is_intact else "cut off"
@@ -330,7 +316,7 @@ def image_size(path: Path) -> tuple[int, int]:
         cause = find_system_error(error)
         if cause is not None and not isinstance(cause, FileNotFoundError):
             raise VideoError(f"cannot read {path}: {explain_system_error(cause)}") from error
-        raise VideoError(f"cannot read {path}: missing, or no image") from error
+        raise VideoError(f"cannot read {path}: missing, or not an image") from error
 
 
 def write_image(path: Path, image_rgb: np.ndarray, quality: int = 95) -> None:
@@ -341,13 +327,13 @@ def write_image(path: Path, image_rgb: np.ndarray, quality: int = 95) -> None:
     """
     ending = path.suffix.lower()
     if not ending.isascii() or not cv2.haveImageWriter(f"image{ending}"):
-        raise DataError(f"cannot write {path}: no image format of this suffix; use .jpg or .png")
+        raise DataError(f"cannot write {path}: unknown image format; use .jpg or .png")
     image_bgr = cv2.cvtColor(image_rgb, cv2.COLOR_RGB2BGR)
     is_jpeg = ending in (".jpg", ".jpeg")
     settings = [cv2.IMWRITE_JPEG_QUALITY, quality] if is_jpeg else []  # other encoders reject it
     encoded, data = cv2.imencode(ending, image_bgr, settings)
     if not encoded:
-        raise DataError(f"cannot write {path}: OpenCV does not encode this image")
+        raise DataError(f"cannot write {path}: OpenCV cannot encode this image")
     try:
         path.write_bytes(data.tobytes())
     except OSError as error:
@@ -357,9 +343,8 @@ def write_image(path: Path, image_rgb: np.ndarray, quality: int = 95) -> None:
 def list_frames(*folders: Path) -> list[Path]:
     """Return the frames of a video, ordered by the last number in their names.
 
-    Args:
-        folders: One folder, or several that hold a part of the frames each. Of frames with the
-            same name, the one in the first folder counts.
+    Several folders may have a part of the frames each. Of frames with the same name, the one in the
+    first folder counts.
 
     Raises:
         DataError: A folder is missing or holds no image.

@@ -87,12 +87,12 @@ def describe_other_kind(path: Path) -> str | None:
     if kind is not None:
         return f"{kind}; unpack it and use the files in it"
     if head.startswith(PDF):
-        return "a PDF document; save its pictures and use them"
+        return "a PDF document; save its pages as images and use those"
     photo = PHOTOS.get(head[8:12]) if head[4:8] == b"ftyp" else None
     if photo is not None and TILED in head.partition(b"mdat")[0]:
         converted = f"magick {quote(path.name)} {quote(path.stem)}.jpg"
         return f"a photo in {photo}, stored in tiles; convert it, for example: {converted}"
-    return "a playlist; use the files that it names" if is_playlist else None
+    return "a playlist; use the files that it lists" if is_playlist else None
 
 
 def _is_playlist(file: BinaryIO, head: bytes) -> bool:
@@ -291,7 +291,9 @@ def _open_camera(number: int) -> Generator[Moment, None, None]:
     capture = cv2.VideoCapture(number)
     try:
         if not capture.isOpened():
-            raise VideoError(f"camera {number} does not answer; is it there, and not in use?")
+            raise VideoError(
+                f"camera {number} does not answer; check that it is connected and not in use"
+            )
         start_s = None
         while capture.grab():
             now_s = time.monotonic()

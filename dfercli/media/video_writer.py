@@ -38,19 +38,13 @@ AAC_RATES = (
 """Sample rates of AAC. Source: ISO 14496-3, table 1.18."""
 
 
-def add_sound(picture: Path, source: Path, whole: Path) -> str | None:
+def add_sound(picture: Path, source: Path, output: Path) -> str | None:
     """Write an MP4 file with the picture of one video and the first sound track of another.
 
     The sound keeps its offset from the first frame of its own video. AAC is copied, other codecs
-    are re-encoded, and so is AAC that cannot be copied.
-
-    Args:
-        picture: An MP4 file, whose frames are copied.
-        source: The video with the sound; a folder of frames has none.
-        whole: The MP4 file to write; it does not exist afterwards if the sound cannot be used.
-
-    Returns:
-        Why there is no sound; None if there is.
+    are re-encoded, and so is AAC that cannot be copied. The frames of `picture`, an MP4 file, are
+    copied. `output` does not exist afterwards if the sound cannot be used; the result is the
+    reason, or None.
     """
     if source.is_dir():
         return NO_SOUND
@@ -63,22 +57,22 @@ def add_sound(picture: Path, source: Path, whole: Path) -> str | None:
                 sound = container.streams.audio[0]
                 if copy and sound.codec_context.name != "aac":
                     continue
-                _write(frames, container, sound, whole, copy)
+                _write(frames, container, sound, output, copy)
                 return None
         except (av.FFmpegError, OSError, ValueError, VideoError, AttributeError) as error:
-            whole.unlink(missing_ok=True)
+            output.unlink(missing_ok=True)
             reason = first_line(error)
     return f"it cannot be used: {reason}"
 
 
 def _write(
-    frames: InputContainer, source: InputContainer, sound: AudioStream, whole: Path, copy: bool
+    frames: InputContainer, source: InputContainer, sound: AudioStream, path: Path, copy: bool
 ) -> None:
     start = Fraction(source.start_time or 0, av.time_base)
     delay = max(Fraction(0), Fraction(find_start_s(find_picture(source))) - start)
     picture = frames.streams.video[0]
     with av.open(
-        str(whole.absolute()), "w", format="mp4", options={"movflags": "+faststart"}
+        str(path.absolute()), "w", format="mp4", options={"movflags": "+faststart"}
     ) as output:
         picture_out = output.add_stream_from_template(picture)
         if copy:
@@ -92,12 +86,11 @@ def _write(
             sound_out.layout = "mono" if sound.codec_context.channels == 1 else "stereo"
             sounds = _encode(source, sound, sound_out, start)
         pictures = _shift(_packets(frames, picture), picture_out, delay)
-        for packet in heapq.merge(pictures, sounds, key=_find_time_s):
+        in_order = heapq.merge(
+            pictures, sounds, key=lambda packet: float((packet.dts or 0) * (packet.time_base or 0))
+        )
+        for packet in in_order:
             output.mux(packet)
-
-
-def _find_time_s(packet: Packet) -> float:
-    return float((packet.dts or 0) * (packet.time_base or 0))
 
 
 def _packets(container: InputContainer, stream: Stream) -> Iterator[Packet]:
@@ -170,13 +163,7 @@ MAX_DENOMINATOR = 1001
 
 @dataclass(frozen=True)
 class WrittenVideo:
-    """A video that was written.
-
-    Attributes:
-        path: The file.
-        num_frames: Number of frames.
-        why_silent: Why it has no sound; None if it has.
-    """
+    """A video that was written; `why_silent` is None if it has sound."""
 
     path: Path
     num_frames: int
@@ -201,12 +188,9 @@ class VideoWriter:
         self._encoder: _H264 | None = None
 
     def write(self, image_rgb: np.ndarray, times: int = 1) -> None:
-        """Add a frame.
+        """Add a (H, W, 3) uint8 frame, `times` times.
 
-        Args:
-            image_rgb: (H, W, 3) uint8; all frames have the same size. The last row or column of an
-                odd side is repeated, since encoders need even sides.
-            times: How many times to write it.
+        The last row or column of an odd side is repeated, since encoders need even sides.
 
         Raises:
             VideoError: The encoder cannot be started or stopped, or the size has changed.
@@ -216,31 +200,30 @@ class VideoWriter:
             self._shape = image_rgb.shape
             self._encoder = _H264(self._path, (self._shape[1], self._shape[0]), self._fps)
         if image_rgb.shape != self._shape:
-            raise VideoError(f"a video has one size: {image_rgb.shape} came after {self._shape}")
+            raise VideoError(
+                f"all frames must have the same size: {image_rgb.shape} follows {self._shape}"
+            )
         for _ in range(times):
             self._encoder.write(image_rgb)
             self.num_frames += 1
 
     def _finish(self) -> None:
         if self._encoder is None:
-            raise VideoError("no frames were given")
+            raise VideoError("it has no frames")
         self._encoder.finish()
         count = count_packets(self._path)
         if count != self.num_frames:
-            raise VideoError(f"it holds {count} of {self.num_frames} frames; is the disk full?")
+            raise VideoError(
+                f"it has only {count} of {self.num_frames} frames; check the free disk space"
+            )
 
 
 @contextmanager
 def open_writer(path: Path, fps: float, sound_of: Path | None = None) -> Iterator[VideoWriter]:
     """Write an MP4 file atomically: it appears when the block ends without an error.
 
-    The sound is added after the picture is complete, so that broken sound cannot spoil it. The
-    packets of the result are counted. Memory does not grow with the length.
-
-    Args:
-        path: The file.
-        fps: Frames per second.
-        sound_of: A video whose first sound track is used, see `add_sound`.
+    The first sound track of `sound_of` is added after the picture is complete, so that broken sound
+    cannot spoil it. The packets of the result are counted. Memory does not grow with the length.
 
     Raises:
         VideoError: No frame was written, or the file cannot be written.
@@ -255,12 +238,12 @@ def open_writer(path: Path, fps: float, sound_of: Path | None = None) -> Iterato
         finally:
             if writer._encoder is not None:
                 writer._encoder.abandon()
-        whole = folder / "whole.mp4"
+        with_sound = folder / "whole.mp4"
         if sound_of is not None:
-            writer.why_silent = writer.left_out or add_sound(picture, sound_of, whole)
-            if whole.exists() and count_packets(whole) != writer.num_frames:
-                raise VideoError(f"cannot write {path}: it is cut off; is the disk full?")
-        shutil.move(whole if whole.exists() else picture, partial)
+            writer.why_silent = writer.left_out or add_sound(picture, sound_of, with_sound)
+            if with_sound.exists() and count_packets(with_sound) != writer.num_frames:
+                raise VideoError(f"cannot write {path}: it is truncated; check the free disk space")
+        shutil.move(with_sound if with_sound.exists() else picture, partial)
 
 
 @contextmanager
@@ -356,6 +339,6 @@ def write_video(path: Path, images_rgb: Iterable[np.ndarray], fps: float) -> Non
                     raise VideoError(f"cannot write {path}: OpenCV has no MPEG-4 encoder for it")
             writer.write(cv2.cvtColor(image_rgb, cv2.COLOR_RGB2BGR))
         if writer is None:
-            raise VideoError(f"cannot write {path}: no frames were given")
+            raise VideoError(f"cannot write {path}: it has no frames")
         writer.release()
         shutil.move(scratch, partial)

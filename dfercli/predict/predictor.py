@@ -10,9 +10,8 @@ import torch
 from torch import nn
 
 from dfercli.config import ModelConfig
-from dfercli.data.sampling import sample_test
 from dfercli.data.sources.base import BASIC_EXPRESSIONS
-from dfercli.data.transforms import normalise
+from dfercli.data.transforms import normalise, sample_test
 from dfercli.device import resolve_device
 from dfercli.faces import load_detector
 from dfercli.faces.search import count_threads, searching_ahead

@@ -12,7 +12,7 @@ from filelock import Timeout
 from dfercli.data.frame_checks import FramesState, inspect_clips
 from dfercli.data.manifest import clip_folders
 from dfercli.data.sources.base import Source
-from dfercli.errors import DataError, VideoError
+from dfercli.errors import DataError, JobsError, VideoError
 from dfercli.faces import count_usual_jobs, load_detector
 from dfercli.faces.align import CropRecipe
 from dfercli.faces.crop_files import CropRecord, crop_video, read_record
@@ -22,6 +22,9 @@ from dfercli.parallel import Emit, Share, WorkerDied, run_in_workers
 from dfercli.progress import show_progress
 
 LOCK_FILE = ".lock"
+
+AGAIN = "a repeated call crops only the missing clips"
+"""What to do after a process died."""
 
 RECIPE_FILE = "recipe.json"
 """File beside the crops that says how they were made."""
@@ -63,14 +66,8 @@ def crop_clips(
     """Crop videos in parallel processes and yield the outcomes as they come.
 
     Complete crops of an unchanged video are reused, and a clip's folder appears only when it is
-    complete, so that an interrupted call continues where it stopped.
-
-    Args:
-        sources: The videos.
-        root: Folder that their paths are relative to.
-        faces: Folder of the crops, with one folder per clip.
-        recipe: How to crop.
-        jobs: Number of processes; None takes the detector's default.
+    complete, so that an interrupted call continues where it stopped. The crops of each clip have
+    their own folder in `faces`.
 
     Raises:
         DataError: Another call is cropping into the same folder, or dfer did not make it.
@@ -82,16 +79,16 @@ def crop_clips(
         with locking(faces / LOCK_FILE):
             write_json(faces / RECIPE_FILE, asdict(recipe))
             yield from _crop_in_processes(sources, root, faces, recipe, jobs)
+    except JobsError as error:
+        raise JobsError(f"{error}; {AGAIN}") from error
     except Timeout as error:
-        raise DataError(f"another dfer is cropping into {faces}; wait for it") from error
+        raise DataError(
+            f"another dfer process is writing to {faces}; wait until it has finished"
+        ) from error
 
 
 def check_faces_folder(faces: Path) -> None:
-    """Check that dfer may crop into a folder.
-
-    Raises:
-        DataError: It has files, but no recipe that dfer wrote.
-    """
+    """Raise a DataError if a folder for crops has files, but no recipe that dfer wrote."""
     check_recorded(faces, RECIPE_FILE, ("detector", "size"), (LOCK_FILE, f".{RECIPE_FILE}.partial"))
 
 
@@ -123,7 +120,8 @@ def _crop_in_processes(
     ):
         for source, result in results:
             if isinstance(result, WorkerDied):
-                yield ClipOutcome(source.clip_id, "unreadable", detail=result.reason)
+                detail = f"{result.reason}; {AGAIN}"
+                yield ClipOutcome(source.clip_id, "unreadable", detail=detail)
             else:
                 yield result
             bar.update()
@@ -152,7 +150,7 @@ def crop_clip(
         return miss_clip(source)
     folder = faces / source.clip_id
     if not Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(faces)):
-        raise DataError(f"{folder} leads out of {faces} through a link; remove the link")
+        raise DataError(f"{folder} is a link to a place outside {faces}; remove the link")
     record, status = read_record(folder, root, source.path), "reused"
     try:
         if record is None:

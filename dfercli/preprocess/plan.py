@@ -85,7 +85,9 @@ class Plan:
         choices = replace(self.choices, unusable=unusable)
         listing = load_dataset(self.kind).read_sources(self.root, choices)
         if [s.clip_id for s in listing.sources] != [s.clip_id for s in self.listing.sources]:
-            raise DataError(f"the list in {self.root} changed meanwhile; run the command again")
+            raise DataError(
+                f"the list in {self.root} changed during the run; run the same command again"
+            )
         return replace(self, listing=listing)
 
     def describe(self) -> list[str]:
@@ -99,11 +101,11 @@ class Plan:
             sizes = _name_sizes(states) or "none"
             lines.append(f"faces: adopted in place as they are; sizes in a sample: {sizes}")
         else:
-            lines.append(f"faces: cropped by {self.recipe.detector} into {self.faces}")
+            lines.append(f"faces: cropped with {self.recipe.detector} into {self.faces}")
         lines.append(f"manifest: {self.manifest}")
         lines += [f"differs: {mark}" for mark in (*self.deviations, *self.listing.remarks)]
         if self.deviations:
-            lines.append("it will be refused without --allow-partial")
+            lines.append("this needs --allow-partial")
         return [*lines, "frames and videos are not checked in a dry run"]
 
 
@@ -112,12 +114,8 @@ def plan_preprocess(
 ) -> Plan:
     """Read a dataset's lists, find its media, and decide what to do; nothing is written.
 
-    Args:
-        kind: Public name of the dataset's builder.
-        root: The dataset's folder.
-        manifest: Path that the manifest will have.
-        recipe: How to crop, if there is anything to crop.
-        choices: Choices of the user.
+    `kind` is the public name of the dataset, `manifest` the path that the manifest will have, and
+    `recipe` is used if there is anything to crop.
 
     Raises:
         UnknownNameError: There is no such dataset or detector.
@@ -185,15 +183,15 @@ def _check_recipe(path: Path, recipe: CropRecipe) -> None:
         return
     except ValueError:
         known = None
-    ours = asdict(recipe)
-    if known == ours:
+    expected = asdict(recipe)
+    if known == expected:
         return
-    if isinstance(known, dict) and known | {"version": recipe.version} == ours:
+    if isinstance(known, dict) and known | {"version": recipe.version} == expected:
         raise DataError(
-            f"{path.parent} holds crops of version {known.get('version')}, and this dfer crops by "
-            f"version {recipe.version}; remove the folder to crop again, or train on it as it is"
+            f"{path.parent} has crops of version {known.get('version')}, but this dfer uses "
+            f"version {recipe.version}; delete the folder to crop again, or train on it as it is"
         )
-    raise DataError(f"{path.parent} holds crops of another recipe; remove it to crop again")
+    raise DataError(f"{path.parent} has crops of another recipe; delete the folder to crop again")
 
 
 def _inspect_sample(listing: Listing, root: Path) -> dict[str, FramesState]:
@@ -227,10 +225,9 @@ def _describe_frames(listing: Listing, root: Path) -> str:
         filled += int(square and shares[-1] >= CROP_SHARE)
     likely = "face crops" if 2 * filled > len(sample) else "whole frames"
     return (
-        f"{root / listing.where} has frames that look like {likely}: of "
-        f"{count_of(len(sample), 'clip')} checked, a face fills {filled} "
-        f"({float(np.median(shares)):.0%} of the side in the median), sizes "
-        f"{_name_sizes(sample.values())}"
+        f"{root / listing.where} has frames that look like {likely}: a face fills {filled} "
+        f"of {count_of(len(sample), 'sampled clip')} (median {float(np.median(shares)):.0%} of "
+        f"the side), sizes {_name_sizes(sample.values())}"
     )
 
 
@@ -245,7 +242,7 @@ def _keep_folds(choices: Choices, manifest: Manifest, path: Path, root: Path) ->
     num_folds = manifest.num_folds or max(folds.values()) or None
     if choices.num_folds not in (None, num_folds):
         raise DataError(
-            f"{path} has {num_folds} folds, not {choices.num_folds}; give --num-folds "
-            f"{num_folds}, or remove it to assign all folds again"
+            f"{path} has {num_folds} folds, not {choices.num_folds}; use --num-folds "
+            f"{num_folds}, or delete it to assign all folds again"
         )
     return replace(choices, num_folds=num_folds, known_folds=folds)

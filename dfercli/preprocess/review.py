@@ -21,7 +21,7 @@ MIN_SCORE = 0.9
 """Median score of the detections from which a clip is not listed (our choice)."""
 
 MAX_JITTER = 0.03
-"""Largest restlessness of the landmarks that is not listed, as a share of the crop's side (our
+"""Largest jitter of the landmarks that is not listed, as a share of the crop's side (our
 choice: nearly twice that of mtcnn on a clear face)."""
 
 MAX_RIVAL = 0.5
@@ -58,22 +58,16 @@ def find_doubts(outcome: ClipOutcome) -> list[str]:
         doubts.append("another face is about as large")
     if record.video_frames < WHOLE * record.declared_frames:
         doubts.append(
-            f"ends after {record.video_frames} of {record.declared_frames} frames; cut off?"
+            f"ends after {record.video_frames} of {record.declared_frames} frames; truncated?"
         )
     return doubts
 
 
 def check_review(path: Path) -> None:
-    """Check that a list may be written to a path.
-
-    Raises:
-        DataError: There is a file that dfer did not write.
-    """
+    """Raise a DataError if the path of a list has a file that dfer did not write."""
     try:
         if not path.read_bytes().startswith(",".join(COLUMNS).encode()):
-            raise DataError(
-                f"{path} is there already, and dfer did not write it; move it elsewhere"
-            )
+            raise DataError(f"{path} already exists, and dfer did not write it; move it elsewhere")
     except FileNotFoundError:
         return
 
@@ -107,10 +101,7 @@ def _row(outcome: ClipOutcome, reason: str) -> dict[str, object]:
 def draw_worst(outcomes: Sequence[ClipOutcome], faces: Path, path: Path) -> Path | None:
     """Draw a contact sheet with one row per criterion: lowest score and coverage, highest jitter.
 
-    Args:
-        outcomes: Outcomes of cropped clips.
-        faces: Folder of the crops.
-        path: A `.png` file.
+    None if no clip was cropped.
     """
     cropped = [(o.clip_id, o.record) for o in outcomes if o.n_frames and o.record is not None]
     if not cropped:

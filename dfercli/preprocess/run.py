@@ -11,20 +11,15 @@ import pandas as pd
 from dfercli.data import load_dataset
 from dfercli.data.frame_checks import ClipFrames, FrameComparison, compare_frames
 from dfercli.data.manifest import Manifest, review_file, write_manifest
-from dfercli.data.sources.base import Source
 from dfercli.errors import DataError
 from dfercli.faces import load_detector
 from dfercli.files import check_claim
-from dfercli.preprocess.crops import ClipOutcome, adopt_clips, crop_clips, miss_clip
+from dfercli.preprocess.crops import AGAIN, ClipOutcome, adopt_clips, crop_clips, miss_clip
 from dfercli.preprocess.plan import Plan
 from dfercli.preprocess.review import check_review, draw_worst, write_review
 from dfercli.text import list_some
 
-LOSSES = {
-    "missing": "missing:",
-    "unreadable": "unreadable:",
-    "no face": "without a face:",
-}
+LOSSES = {"missing": "missing:", "unreadable": "unreadable:", "no face": "without a face:"}
 """Beginnings of messages about clips that are left out, by status."""
 
 HALF = 0.5
@@ -45,7 +40,7 @@ class PreprocessSummary:
         left_out: Number of clips that are not in the manifest.
         review: List of the clips to check; None if there are none.
         sheet: Picture of the worst crops; None if nothing was cropped.
-        notes: Remarks on an official set that do not make it partial.
+        notes: Remarks that do not make the manifest partial.
     """
 
     manifest: Manifest
@@ -88,17 +83,21 @@ def preprocess(
     if plan.recipe is not None:
         sheet = draw_worst(outcomes, plan.faces, sheet_path)
     lost = [outcome.clip_id for outcome in outcomes if not outcome.n_frames]
+    died = [outcome.clip_id for outcome in outcomes if outcome.detail.endswith(AGAIN)]
     counts = Counter(outcome.status for outcome in outcomes)
     if len(lost) == len(outcomes):
         why = ", ".join(f"{count:,} {status}" for status, count in sorted(counts.items()))
-        raise DataError(f"no clip of {plan.root} can be used ({why}); see {review}")
+        advice = f"; {AGAIN}" if died else ""
+        raise DataError(f"no clip of {plan.root} can be used ({why}); see {review}{advice}")
     deviations, notes = [*plan.listing.deviations], tuple[str, ...]()
+    if died:
+        notes = (f"a process died while cropping {list_some(died, 'clip')}; {AGAIN}",)
     if plan.official:
         frames = _count_frames(plan, outcomes)
         deviations = [*_find_losses(outcomes), *frames.deviations, *deviations]
-        notes = (frames.note,) if frames.note else ()
+        notes += (frames.note,) if frames.note else ()
         if deviations and not allow_partial:
-            _refuse(plan, deviations, review_path)
+            _refuse(plan, deviations, review_path, f"{AGAIN}; " if died else "")
     elif lost:
         plan = plan.without(lost)
     manifest = _build_manifest(plan, outcomes, (*deviations, *plan.listing.remarks))
@@ -106,7 +105,7 @@ def preprocess(
     return PreprocessSummary(manifest, dict(counts), len(lost), review, sheet, notes)
 
 
-def _refuse(plan: Plan, deviations: Sequence[str], review: Path) -> None:
+def _refuse(plan: Plan, deviations: Sequence[str], review: Path, advice: str = "") -> None:
     """Raise an error with the first deviations."""
     text = "; ".join(deviations[:SHOWN_DEVIATIONS])
     if len(deviations) > SHOWN_DEVIATIONS:
@@ -114,8 +113,8 @@ def _refuse(plan: Plan, deviations: Sequence[str], review: Path) -> None:
     if review.is_file():
         text += f" (clips listed in {review})"
     raise DataError(
-        f"{plan.kind} in {plan.root} differs from the official set: {text}; "
-        f"--allow-partial continues and marks the manifest and its tables as partial"
+        f"{plan.kind} in {plan.root} differs from the official set: {text}; {advice}"
+        f"use --allow-partial to continue, which marks the manifest and its tables as partial"
     )
 
 
@@ -127,7 +126,7 @@ def _find_losses(outcomes: Sequence[ClipOutcome]) -> list[str]:
         if not outcome.n_frames:
             lost[LOSSES[outcome.status]].append(outcome.clip_id)
         elif record and record.video_frames < HALF * record.declared_frames:
-            lost["cut off before their middle:"].append(outcome.clip_id)
+            lost["truncated to less than half:"].append(outcome.clip_id)
     return [f"{reason} {list_some(ids, 'clip', len(outcomes))}" for reason, ids in lost.items()]
 
 
@@ -166,7 +165,10 @@ def _build_manifest(
     rows = pd.DataFrame(
         {
             "clip_id": [source.clip_id for source, _ in usable],
-            "path": [_crop_path(plan, source) for source, _ in usable],
+            "path": [
+                f"{plan.faces.name}/{source.clip_id}" if plan.recipe else str(source.path)
+                for source, _ in usable
+            ],
             "n_frames": [outcome.n_frames for _, outcome in usable],
             "label": [source.class_name for source, _ in usable],
             "test_fold": [source.test_fold for source, _ in usable],
@@ -188,10 +190,6 @@ def _build_manifest(
         drawn=plan.listing.drawn,
         left_out={} if plan.official else {s.clip_id: s.test_fold for s, _ in lost},
     )
-
-
-def _crop_path(plan: Plan, source: Source) -> str:
-    return f"{plan.faces.name}/{source.clip_id}" if plan.recipe else str(source.path)
 
 
 def _describe_crop(plan: Plan, outcomes: Sequence[ClipOutcome]) -> dict[str, Any]:

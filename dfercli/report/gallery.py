@@ -9,10 +9,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from dfercli.data.dataset import ClipDataset
 from dfercli.data.folds import open_manifest
 from dfercli.data.frames import FrameFolders
-from dfercli.data.loaders import build_test_loader
+from dfercli.data.loaders import ClipDataset, build_test_loader
 from dfercli.data.manifest import Manifest
 from dfercli.data.transforms import normalise
 from dfercli.device import resolve_device

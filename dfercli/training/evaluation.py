@@ -10,9 +10,8 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from dfercli.config import ALL_DATA, RunConfig
-from dfercli.data.dataset import ClipDataset, build_dataset
 from dfercli.data.folds import Part, select_rows
-from dfercli.data.loaders import build_test_loader
+from dfercli.data.loaders import ClipDataset, build_dataset, build_test_loader
 from dfercli.data.manifest import Manifest
 from dfercli.data.transforms import normalise
 from dfercli.errors import DataError

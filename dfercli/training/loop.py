@@ -18,9 +18,15 @@ from torch.utils.data import DataLoader
 from dfercli.config import ALL_DATA, UNTRAINED, RunConfig
 from dfercli.config.presets import describe_recipe
 from dfercli.data.augment import Augmenter
-from dfercli.data.dataset import ClipDataset, build_dataset
 from dfercli.data.folds import open_manifest, select_rows
-from dfercli.data.loaders import EpochBatches, balance_weights, build_train_loader, prefetch
+from dfercli.data.loaders import (
+    ClipDataset,
+    EpochBatches,
+    balance_weights,
+    build_dataset,
+    build_train_loader,
+    prefetch,
+)
 from dfercli.data.manifest import Manifest
 from dfercli.device import resolve_compute
 from dfercli.errors import ConfigError

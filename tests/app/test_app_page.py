@@ -51,7 +51,7 @@ def test_what_goes_wrong_is_one_line_and_the_server_goes_on(ask, footage, monkey
         (None, "Choose a video first, or record one."),
         (footage / "text.mp4", "Cannot read text.mp4: no frame can be decoded"),
         (footage / "list.m3u8", "Cannot read list.m3u8: files that end in .m3u8 are not videos"),
-        (footage / "list.mp4", "Cannot read list.mp4: a playlist; use the files that it names"),
+        (footage / "list.mp4", "Cannot read list.mp4: a playlist; use the files that it lists"),
         (footage / "wall.mp4", "No face was found in wall.mp4: 16 frames were searched for faces"),
     ]:
         status, shown = ask(video)

@@ -69,7 +69,11 @@ def test_progress_is_told_in_seconds_of_the_video(examiner, footage, tmp_path):
             NoFaceError,
             "no face was found in wall.mp4: 16 frames were searched for",
         ),
-        ("text.mp4", VideoError, "text.mp4: no frame can be decoded; is it a video, and whole?"),
+        (
+            "text.mp4",
+            VideoError,
+            "text.mp4: no frame can be decoded; it may be incomplete, or not a video",
+        ),
     ],
 )
 def test_what_shows_no_face_and_what_is_no_video_is_told(

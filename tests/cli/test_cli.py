@@ -81,13 +81,18 @@ def _broken_video(project):
         (None, "train --backbone ViT-B-33", "no backbone 'ViT-B-33'; known: "),
         (None, "train --folds 3", "no fold 3 in manifest tiny; its folds: 1, 2"),
         (None, "train --folds one", "invalid folds 'one'; use a form such as 1-5, 1,3 or 2"),
-        (None, "train --epochs 5", "warmup_epochs is 5, epochs 5; the rate would never reach"),
-        (None, "train --root elsewhere", "no folder elsewhere, where the data was; name it: --ro"),
-        (None, "train --root data", "no folder data/happiness1; is data the data's root? else"),
+        (None, "train --epochs 5", "warmup_epochs is 5 and epochs is 5; warmup_epochs must be"),
+        (
+            None,
+            "train --root elsewhere",
+            "data folder elsewhere does not exist; set --root or $DFE",
+        ),
+        (None, "train --root data", "folder data/happiness1 does not exist; check that data is t"),
         (
             _unknown_label,
             "train",
-            "data_manifests/tiny.csv line 4: label 'bliss' is none of the classes happiness, sadn",
+            "data_manifests/tiny.csv line 4: label 'bliss' is not one of the classes happiness, "
+            "sadn",
         ),
         (
             _path_outside,
@@ -196,7 +201,7 @@ def test_weights_that_cannot_be_fetched_are_one_line(dfer, monkeypatch):
         ("gone.mp4", "gone.mp4: no such file or folder"),
         (
             "broken.mp4 --checkpoint model",
-            "cannot read broken.mp4: no frame can be decoded; is it a video, and whole?",
+            "cannot read broken.mp4: no frame can be decoded; it may be incomplete, or not a video",
         ),
     ],
 )

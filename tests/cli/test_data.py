@@ -23,8 +23,8 @@ from dfercli.media.images import list_frames
 
 A_CLIP = Path("data", "dfew", FACES["dfew"], "00003")
 REFUSED = (
-    "error: dfew in data/dfew differs from the official set: {what}; "
-    "--allow-partial continues and marks the manifest and its tables as partial\n"
+    "error: dfew in data/dfew differs from the official set: {what}; use --allow-partial to "
+    "continue, which marks the manifest and its tables as partial\n"
 )
 WHOLE = (
     "clips: 10 (happiness 0, sadness 5, neutral 0, anger 0, surprise 0, disgust 0, fear 5); "
@@ -32,7 +32,7 @@ WHOLE = (
 )
 LACKING = [
     "differs: missing: 1 of 10 clips (00003)",
-    "it will be refused without --allow-partial",
+    "this needs --allow-partial",
 ]
 
 
@@ -137,7 +137,7 @@ def test_a_dry_run_does_without_a_detector(dfer, mafw, monkeypatch):
     before = look_at(Path())
     done = dfer("preprocess --dataset mafw --dry-run")
     assert (done.code, done.err, loaded) == (0, "", [])
-    told = "\nfaces: cropped by face-alignment into data/mafw/faces-face-alignment-224\n"
+    told = "\nfaces: cropped with face-alignment into data/mafw/faces-face-alignment-224\n"
     assert told in done.out
     done = dfer("preprocess --dataset mafw")
     assert (done.code, done.err.splitlines()[-1]) == (1, "error: no weights here")
@@ -177,15 +177,15 @@ def test_frames_of_mafw_are_asked_about(dfer, monkeypatch):
     assert look_at(Path()) == before
     assert dfer("preprocess --dataset mafw --adopt").out.startswith("10 adopted; ")
     told = dfer("preprocess --dataset mafw --crop --detector mtcnn --size 64 --dry-run")
-    assert "\nfaces: cropped by mtcnn into data/mafw/faces-mtcnn-64\n" in told.out
+    assert "\nfaces: cropped with mtcnn into data/mafw/faces-mtcnn-64\n" in told.out
 
 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ("dfew --crop", "DFEW's faces are adopted as its authors cropped them; leave --crop out"),
+        ("dfew --crop", "DFEW is used with its authors' face crops; remove --crop"),
         ("dfew --media avi", "no media 'avi' in dfew datasets; known: faces, faces-16f"),
-        ("dfew --root gone", "no folder gone; give the dataset's folder as --root"),
+        ("dfew --root gone", "folder gone does not exist; set --root to the dataset's folder"),
         ("dfw", "no dataset 'dfw'; known: dfew, ferv39k, mafw, folder"),
     ],
 )

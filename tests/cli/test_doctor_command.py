@@ -35,7 +35,7 @@ def test_the_doctor_finds_a_healthy_dataset_well(dfer, dfew):
     assert "dfew: data_manifests/dfew.csv, data in data/dfew" in lines
     assert lines[-2:] == [
         "sample frames: data_manifests/review/dfew-sample.png",
-        "all is well",
+        "no problems found",
     ]
     assert read_image(Path("data_manifests/review/dfew-sample.png")).shape == (2 * 204, 8 * 168, 3)
 
@@ -49,7 +49,7 @@ def test_the_doctor_finds_what_is_wrong(dfer, dfew, options):
     (line,) = [line for line in done.out.splitlines() if "WRONG" in line]
     text = " ".join(line.split())
     assert text == "WRONG unreadable 1 clip (00003): 00003_2.jpg is cut off"
-    assert done.out.endswith("a run would go wrong: see above\n")
+    assert done.out.endswith("problems found; see above\n")
 
 
 def test_the_doctor_misses_data_that_is_not_there_where_it_is_named(dfer, dfew):
@@ -58,8 +58,10 @@ def test_the_doctor_misses_data_that_is_not_there_where_it_is_named(dfer, dfew):
     for options, code in (("", 0), (" --dataset dfew", 1), (" --dataset dfew --root moved", 0)):
         done = dfer(f"doctor{options}")
         assert (done.code, done.err) == (code, "")
-        assert ("no folder data/dfew; name it: --root" in done.out) == ("moved" not in options)
-        assert done.out.endswith("all is well\n") == (options[-5:] == "moved")
+        assert ("data folder data/dfew does not exist; set --root" in done.out) == (
+            "moved" not in options
+        )
+        assert done.out.endswith("no problems found\n") == (options[-5:] == "moved")
 
 
 def test_the_doctor_is_told_whose_folder_it_is(dfer, dfew):
@@ -113,7 +115,7 @@ def test_the_doctor_names_data_that_has_no_manifest_yet(dfer, dfew):
     note = {
         "topic": "dfew",
         "state": "note",
-        "text": "is in data/dfew, without a manifest; run dfer preprocess --dataset dfew",
+        "text": "found in data/dfew, but has no manifest; run `dfer preprocess --dataset dfew`",
     }
     done = dfer("doctor --json")
     assert (done.code, json.loads(done.out)["machine"][1:]) == (0, [note])

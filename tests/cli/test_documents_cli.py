@@ -78,7 +78,7 @@ def test_a_file_gets_the_format_of_its_suffix(suffix, dfer):
         ("ablate --table 2 --grid msta", "--table and --grid both choose the rows; remove one"),
         ("ablate --grid lstm", "no module 'lstm'; known: interfit, msta, biehpro"),
         ("ablate --seeds 0", "seeds is 0; it must be at least 1"),
-        ("train --model coop --no-msta", "msta is a setting of our method; it has no effect with"),
+        ("train --model coop --no-msta", "msta has no effect with --model coop"),
         ("train --min-lr 1e-4", "min_lr is 0.0001; it must be from 0 to lr, 2e-05"),
         ("train --model zero-shot --lr 1", "zero-shot trains nothing: --lr has no effect; remove"),
         ("ablate --grid ,", "the grid is empty; name some of interfit, msta, biehpro"),

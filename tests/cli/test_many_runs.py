@@ -37,7 +37,8 @@ def test_train_prints_no_mean_of_some_folds(dfer):
     assert (done.code, done.out) == (1, "")
     *_, failed, error = done.err.splitlines()
     assert failed == (
-        "failed: tiny full fold 2: runs/tiny/full/fold2 is a file where dfer puts a run; move it "
+        "failed: tiny full fold 2: runs/tiny/full/fold2 is a file, but dfer writes a run there; "
+        "move it "
         "elsewhere, and run the same command again"
     )
     assert error == (

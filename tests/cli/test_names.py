@@ -102,8 +102,8 @@ def test_ones_own_frames_that_are_adopted_are_looked_at(dfer, own):
         0,
         [
             "lists: labels.csv (3 clips)",
-            "own has frames that look like face crops: of 3 clips checked, a face fills 3 (50% "
-            "of the side in the median), sizes 64x64 (3 clips)",
+            "own has frames that look like face crops: a face fills 3 of 3 sampled clips (median "
+            "50% of the side), sizes 64x64 (3 clips)",
         ],
     )
 
@@ -116,7 +116,7 @@ def test_the_number_of_folds_is_that_of_the_earlier_manifest(dfer, own):
     done = dfer(f"{COMMAND} --num-folds 3")
     assert (done.code, done.err) == (
         1,
-        "error: data_manifests/own.csv has 2 folds, not 3; give --num-folds 2, or remove it to "
+        "error: data_manifests/own.csv has 2 folds, not 3; use --num-folds 2, or delete it to "
         "assign all folds again\n",
     )
 
@@ -135,5 +135,5 @@ def test_a_fold_that_lost_its_clips_is_told(dfer, own):
         0,
         ["clips: 3 (anger 2, fear 1); by test fold 1: 3"],
     )
-    said = "no clip is left to be tested in fold 2; remove the manifest to assign folds again"
+    said = "no test clips are left in fold 2; delete the manifest to assign folds again"
     assert said in done.err.splitlines()

@@ -22,8 +22,7 @@ def test_training_is_refused_before_torch_is_imported(dfer, write_tiny, monkeypa
     done = dfer(f"{command} --dataset tiny")
     assert (done.code, done.out) == (1, "")
     assert done.err.endswith(
-        "\nerror: all clips of manifest tiny are labelled 'sadness': there is nothing to learn; "
-        "add clips of another class\n"
+        "\nerror: all clips of manifest tiny have the label 'sadness'; add clips of another class\n"
     )
 
 
@@ -34,7 +33,7 @@ def test_preprocess_says_it_before_faces_are_cropped(dfer):
         (folder / str(number) / "1.jpg").write_bytes(JPEG)
     lines = "".join(f"{number},fear\n" for number in range(4))
     (folder / "labels.csv").write_text(f"path,label\n{lines}")
-    said = "all clips are labelled 'fear': there is nothing to learn, so nothing can be trained on"
+    said = "all clips have the label 'fear'; training needs at least two classes"
     line = "preprocess --dataset folder --root own --num-folds 2 --detector mtcnn"
     assert said in dfer(f"{line} --dry-run").out
     assert said in dfer(line).err

@@ -256,8 +256,8 @@ def test_old_crops_are_used_and_it_is_said_how_to_replace_them(manifests, capsys
     path = manifests / "old.csv"
     manifest = read_manifest(path)
     answer = (
-        f"crops: version 2; this dfer crops by version {CROP_VERSION}; remove the folder of crops "
-        "and run `dfer preprocess` to crop again"
+        f"crops: version 2; this dfer uses crop version {CROP_VERSION}; delete the folder of crops "
+        f"and run `dfer preprocess` again"
     )
     for version, notes in ((2, [answer]), (CROP_VERSION, [])):
         write_manifest(replace(manifest, crop={"detector": "mtcnn", "version": version}), path)

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from preprocess.small_sets import work_here
 
-from dfercli.data.dataset import check_frames
+from dfercli.data.loaders import check_frames
 from dfercli.data.manifest import read_manifest
 from dfercli.demo.drawing import make_person
 from dfercli.demo.videos import draw_video

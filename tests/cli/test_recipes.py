@@ -49,7 +49,7 @@ def test_what_is_typed_is_checked_beside_the_presets_own_values(arrive, dfer):
     run = arrive("train --preset small --epochs 4")  # fewer than the paper's warm-up
     assert (run.train.epochs, run.train.warmup_epochs) == (4, 2)
     refused = dfer("train --preset small --epochs 2")
-    assert "warmup_epochs is 2, epochs 2" in refused.err
+    assert "warmup_epochs is 2 and epochs is 2" in refused.err
 
 
 @pytest.mark.usefixtures("project")

@@ -118,7 +118,7 @@ def test_a_run_whose_data_is_gone_says_so(run, dfer):
     Path("data").rename("moved")
     done = dfer(f"train --repeat {WHERE} --runs again")
     assert (done.code, done.out) == (1, "")
-    assert "no folder data/tiny, where the data was; name it: --root" in done.err
+    assert "data folder data/tiny does not exist; set --root" in done.err
     assert dfer(f"train --repeat {WHERE} --runs again --root moved/tiny").code == 0
 
 

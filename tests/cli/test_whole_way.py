@@ -27,8 +27,8 @@ def test_the_whole_way(dfer):
     done = dfer("preprocess --dataset folder --root data/demo --detector mtcnn --size 64")
     assert done.code == 1
     assert done.err == (
-        "error: 2 groups (or videos, without a column group) cannot fill 5 folds; "
-        "add videos, or give --num-folds 2\n"
+        "error: 2 groups (or videos, without a column group) cannot be split into 5 folds; "
+        "add videos, or use --num-folds 2\n"
     )
     done = dfer(f"preprocess {CROPS}")
     assert done.code == 4  # one video was left out

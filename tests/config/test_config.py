@@ -18,8 +18,15 @@ from dfercli.config import (
     to_dict,
 )
 from dfercli.errors import ConfigError, DferError, require_at_least
+from dfercli.models.biehpro import BiEhPro
 
 DATA = DataConfig(dataset="dfew", manifest="dfew.csv", root="/data/dfew", workers=0)
+
+
+def test_a_whole_number_is_a_prompt_scale():
+    for config in (ModelConfig(prompt_scale=1), from_dict(ModelConfig, {"prompt_scale": 1})):
+        assert type(config.prompt_scale) is float
+        BiEhPro(8, prompt_scale=config.prompt_scale)
 
 
 @pytest.mark.parametrize(
@@ -124,12 +131,12 @@ def test_from_dict_names_what_is_wrong(cls, values, message):
         (
             ModelConfig,
             {"text": False},
-            "without text there are no prompts; turn biehpro off too",
+            "biehpro needs text, which is off; turn biehpro off too",
         ),
         (
             ModelConfig,
             {"text_prompt": False, "visual_prompt": False},
-            "biehpro without text_prompt and visual_prompt; turn biehpro off",
+            "biehpro needs text_prompt or visual_prompt; turn one of them on, or biehpro off",
         ),
         (TrainConfig, {"epochs": 0}, "epochs is 0; it must be at least 1"),
         (TrainConfig, {"warmup_epochs": -1}, "warmup_epochs is -1; it must be at least 0"),
@@ -138,8 +145,7 @@ def test_from_dict_names_what_is_wrong(cls, values, message):
         (
             TrainConfig,
             {"epochs": 5},
-            "warmup_epochs is 5; it must be less than epochs (5), so that the learning rate "
-            "reaches its maximum",
+            "warmup_epochs is 5 and epochs is 5; warmup_epochs must be less than epochs",
         ),
         (TrainConfig, {"lr": 0.0, "min_lr": 0.0}, "lr is 0.0; it must be above 0"),
         (TrainConfig, {"weight_decay": -1.0}, "weight_decay is -1.0; it must be at least 0"),

@@ -14,9 +14,8 @@ import torch
 
 from dfercli.config import DataConfig, ModelConfig, RunConfig
 from dfercli.data import frames as module
-from dfercli.data.dataset import build_dataset
 from dfercli.data.frames import fingerprint_frames, open_cache
-from dfercli.data.loaders import EpochBatches, build_train_loader
+from dfercli.data.loaders import EpochBatches, build_dataset, build_train_loader
 from dfercli.data.manifest import Manifest
 from dfercli.errors import DataError, VideoError
 from dfercli.media.images import write_image
@@ -168,10 +167,10 @@ def test_one_that_goes_while_it_is_read_is_named(make_dataset, tmp_path):
     os.truncate(tmp_path / "cache" / name, 100)
     with pytest.raises(DataError) as caught:
         dataset[1]
-    said = f"{tmp_path / 'cache' / name} was removed or cut off; start again"
+    said = f"{tmp_path / 'cache' / name} was removed or truncated; start the run again"
     assert str(caught.value) == said
     (tmp_path / "cache" / name).unlink()
-    with pytest.raises(DataError, match="was removed or cut off"):
+    with pytest.raises(DataError, match="was removed or truncated"):
         dataset[1]
 
 
@@ -214,8 +213,8 @@ def test_a_full_disk_is_noticed_before_anything_is_written(manifest, root, tmp_p
     with pytest.raises(DataError) as caught:
         _open(manifest, root, tmp_path)
     assert str(caught.value) == (
-        f"the cache needs 0.0 GB, {tmp_path / 'cache'} has 0.0 GB to spare; "
-        f"name another --cache-dir, or give --no-cache"
+        f"the cache needs 0.0 GB, but only 0.0 GB are free in {tmp_path / 'cache'}; use another "
+        f"--cache-dir, or --no-cache"
     )
     assert _caches(tmp_path) == []
 
@@ -233,13 +232,17 @@ def test_frames_that_do_not_hold_together_are_named(manifest, root, tmp_path):
     with pytest.raises(VideoError, match=r"cannot read .*clip 2/5\.jpg: cut off"):
         _open(manifest, root, tmp_path)
     path.unlink()
-    with pytest.raises(DataError, match=r"clip 2 has 20 frames, the manifest says 21; run `dfer p"):
+    with pytest.raises(
+        DataError, match=r"clip 2 has 20 frames, but the manifest says 21; run `dfer p"
+    ):
         _open(manifest, root, tmp_path)
     write_image(path, np.zeros((20, 20, 3), np.uint8))
-    with pytest.raises(DataError, match=r"frames of several sizes in .*clip 2; make them all of"):
+    with pytest.raises(DataError, match=r"frames in .*clip 2 have different sizes; resize them"):
         _open(manifest, root, tmp_path)
     (root / "clip 2").rename(root / "gone")
-    with pytest.raises(DataError, match=r"no folder .*clip 2; is .* the data's root\?"):
+    with pytest.raises(
+        DataError, match=r"folder .*clip 2 does not exist; check that .* is the data root"
+    ):
         _open(manifest, root, tmp_path)
     assert _caches(tmp_path) == []
 

@@ -8,9 +8,15 @@ import pytest
 import torch
 
 from dfercli.config import DataConfig, ModelConfig, RunConfig
-from dfercli.data.dataset import ClipDataset, build_dataset, check_frames
 from dfercli.data.frames import FrameFolders
-from dfercli.data.loaders import EpochBatches, build_test_loader, build_train_loader
+from dfercli.data.loaders import (
+    ClipDataset,
+    EpochBatches,
+    build_dataset,
+    build_test_loader,
+    build_train_loader,
+    check_frames,
+)
 from dfercli.data.manifest import Manifest
 from dfercli.data.transforms import fit_frame
 from dfercli.errors import DataError, VideoError
@@ -213,7 +219,7 @@ def test_frames_of_several_sizes_are_an_error(make_dataset, tmp_path):
     write_image(tmp_path / "clip 1" / "4.png", np.zeros((24, 32, 3), dtype=np.uint8))
     with pytest.raises(DataError) as caught:
         make_dataset()[1]
-    expected = f"frames of several sizes in {tmp_path / 'clip 1'}; make them all of one"
+    expected = f"frames in {tmp_path / 'clip 1'} have different sizes; resize them"
     assert str(caught.value) == expected
 
 
@@ -229,7 +235,7 @@ def test_more_or_fewer_frames_than_the_manifest_says_are_an_error(manifest, tmp_
         (folder / f"{number}.png").write_bytes(b"")
     with pytest.raises(DataError) as caught:
         check_frames(manifest, tmp_path)
-    expected = f"{folder} has {found} frames, the manifest says 20; run `dfer preprocess` again"
+    expected = f"{folder} has {found} frames, but the manifest says 20; run `dfer preprocess` again"
     assert str(caught.value) == expected
 
 
@@ -238,7 +244,8 @@ def test_a_folder_that_is_gone_is_an_error(manifest, tmp_path):
     with pytest.raises(DataError) as caught:
         check_frames(manifest, tmp_path)
     assert str(caught.value) == (
-        f"no folder {tmp_path / 'clip 3'}; is {tmp_path} the data's root? else preprocess again"
+        f"folder {tmp_path / 'clip 3'} does not exist; check that {tmp_path} is the data root, or "
+        f"run `dfer preprocess` again"
     )
 
 
@@ -246,6 +253,4 @@ def test_a_root_that_is_gone_is_an_error(manifest, tmp_path):
     gone = tmp_path / "unplugged"
     with pytest.raises(DataError) as caught:
         check_frames(manifest, gone)
-    assert str(caught.value) == (
-        f"no folder {gone}, where the data was; name it: --root, or $DFER_DATA"
-    )
+    assert str(caught.value) == (f"data folder {gone} does not exist; set --root or $DFER_DATA")

@@ -150,4 +150,4 @@ def test_where_every_class_lacks_clips_nothing_is_said_to_agree():
     found = _compare(**dict.fromkeys("acde"))
     assert found.deviations == ()
     assert found.num_compared == 0
-    assert found.agreement == "each class of each fold lacks clips, so that nothing can be compared"
+    assert found.agreement == "each class of each fold lacks clips: nothing can be compared"

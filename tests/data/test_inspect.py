@@ -82,7 +82,7 @@ def test_an_image_cut_in_the_middle_is_named(tmp_path, put_frame, suffix, which)
 
 @pytest.mark.parametrize(
     ("content", "fault"),
-    [(b"", "empty"), (b"<html>expired</html>", "no image"), (b"\xff\xd8", "no image")],
+    [(b"", "empty"), (b"<html>expired</html>", "not an image"), (b"\xff\xd8", "not an image")],
 )
 def test_a_file_that_is_no_whole_image_is_named(tmp_path, put_frame, content, fault):
     put_frame("1.jpg")
@@ -92,13 +92,13 @@ def test_a_file_that_is_no_whole_image_is_named(tmp_path, put_frame, content, fa
 
 def test_an_image_whose_end_alone_is_whole_is_named(tmp_path):
     (tmp_path / "1.jpg").write_bytes(b"no header\xff\xd9")
-    assert inspect_frames(tmp_path) == FramesState(1, None, "1.jpg is no image")
+    assert inspect_frames(tmp_path) == FramesState(1, None, "1.jpg is not an image")
 
 
 def test_frames_of_several_sizes_are_told(tmp_path, put_frame):
     put_frame("1.jpg")
     put_frame("2.jpg", 12, 9)
-    assert inspect_frames(tmp_path) == FramesState(2, (12, 8), "frames of several sizes")
+    assert inspect_frames(tmp_path) == FramesState(2, (12, 8), "frames of different sizes")
 
 
 def _widen(path):
@@ -121,7 +121,7 @@ def test_an_absurd_image_is_a_fault_and_no_exception(tmp_path, put_frame, spoil,
     for number in (1, 2, 3):
         put_frame(f"{number}.png")
     spoil(tmp_path / name)
-    assert inspect_frames(tmp_path) == FramesState(3, None, f"{name} is no image")
+    assert inspect_frames(tmp_path) == FramesState(3, None, f"{name} is not an image")
 
 
 @pytest.mark.parametrize("method", ["os.scandir", "pathlib.Path.is_dir"])
@@ -150,7 +150,7 @@ def test_a_name_that_is_too_long_is_a_fault_and_no_exception(tmp_path):
         ("missing", "missing"),
         ("empty", "empty"),
         ("1.jpg is empty", "unreadable"),
-        ("frames of several sizes", "unreadable"),
+        ("frames of different sizes", "unreadable"),
     ],
 )
 def test_the_status_follows_from_the_fault(fault, status):

@@ -25,7 +25,7 @@ from dfercli.errors import DataError
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "data_manifests" / "demo.csv"
 CLASS_NAMES = ("surprise", "anger", "boredom")
-IDLE = "no clip is left to be tested in fold {}; remove the manifest to assign folds again"
+IDLE = "no test clips are left in fold {}; delete the manifest to assign folds again"
 
 
 def _rows():
@@ -254,7 +254,7 @@ def test_a_dataset_whose_name_leads_elsewhere_is_refused(manifest, tmp_path):
     write_manifest(replace(manifest, dataset="../../elsewhere"), path)
     with pytest.raises(
         DataError,
-        match=r"mine.json: dataset: the name '../../elsewhere' has a slash",
+        match=r"mine.json: dataset: the name '../../elsewhere' contains a slash",
     ):
         read_manifest(path)
 
@@ -294,7 +294,7 @@ def test_a_kill_between_the_two_files_mixes_no_recipes(manifest, tmp_path, monke
         except DataError as error:
             seen.append("refused")
             assert str(error) == (
-                f"{side_file(path)} and its CSV were not both written; run `dfer preprocess` again"
+                f"{side_file(path)} and its CSV do not match; run `dfer preprocess` again"
             )
             assert read_manifest(path, unfinished=True).folds == manifest.folds
     assert seen == ["old", "refused", "refused", "new"]

@@ -74,7 +74,7 @@ def test_a_missing_column_is_named(write_lines, missing):
 
 def test_a_manifest_without_clips_is_refused(write_lines):
     path = write_lines()
-    assert _error(path) == f"{path} lists no clip; run `dfer preprocess` again"
+    assert _error(path) == f"{path} lists no clips; run `dfer preprocess` again"
 
 
 @pytest.mark.parametrize("content", [b"", b"clip_id\n\xff\xfe\n", b'a,b\n"c,d\n', b"a\n1\n2,3\n"])
@@ -87,9 +87,9 @@ def test_a_file_that_is_no_table_is_refused(write_lines, content):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("b,faces/b,3,joy,1", "label 'joy' is none of the classes surprise, anger, boredom"),
-        ("b,faces/b,3,Anger,1", "label 'Anger' is none of the classes surprise, anger, boredom"),
-        ("b,faces/b,3,1,1", "label '1' is none of the classes surprise, anger, boredom"),
+        ("b,faces/b,3,joy,1", "label 'joy' is not one of the classes surprise, anger, boredom"),
+        ("b,faces/b,3,Anger,1", "label 'Anger' is not one of the classes surprise, anger, boredom"),
+        ("b,faces/b,3,1,1", "label '1' is not one of the classes surprise, anger, boredom"),
         ("a,faces/b,3,anger,1", "clip 'a' is listed twice"),
         ("b,faces/b,0,anger,1", "n_frames is '0'; it must be 1 or more"),
         ("b,faces/b,-3,anger,1", "n_frames is '-3'; it must be 1 or more"),
@@ -148,8 +148,8 @@ OUTSIDE = ["../x", "/abs", "a/../../b", "a/..", "..", "C:/x", "c:x", "a\\b", "\\
 def test_a_path_that_leaves_the_data_root_is_refused(write_lines, path):
     manifest = write_lines(GOOD_LINE, f"b,{path},3,anger,1")
     assert _error(manifest) == (
-        f"{manifest} line 3: path {path!r} leaves the data root; "
-        f"give it relative, with / and without .."
+        f"{manifest} line 3: path {path!r} leaves the data root; use a relative path with / and no "
+        f".."
     )
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dfercli.data.sampling import sample_test, sample_train
+from dfercli.data.transforms import sample_test, sample_train
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ def test_of_a_healthy_dataset_everything_is_ok(healthy):
     report = inspect_dataset(healthy)
     assert report.findings == (
         Finding("clips", "ok", "4 (happiness 2, anger 2); by test fold 1: 2, 2: 2"),
-        Finding("frames", "ok", "64; 16 to 16 per clip, mean 16.0; 0 clips under 16"),
+        Finding("frames", "ok", "64; 16 to 16 per clip, mean 16.0; 0 clips with fewer than 16"),
         Finding("frame sizes", "ok", "8x8 (4)"),
         Finding("crops", "ok", f"{OURS}, version {CROP_VERSION}"),
     )
@@ -72,7 +72,9 @@ def test_another_root_is_looked_at_where_it_is_given(healthy):
     root.rename(root.with_name("moved"))
     gone = inspect_dataset(healthy)
     assert (gone.root, gone.sheet) == (root, None)
-    assert gone.findings == (Finding("data", "wrong", f"no folder {root}; name it: --root"),)
+    assert gone.findings == (
+        Finding("data", "wrong", f"data folder {root} does not exist; set --root"),
+    )
     assert _odd(healthy, root.with_name("moved")) == {}
 
 
@@ -85,7 +87,9 @@ def test_data_that_is_not_there_is_wrong_where_somebody_asked_for_it(
     shutil.rmtree(root)
     page = diagnose({healthy: None}, requested=requested)
     (report,) = page.datasets
-    assert report.findings == (Finding("data", state, f"no folder {root}; name it: --root"),)
+    assert report.findings == (
+        Finding("data", state, f"data folder {root} does not exist; set --root"),
+    )
     assert page.healthy is not requested
 
 
@@ -125,9 +129,9 @@ def _garble(clip):
         (_empty, "empty", "1 clip (ben/anger)"),
         (_cut, "unreadable", "1 clip (ben/anger): 7.jpg is cut off"),
         (_blank, "unreadable", "1 clip (ben/anger): 7.jpg is empty"),
-        (_enlarge, "unreadable", "1 clip (ben/anger): frames of several sizes"),
+        (_enlarge, "unreadable", "1 clip (ben/anger): frames of different sizes"),
         (_lose, "different number of frames", "1 clip (ben/anger); ben/anger has 15, not 16"),
-        (_garble, "contact sheet", "cannot read {clip}/8.jpg: no image"),
+        (_garble, "contact sheet", "cannot read {clip}/8.jpg: not an image"),
     ],
 )
 def test_a_clip_that_is_not_whole_is_wrong(healthy, clip, harm, topic, text):
@@ -152,7 +156,7 @@ def test_clips_of_another_size_are_noted(healthy, clip):
 
 def test_short_clips_are_counted(healthy, clip):
     clip[0].unlink()
-    text = "63; 15 to 16 per clip, mean 15.8; 1 clip under 16"
+    text = "63; 15 to 16 per clip, mean 15.8; 1 clip with fewer than 16"
     assert _findings(healthy)["frames"] == ("ok", text)
 
 
@@ -167,8 +171,8 @@ def test_a_group_in_two_folds_is_wrong(healthy):
 
 
 AGAIN = (
-    f"this dfer crops by version {CROP_VERSION}; remove the folder of crops and run "
-    "`dfer preprocess` to crop again"
+    f"this dfer uses crop version {CROP_VERSION}; delete the folder of crops and run "
+    "`dfer preprocess` again"
 )
 
 
@@ -180,7 +184,7 @@ AGAIN = (
             ("wrong", f"detector mtcnn, version 1; {AGAIN}"),
         ),
         ({"detector": "mtcnn", "version": 2}, ("note", f"detector mtcnn, version 2; {AGAIN}")),
-        (None, ("note", "nothing is known")),
+        (None, ("note", "unknown")),
         ({"adopted": "folder frames", "size": "8x8"}, ("ok", "adopted folder frames, size 8x8")),
     ],
 )
@@ -239,7 +243,7 @@ FOLDS = {f"fold {fold}" for fold in range(1, 6)}
 
 def test_an_official_set_is_held_against_what_is_published(official):
     found = _findings(official())
-    assert found["official lists"] == ("ok", "counts and fingerprints are the published ones")
+    assert found["official lists"] == ("ok", "counts and fingerprints match the published ones")
     assert found["clips"][1].startswith("10 (happiness 0, sadness 5, ")
     assert found["clips"][1].endswith("; officially 10")
     assert {topic for topic, (state, _) in found.items() if state != "ok"} == FOLDS

@@ -37,7 +37,7 @@ def _change(path, class_names=None, **columns):
 def test_clips_of_one_class_only_are_wrong(healthy):
     _list(healthy, anna_anger="happiness,anna", ben_anger="happiness,ben")
     _change(healthy, class_names=("happiness",), label="happiness")
-    text = "all clips have one label: there is nothing to learn"
+    text = "all clips have the same label; training needs at least two classes"
     assert _odd(healthy) == [Finding("classes", "wrong", text)]
 
 
@@ -47,15 +47,15 @@ def test_a_fold_that_leaves_nothing_to_train_on_is_wrong(healthy):
         Finding(
             "manifest",
             "note",
-            "no clip is left to be tested in fold 2; remove the manifest to assign folds again",
+            "no test clips are left in fold 2; delete the manifest to assign folds again",
         ),
-        Finding("fold 1", "wrong", "no clip is left to train on; use more folds"),
+        Finding("fold 1", "wrong", "no training clips; use more folds"),
     ]
 
 
 def test_a_class_that_a_fold_does_not_test_is_noted(healthy):
     _change(healthy, test_fold=[1, 1, 0, 2], group=["anna", "anna", "cleo", "ben"])
-    text = "none of happiness is tested: UAR leaves them out"
+    text = "no test clips of happiness; UAR does not include these classes"
     assert _odd(healthy) == [Finding("fold 2", "note", text)]
 
 
@@ -67,9 +67,10 @@ def test_a_class_that_is_tested_and_never_trained_is_noted(healthy):
         Finding(
             "fold 1",
             "note",
-            "none of happiness is trained: they are tested, but cannot be predicted",
+            "no training clips of happiness, which are tested; a model cannot predict these "
+            "classes",
         ),
-        Finding("fold 2", "note", "none of happiness is tested: UAR leaves them out"),
+        Finding("fold 2", "note", "no test clips of happiness; UAR does not include these classes"),
     ]
 
 
@@ -77,17 +78,26 @@ def test_a_fold_of_which_no_clip_is_left_is_noted(healthy):
     _list(healthy, cleo_anger="anger,cleo", dan_anger="anger,dan")
     left_out = {"cleo/anger": 3, "dan/anger": 4}
     write_manifest(replace(read_manifest(healthy), num_folds=4, left_out=left_out), healthy)
-    text = "no clip is left to be tested in fold 3, 4; remove the manifest to assign folds again"
+    text = "no test clips are left in fold 3, 4; delete the manifest to assign folds again"
     assert _odd(healthy) == [Finding("manifest", "note", text)]
 
 
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({"cleo_anger": "anger,cleo"}, "added since: 1 clip (cleo/anger)"),
-        ({"ben_anger": ""}, "removed since: 1 clip (ben/anger)"),
-        ({"ben_anger": "fear,ben"}, "relabelled since: 1 clip (ben/anger)"),
-        ({"anna_anger": "fear,anna", "ben_anger": "fear,ben"}, "relabelled since: 2 clips ("),
+        (
+            {"cleo_anger": "anger,cleo"},
+            "added since the last `dfer preprocess`: 1 clip (cleo/anger)",
+        ),
+        ({"ben_anger": ""}, "removed since the last `dfer preprocess`: 1 clip (ben/anger)"),
+        (
+            {"ben_anger": "fear,ben"},
+            "relabelled since the last `dfer preprocess`: 1 clip (ben/anger)",
+        ),
+        (
+            {"anna_anger": "fear,anna", "ben_anger": "fear,ben"},
+            "relabelled since the last `dfer preprocess`: 2 clips (",
+        ),
     ],
 )
 def test_a_list_that_changed_since_is_wrong(healthy, changes, text):
@@ -95,7 +105,7 @@ def test_a_list_that_changed_since_is_wrong(healthy, changes, text):
     (finding,) = _odd(healthy)
     assert (finding.topic, finding.state) == ("list", "wrong")
     assert finding.text.startswith(text)
-    assert finding.text.endswith("; preprocess again")
+    assert finding.text.endswith("; run it again")
 
 
 @pytest.mark.parametrize("fold", [0, 1])
@@ -111,4 +121,4 @@ def test_a_list_that_is_gone_is_wrong(healthy):
     path.unlink()
     (finding,) = _odd(healthy)
     assert (finding.topic, finding.state) == ("list", "wrong")
-    assert finding.text.startswith(f"no {path}; write one")
+    assert finding.text.startswith(f"{path} does not exist; create it")

@@ -87,8 +87,8 @@ def test_a_label_of_a_partial_set_that_was_changed_by_hand_is_wrong(
     path = prepare(kind, missing)
     _edit(path, clip_id, "label", new)
     said = (
-        f"another label than in the lists: 1 clip ({clip_id}); {clip_id} has {new}, the lists say "
-        f"{old}; preprocess again"
+        f"label differs from the lists: 1 clip ({clip_id}); {clip_id} has {new}, the lists say "
+        f"{old}; run `dfer preprocess` again"
     )
     assert ("lists on disk", said) in _wrong(path)
 
@@ -98,8 +98,8 @@ def test_a_fold_of_a_partial_set_that_was_changed_by_hand_is_wrong(prepare):
     _edit(path, "00001", "test_fold", 4)
     _edit(path, "00002", "test_fold", 4)
     said = (
-        "another test fold than in the lists: 2 clips (00001, 00002); 00001 has 4, the lists say "
-        "1; preprocess again"
+        "test fold differs from the lists: 2 clips (00001, 00002); 00001 has 4, the lists say "
+        "1; run `dfer preprocess` again"
     )
     assert _wrong(path) == [("lists on disk", said)]
 
@@ -111,7 +111,7 @@ def test_a_row_that_was_removed_or_added_by_hand_is_named(prepare):
     said = f"2 of 10 clips (00003, 00004) not in the manifest; {AGREE}"
     assert _odd(path) == [("lists on disk", "note", said)]
     path.write_text(text + f"00099,{FACES['dfew']}/00001,3,fear,1\n")
-    assert ("lists on disk", "no list has 1 clip (00099)") in _wrong(path)
+    assert ("lists on disk", "1 clip (00099) not in the lists") in _wrong(path)
 
 
 def test_without_lists_it_is_said_that_nothing_was_compared(prepare):
@@ -119,7 +119,7 @@ def test_without_lists_it_is_said_that_nothing_was_compared(prepare):
     root = path.parents[1] / "root"
     shutil.rmtree(root / LISTS)
     said = (
-        f"labels and folds cannot be compared: no split lists below {root}; the authors' are "
+        f"labels and folds cannot be compared: no split lists below {root}; their original path is "
         f"{LISTS}/train(single-labeled)/..."
     )
     assert _odd(path) == [("lists on disk", "note", said)]
@@ -136,7 +136,7 @@ def test_resampled_frames_are_compared_with_what_is_published(prepare, with_list
     wrong = _wrong(path)
     said = "fold 1 test has 2 clips, officially 2 (anger 1, not 0; fear 0, not 1)"
     assert ("official lists", said) in wrong
-    named = "another label than in the lists: 1 clip (00001); 00001 has anger, the lists say fear"
+    named = "label differs from the lists: 1 clip (00001); 00001 has anger, the lists say fear"
     assert any(text.startswith(named) for _, text in wrong) == with_lists
 
 
@@ -147,22 +147,22 @@ def test_a_row_that_points_at_the_folder_of_another_clip_is_wrong(prepare, kind)
     first, second = sorted(CLIPS[kind])[:2]
     _edit(path, first, "path", f"{FACES[kind]}/{second}")
     said = f"folder of another clip: 1 clip ({first}); {first} has {FACES[kind]}/{second}"
-    assert _wrong(path) == [("paths", f"{said}; preprocess again")]
+    assert _wrong(path) == [("paths", f"{said}; run `dfer preprocess` again")]
 
 
 def test_a_row_that_borrows_frames_from_another_clip_is_wrong(prepare):
     path = prepare("dfew")
     folders = [f"{FACES['dfew']}/{clip_id}" for clip_id in ("00001", "00002")]
     _edit(path, "00001", "path", "//".join(folders))
-    said = f"folder of another clip: 1 clip (00001); 00001 has {folders[1]}; preprocess again"
-    assert ("paths", said) in _wrong(path)
+    said = f"folder of another clip: 1 clip (00001); 00001 has {folders[1]}"
+    assert ("paths", f"{said}; run `dfer preprocess` again") in _wrong(path)
 
 
 def test_a_row_of_crops_of_ones_own_that_points_at_another_clip_is_wrong(healthy):
     assert _wrong(healthy) == []
     _edit(healthy, "anna/anger", "path", "faces/ben/anger")
     said = "folder of another clip: 1 clip (anna/anger); anna/anger has faces/ben/anger"
-    assert _wrong(healthy) == [("paths", f"{said}; preprocess again")]
+    assert _wrong(healthy) == [("paths", f"{said}; run `dfer preprocess` again")]
     _edit(healthy, "anna/anger", "path", "faces/ben/anger/copy")  # a name of no clip: by hand
     assert [topic for topic, _ in _wrong(healthy)] == ["missing"]
 

@@ -7,8 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from dfercli.data.dataset import build_dataset
-from dfercli.data.loaders import build_test_loader
+from dfercli.data.loaders import build_dataset, build_test_loader
 from dfercli.data.manifest import read_manifest
 from dfercli.data.transforms import normalise
 from dfercli.evaluation.explain import attention_maps, collect, roll_out

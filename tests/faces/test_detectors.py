@@ -175,7 +175,7 @@ def test_fan_without_network_names_the_other_detector(error, why, monkeypatch):
         load_detector("face-alignment")
     assert str(caught.value) == (
         f"the weights of face-alignment are not cached and cannot be downloaded ({why}); "
-        f"run once with network, or use --detector mtcnn, which brings its own"
+        f"run once with network access, or use --detector mtcnn, which includes its weights"
     )
 
 
@@ -197,7 +197,7 @@ def test_damaged_weights_of_fan_are_to_be_removed(error, monkeypatch, tmp_path):
     with pytest.raises(DetectorError) as caught:
         load_detector("face-alignment")
     assert str(caught.value) == (
-        f"the weights of face-alignment in {tmp_path / 'checkpoints'} are damaged; remove them, "
+        f"the weights of face-alignment in {tmp_path / 'checkpoints'} are damaged; delete them, "
         f"and the next use downloads them again"
     )
 
@@ -225,7 +225,7 @@ def test_weights_of_another_hash_are_not_loaded(content, weights, monkeypatch):
     assert str(caught.value) == (
         f"the weights of face-alignment are damaged or not the published ones: {second} "
         f"has the SHA-256 {hashlib.sha256(content).hexdigest()[:12]}..., not "
-        f"{hashlib.sha256(b'second').hexdigest()[:10]}...; remove {second}, and the next use "
+        f"{hashlib.sha256(b'second').hexdigest()[:10]}...; delete {second}, and the next use "
         f"downloads it again"
     )
 

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from skimage import data
 
+from dfercli.demo.drawing import make_person
+from dfercli.demo.videos import draw_video
 from dfercli.errors import VideoError
 from dfercli.faces import load_detector
 from dfercli.faces.align import TEMPLATE, similarity_transform
@@ -397,6 +399,51 @@ def test_a_face_out_of_sight_for_over_a_second_is_the_same_at_the_same_place(fol
     for x, frames in ((52.0, [*range(20), *range(60, 90)]), (200.0, list(range(60, 90)))):
         shots = [(A, 20, _at_x(50)), (A, 40, lambda index: []), (A, 30, _at_x(x))]
         assert list(follow_film(*shots).faces) == frames
+
+
+def _draw(person):
+    return list(draw_video(make_person(0, person), "neutral", np.random.default_rng(person)))
+
+
+def _enlarge(image_rgb, zoom=1.6):
+    height, width = image_rgb.shape[:2]
+    rows, columns = int(height / zoom), int(width / zoom)
+    top, left = (height - rows) // 3, (width - columns) // 2
+    part_rgb = image_rgb[top : top + rows, left : left + columns]
+    return cv2.resize(part_rgb, (width, height), interpolation=cv2.INTER_CUBIC)
+
+
+@pytest.fixture
+def follow_drawn(monkeypatch):
+    """Follow the main face of a film of these images."""
+
+    def follow(images):
+        frames = [Frame(index, index / 25, image) for index, image in enumerate(images)]
+        monkeypatch.setattr("dfercli.faces.main_face.read_frames", lambda path: iter(frames))
+        return follow_main_face("film", load_detector("mtcnn"), KEY_STEP_S)
+
+    return follow
+
+
+def test_a_cut_to_an_enlarged_picture_keeps_the_person_and_so_does_the_cut_back(follow_drawn):
+    film = _draw(1)
+    film[8:17] = map(_enlarge, film[8:17])
+    assert list(follow_drawn(film).faces) == list(range(25))
+
+
+@pytest.mark.parametrize("other", [2, 3, 5, 10])
+def test_a_cut_to_another_person_in_a_close_up_is_not_followed(follow_drawn, other):
+    film = _draw(1)
+    film[12:] = map(_enlarge, _draw(other)[12:])
+    assert list(follow_drawn(film).faces) == list(range(12, 25))
+
+
+def test_of_two_people_the_one_in_the_close_up_is_followed(follow_drawn):
+    pair = [np.concatenate(images, axis=1) for images in zip(_draw(1), _draw(2), strict=True)]
+    film = pair[:12] + [_enlarge(image_rgb[:, 320:]) for image_rgb in pair[12:]]
+    followed = follow_drawn(film)
+    assert list(followed.faces) == list(range(25))
+    assert all(followed.faces[i].landmarks_xy[:, 0].min() > 320 for i in range(12))
 
 
 def test_presence_is_the_area_over_all_frames():

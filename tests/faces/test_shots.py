@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from skimage import data
 
-from dfercli.faces.shots import number_views
+from dfercli.faces.tracking import number_views
 from dfercli.media.video import Frame
 
 SIZE = (320, 180)

@@ -43,9 +43,8 @@ def prepare(make_gpu_run: Callable[..., Any]) -> Callable[..., Any]:
     from accelerate.utils import set_seed
 
     from dfercli.data.augment import Augmenter
-    from dfercli.data.dataset import build_dataset
     from dfercli.data.folds import open_manifest
-    from dfercli.data.loaders import build_train_loader
+    from dfercli.data.loaders import build_dataset, build_train_loader
     from dfercli.device import resolve_compute
     from dfercli.training import loop
     from dfercli.training.device import make_accelerator

@@ -116,7 +116,7 @@ def test_a_second_call_trains_only_what_failed(count, make_job, tmp_path, capsys
     in_the_way.touch()
     outcome = run_jobs(configs, tmp_path, jobs=count)
     assert [job.config.fold for job in outcome.failures] == [2]
-    said = f"failed: colours full fold 2: {in_the_way} is a file where dfer puts a run; "
+    said = f"failed: colours full fold 2: {in_the_way} is a file, but dfer writes a run there; "
     said += "move it elsewhere, and run the same command again"
     assert _failed(capsys.readouterr().err) == [said]
     before = _times(outcome.jobs[0].run.path)

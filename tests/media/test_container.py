@@ -132,7 +132,7 @@ def test_a_file_with_sound_alone_says_so(tmp_path):
         output.mux(stream.encode(None))
     with pytest.raises(VideoError) as caught:
         list(read_frames(path))
-    assert str(caught.value) == f"cannot read {path}: it has sound, but no picture"
+    assert str(caught.value) == f"cannot read {path}: it has audio but no video"
     assert (count_declared(path), declared_duration_s(path)) == (0, 0.0)
 
 

@@ -175,7 +175,7 @@ def test_a_tiff_that_pillow_calls_cut_off_is_read_by_opencv(tmp_path, corner):
 
 def test_a_tiff_of_floats_says_what_to_do(tmp_path, corner):
     Image.fromarray(corner[..., 0].astype(np.float32)).save(tmp_path / "a.tif")
-    with pytest.raises(VideoError, match=r"of a kind that dfer does not read; save it with 8"):
+    with pytest.raises(VideoError, match=r"an unsupported kind of TIFF; save it with 8"):
         read_image(tmp_path / "a.tif")
 
 
@@ -194,5 +194,5 @@ def test_no_image_is_decoded_whose_size_is_not_known(tmp_path, monkeypatch):
         raise AssertionError("decoded")
 
     monkeypatch.setattr("dfercli.media.images.decode_image", decode)
-    with pytest.raises(VideoError, match="a TIFF of a kind"):
+    with pytest.raises(VideoError, match="an unsupported kind of TIFF"):
         read_image(path)

@@ -55,7 +55,7 @@ def test_a_document_with_a_photo_is_no_photo(tmp_path):
     write_image(tmp_path / "a.jpg", np.zeros((48, 64, 3), np.uint8))
     content = b"%PDF-1.4\n1 0 obj\nstream\n" + (tmp_path / "a.jpg").read_bytes()
     (tmp_path / "a.pdf").write_bytes(content)
-    with pytest.raises(VideoError, match=r"a\.pdf: a PDF document; save its pictures"):
+    with pytest.raises(VideoError, match=r"a\.pdf: a PDF document; save its pages"):
         list(read_frames(tmp_path / "a.pdf"))
 
 

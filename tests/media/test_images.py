@@ -35,7 +35,7 @@ ABSURD = {
     "a short header": b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", b"12") + _chunk(b"IEND", b""),
 }
 
-BOMB = "more than the 50,331,648 pixels that dfer decodes; make it smaller"
+BOMB = "more than the limit of 50,331,648 pixels; make it smaller"
 SAID = {"too many pixels": BOMB, "more than a number holds": BOMB}
 """Why the absurd ones are not read, where it is not that they are no image."""
 
@@ -67,7 +67,7 @@ def test_a_lower_quality_makes_a_smaller_file(tmp_path, noise):
 
 
 @pytest.mark.parametrize(
-    ("content", "fault"), [(None, "missing"), (b"", "empty"), (b"label,path\n", "no image")]
+    ("content", "fault"), [(None, "missing"), (b"", "empty"), (b"label,path\n", "not an image")]
 )
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".bmp", ".webp", ".tif"])
 def test_a_file_that_is_no_image_is_refused(tmp_path, suffix, content, fault):
@@ -124,27 +124,27 @@ def test_the_size_is_read_from_the_header(tmp_path, noise, name):
     assert image_size(path) == (60, 40)
 
 
-@pytest.mark.parametrize("content", [None, b"", b"no image"])
+@pytest.mark.parametrize("content", [None, b"", b"not an image"])
 def test_no_image_has_no_size(tmp_path, content):
     path = tmp_path / "a.jpg"
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(VideoError) as caught:
         image_size(path)
-    assert str(caught.value) == f"cannot read {path}: missing, or no image"
+    assert str(caught.value) == f"cannot read {path}: missing, or not an image"
 
 
 @pytest.mark.parametrize("name", ABSURD)
 def test_an_absurd_image_has_no_size_and_is_not_read(tmp_path, name):
     path = tmp_path / "a.png"
     path.write_bytes(ABSURD[name])
-    with pytest.raises(VideoError, match=r"^cannot read .*a\.png: missing, or no image$"):
+    with pytest.raises(VideoError, match=r"^cannot read .*a\.png: missing, or not an image$"):
         image_size(path)
-    said = SAID.get(name, "no image")
+    said = SAID.get(name, "not an image")
     with pytest.raises(VideoError, match=rf"^cannot read .*a\.png: {said}$"):
         read_image(path)
     path.write_bytes(ABSURD[name] + b"more")  # now it is decoded to look for its end
-    assert find_fault(path) in ("cut off", "no image", "too large")
+    assert find_fault(path) in ("cut off", "not an image", "too large")
 
 
 def test_a_full_disk_is_no_fault_of_an_image(tmp_path, noise, monkeypatch):
@@ -169,8 +169,8 @@ def test_an_image_of_another_format_than_its_name_says_is_read(tmp_path, noise):
     ("name", "message"),
     [
         ("no folder/a.jpg", "No such file or directory; check that the folder still exists"),
-        ("a.foo", "no image format of this suffix; use .jpg or .png"),
-        ("a", "no image format of this suffix"),
+        ("a.foo", "unknown image format; use .jpg or .png"),
+        ("a", "unknown image format"),
     ],
 )
 def test_an_image_that_cannot_be_written_says_why(tmp_path, name, message):

@@ -60,8 +60,11 @@ def test_a_camera_is_read_until_it_ends_by_the_clock(monkeypatch):
 @pytest.mark.parametrize(
     ("source", "said"),
     [
-        (7, "camera 7 does not answer; is it there, and not in use?"),
-        ("rtsp://none", "stream rtsp://none does not answer; is it there, and not in use?"),
+        (7, "camera 7 does not answer; check that it is connected and not in use"),
+        (
+            "rtsp://none",
+            "stream rtsp://none does not answer; check the address, and that it is not in use",
+        ),
     ],
 )
 def test_what_does_not_answer_is_an_error(source, said, monkeypatch):
@@ -151,7 +154,7 @@ def test_a_list_of_other_files_is_no_video(before, text, name, other):
     """FFmpeg would read the files that it names, of which a server may have any."""
     path = other.with_name(name)
     path.write_bytes(before + text.format(other=other).encode())
-    with pytest.raises(VideoError, match=r"a playlist; use the files that it names$"):
+    with pytest.raises(VideoError, match=r"a playlist; use the files that it lists$"):
         list(read_frames(path))
     assert count_declared(path) == declared_duration_s(path) == 0
 

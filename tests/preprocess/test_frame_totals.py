@@ -6,8 +6,8 @@ import pytest
 from data.official_trees import FERV39K_FEW, JPEG, put_clips, write_dfew, write_ferv39k
 from preprocess.small_sets import CLIPS, FACES, FRAMES, publish, write_set
 
-from dfercli.data.dataset import check_frames
 from dfercli.data.frames import FrameFolders, fingerprint_frames, open_cache
+from dfercli.data.loaders import check_frames
 from dfercli.data.manifest import read_manifest
 from dfercli.data.sources.base import Choices
 from dfercli.data.sources.official_lists import OfficialFrames, fingerprint
@@ -63,7 +63,7 @@ def _refused(root, kind="ferv39k", **choices):
     before, _, after = text.partition(" differs from the official set: ")
     assert before == f"{kind} in {root}"
     return after.removesuffix(
-        "; --allow-partial continues and marks the manifest and its tables as partial"
+        "; use --allow-partial to continue, which marks the manifest and its tables as partial"
     )
 
 
@@ -120,8 +120,8 @@ def test_another_version_of_a_part_is_refused(root):
         put_frame(folder / f"{frame:02d}.jpg")
     (folder / "00.jpg").write_bytes(JPEG + b"larger")
     text = _refused(root)
-    assert text.startswith(f"several folders hold different images of 1 clip ({SPLIT}), such as ")
-    assert text.endswith("; keep the right ones below the root")
+    assert text.startswith(f"several folders have different images of 1 clip ({SPLIT}), such as ")
+    assert text.endswith("; remove the wrong ones")
 
 
 def test_frames_that_moved_from_clip_to_clip_are_a_note(root, monkeypatch):
@@ -156,10 +156,13 @@ def test_joined_clips_are_read_cached_and_moved_like_others(root, tmp_path):
         check_frames(manifest, moved)
     where = " and ".join(str(moved / folder) for folder in path.split("//"))
     assert str(caught.value) == (
-        f"{where} have 24 frames, the manifest says 25; run `dfer preprocess` again"
+        f"{where} have 24 frames, but the manifest says 25; run `dfer preprocess` again"
     )
     shutil.rmtree(frame.parent)
-    with pytest.raises(DataError, match=f"^no folder {frame.parent}; is {moved} the data's root"):
+    with pytest.raises(
+        DataError,
+        match=f"^folder {frame.parent} does not exist; check that {moved} is the data root",
+    ):
         check_frames(manifest, moved)
     with pytest.raises(DataError, match=f"^no frames in {frame.parent}; "):
         FrameFolders(moved, 8).read_frames(path, lambda number: [0])
@@ -203,7 +206,7 @@ def test_sixteen_frames_of_dfew_are_sixteen(tmp_path, monkeypatch):
     assert _topic(manifest, "official frames") == [("wrong", said)]
     summary = _run(root, "dfew", allow_partial=True, media="faces-16f")
     assert summary.manifest.deviations[0] == said
-    assert summary.manifest.deviations[1].startswith("16 resampled frames a clip")
+    assert summary.manifest.deviations[1].startswith("16 resampled frames per clip")
 
 
 @pytest.mark.parametrize("kind", ["dfew", "ferv39k"])

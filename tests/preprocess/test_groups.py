@@ -96,40 +96,40 @@ def test_what_a_spreadsheet_makes_of_the_file_is_read(root, text, group):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", " is empty; it begins with clip_id,group"),
-        ("clip_id,group\n", " lists no clip; add a line for each, or remove the file"),
+        ("", " is empty; its first line must be clip_id,group"),
+        ("clip_id,group\n", " lists no clips; add one line per clip, or remove the file"),
         (
             "clip;group\n00001;a\n",
-            " has no column 'clip_id', its first line reads 'clip;group'; it needs clip_id,group, "
-            "with commas and in UTF-8",
+            " has no column 'clip_id'; its first line is 'clip;group', but must contain "
+            "clip_id,group, separated by commas and in UTF-8",
         ),
         (
             "clip_id,film\n00001,a\n",
-            " has no column 'group', its first line reads 'clip_id,film'; it needs clip_id,group, "
-            "with commas and in UTF-8",
+            " has no column 'group'; its first line is 'clip_id,film', but must contain "
+            "clip_id,group, separated by commas and in UTF-8",
         ),
         (
             "clip_id,group\n00002,a\n00001,a\n00002,b\n",
-            ": clip '00002' is listed twice; keep one line of it",
+            ": clip '00002' is listed twice; remove one of the lines",
         ),
         (
             "clip_id,group\n00001,a\n00002, \n",
-            ": no group for clip '00002'; name it, or remove the line: a clip that is not listed "
-            "is a group of its own",
+            ": clip '00002' has no group; add it, or remove the line to make the clip a group of "
+            "its own",
         ),
         (
             "clip_id,group\n00001,a\n2,a\n",
-            ": the lists have no clip '2'; clip ids look like '00001', correct these lines or "
-            "remove them",
+            ": no clip '2' in the official lists; correct or remove these lines (clip ids look "
+            "like '00001')",
         ),
         (
             "clip_id,group\n3,a\n00001,a\n2,b\n4,b\n",
-            ": the lists have no clip '2' and 2 more; clip ids look like '00001', correct these "
-            "lines or remove them",
+            ": no clip '2' and 2 more in the official lists; correct or remove these lines (clip "
+            "ids look like '00001')",
         ),
         (
             "clip_id,group\n00001,a,b\n",
-            ": the lines have more fields than the header; name each column",
+            ": the lines have more fields than the header; add the missing column names",
         ),
     ],
 )
@@ -144,8 +144,10 @@ def test_groups_that_do_not_hold_together_are_refused(root, text, said):
 def test_a_comma_too_many_and_another_encoding_are_refused(root):
     write_set(root, "dfew")
     _write(root, "clip_id,group\n00001,a\n00002,Paris, Texas\n")
-    with pytest.raises(DataError, match=r"line 3, saw 3; does a group contain a comma\? quote it$"):
+    with pytest.raises(
+        DataError, match=r"line 3, saw 3; put each group that contains a comma in quotes$"
+    ):
         _plan(root)
     _write(root, "clip_id,group\n00001,Am\u00e9lie\n", encoding="latin-1")
-    with pytest.raises(DataError, match=r"groups\.csv is not in UTF-8; save it as CSV in UTF-8$"):
+    with pytest.raises(DataError, match=r"groups\.csv is not UTF-8; save it as CSV in UTF-8$"):
         _plan(root)

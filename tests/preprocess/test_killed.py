@@ -104,7 +104,7 @@ def test_two_calls_do_not_crop_into_one_folder(dataset, tmp_path):
     _, errors = second.communicate(timeout=60)
     assert (second.returncode, errors.splitlines()[-1]) == (
         1,
-        "error: another dfer is cropping into data/faces-mtcnn-64; wait for it",
+        "error: another dfer process is writing to data/faces-mtcnn-64; wait until it has finished",
     )
     _, errors = first.communicate(timeout=60)
     assert first.returncode == 0, errors

@@ -115,7 +115,7 @@ def _cut_off(root, kept):
 def test_a_video_that_ends_before_its_middle_differs_from_the_official_one(tmp_path):
     root = write_mafw_videos(tmp_path / "mafw")
     _cut_off(root, NUM_FRAMES // 2 - 1)
-    lost = "cut off before their middle: 1 of 10 clips (00021)"
+    lost = "truncated to less than half: 1 of 10 clips (00021)"
     with pytest.raises(DataError) as caught:
         _run(root, "mafw")
     assert f" differs from the official set: {lost} (clips listed in " in str(caught.value)
@@ -132,7 +132,7 @@ def test_a_video_that_holds_half_of_its_frames_is_one_to_look_at(tmp_path):
     _cut_off(root, NUM_FRAMES // 2)
     summary = _run(root, "mafw")
     assert summary.manifest.deviations == ()
-    assert "ends after 10 of 20 frames; cut off?" in summary.review.read_text(encoding="utf-8")
+    assert "ends after 10 of 20 frames; truncated?" in summary.review.read_text(encoding="utf-8")
 
 
 def test_a_detector_that_cannot_be_set_up_is_told_before_any_clip_is_cropped(own, monkeypatch):

@@ -16,7 +16,7 @@ from preprocess.small_sets import (
     write_set,
 )
 
-from dfercli.data.dataset import check_frames
+from dfercli.data.loaders import check_frames
 from dfercli.data.manifest import COLUMNS, read_manifest
 from dfercli.data.sources.base import Choices
 from dfercli.errors import ConfigError, DataError
@@ -147,8 +147,8 @@ def test_a_clip_that_is_not_whole_is_refused_by_name(root, kind, harm, lacking, 
     review = root.parent / "manifests" / "review" / f"{kind}.csv"
     assert _refused(kind, root) == (
         f"{kind} in {root} differs from the official set: {lacking.format(clips=clips)} "
-        f"(clips listed in {review}); "
-        "--allow-partial continues and marks the manifest and its tables as partial"
+        f"(clips listed in {review}); use --allow-partial to continue, which marks the manifest "
+        f"and its tables as partial"
     )
     name = clip_id.rpartition("/")[2]
     assert _review(root, kind) == {clip_id: (status, reason.format(path=path, name=name))}
@@ -185,7 +185,7 @@ def test_an_error_names_three_deviations_and_how_many_more(root):
     _write_dfew_lists(root, **{"00001": None})
     text = _refused("dfew", root)
     assert text.count("officially") == 3
-    assert "; 2 more; --allow-partial continues" in text
+    assert "; 2 more; use --allow-partial to continue" in text
 
 
 def test_a_clip_that_the_lists_of_ferv39k_leave_out_is_named(root):
@@ -205,8 +205,8 @@ def test_sixteen_resampled_frames_mark_the_manifest(root):
     assert set(manifest.rows["n_frames"]) == {16}
     assert manifest.partial
     assert manifest.deviations == (
-        "16 resampled frames a clip (clip_224x224_16f): figures are not comparable with those on "
-        "all frames",
+        "16 resampled frames per clip (clip_224x224_16f): not comparable with results on all "
+        "frames",
     )
 
 
@@ -221,9 +221,9 @@ def test_sizes_that_differ_from_clip_to_clip_are_told(root):
 @pytest.mark.parametrize(
     ("kind", "choices", "said"),
     [
-        ("dfew", {"adopt": False}, "DFEW's faces are adopted as its authors cropped them; "),
-        ("ferv39k", {"adopt": False}, "FERV39k's faces are adopted as its authors cropped them; "),
-        ("mafw", {"adopt": True, "media": "clips"}, "MAFW's clips are videos; adopt its frames "),
+        ("dfew", {"adopt": False}, "DFEW is used with its authors' face crops; "),
+        ("ferv39k", {"adopt": False}, "FERV39k is used with its authors' face crops; "),
+        ("mafw", {"adopt": True, "media": "clips"}, "MAFW's clips are videos; use --media frames "),
         ("dfew", {"media": "clips"}, "no media 'clips' in dfew datasets; known: faces, faces-16f"),
         ("mafw", {"media": "avi"}, "no media 'avi' in mafw datasets; known: clips, frames, faces"),
         ("folder", {"media": "faces"}, "no media 'faces' in folder datasets; known: none"),

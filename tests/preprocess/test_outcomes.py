@@ -152,7 +152,7 @@ def test_what_cannot_be_adopted_says_why(root, clip_id, status, detail):
 def test_frames_of_several_sizes_are_not_adopted(root):
     write_image(root / "frames" / "9.jpg", _frame(BRIGHT, 48, 64))
     outcome = _adopt(root, "frames")["frames"]
-    assert (outcome.status, outcome.detail) == ("unreadable", "frames: frames of several sizes")
+    assert (outcome.status, outcome.detail) == ("unreadable", "frames: frames of different sizes")
 
 
 def test_each_clip_has_one_outcome(root):
@@ -223,7 +223,7 @@ def test_a_process_that_dies_costs_one_clip(root, monkeypatch, jobs):
     (dead,) = (outcome for outcome in outcomes if outcome.clip_id == "video")
     assert dead.detail == (
         "its process was ended by SIGKILL, perhaps because memory ran out; "
-        "run the command again with a lower --jobs"
+        "run the command again with a lower --jobs; a repeated call crops only the missing clips"
     )
 
 
@@ -234,7 +234,8 @@ def test_processes_that_cannot_start_are_an_error_of_one_line(root, monkeypatch)
         list(crop_clips([_source("video")], root, root / "faces", RECIPE, jobs=1))
     assert str(caught.value) == (
         "a process that crops faces could not start: its process was ended by SIGKILL, "
-        "perhaps because memory ran out; run the command again with a lower --jobs"
+        "perhaps because memory ran out; run the command again with a lower --jobs; a repeated "
+        "call crops only the missing clips"
     )
     with FileLock(root / "faces" / ".lock", timeout=0):  # given back
         pass
@@ -245,7 +246,10 @@ def test_a_folder_that_another_call_crops_into_is_refused(root):
     faces.mkdir()
     with FileLock(faces / ".lock"), pytest.raises(DataError) as caught:
         list(crop_clips([_source("video")], root, faces, RECIPE, jobs=1))
-    assert str(caught.value) == f"another dfer is cropping into {faces}; wait for it"
+    assert (
+        str(caught.value)
+        == f"another dfer process is writing to {faces}; wait until it has finished"
+    )
     assert [path.name for path in faces.iterdir()] == [".lock"]
 
 

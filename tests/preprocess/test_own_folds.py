@@ -66,7 +66,7 @@ def test_a_clip_that_is_of_no_use_has_the_fold_of_its_group(root):
 def test_too_few_groups_of_use_cannot_fill_the_folds(root):
     for clip_id in "ab":
         paint_video(root / f"{clip_id}.mp4", DARK)
-    with pytest.raises(DataError, match=r"^1 group .* cannot fill 2 folds; add videos$"):
+    with pytest.raises(DataError, match=r"^1 group .* cannot be split into 2 folds; add videos$"):
         _run(root, num_folds=2)
     assert not (root.parent / "m" / "own.csv").exists()
 
@@ -86,7 +86,9 @@ def test_a_fold_that_is_not_among_those_dealt_is_an_error(root):
     _run(root, num_folds=2)
     path = root.parent / "m" / "own.csv"
     path.write_text(path.read_text().replace(",1,a,", ",7,a,").replace(",2,a,", ",7,a,"))
-    with pytest.raises(DataError, match="test_fold 7, and 2 folds; correct it, or remove it"):
+    with pytest.raises(
+        DataError, match="2 folds, but a clip with test_fold 7; correct it, or delete it"
+    ):
         _run(root)
 
 
@@ -95,5 +97,5 @@ def test_a_list_that_changes_while_faces_are_cropped_is_an_error(root):
     choices = Choices(num_folds=2)
     plan = plan_preprocess("folder", root, root.parent / "m" / "own.csv", RECIPE, choices)
     (root / "labels.csv").write_text("path,label\nb.mp4,fear\nc.mp4,joy\n")
-    with pytest.raises(DataError, match="changed meanwhile; run the command again"):
+    with pytest.raises(DataError, match="changed during the run; run the same command again"):
         preprocess(plan, 1)

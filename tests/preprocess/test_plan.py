@@ -100,7 +100,7 @@ def test_what_is_to_be_cropped_is_told_without_a_detector(tmp_path, monkeypatch)
         "clips: 10 (anger 0, disgust 0, fear 0, happiness 0, neutral 5, sadness 0, surprise 0, "
         "contempt 5, anxiety 0, helplessness 0, disappointment 0); "
         "by test fold 1: 2, 2: 2, 3: 2, 4: 2, 5: 2",
-        f"faces: cropped by mtcnn into {tmp_path / 'faces-mtcnn-32'}",
+        f"faces: cropped with mtcnn into {tmp_path / 'faces-mtcnn-32'}",
         f"manifest: {tmp_path / 'manifests' / 'm.csv'}",
         LATER,
     ]
@@ -120,7 +120,7 @@ def test_what_differs_is_told_the_gravest_first(tmp_path):
         "differs: missing: 1 of 3 clips (DailyLife/Sad/0000)",
         "differs: the lists lack 1 clip (Action/Happy/0000)",
         "differs: fold 1 train has 1 clip, officially 2 (happiness 0, not 1)",
-        "it will be refused without --allow-partial",
+        "this needs --allow-partial",
         LATER,
     ]
 
@@ -142,18 +142,28 @@ def test_media_that_are_still_packed_are_told(tmp_path):
     assert missing == "missing: 10 of 10 clips (00019, 00020, 00021, ...)"
     assert packed == (
         f"no clips below {tmp_path}; they are usually in data/clips; "
-        "still packed: 1 archive (data.zip)"
+        "not unpacked yet: 1 archive (data.zip)"
     )
 
 
 @pytest.mark.parametrize(
     ("share", "size", "likely", "filled"),
     [
-        (0.39, (64, 64), "whole frames", "0 (39%"),
-        (0.41, (64, 64), "face crops", "10 (41%"),
-        (0.9, (64, 48), "face crops", "10 (90%"),  # higher than wide, but hardly
-        (0.5, (64, 90), "whole frames", "0 (36%"),  # a close-up in a wide frame
-        (0.9, (64, 86), "whole frames", "0 (67%"),
+        (0.39, (64, 64), "whole frames", "0 of 10 sampled clips (median 39%"),
+        (0.41, (64, 64), "face crops", "10 of 10 sampled clips (median 41%"),
+        (
+            0.9,
+            (64, 48),
+            "face crops",
+            "10 of 10 sampled clips (median 90%",
+        ),  # higher than wide, but hardly
+        (
+            0.5,
+            (64, 90),
+            "whole frames",
+            "0 of 10 sampled clips (median 36%",
+        ),  # a close-up in a wide frame
+        (0.9, (64, 86), "whole frames", "0 of 10 sampled clips (median 67%"),
     ],
 )
 def test_frames_are_measured_before_it_is_asked(tmp_path, faces_fill, share, size, likely, filled):
@@ -161,8 +171,8 @@ def test_frames_are_measured_before_it_is_asked(tmp_path, faces_fill, share, siz
     write_set(tmp_path, "mafw")
     _paint(tmp_path / FACES["mafw"], "mafw", np.full((*size, 3), 120, dtype=np.uint8))
     assert _asked(tmp_path) == (
-        f"{tmp_path / FACES['mafw']} has frames that look like {likely}: of 10 clips checked, "
-        f"a face fills {filled} of the side in the median), sizes {size[1]}x{size[0]} (10 clips); "
+        f"{tmp_path / FACES['mafw']} has frames that look like {likely}: a face fills {filled} "
+        f"of the side), sizes {size[1]}x{size[0]} (10 clips); "
         "choose --adopt to use them as they are, or --crop"
     )
 
@@ -175,10 +185,10 @@ def test_faces_in_a_folder_of_an_unknown_name_are_asked_about(tmp_path, faces_fi
     assert _plan(kind, tmp_path).listing.media == "crops"
     usual.rename(usual.with_name("mine"))
     assert _asked(tmp_path, kind) == (
-        f"{usual.with_name('mine')} has frames that look like face crops: of {number} clips "
-        f"checked, a face fills {number} (50% of the side in the median), "
+        f"{usual.with_name('mine')} has frames that look like face crops: a face fills {number} of "
+        f"{number} sampled clips (median 50% of the side), "
         f"sizes 64x64 ({number} clips); "
-        "choose --adopt if they are the authors' crops; else point --root at those"
+        "choose --adopt if they are the authors' crops; otherwise set --root to those crops"
     )
     plan = _plan(kind, tmp_path, adopt=True)
     assert (plan.listing.media, plan.recipe, plan.deviations) == ("crops", None, [])
@@ -188,7 +198,7 @@ def test_frames_without_faces_are_no_crops(tmp_path, faces_fill):
     faces_fill(0.9)
     write_set(tmp_path, "mafw")
     _paint(tmp_path / FACES["mafw"], "mafw", np.zeros((8, 8, 3), dtype=np.uint8))
-    assert "whole frames: of 10 clips checked, a face fills 0 (0% of the side" in _asked(tmp_path)
+    assert "whole frames: a face fills 0 of 10 sampled clips (median 0%" in _asked(tmp_path)
 
 
 def _draw_person():
@@ -216,7 +226,7 @@ def test_the_measure_tells_drawn_people_from_their_face_crops(tmp_path, cropped)
             write_image(path, image_rgb)
         list_frames(root / FACES["mafw"] / clip_id)[-1].unlink()
     likely, number = ("face crops", 10) if cropped else ("whole frames", 0)
-    assert f"that look like {likely}: of 10 clips checked, a face fills {number} (" in _asked(root)
+    assert f"that look like {likely}: a face fills {number} of 10 sampled clips (" in _asked(root)
 
 
 def test_clips_that_are_not_whole_do_not_keep_it_from_asking(tmp_path, faces_fill):
@@ -225,7 +235,7 @@ def test_clips_that_are_not_whole_do_not_keep_it_from_asking(tmp_path, faces_fil
     for path in list_frames(tmp_path / FACES["mafw"] / "00019"):
         path.unlink()
     list_frames(tmp_path / FACES["mafw"] / "00020")[1].write_bytes(b"")
-    assert ": of 8 clips checked, a face fills 8 (" in _asked(tmp_path)
+    assert ": a face fills 8 of 8 sampled clips (" in _asked(tmp_path)
 
 
 @pytest.mark.parametrize(("adopt", "media"), [(True, "crops"), (False, "videos")])

@@ -53,9 +53,9 @@ def _outcome(clip_id="a", status="done", **changed):
         ({"declared_frames": 39}, []),
         ({"declared_frames": 41}, []),  # many containers promise one too many
         ({"declared_frames": 42}, []),
-        ({"declared_frames": 43}, ["ends after 40 of 43 frames; cut off?"]),
+        ({"declared_frames": 43}, ["ends after 40 of 43 frames; truncated?"]),
         ({"declared_frames": 0}, []),  # the container promises nothing
-        ({"declared_frames": 50}, ["ends after 40 of 50 frames; cut off?"]),
+        ({"declared_frames": 50}, ["ends after 40 of 50 frames; truncated?"]),
         ({"interpolated": 12, "skipped": 12, "source_bytes": 1}, []),
         (
             {"n_frames": 2, "coverage": 0.05, "rival": 0.9},

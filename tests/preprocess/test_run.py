@@ -3,6 +3,7 @@
 import csv
 import os
 import shutil
+import signal
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -12,7 +13,7 @@ import pandas as pd
 import pytest
 from preprocess.small_sets import work_here
 
-from dfercli.data.dataset import check_frames
+from dfercli.data.loaders import check_frames
 from dfercli.data.manifest import COLUMNS, Manifest, read_manifest, write_manifest
 from dfercli.data.sources.base import Choices
 from dfercli.demo.drawing import make_person
@@ -24,6 +25,7 @@ from dfercli.files import write_json
 from dfercli.media.images import list_frames, read_image
 from dfercli.media.video_writer import write_video
 from dfercli.parallel import run_in_workers
+from dfercli.preprocess.crops import AGAIN, _start_cropping
 from dfercli.preprocess.plan import plan_preprocess
 from dfercli.preprocess.run import preprocess
 
@@ -149,7 +151,7 @@ def test_bad_videos_are_counted_and_listed_while_the_others_are_done(first):
     assert {clip_id: row["status"] for clip_id, row in listed.items()} == BAD
     assert [row["reason"] for row in listed.values()] == [
         f"cannot read {root / 'p0/garbage.mp4'}: "
-        "no frame can be decoded; is it a video, and whole?",
+        "no frame can be decoded; it may be incomplete, or not a video",
         "listed but not on disk: p1/missing.mp4",
         "no face in any frame",
     ]
@@ -171,6 +173,32 @@ def test_processes_do_the_same(first, tmp_path, monkeypatch):
     assert set(_files(root)) == set(_files(first[0]))
     for path in ("mine.csv", *_crops(*GOOD)):
         assert (root / path).read_bytes() == (first[0] / path).read_bytes()
+
+
+def _start_dying(recipe, root, faces):
+    """Prepare a worker that one clip kills."""
+    work = _start_cropping(recipe, root, faces)
+
+    def crop(source, emit):
+        if source.clip_id == "p1/surprise":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return work(source, emit)
+
+    return crop
+
+
+def test_after_a_process_died_the_same_command_crops_the_clip_that_is_missing(
+    first, tmp_path, monkeypatch
+):
+    root, manifest = _copy(first[0], tmp_path), tmp_path / "own.csv"
+    shutil.rmtree(root / FACES)
+    with monkeypatch.context() as patch:
+        patch.setattr("dfercli.preprocess.crops.run_in_workers", run_in_workers)
+        patch.setattr("dfercli.preprocess.crops._start_cropping", _start_dying)
+        summary = _preprocess(root, manifest)
+    assert summary.notes == (f"a process died while cropping 1 clip (p1/surprise); {AGAIN}",)
+    again = _preprocess(root, manifest)
+    assert (again.counts["done"], again.counts["reused"], again.notes) == (1, 3, ())
 
 
 def test_crops_show_the_face_where_the_template_says(first):
@@ -227,19 +255,19 @@ def test_a_dataset_without_any_face_is_an_error(tmp_path):
     [
         ("dfw", RECIPE, 2, "no dataset 'dfw'; known: "),
         ("folder", replace(RECIPE, detector="mtcn"), 2, "no detector 'mtcn'; known: "),
-        ("folder", replace(RECIPE, template="other"), 2, "of another recipe; remove"),
+        ("folder", replace(RECIPE, template="other"), 2, "of another recipe; delete"),
         (
             "folder",
             replace(RECIPE, version=99),
             2,
-            f"{FACES} holds crops of version {RECIPE.version}, and this dfer crops by version 99; "
-            "remove the folder to crop again, or train on it as it is",
+            f"{FACES} has crops of version {RECIPE.version}, but this dfer uses version 99; delete "
+            f"the folder to crop again, or train on it as it is",
         ),
         (
             "folder",
             RECIPE,
             3,
-            "has 2 folds, not 3; give --num-folds 2, or remove it to assign all folds again",
+            "has 2 folds, not 3; use --num-folds 2, or delete it to assign all folds again",
         ),
     ],
 )

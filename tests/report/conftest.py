@@ -49,8 +49,7 @@ def make_runs(small_data: Any, tiny_name: str) -> Callable[..., None]:
     import torch
 
     from dfercli.config import ModelConfig, RunConfig
-    from dfercli.data.dataset import build_dataset
-    from dfercli.data.loaders import build_test_loader
+    from dfercli.data.loaders import build_dataset, build_test_loader
     from dfercli.data.manifest import read_manifest
     from dfercli.evaluation.explain import collect
     from dfercli.models.base import build_model

@@ -8,8 +8,7 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from dfercli.data.dataset import build_dataset
-from dfercli.data.loaders import build_test_loader
+from dfercli.data.loaders import build_dataset, build_test_loader
 from dfercli.data.manifest import read_manifest
 from dfercli.errors import DataError
 from dfercli.training.evaluation import predict_clips

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from dfercli.config.presets import describe_recipe
-from dfercli.data.dataset import build_dataset
+from dfercli.data.loaders import build_dataset
 from dfercli.data.manifest import read_manifest, write_manifest
 from dfercli.data.transforms import normalise
 from dfercli.errors import ConfigError, DataError
@@ -230,7 +230,9 @@ def test_nothing_is_trained_where_frames_are_missing(make_run, colours, tmp_path
     write_manifest(manifest, tmp_path / "more.csv")
     config = make_run(manifest=tmp_path / "more.csv")
     (tmp_path / "happiness0").symlink_to(colours.parent / "happiness0")
-    with pytest.raises(DataError, match=r"no folder .*happiness1; is .* the data's root"):
+    with pytest.raises(
+        DataError, match=r"folder .*happiness1 does not exist; check that .* is the data root"
+    ):
         train_folds(config, [1], tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
 

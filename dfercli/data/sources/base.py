@@ -17,15 +17,7 @@ from dfercli.text import count_of
 if TYPE_CHECKING:
     import pandas as pd
 
-BASIC_EXPRESSIONS = (
-    "happiness",
-    "sadness",
-    "neutral",
-    "anger",
-    "surprise",
-    "disgust",
-    "fear",
-)
+BASIC_EXPRESSIONS = ("happiness", "sadness", "neutral", "anger", "surprise", "disgust", "fear")
 """The seven classes of DFEW and FERV39k, in DFEW's official order (Jiang et al., 2020)."""
 
 MAX_FOLD = 999
@@ -128,7 +120,7 @@ def check_inside_root(path: str, where: str) -> None:
     pure = PurePosixPath(path)
     if not pure.name or pure.is_absolute() or ".." in pure.parts or "\\" in path or ":" in path[:3]:
         raise DataError(
-            f"{where}: path {path!r} leaves the data root; give it relative, with / and without .."
+            f"{where}: path {path!r} leaves the data root; use a relative path with / and no .."
         )
 
 
@@ -141,16 +133,13 @@ def order_classes(class_names: Iterable[str]) -> tuple[str, ...]:
 def read_user_list(
     path: Path, required: Sequence[str], first_line: str, quoted: str
 ) -> "pd.DataFrame":
-    """Read a CSV file as text, with stripped cells and lower-case column names.
+    """Read an existing CSV file as text, with stripped cells and lower-case column names.
 
-    Args:
-        path: An existing file.
-        required: Columns that it must have.
-        first_line: The expected header, for the error about an empty file.
-        quoted: Column that may contain a comma, for the error about lines that are too long.
+    `first_line` is the expected header, and `quoted` a column that may contain a comma: both are
+    for error messages.
 
     Raises:
-        DataError: The file is empty, not UTF-8, not CSV, or lacks a column.
+        DataError: The file is empty, not UTF-8, not CSV, or lacks a required column.
     """
     import pandas as pd
 
@@ -159,22 +148,24 @@ def read_user_list(
             encoding = find_encoding(stream.read(4))
         table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding=encoding)
     except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not in UTF-8; save it as CSV in UTF-8") from error
+        raise DataError(f"{path} is not UTF-8; save it as CSV in UTF-8") from error
     except pd.errors.EmptyDataError as error:
-        raise DataError(f"{path} is empty; it begins with {first_line}") from error
+        raise DataError(f"{path} is empty; its first line must be {first_line}") from error
     except pd.errors.ParserError as error:
         reason = str(error).strip().splitlines()[0].rpartition("C error: ")[2]
         raise DataError(
-            f"cannot read {path}: {reason}; does a {quoted} contain a comma? quote it"
+            f"cannot read {path}: {reason}; put each {quoted} that contains a comma in quotes"
         ) from error
     if not isinstance(table.index, pd.RangeIndex):  # pandas uses surplus fields as the index
-        raise DataError(f"{path}: the lines have more fields than the header; name each column")
+        raise DataError(
+            f"{path}: the lines have more fields than the header; add the missing column names"
+        )
     table.columns = [str(name).strip().lower() for name in table.columns]
     missing = [name for name in required if name not in table.columns]
     if missing:
         raise DataError(
-            f"{path} has no column {missing[0]!r}, its first line reads "
-            f"{','.join(table.columns)!r}; it needs {','.join(required)}, with commas and in UTF-8"
+            f"{path} has no column {missing[0]!r}; its first line is {','.join(table.columns)!r}, "
+            f"but must contain {','.join(required)}, separated by commas and in UTF-8"
         )
     table = table.apply(lambda column: column.str.strip())
     return table[(table != "").any(axis=1)]  # spreadsheets leave lines of commas
@@ -223,8 +214,8 @@ def add_groups(listing: Listing, root: Path) -> Listing:
     if unknown:
         more = f" and {len(unknown) - 1:,} more" if len(unknown) > 1 else ""
         raise DataError(
-            f"{path}: the lists have no clip {unknown[0]!r}{more}; clip ids look like "
-            f"{clip_ids[0]!r}, correct these lines or remove them"
+            f"{path}: no clip {unknown[0]!r}{more} in the official lists; correct or remove these "
+            f"lines (clip ids look like {clip_ids[0]!r})"
         )
     sources = tuple(replace(s, group=groups.get(s.clip_id, "")) for s in listing.sources)
     line = (
@@ -239,14 +230,16 @@ def _read_groups(path: Path) -> dict[str, str]:
     table = read_user_list(path, GROUP_COLUMNS, ",".join(GROUP_COLUMNS), "group")
     table = table[[*GROUP_COLUMNS]].apply(normalise_words)
     if table.empty:
-        raise DataError(f"{path} lists no clip; add a line for each, or remove the file")
+        raise DataError(f"{path} lists no clips; add one line per clip, or remove the file")
     repeated = table["clip_id"][table["clip_id"].duplicated()]
     if len(repeated):
-        raise DataError(f"{path}: clip {repeated.iloc[0]!r} is listed twice; keep one line of it")
+        raise DataError(
+            f"{path}: clip {repeated.iloc[0]!r} is listed twice; remove one of the lines"
+        )
     empty = table["clip_id"][table["group"] == ""]
     if len(empty):
         raise DataError(
-            f"{path}: no group for clip {empty.iloc[0]!r}; name it, or remove the line: "
-            f"a clip that is not listed is a group of its own"
+            f"{path}: clip {empty.iloc[0]!r} has no group; add it, or remove the line to make the "
+            f"clip a group of its own"
         )
     return dict(zip(table["clip_id"], table["group"], strict=True))

@@ -6,6 +6,7 @@ split files as DFER-CLIP, MAE-DFER and S2D ship them.
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from dfercli.data.sources.base import BASIC_EXPRESSIONS, Choices, Listing
@@ -25,13 +26,12 @@ from dfercli.data.sources.official_lists import (
     adopt_crops,
     build_listing,
     cross_validation_lists,
-    find_deviations,
     read_list,
     read_split_lists,
     require_authors_crops,
 )
 from dfercli.errors import DataError
-from dfercli.media.images import IMAGE_SUFFIXES
+from dfercli.media.images import list_image_names
 
 MEDIA = ("faces", "faces-16f")
 
@@ -79,10 +79,7 @@ LISTS = (
 )
 """The authors' names first, then repackaged ones, then those of 0-based copies."""
 
-FACES = (
-    r"(?:^|/)clip_224x224(?=/|$|[ _-]*part|-\d)",
-    r"clip_224x224|jpg_256|single_label/data",
-)
+FACES = (r"(?:^|/)clip_224x224(?=/|$|[ _-]*part|-\d)", r"clip_224x224|jpg_256|single_label/data")
 FACES_16F = r"16f"
 NO_FACES = r"16f|original|(?:\b|_)avi|annotation"
 
@@ -90,8 +87,7 @@ INSPECTED_CLIPS = 20
 """Clip folders that are inspected to recognise resampled frames (our choice)."""
 
 RESAMPLED = (
-    "16 resampled frames a clip (clip_224x224_16f): figures are not comparable with those on all "
-    "frames"
+    "16 resampled frames per clip (clip_224x224_16f): not comparable with results on all frames"
 )
 
 find_clip_id = find_clip_number
@@ -99,11 +95,9 @@ find_clip_id = find_clip_number
 
 
 def read_sources(root: Path, choices: Choices) -> Listing:
-    """Read the official lists and find the authors' face crops.
+    """Read the official lists and find the authors' face crops, at any depth below the root.
 
-    Args:
-        root: Folder that contains lists and crops at any depth.
-        choices: `media` is `faces`, or `faces-16f` for the 16 frames that the authors resampled.
+    `choices.media` is `faces`, or `faces-16f` for the 16 frames that the authors resampled.
 
     Raises:
         ConfigError: The faces should be cropped again.
@@ -112,19 +106,16 @@ def read_sources(root: Path, choices: Choices) -> Listing:
     require_authors_crops("DFEW", choices)
     tree = scan_tree(root)
     splits = read_splits(tree)
-    folds = splits.join()
     resampled = choices.media == "faces-16f"
     faces = join_parts(root, _find_resampled(tree) if resampled else _find_faces(tree))
     name = "clip_224x224_16f" if resampled else "clip_224x224"
     return build_listing(
         OFFICIAL,
         tree,
-        folds,
+        splits,
         faces,
         title="faces",
         usual_folder=f"Clip/{name}",
-        taken_lists=splits.describe(),
-        list_deviations=find_deviations(OFFICIAL, splits.lists),
         media=adopt_crops(faces, choices),
         media_name=name,
         remarks=(RESAMPLED,) if resampled else (),
@@ -133,11 +124,7 @@ def read_sources(root: Path, choices: Choices) -> Listing:
 
 
 def read_splits(tree: Tree) -> SplitLists:
-    """Read the official lists.
-
-    Raises:
-        DataError: A list is missing or cannot be read.
-    """
+    """Read the official lists; raise a DataError if one is missing or cannot be read."""
     example = "EmoLabel_DataSplit/train(single-labeled)/..."
     return read_split_lists(tree, LISTS, OFFICIAL, example, _read_list)
 
@@ -146,8 +133,8 @@ def _read_list(path: Path) -> dict[str, str]:
     codes = read_list(path, _parse_line)
     if max(codes.values()) == "6":
         raise DataError(
-            f"{path}: its largest label is 6, the authors' go to 7; is it a 0-based copy? "
-            f"use the lists of EmoLabel_DataSplit"
+            f"{path}: the labels end at 6 instead of 7, as in 0-based copies; use the lists in "
+            f"EmoLabel_DataSplit"
         )
     return {clip_id: BASIC_EXPRESSIONS[int(code) - 1] for clip_id, code in codes.items()}
 
@@ -156,11 +143,11 @@ def _parse_line(line: str) -> tuple[str, str]:
     """Parse `1,2` or `00001,2`."""
     match = re.fullmatch(r"\s*\"?(\d+)(?:\.mp4)?\"?\s*[,;\t ]\s*\"?(-?\d+)\"?\s*,?\s*", line)
     if not match:
-        raise ValueError("not video_name,label")
+        raise ValueError("expected video_name,label")
     if not 1 <= int(match[2]) <= len(BASIC_EXPRESSIONS):
         raise ValueError(
-            f"label {match[2]} is not in 1 to 7: a list for another task, or a 0-based copy; "
-            f"use the single-labelled lists of EmoLabel_DataSplit"
+            f"label {match[2]} is not from 1 to 7: a list of another task, or a 0-based copy; "
+            f"use the single-labelled lists in EmoLabel_DataSplit"
         )
     return f"{int(match[1]):05d}", str(int(match[2]))
 
@@ -170,14 +157,14 @@ def _find_faces(tree: Tree) -> FoundClips:
     resampled = _find_resampled(tree)
     if not faces.paths and resampled.paths:
         raise DataError(
-            f"there are only the 16 resampled frames per clip, in {tree.root / resampled.where}; "
-            f"results on them are not comparable; --media faces-16f uses them anyway"
+            f"{tree.root / resampled.where} has only 16 resampled frames per clip, and results on "
+            f"them are not comparable; use --media faces-16f to continue"
         )
     if _are_resampled([tree.root / path for path in faces.paths.values()]):
         raise DataError(
-            f"{tree.root / faces.where} has 16 frames per clip, 1 to 16: those that the authors "
-            f"resampled; results on them are not comparable; name the folder ..._16f and give "
-            f"--media faces-16f to use them anyway"
+            f"{tree.root / faces.where} has the authors' 16 resampled frames per clip, and results "
+            f"on them are not comparable; to continue, rename the folder to ..._16f and use "
+            f"--media faces-16f"
         )
     return faces
 
@@ -188,17 +175,11 @@ def _find_resampled(tree: Tree) -> FoundClips:
 
 def _are_resampled(folders: Sequence[Path]) -> bool:
     """Return whether the first clips have 16 images each, named by bare numbers."""
-    clips = [_image_names(folder) for folder in folders[:INSPECTED_CLIPS]]
+    clips = []
+    for folder in folders[:INSPECTED_CLIPS]:
+        with suppress(OSError):  # reported later, as a fault of this clip
+            clips.append([Path(name).stem for name in list_image_names(folder)])
     non_empty = [names for names in clips if names]
     return bool(non_empty) and all(
         len(names) == 16 and all(name.isdecimal() for name in names) for names in non_empty
     )
-
-
-def _image_names(folder: Path) -> list[str]:
-    """Return the names of a folder's images without suffixes."""
-    try:
-        images = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES]
-    except OSError:  # reported later, as a fault of this clip
-        return []
-    return [path.stem for path in images if not path.name.startswith(".")]

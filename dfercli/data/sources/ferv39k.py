@@ -41,30 +41,12 @@ EMOTIONS = {
 
 CLASSES = {emotion.lower(): class_name for class_name, emotion in EMOTIONS.items()}
 
-SCENES = (
-    "Action",
-    "Argue",
-    "Business",
-    "Conflict",
-    "Contest",
-    "Crime",
-    "Crisis",
-    "DailyLife",
-    "ElegantArt",
-    "Experiment",
-    "History",
-    "Interview",
-    "Liveshow",
-    "Medicine",
-    "OfficialEvent",
-    "ScholarReport",
-    "School",
-    "Social",
-    "Speech",
-    "Talkshow",
-    "Terror",
-    "War",
+_SCENES = (
+    "Action Argue Business Conflict Contest Crime Crisis DailyLife ElegantArt Experiment "
+    "History Interview Liveshow Medicine OfficialEvent ScholarReport School Social Speech "
+    "Talkshow Terror War"
 )
+SCENES = tuple(_SCENES.split())
 
 OFFICIAL = Official(
     BASIC_EXPRESSIONS,
@@ -94,15 +76,13 @@ LISTS = (
 FACES = r"2_ClipsforFaceCrop"
 NO_FACES = r"3_Clips|Scene?Images"
 
-_SCENES = {scene.lower(): scene for scene in SCENES}
+SCENES_BY_NAME = {scene.lower(): scene for scene in SCENES}
 
 
 def read_sources(root: Path, choices: Choices) -> Listing:
-    """Read the official split and find the authors' face crops.
+    """Read the official split and find the authors' face crops, at any depth below the root.
 
-    Args:
-        root: Folder that contains lists and crops at any depth.
-        choices: Only `adopt` has a meaning here.
+    Of the choices, only `adopt` has a meaning here.
 
     Raises:
         ConfigError: The faces should be cropped again.
@@ -111,17 +91,16 @@ def read_sources(root: Path, choices: Choices) -> Listing:
     require_authors_crops("FERV39k", choices)
     tree = scan_tree(root)
     splits = read_splits(tree)
-    folds = splits.join()
     faces = join_parts(root, find_clips(tree.clips, find_clip_id, FACES, NO_FACES))
     return build_listing(
         OFFICIAL,
         tree,
-        folds,
+        splits,
         faces,
         title="faces",
         usual_folder="2_ClipsforFaceCrop",
         taken_lists=f"lists: {splits.paths['train', 1]} and {splits.paths['test', 1]}",
-        list_deviations=(*find_gaps(folds), *compare_lists(OFFICIAL, splits.lists)),
+        list_deviations=(*find_gaps(splits.join()), *compare_lists(OFFICIAL, splits.lists)),
         media=adopt_crops(faces, choices),
         media_name="2_ClipsforFaceCrop",
         answers=ADOPT_ONLY,
@@ -129,11 +108,7 @@ def read_sources(root: Path, choices: Choices) -> Listing:
 
 
 def read_splits(tree: Tree) -> SplitLists:
-    """Read the official lists.
-
-    Raises:
-        DataError: A list is missing or cannot be read.
-    """
+    """Read the official lists; raise a DataError if one is missing or cannot be read."""
     example = "4_setups/All_scenes/train_All.csv"
     return read_split_lists(
         tree, LISTS, OFFICIAL, example, lambda path: read_list(path, _parse_line)
@@ -157,11 +132,11 @@ def find_gaps(clip_ids: Iterable[str]) -> list[str]:
 def find_clip_id(path: str) -> str | None:
     """Return the clip id of a folder `.../Action/Happy/0015`; None for another folder."""
     parts = path.split("/")[-3:]
-    if len(parts) < 3 or parts[0].lower() not in _SCENES or parts[1].lower() not in CLASSES:
+    if len(parts) < 3 or parts[0].lower() not in SCENES_BY_NAME or parts[1].lower() not in CLASSES:
         return None
     if not parts[2].isdecimal():
         return None
-    scene, emotion = _SCENES[parts[0].lower()], EMOTIONS[CLASSES[parts[1].lower()]]
+    scene, emotion = SCENES_BY_NAME[parts[0].lower()], EMOTIONS[CLASSES[parts[1].lower()]]
     return f"{scene}/{emotion}/{int(parts[2]):04d}"
 
 
@@ -169,13 +144,13 @@ def _parse_line(line: str) -> tuple[str, str]:
     """Parse `Action/Happy/0015 Happy`."""
     match = re.fullmatch(r"\s*(?:.*/)?(\w+)/(\w+)/(\d+)/?\s*[\s,]\s*(\w+)\s*", line)
     if not match:
-        raise ValueError("not Scene/Emotion/number Emotion")
+        raise ValueError("expected Scene/Emotion/number Emotion")
     scene, folder, number, emotion = match.groups()
-    if scene.lower() not in _SCENES:
+    if scene.lower() not in SCENES_BY_NAME:
         raise ValueError(f"no scene {scene!r} in FERV39k; known: {', '.join(SCENES)}")
     if emotion.lower() not in CLASSES:
         raise ValueError(f"no emotion {emotion!r}; known: {', '.join(EMOTIONS.values())}")
     if folder.lower() != emotion.lower():
-        raise ValueError(f"label {emotion} is not that of the folder, {folder}")
+        raise ValueError(f"label {emotion} differs from the folder {folder}")
     class_name = CLASSES[emotion.lower()]
-    return f"{_SCENES[scene.lower()]}/{EMOTIONS[class_name]}/{int(number):04d}", class_name
+    return f"{SCENES_BY_NAME[scene.lower()]}/{EMOTIONS[class_name]}/{int(number):04d}", class_name

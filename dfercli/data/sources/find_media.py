@@ -42,7 +42,7 @@ class Tree:
     def packed(self) -> str:
         """The end of a message about missing files: archives that may contain them."""
         archives = [path for path in self.files if path.lower().endswith(ARCHIVES)]
-        return f"; still packed: {list_some(archives, 'archive')}" if archives else ""
+        return f"; not unpacked yet: {list_some(archives, 'archive')}" if archives else ""
 
 
 @dataclass(frozen=True)
@@ -80,9 +80,9 @@ class FoundClips:
             notes.append(f"{self.joined:,} of them joined from several folders")
         if self.copies:
             copies = "1 copy" if self.copies == 1 else f"{self.copies:,} copies"
-            notes.append(f"{copies} elsewhere left alone")
+            notes.append(f"{copies} elsewhere ignored")
         if self.guessed:
-            notes.append("under a name that is not known")
+            notes.append("in a folder of unknown name")
         where = self.where or "."
         if where == "." and len(self.holders) > 1:
             where = f"{self.holders[0]} and {count_of(len(self.holders) - 1, 'more folder')}"
@@ -96,7 +96,7 @@ def scan_tree(root: Path) -> Tree:
         DataError: `root` is not a folder.
     """
     if not root.is_dir():
-        raise DataError(f"no folder {root}; give the dataset's folder as --root")
+        raise DataError(f"folder {root} does not exist; set --root to the dataset's folder")
     files: list[str] = []
     clips: list[str] = []
     level = [""]
@@ -137,20 +137,19 @@ def find_clips(
     excluded: str = NOTHING,
     guess: bool = True,
 ) -> FoundClips:
-    """Find the clips of one kind of media among paths.
+    """Find the clips of one kind of media among paths, the shallowest first.
 
-    A clip belongs to the nearest folder above it that matches `known` or `excluded`. All folders
-    that match the first successful pattern are used together. If no folder matches, the unknown
-    folder with the most clips is used.
-
-    Args:
-        paths: The shallowest first; of several copies, the first is used.
-        find_key: Returns the key of a clip's path, or None if the path is not a clip.
-        known: Pattern of the usual folder names, or several patterns in order of preference.
-        excluded: Pattern of folders that contain other media.
-        guess: Whether to use folders with unknown names.
+    A clip belongs to the nearest folder above it that matches `known` (a pattern, or several in
+    order of preference) or `excluded` (folders of other media). All folders that match the first
+    successful pattern are used together. If no folder matches and `guess` is set, the unknown
+    folder with the most clips is used. Of several copies of a clip, the first is used. `find_key`
+    returns the key of a clip's path, or None if the path is not a clip.
     """
-    clips = [(key, _holder(path, key), path) for path in paths if (key := find_key(path))]
+    clips = [  # with the folder that the key is relative to
+        (key, "/".join(path.split("/")[: -1 - key.count("/")]), path)
+        for path in paths
+        if (key := find_key(path))
+    ]
     selected: list[tuple[str, str, str]] = []
     for pattern in [known] if isinstance(known, str) else known:
         selected = selected or [c for c in clips if _depth(pattern, c[1]) > _depth(excluded, c[1])]
@@ -175,11 +174,6 @@ def find_clip_number(path: str) -> str | None:
     """Return the key of a clip that is named by a number: five digits, as in DFEW and MAFW."""
     stem = PurePosixPath(path).stem
     return f"{int(stem):05d}" if stem.isdecimal() else None
-
-
-def _holder(path: str, key: str) -> str:
-    """Return the folder that a clip's key is relative to."""
-    return "/".join(path.split("/")[: -1 - key.count("/")])
 
 
 def _without_part(holder: str) -> str:
@@ -244,8 +238,8 @@ def join_parts(root: Path, clips: FoundClips) -> FoundClips:
         first, second = next(iter(contradictions.values()))
         names = list_some(list(contradictions), "clip")
         different = (
-            f"several folders hold different images of {names}, such as {first} and {second}; "
-            f"keep the right ones below the root"
+            f"several folders have different images of {names}, such as {first} and {second}; "
+            f"remove the wrong ones"
         )
         faults = [different, *faults]
     return replace(
@@ -269,8 +263,8 @@ def keep_apart(root: Path, clips: FoundClips) -> FoundClips:
         return joined
     first, second, *_ = next(iter(parts.values()))
     fault = (
-        f"the frames of {list_some(list(parts), 'clip')} lie in several folders, such as {first} "
-        f"and {second}; put those of one clip in one folder to crop them"
+        f"the frames of {list_some(list(parts), 'clip')} are in several folders, such as {first} "
+        f"and {second}; move the frames of each clip into one folder to crop them"
     )
     paths = joined.paths | {key: folders[0] for key, folders in parts.items()}
     return replace(joined, paths=paths, joined=0, faults=(fault, *joined.faults))
@@ -333,10 +327,9 @@ def _size(root: Path, folder: _Folder, key: FrameKey) -> int | None:
 
 
 def _list_frames(root: Path, path: str) -> _Folder:
-    return _Folder(path, {_frame_key(name): name for name in list_image_names(root / path)})
-
-
-def _frame_key(name: str) -> FrameKey:
-    stem = PurePosixPath(name).stem
-    match = re.fullmatch(r"(.*?)(\d+)(\D*)", stem, re.DOTALL)
-    return (match[1], int(match[2]), match[3]) if match else (stem, -1, "")
+    images: dict[FrameKey, str] = {}
+    for name in list_image_names(root / path):
+        stem = PurePosixPath(name).stem
+        match = re.fullmatch(r"(.*?)(\d+)(\D*)", stem, re.DOTALL)
+        images[(match[1], int(match[2]), match[3]) if match else (stem, -1, "")] = name
+    return _Folder(path, images)

@@ -37,17 +37,14 @@ def read_sources(root: Path, choices: Choices) -> Listing:
     """Read `labels.csv` and assign its videos, or folders of frames, to folds.
 
     Each fold has about the same number of videos per class. Videos of one group share a fold, and
-    new videos do not move existing ones. An unusable video that never had a fold gets fold 0.
-
-    Args:
-        root: Folder with `labels.csv`, whose paths are relative to it.
-        choices: `num_folds`, `known_folds`, `unusable`; `adopt` if frames are face crops.
+    new videos do not move existing ones. An unusable video that never had a fold gets fold 0. Of
+    the choices, all but `media` are used.
 
     Raises:
         DataError: `labels.csv` is missing or inconsistent.
     """
     if not root.is_dir():
-        raise DataError(f"no folder {root}; give the folder of the videos as --root")
+        raise DataError(f"folder {root} does not exist; set --root to the folder of the videos")
     list_path = root / LABELS_FILE
     table = _read_labels(list_path)
     paths, labels = list(table["path"]), list(table["label"])
@@ -74,8 +71,7 @@ def read_sources(root: Path, choices: Choices) -> Listing:
     taken = [f"lists: {LABELS_FILE} ({count_of(len(sources), 'clip')})"]
     if len(class_names) == 1:
         taken.append(
-            f"all clips are labelled {class_names[0]!r}: there is nothing to learn, so nothing can "
-            f"be trained on them alone"
+            f"all clips have the label {class_names[0]!r}; training needs at least two classes"
         )
     return Listing(
         sources,
@@ -114,8 +110,8 @@ def _assign_folds(
     known, num_folds = choices.known_folds, choices.num_folds or NUM_FOLDS
     if known and max(known.values()) > num_folds:
         raise DataError(
-            f"the manifest of {root} has a clip of test_fold {max(known.values())}, and "
-            f"{num_folds} folds; correct it, or remove it to assign all folds again"
+            f"the manifest of {root} has {num_folds} folds, but a clip with test_fold "
+            f"{max(known.values())}; correct it, or delete it to assign all folds again"
         )
     fixed = {unit: known[clip] for unit, clip in zip(units, clip_ids, strict=True) if clip in known}
     usable = [i for i, clip in enumerate(clip_ids) if clip not in choices.unusable]
@@ -131,7 +127,7 @@ def _check_nesting(clip_ids: Sequence[str], where: Path) -> None:
             if parent in names:
                 raise DataError(
                     f"{where}: {clip_id!r} is in a folder with the name of video {parent!r}; "
-                    f"rename one"
+                    f"rename one of them"
                 )
 
 
@@ -144,8 +140,10 @@ def _check_names(clip_ids: Sequence[str], paths: Sequence[str], where: Path) -> 
             continue
         first = first_paths[clip_id]
         if first == path:
-            raise DataError(f"{where}: {path!r} is listed twice; keep one line for each video")
-        raise DataError(f"{where}: {first!r} and {path!r} share the name {clip_id!r}; rename one")
+            raise DataError(f"{where}: {path!r} is listed twice; remove one of the lines")
+        raise DataError(
+            f"{where}: {first!r} and {path!r} share the name {clip_id!r}; rename one of them"
+        )
 
 
 def _check_spelling(words: Iterable[str], what: str, where: Path) -> None:
@@ -155,7 +153,7 @@ def _check_spelling(words: Iterable[str], what: str, where: Path) -> None:
         first = spellings.setdefault(word.casefold(), word)
         if first != word:
             raise DataError(
-                f"{where}: {what} {first!r} and {word!r} are one word; spell it the same way"
+                f"{where}: {what} {first!r} and {word!r} differ only in case; use one spelling"
             )
 
 
@@ -172,20 +170,20 @@ def _read_labels(path: Path) -> pd.DataFrame:
     """Read and check the list, with the columns path, label and optionally group."""
     if not path.is_file():
         raise DataError(
-            f"no {path}; write one with the columns path,label and, to keep people apart, group"
+            f"{path} does not exist; create it with the columns path,label and optionally group"
         )
     table = read_user_list(path, ("path", "label"), "path,label,group", "path")
     if table.empty:
-        raise DataError(f"{path} lists no video; add a line for each")
+        raise DataError(f"{path} lists no videos; add one line per video")
     for index, row in zip(table.index, table.itertuples(index=False), strict=True):
         where = f"{path} line {index + 2}"
         check_inside_root(str(row.path), where)
         if has_controls(f"{row.label}{getattr(row, 'group', '')}"):
             raise DataError(f"{where}: a control character in a label or group; remove it")
         if not row.label:
-            raise DataError(f"{where}: no label for {row.path}; name its expression")
+            raise DataError(f"{where}: {row.path} has no label; add its expression")
         if not getattr(row, "group", True):
-            raise DataError(f"{where}: no group for {row.path}; add it, or remove the column")
+            raise DataError(f"{where}: {row.path} has no group; add it, or remove the column")
     words = {name: normalise_words(table[name]) for name in ("label", "group") if name in table}
     paths = [_find_spelling(path.parent, text) for text in table["path"]]
     return table.assign(path=paths, **words).reset_index(drop=True)

@@ -6,7 +6,6 @@ MAE-DFER and S2D ship them.
 """
 
 import re
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,7 +24,6 @@ from dfercli.data.sources.official_lists import (
     SplitLists,
     build_listing,
     cross_validation_lists,
-    find_deviations,
     read_list,
     read_split_lists,
 )
@@ -33,19 +31,11 @@ from dfercli.errors import ConfigError
 
 MEDIA = ("clips", "frames", "faces")
 
-CLASS_NAMES = (
-    "anger",
-    "disgust",
-    "fear",
-    "happiness",
-    "neutral",
-    "sadness",
-    "surprise",
-    "contempt",
-    "anxiety",
-    "helplessness",
-    "disappointment",
+_CLASSES = (
+    "anger disgust fear happiness neutral sadness surprise contempt anxiety helplessness "
+    "disappointment"
 )
+CLASS_NAMES = tuple(_CLASSES.split())
 """In the order of the official ids 1 to 11."""
 
 OFFICIAL = Official(
@@ -88,12 +78,10 @@ find_clip_id = find_clip_number
 
 
 def read_sources(root: Path, choices: Choices) -> Listing:
-    """Read the official lists and find the videos or the frames.
+    """Read the official lists and find the videos or the frames, at any depth below the root.
 
-    Args:
-        root: Folder that contains lists and media at any depth.
-        choices: `media` is `clips`, `frames` or `faces`; by default the first that exists and that
-            can be adopted if `adopt` asks for it.
+    `choices.media` is `clips`, `frames` or `faces`; by default the first that exists and that can
+    be adopted if `adopt` asks for it.
 
     Raises:
         ConfigError: Videos should be adopted as faces.
@@ -101,13 +89,14 @@ def read_sources(root: Path, choices: Choices) -> Listing:
     """
     if choices.adopt and choices.media == "clips":
         raise ConfigError(
-            "MAFW's clips are videos; adopt its frames or faces, or leave --adopt out"
+            "MAFW's clips are videos; use --media frames or --media faces, or remove --adopt"
         )
     tree = scan_tree(root)
     splits = read_splits(tree)
-    folds = splits.join()
     media = {name: _find_clips(tree, name) for name in MEDIA}
-    name = choices.media or _find_usual(media, choices.adopt)
+    adoptable = MEDIA[1:] if choices.adopt else MEDIA
+    usual = next((name for name in adoptable if media[name].paths), adoptable[0])
+    name = choices.media or usual
     clips = media[name]
     kind = _choose_kind(name, clips, choices.adopt)
     if name != "clips":
@@ -116,24 +105,18 @@ def read_sources(root: Path, choices: Choices) -> Listing:
     return build_listing(
         OFFICIAL,
         tree,
-        folds,
+        splits,
         clips,
         title=name,
         usual_folder=f"data/{name}",
-        taken_lists=splits.describe(),
-        list_deviations=find_deviations(OFFICIAL, splits.lists),
-        note=f"; there are {' and '.join(others)} too (--media)" if others else "",
+        note=f"; --media can also be {' or '.join(others)}" if others else "",
         media=kind,
         media_name=name,
     )
 
 
 def read_splits(tree: Tree) -> SplitLists:
-    """Read the official lists.
-
-    Raises:
-        DataError: A list is missing or cannot be read.
-    """
+    """Read the official lists; raise a DataError if one is missing or cannot be read."""
     files = [path for path in tree.files if not re.search(OTHER_TASKS, path, re.IGNORECASE)]
     return read_split_lists(
         replace(tree, files=tuple(files)),
@@ -147,13 +130,15 @@ def read_splits(tree: Tree) -> SplitLists:
 def _parse_line(line: str) -> tuple[str, str]:
     """Parse `00025.mp4 anger`."""
     if line.strip().count("\t") > 1:
-        raise ValueError("with captions; such lists lack the class neutral, use no_caption")
+        raise ValueError(
+            "a list with captions, which lacks the class neutral; use the no_caption lists"
+        )
     match = re.fullmatch(r"\s*(\d+)(?:\.mp4)?\s*[\s,]\s*(\w+)\s*", line, re.IGNORECASE)
     if not match:
-        raise ValueError("not number.mp4 label")
+        raise ValueError("expected number.mp4 label")
     label = match[2].lower()
     if "_" in label:
-        raise ValueError(f"label {label!r} is of the compound lists; use those of single")
+        raise ValueError(f"label {label!r} belongs to the compound lists; use the single lists")
     if label not in CLASS_NAMES:
         raise ValueError(f"no label {label!r} in MAFW; known: {', '.join(CLASS_NAMES)}")
     return f"{int(match[1]):05d}", label
@@ -166,12 +151,6 @@ def _find_clips(tree: Tree, media: str) -> FoundClips:
     if media == "faces":
         return find_clips(tree.clips, find_clip_number, FACES, FRAMES, guess=False)
     return find_clips(tree.clips, find_clip_number, FRAMES, f"{FACES}|landmarks")
-
-
-def _find_usual(media: Mapping[str, FoundClips], adopt: bool | None) -> str:
-    """Return the first media that exist, and that can be adopted if they should be."""
-    names = MEDIA[1:] if adopt else MEDIA
-    return next((name for name in names if media[name].paths), names[0])
 
 
 def _choose_kind(name: str, clips: FoundClips, adopt: bool | None) -> Media:

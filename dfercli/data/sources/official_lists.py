@@ -23,18 +23,13 @@ Lists = dict[ListName, dict[str, str]]
 QUOTED_LETTERS = 60
 """Letters of a line that an error quotes (our choice; a binary file may be one line)."""
 
-ADOPT_ONLY = "--adopt if they are the authors' crops; else point --root at those"
+ADOPT_ONLY = "--adopt if they are the authors' crops; otherwise set --root to those crops"
 """Answer to the question about frames, for datasets that are never cropped by us."""
 
 
 @dataclass(frozen=True)
 class OfficialList:
-    """What is published about one list.
-
-    Attributes:
-        counts: (K,) clips of each class.
-        fingerprint: Fingerprint of its lines.
-    """
+    """Published (K,) clips of each class in one list, and the fingerprint of its lines."""
 
     counts: tuple[int, ...]
     fingerprint: str
@@ -85,9 +80,8 @@ def cross_validation_lists(
 ) -> dict[ListName, OfficialList]:
     """Return the lists of folds that each train on what the other folds test.
 
-    Args:
-        test_counts: (F, K) clips of each class in each test list.
-        fingerprints: (F, 2) fingerprints of train and test lists.
+    `test_counts` are (F, K) clips of each class in each test list; `fingerprints` are (F, 2), of
+    the train and the test lists.
     """
     totals = [sum(counts) for counts in zip(*test_counts, strict=True)]
     lists: dict[ListName, OfficialList] = {}
@@ -106,12 +100,7 @@ def fingerprint(lines: Iterable[str]) -> str:
 
 @dataclass(frozen=True)
 class SplitLists:
-    """Official lists as found on disk.
-
-    Attributes:
-        paths: Path of each list below the root.
-        lists: Their contents.
-    """
+    """Path below the root, and contents, of the official lists on disk."""
 
     paths: Mapping[ListName, str]
     lists: Lists
@@ -160,12 +149,8 @@ def find_lists(
 ) -> dict[ListName, str]:
     """Return the paths of the official lists below the root.
 
-    Args:
-        tree: The files below the root.
-        patterns: Patterns of whole paths with the groups `split` and optionally `fold`, the
-            official names first. The first pattern that matches any file is used.
-        names: Splits and folds to find.
-        example: The authors' name of one list, for the error.
+    `patterns` match whole paths, with the groups `split` and optionally `fold`; the first that
+    matches any file is used. `example` is the original path of one list, for the error.
 
     Raises:
         DataError: No list is found, or one is missing.
@@ -178,7 +163,7 @@ def find_lists(
         }
     if not paths:
         raise DataError(
-            f"no split lists below {tree.root}; the authors' are {example}{tree.packed}"
+            f"no split lists below {tree.root}; their original path is {example}{tree.packed}"
         )
     missing = [name for name in names if name not in paths]
     if missing:
@@ -227,7 +212,7 @@ def read_list(path: Path, parse_line: Callable[[str], tuple[str, str]]) -> dict[
             raise DataError(f"{path} line {number}: clip {clip_id} is listed twice")
         clips[clip_id] = class_name
     if not clips:
-        raise DataError(f"{path} lists no clip; unpack the authors' lists again")
+        raise DataError(f"{path} lists no clips; unpack the authors' lists again")
     return clips
 
 
@@ -248,8 +233,8 @@ def join_folds(lists: Lists, paths: Mapping[ListName, str]) -> dict[str, tuple[s
             if test_fold and (split == "test" or test_fold == fold):
                 raise DataError(
                     f"clip {clip_id} is in the {split} list of fold {fold} ({paths[split, fold]}) "
-                    f"and in the test list of fold {test_fold} ({paths['test', test_fold]}); the "
-                    f"lists leak; unpack the authors' again"
+                    f"and in the test list of fold {test_fold} ({paths['test', test_fold]}); "
+                    f"unpack the authors' lists again"
                 )
             joined[clip_id] = (known_class, fold if split == "test" else test_fold)
     if contradictions:
@@ -273,7 +258,7 @@ def _describe_contradiction(
     more = f"; {count_of(len(others), 'more clip')} with two classes" if others else ""
     return (
         f"clip {clip_id} is {' and '.join(parts)}{more}; correct the lists, or unpack the "
-        f"authors' again"
+        f"authors' lists again"
     )
 
 
@@ -352,15 +337,9 @@ def compare_folds(lists: Lists) -> list[str]:
 
 
 def require_authors_crops(name: str, choices: Choices) -> None:
-    """Refuse to crop a dataset whose authors distribute face crops.
-
-    Raises:
-        ConfigError: The user asked for cropping.
-    """
+    """Raise a ConfigError if the user asked to crop a dataset that comes with face crops."""
     if choices.adopt is False:
-        raise ConfigError(
-            f"{name}'s faces are adopted as its authors cropped them; leave --crop out"
-        )
+        raise ConfigError(f"{name} is used with its authors' face crops; remove --crop")
 
 
 def adopt_crops(clips: FoundClips, choices: Choices) -> Media:
@@ -371,13 +350,13 @@ def adopt_crops(clips: FoundClips, choices: Choices) -> Media:
 def build_listing(
     official: Official,
     tree: Tree,
-    folds: Mapping[str, tuple[str, int]],
+    splits: SplitLists,
     clips: FoundClips,
     *,
     title: str,
     usual_folder: str,
-    taken_lists: str,
-    list_deviations: Iterable[str],
+    taken_lists: str = "",
+    list_deviations: Iterable[str] | None = None,
     note: str = "",
     **fields: Any,
 ) -> Listing:
@@ -386,6 +365,9 @@ def build_listing(
     `title` and `usual_folder` name the media in messages, and `note` ends the line about them;
     `fields` are further fields of the listing.
     """
+    folds = splits.join()
+    if list_deviations is None:
+        list_deviations = find_deviations(official, splits.lists)
     packed = "" if clips.paths.keys() >= folds.keys() else tree.packed
     missing = []
     if not clips.paths:
@@ -396,7 +378,7 @@ def build_listing(
             for clip_id, (class_name, fold) in sorted(folds.items())
         ),
         class_names=official.class_names,
-        taken=(taken_lists, f"{title}: {clips}{packed}{note}"),
+        taken=(taken_lists or splits.describe(), f"{title}: {clips}{packed}{note}"),
         deviations=(*missing, *list_deviations, *clips.faults),
         where=clips.where,
         **fields,

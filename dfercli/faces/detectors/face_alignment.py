@@ -24,9 +24,7 @@ FIVE_OF_68 = (slice(36, 42), slice(42, 48), slice(30, 31), slice(48, 49), slice(
 class FANDetector:
     """Face alignment network on faces found by S3FD. Source: Bulat and Tzimiropoulos, 2017.
 
-    Args:
-        network: A `face_alignment.FaceAlignment`, or an object with its method
-            `get_landmarks_from_image`.
+    `network` is a `face_alignment.FaceAlignment`, or has its method `get_landmarks_from_image`.
     """
 
     def __init__(self, network: "face_alignment.FaceAlignment") -> None:
@@ -44,10 +42,7 @@ class FANDetector:
 
 
 def build_detector(device: str) -> FANDetector:
-    """Build the detector.
-
-    Args:
-        device: A CUDA device, or `auto` for CUDA if available; everything else means the CPU.
+    """Build the detector on a CUDA device, or `auto` for CUDA if available; otherwise on the CPU.
 
     Raises:
         DetectorError: Its weights are damaged or cannot be downloaded or stored, or it cannot be
@@ -66,7 +61,7 @@ def build_detector(device: str) -> FANDetector:
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         if _is_damage(error):
             raise DetectorError(
-                f"the weights of face-alignment in {_cache()} are damaged; remove them, and the "
+                f"the weights of face-alignment in {_cache()} are damaged; delete them, and the "
                 f"next use downloads them again"
             ) from error
         cause = find_local_error(error)
@@ -79,8 +74,8 @@ def build_detector(device: str) -> FANDetector:
             raise DetectorError(f"cannot set up face-alignment: {first_line(error)}") from error
         raise DetectorError(
             f"the weights of face-alignment are not cached and cannot be downloaded "
-            f"({first_line(error)}); run once with network, or use "
-            f"--detector mtcnn, which brings its own"
+            f"({first_line(error)}); run once with network access, or use --detector mtcnn, which "
+            f"includes its weights"
         ) from error
     return FANDetector(network)
 
@@ -97,11 +92,7 @@ def _files() -> dict[Path, str]:
 
 
 def _fetch_weights() -> None:
-    """Download missing weight files, and check all of them, which face-alignment does not do.
-
-    Raises:
-        DetectorError: A file does not have the hash in its name.
-    """
+    """Download missing weight files, and check all of them, which face-alignment does not do."""
     for path, url in _files().items():
         if not path.is_file():
             if not answers(url):
@@ -111,7 +102,7 @@ def _fetch_weights() -> None:
         if damage := find_damage(path):
             raise DetectorError(
                 f"the weights of face-alignment are damaged or not the published ones: {damage}; "
-                f"remove {path}, and the next use downloads it again"
+                f"delete {path}, and the next use downloads it again"
             )
 
 

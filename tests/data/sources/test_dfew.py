@@ -168,15 +168,15 @@ def test_zero_based_copies_are_refused(tmp_path, where):
     text = _refused(root)
     assert text.startswith(f"{first} line ")
     assert text.endswith(
-        ",0': label 0 is not in 1 to 7: a list for another task, or a 0-based copy; "
-        "use the single-labelled lists of EmoLabel_DataSplit"
+        ",0': label 0 is not from 1 to 7: a list of another task, or a 0-based copy; use the "
+        "single-labelled lists in EmoLabel_DataSplit"
     )
 
 
 def test_zero_based_copies_without_their_zeros_are_refused(tmp_path):
     root = write_dfew(tmp_path, DFEW_FEW, line=_zero_based)
     text = _refused(root)
-    assert "set_1.csv: its largest label is 6, the authors' go to 7; is it a 0-based" in text
+    assert "set_1.csv: the labels end at 6 instead of 7, as in 0-based" in text
 
 
 def test_official_lists_win_over_zero_based_copies(few):
@@ -196,14 +196,14 @@ def test_official_lists_of_which_one_is_lost_are_not_replaced_by_copies(few):
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("1,0", "label 0 is not in 1 to 7"),
-        ("1,8", "label 8 is not in 1 to 7"),
-        ("1,-1", "label -1 is not in 1 to 7"),
-        ("clip,1", "not video_name,label"),
-        ("1:2", "not video_name,label"),
-        ("1,happy", "not video_name,label"),
-        ("1,2,3", "not video_name,label"),
-        ("stray", "not video_name,label"),
+        ("1,0", "label 0 is not from 1 to 7"),
+        ("1,8", "label 8 is not from 1 to 7"),
+        ("1,-1", "label -1 is not from 1 to 7"),
+        ("clip,1", "expected video_name,label"),
+        ("1:2", "expected video_name,label"),
+        ("1,happy", "expected video_name,label"),
+        ("1,2,3", "expected video_name,label"),
+        ("stray", "expected video_name,label"),
         ("6,2", "clip 00006 is listed twice"),
         ("00006.mp4;2", "clip 00006 is listed twice"),
         ('"6"\t"2"', "clip 00006 is listed twice"),

@@ -75,9 +75,11 @@ def test_faces_of_a_name_that_nobody_knows_are_taken_and_asked_about(few, folder
     put_clips(few / "Clip/avi frames", [*DFEW_FEW, "00011"])
     listing = _read(few)
     assert None not in _paths(listing).values()
-    assert listing.taken[1] == f"faces: {folder} (10 clips, under a name that is not known)"
+    assert listing.taken[1] == f"faces: {folder} (10 clips, in a folder of unknown name)"
     assert listing.media == "frames"
-    assert listing.answers == ("--adopt if they are the authors' crops; else point --root at those")
+    assert listing.answers == (
+        "--adopt if they are the authors' crops; otherwise set --root to those crops"
+    )
     adopted = _read(few, adopt=True)
     assert adopted == replace(listing, media="crops")
 
@@ -122,7 +124,7 @@ def test_of_several_copies_the_shallowest_is_taken(few):
     listing = _read(few)
     assert listing.taken == (
         "lists: EmoLabel_DataSplit/test(single-labeled)/set_1.csv and 9 more",
-        f"faces: {FACES} (10 clips, 10 copies elsewhere left alone)",
+        f"faces: {FACES} (10 clips, 10 copies elsewhere ignored)",
     )
     assert set(_paths(listing).values()) == {f"{FACES}/{clip_id}" for clip_id in DFEW_FEW}
 
@@ -134,7 +136,7 @@ def test_clips_that_are_not_there_have_no_path_and_what_is_packed_is_named(few):
     assert [clip_id for clip_id, path in _paths(listing).items() if not path] == ["00010"]
     assert listing.taken[1] == (
         f"faces: {FACES}/clip_224x224_part_1 (9 clips)"
-        f"; still packed: 1 archive ({FACES}/clip_224x224_part_2.zip)"
+        f"; not unpacked yet: 1 archive ({FACES}/clip_224x224_part_2.zip)"
     )
     put_clips(few / FACES / "clip_224x224_part_2", ["00010"])
     assert _read(few).taken[1] == f"faces: {FACES} (10 clips)"
@@ -147,15 +149,15 @@ def test_without_any_face_the_archives_are_named_first(few):
     assert set(_paths(listing).values()) == {None}
     assert listing.deviations[0] == (
         f"no faces below {few}; they are usually in Clip/clip_224x224; "
-        f"still packed: 1 archive (Clip/clip_224x224-001.zip)"
+        f"not unpacked yet: 1 archive (Clip/clip_224x224-001.zip)"
     )
 
 
 def test_resampled_frames_alone_are_refused(few):
     put_clips(few / FACES_16F, DFEW_FEW, NAMES_16F)
     assert _refused(few) == (
-        f"there are only the 16 resampled frames per clip, in {few / FACES_16F}; results "
-        f"on them are not comparable; --media faces-16f uses them anyway"
+        f"{few / FACES_16F} has only 16 resampled frames per clip, and results "
+        f"on them are not comparable; use --media faces-16f to continue"
     )
 
 
@@ -170,8 +172,8 @@ def test_resampled_frames_are_taken_on_request_with_a_remark(few, folder, also_a
     assert listing.media_name == "clip_224x224_16f"
     assert listing.taken[1] == f"faces: {folder} (10 clips)"
     assert listing.remarks == (
-        "16 resampled frames a clip (clip_224x224_16f): figures are not comparable with those on "
-        "all frames",
+        "16 resampled frames per clip (clip_224x224_16f): not comparable with results on all "
+        "frames",
     )
 
 
@@ -191,7 +193,7 @@ def test_resampled_frames_under_another_name_are_refused(few, folder, names):
     put_files(few / folder / "00002", ["Thumbs.db", "._1.jpg"])
     for path in (few / folder / "00001").iterdir():  # an empty clip tells nothing
         path.unlink()
-    assert _refused(few).startswith(f"{few / folder} has 16 frames per clip, 1 to 16: those")
+    assert _refused(few).startswith(f"{few / folder} has the authors' 16 resampled frames per clip")
 
 
 @pytest.mark.parametrize(
@@ -223,7 +225,5 @@ def test_faces_of_the_authors_are_never_cropped_again(few):
     put_clips(few / FACES, DFEW_FEW)
     with pytest.raises(ConfigError) as caught:
         _read(few, adopt=False)
-    assert str(caught.value) == (
-        "DFEW's faces are adopted as its authors cropped them; leave --crop out"
-    )
+    assert str(caught.value) == ("DFEW is used with its authors' face crops; remove --crop")
     assert _read(few, adopt=True) == _read(few)

@@ -138,15 +138,15 @@ def test_gaps_are_named():
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("Action/Happy/0007 Sad", "label Sad is not that of the folder, Happy"),
+        ("Action/Happy/0007 Sad", "label Sad differs from the folder Happy"),
         ("Action/Happy/0007 0", "no emotion '0'; known: Happy, Sad, Neutral, Angry"),
-        ("Action/Happy/0007 31 0", "not Scene/Emotion/number Emotion"),
+        ("Action/Happy/0007 31 0", "expected Scene/Emotion/number Emotion"),
         ("Acton/Happy/0007 Happy", "no scene 'Acton' in FERV39k; known: Action, Argue"),
-        ("Action/Happy/x7 Happy", "not Scene/Emotion/number Emotion"),
-        ("Action/Happy/0007", "not Scene/Emotion/number Emotion"),
-        ("Action\\Happy\\0007 Happy", "not Scene/Emotion/number Emotion"),
-        ("Happy/0007 Happy", "not Scene/Emotion/number Emotion"),
-        ("stray 1", "not Scene/Emotion/number Emotion"),
+        ("Action/Happy/x7 Happy", "expected Scene/Emotion/number Emotion"),
+        ("Action/Happy/0007", "expected Scene/Emotion/number Emotion"),
+        ("Action\\Happy\\0007 Happy", "expected Scene/Emotion/number Emotion"),
+        ("Happy/0007 Happy", "expected Scene/Emotion/number Emotion"),
+        ("stray 1", "expected Scene/Emotion/number Emotion"),
         ("action/happy/0 happy", "clip Action/Happy/0000 is listed twice"),
         ("x/y z/Action/Happy/00000/,Happy", "clip Action/Happy/0000 is listed twice"),
     ],
@@ -164,8 +164,8 @@ def test_a_clip_in_both_lists_is_refused(few):
     path.write_text(path.read_text() + "Action/Happy/0001 Happy\n")
     assert _refused(few) == (
         "clip Action/Happy/0001 is in the train list of fold 1 (4_setups/All_scenes/train_All.csv) "
-        "and in the test list of fold 1 (4_setups/All_scenes/test_All.csv); the lists leak; unpack "
-        "the authors' again"
+        "and in the test list of fold 1 (4_setups/All_scenes/test_All.csv); unpack the authors' "
+        "lists again"
     )
 
 
@@ -177,7 +177,7 @@ def test_a_list_that_is_lost_is_named(few):
     path.unlink()
     write_ferv39k(few, FERV39K_FEW, where="4_setups/22_scenes/{side}_Action.csv")
     assert _refused(few) == (
-        f"no split lists below {few}; the authors' are 4_setups/All_scenes/train_All.csv"
+        f"no split lists below {few}; their original path is 4_setups/All_scenes/train_All.csv"
     )
 
 
@@ -215,9 +215,11 @@ def test_faces_of_a_name_that_nobody_knows_are_taken_and_asked_about(few):
     put_clips(few / "numbers", ["0000", "0001"], NAMES)
     listing = _read(few)
     assert _paths(listing) == {clip_id: f"my crops/{clip_id}" for clip_id in FERV39K_FEW}
-    assert listing.taken[1] == "faces: my crops (4 clips, under a name that is not known)"
+    assert listing.taken[1] == "faces: my crops (4 clips, in a folder of unknown name)"
     assert listing.media == "frames"
-    assert listing.answers == ("--adopt if they are the authors' crops; else point --root at those")
+    assert listing.answers == (
+        "--adopt if they are the authors' crops; otherwise set --root to those crops"
+    )
     assert _read(few, adopt=True) == replace(listing, media="crops")
 
 
@@ -230,22 +232,20 @@ def test_whole_scenes_are_never_taken(few, folder):
     assert listing.media == "crops"  # there is nothing to ask about
     assert listing.deviations[0] == (
         f"no faces below {few}; they are usually in 2_ClipsforFaceCrop; "
-        f"still packed: 1 archive (2_ClipsforFaceCrop.zip)"
+        f"not unpacked yet: 1 archive (2_ClipsforFaceCrop.zip)"
     )
 
 
 def test_of_several_copies_the_shallowest_is_taken(few):
     put_clips(few / "a" / FACES, FERV39K_FEW, NAMES)
     put_clips(few / FACES, FERV39K_FEW, NAMES)
-    assert _read(few).taken[1] == f"faces: {FACES} (4 clips, 4 copies elsewhere left alone)"
+    assert _read(few).taken[1] == f"faces: {FACES} (4 clips, 4 copies elsewhere ignored)"
 
 
 def test_faces_of_the_authors_are_never_cropped_again(few):
     with pytest.raises(ConfigError) as caught:
         _read(few, adopt=False)
-    assert str(caught.value) == (
-        "FERV39k's faces are adopted as its authors cropped them; leave --crop out"
-    )
+    assert str(caught.value) == ("FERV39k is used with its authors' face crops; remove --crop")
 
 
 def test_scenes_and_words_are_those_of_the_authors():

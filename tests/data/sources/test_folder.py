@@ -8,7 +8,7 @@ from dfercli.data.sources.base import BASIC_EXPRESSIONS, Choices, Source, order_
 from dfercli.data.sources.folder import MEDIA, NUM_FOLDS, OFFICIAL, read_sources
 from dfercli.errors import DataError
 
-NEEDED = "it needs path,label, with commas and in UTF-8"
+NEEDED = "but must contain path,label, separated by commas and in UTF-8"
 
 
 def _sources(root, num_folds, **choices):
@@ -51,7 +51,7 @@ def test_folders_of_frames_are_listed_like_videos(write_labels):
 def test_a_folder_and_a_video_of_its_name_are_one_clip(write_labels):
     root = write_labels("path,label", "a,anger", "a.mp4,fear")
     (root / "a").mkdir()
-    assert _error(root) == "LIST: 'a' and 'a.mp4' share the name 'a'; rename one"
+    assert _error(root) == "LIST: 'a' and 'a.mp4' share the name 'a'; rename one of them"
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_paths_of_any_letters_name_their_clips(write_labels, path, clip_id):
 
 
 def test_a_missing_list_says_what_to_write(tmp_path):
-    expected = "no LIST; write one with the columns path,label and, to keep people apart, group"
+    expected = "LIST does not exist; create it with the columns path,label and optionally group"
     assert _error(tmp_path) == expected
 
 
@@ -124,41 +124,41 @@ def test_a_missing_list_says_what_to_write(tmp_path):
     [
         (
             ["label", "anger"],
-            f" has no column 'path', its first line reads 'label'; {NEEDED}",
+            f" has no column 'path'; its first line is 'label', {NEEDED}",
         ),
         (
             ["path,group", "a.mp4,p"],
-            f" has no column 'label', its first line reads 'path,group'; {NEEDED}",
+            f" has no column 'label'; its first line is 'path,group', {NEEDED}",
         ),
         (
             ["path;label", "a.mp4;anger"],
-            f" has no column 'path', its first line reads 'path;label'; {NEEDED}",
+            f" has no column 'path'; its first line is 'path;label', {NEEDED}",
         ),
-        (["path,label"], " lists no video; add a line for each"),
+        (["path,label"], " lists no videos; add one line per video"),
         (
             ["path,label", "a.mp4,anger", "b.mp4,"],
-            " line 3: no label for b.mp4; name its expression",
+            " line 3: b.mp4 has no label; add its expression",
         ),
-        (["path,label", "a.mp4"], " line 2: no label for a.mp4; name its expression"),
+        (["path,label", "a.mp4"], " line 2: a.mp4 has no label; add its expression"),
         (
             ["path,label,group", "a.mp4,anger,p", "b.mp4,fear, "],
-            " line 3: no group for b.mp4; add it, or remove the column",
+            " line 3: b.mp4 has no group; add it, or remove the column",
         ),
         (
             ["path,label", "a.mp4,anger", "a.mp4,fear"],
-            ": 'a.mp4' is listed twice; keep one line for each video",
+            ": 'a.mp4' is listed twice; remove one of the lines",
         ),
         (
             ["path,label", "a.mp4,anger", "./a.avi,fear"],
-            ": 'a.mp4' and './a.avi' share the name 'a'; rename one",
+            ": 'a.mp4' and './a.avi' share the name 'a'; rename one of them",
         ),
         (
             ["path,label", "a/b/c.mp4,anger", "a.mp4,fear"],
-            ": 'a/b/c' is in a folder with the name of video 'a'; rename one",
+            ": 'a/b/c' is in a folder with the name of video 'a'; rename one of them",
         ),
         (
             ["path,label", "a.mp4,anger,p1", "b.mp4,fear,p2"],
-            ": the lines have more fields than the header; name each column",
+            ": the lines have more fields than the header; add the missing column names",
         ),
     ],
 )
@@ -169,12 +169,12 @@ def test_a_list_that_does_not_hold_together_is_named(write_labels, lines, messag
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "LIST is empty; it begins with path,label,group"),
-        (b"path,label\n\xff,anger\n", "LIST is not in UTF-8; save it as CSV in UTF-8"),
+        (b"", "LIST is empty; its first line must be path,label,group"),
+        (b"path,label\n\xff,anger\n", "LIST is not UTF-8; save it as CSV in UTF-8"),
         (
             b"path,label\na,b\nc,d,e\n",
-            "cannot read LIST: Expected 2 fields in line 3, saw 3; does a path contain a comma? "
-            "quote it",
+            "cannot read LIST: Expected 2 fields in line 3, saw 3; put each path that contains a "
+            "comma in quotes",
         ),
     ],
 )
@@ -195,23 +195,24 @@ def test_a_folder_that_is_missing_is_not_a_list_that_is_missing(write_labels, na
     root = write_labels("path,label", "1.mp4,anger") / name
     with pytest.raises(DataError) as caught:
         read_sources(root, Choices())
-    assert str(caught.value) == f"no folder {root}; give the folder of the videos as --root"
+    assert (
+        str(caught.value) == f"folder {root} does not exist; set --root to the folder of the videos"
+    )
 
 
 def test_videos_of_one_class_are_noticed_at_once(write_labels):
     root = write_labels("path,label", *(f"{name}.mp4,anger" for name in "abcde"))
     assert read_sources(root, Choices()).taken == (
         "lists: labels.csv (5 clips)",
-        "all clips are labelled 'anger': there is nothing to learn, so nothing can be trained on "
-        "them alone",
+        "all clips have the label 'anger'; training needs at least two classes",
     )
 
 
 def test_too_few_groups_for_the_folds_are_counted(write_labels):
     root = write_labels("path,label,group", "1.mp4,anger,p", "2.mp4,fear,p", "3.mp4,fear,q")
     assert _error(root, num_folds=3) == (
-        "2 groups (or videos, without a column group) cannot fill 3 folds; "
-        "add videos, or give --num-folds 2"
+        "2 groups (or videos, without a column group) cannot be split into 3 folds; "
+        "add videos, or use --num-folds 2"
     )
 
 
@@ -219,8 +220,8 @@ def test_another_number_of_folds_is_refused_once_they_are_settled(write_labels):
     root = write_labels("path,label", *(f"{i}.mp4,anger" for i in range(6)))
     known = {source.clip_id: source.test_fold for source in _sources(root, 3)}
     assert _error(root, num_folds=2, known_folds=known) == (
-        f"the manifest of {root} has a clip of test_fold 3, and 2 folds; "
-        f"correct it, or remove it to assign all folds again"
+        f"the manifest of {root} has 2 folds, but a clip with test_fold 3; correct it, or delete "
+        f"it to assign all folds again"
     )
 
 
@@ -259,14 +260,14 @@ def test_other_labels_come_after_the_basic_ones():
 def test_a_video_that_is_there_and_listed_twice_is_named(write_labels):
     root = write_labels("path,label", "a.mp4,anger", "b.mp4,fear", "a.mp4,fear")
     (root / "a.mp4").write_bytes(b"")
-    assert _error(root) == "LIST: 'a.mp4' is listed twice; keep one line for each video"
+    assert _error(root) == "LIST: 'a.mp4' is listed twice; remove one of the lines"
 
 
 def test_lines_of_commas_are_passed_over(write_labels):
     root = write_labels("path,label,group", ",,", "a.mp4,anger,p", " , ,", "b.mp4,fear,q", ",,")
     assert [source.clip_id for source in _sources(root, 2)] == ["a", "b"]
     root = write_labels("path,label", ",", "a.mp4,anger", ",", "b.mp4,")
-    assert _error(root) == "LIST line 5: no label for b.mp4; name its expression"
+    assert _error(root) == "LIST line 5: b.mp4 has no label; add its expression"
 
 
 def test_unusable_videos_are_assigned_to_no_fold(write_labels):
@@ -274,7 +275,7 @@ def test_unusable_videos_are_assigned_to_no_fold(write_labels):
     sources = _sources(root, 2, unusable=["a", "c"])
     folds = {source.clip_id: source.test_fold for source in sources}
     assert (folds["a"], folds["c"], sorted((folds["b"], folds["d"]))) == (0, 0, [1, 2])
-    text = "1 group (or videos, without a column group) cannot fill 2 folds"
+    text = "1 group (or videos, without a column group) cannot be split into 2 folds"
     assert _error(root, unusable="abc").startswith(text)
 
 

@@ -31,7 +31,7 @@ def _error(root, num_folds=2, **choices):
 )
 def test_words_that_differ_in_case_are_refused(write_labels, lines, words):
     root = write_labels("path,label,group", *lines)
-    assert _error(root) == f"LIST: {words} are one word; spell it the same way"
+    assert _error(root) == f"LIST: {words} differ only in case; use one spelling"
 
 
 def _decompose(text):

@@ -75,15 +75,15 @@ def test_versions_of_which_one_lacks_frames_are_reported_and_never_mixed(
     clips = find(*folders)
     assert _parts(clips)[0] == str(taken)
     assert clips.faults == (
-        f"several folders hold different images of 1 clip (00001), such as faces-{taken}/00001 "
-        f"and faces-{other}/00001; keep the right ones below the root",
+        f"several folders have different images of 1 clip (00001), such as faces-{taken}/00001 "
+        f"and faces-{other}/00001; remove the wrong ones",
     )
 
 
 def test_what_was_joined_is_told(find):
     assert str(find("1.jpg", "2.jpg", "1.jpg")) == (
         "faces-1 and 1 more folder (1 clip, 1 of them joined from several folders, 1 copy "
-        "elsewhere left alone)"
+        "elsewhere ignored)"
     )
 
 
@@ -98,8 +98,8 @@ def test_clips_that_are_to_be_cropped_are_not_joined_and_it_is_said(find):
     clips = find("1.jpg", "2.jpg 3.jpg", join=keep_apart)
     assert _parts(clips) == ["2"]
     assert clips.faults == (
-        "the frames of 1 clip (00001) lie in several folders, such as faces-2/00001 and "
-        "faces-1/00001; put those of one clip in one folder to crop them",
+        "the frames of 1 clip (00001) are in several folders, such as faces-2/00001 and "
+        "faces-1/00001; move the frames of each clip into one folder to crop them",
     )
 
 

@@ -156,8 +156,8 @@ def test_lists_of_other_tasks_are_no_lists(tmp_path):
     _write_captions(tmp_path)
     _write_captions(tmp_path, "with captions/set_{fold}/{side}.txt")
     assert _refused(tmp_path) == (
-        f"no split lists below {tmp_path}; "
-        f"the authors' are Train & Test Set/single/no_caption/set_1/train.txt"
+        f"no split lists below {tmp_path}; their original path is Train & Test "
+        f"Set/single/no_caption/set_1/train.txt"
     )
 
 
@@ -165,13 +165,15 @@ def test_lists_of_other_tasks_in_the_place_of_the_right_ones_are_refused(tmp_pat
     path = tmp_path / MAFW_LISTS.format(side="test", fold=1)
     _write_compound(tmp_path, MAFW_LISTS)
     assert _refused(tmp_path) == (
-        f"{path} line 1, '00019.mp4 anger_disgust': label 'anger_disgust' is of the compound "
-        f"lists; use those of single"
+        f"{path} line 1, '00019.mp4 anger_disgust': label 'anger_disgust' belongs to the compound "
+        f"lists; use the single lists"
     )
     _write_captions(tmp_path, MAFW_LISTS)
     text = _refused(tmp_path)
     assert text.startswith(f"{path} line 1, '00019.mp4\\tanger\\t")
-    assert text.endswith(": with captions; such lists lack the class neutral, use no_caption")
+    assert text.endswith(
+        ": a list with captions, which lacks the class neutral; use the no_caption lists"
+    )
 
 
 @pytest.mark.parametrize(
@@ -179,11 +181,11 @@ def test_lists_of_other_tasks_in_the_place_of_the_right_ones_are_refused(tmp_pat
     [
         ("00090.mp4 joy", "no label 'joy' in MAFW; known: anger, disgust, fear"),
         ("00090.mp4 1", "no label '1' in MAFW"),
-        ("clip.mp4 anger", "not number.mp4 label"),
-        ("00090.mp4", "not number.mp4 label"),
-        ("00090.mp4;anger", "not number.mp4 label"),
-        ("00090.mp4 anger fear", "not number.mp4 label"),
-        ("stray", "not number.mp4 label"),
+        ("clip.mp4 anger", "expected number.mp4 label"),
+        ("00090.mp4", "expected number.mp4 label"),
+        ("00090.mp4;anger", "expected number.mp4 label"),
+        ("00090.mp4 anger fear", "expected number.mp4 label"),
+        ("stray", "expected number.mp4 label"),
         ("19 anger", "clip 00019 is listed twice"),
         ("00019.mp4,Anger", "clip 00019 is listed twice"),
         ("00019.MP4\tanger", "clip 00019 is listed twice"),

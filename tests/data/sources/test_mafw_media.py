@@ -48,7 +48,7 @@ def test_clips_of_a_name_that_nobody_knows_are_taken_and_said(few, folder):
     put_files(few / "samples", VIDEOS[:2])
     listing = _read(few)
     assert None not in _paths(listing).values()
-    assert listing.taken[1] == f"clips: {folder} (10 clips, under a name that is not known)"
+    assert listing.taken[1] == f"clips: {folder} (10 clips, in a folder of unknown name)"
 
 
 @pytest.mark.parametrize(
@@ -82,19 +82,19 @@ def _put_all(root):
 @pytest.mark.parametrize(
     ("choices", "name", "others"),
     [
-        ({}, "clips", "frames and faces"),
-        ({"media": "frames"}, "frames", "clips and faces"),
-        ({"media": "faces"}, "faces", "clips and frames"),
-        ({"adopt": True}, "frames", "clips and faces"),
-        ({"adopt": True, "media": "faces"}, "faces", "clips and frames"),
-        ({"adopt": False}, "clips", "frames and faces"),
+        ({}, "clips", "frames or faces"),
+        ({"media": "frames"}, "frames", "clips or faces"),
+        ({"media": "faces"}, "faces", "clips or frames"),
+        ({"adopt": True}, "frames", "clips or faces"),
+        ({"adopt": True, "media": "faces"}, "faces", "clips or frames"),
+        ({"adopt": False}, "clips", "frames or faces"),
     ],
 )
 def test_of_several_media_one_is_taken_and_the_others_are_said(few, choices, name, others):
     _put_all(few)
     listing = _read(few, **choices)
     assert listing.media_name == name
-    assert listing.taken[1] == (f"{name}: data/{name} (10 clips); there are {others} too (--media)")
+    assert listing.taken[1] == (f"{name}: data/{name} (10 clips); --media can also be {others}")
 
 
 def test_videos_cannot_be_adopted(few):
@@ -102,7 +102,7 @@ def test_videos_cannot_be_adopted(few):
     with pytest.raises(ConfigError) as caught:
         _read(few, adopt=True, media="clips")
     assert str(caught.value) == (
-        "MAFW's clips are videos; adopt its frames or faces, or leave --adopt out"
+        "MAFW's clips are videos; use --media frames or --media faces, or remove --adopt"
     )
 
 
@@ -122,5 +122,5 @@ def test_what_is_still_packed_is_named(few):
     put_files(few / "data/clips", VIDEOS[:-1])
     put_files(few / "data", ["clips.part2.rar"])
     assert _read(few).taken[1] == (
-        "clips: data/clips (9 clips); still packed: 1 archive (data/clips.part2.rar)"
+        "clips: data/clips (9 clips); not unpacked yet: 1 archive (data/clips.part2.rar)"
     )

@@ -189,17 +189,17 @@ def test_a_clip_on_which_several_folds_train_is_named_once():
         (
             _with(test_2={"a": "joy"}),
             "clip a is in the test list of fold 2 (x/test_2) and in the test list of fold 1 "
-            "(x/test_1); the lists leak; unpack the authors' again",
+            "(x/test_1); unpack the authors' lists again",
         ),
         (
             _with(train_2={"c": "woe"}),
             "clip c is in the train list of fold 2 (x/train_2) and in the test list of fold 2 "
-            "(x/test_2); the lists leak; unpack the authors' again",
+            "(x/test_2); unpack the authors' lists again",
         ),
         (
             _with(train_2={"d": "joy"}),
             "clip d is woe in x/test_1 and joy in x/train_2; correct the lists, or unpack the "
-            "authors' again",
+            "authors' lists again",
         ),
     ],
 )
@@ -227,8 +227,8 @@ def test_marks_line_ends_blank_lines_and_headers_are_passed_over(tmp_path, conte
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"", " lists no clip; unpack the authors' lists again"),
-        (b"name,label\n\n", " lists no clip; unpack the authors' lists again"),
+        (b"", " lists no clips; unpack the authors' lists again"),
+        (b"name,label\n\n", " lists no clips; unpack the authors' lists again"),
         (b"name,label\n1,joy\nstray\n", " line 3, 'stray': not clip,class"),
         (b"1,joy\n2,woe\n1,joy\n", " line 3: clip 1 is listed twice"),
         (b"1,joy\n1,woe\n", " line 2: clip 1 is listed twice"),
@@ -258,13 +258,13 @@ def test_folds_that_nobody_wants_are_passed_over(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("archives", "packed"), [([], ""), (["lists.zip"], "; still packed: 1 archive (lists.zip)")]
+    ("archives", "packed"), [([], ""), (["lists.zip"], "; not unpacked yet: 1 archive (lists.zip)")]
 )
 def test_no_list_or_too_few_are_errors(tmp_path, archives, packed):
     for name in archives:
         (tmp_path / name).write_bytes(b"")
     text = _refused(find_lists, scan_tree(tmp_path), PATTERNS, WANTED, "x/train_1.csv")
-    assert text == f"no split lists below {tmp_path}; the authors' are x/train_1.csv{packed}"
+    assert text == f"no split lists below {tmp_path}; their original path is x/train_1.csv{packed}"
     _write(tmp_path, "{side}_{fold}.csv", WANTED[:3])
     _write(tmp_path, "{side}/{fold}.csv")  # names of less weight do not fill in
     text = _refused(find_lists, scan_tree(tmp_path), PATTERNS, WANTED, "x")

@@ -65,8 +65,7 @@ def test_without_groups_nothing_is_assigned(missing, lacking):
     with pytest.raises(DataError) as caught:
         split_by_group(_manifest(rows))
     assert str(caught.value) == (
-        f"the manifest of own has {lacking}: nothing says which clips show one person; add it, or "
-        f"leave out --folds-by group"
+        f"the manifest of own has {lacking}; add groups, or remove --folds-by group"
     )
 
 
@@ -84,8 +83,8 @@ def test_fewer_groups_than_folds_cannot_be_assigned():
     with pytest.raises(DataError) as caught:
         split_by_group(_manifest(_rows(num_groups=3, folds=4)))
     assert str(caught.value) == (
-        "the manifest of own has 3 groups, too few for 4 folds; name more, or leave out "
-        "--folds-by group"
+        "the manifest of own has 3 groups, too few for 4 folds; add groups, or remove --folds-by "
+        "group"
     )
 
 
@@ -180,7 +179,7 @@ def test_what_is_held_out_follows_from_the_seed_alone():
 
 @pytest.mark.parametrize("fraction", [0.01, 0.5])
 def test_too_few_clips_cannot_be_parted(fraction):
-    with pytest.raises(DataError, match=r"^1 group \(or clips\) cannot be split into"):
+    with pytest.raises(DataError, match=r"^cannot hold out .*% of 1 group \(or clips\)"):
         hold_out(_rows(num_groups=1), fraction, seed=0)
 
 

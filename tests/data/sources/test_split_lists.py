@@ -65,11 +65,11 @@ def _with(**changes):
 def test_the_list_that_is_alone_with_a_label_is_named_first():
     assert _refused(_with(train_3={"00001": "anger"})) == (
         f"clip 00001 is anger in {PATHS['train', 3]} and fear in 4 lists "
-        f"({PATHS['test', 1]}, ...); correct the lists, or unpack the authors' again"
+        f"({PATHS['test', 1]}, ...); correct the lists, or unpack the authors' lists again"
     )
     assert _refused(_with(test_1={"00001": "anger"})) == (
         f"clip 00001 is anger in {PATHS['test', 1]} and fear in 4 lists "
-        f"({PATHS['train', 2]}, ...); correct the lists, or unpack the authors' again"
+        f"({PATHS['train', 2]}, ...); correct the lists, or unpack the authors' lists again"
     )
 
 
@@ -77,7 +77,7 @@ def test_more_clips_with_two_labels_are_counted():
     text = _refused(_with(train_3={"00001": "anger", "00002": "anger", "00004": "anger"}))
     assert text.startswith(f"clip 00001 is anger in {PATHS['train', 3]} and fear in 4 lists ")
     assert text.endswith(
-        "; 2 more clips with two classes; correct the lists, or unpack the authors' again"
+        "; 2 more clips with two classes; correct the lists, or unpack the authors' lists again"
     )
 
 

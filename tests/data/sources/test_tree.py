@@ -75,13 +75,16 @@ def test_a_root_that_is_no_folder_is_named(tmp_path, name):
     _make(tmp_path, "file.zip")
     with pytest.raises(DataError) as caught:
         scan_tree(tmp_path / name)
-    assert str(caught.value) == f"no folder {tmp_path / name}; give the dataset's folder as --root"
+    assert (
+        str(caught.value)
+        == f"folder {tmp_path / name} does not exist; set --root to the dataset's folder"
+    )
 
 
 def test_archives_are_named_wherever_they_are(tmp_path):
     assert _make(tmp_path, "a.csv").packed == ""
     tree = _make(tmp_path, "Clip/part_1.ZIP", "x.rar", "b.7z", "c.tar.gz", "._d.zip")
-    assert tree.packed == "; still packed: 4 archives (b.7z, c.tar.gz, x.rar, ...)"
+    assert tree.packed == "; not unpacked yet: 4 archives (b.7z, c.tar.gz, x.rar, ...)"
 
 
 def test_a_folder_of_a_known_name_is_taken_and_not_a_fuller_one():
@@ -94,7 +97,7 @@ def test_parts_are_taken_together_and_copies_left_alone():
     found = _found(("faces/part_1", "12"), ("faces/part_2", "3"), ("old/faces/part_1", "12"))
     assert found.paths["00002"] == "faces/part_1/2"
     assert found.paths["00003"] == "faces/part_2/3"
-    assert str(found) == "faces (3 clips, 2 copies elsewhere left alone)"
+    assert str(found) == "faces (3 clips, 2 copies elsewhere ignored)"
 
 
 @pytest.mark.parametrize(
@@ -116,9 +119,9 @@ def test_folders_of_other_media_are_never_taken(holder):
 def test_without_a_known_name_the_folder_that_holds_most_is_taken_and_said():
     found = _found(("a", "1"), ("b/c", "123"), ("b/whole", "12345"))
     assert set(found.paths.values()) == {"b/c/1", "b/c/2", "b/c/3"}
-    assert str(found) == "b/c (3 clips, under a name that is not known)"
+    assert str(found) == "b/c (3 clips, in a folder of unknown name)"
     assert _found(("b/c", "123"), guess=False).paths == {}
-    assert str(_found(("", "12"))) == ". (2 clips, under a name that is not known)"
+    assert str(_found(("", "12"))) == ". (2 clips, in a folder of unknown name)"
 
 
 @pytest.mark.parametrize("parts", [("x/part_1", "x/Part 2"), ("x_part1", "x_part2")])

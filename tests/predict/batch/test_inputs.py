@@ -127,15 +127,15 @@ def test_what_cannot_be_read_says_why_and_the_others_go_on():
         bound.bind("socket.mp4")
     _touch("good.mp4")
     assert {each.name: each.error for each in find_inputs(["."])} == {
-        "dangling.mp4": "a link to what is not there",
+        "dangling.mp4": "a broken link",
         "good.mp4": None,
         "loop.mp4": "too many levels of symbolic links",
-        "pipe.mp4": "a pipe, no file; save the video as a file first",
-        "socket.mp4": "a socket, no file; save the video as a file first",
+        "pipe.mp4": "a pipe, not a file; save the video to a file first",
+        "socket.mp4": "a socket, not a file; save the video to a file first",
     }
     assert _error("gone.mp4") == "no such file or folder"
     assert _error("empty.mp4") == "no videos or images in this folder or its subfolders"
-    assert _error("/dev/null") == "a device, no file; save the video as a file first"
+    assert _error("/dev/null") == "a device, not a file; save the video to a file first"
     assert _error("x" * 300) == "file name too long"
     assert _error("a\0b") == "embedded null byte"
     assert _error(" ") == "the name is empty"
@@ -144,7 +144,7 @@ def test_what_cannot_be_read_says_why_and_the_others_go_on():
 def test_a_pipe_among_frames_would_never_end():
     _touch("f/1.png")
     os.mkfifo("f/2.png")
-    assert _error("f") == "its 2.png is a pipe, no file; save the video as a file first"
+    assert _error("f") == "its 2.png is a pipe, not a file; save the video to a file first"
 
 
 def test_a_folder_that_cannot_be_read_is_recorded(monkeypatch):
