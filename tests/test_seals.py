@@ -107,7 +107,7 @@ def test_metrics_short_of_a_line_are_not_believed(stopped, tmp_path):
     assert len(run.read_metrics()) == 2
     lines = run.metrics_file.read_text().splitlines(keepends=True)
     run.metrics_file.write_text(lines[0])
-    with pytest.raises(CheckpointError, match=r"metrics\.jsonl is damaged"):
+    with pytest.raises(CheckpointError, match=r"metrics\.jsonl has changed since the run"):
         run.read_metrics()
 
 
