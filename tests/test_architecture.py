@@ -237,7 +237,8 @@ def test_every_detector_is_built_by_its_module(name, monkeypatch):
         (load_detector, "no detector 'dfw'; known: face-alignment, mtcnn"),
         (
             load_method,
-            "no model 'dfw'; known: dfer, zero-shot, coop, cocoop, dfer-clip, dfer-clip-no-tm",
+            "no model 'dfw'; known: dfer, zero-shot, coop, cocoop, dfer-clip, dfer-clip-no-tm, "
+            "still-image",
         ),
     ],
 )

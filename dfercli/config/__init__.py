@@ -12,11 +12,14 @@ from typing import Any, TypeVar, get_type_hints
 
 from dfercli.errors import ConfigError, require_at_least, require_known
 
-METHODS = ("dfer", "zero-shot", "coop", "cocoop", "dfer-clip", "dfer-clip-no-tm")
-"""Our method and those it is compared with in Table 5."""
+METHODS = ("dfer", "zero-shot", "coop", "cocoop", "dfer-clip", "dfer-clip-no-tm", "still-image")
+"""Our method, those it is compared with in Table 5, and a network that reads single frames."""
 
-UNTRAINED = ("zero-shot",)
+UNTRAINED = ("zero-shot", "still-image")
 """Methods without training."""
+
+WITHOUT_CLIP = ("still-image",)
+"""Methods that use no part of CLIP: `backbone` and `weights` do not affect them."""
 
 CROSS_ATTENTIONS = ("paired", "all")
 

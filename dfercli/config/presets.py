@@ -25,6 +25,7 @@ from dfercli.config import (
     NAMED_PARTS,
     RANDOM_WEIGHTS,
     UNTRAINED,
+    WITHOUT_CLIP,
     AugmentConfig,
     RunConfig,
     TrainConfig,
@@ -122,6 +123,8 @@ def describe_recipe(run: RunConfig) -> str:
     Data, fold, seed, the way it is computed and the parts in the variant's name are not included.
     """
     if run.model.method in UNTRAINED:
+        if run.model.method in WITHOUT_CLIP:
+            return "nothing trained"
         return f"nothing trained, prompt_template {run.model.prompt_template!r}"
     plain, own, requested = _stages(run)
     of_method = {n: v for n, v in own.items() if v != plain[n] and v == requested[n]}

@@ -15,7 +15,7 @@ from typing import Any
 
 from accelerate import PartialState
 
-from dfercli.config import ALL_DATA, UNTRAINED, DataConfig, RunConfig
+from dfercli.config import ALL_DATA, UNTRAINED, WITHOUT_CLIP, DataConfig, RunConfig
 from dfercli.data.folds import check_labels, open_manifest, select_rows
 from dfercli.data.loaders import check_frames
 from dfercli.data.manifest import Manifest
@@ -172,7 +172,8 @@ def _check_jobs(jobs: Sequence[Job], manifests: Mapping[DataConfig, Manifest]) -
         check_rates(job.config.train)
         if not job.overwrite:
             job.run.check_same(job.config, describe_data(job.config, manifest))
-    models = [job.config.model for job in jobs if job.unfinished]
+    configs = [job.config.model for job in jobs if job.unfinished]
+    models = [config for config in configs if config.method not in WITHOUT_CLIP]
     for backbone, weights in {(model.backbone, model.weights) for model in models}:
         ensure_weights(backbone, weights)
 

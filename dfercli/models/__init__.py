@@ -26,6 +26,7 @@ MODELS = {
     "cocoop": "dfercli.models.cocoop",
     "dfer-clip": "dfercli.models.dfer_clip",
     "dfer-clip-no-tm": "dfercli.models.dfer_clip",
+    "still-image": "dfercli.models.still_image",
 }
 """Module of each method, by its public name.
 

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dfercli.config import ModelConfig, from_dict, to_dict
+from dfercli.config import WITHOUT_CLIP, ModelConfig, from_dict, to_dict
 from dfercli.downloads import explain_offline, hub_answers
 from dfercli.errors import CheckpointError, explain_system_error, find_local_error, first_line
 from dfercli.models import load_method
@@ -40,16 +40,17 @@ class ExpressionModel(nn.Module, PyTorchModelHubMixin):
     one.
 
     Args:
-        backbone: CLIP's visual tower.
+        backbone: CLIP's visual tower, or what embeds frames in a method without CLIP.
         logit_scale: () initial log of the inverse temperature; None without text.
         settings: Entries of the checkpoint's `config.json`.
     """
 
+    backbone: Any
     logit_scale: nn.Parameter
 
     def __init__(
         self,
-        backbone: CLIPBackbone,
+        backbone: "CLIPBackbone | nn.Module",
         logit_scale: Tensor | None = None,
         settings: dict[str, Any] | None = None,
     ) -> None:
@@ -136,10 +137,10 @@ class ExpressionModel(nn.Module, PyTorchModelHubMixin):
         settings = read_settings(model_id, **hub_options)
         config = from_dict(ModelConfig, settings["model"])
         with torch.device("meta"):  # shapes only: the file has all values
-            model = assemble(config, settings["class_names"], build_untrained(config.backbone))
+            model = assemble(config, settings["class_names"], make_towers(config))
         weights = find_weights(model_id, **hub_options)
         try:
-            model.load_state_dict(load_file(weights), assign=True)
+            model.load_state_dict(read_weights(weights), assign=True)
         except SafetensorError as error:
             raise CheckpointError(
                 f"cannot read {WEIGHTS_FILE} of {model_id} ({error}); it may be incomplete: copy "
@@ -175,14 +176,26 @@ def build_model(
         UnknownNameError: open_clip has no such backbone.
         ConfigError: The method's prompts do not fit into the backbone's text tower.
     """
-    model = assemble(config, class_names, load_pretrained(config.backbone, config.weights))
+    if config.method in WITHOUT_CLIP:
+        pretrained = load_method(config.method).load_built_in()
+    else:
+        pretrained = load_pretrained(config.backbone, config.weights)
+    model = assemble(config, class_names, pretrained)
     model.settings |= {"crop": crop, **(entries or {})}
     model.backbone.drop_path = drop_path
     return model
 
 
+def make_towers(config: ModelConfig) -> Any:
+    """Return CLIP's towers without weights, as `assemble` needs them; None without CLIP."""
+    return None if config.method in WITHOUT_CLIP else build_untrained(config.backbone)
+
+
 def assemble(config: ModelConfig, class_names: Sequence[str], towers: Any) -> ExpressionModel:
-    """Build the model of a method from an open_clip model, whose towers become part of it."""
+    """Build the model of a method from an open_clip model, whose towers become part of it.
+
+    A method without CLIP is built from its own weights, or from None.
+    """
     model: ExpressionModel = load_method(config.method).assemble(config, class_names, towers)
     return model
 
@@ -190,6 +203,16 @@ def assemble(config: ModelConfig, class_names: Sequence[str], towers: Any) -> Ex
 def first_settings(config: ModelConfig, class_names: Sequence[str]) -> dict[str, Any]:
     """Return the settings that every new model has."""
     return {"model": to_dict(config), "class_names": list(class_names), "crop": None}
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Read a weights file; numbers stored in float16 become float32.
+
+    Raises:
+        SafetensorError: The file is damaged.
+    """
+    tensors = load_file(path).items()
+    return {name: t.float() if t.dtype == torch.float16 else t for name, t in tensors}
 
 
 def write_prompts(config: ModelConfig, words: Sequence[str]) -> list[str]:

@@ -18,11 +18,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dfercli.config import ModelConfig
 from dfercli.models.backbone import CLIPBackbone
-from dfercli.models.base import ExpressionModel, assemble
+from dfercli.models.base import ExpressionModel, assemble, make_towers
 from dfercli.models.biehpro import CrossAttention, PairedCrossAttention
 from dfercli.models.dfer_clip import TemporalAttention
 from dfercli.models.layers import BiLSTM
-from dfercli.models.pretrained import build_untrained
 from dfercli.models.text import PromptEncoder
 
 LEFT_OUT = (
@@ -56,14 +55,14 @@ def measure_cost(config: ModelConfig, class_names: Sequence[str]) -> Cost:
         UnknownNameError: open_clip has no such backbone.
     """
     with torch.device("meta"):
-        towers = build_untrained(config.backbone)
+        towers = make_towers(config)
         model = assemble(config, class_names, towers)
         size = model.backbone.image_size
         clips = torch.zeros(1, config.num_frames, 3, size, size)
     paper, true = count_macs(model, clips)
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     parameters = {*model.parameters()}
-    if config.text:  # the towers share many parameters with the model
+    if towers is not None and config.text:  # the towers share many parameters with the model
         parameters |= {p for name, p in towers.named_parameters() if name != "logit_scale"}
     total = sum(p.numel() for p in parameters)
     return Cost(trainable, total, paper, true)

@@ -14,6 +14,11 @@ from dfercli.files import has_controls, hash_file
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 """Names of a checkpoint's files: the Hugging Face layout."""
 
+BUILT_IN = "built-in"
+"""Name of the checkpoint that comes with the package."""
+
+BUILT_IN_FOLDER = Path(__file__).parent / "built_in"
+
 SEAL = "seal"
 """Entry of `config.json`; checkpoints of earlier versions have none."""
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from dfercli.files import hash_file
 from dfercli.media.images import list_frames
+from dfercli.models.settings import BUILT_IN, BUILT_IN_FOLDER
 
 CHECKPOINT_FILES = ("config.json", "model.safetensors")
 
@@ -39,7 +40,8 @@ def hash_checkpoint(where: str | None) -> str | None:
     """
     if where is None:
         return None
-    folder = next((p for p in (Path(where, "best"), Path(where)) if p.is_dir()), None)
+    own = BUILT_IN_FOLDER if where == BUILT_IN else Path(where)
+    folder = next((p for p in (own / "best", own) if p.is_dir()), None)
     files = [(folder / name) if folder else _find_cached(where, name) for name in CHECKPOINT_FILES]
     paths = [path for path in files if path is not None and path.is_file()]
     return _hash_files(paths) if len(paths) == len(CHECKPOINT_FILES) else None

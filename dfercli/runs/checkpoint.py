@@ -17,7 +17,7 @@ from dfercli.models.base import (
     read_settings,
     write_weights,
 )
-from dfercli.models.settings import CONFIG_FILE, WEIGHTS_FILE, seal
+from dfercli.models.settings import BUILT_IN, BUILT_IN_FOLDER, CONFIG_FILE, WEIGHTS_FILE, seal
 from dfercli.runs.record import CheckpointInfo
 from dfercli.runs.run_folder import CHECKPOINT, RunFolder
 
@@ -64,7 +64,9 @@ def load_settings(where: str) -> dict[str, Any]:
 
 
 def _find_checkpoint(where: str) -> str:
-    """Return the folder of a run's model; a checkpoint or a name on the Hub stays as it is."""
+    """Return the folder of a run's model or of the built-in one; other names stay as they are."""
+    if where == BUILT_IN:
+        return str(BUILT_IN_FOLDER)
     model = RunFolder(Path(where)).model
     return str(model) if model.is_dir() else where
 

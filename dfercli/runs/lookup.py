@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dfercli.errors import CheckpointError
-from dfercli.models.settings import CONFIG_FILE
+from dfercli.models.settings import BUILT_IN, BUILT_IN_FOLDER, CONFIG_FILE
 from dfercli.progress import write_line
 from dfercli.runs.run_folder import (
     ALL_DATA_FOLDER,
@@ -133,26 +133,23 @@ HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 SHOWN_NAMES = 6
 """Names that an error lists (our choice)."""
 
-HOW_TO_GET_ONE = (
-    "train one with `dfer train`, name one with --checkpoint (a folder, or a model on the Hugging "
-    "Face Hub), or use --zero-shot for CLIP's own weights, which are less accurate because they "
-    "were not trained on expressions"
-)
-
 
 def find_checkpoint(name: str | None, runs: Path) -> str:
-    """Return the folder of a checkpoint, or its name on the Hugging Face Hub.
+    """Return the folder of a checkpoint, its name on the Hugging Face Hub, or `built-in`.
 
     `name` is the folder of a checkpoint, a run or a variant; `VARIANT`, `DATASET/VARIANT` or
-    `DATASET/VARIANT/foldK` among the runs; or `OWNER/NAME` on the Hub. None takes any run except
-    those on the demo's drawn people. Of several matching runs the one finished last is taken, or
-    the run of its variant on all clips if that has the same settings.
+    `DATASET/VARIANT/foldK` among the runs; `OWNER/NAME` on the Hub; or `built-in`. None takes any
+    run except those on the demo's drawn people, or the built-in model if there is none. Of several
+    matching runs the one finished last is taken, or the run of its variant on all clips if that has
+    the same settings.
 
     Raises:
         CheckpointError: Nothing has this name, or no run is finished.
     """
     if name is None:
-        return str(_find_default(runs).model)
+        return _find_default(runs)
+    if name == BUILT_IN:
+        return name
     folder = Path(name)
     if (folder / CONFIG_FILE).is_file() or RunFolder(folder).model.is_dir():
         return name
@@ -170,18 +167,9 @@ def find_checkpoint(name: str | None, runs: Path) -> str:
     )
 
 
-def _find_default(runs: Path) -> FinishedRun:
-    models = find_models(runs)
-    chosen = _choose([run for run in models if not run.record.drawn])
-    if chosen is not None:
-        return chosen
-    if models:
-        raise CheckpointError(
-            f"the only finished runs in {runs} were trained on the drawn people of the demo, not "
-            f"on real faces: {HOW_TO_GET_ONE}; to use the demo's model anyway, use --checkpoint "
-            f"{models[0].path}"
-        )
-    raise CheckpointError(f"no finished run in {runs}: {HOW_TO_GET_ONE}")
+def _find_default(runs: Path) -> str:
+    chosen = _choose([run for run in find_models(runs) if not run.record.drawn])
+    return BUILT_IN if chosen is None else str(chosen.model)
 
 
 def _find_by_name(name: str, runs: Path) -> list[FinishedRun]:
@@ -242,7 +230,7 @@ class CheckpointSource:
 
 def find_source(where: str) -> CheckpointSource:
     """Find where a checkpoint is stored; whether it can be loaded is not checked."""
-    path = Path(where)
+    path = BUILT_IN_FOLDER if where == BUILT_IN else Path(where)
     if not path.is_dir():
         return CheckpointSource(where, None, None)
     path = path.resolve()

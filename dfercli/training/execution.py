@@ -256,4 +256,4 @@ def _compile_blocks(model: ExpressionModel) -> None:
     backbone = model.backbone
     backbone.run_block = torch.compile(run_block, **options)
     compiled = torch.compile(backbone.embed_patches, **options)
-    backbone.embed_patches = compiled  # type: ignore[method-assign]
+    backbone.embed_patches = compiled

@@ -10,6 +10,7 @@ from dfercli.cli import app
 from dfercli.config import (
     METHODS,
     PRESETS,
+    UNTRAINED,
     AugmentConfig,
     DataConfig,
     ModelConfig,
@@ -102,19 +103,20 @@ def test_each_method_has_its_rates_in_every_preset(preset):
         ours = apply_preset(_run(preset))
         changed = {"lr": run.train.lr, "new_layers_lr": run.train.new_layers_lr}
         nothing = TrainConfig(epochs=1, warmup_epochs=0)
-        expected = nothing if method == "zero-shot" else replace(ours.train, **changed)
+        expected = nothing if method in UNTRAINED else replace(ours.train, **changed)
         assert run.train == expected
         template = run.model.prompt_template
         assert run.model == replace(ours.model, method=method, prompt_template=template)
         assert ("expression of {}" in template) == (method == "zero-shot")
         if (
-            preset == "small" and method != "zero-shot"
+            preset == "small" and method not in UNTRAINED
         ):  # one rate for all: no method starts from what CLIP has learnt
             assert (run.train.lr, run.train.new_layers_lr) == (3e-4, 1.0)
             continue
         own = {
             "dfer": preset,
             "zero-shot": f"nothing trained, prompt_template {template!r}",
+            "still-image": "nothing trained",
             "coop": f"{preset}, of coop: lr 0.002",
             "cocoop": f"{preset}, of cocoop: lr 0.002",
         }
@@ -124,6 +126,7 @@ def test_each_method_has_its_rates_in_every_preset(preset):
     assert preset == "small" or rates == {
         "dfer": (2e-5, 2e-5),
         "zero-shot": (2e-5, 2e-5),
+        "still-image": (2e-5, 2e-5),
         "coop": (2e-3, 2e-3),
         "cocoop": (2e-3, 2e-3),
         "dfer-clip": (1e-5, pytest.approx(1e-3)),

@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 from torch.torch_version import TorchVersion
 
-from dfercli.config import METHODS, ModelConfig
+from dfercli.config import METHODS, WITHOUT_CLIP, ModelConfig
 from dfercli.models import layers
 from dfercli.models.base import build_model
 from dfercli.models.layers import unfold_patches
@@ -26,7 +26,7 @@ VARIANTS = [
     {"text_prompt": False},
     {"cross_attention": "all"},
     {"num_frames": 16},
-    *({"method": method} for method in METHODS if method != "dfer"),
+    *({"method": method} for method in METHODS if method not in ("dfer", *WITHOUT_CLIP)),
 ]
 
 
