@@ -114,12 +114,12 @@ def make_model(make_config: Callable[..., Any], class_names: tuple[str, ...]) ->
 
 @pytest.fixture
 def make_clips() -> Callable[..., Any]:
-    """Draw clips (B, T, 3, 32, 32) of noise, the same each time."""
+    """Draw clips (B, T, 3, side, side) of noise, the same each time."""
     import torch
 
-    def make(batch: int = 3, frames: int = 8) -> Any:
+    def make(batch: int = 3, frames: int = 8, side: int = 32) -> Any:
         generator = torch.Generator().manual_seed(11)
-        return torch.randn(batch, frames, 3, 32, 32, generator=generator)
+        return torch.randn(batch, frames, 3, side, side, generator=generator)
 
     return make
 

@@ -7,12 +7,11 @@ import pytest
 import torch
 
 from dfercli.config import METHODS, WITHOUT_CLIP, ModelConfig
-
-OF_CLIP = [method for method in METHODS if method not in WITHOUT_CLIP]
 from dfercli.errors import UnknownNameError
 from dfercli.models.base import build_model
 from dfercli.models.flops import measure_cost
 
+OF_CLIP = [method for method in METHODS if method not in WITHOUT_CLIP]
 CLASSES = ("happiness", "sadness", "neutral", "anger", "surprise", "disgust", "fear")
 OFF = {"interfit": False, "msta": False, "biehpro": False}
 

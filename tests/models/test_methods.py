@@ -1,6 +1,7 @@
 """Contract over all methods: ours, and those it is compared with."""
 
 import json
+from functools import partial
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from dfercli.models import MODELS, load_method
 from dfercli.models.base import build_model
 from dfercli.models.dfer import DFERModel, contrastive_loss
 from dfercli.models.settings import seal
+from dfercli.models.still_image import IMAGE_SIZE
 from dfercli.models.zero_shot import ZeroShotCLIP
 from dfercli.runs.checkpoint import load_checkpoint, save_checkpoint
 from dfercli.training.recipe import build_optimizer
@@ -45,6 +47,14 @@ def make_method(make_model):
         return make_model(**{"near_clip_init": False} if method == "dfer" else {"method": method})
 
     return make
+
+
+@pytest.fixture
+def make_clips(make_clips, request):
+    """Draw clips of the size that the tested method reads."""
+    params = request.node.callspec.params if hasattr(request.node, "callspec") else {}
+    side = IMAGE_SIZE if params.get("method") == "still-image" else 32
+    return partial(make_clips, side=side)
 
 
 def _scale(model):

@@ -22,7 +22,7 @@ from dfercli.runs.checkpoint import load_checkpoint
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "convert_built_in.py"
 
-ORIGINAL = {  # logits of the package's own JavaScript (TensorFlow.js, CPU) on `_inputs`, in its order
+ORIGINAL = {  # logits on `_inputs` by the package's own JavaScript (TensorFlow.js on the CPU)
     "neutral": (-2.859260, -0.835637),
     "happiness": (-2.632909, -2.106839),
     "sadness": (-1.821190, -5.248751),
@@ -78,7 +78,12 @@ def test_it_is_small_and_in_the_package(built_in):
     assert sum(parameter.numel() for parameter in built_in.parameters()) == 323_687
     cost = measure_cost(ModelConfig(method="still-image", num_frames=1), EXPRESSIONS)
     assert (cost.trainable, cost.total) == (0, 323_687)
-    assert 0 < cost.paper_macs == cost.true_macs < 50e6
+    macs, channels, positions = 256 * 7, 3, 56 * 56
+    for width in (32, 64, 128, 256):
+        first = 9 * channels * width if channels == 3 else channels * (9 + width)
+        macs += positions * (first + 3 * width * (9 + width))
+        channels, positions = width, positions // 4
+    assert cost.paper_macs == cost.true_macs == macs == 51_538_816
 
 
 @torch.no_grad()
@@ -94,7 +99,7 @@ def test_classes_are_found_by_name_and_unknown_ones_are_never_predicted(built_in
 
 
 def test_data_without_two_known_classes_is_refused():
-    with pytest.raises(ConfigError, match="still-image knows happiness, .*fewer than two"):
+    with pytest.raises(ConfigError, match=r"still-image knows happiness, .*fewer than two"):
         build_model(ModelConfig(method="still-image"), ["fear", "contempt", "calm"])
 
 
@@ -112,10 +117,8 @@ def _write_package(path, values):
                 kinds = {"depthwise_filter": depthwise, "pointwise_filter": second}
             else:
                 kinds = {"filters": first}
-            for kind, shape in {
-                **kinds,
-                "bias": first[3:] if "filters" in kinds else second[3:],
-            }.items():
+            kinds["bias"] = list(kinds.values())[-1][3:]
+            for kind, shape in kinds.items():
                 entries.append({"name": f"dense{block}/conv{number}/{kind}", "shape": list(shape)})
     entries += [{"name": "fc/weights", "shape": [256, 7]}, {"name": "fc/bias", "shape": [7]}]
     for entry in entries:
