@@ -9,6 +9,9 @@ DATASETS = {
     "dfew": "dfercli.data.sources.dfew",
     "ferv39k": "dfercli.data.sources.ferv39k",
     "mafw": "dfercli.data.sources.mafw",
+    "ravdess": "dfercli.data.sources.ravdess",
+    "crema-d": "dfercli.data.sources.crema_d",
+    "enterface": "dfercli.data.sources.enterface",
     "folder": "dfercli.data.sources.folder",
 }
 """Public name of each dataset, and the module whose `read_sources` lists its videos."""

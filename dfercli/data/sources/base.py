@@ -40,6 +40,7 @@ class Source:
         test_fold: The fold in which it is tested; 0 for a clip that is only trained on.
         group: What must not be in both train and test, such as a person; empty if this clip has no
             group, None if the dataset has no groups.
+        traits: Properties of the person, such as `sex`; columns of the manifest.
     """
 
     clip_id: str
@@ -47,6 +48,7 @@ class Source:
     class_name: str
     test_fold: int
     group: str | None = None
+    traits: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,7 @@ class Listing:
         answers: Options that resolve media `frames`.
         drawn: Whether the videos are the drawn ones of `dfer demo`.
         where: Folder of the media, relative to the root.
+        packed: Archive and name in it of videos that have yet to be unpacked, by their path.
     """
 
     sources: tuple[Source, ...]
@@ -99,6 +102,7 @@ class Listing:
     answers: str = "--adopt to use them as they are, or --crop"
     drawn: bool = False
     where: str = ""
+    packed: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
 def describe_clips(

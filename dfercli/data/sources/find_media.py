@@ -89,8 +89,12 @@ class FoundClips:
         return f"{where} ({', '.join(notes)})"
 
 
-def scan_tree(root: Path) -> Tree:
+def scan_tree(root: Path, numbered: bool = True) -> Tree:
     """List files and clip folders below a root, without hidden ones, macOS extras and our crops.
+
+    Args:
+        root: The folder to list.
+        numbered: Whether a folder that is named by a number is a clip.
 
     Raises:
         DataError: `root` is not a folder.
@@ -108,7 +112,7 @@ def scan_tree(root: Path) -> Tree:
                 if not entry.is_dir():
                     if entry.is_file():  # reading a pipe might never end
                         files.append(path)
-                elif entry.name.isdecimal():
+                elif numbered and entry.name.isdecimal():
                     clips.append(path)
                 else:
                     next_level.append(path)
