@@ -29,7 +29,11 @@ def demo(
 
 def preprocess(
     dataset: Annotated[
-        str, opt.in_data("Dataset: `dfew`, `ferv39k`, `mafw`, or `folder` for your own videos.")
+        str,
+        opt.in_data(
+            "Dataset: `dfew`, `ferv39k`, `mafw`, `ravdess`, `crema-d`, `enterface`, or `folder` "
+            "for your own videos."
+        ),
     ],
     root: Annotated[
         Path | None,
@@ -41,7 +45,8 @@ def preprocess(
     media: Annotated[
         str | None,
         opt.in_data(
-            "Media: `faces` or `faces-16f` for dfew; `clips`, `frames` or `faces` for mafw."
+            "Media: `faces` or `faces-16f` for dfew; `clips`, `frames` or `faces` for mafw; "
+            "`speech` or `song` for ravdess; `videos` or `all` for crema-d."
         ),
     ] = None,
     adopt: Annotated[

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
+from types import ModuleType
 from typing import Any, Literal
 
 import numpy as np
@@ -19,7 +20,8 @@ from dfercli.data.frame_checks import (
 from dfercli.data.manifest import JOINT, Manifest, clip_folders, read_manifest, review_file
 from dfercli.data.sources.base import Choices
 from dfercli.data.sources.find_media import scan_tree
-from dfercli.data.sources.official_lists import Official, compare_lists, split_into_lists
+from dfercli.data.sources.named_clips import NamedDataset
+from dfercli.data.sources.official_lists import Official
 from dfercli.errors import DferError
 from dfercli.faces.align import READABLE_VERSIONS, explain_old_crops
 from dfercli.media.contact_sheet import Tile, draw_sheet
@@ -131,7 +133,9 @@ def inspect_dataset(
     )
 
 
-def _inspect_rows(manifest: Manifest, official: Official | None) -> Iterable[Finding]:
+def _inspect_rows(
+    manifest: Manifest, official: Official | NamedDataset | None
+) -> Iterable[Finding]:
     """Describe the rows, and check folds, groups and classes."""
     published = f"; officially {official.num_clips:,}" if official else ""
     yield Finding("clips", "ok", f"{manifest.describe()}{published}")
@@ -170,7 +174,9 @@ def _inspect_fold(manifest: Manifest, fold: int) -> Iterable[Finding]:
         yield Finding(f"fold {fold}", "note", text)
 
 
-def _compare_official(manifest: Manifest, official: Official, root: Path) -> Iterator[Finding]:
+def _compare_official(
+    manifest: Manifest, official: Official | NamedDataset, root: Path
+) -> Iterator[Finding]:
     """Compare classes, labels and folds with the published ones.
 
     Only counts and fingerprints of whole lists are published. If they differ, as in a partial
@@ -180,7 +186,7 @@ def _compare_official(manifest: Manifest, official: Official, root: Path) -> Ite
         text = f"{', '.join(manifest.class_names)}; officially {', '.join(official.class_names)}"
         yield Finding("classes", "wrong", text)
         return
-    deviations = compare_lists(official, split_into_lists(_folds(manifest), official))
+    deviations = official.compare(_folds(manifest))
     if not deviations:
         yield Finding("official lists", "ok", "counts and fingerprints match the published ones")
         return
@@ -198,11 +204,20 @@ def _folds(manifest: Manifest) -> dict[str, tuple[str, int]]:
     return dict(zip(rows["clip_id"], pairs, strict=True))
 
 
+def _list_clips(module: ModuleType, root: Path) -> dict[str, tuple[str, int]]:
+    """Return class and test fold of the clips that lists, or names of files, tell."""
+    if hasattr(module, "read_splits"):
+        folds: dict[str, tuple[str, int]] = module.read_splits(scan_tree(root)).join()
+        return folds
+    sources = module.read_sources(root, Choices()).sources
+    return {source.clip_id: (source.class_name, source.test_fold) for source in sources}
+
+
 def _compare_rows(manifest: Manifest, root: Path) -> Iterator[Finding]:
     """Compare each row with the lists below the root."""
     topic = "lists on disk"
     try:
-        listed = load_dataset(manifest.kind).read_splits(scan_tree(root)).join()
+        listed = _list_clips(load_dataset(manifest.kind), root)
     except DferError as error:
         yield Finding(topic, "note", f"labels and folds cannot be compared: {error.line}")
         return

@@ -11,12 +11,14 @@ import pandas as pd
 from dfercli.data import load_dataset
 from dfercli.data.frame_checks import ClipFrames, FrameComparison, compare_frames
 from dfercli.data.manifest import Manifest, review_file, write_manifest
+from dfercli.data.sources.named_clips import unpack
 from dfercli.errors import DataError
 from dfercli.faces import load_detector
 from dfercli.files import check_claim
 from dfercli.preprocess.crops import AGAIN, ClipOutcome, adopt_clips, crop_clips, miss_clip
 from dfercli.preprocess.plan import Plan
 from dfercli.preprocess.review import check_review, draw_worst, write_review
+from dfercli.progress import show_progress
 from dfercli.text import list_some
 
 LOSSES = {"missing": "missing:", "unreadable": "unreadable:", "no face": "without a face:"}
@@ -77,6 +79,7 @@ def preprocess(
     if not allow_partial and (plan.listing.deviations or (plan.recipe and plan.missing)):
         write_review([miss_clip(s) for s in plan.listing.sources if s.path is None], review_path)
         _refuse(plan, plan.deviations, review_path)
+    _unpack(plan)
     outcomes = _process(plan, jobs)
     review = write_review(outcomes, review_path)
     sheet = None
@@ -144,6 +147,16 @@ def _count_frames(plan: Plan, outcomes: Sequence[ClipOutcome]) -> FrameCompariso
     return compare_frames(official, plan.listing.media_name, clips)
 
 
+def _unpack(plan: Plan) -> None:
+    """Unpack the videos that are still in archives."""
+    packed = plan.listing.packed
+    with show_progress(
+        total=len(packed), desc="unpacking", unit="video", shown=bool(packed)
+    ) as bar:
+        for _ in unpack(plan.root, packed):
+            bar.update()
+
+
 def _process(plan: Plan, jobs: int | None) -> list[ClipOutcome]:
     """Return the outcome of every clip, in the order of the sources."""
     sources = plan.listing.sources
@@ -176,6 +189,8 @@ def _build_manifest(
     )
     if any(source.group for source, _ in usable):
         rows["group"] = [source.group or "" for source, _ in usable]
+    for trait in sorted({trait for source, _ in usable for trait in source.traits}):
+        rows[trait] = [source.traits.get(trait, "") for source, _ in usable]
     if plan.recipe is not None:
         rows["coverage"] = [outcome.record.coverage for _, outcome in usable if outcome.record]
     return Manifest(

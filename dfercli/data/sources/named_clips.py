@@ -10,9 +10,11 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import ClassVar
 
 from dfercli.data.sources.base import Listing, Source
 from dfercli.data.sources.find_media import Tree
+from dfercli.data.sources.official_lists import OfficialFrames
 from dfercli.errors import DataError, explain_system_error
 from dfercli.files import replacing
 from dfercli.text import count_of
@@ -56,6 +58,7 @@ class NamedDataset:
         fold_sizes: Test clips of each fold; several numbers if several are published.
         class_sizes: Clips of each class; empty if they follow from no publication.
         example: A file's usual path, for messages.
+        notes: What a reader of scores should know; printed below tables of results.
     """
 
     name: str
@@ -64,6 +67,9 @@ class NamedDataset:
     fold_sizes: tuple[tuple[int, ...], ...]
     class_sizes: tuple[tuple[int, ...], ...] = ()
     example: str = ""
+    notes: tuple[str, ...] = ()
+
+    frames: ClassVar[Mapping[str, OfficialFrames]] = {}
 
     @property
     def num_clips(self) -> int:

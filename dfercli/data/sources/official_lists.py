@@ -5,7 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from dfercli.data.manifest import Split
 from dfercli.data.sources.base import Choices, Listing, Media, Source, find_encoding
@@ -68,11 +68,20 @@ class Official:
     lists: Mapping[ListName, OfficialList]
     line: Callable[[str, str], str]
     frames: Mapping[str, OfficialFrames] = field(default_factory=dict)
+    notes: ClassVar[tuple[str, ...]] = ()
 
     @property
     def num_clips(self) -> int:
         """Number of clips in the dataset: the sum of the first fold's splits."""
         return sum(sum(self.lists[split, 1].counts) for split in ("train", "test"))
+
+    def compare(self, clips: Mapping[str, tuple[str, int]]) -> list[str]:
+        """Describe differences from the published lists, one line each.
+
+        Args:
+            clips: Class and test fold by clip id.
+        """
+        return compare_lists(self, split_into_lists(clips, self))
 
 
 def cross_validation_lists(
