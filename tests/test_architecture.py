@@ -233,7 +233,10 @@ def test_every_detector_is_built_by_its_module(name, monkeypatch):
 @pytest.mark.parametrize(
     ("load", "said"),
     [
-        (load_dataset, "no dataset 'dfw'; known: dfew, ferv39k, mafw, folder"),
+        (
+            load_dataset,
+            "no dataset 'dfw'; known: dfew, ferv39k, mafw, ravdess, crema-d, enterface, folder",
+        ),
         (load_detector, "no detector 'dfw'; known: face-alignment, mtcnn"),
         (
             load_method,
