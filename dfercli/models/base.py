@@ -93,6 +93,9 @@ class ExpressionModel(nn.Module, PyTorchModelHubMixin):
             videos = videos.unsqueeze(1)
         return self.logit_scale.exp() * F.cosine_similarity(videos, texts, dim=-1)
 
+    def resize(self, settings: Mapping[str, Any]) -> None:
+        """Give tensors the sizes that a checkpoint's `config.json` records, before it is loaded."""
+
     def train(self, mode: bool = True) -> "ExpressionModel":
         """Set training or evaluation mode; frozen parts always stay in evaluation mode."""
         super().train(mode)
@@ -138,6 +141,7 @@ class ExpressionModel(nn.Module, PyTorchModelHubMixin):
         config = from_dict(ModelConfig, settings["model"])
         with torch.device("meta"):  # shapes only: the file has all values
             model = assemble(config, settings["class_names"], make_towers(config))
+            model.resize(settings)
         weights = find_weights(model_id, **hub_options)
         try:
             model.load_state_dict(read_weights(weights), assign=True)

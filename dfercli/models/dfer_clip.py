@@ -5,7 +5,7 @@ recognition, BMVC; its code for what the text leaves open.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -82,6 +82,12 @@ class DFERCLIP(ExpressionModel):
         self.temporal = temporal
         shape = len(self.class_names), prompts.num_contexts, prompts.width
         self.contexts = nn.Parameter(CONTEXT_STD * torch.randn(shape))
+
+    def resize(self, settings: Mapping[str, Any]) -> None:
+        """Make room for descriptions of another length, as imported checkpoints have them."""
+        if "prompt_tokens" in settings:
+            shape = len(self.class_names), settings["prompt_tokens"], self.prompts.width
+            self.prompts.words = self.prompts.words.new_empty(shape)
 
     def encode_video(self, clips: Tensor) -> Tensor:
         """Embed clips (B, T, 3, H, W), normalised, as (B, E); frame embeddings keep their norms."""

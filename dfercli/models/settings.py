@@ -45,6 +45,9 @@ LARGEST = {"num_frames": 1024, "num_blocks": 64}
 MAX_CLASSES = 10_000
 """Largest number of classes of a checkpoint (our choice)."""
 
+MAX_TOKENS = 1024
+"""Largest number of tokens of a class's description in a checkpoint (our choice)."""
+
 CROP_SIDES = range(8, 4097)
 """Sides of crops in pixels that a checkpoint may request (our choice)."""
 
@@ -60,7 +63,14 @@ def find_settings_fault(settings: Mapping[str, Any]) -> str | None:
         or _find_crop_fault(settings.get("crop"))
         or _find_training_fault(settings.get("trained"))
         or _find_calibration_fault(settings.get("calibration"))
+        or _find_prompt_fault(settings.get("prompt_tokens", 1))
     )
+
+
+def _find_prompt_fault(length: Any) -> str | None:
+    if type(length) is int and 0 < length <= MAX_TOKENS:
+        return None
+    return f"prompt_tokens is {length!r}"[:100]
 
 
 def _find_class_fault(names: list[Any]) -> str | None:

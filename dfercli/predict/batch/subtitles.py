@@ -8,7 +8,8 @@ from itertools import groupby, islice
 from mimetypes import guess_type
 from pathlib import Path
 from typing import Any, TextIO
-from xml.sax.saxutils import XMLGenerator
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element, SubElement
 
 from dfercli.errors import ConfigError
 from dfercli.files import replacing
@@ -103,19 +104,16 @@ def write_eaf(path: Path, origin: Record, videos: Iterable[Recorded]) -> None:
         ConfigError: There are several videos.
     """
     video, windows = _single(path, videos)
-    cues = list_cues(windows)
-    with _open(path) as stream:
-        _write_eaf(stream, video["video"], origin["checkpoint"]["description"], cues)
+    document = _build_eaf(video["video"], origin["checkpoint"]["description"], list_cues(windows))
+    ElementTree.indent(document)
+    with replacing(path) as partial:
+        ElementTree.ElementTree(document).write(partial, "UTF-8", xml_declaration=True)
 
 
 def _single(path: Path, videos: Iterable[Recorded]) -> Recorded:
-    """Return the only video.
-
-    Raises:
-        ConfigError: There are several, or none.
-    """
-    first, *others = [*islice(videos, 2)] or [None]
-    if first is None or others:
+    """Return the only video, or raise a ConfigError if there are several."""
+    first, *others = islice(videos, 2)
+    if others:
         raise ConfigError(f"{path} is for a single video; use .json, .jsonl, .csv or .parquet")
     return first
 
@@ -144,61 +142,52 @@ def _clock(ms: int, point: str) -> str:
     return f"{hours:02d}:{minutes:02d}:{seconds:02d}{point}{ms:03d}"
 
 
-def _write_eaf(stream: TextIO, video: str, model: str, cues: list[Cue]) -> None:
-    xml = XMLGenerator(stream, "UTF-8", short_empty_elements=True)
-    xml.startDocument()
-    document = {"AUTHOR": "dfer", "DATE": NO_DATE, "FORMAT": "3.0", "VERSION": "3.0"}
-    document["xmlns:xsi"] = "http://www.w3.org/2001/XMLSchema-instance"
-    document["xsi:noNamespaceSchemaLocation"] = SCHEMA
-    xml.startElement("ANNOTATION_DOCUMENT", document)
-    _start(xml, "HEADER", MEDIA_FILE="", TIME_UNITS="milliseconds")
+def _build_eaf(video: str, model: str, cues: list[Cue]) -> Element:
+    """Return the document of ELAN: header, times, one tier per face, and the type of the tiers."""
+    document = Element(
+        "ANNOTATION_DOCUMENT",
+        {"xmlns:xsi": "http://www.w3.org/2001/XMLSchema-instance"},
+        AUTHOR="dfer",
+        DATE=NO_DATE,
+        FORMAT="3.0",
+        VERSION="3.0",
+    )
+    document.set("xsi:noNamespaceSchemaLocation", SCHEMA)
+    header = SubElement(document, "HEADER", MEDIA_FILE="", TIME_UNITS="milliseconds")
     if "://" not in video:
         media = Path(video)
-        kind = guess_type(media.name)[0] or "video/mp4"
-        _empty(
-            xml,
+        SubElement(
+            header,
             "MEDIA_DESCRIPTOR",
             MEDIA_URL=media.absolute().as_uri(),
-            MIME_TYPE=kind,
+            MIME_TYPE=guess_type(media.name)[0] or "video/mp4",
             RELATIVE_MEDIA_URL=f"./{media.name}",
         )
-    _text(xml, "PROPERTY", model, NAME="model")
-    _text(xml, "PROPERTY", str(len(cues)), NAME="lastUsedAnnotationId")
-    xml.endElement("HEADER")
-    _start(xml, "TIME_ORDER")
+    SubElement(header, "PROPERTY", NAME="model").text = model
+    SubElement(header, "PROPERTY", NAME="lastUsedAnnotationId").text = str(len(cues))
+    times = SubElement(document, "TIME_ORDER")
     times_ms = sorted({ms for cue in cues for ms in (cue.start_ms, cue.end_ms)})
     slots = {ms: f"ts{number}" for number, ms in enumerate(times_ms, start=1)}
     for ms, slot in slots.items():
-        _empty(xml, "TIME_SLOT", TIME_SLOT_ID=slot, TIME_VALUE=str(ms))
-    xml.endElement("TIME_ORDER")
-    identifiers = {cue: f"a{number}" for number, cue in enumerate(cues, start=1)}
-    for track in sorted({cue.track for cue in cues}) or [1]:
-        _start(xml, "TIER", LINGUISTIC_TYPE_REF=LEVEL, TIER_ID=f"face {track}")
-        for cue in (cue for cue in cues if cue.track == track):
-            _start(xml, "ANNOTATION")
-            slots_of = {"TIME_SLOT_REF1": slots[cue.start_ms], "TIME_SLOT_REF2": slots[cue.end_ms]}
-            _start(xml, "ALIGNABLE_ANNOTATION", ANNOTATION_ID=identifiers[cue], **slots_of)
-            _text(xml, "ANNOTATION_VALUE", cue.text)
-            xml.endElement("ALIGNABLE_ANNOTATION")
-            xml.endElement("ANNOTATION")
-        xml.endElement("TIER")
-    kind_of_tier = {"LINGUISTIC_TYPE_ID": LEVEL, "TIME_ALIGNABLE": "true"}
-    _empty(xml, "LINGUISTIC_TYPE", GRAPHIC_REFERENCES="false", **kind_of_tier)
-    xml.endElement("ANNOTATION_DOCUMENT")
-    xml.endDocument()
-    stream.write("\n")
-
-
-def _start(xml: XMLGenerator, name: str, **attributes: str) -> None:
-    xml.startElement(name, attributes)
-
-
-def _empty(xml: XMLGenerator, name: str, **attributes: str) -> None:
-    xml.startElement(name, attributes)
-    xml.endElement(name)
-
-
-def _text(xml: XMLGenerator, name: str, text: str, **attributes: str) -> None:
-    xml.startElement(name, attributes)
-    xml.characters(text)
-    xml.endElement(name)
+        SubElement(times, "TIME_SLOT", TIME_SLOT_ID=slot, TIME_VALUE=str(ms))
+    tiers = {
+        track: SubElement(document, "TIER", LINGUISTIC_TYPE_REF=LEVEL, TIER_ID=f"face {track}")
+        for track in sorted({cue.track for cue in cues}) or [1]
+    }
+    for number, cue in enumerate(cues, start=1):
+        annotation = SubElement(
+            SubElement(tiers[cue.track], "ANNOTATION"),
+            "ALIGNABLE_ANNOTATION",
+            ANNOTATION_ID=f"a{number}",
+            TIME_SLOT_REF1=slots[cue.start_ms],
+            TIME_SLOT_REF2=slots[cue.end_ms],
+        )
+        SubElement(annotation, "ANNOTATION_VALUE").text = cue.text
+    SubElement(
+        document,
+        "LINGUISTIC_TYPE",
+        GRAPHIC_REFERENCES="false",
+        LINGUISTIC_TYPE_ID=LEVEL,
+        TIME_ALIGNABLE="true",
+    )
+    return document
