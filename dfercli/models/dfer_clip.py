@@ -84,10 +84,14 @@ class DFERCLIP(ExpressionModel):
         self.contexts = nn.Parameter(CONTEXT_STD * torch.randn(shape))
 
     def resize(self, settings: Mapping[str, Any]) -> None:
-        """Make room for descriptions of another length, as imported checkpoints have them."""
-        if "prompt_tokens" in settings:
-            shape = len(self.class_names), settings["prompt_tokens"], self.prompts.width
-            self.prompts.words = self.prompts.words.new_empty(shape)
+        """Make room for contexts and descriptions of other lengths, as in imported checkpoints."""
+        if "prompt_tokens" not in settings:
+            return
+        num_classes, width = len(self.class_names), self.prompts.width
+        self.prompts.num_contexts = settings["num_contexts"]
+        self.prompts.words = self.contexts.new_empty(num_classes, settings["prompt_tokens"], width)
+        shape = num_classes, settings["num_contexts"], width
+        self.contexts = nn.Parameter(self.contexts.new_empty(shape))
 
     def encode_video(self, clips: Tensor) -> Tensor:
         """Embed clips (B, T, 3, H, W), normalised, as (B, E); frame embeddings keep their norms."""
