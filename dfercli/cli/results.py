@@ -82,6 +82,12 @@ def evaluate(
             help="Variant to compare with; tests whether the difference is due to chance."
         ),
     ] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(
+            help="Report by group of people: `sex`, `age`, `race`, or any column of the manifest."
+        ),
+    ] = None,
     dataset: Dataset = None,
     folds: Folds = None,
     runs: opt.Runs = opt.RUNS,
@@ -96,6 +102,10 @@ def evaluate(
         raise ConfigError("--against compares two runs; name a single run before it")
     if confusion and (against is not None or len(run or ()) > 1):
         raise ConfigError("--confusion is for a single run; name one run, and remove --against")
+    if by is not None and (against is not None or confusion or len(run or ()) > 1):
+        raise ConfigError(
+            "--by is for a single run; name one run, and remove --against and --confusion"
+        )
     from dfercli.evaluation.tables import (
         comparison_document,
         results_document,
@@ -107,7 +117,12 @@ def evaluate(
     results += [_read(name, runs, dataset or results[0].dataset, numbers) for name in names[1:]]
     if results[0].others and not run:
         opt.note(f"other variants of this dataset: {', '.join(results[0].others)}")
-    if against is not None:
+    if by is not None:
+        from dfercli.evaluation.by_trait import trait_document
+
+        record = next(iter(results[0].runs.values())).record
+        document = trait_document(results[0], by, Path(record.config.data.manifest))
+    elif against is not None:
         other = _read(against, runs, results[0].dataset, numbers)
         document = comparison_document(results[0], other)
     elif len(results) > 1:

@@ -71,7 +71,8 @@ def evaluate_checkpoint(
         tables[fold] = predict_clips(prepared, loader, accelerator, manifest.class_names)
     provenance = {"checkpoint": where, **_describe(model, manifest, data, folds)}
     deviations = list(manifest.deviations)
-    return Results(where, data.dataset, {"checkpoint": tables}, {}, provenance, deviations)
+    predictions = {"checkpoint": tables}
+    return Results(where, data.dataset, predictions, {}, provenance, deviations, kind=manifest.kind)
 
 
 def _describe(

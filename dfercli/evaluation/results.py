@@ -31,7 +31,8 @@ class Results:
 
     Tables of predictions are by protocol (or `checkpoint`), then by fold; `held_out` is empty if no
     clips were held out. Deviations are from the official lists, one sentence each. A checkpoint has
-    no runs. `others` are other variants of the dataset that have a finished fold.
+    no runs. `others` are other variants of the dataset that have a finished fold, `kind` is the
+    public name of its kind of dataset.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Results:
     deviations: list[str]
     runs: dict[int, FinishedRun] = field(default_factory=dict)
     others: list[str] = field(default_factory=list)
+    kind: str = "folder"
 
     @property
     def untrained(self) -> bool:
@@ -118,6 +120,7 @@ def read_results(
         list_deviations(chosen.values()),
         chosen,
         others,
+        first.config.data.kind or Results.kind,
     )
 
 

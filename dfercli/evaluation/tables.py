@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from dfercli.data import DATASETS, load_dataset
 from dfercli.errors import DataError
 from dfercli.evaluation.compare import calibrate, compare
 from dfercli.evaluation.results import Results
@@ -123,9 +124,16 @@ def _folds_table(results: Results) -> Table:
         f"95 %: {method}, of the mean over folds; covers the choice of clips, not the training",
         "all clips: all folds pooled, each clip once",
         *_note_missing_classes(results, first),
+        *_dataset_notes(results.kind),
     ]
     mean_row = len(first.folds)
     return Table(f"{results.title}, each fold", columns, rows, notes, (mean_row,))
+
+
+def _dataset_notes(kind: str) -> tuple[str, ...]:
+    """Return what a reader of scores on a kind of dataset should know."""
+    official = load_dataset(kind).OFFICIAL if kind in DATASETS else None
+    return () if official is None else tuple(official.notes)
 
 
 def _note_missing_classes(results: Results, summary: FoldSummary) -> list[str]:
