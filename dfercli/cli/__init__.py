@@ -118,6 +118,9 @@ COMMANDS: dict[str, Command] = {
     "report": Command(results.report, "dfer report full --epoch last"),
     "predict": Command(predict.predict, "dfer predict video.mp4 --out predictions.csv"),
     "app": Command(deploy.serve, "dfer app --checkpoint full"),
+    "import": Command(
+        deploy.import_checkpoint, "dfer import dfew_fold1.pth --dataset dfew --out imported/fold1"
+    ),
     "export": Command(deploy.export, "dfer export full --onnx model.onnx"),
     "push": Command(deploy.push, "dfer push full organisation/name --private"),
 }

@@ -119,6 +119,28 @@ def export(
         )
 
 
+def import_checkpoint(
+    file: Annotated[Path, typer.Argument(help="Checkpoint of DFER-CLIP (.pth), one fold's.")],
+    dataset: Annotated[
+        str, typer.Option(help="Dataset that it was trained on: `dfew`, `ferv39k` or `mafw`.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder to write, such as imported/dfew-fold1.")],
+    fold: Annotated[int, typer.Option(help="Fold that it was not trained on.", min=1)] = 1,
+) -> None:
+    """Convert an official checkpoint of DFER-CLIP, without running code that the file may contain.
+
+    Then `dfer test FOLDER` tests it on its fold, and `dfer predict --checkpoint FOLDER` reads
+    videos.
+    """
+    from dfercli.publish.import_dfer_clip import import_dfer_clip
+
+    imported = import_dfer_clip(file, out, dataset.lower(), fold)
+    print(f"written: {imported.folder}, {len(imported.class_names)} classes")
+    if imported.best_war is not None:
+        print(f"best WAR that the file records: {imported.best_war:.2f} %")
+    opt.note(f"these weights are subject to the terms of {dataset}; see docs/publishing.md")
+
+
 def push(
     checkpoint: Annotated[
         str, typer.Argument(help="Folder of a checkpoint or run, or name of a run such as `full`.")

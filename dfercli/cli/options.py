@@ -14,6 +14,7 @@ import typer
 
 from dfercli.config import (
     ALL_DATA,
+    WITHOUT_CLIP,
     AugmentConfig,
     ComputeConfig,
     DataConfig,
@@ -416,7 +417,8 @@ def find_run(
         preset=options.preset,
     )
     run = apply_preset(run, typed)
-    note(f"backbone: {run.model.backbone}, weights: {run.model.weights}")
+    if run.model.method not in WITHOUT_CLIP:
+        note(f"backbone: {run.model.backbone}, weights: {run.model.weights}")
     note(f"recipe: {describe_recipe(run)}")
     note_processes()
     return run, folds, manifest

@@ -309,6 +309,7 @@ def describe_origin(info: "ModelInfo", settings: "PredictSettings") -> Record:
         "checkpoint": {
             "name": plain_text(info.checkpoint or ZERO_SHOT),
             "sha256": info.checkpoint_sha256,
+            "description": plain_text(info.describe()),
         },
         "settings": {
             "window_s": settings.window_s,

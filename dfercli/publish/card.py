@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from dfercli.config import ALL_DATA, RANDOM_WEIGHTS, UNTRAINED
+from dfercli.config import ALL_DATA, RANDOM_WEIGHTS, UNTRAINED, WITHOUT_CLIP
 from dfercli.data import DATASETS, load_dataset
 from dfercli.errors import CheckpointError
 from dfercli.evaluation.compare import calibrate
@@ -41,6 +41,9 @@ tags:
 """Metadata for the Hub. No licence of its list fits: see `LICENCE_TEXT`."""
 
 NOTICE = "Not for diagnosis: a named expression is not a felt emotion."
+
+FROM_FILMS = ("dfew", "ferv39k", "mafw")
+"""Datasets of clips from films and television."""
 
 UNTESTED_NOTE = (
     "This model was trained on all clips and tested on none. The figures are of models that were "
@@ -259,9 +262,18 @@ def _limits(model: ExpressionModel, info: CheckpointInfo, results: Results | Non
         else:
             lines.append("The figures are of a single fold and a single training.")
         kind = next(iter(results.runs.values())).record.config.data.kind
-        if kind in DATASETS and load_dataset(kind).OFFICIAL is not None:
+        if kind in FROM_FILMS:
             lines.append(f"Faces in {dataset} are mostly acted, for films and television.")
-    if model.config.method in UNTRAINED:
+        elif kind in DATASETS and load_dataset(kind).OFFICIAL is not None:
+            lines.append(f"Faces in {dataset} are of actors or volunteers who pose in a studio.")
+    if imported := model.settings.get("imported"):
+        lines.append(
+            f"The weights are converted from a checkpoint of {imported['from']} "
+            f"({imported['file']}) and subject to the terms of the dataset that it was trained on."
+        )
+    if model.config.method in WITHOUT_CLIP:
+        lines.append("Nothing was trained: it reads single frames, and does not see motion.")
+    elif model.config.method in UNTRAINED:
         lines.append("Nothing was trained: it is CLIP with one prompt per class.")
     elif model.config.weights == RANDOM_WEIGHTS:
         lines.append("Its backbone started from random weights, not from CLIP's.")

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from dfercli.config import DataConfig
+from dfercli.config import WITHOUT_CLIP, DataConfig, ModelConfig
 from dfercli.config.presets import describe_recipe
 from dfercli.data import DATASETS, load_dataset
 from dfercli.runs.record import RunRecord
@@ -26,9 +26,7 @@ def describe_runs(records: Sequence[RunRecord]) -> dict[str, str]:
         "folds": _describe_folds(records),
         "held out to choose an epoch": _describe_held_out(records),
         "seeds": ", ".join(map(str, sorted({config.seed for config in configs}))),
-        "backbone": join(
-            f"{m.backbone} ({name_weights(m.weights)}), {m.num_frames} frames" for m in models
-        ),
+        "backbone": join(map(describe_backbone, models)),
         "recipe": join(map(describe_recipe, configs)),
         "crops": join(describe_crop(record.data.crop) for record in records),
         "precision": join(config.compute.precision for config in configs),
@@ -39,6 +37,13 @@ def describe_runs(records: Sequence[RunRecord]) -> dict[str, str]:
             if call.versions
         ),
     }
+
+
+def describe_backbone(model: ModelConfig) -> str:
+    """Return the backbone of a model, its weights, and the number of frames, in a few words."""
+    if model.method in WITHOUT_CLIP:
+        return f"still-image network, {model.num_frames} frames"
+    return f"{model.backbone} ({name_weights(model.weights)}), {model.num_frames} frames"
 
 
 def name_weights(weights: str) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from dfercli.errors import ConfigError
 from dfercli.files import check_claim, claim_files
 from dfercli.media.images import IMAGE_SUFFIXES
-from dfercli.predict.batch.formats import WRITERS, check_parquet, is_document
+from dfercli.predict.batch.formats import OF_ONE_VIDEO, WRITERS, check_parquet, is_document
 from dfercli.predict.batch.inputs import Input, OnProgress
 from dfercli.predict.hashes import hash_content
 from dfercli.predict.prediction import plain_text
@@ -21,7 +21,7 @@ from dfercli.text import printable
 if TYPE_CHECKING:
     from dfercli.predict.prediction import VideoPrediction
 
-OUT_SUFFIXES = (".json", ".jsonl", ".csv", ".parquet")
+OUT_SUFFIXES = (".json", ".jsonl", ".csv", ".parquet", *OF_ONE_VIDEO)
 
 LONGEST = 200
 """Maximum length of a name without suffix in bytes (our choice): file systems allow 255, and
@@ -246,6 +246,8 @@ def check_out(out: Path, inputs: Sequence[Input]) -> None:
     if suffix not in OUT_SUFFIXES:
         known = ", ".join(OUT_SUFFIXES)
         raise ConfigError(f"unknown suffix of --out {out}; use one of {known}")
+    if suffix in OF_ONE_VIDEO and len(inputs) != 1:
+        raise ConfigError(f"--out {out} is for a single video; use .json, .jsonl, .csv or .parquet")
     check_writable(out)
     if out.is_dir():
         raise ConfigError(f"--out {out} is a folder; name a file in it")

@@ -1,4 +1,4 @@
-"""Files of predictions: a JSON document, JSON Lines, or a table of windows as CSV or Parquet.
+"""Files of predictions: a document, lines, tables, and subtitles or annotations of one video.
 
 `schema.json` in this folder describes the document and the lines. They contain no clock times, so
 that the same videos give the same bytes.
@@ -17,6 +17,7 @@ from typing import Any, BinaryIO, TextIO
 
 from dfercli.errors import ConfigError, naming
 from dfercli.files import replacing
+from dfercli.predict.batch.subtitles import WRITTEN_BY, write_eaf, write_srt, write_vtt
 from dfercli.predict.prediction import COLUMNS, Record, flatten_window
 from dfercli.text import escape_cell
 
@@ -112,14 +113,15 @@ def _dump(value: Any) -> str:
 
 def table_columns(origin: Record) -> list[str]:
     """Return the columns of the table of windows."""
-    return ["video", *COLUMNS, *(f"prob_{name}" for name in origin["class_names"])]
+    return ["video", *COLUMNS, *(f"prob_{name}" for name in origin["class_names"]), "model"]
 
 
 def table_rows(origin: Record, videos: Iterable[Recorded]) -> Iterator[Record]:
     """Yield one row per window; unknown values are None."""
     for record, windows in videos:
         for window in windows:
-            yield {"video": record["video"], **flatten_window(window, origin["class_names"])}
+            row = flatten_window(window, origin["class_names"])
+            yield {"video": record["video"], **row, "model": origin["checkpoint"]["description"]}
 
 
 def write_csv(path: Path, origin: Record, videos: Iterable[Recorded]) -> None:
@@ -138,7 +140,12 @@ def write_parquet(path: Path, origin: Record, videos: Iterable[Recorded]) -> Non
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    words = {"video": pa.string(), "expression": pa.string(), "uncertain": pa.bool_()}
+    words = {
+        "video": pa.string(),
+        "model": pa.string(),
+        "expression": pa.string(),
+        "uncertain": pa.bool_(),
+    }
     kinds = {**words, "track": pa.int64()}
     columns = table_columns(origin)
     schema = pa.schema([(name, kinds.get(name, pa.float64())) for name in columns])
@@ -164,8 +171,18 @@ def write_json_document(path: Path, origin: Record, videos: Iterable[Recorded]) 
         write_document(stream, origin, videos)
 
 
-WRITERS = {".json": write_json_document, ".csv": write_csv, ".parquet": write_parquet}
+WRITERS = {
+    ".json": write_json_document,
+    ".csv": write_csv,
+    ".parquet": write_parquet,
+    ".srt": write_srt,
+    ".vtt": write_vtt,
+    ".eaf": write_eaf,
+}
 """Functions that write a file, by suffix; `LineWriter` writes `.jsonl`."""
+
+OF_ONE_VIDEO = {".srt": WRITTEN_BY, ".vtt": f"WEBVTT\n\nNOTE {WRITTEN_BY}", ".eaf": 'AUTHOR="dfer"'}
+"""Suffixes of files for a single video, and the text by which dfer recognises its own."""
 
 
 def is_document(path: Path) -> bool:
@@ -180,6 +197,8 @@ def is_document(path: Path) -> bool:
         return True
     if suffix == ".json":
         return head.startswith(b'{\n  "schema_version": ') or b'"dfer_version": ' in head
+    if suffix in OF_ONE_VIDEO:
+        return OF_ONE_VIDEO[suffix].encode() in head
     if suffix == ".csv":
         return head.startswith(",".join(("video", *COLUMNS)).encode())
     import pyarrow as pa

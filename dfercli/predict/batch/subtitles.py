@@ -7,14 +7,14 @@ from html import escape
 from itertools import groupby, islice
 from mimetypes import guess_type
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
 from dfercli.errors import ConfigError
 from dfercli.files import replacing
+from dfercli.predict.prediction import Record
 
-Record = dict[str, Any]
 Recorded = tuple[Record, list[Record]]
 
 SCHEMA = "http://www.mpi.nl/tools/elan/EAFv3.0.xsd"
