@@ -146,7 +146,7 @@ def write_parquet(path: Path, origin: Record, videos: Iterable[Recorded]) -> Non
         "expression": pa.string(),
         "uncertain": pa.bool_(),
     }
-    kinds = {**words, "track": pa.int64()}
+    kinds = {**words, "uncertain": pa.bool_(), "track": pa.int64()}
     columns = table_columns(origin)
     schema = pa.schema([(name, kinds.get(name, pa.float64())) for name in columns])
     rows = table_rows(origin, videos)
