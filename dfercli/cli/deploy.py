@@ -129,8 +129,7 @@ def import_checkpoint(
 ) -> None:
     """Convert an official checkpoint of DFER-CLIP, without running code that the file may contain.
 
-    Then `dfer test FOLDER` tests it on its fold, and `dfer predict --checkpoint FOLDER` reads
-    videos.
+    The folder can be used wherever a checkpoint is named, such as in `dfer test`.
     """
     from dfercli.publish.import_dfer_clip import import_dfer_clip
 

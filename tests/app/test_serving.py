@@ -29,7 +29,7 @@ def test_without_gradio_its_extra_is_named(monkeypatch, capsys):
     ("line", "said"),
     [
         ("app --zero-shot --checkpoint x", "--zero-shot and --checkpoint both choose the model; "),
-        ("app --runs none", "no finished run in none: train one with `dfer train`, name one "),
+        ("app --runs none --checkpoint x", "no checkpoint 'x': "),
         ("app --host no.where", "unknown address 'no.where'; use --host"),
     ],
 )

@@ -140,9 +140,8 @@ def _broken_video(project):
         (None, "preprocess --dataset mafw --size 0 --detector mtcnn", "crops of 0 px are too"),
         (
             None,
-            "predict grey.mp4",
-            "no finished run in runs: train one with `dfer train`, name one with --checkpoint (a "
-            "folder, or a model on the Hugging Face Hub), or use --zero-shot",
+            "predict grey.mp4 --checkpoint nothing",
+            "no checkpoint 'nothing': there is no such folder, no such finished run in runs",
         ),
         (
             None,

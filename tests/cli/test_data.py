@@ -186,7 +186,10 @@ def test_frames_of_mafw_are_asked_about(dfer, monkeypatch):
         ("dfew --crop", "DFEW is used with its authors' face crops; remove --crop"),
         ("dfew --media avi", "no media 'avi' in dfew datasets; known: faces, faces-16f"),
         ("dfew --root gone", "folder gone does not exist; set --root to the dataset's folder"),
-        ("dfw", "no dataset 'dfw'; known: dfew, ferv39k, mafw, folder"),
+        (
+            "dfw",
+            "no dataset 'dfw'; known: dfew, ferv39k, mafw, ravdess, crema-d, enterface, folder",
+        ),
     ],
 )
 def test_what_cannot_be_asked_for_is_one_line(dfer, dfew, options, said):

@@ -210,7 +210,10 @@ def _spoil_kind(path):
     [
         (_spoil_line, "{path} line 5: clip 'ben/happiness' is listed twice"),
         (_spoil_side_file, "cannot use {side} (JSONDecodeError("),
-        (_spoil_kind, "no dataset 'dfw'; known: dfew, ferv39k, mafw, folder"),
+        (
+            _spoil_kind,
+            "no dataset 'dfw'; known: dfew, ferv39k, mafw, ravdess, crema-d, enterface, folder",
+        ),
     ],
 )
 def test_a_manifest_that_cannot_be_used_is_wrong(healthy, spoil, text):

@@ -27,6 +27,7 @@ INFO = SimpleNamespace(
     precision="fp32",
     class_names=CLASSES,
     calibrated=True,
+    describe=lambda: "x, trained on drawings; calibrated",
 )
 ORIGIN = describe_origin(INFO, PredictSettings(2.0, 2.0))
 
