@@ -35,8 +35,8 @@ STILL_S = 1e-3
 DRAWN_REST = 0.25
 """Maximum share of a window that the last window of a video may be extended by."""
 
-SCHEMA_VERSION = 3
-"""Version of the document; 1 was a document of one video and its main face."""
+SCHEMA_VERSION = 4
+"""Version of the document: 1 was of one video and its main face; 4 describes the model."""
 
 OK, NO_FACE, UNREADABLE = "ok", "no face", "unreadable"
 

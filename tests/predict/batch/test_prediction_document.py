@@ -50,7 +50,7 @@ def _document(videos):
 def test_the_schema_is_one_and_describes_every_property():
     schema = by_hand.load_schema()
     Draft202012Validator.check_schema(schema)
-    assert schema["$id"] == "urn:dfer:predictions:3"
+    assert schema["$id"] == "urn:dfer:predictions:4"
     undescribed, open_ended = [], []
 
     def look(part, where):
@@ -74,8 +74,12 @@ def test_the_schema_is_one_and_describes_every_property():
 def test_the_document_of_several_videos(videos):
     document = json.loads(_document(videos))
     Draft202012Validator(by_hand.load_schema()).validate(document)
-    assert document["schema_version"] == 3
-    assert document["checkpoint"] == {"name": "runs/x/best", "sha256": "a" * 64}
+    assert document["schema_version"] == 4
+    assert document["checkpoint"] == {
+        "name": "runs/x/best",
+        "sha256": "a" * 64,
+        "description": "x, trained on drawings; calibrated",
+    }
     first, empty, broken = document["videos"]
     assert [v["status"] for v in document["videos"]] == ["ok", "no face", "unreadable"]
     assert (first["width"], first["height"], first["duration_s"]) == (64, 48, 4.0)
@@ -114,7 +118,7 @@ def test_the_document_is_written_as_json_writes_it(videos):
 
 
 def test_every_line_holds_to_the_schema(videos):
-    schema = {"$ref": "urn:dfer:predictions:3#/$defs/line", "$defs": {"all": by_hand.load_schema()}}
+    schema = {"$ref": "urn:dfer:predictions:4#/$defs/line", "$defs": {"all": by_hand.load_schema()}}
     check = Draft202012Validator(schema)
     lines = [to_line("settings", HEAD)]
     for record, windows in videos:
@@ -127,7 +131,7 @@ def test_every_line_holds_to_the_schema(videos):
         check.validate(json.loads(line))
     wrong = json.loads(lines[1]) | {"extra": 1}
     assert not check.is_valid(wrong)
-    assert not check.is_valid(json.loads(lines[0]) | {"schema_version": 4})
+    assert not check.is_valid(json.loads(lines[0]) | {"schema_version": 5})
 
 
 def test_what_is_not_calibrated_is_never_called_uncertain():
@@ -153,7 +157,7 @@ def test_tables_have_the_columns_of_a_prediction_after_the_video(videos, tmp_pat
     expected = by_hand.make_prediction().to_frame()
     for table in (pd.read_csv(tmp_path / "x.csv"), pd.read_parquet(tmp_path / "x.parquet")):
         assert list(table.columns[:4]) == ["video", "track", "start_s", "end_s"]
-        assert sorted(table.columns) == sorted(["video", *expected.columns])
+        assert sorted(table.columns) == sorted(["video", *expected.columns, "model"])
         assert table["video"].tolist() == ["v.mp4"] * 4
         for column in ("start_s", "coverage", "left", "confidence", "prob_sadness"):
             assert table[column].tolist() == pytest.approx(expected[column], abs=1e-6, nan_ok=True)
