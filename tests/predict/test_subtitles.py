@@ -7,6 +7,8 @@ import pytest
 import webvtt
 
 from dfercli.errors import ConfigError
+from dfercli.predict.batch.artifacts import check_out
+from dfercli.predict.batch.inputs import find_inputs
 from dfercli.predict.batch.subtitles import list_cues, write_eaf, write_srt, write_vtt
 
 ORIGIN = {"checkpoint": {"name": "a", "description": "a model --> never <tested>"}}
@@ -124,3 +126,18 @@ def test_several_videos_are_refused(write, tmp_path):
     with pytest.raises(ConfigError, match=r"out\.x is for a single video; use \.json"):
         write(tmp_path / "out.x", ORIGIN, _videos() * 2)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("suffix", "write"), [(".srt", write_srt), (".vtt", write_vtt), (".eaf", write_eaf)]
+)
+def test_a_file_of_dfer_is_recognised_and_others_are_not_replaced(suffix, write, tmp_path):
+    path, own = tmp_path / f"a{suffix}", tmp_path / f"own{suffix}"
+    write(path, ORIGIN, _videos())
+    own.write_text("1\n00:00:00,000 --> 00:00:01,000\nHello\n")
+    video = find_inputs([__file__])[:1]
+    check_out(path, video)
+    with pytest.raises(ConfigError, match="exists and was not written by dfer"):
+        check_out(own, video)
+    with pytest.raises(ConfigError, match=r"is for a single video; use \.json"):
+        check_out(path, [*video, *video])
