@@ -76,7 +76,8 @@ def _read_trait(path: Path, trait: str) -> dict[str, str]:
     if trait not in known:
         listed = ", ".join(known) or "none"
         raise DataError(
-            f"{path} has no column {trait!r} to group by; its columns for this: {listed}"
+            f"{path} has no column {trait!r} to group by; its columns for this: {listed}. To add "
+            f"one for your own videos, add it to labels.csv and run `dfer preprocess` again"
         )
     texts = rows[trait].fillna("").astype(str).str.strip()
     numbers = pd.to_numeric(texts.where(texts != ""), errors="coerce")
