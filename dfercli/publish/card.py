@@ -91,7 +91,7 @@ def write_card(model: ExpressionModel, source: CheckpointSource, repo_id: str) -
         f"Classifies the expression in a short video of a face: {', '.join(model.class_names)}.",
         f"**{NOTICE}**",
         _usage(model, repo_id),
-        _without_run(info) if results is None else _figures(results, info),
+        _without_run(info, still_image) if results is None else _figures(results, info),
         "## Limits\n\n" + "\n".join(f"- {line}" for line in _limits(model, info, results)),
         f"## Licence\n\n{f'{BUILT_IN_LICENCE}.' if still_image else LICENCE_TEXT}",
         f"Written by dfer {__version__} from the checkpoint `{source.name}`.",
@@ -191,8 +191,10 @@ print(prediction.to_frame())  # one row per window: times, expression, probabili
 It reads {model.config.num_frames} frames of {model.backbone.image_size} px of an aligned face."""
 
 
-def _without_run(info: CheckpointInfo) -> str:
+def _without_run(info: CheckpointInfo, still_image: bool) -> str:
     """Return a section without figures, with what the checkpoint says of its training."""
+    if still_image:
+        return "## Results\n\nNone on videos; the recalls on still images are below."
     trained, deviations = info.trained, info.trained.deviations
     fold = "none" if trained.fold == ALL_DATA else trained.fold
     lines = {
