@@ -116,6 +116,7 @@ def test_the_built_in_model_says_what_it_is_and_whose(make_run):
         assert "not the paper's method, no motion, recalls 88/70/63/54/44/29/4 on public" in card
         assert "MIT; the weights are those of FaceExpressionNet in @vladmandic/face-api" in card
         assert "that-of-the-training-data" not in card
+    assert "from the checkpoint `built-in`" in _card("built-in")
 
 
 def test_figures_of_an_unfinished_run_are_not_given(make_run):
