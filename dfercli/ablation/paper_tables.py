@@ -94,6 +94,10 @@ TABLES: dict[int, tuple[Row, ...]] = {
 """Rows of the paper's tables; of Table 1 only ours."""
 
 
+STILL_IMAGE = Row("still-image baseline", {"method": "still-image"}, {})
+"""A row for any table, not in the paper: the built-in network, a baseline without motion."""
+
+
 def table_rows(table: int) -> tuple[Row, ...]:
     """Return the rows of a table.
 

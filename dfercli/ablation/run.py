@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dfercli.ablation.paper_tables import DATASETS, MODULES, Row
+from dfercli.ablation.paper_tables import DATASETS, MODULES, STILL_IMAGE, Row
 from dfercli.config import UNTRAINED, ModelConfig, RunConfig
 from dfercli.config.presets import apply_method
 from dfercli.evaluation.results import summarise_runs
@@ -173,6 +173,9 @@ COST_NOTE = (
     "LSTM, nothing inside attention); true: all multiply-accumulates"
 )
 PAPER_NOTE = "the paper's figures are quoted; it does not say how its epoch was chosen"
+STILL_IMAGE_NOTE = (
+    f"{STILL_IMAGE.name}: not in the paper; the built-in network, which reads single frames"
+)
 
 
 def ablation_document(title: str, ablation: Ablation) -> Document:
@@ -198,6 +201,8 @@ def ablation_document(title: str, ablation: Ablation) -> Document:
     for result in ablation.rows:
         if result.row.changes.get("method") in UNTRAINED:
             notes.append(f"{result.row.name}: {UNTRAINED_NOTE}")
+    if any(result.row == STILL_IMAGE for result in ablation.rows):
+        notes.append(STILL_IMAGE_NOTE)
     tables = [Table(title, columns, rows, notes), _gains_table(ablation, paper, paper_group)]
     tables.append(_differences_table(ablation, paper, paper_group, quoted == ablation.kind))
     data = {
@@ -234,7 +239,10 @@ def cost_document(title: str, base: ModelConfig, entries: Sequence[Mapping[str, 
     ]
     what = f"one clip of {base.num_frames} frames, {base.backbone}, 7 classes"
     provenance = {"of": what}
-    return Document([Table(title, columns, rows, [COST_NOTE])], provenance, {"rows": list(entries)})
+    notes = [COST_NOTE]
+    if any(entry["row"] == STILL_IMAGE.name for entry in entries):
+        notes.append(STILL_IMAGE_NOTE)
+    return Document([Table(title, columns, rows, notes)], provenance, {"rows": list(entries)})
 
 
 def _parts(entry: Mapping[str, Any]) -> str:

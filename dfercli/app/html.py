@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
+from dfercli.models.settings import BUILT_IN_TRAINING
 from dfercli.predict import Predictor, TrackSummary, VideoPrediction
 from dfercli.predict.prediction import drawn_stretches
 from dfercli.text import count_of, printable
@@ -103,6 +104,12 @@ def _describe_origin(predictor: Predictor) -> str:
         return (
             "Model: CLIP (zero-shot). It was never trained on expressions, so its predictions are "
             "weak."
+        )
+    if predictor.built_in:
+        return (
+            f"Model: {predictor.describe()}. These are the shares of happiness, neutral, anger, "
+            f"surprise, sadness, fear and disgust that it recognises, in percent. It was trained "
+            f"on {BUILT_IN_TRAINING}."
         )
     if predictor.trained.dataset is None:
         return f"Model: {predictor.name}. Its training data is unknown."

@@ -188,7 +188,8 @@ def predict(
     out: Annotated[
         Path | None,
         opt.in_output(
-            "Write the predictions to this file: .json, .jsonl, .csv or .parquet. The same command "
+            "Write the predictions to this file: .json, .jsonl, .csv or .parquet; for a single "
+            "video also subtitles, .srt or .vtt, or annotations for ELAN, .eaf. The same command "
             "can be repeated: it predicts only the videos that are not finished."
         ),
     ] = None,

@@ -128,6 +128,14 @@ def ablate(
             help="Train all combinations of these modules, such as interfit,msta,biehpro."
         ),
     ] = None,
+    still_image: Annotated[
+        bool,
+        typer.Option(
+            "--still-image",
+            help="Add the built-in network, which reads single frames, as the last row: a "
+            "baseline that is not in the paper.",
+        ),
+    ] = False,
     seeds: Annotated[int, typer.Option(help="Number of seeds per row, counted from --seed.")] = 1,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Count parameters and operations without training.")
@@ -136,7 +144,7 @@ def ablate(
     out: printing.Out = None,
 ) -> None:
     """Train and test the rows of a table of the paper, or only count their operations."""
-    title, rows = _find_rows(table, grid)
+    title, rows = _find_rows(table, grid, still_image)
     require_at_least("seeds", seeds, 1)
     table_format = printing.check_format(table_format, out)
     typed = opt.find_typed(context)
@@ -281,17 +289,20 @@ def _train_final(
         print("to estimate its accuracy, run `dfer train` without --all-data")
 
 
-def _find_rows(table: int | None, grid: str | None) -> "tuple[str, tuple[Row, ...]]":
+def _find_rows(
+    table: int | None, grid: str | None, still_image: bool
+) -> "tuple[str, tuple[Row, ...]]":
     """Return the title and the rows of the requested table, by default of Table 2."""
-    from dfercli.ablation.paper_tables import grid_rows, table_rows
+    from dfercli.ablation.paper_tables import STILL_IMAGE, grid_rows, table_rows
 
+    baseline = (STILL_IMAGE,) if still_image else ()
     if grid is None:
         number = 2 if table is None else table
-        return f"Table {number}", table_rows(number)
+        return f"Table {number}", table_rows(number) + baseline
     if table is not None:
         raise ConfigError("--table and --grid both choose the rows; remove one of them")
     modules = [name.strip() for name in grid.split(",") if name.strip()]
-    return f"grid of {', '.join(modules)}", grid_rows(modules)
+    return f"grid of {', '.join(modules)}", grid_rows(modules) + baseline
 
 
 def _command() -> str:

@@ -27,6 +27,8 @@ from dfercli.config import (
     UNTRAINED,
     WITHOUT_CLIP,
     AugmentConfig,
+    ComputeConfig,
+    ModelConfig,
     RunConfig,
     TrainConfig,
     to_dict,
@@ -100,11 +102,16 @@ def apply_method(run: RunConfig, typed: Collection[str] = ()) -> RunConfig:
     """Return a run with the settings of its method.
 
     A learning rate of the user, or of a preset in `ONE_RATE`, applies to all layers: the method's
-    multiplier for new layers belongs to its own rate.
+    multiplier for new layers belongs to its own rate. A method without CLIP loses all settings that
+    do not affect it, so that it is the same run in every table.
     """
     if run.model.method in UNTRAINED:
         train = TrainConfig(epochs=1, warmup_epochs=0, val_fraction=run.train.val_fraction)
         run = replace(run, train=train, augment=AugmentConfig())
+    if run.model.method in WITHOUT_CLIP:
+        model = ModelConfig(method=run.model.method, num_frames=run.model.num_frames)
+        precision = run.compute.precision if "precision" in typed else ComputeConfig.precision
+        run = replace(run, model=model, compute=replace(run.compute, precision=precision))
     one_rate = "lr" in typed or run.preset in ONE_RATE
     rates = {"lr", "new_layers_lr"} if one_rate else set()
     return _change(run, METHOD_CHANGES.get(run.model.method, {}), {*typed, *rates})

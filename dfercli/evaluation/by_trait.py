@@ -11,7 +11,7 @@ from dfercli.data.folds import name_groups
 from dfercli.data.manifest import COLUMNS, read_manifest
 from dfercli.errors import DataError
 from dfercli.evaluation.results import Results
-from dfercli.evaluation.tables import LABELS, METRICS, protocol_notes
+from dfercli.evaluation.tables import LABELS, METRICS, UNTRAINED_NOTE, protocol_notes
 from dfercli.metrics.intervals import FoldIntervals, estimate_folds
 from dfercli.metrics.scores import confusion_matrix, summarise_folds
 from dfercli.runs.predictions import classes_of, name_classes
@@ -47,7 +47,8 @@ class _Group:
 def trait_document(results: Results, trait: str, manifest: Path) -> Document:
     """Return tables of WAR, UAR and recalls for each group of people, and the gaps between groups.
 
-    The folds are pooled, so that each clip counts once. Numbers such as ages are grouped by ten.
+    The folds are pooled, so that each clip counts once. Numbers such as ages are grouped by ten. If
+    nothing was trained, the only model is reported once, as that of the last epoch.
 
     Args:
         results: The variant.
@@ -60,7 +61,7 @@ def trait_document(results: Results, trait: str, manifest: Path) -> Document:
     values = _read_trait(manifest, trait)
     tables = []
     data = {}
-    for protocol in results.predictions:
+    for protocol in ["last"] if results.untrained else results.predictions:
         pooled = results.pool(protocol)
         groups = _split(pooled, values, manifest)
         tables.append(_scores_table(trait, results, protocol, groups))
@@ -76,7 +77,8 @@ def _read_trait(path: Path, trait: str) -> dict[str, str]:
     if trait not in known:
         listed = ", ".join(known) or "none"
         raise DataError(
-            f"{path} has no column {trait!r} to group by; its columns for this: {listed}"
+            f"{path} has no column {trait!r} to group by; its columns for this: {listed}. To add "
+            f"one for your own videos, add it to labels.csv and run `dfer preprocess` again"
         )
     texts = rows[trait].fillna("").astype(str).str.strip()
     numbers = pd.to_numeric(texts.where(texts != ""), errors="coerce")
@@ -134,7 +136,7 @@ def _scores_table(trait: str, results: Results, protocol: str, groups: list[_Gro
         rows.append(["gap", None, None, *gaps])
         notes.append(GAP_NOTE)
     title = f"{results.title} by {trait}, {LABELS[protocol]}"
-    notes += protocol_notes([protocol])
+    notes += [UNTRAINED_NOTE] if results.untrained else protocol_notes([protocol])
     return Table(title, columns, rows, notes)
 
 

@@ -3,13 +3,19 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from dfercli.config import UNTRAINED, ComputeConfig, DataConfig, RunConfig
+from dfercli.config import UNTRAINED, ComputeConfig, DataConfig, ModelConfig, RunConfig
 from dfercli.data.folds import open_manifest
 from dfercli.data.loaders import build_dataset, build_test_loader, check_frames
 from dfercli.data.manifest import Manifest
 from dfercli.device import resolve_compute
 from dfercli.evaluation.results import Results
-from dfercli.models.base import ExpressionModel
+from dfercli.models.base import ExpressionModel, build_model
+from dfercli.models.settings import (
+    BUILT_IN,
+    BUILT_IN_LIMITS,
+    BUILT_IN_NAME,
+    BUILT_IN_TRAINING,
+)
 from dfercli.progress import write_line
 from dfercli.runs.checkpoint import check_fits, load_checkpoint, unseen_folds
 from dfercli.runs.provenance import (
@@ -37,7 +43,8 @@ def evaluate_checkpoint(
     """Predict the test clips that a checkpoint was not trained on, in single precision.
 
     Args:
-        where: The folder of a checkpoint or of a run, or a model's name on the Hub.
+        where: The folder of a checkpoint or of a run, a model's name on the Hub, or `built-in`,
+            which takes the classes and the crops of any data.
         data: The data.
         folds: Folds to test; None for the fold that the checkpoint was not trained on, or for all
             folds of other data.
@@ -49,11 +56,12 @@ def evaluate_checkpoint(
         ConfigError: This machine has no such device.
         CheckpointError: There is no such checkpoint, it was trained on clips of one of the folds,
             or the data has other classes or crops.
+        ConfigError: The built-in model knows fewer than two of the classes.
         DataError: The manifest or the clips are invalid.
     """
     compute = resolve_compute(ComputeConfig(device=device, precision="fp32"))
-    model = load_checkpoint(where)
     manifest = open_manifest(data) if manifest is None else manifest
+    model = _load(where, manifest)
     check_fits(model, manifest.class_names, manifest.crop, allow_other_crop)
     folds = unseen_folds(model, manifest, data.folds_by, folds)
     if model.config.method not in UNTRAINED and not model.settings.get("trained"):
@@ -71,9 +79,20 @@ def evaluate_checkpoint(
         loader = accelerator.prepare(build_test_loader(dataset, run.train.batch_size, data.workers))
         tables[fold] = predict_clips(prepared, loader, accelerator, manifest.class_names)
     provenance = {"checkpoint": where, **_describe(model, manifest, data, folds)}
+    if where == BUILT_IN:
+        provenance["checkpoint"] = f"{BUILT_IN_NAME}: {BUILT_IN_LIMITS}"
+        provenance["trained on"] = BUILT_IN_TRAINING
     deviations = list(manifest.deviations)
     predictions = {"checkpoint": tables}
     return Results(where, data.dataset, predictions, {}, provenance, deviations, kind=manifest.kind)
+
+
+def _load(where: str, manifest: Manifest) -> ExpressionModel:
+    """Return the model of a checkpoint, or the built-in one for the classes of the data."""
+    if where != BUILT_IN:
+        return load_checkpoint(where)
+    config = ModelConfig(method="still-image")
+    return build_model(config, manifest.class_names, manifest.crop).eval()
 
 
 def _describe(

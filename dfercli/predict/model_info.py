@@ -14,18 +14,12 @@ from dfercli.errors import CheckpointError, WeightsError, find_local_error
 from dfercli.faces import check_detector
 from dfercli.faces.align import CROP_VERSION, READABLE_VERSIONS
 from dfercli.models.pretrained import ensure_weights, find_image_size
-from dfercli.models.settings import BUILT_IN
+from dfercli.models.settings import BUILT_IN, BUILT_IN_LIMITS, BUILT_IN_NAME
 from dfercli.predict.hashes import hash_checkpoint
 from dfercli.predict.settings import PredictSettings
 from dfercli.runs.checkpoint import load_settings
 from dfercli.runs.record import CheckpointInfo
 from dfercli.runs.run_folder import PROTOCOLS
-
-BUILT_IN_NAME = "built-in still-image model"
-
-BUILT_IN_LIMITS = "not the paper's method, no motion, recalls 88/70/63/54/44/29/4 on public stills"
-"""Recalls in % of happiness, neutral, anger, surprise, sadness, fear and disgust, measured on 1,147
-public stills with noisy labels."""
 
 WINDOW_S = 2.0
 """Length of a window if the checkpoint does not record the length of its training clips (our

@@ -179,8 +179,10 @@ def _encode_latin(text: str, encoding: str) -> bytes:
 
 def _shorten(error: BaseException) -> str:
     """Return the reason of PyTorch's unpickler, which is in the middle of a long text."""
-    match = re.search(r"(?:GLOBAL|[Uu]nsupported (?:class|operand)) (\S+)", str(error))
-    return f"it uses {match[1]}" if match else first_line(error)
+    match = re.search(r"(?:GLOBAL|[Uu]nsupported class) (\S+)", str(error))
+    if match:
+        return f"it uses {match[1]}"
+    return "it is not a file of PyTorch" if "operand" in str(error) else first_line(error)
 
 
 def convert(

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dfercli.config import WITHOUT_CLIP
 from dfercli.data.transforms import fit_frame, normalise
 from dfercli.demo.drawing import Action, Pose, draw_backdrop, draw_person, make_person
 from dfercli.errors import ConfigError
@@ -21,6 +22,7 @@ from dfercli.faces.align import READABLE_VERSIONS, TEMPLATE, CropRecipe
 from dfercli.files import replacing
 from dfercli.metrics.calibration import apply_temperature
 from dfercli.models.base import ExpressionModel
+from dfercli.models.settings import BUILT_IN_LICENCE
 from dfercli.publish import PublishError
 from dfercli.runs.checkpoint import load_checkpoint
 from dfercli.runs.lookup import find_source
@@ -217,6 +219,7 @@ def describe_metadata(model: ExpressionModel, where: str) -> dict[str, str]:
         and crop.get("version") in READABLE_VERSIONS
     ):
         crop = {**crop, "points": TEMPLATE.tolist()}
+    still_image = model.config.method in WITHOUT_CLIP  # their weights come with the package
     return {
         "class_names": json.dumps(model.class_names, ensure_ascii=False),
         "num_frames": str(model.config.num_frames),
@@ -225,7 +228,7 @@ def describe_metadata(model: ExpressionModel, where: str) -> dict[str, str]:
         "calibration_temperature": repr(temperature_of(model)),
         "checkpoint": find_source(where).name,
         "dfer_version": __version__,
-        "licence": LICENCE,
+        "licence": f"{BUILT_IN_LICENCE}; {NOTICE}" if still_image else LICENCE,
     }
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from dfercli.config import WITHOUT_CLIP
 from dfercli.data.folds import open_manifest
 from dfercli.data.frames import FrameFolders
 from dfercli.data.loaders import ClipDataset, build_test_loader
@@ -92,6 +93,8 @@ class Gallery:
 
     def compare_text(self) -> Comparison | Missing:
         """Compare what models without and with text look at (the paper's Figure 4)."""
+        if self.runs.config.model.method in WITHOUT_CLIP:
+            return Missing("This method has no attention to draw.")
         return self._compare(find_for_text(self.runs, self.fold), with_maps=True)
 
     def compare_prompts(self) -> Comparison | Missing:

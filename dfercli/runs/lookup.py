@@ -223,7 +223,7 @@ class CheckpointSource:
     @property
     def name(self) -> str:
         """Its name: `dataset/variant/fold1/best` in a run, else the folder's or the Hub's."""
-        if self.folder is None:
+        if self.folder is None or self.where == BUILT_IN:
             return self.where
         return "/".join(self.folder.parts[-4:]) if self.run else self.folder.name
 

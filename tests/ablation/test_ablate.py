@@ -7,9 +7,10 @@ from decimal import Decimal
 import numpy as np
 import pytest
 
-from dfercli.ablation.paper_tables import TABLES, grid_rows, table_rows
-from dfercli.ablation.run import cost_document, cost_table, run_table
+from dfercli.ablation.paper_tables import STILL_IMAGE, TABLES, grid_rows, table_rows
+from dfercli.ablation.run import ablation_document, cost_document, cost_table, run_table
 from dfercli.config import ModelConfig
+from dfercli.config.presets import apply_method
 from dfercli.data.manifest import read_manifest, write_manifest
 from dfercli.data.sources.base import BASIC_EXPRESSIONS
 from dfercli.errors import ConfigError, UnknownNameError
@@ -185,6 +186,27 @@ def test_a_table_is_run_row_by_row_and_takes_finished_runs_as_they_are(make_run,
     again = run_table(table_rows(2), base, [1, 2], tmp_path)
     assert again.provenance == ablation.provenance
     assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")} == files
+
+
+@pytest.mark.slow
+def test_the_still_image_baseline_is_a_row_on_the_same_folds(make_run, tmp_path):
+    rows = (*table_rows(3), STILL_IMAGE)
+    alone = apply_method(replace(make_run(), model=ModelConfig(method="still-image", num_frames=4)))
+    done = train_fold(replace(alone, fold=2), tmp_path)  # by `dfer train --model still-image`
+    before = done.run_file.stat().st_mtime_ns
+    ablation = run_table(rows, make_run(**RECIPE), [1, 2], tmp_path)
+    assert done.run_file.stat().st_mtime_ns == before  # taken as it is
+    *_, result = ablation.rows
+    assert (result.row.name, result.variant) == ("still-image baseline", "still-image")
+    for protocol in ("best", "last"):
+        (summary,) = result.summaries[protocol]
+        assert list(summary.folds) == [1, 2]
+    main, *_ = ablation_document("Table 3", ablation).tables
+    assert main.rows[-1][-2:] == [None, None]  # nothing of it is in the paper
+    note = "still-image baseline: not in the paper; the built-in network, which reads single frames"
+    assert note in main.notes
+    plain = run_table(table_rows(3), make_run(**RECIPE), [1, 2], tmp_path)
+    assert note not in ablation_document("Table 3", plain).tables[0].notes
 
 
 @pytest.mark.slow

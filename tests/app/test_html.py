@@ -1,5 +1,6 @@
 """What the page says: of faces, of the model, and of what went wrong."""
 
+import html
 import re
 from copy import copy
 from dataclasses import replace
@@ -112,6 +113,15 @@ def test_where_the_server_keeps_its_model_is_not_told(typed, shown, predictor):
     assert name_model(other) == shown
     assert f"Model: {shown}, trained" in render_model(other)
     assert "somebody/runs" not in render_model(other)
+
+
+def test_the_built_in_model_says_what_it_is_and_its_limits(predictor):
+    other = copy(predictor)
+    other.checkpoint = "built-in"
+    said = html.unescape(render_model(other))
+    assert "built-in still-image model: not the paper's method, no motion, recalls 88/70/63" in said
+    assert "happiness, neutral, anger, surprise, sadness, fear and disgust that it recog" in said
+    assert "trained on public still images that its authors do not name" in said
 
 
 @pytest.fixture

@@ -39,6 +39,11 @@ def test_costs_are_counted_without_data(dfer):
     assert [row["visual_prompt"] for row in rows] == [False] * 6 + [True, True]
     printed = dfer("ablate --table 5 --dry-run --backbone demo-ViT-tiny").out
     assert "demo-ViT-tiny, 7 classes" in printed
+    assert "still-image" not in printed
+    line = "ablate --table 3 --still-image --dry-run --format json --backbone demo-ViT-tiny"
+    rows = json.loads(dfer(line).out)["data"]["rows"]
+    assert [row["row"] for row in rows] == ["no text", "text", "still-image baseline"]
+    assert rows[-1]["trainable_parameters"] == 0
     assert list(Path().iterdir()) == []
 
 

@@ -12,6 +12,7 @@ from dfercli.config import (
     PRESETS,
     UNTRAINED,
     AugmentConfig,
+    ComputeConfig,
     DataConfig,
     ModelConfig,
     RunConfig,
@@ -106,7 +107,12 @@ def test_each_method_has_its_rates_in_every_preset(preset):
         expected = nothing if method in UNTRAINED else replace(ours.train, **changed)
         assert run.train == expected
         template = run.model.prompt_template
-        assert run.model == replace(ours.model, method=method, prompt_template=template)
+        if method == "still-image":
+            expected = ModelConfig(method=method, num_frames=ours.model.num_frames)
+            assert (run.model, run.compute) == (expected, ComputeConfig())
+        else:
+            assert run.model == replace(ours.model, method=method, prompt_template=template)
+            assert run.compute == ours.compute
         assert ("expression of {}" in template) == (method == "zero-shot")
         if (
             preset == "small" and method not in UNTRAINED

@@ -166,6 +166,23 @@ def test_the_actors_of_crema_d_have_age_sex_and_race(tmp_path):
         crema_d.read_sources(tmp_path, Choices())
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_the_table_of_actors_is_read_from_an_archive(known, tmp_path):
+    with zipfile.ZipFile(tmp_path / "CREMA-D.zip", "w") as archive:
+        archive.writestr("CREMA-D/VideoFlash/1001_DFA_ANG_XX.flv", b"video")
+        if known:
+            table = "ActorID,Age,Sex,Race,Ethnicity\n1001,51,Male,Caucasian,Not Hispanic\n"
+            archive.writestr("CREMA-D/VideoDemographics.csv", table)
+    listing = crema_d.read_sources(tmp_path, Choices())
+    traits = {"sex": "male", "age": "51", "race": "caucasian"}
+    assert listing.sources[0].traits == (traits if known else {})
+    assert listing.taken[-1] == (
+        "people: sex, age and race from CREMA-D.zip/CREMA-D/VideoDemographics.csv"
+        if known
+        else "people: sex, age and race are unknown, as there is no VideoDemographics.csv"
+    )
+
+
 @pytest.mark.parametrize("packed", [False, True])
 def test_stubs_of_git_lfs_are_recognised(packed, tmp_path):
     names = [f"CREMA-D-master/VideoFlash/{name}" for name in list(_crema_names())[:20]]

@@ -1,5 +1,8 @@
 """Results by a property of the people: scores and gaps by hand, from made-up predictions."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -94,6 +97,19 @@ def test_ages_are_grouped_by_ten(manifest, results):
         "gap",
     ]
     assert document.data["protocols"]["best"]["20–29"]["people"] == 2
+
+
+def test_a_method_without_training_is_reported_once(manifest, results):
+    config = SimpleNamespace(model=SimpleNamespace(method="still-image"))
+    run = SimpleNamespace(record=SimpleNamespace(config=config))
+    folds = results.predictions["best"]
+    still = replace(results, predictions={"best": folds, "last": folds}, runs={1: run})
+    document = trait_document(still, "sex", manifest)
+    assert [table.title for table in document.tables] == [
+        "people/full by sex, last epoch",
+        "recalls by sex, last epoch",
+    ]
+    assert "nothing was trained: all epochs are the same model" in document.tables[0].notes
 
 
 def test_an_unknown_column_is_answered_with_the_known_ones(manifest, results):

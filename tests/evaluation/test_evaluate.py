@@ -208,6 +208,19 @@ def test_data_of_other_classes_is_refused(class_names, labels, trained, write_ot
     )
 
 
+def test_the_built_in_model_takes_the_classes_and_crops_of_any_data(write_other):
+    crop = {"detector": "mtcnn", "size": 48, "template": "loose-five-points", "version": 3}
+    labels = {"anger": "calm"}
+    data = write_other(("sadness", "happiness", "calm"), labels=labels, crop=crop)
+    results = evaluate_checkpoint("built-in", data, [1])
+    assert _summary(results).matrix.sum() == 6
+    (tables,) = results.predictions.values()
+    assert list(tables[1].columns[-3:]) == ["sadness", "happiness", "calm"]
+    assert tables[1]["calm"].max() < 0.01  # the network does not know it
+    assert results.provenance["checkpoint"].startswith("built-in still-image model: not the paper")
+    assert results.provenance["trained on"] == "public still images that its authors do not name"
+
+
 def test_data_cropped_otherwise_is_refused_unless_allowed(trained, write_other, colours):
     ours = read_manifest(colours).crop
     theirs = ours | {"detector": "face-alignment"}

@@ -42,6 +42,18 @@ def _run(root, num_folds=None):
     return dict(manifest.rows[["clip_id", "test_fold"]].to_numpy()), manifest.left_out
 
 
+def test_further_columns_of_the_list_are_columns_of_the_manifest(root):
+    _run(root, num_folds=2)
+    path = root.parent / "m" / "own.csv"
+    before = read_manifest(path)
+    lines = [f"{clip_id}.mp4,fear,{clip_id},{sex}" for clip_id, sex in zip(OWN, "fmf", strict=True)]
+    (root / "labels.csv").write_text("\n".join(["path,label,group,sex", *lines, ""]))
+    _run(root)
+    after = read_manifest(path)
+    assert dict(after.rows[["clip_id", "sex"]].to_numpy()) == {"a": "f", "b": "m", "c": "f"}
+    assert after.fingerprint == before.fingerprint  # runs on the data stay comparable
+
+
 @pytest.mark.parametrize("dark", OWN)
 def test_a_group_without_any_face_takes_no_fold(root, dark):
     paint_video(root / f"{dark}.mp4", DARK)

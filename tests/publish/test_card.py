@@ -108,6 +108,17 @@ def test_without_a_run_there_are_no_figures(make_run, tmp_path):
     assert "- **calibration**: temperature 2.5, of 120 held-out clips\n" in card
 
 
+def test_the_built_in_model_says_what_it_is_and_whose(make_run):
+    for card in (_card("built-in"), _card(make_run(method="still-image").path)):
+        front = ModelCard(card).data.to_dict()
+        assert (front["license"], "clip" in front["tags"]) == ("mit", False)
+        assert "(public still images that its authors do not name); how accurate" in card
+        assert "not the paper's method, no motion, recalls 88/70/63/54/44/29/4 on public" in card
+        assert "MIT; the weights are those of FaceExpressionNet in @vladmandic/face-api" in card
+        assert "that-of-the-training-data" not in card
+    assert "from the checkpoint `built-in`" in _card("built-in")
+
+
 def test_figures_of_an_unfinished_run_are_not_given(make_run):
     run = make_run()
     run.run_file.write_text(json.dumps(json.loads(run.run_file.read_text()) | {"finished": False}))

@@ -65,9 +65,11 @@ def exported_before(shared, monkeypatch):
 
 @pytest.fixture
 def draw_faces():
-    """Return faces (B, T, 32, 32, 3) of noise, uint8."""
+    """Return faces (B, T, S, S, 3) of noise, uint8."""
     rng = np.random.default_rng(0)
-    return lambda batch, frames=2: rng.integers(0, 256, (batch, frames, 32, 32, 3), dtype=np.uint8)
+    return lambda batch, frames=2, side=32: rng.integers(
+        0, 256, (batch, frames, side, side, 3), dtype=np.uint8
+    )
 
 
 @torch.inference_mode()
@@ -104,9 +106,10 @@ MODELS = {
 def test_every_model_gives_the_same_for_batches_of_any_size(name, build, draw_faces, tmp_path):
     model = build(**MODELS[name]).eval()
     frames, path = model.config.num_frames, tmp_path / "model.onnx"
-    _write(FacesToProbs(model, 2.0).eval(), draw_faces(2, frames), path, name)
+    side = model.backbone.image_size
+    _write(FacesToProbs(model, 2.0).eval(), draw_faces(2, frames, side), path, name)
     for batch in (1, 3):
-        faces = draw_faces(batch, frames)
+        faces = draw_faces(batch, frames, side)
         logits, probs = _run(path, faces)
         expected = _logits(model, faces)
         np.testing.assert_allclose(logits, expected, atol=2e-4)

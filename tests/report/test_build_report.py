@@ -286,6 +286,11 @@ def test_a_method_without_training_is_not_told_by_epochs(make_runs, tmp_path):
     assert page["Training"] == ("\nThis method has nothing to train.\n", 0)
 
 
+def test_a_network_without_attention_has_no_maps_of_it(make_runs, tmp_path):
+    page = _read(build_report(make_runs(tmp_path, {"method": "still-image"})))
+    assert page["What the model looks at"] == ("\nThis method has no attention to draw.\n", 0)
+
+
 @pytest.mark.slow
 def test_interaction_is_explained_where_there_is_any(full_page, make_runs, tmp_path):
     title = "What the model looks at"

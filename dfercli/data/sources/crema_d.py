@@ -6,11 +6,18 @@ Source: Cao et al., 2014 (ODbL 1.0); folds as MAE-DFER and HiCMAE use them.
 import csv
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from dfercli.data.sources.base import Choices, Listing
 from dfercli.data.sources.find_media import Tree, scan_tree
-from dfercli.data.sources.named_clips import NamedClip, NamedDataset, people, read_named
+from dfercli.data.sources.named_clips import (
+    NamedClip,
+    NamedDataset,
+    people,
+    read_named,
+    read_text,
+)
 from dfercli.errors import ConfigError, DataError
 
 MEDIA = ("videos", "all")
@@ -71,12 +78,13 @@ def read_sources(root: Path, choices: Choices) -> Listing:
     if choices.adopt:
         raise ConfigError("CREMA-D has videos, which have to be cropped; remove --adopt")
     tree = scan_tree(root, numbered=False)
-    traits = _read_demographics(tree)
+    traits, origin = _read_demographics(tree)
 
     def parse(path: str) -> NamedClip | None:
         return parse_name(path, traits)
 
-    return read_named(tree, OFFICIAL, parse, None if choices.media == "all" else BROKEN)
+    listing = read_named(tree, OFFICIAL, parse, None if choices.media == "all" else BROKEN)
+    return replace(listing, taken=(*listing.taken, origin))
 
 
 def parse_name(
@@ -105,22 +113,23 @@ def find_clip_id(path: str) -> str | None:
     return None if clip is None else clip.clip_id
 
 
-def _read_demographics(tree: Tree) -> dict[int, dict[str, str]]:
-    """Return age, sex and race of each actor; empty without the file."""
-    path = next((p for p in tree.files if Path(p).name.lower() == DEMOGRAPHICS.lower()), None)
-    if path is None:
-        return {}
+def _read_demographics(tree: Tree) -> tuple[dict[int, dict[str, str]], str]:
+    """Return age, sex and race of each actor, empty without the file, and a line on its origin."""
+    path = DEMOGRAPHICS
     try:
-        with (tree.root / path).open(encoding="utf-8-sig", newline="") as stream:
-            rows = list(csv.DictReader(stream))
-        return {
+        file = read_text(tree, DEMOGRAPHICS)
+        if file is None:
+            return {}, f"people: sex, age and race are unknown, as there is no {DEMOGRAPHICS}"
+        path, text = file
+        traits = {
             int(row["ActorID"]): {
                 "sex": row["Sex"].strip().lower(),
                 "age": str(int(row["Age"])),
                 "race": row["Race"].strip().lower(),
             }
-            for row in rows
+            for row in csv.DictReader(text.splitlines())
         }
+        return traits, f"people: sex, age and race from {path}"
     except (KeyError, ValueError, AttributeError, TypeError, csv.Error) as error:
         raise DataError(
             f"{tree.root / path} is not the published table of actors: {type(error).__name__} "

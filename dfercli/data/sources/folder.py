@@ -1,4 +1,7 @@
-"""The user's own videos: a folder with `labels.csv` (path, label and optionally group)."""
+"""The user's own videos: a folder with `labels.csv`.
+
+Its columns are path, label, optionally group, and any further properties of the people.
+"""
 
 import json
 import unicodedata
@@ -32,6 +35,12 @@ MEDIA = ()
 
 OFFICIAL = None
 
+NOT_TRAITS = ("clip_id", "path", "n_frames", "label", "test_fold", "group", "coverage")
+"""Columns of `labels.csv` that are not properties of people: a manifest has its own."""
+
+UNNAMED = "unnamed: "
+"""Beginning of the name that pandas gives to a column without one, in lower case."""
+
 
 def read_sources(root: Path, choices: Choices) -> Listing:
     """Read `labels.csv` and assign its videos, or folders of frames, to folds.
@@ -57,6 +66,8 @@ def read_sources(root: Path, choices: Choices) -> Listing:
         _check_spelling(groups, "groups", list_path)
     units = clip_ids if groups is None else groups
     folds = _assign_folds(root, labels, units, clip_ids, choices)
+    names = _find_traits(table, list_path)
+    traits = [dict(zip(names, row, strict=True)) for row in table[names].to_numpy().tolist()]
     sources = tuple(
         Source(
             clip_id,
@@ -64,11 +75,16 @@ def read_sources(root: Path, choices: Choices) -> Listing:
             label,
             folds.get(unit, 0),
             None if groups is None else unit,
+            properties,
         )
-        for clip_id, path, label, unit in zip(clip_ids, paths, labels, units, strict=True)
+        for clip_id, path, label, unit, properties in zip(
+            clip_ids, paths, labels, units, traits, strict=True
+        )
     )
     class_names = order_classes(labels)
     taken = [f"lists: {LABELS_FILE} ({count_of(len(sources), 'clip')})"]
+    if names:
+        taken.append(f"further columns, for `dfer eval --by`: {', '.join(names)}")
     if len(class_names) == 1:
         taken.append(
             f"all clips have the label {class_names[0]!r}; training needs at least two classes"
@@ -117,6 +133,19 @@ def _assign_folds(
     usable = [i for i, clip in enumerate(clip_ids) if clip not in choices.unusable]
     labels, units = [labels[i] for i in usable], [units[i] for i in usable]
     return fixed | assign_folds(labels, units, num_folds, fixed)
+
+
+def _find_traits(table: pd.DataFrame, where: Path) -> list[str]:
+    """Return the names of the columns that describe people, and check them."""
+    names = [
+        name
+        for name in table.columns
+        if name and name not in NOT_TRAITS and not name.startswith(UNNAMED)
+    ]
+    for name in names:
+        if has_controls(name) or table[name].map(has_controls).any():
+            raise DataError(f"{where}: a control character in column {name!r}; remove it")
+    return names
 
 
 def _check_nesting(clip_ids: Sequence[str], where: Path) -> None:
@@ -184,6 +213,6 @@ def _read_labels(path: Path) -> pd.DataFrame:
             raise DataError(f"{where}: {row.path} has no label; add its expression")
         if not getattr(row, "group", True):
             raise DataError(f"{where}: {row.path} has no group; add it, or remove the column")
-    words = {name: normalise_words(table[name]) for name in ("label", "group") if name in table}
+    words = {name: normalise_words(table[name]) for name in table.columns if name != "path"}
     paths = [_find_spelling(path.parent, text) for text in table["path"]]
     return table.assign(path=paths, **words).reset_index(drop=True)

@@ -192,6 +192,29 @@ def _list_videos(tree: Tree) -> Iterator[_File]:
                     yield _File(f"{path[: -len('.zip')]}/{_plain(member)}", path, member)
 
 
+def read_text(tree: Tree, name: str) -> tuple[str, str] | None:
+    """Return where a text file is and its content, from disk or a zip archive; None without it.
+
+    Raises:
+        DataError: An archive is damaged, or the file cannot be read.
+    """
+    for path in tree.files:
+        if PurePosixPath(path).name.lower() == name.lower():
+            try:
+                return path, (tree.root / path).read_text(encoding="utf-8-sig")
+            except OSError as error:
+                raise DataError(
+                    f"cannot read {tree.root / path}: {explain_system_error(error)}"
+                ) from error
+    for path in tree.files:
+        if path.lower().endswith(".zip"):
+            for member in _list_members(tree.root / path):
+                if PurePosixPath(member).name.lower() == name.lower():
+                    with zipfile.ZipFile(tree.root / path) as opened:
+                        return f"{path}/{_plain(member)}", opened.read(member).decode("utf-8-sig")
+    return None
+
+
 def _plain(member: str) -> str:
     """Return the path of an archive's member without what could leave the folder."""
     return "/".join(part for part in PurePosixPath(member).parts if part not in ("/", "..", "."))

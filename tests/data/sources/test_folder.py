@@ -95,7 +95,25 @@ def test_a_header_in_other_letters_is_understood(write_labels, header, mark):
 
 def test_lines_of_a_spreadsheet_and_more_columns_are_accepted(write_labels):
     root = write_labels(b"label,age,path\r\nanger,30,a.mp4\r\n\r\nfear,,b.mp4\r\n")
-    assert [source.class_name for source in _sources(root, 1)] == ["anger", "fear"]
+    sources = _sources(root, 1)
+    assert [source.class_name for source in sources] == ["anger", "fear"]
+    assert [source.traits for source in sources] == [{"age": "30"}, {"age": ""}]
+
+
+def test_further_columns_describe_people(write_labels):
+    root = write_labels(
+        "path,label,Skin Tone,clip_id,test_fold,group,sex,", "a.mp4,anger, type  II ,x,9,p1,f,"
+    )
+    listing = read_sources(root, Choices(num_folds=1))
+    assert listing.sources == (
+        Source("a", "a.mp4", "anger", 1, "p1", {"skin tone": "type II", "sex": "f"}),
+    )
+    assert listing.taken[1] == "further columns, for `dfer eval --by`: skin tone, sex"
+
+
+def test_control_characters_in_further_columns_are_refused(write_labels):
+    root = write_labels("path,label,sex", "a.mp4,anger,f\x1b[2J")
+    assert _error(root, 1) == "LIST: a control character in column 'sex'; remove it"
 
 
 @pytest.mark.parametrize(
