@@ -11,6 +11,7 @@ import numpy as np
 
 from dfercli.data.transforms import fit_frame
 from dfercli.faces.align import crop_face
+from dfercli.faces.search import FULL_S
 from dfercli.faces.tracking import SeenFrame, follow_faces
 from dfercli.faces.types import Detector, Face
 from dfercli.media.video import Extent, Source, is_live, read_frames
@@ -163,7 +164,7 @@ class VideoReading:
         frames = read_frames(self._video, SEARCH_FPS, self._extent)
         last: SeenFrame | None = None
         with self._model.searching(self._video) as detector:
-            for last in follow_faces(frames, detector, CARRY_S):
+            for last in follow_faces(frames, detector, CARRY_S, full_s=FULL_S):
                 yield from self._end_windows(last.frame.time_s)
                 self._take(last)
         if last is not None:
