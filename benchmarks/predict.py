@@ -6,7 +6,8 @@ that detection in threads counts only where it is waited for (`detect_s_a_video_
 threads take). The time to the first printed result, the
 whole time, and the peak of memory over a short and a long video are those of the command itself,
 started cold. By default the model is the paper's full one with random weights, which cost what
-trained ones do.
+trained ones do; `--checkpoint built-in` measures the built-in one. `--full-s 0 1` compares searches
+of every frame as a whole with searches around known faces, in turns.
 """
 
 import os
@@ -22,6 +23,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from itertools import product
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -31,12 +33,14 @@ from machine import MACHINE, add_output_option, describe_machine
 from dfercli.config import ModelConfig
 from dfercli.data.sources.base import BASIC_EXPRESSIONS
 from dfercli.faces.align import CROP_VERSION
+from dfercli.faces.search import FULL_S
 from dfercli.faces.tracking import follow_faces
 from dfercli.files import write_text
 from dfercli.media.video import read_frames
 from dfercli.media.video_writer import write_video
 from dfercli.predict import Predictor, VideoPrediction, reading
 from dfercli.predict.batch.formats import to_line
+from dfercli.predict.batch.journal import journal_file
 from dfercli.predict.prediction import describe_video, describe_window
 
 PARTS = ("decode", "detect", "model", "write", "rest")
@@ -112,15 +116,22 @@ def watching(predictor: Predictor, watch: Stopwatch) -> Iterator[None]:
     """Time the parts of what a predictor does in the block."""
     kind = type(predictor.detector)
     name_expressions, detect = predictor.name_expressions, kind.detect
+    detect_near = getattr(kind, "detect_near", None)
     predictor.name_expressions = watch.wrap(name_expressions, "model")  # type: ignore[method-assign]
     kind.detect = watch.wrap(detect, "search")  # type: ignore[method-assign]
+    if detect_near is not None:
+        kind.detect_near = watch.wrap(detect_near, "search")  # type: ignore[attr-defined]
     reading.read_frames = lambda *source: watch.draw(read_frames(*source), "decode")
-    reading.follow_faces = lambda *frames: watch.draw(follow_faces(*frames), "follow")
+    reading.follow_faces = lambda *frames, **options: watch.draw(
+        follow_faces(*frames, **options), "follow"
+    )
     try:
         yield
     finally:
         predictor.name_expressions = name_expressions  # type: ignore[method-assign]
         kind.detect = detect  # type: ignore[method-assign]
+        if detect_near is not None:
+            kind.detect_near = detect_near  # type: ignore[attr-defined]
         reading.read_frames, reading.follow_faces = read_frames, follow_faces
 
 
@@ -134,6 +145,7 @@ def split_time(predictor: Predictor, video: Path, out: Path) -> dict[str, float]
     spent["rest"] = total_s - sum(spent.values())
     return {
         "search_threads": predictor.search_threads,
+        "full_s": reading.FULL_S,
         **{f"{part}_share": round(seconds / total_s, 4) for part, seconds in spent.items()},
         "times_real_time": round(prediction.duration_s / total_s, 2),
         "model_s_a_window": round(spent["model"] / len(prediction.windows), 4),
@@ -162,7 +174,7 @@ def read_video(
 def run_command(video: Path, checkpoint: Path, out: Path, device: str) -> dict[str, float]:
     """Run the command from cold; give seconds to its first line and to its end, and its peak."""
     out.unlink(missing_ok=True)
-    out.with_name(f".{out.name}.jsonl").unlink(missing_ok=True)
+    journal_file(out).unlink(missing_ok=True)
     command = [sys.executable, "-m", "dfercli", "predict", str(video)]
     command += ["--checkpoint", str(checkpoint), "--out", str(out), "--device", device]
     started = time.perf_counter()
@@ -199,8 +211,10 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     predictor = Predictor.from_checkpoint(checkpoint, device=arguments.device)
     rounds = []
     for _ in range(arguments.repeats):  # what is compared takes turns
-        for threads in arguments.search_threads or [predictor.search_threads]:
-            predictor.search_threads = threads
+        for threads, full_s in product(
+            arguments.search_threads or [predictor.search_threads], arguments.full_s
+        ):
+            predictor.search_threads, reading.FULL_S = threads, full_s
             rounds.append(split_time(predictor, video, folder / "out.jsonl"))
     del predictor
     command = partial(run_command, checkpoint=checkpoint, out=folder / "out.json")
@@ -235,6 +249,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=120.0, help="length it is repeated to")
     parser.add_argument("--device", default="auto", help="as of `dfer predict`")
     parser.add_argument("--search-threads", type=int, nargs="+", help="to compare, in turns")
+    parser.add_argument(
+        "--full-s", type=float, nargs="+", default=[FULL_S], help="to compare, in turns; 0 for all"
+    )
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--commands", type=int, help="from a cold start; as many as repeats")
     parser.add_argument("--long", type=float, default=0.0, help="minutes, to compare memory")

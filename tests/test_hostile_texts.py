@@ -102,7 +102,7 @@ def _change(checkpoint, path, value):
 def test_a_damaged_configuration_is_refused_before_anything_is_built(
     checkpoint, path, value, said, monkeypatch
 ):
-    monkeypatch.setattr("dfercli.models.base.build_untrained", pytest.fail)
+    monkeypatch.setattr("dfercli.models.pretrained.build_untrained", pytest.fail)
     _change(checkpoint, path, value)
     with pytest.raises(CheckpointError, match=f"config.json of .*model is damaged: {said}") as told:
         load_checkpoint(str(checkpoint))

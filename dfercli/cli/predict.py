@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,7 +19,7 @@ from dfercli.cli.checkpoints import ModelOptions
 from dfercli.errors import NoFaceError
 from dfercli.faces import describe_search
 from dfercli.parallel import ending_on_sigterm
-from dfercli.predict.settings import PredictSettings
+from dfercli.predict.settings import PredictSettings, parse_time
 from dfercli.progress import on_terminal, show_progress
 from dfercli.text import count_of, printable
 
@@ -169,10 +170,10 @@ def describe_outcome(outcome: "Outcome", prediction: "VideoPrediction | None") -
     if len(tracks) > SHOWN_FACES:
         faces.append(f"{len(tracks) - SHOWN_FACES} more")
     count = count_of(len(tracks), "face")
-    return f"{name}: {prediction.duration_s:.1f} s, {count}: {', '.join(faces)}"
+    return f"{name}: {prediction.length_text}, {count}: {', '.join(faces)}"
 
 
-@opt.expand_configs()
+@opt.expand_configs("start_s", "end_s")
 def predict(
     context: typer.Context,
     videos: Annotated[
@@ -211,6 +212,14 @@ def predict(
             "Number of videos to predict at the same time, each in its own process.", min=1
         ),
     ] = 1,
+    start: Annotated[
+        str | None,
+        opt.in_data("Time in the video at which to start: seconds, MM:SS or HH:MM:SS."),
+    ] = None,
+    end: Annotated[
+        str | None,
+        opt.in_data("Time at which to end, in the same form; by default the end of the video."),
+    ] = None,
     as_json: opt.AsJson = False,
 ) -> None:
     """Classify the expressions of all faces in videos over time.
@@ -218,6 +227,11 @@ def predict(
     Exit code 3: a video shows no face; 4: a video could not be read.
     """
     model.check()
+    windows = replace(
+        windows,
+        start_s=0.0 if start is None else parse_time(start),
+        end_s=None if end is None else parse_time(end),
+    )
     windows.check()
     opt.wait_without_spinning()
     from dfercli.predict.batch.inputs import find_inputs

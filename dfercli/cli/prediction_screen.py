@@ -3,6 +3,7 @@
 All names are printed as `Text`, so that nothing in them is interpreted as markup of rich.
 """
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -84,7 +85,7 @@ def _print_head(prediction: VideoPrediction, number: int) -> None:
     line = Text(printable(prediction.video), "bold")
     faces = "1 face" if number == 1 else f"{number} faces"
     seen = f"seen in {_percent(prediction.coverage)} of {prediction.num_frames} searched frames"
-    line.append(f": {prediction.duration_s:.1f} s, {faces}, {seen}", "not bold")
+    line.append(f": {prediction.length_text}, {faces}, {seen}", "not bold")
     screen.print(line)
 
 
@@ -102,7 +103,7 @@ def _print_track(prediction: VideoPrediction, track: TrackSummary) -> None:
     width = max(LEAST_LINE, screen.width)
     for line in (
         _draw_line(prediction, track, width),
-        Text(_draw_axis(prediction.shown_s, width), "dim"),
+        Text(_draw_axis(prediction.start_s, prediction.shown_s, width), "dim"),
         *_draw_legend(prediction, track, width),
     ):
         line.rstrip()
@@ -112,7 +113,8 @@ def _print_track(prediction: VideoPrediction, track: TrackSummary) -> None:
 def _draw_line(prediction: VideoPrediction, track: TrackSummary, width: int) -> Text:
     """Return the timeline of a face; all characters have the same length of time."""
     letters = class_letters(prediction.class_names)
-    borders = np.linspace(0, prediction.shown_s, width + 1)
+    start_s = prediction.start_s
+    borders = np.linspace(start_s, start_s + prediction.shown_s, width + 1)
     stretches = drawn_stretches(prediction, track.windows)
     line, first = Text(), 0
     for start_s, end_s in pairwise(borders):
@@ -151,14 +153,14 @@ def _majority(
     return max(shares, key=lambda top: shares[top]), doubtful_s > seen_s / 2
 
 
-def _draw_axis(length_s: float, width: int) -> str:
+def _draw_axis(start_s: float, length_s: float, width: int) -> str:
     """Return the axis below a timeline; each label starts at its time."""
     most = max(1, width // TICK)
     step_s = next((step for step in NICE_S if length_s / step <= most), length_s / most)
     line = ""
-    for tick in range(int(length_s / step_s) + 1):
-        place = int(tick * step_s / length_s * width)
-        label = f"{tick * step_s:g}" + (" s" if tick == 0 else "")
+    for tick in range(math.ceil(start_s / step_s), int((start_s + length_s) / step_s) + 1):
+        place = int((tick * step_s - start_s) / length_s * width)
+        label = f"{tick * step_s:g}" + ("" if line else " s")
         if place + len(label) <= width:
             line = f"{line:<{place}}{label}"
     return line

@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar, runtime_checkable
 import cv2
 import numpy as np
 
-from dfercli.faces.types import Detector, Face, box_iou, find_least_track_score
+from dfercli.faces.types import Detector, Face, NearDetector, box_iou, find_least_track_score
 from dfercli.media.video import Frame
 
 MAX_THREADS = 8
@@ -116,12 +116,20 @@ KEY_STEP_S = 0.21
 SAME_IOU = 0.7
 """Overlap of the boxes in two key frames from which a face is steady in between (our choice)."""
 
+FULL_S = 1.0
+"""Longest time between searches of the whole frame in prediction (our choice): so much later, at
+most, is a new face found beside a known one."""
+
 ROUNDING_S = 1e-6
 """Tolerance for sums of times."""
 
 
 def search_frames(
-    frames: Iterable[Frame], detector: Detector, carry_s: float, everyone: bool = False
+    frames: Iterable[Frame],
+    detector: Detector,
+    carry_s: float,
+    everyone: bool = False,
+    full_s: float = 0.0,
 ) -> Iterator[tuple[Frame, list[Face] | None]]:
     """Yield frames, in order of time, with their faces, or with None if they were not searched.
 
@@ -129,7 +137,13 @@ def search_frames(
     always are. Other frames are searched only if the largest face of a key frame on either side
     (or, with `everyone`, any face) is not at about the same place in the other. A `DetectorPool`
     searches ahead.
+
+    A `NearDetector` searches the whole frame only in key frames that are `full_s` apart, and where
+    a known face is not near its place; 0 searches every frame as a whole.
     """
+    if full_s > 0 and isinstance(detector, NearDetector):
+        yield from _search_near(frames, detector, carry_s, None if everyone else 1, full_s)
+        return
     if isinstance(detector, DetectorPool):
         start, ahead = detector.start, detector.ahead
     else:
@@ -157,6 +171,33 @@ def _search_between(
         for frame in between:
             yield frame, None if steady else start(frame.image_rgb)
         yield key, partial(list, after)
+        before = after
+
+
+def _search_near(
+    frames: Iterable[Frame],
+    detector: NearDetector,
+    carry_s: float,
+    count: int | None,
+    full_s: float,
+) -> Iterator[tuple[Frame, list[Face] | None]]:
+    """Yield frames with their faces, searched around the known faces; see `search_frames`."""
+
+    def search(frame: Frame, known: Sequence[Face]) -> list[Face]:
+        near = detector.detect_near(frame.image_rgb, known) if known else None
+        return detector.detect(frame.image_rgb) if near is None else near
+
+    before: list[Face] = []
+    due_s = -inf
+    for *between, key in part_at_keys(frames, carry_s):
+        is_due = key.time_s >= due_s - ROUNDING_S
+        due_s = key.time_s + full_s if is_due else due_s
+        after = search(key, [] if is_due else before)
+        steady = _is_steady(before, after, count)
+        known = before if len(before) == len(after) else []
+        for frame in between:
+            yield frame, None if steady else search(frame, known)
+        yield key, after
         before = after
 
 

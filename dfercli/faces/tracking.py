@@ -9,7 +9,6 @@ from operator import itemgetter
 
 import cv2
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from dfercli.faces.search import KEY_STEP_S, ROUNDING_S, search_frames
 from dfercli.faces.types import Detector, Face, blend_faces, box_iou, find_least_track_score
@@ -154,7 +153,11 @@ class _Trail:
 
 
 def follow_faces(
-    frames: Iterable[Frame], detector: Detector, carry_s: float, largest_only: bool = False
+    frames: Iterable[Frame],
+    detector: Detector,
+    carry_s: float,
+    largest_only: bool = False,
+    full_s: float = 0.0,
 ) -> Iterator[SeenFrame]:
     """Yield frames, in order of time, with their faces, each under the number of its track.
 
@@ -165,12 +168,13 @@ def follow_faces(
     for at most `SHORT_GAP_S` plus one key step, so that memory does not grow.
 
     A track starts when the detector is sure of its face (`find_least_track_score`), and up to
-    `SHORT_GAP_S` earlier. `carry_s` is that of `search_frames`; with `largest_only`, only changes
-    of the largest face are searched for between key frames.
+    `SHORT_GAP_S` earlier. `carry_s` and `full_s` are those of `search_frames`; with
+    `largest_only`, only changes of the largest face are searched for between key frames.
     """
     numbers, least_score = count(), find_least_track_score(detector)
     for view, shot in groupby(number_views(frames), key=itemgetter(0)):
-        searched = search_frames((frame for _, frame in shot), detector, carry_s, not largest_only)
+        images = (frame for _, frame in shot)
+        searched = search_frames(images, detector, carry_s, not largest_only, full_s)
         yield from _follow_shot(searched, view, numbers, least_score)
 
 
@@ -264,6 +268,8 @@ def pair_faces(
     """
     if not trails or not faces:
         return [(None, face) for face in faces]
+    from scipy.optimize import linear_sum_assignment  # 0.3 s to import
+
     lost = [now_s - trail.time_s > SHORT_GAP_S + ROUNDING_S for trail in trails]
     nearness = np.array(
         [

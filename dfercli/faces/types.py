@@ -1,7 +1,8 @@
 """The face and the detector protocol."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -33,6 +34,19 @@ class Detector(Protocol):
 
     def detect(self, image_rgb: np.ndarray) -> list[Face]:
         """Return all faces of a (H, W, 3) uint8 image, in no particular order."""
+        ...
+
+
+@runtime_checkable
+class NearDetector(Detector, Protocol):
+    """A detector that can also search around the places of known faces, which is quicker."""
+
+    def detect_near(self, image_rgb: np.ndarray, known: Sequence[Face]) -> list[Face] | None:
+        """Return known faces of an earlier frame as they are in this one, in the same order.
+
+        The result is None if one of them is not near its place, or if searching the whole image is
+        quicker.
+        """
         ...
 
 

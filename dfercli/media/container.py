@@ -199,16 +199,39 @@ LIBRARIES = ("av.libs/libavutil*", "av/.dylibs/libavutil*", "av.libs/avutil*")
 """Paths of FFmpeg's libavutil in PyAV's wheels for Linux, macOS and Windows."""
 
 
-def read_file(path: Path) -> Generator[Moment, None, None]:
+def read_file(path: Path, start_s: float = 0.0) -> Generator[Moment, None, None]:
     """Yield the frames of a video file; only requested ones are converted.
+
+    The first frame is a key frame at or before `start_s`, or that of the whole video if the file
+    has no such frame or cannot be searched.
 
     Raises:
         VideoError: FFmpeg does not know the container or codec, there is no video stream, or its
             frames are too large.
     """
+    if start_s > 0:
+        with opened_file(path) as container:
+            stream = choose_picture(container, path)
+            moments = _read(container, stream, path)
+            first = next(moments, None) if _seek(container, stream, start_s) else None
+            if first is not None and 0 < first[0] <= start_s:  # 0 also if frames have no times
+                yield first
+                yield from moments
+                return
     with opened_file(path) as container:
         stream = choose_picture(container, path)
         yield from _read(container, stream, path)
+
+
+def _seek(container: InputContainer, stream: VideoStream, start_s: float) -> bool:
+    """Go to the last key frame before a time; return whether the container can do so."""
+    if not stream.time_base:
+        return False
+    try:
+        container.seek(int((find_start_s(stream) + start_s) / stream.time_base), stream=stream)
+    except (av.FFmpegError, OSError):
+        return False
+    return True
 
 
 def read_stream(address: str) -> Generator[Moment, None, None]:

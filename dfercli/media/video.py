@@ -1,5 +1,6 @@
 """Read frames with their times from video files, streams, cameras and images."""
 
+import math
 import time
 from collections.abc import Generator, Iterator
 from contextlib import closing
@@ -111,6 +112,9 @@ def _is_playlist(file: BinaryIO, head: bytes) -> bool:
     return any(mark in text for mark in PLAYLISTS)
 
 
+ROUNDING_S = 1e-6
+"""Tolerance for sums of times."""
+
 Source = Path | str | int
 """Path of a video file, an image or a folder of frames; address of a stream; or number of a
 camera."""
@@ -131,6 +135,22 @@ class Frame:
     image_rgb: np.ndarray
 
 
+@dataclass(frozen=True)
+class Part:
+    """A part of a video in seconds of its own time: from `start_s` to before `end_s`."""
+
+    start_s: float = 0.0
+    end_s: float = math.inf
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is the whole video."""
+        return self == WHOLE
+
+
+WHOLE = Part()
+
+
 @dataclass
 class Extent:
     """How much of a video has been decoded so far.
@@ -145,7 +165,10 @@ class Extent:
 
 
 def read_frames(
-    source: Source, max_fps: float | None = None, extent: Extent | None = None
+    source: Source,
+    max_fps: float | None = None,
+    extent: Extent | None = None,
+    part: Part = WHOLE,
 ) -> Iterator[Frame]:
     """Yield the frames of a video one by one, so that memory does not grow with its length.
 
@@ -158,25 +181,36 @@ def read_frames(
             a camera, whose times are those of this machine's clock.
         max_fps: Most frames per second to yield, evenly spaced; None yields all.
         extent: Updated with every decoded frame.
+        part: Part of a file to read. Its times are those of the whole video, and its indices count
+            from the key frame before it.
 
     Raises:
         VideoError: The file is missing or empty, no frame can be decoded, the folder has no images
-            or an unreadable one, or the stream or camera does not answer.
+            or an unreadable one, the stream or camera does not answer, or the part has no frame.
     """
     step_s = 1.0 / max_fps if max_fps else 0.0
-    due_s = 0.0
+    due_s = part.start_s
     any_decoded = False
     extent = Extent() if extent is None else extent
-    with closing(_open(source)) as moments:
+    with closing(_open(source, part.start_s)) as moments:
         for index, (time_s, length_s, decode) in enumerate(moments):
+            if time_s >= part.end_s - ROUNDING_S:
+                break
             extent.num_frames, extent.end_s = index + 1, time_s + length_s
-            if time_s < due_s - 1e-6:
+            if time_s < due_s - ROUNDING_S:
                 continue
             image_rgb = decode()
             if image_rgb is not None:
                 any_decoded = True
                 yield Frame(index, time_s, image_rgb)
                 due_s = max(due_s + step_s, time_s if step_s else 0.0)
+    if not any_decoded and extent.num_frames and not part.is_whole:
+        if extent.end_s <= part.start_s:
+            raise VideoError(
+                f"{source} ends at {extent.end_s:.2f} s, before the start at {part.start_s:g} s; "
+                f"choose an earlier start"
+            )
+        raise VideoError(f"{source} has no frame from {part.start_s:g} to {part.end_s:g} s")
     if not any_decoded:
         undecodable = source if isinstance(source, Path) else str(source)
         raise VideoError(describe_undecodable(undecodable))
@@ -222,14 +256,14 @@ def _is_file(path: Path) -> bool:
     return path.is_file() and describe_other_kind(path) is None
 
 
-def _open(source: Source) -> Generator[Moment, None, None]:
+def _open(source: Source, start_s: float) -> Generator[Moment, None, None]:
     if isinstance(source, int):
         return _open_camera(source)
     if isinstance(source, str):
         return read_stream(source)
     if source.is_dir():
         return _open_folder(source)
-    return _open_image(source) if _is_image(source) else _open_file(source)
+    return _open_image(source) if _is_image(source) else _open_file(source, start_s)
 
 
 def _open_image(path: Path) -> Generator[Moment, None, None]:
@@ -276,14 +310,14 @@ def _list_images(folder: Path) -> list[Path]:
         return []
 
 
-def _open_file(path: Path) -> Generator[Moment, None, None]:
-    """Yield the frames of a video file."""
+def _open_file(path: Path, start_s: float) -> Generator[Moment, None, None]:
+    """Yield the frames of a video file from the key frame before a time."""
     if not path.is_file():
         raise VideoError(f"no video at {path}; check the path")
     other = describe_other_kind(path)
     if other is not None:
         raise VideoError(f"cannot read {path}: {other}")
-    yield from read_file(path)
+    yield from read_file(path, start_s)
 
 
 def _open_camera(number: int) -> Generator[Moment, None, None]:

@@ -24,6 +24,7 @@ from av.video.stream import VideoStream
 from dfercli.errors import VideoError, explain_system_error, find_system_error, first_line
 from dfercli.files import replacing, scratch_folder
 from dfercli.media.container import count_packets, find_picture, find_start_s, opened_file
+from dfercli.media.video import WHOLE, Part
 
 NO_SOUND = "the video has none"
 """Reason for a silent video."""
@@ -38,13 +39,13 @@ AAC_RATES = (
 """Sample rates of AAC. Source: ISO 14496-3, table 1.18."""
 
 
-def add_sound(picture: Path, source: Path, output: Path) -> str | None:
+def add_sound(picture: Path, source: Path, output: Path, part: Part = WHOLE) -> str | None:
     """Write an MP4 file with the picture of one video and the first sound track of another.
 
     The sound keeps its offset from the first frame of its own video. AAC is copied, other codecs
     are re-encoded, and so is AAC that cannot be copied. The frames of `picture`, an MP4 file, are
-    copied. `output` does not exist afterwards if the sound cannot be used; the result is the
-    reason, or None.
+    copied; they are those of a part of the video. `output` does not exist afterwards if the sound
+    cannot be used; the result is the reason, or None.
     """
     if source.is_dir():
         return NO_SOUND
@@ -57,7 +58,7 @@ def add_sound(picture: Path, source: Path, output: Path) -> str | None:
                 sound = container.streams.audio[0]
                 if copy and sound.codec_context.name != "aac":
                     continue
-                _write(frames, container, sound, output, copy)
+                _write(frames, container, sound, output, copy, part)
                 return None
         except (av.FFmpegError, OSError, ValueError, VideoError, AttributeError) as error:
             output.unlink(missing_ok=True)
@@ -66,10 +67,20 @@ def add_sound(picture: Path, source: Path, output: Path) -> str | None:
 
 
 def _write(
-    frames: InputContainer, source: InputContainer, sound: AudioStream, path: Path, copy: bool
+    frames: InputContainer,
+    source: InputContainer,
+    sound: AudioStream,
+    path: Path,
+    copy: bool,
+    part: Part,
 ) -> None:
     start = Fraction(source.start_time or 0, av.time_base)
-    delay = max(Fraction(0), Fraction(find_start_s(find_picture(source))) - start)
+    picture_start = Fraction(find_start_s(find_picture(source)))
+    delay = max(Fraction(0), picture_start - start)
+    packets = source.demux(sound)
+    if not part.is_whole:
+        start, delay = picture_start + Fraction(part.start_s), Fraction(0)
+        packets = _cut(packets, start, float(picture_start) + part.end_s)
     picture = frames.streams.video[0]
     with av.open(
         str(path.absolute()), "w", format="mp4", options={"movflags": "+faststart"}
@@ -77,15 +88,15 @@ def _write(
         picture_out = output.add_stream_from_template(picture)
         if copy:
             sound_out = output.add_stream_from_template(sound)
-            sounds = _shift(_packets(source, sound), sound_out, -start)
+            sounds = _shift(_drop_empty(packets), sound_out, -start)
         else:
             own_rate = sound.codec_context.sample_rate
             rate = min(AAC_RATES, key=lambda rate: abs(rate - own_rate))
             sound_out = output.add_stream("aac", rate=rate)
             sound_out.bit_rate = AAC_BITS
             sound_out.layout = "mono" if sound.codec_context.channels == 1 else "stereo"
-            sounds = _encode(source, sound, sound_out, start)
-        pictures = _shift(_packets(frames, picture), picture_out, delay)
+            sounds = _encode(packets, sound_out, start)
+        pictures = _shift(_drop_empty(frames.demux(picture)), picture_out, delay)
         in_order = heapq.merge(
             pictures, sounds, key=lambda packet: float((packet.dts or 0) * (packet.time_base or 0))
         )
@@ -93,9 +104,21 @@ def _write(
             output.mux(packet)
 
 
-def _packets(container: InputContainer, stream: Stream) -> Iterator[Packet]:
+def _drop_empty(packets: Iterator[Packet]) -> Iterator[Packet]:
     """Return the packets of a stream without the last, empty one."""
-    return (packet for packet in container.demux(stream) if packet.dts is not None)
+    return (packet for packet in packets if packet.dts is not None)
+
+
+def _cut(
+    packets: "Iterator[Packet[AudioStream]]", start: Fraction, end_s: float
+) -> "Iterator[Packet[AudioStream]]":
+    """Yield the packets from a start to an end, by the container's clock, and empty ones."""
+    for packet in packets:
+        time = None if packet.pts is None else packet.pts * (packet.time_base or 0)
+        if time is not None and time >= end_s:
+            return
+        if time is None or time >= start:
+            yield packet
 
 
 def _shift(packets: Iterator[Packet], stream: Stream, by: Fraction) -> Iterator[Packet]:
@@ -110,11 +133,11 @@ def _shift(packets: Iterator[Packet], stream: Stream, by: Fraction) -> Iterator[
 
 
 def _encode(
-    container: InputContainer, sound: AudioStream, stream: AudioStream, start: Fraction
+    packets: "Iterator[Packet[AudioStream]]", stream: AudioStream, start: Fraction
 ) -> Iterator[Packet]:
     """Re-encode sound; damaged packets are skipped."""
     position = 0
-    for piece in _resample(container, sound, stream, start):
+    for piece in _resample(packets, stream, start):
         # Times may step back where two files were joined.
         piece.pts = position if piece.pts is None else max(position, piece.pts)
         piece.time_base = Fraction(1, stream.rate)
@@ -126,11 +149,11 @@ def _encode(
 
 
 def _resample(
-    container: InputContainer, sound: AudioStream, stream: AudioStream, start: Fraction
+    packets: "Iterator[Packet[AudioStream]]", stream: AudioStream, start: Fraction
 ) -> Iterator[av.AudioFrame]:
     """Decode sound and convert it to the format of an output stream."""
     resampler, form = None, None
-    for packet in container.demux(sound):
+    for packet in packets:
         try:
             decoded = packet.decode()
         except av.FFmpegError:
@@ -219,11 +242,14 @@ class VideoWriter:
 
 
 @contextmanager
-def open_writer(path: Path, fps: float, sound_of: Path | None = None) -> Iterator[VideoWriter]:
+def open_writer(
+    path: Path, fps: float, sound_of: Path | None = None, part: Part = WHOLE
+) -> Iterator[VideoWriter]:
     """Write an MP4 file atomically: it appears when the block ends without an error.
 
-    The first sound track of `sound_of` is added after the picture is complete, so that broken sound
-    cannot spoil it. The packets of the result are counted. Memory does not grow with the length.
+    The first sound track of `sound_of`, or this part of it, is added after the picture is complete,
+    so that broken sound cannot spoil it. The packets of the result are counted. Memory does not
+    grow with the length.
 
     Raises:
         VideoError: No frame was written, or the file cannot be written.
@@ -240,7 +266,7 @@ def open_writer(path: Path, fps: float, sound_of: Path | None = None) -> Iterato
                 writer._encoder.abandon()
         with_sound = folder / "whole.mp4"
         if sound_of is not None:
-            writer.why_silent = writer.left_out or add_sound(picture, sound_of, with_sound)
+            writer.why_silent = writer.left_out or add_sound(picture, sound_of, with_sound, part)
             if with_sound.exists() and count_packets(with_sound) != writer.num_frames:
                 raise VideoError(f"cannot write {path}: it is truncated; check the free disk space")
         shutil.move(with_sound if with_sound.exists() else picture, partial)

@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
@@ -18,8 +18,6 @@ from dfercli.config import WITHOUT_CLIP, ModelConfig, from_dict, to_dict
 from dfercli.downloads import explain_offline, hub_answers
 from dfercli.errors import CheckpointError, explain_system_error, find_local_error, first_line
 from dfercli.models import load_method
-from dfercli.models.backbone import CLIPBackbone
-from dfercli.models.pretrained import build_untrained, load_pretrained
 from dfercli.models.settings import (
     CONFIG_FILE,
     SEAL,
@@ -27,6 +25,9 @@ from dfercli.models.settings import (
     find_settings_fault,
     make_seal,
 )
+
+if TYPE_CHECKING:
+    from dfercli.models.backbone import CLIPBackbone
 
 MAX_LOGIT_SCALE = math.log(100)
 """Largest logit scale, as in CLIP."""
@@ -183,6 +184,8 @@ def build_model(
     if config.method in WITHOUT_CLIP:
         pretrained = load_method(config.method).load_built_in()
     else:
+        from dfercli.models.pretrained import load_pretrained  # open_clip: 2 s to import
+
         pretrained = load_pretrained(config.backbone, config.weights)
     model = assemble(config, class_names, pretrained)
     model.settings |= {"crop": crop, **(entries or {})}
@@ -192,7 +195,11 @@ def build_model(
 
 def make_towers(config: ModelConfig) -> Any:
     """Return CLIP's towers without weights, as `assemble` needs them; None without CLIP."""
-    return None if config.method in WITHOUT_CLIP else build_untrained(config.backbone)
+    if config.method in WITHOUT_CLIP:
+        return None
+    from dfercli.models.pretrained import build_untrained  # open_clip: 2 s to import
+
+    return build_untrained(config.backbone)
 
 
 def assemble(config: ModelConfig, class_names: Sequence[str], towers: Any) -> ExpressionModel:

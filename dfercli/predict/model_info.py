@@ -13,7 +13,6 @@ from dfercli.downloads import explain_failed_fetch
 from dfercli.errors import CheckpointError, WeightsError, find_local_error
 from dfercli.faces import check_detector
 from dfercli.faces.align import CROP_VERSION, READABLE_VERSIONS
-from dfercli.models.pretrained import ensure_weights, find_image_size
 from dfercli.models.settings import BUILT_IN, BUILT_IN_LIMITS, BUILT_IN_NAME
 from dfercli.predict.hashes import hash_checkpoint
 from dfercli.predict.settings import PredictSettings
@@ -158,9 +157,17 @@ def describe_checkpoint(
             f"with --detector face-alignment or --detector mtcnn"
         )
     check_detector(detector)
-    backbone = from_dict(ModelConfig, settings["model"]).backbone
-    size = crop["size"] if "detector" in crop else find_image_size(backbone)
-    return ModelInfo(settings, size, detector, precision, str(where))
+    return ModelInfo(settings, _find_crop_size(settings), detector, precision, str(where))
+
+
+def _find_crop_size(settings: Mapping[str, Any]) -> int:
+    """Return the side of the crops: of the training crops, or of the backbone's images."""
+    crop = settings["crop"] or {}
+    if "detector" in crop:
+        return int(crop["size"])
+    from dfercli.models.pretrained import find_image_size  # open_clip: 2 s to import
+
+    return find_image_size(from_dict(ModelConfig, settings["model"]).backbone)
 
 
 def describe_zero_shot(
@@ -170,6 +177,8 @@ def describe_zero_shot(
 
     Arguments and errors are those of `Predictor.zero_shot`.
     """
+    from dfercli.models.pretrained import ensure_weights, find_image_size  # 2 s to import
+
     precision = resolve_precision(precision, resolve_device(device))
     detector = detector or "mtcnn"
     check_detector(detector)

@@ -9,13 +9,15 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from dfercli.errors import VideoError
+from dfercli.media.video import WHOLE, Part
 from dfercli.text import hide_password
 from dfercli.versions import __version__
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from dfercli.predict.model_info import ModelInfo
     from dfercli.predict.settings import PredictSettings
 
@@ -139,12 +141,13 @@ class VideoPrediction:
         class_names: K class names, in the order of all probabilities.
         calibrated: Whether the probabilities are calibrated: the checkpoint has a temperature.
         size: Width and height of the frames.
-        duration_s: Time from the first frame to the end of the last one.
+        duration_s: Time from the first frame that was read to the end of the last one.
         num_frames: Frames that were searched for faces, or in which faces were interpolated.
         coverage: Fraction of these frames that show any face, however briefly.
         windows: Windows in order of time, then of tracks.
         paths: Places of each track by its number, in order of time; empty unless requested.
         model: The model's name, its training, and whether it is calibrated.
+        part: Part of the video that was to be read.
     """
 
     video: str
@@ -157,11 +160,29 @@ class VideoPrediction:
     windows: tuple[Window, ...]
     paths: Mapping[int, tuple[SeenFace, ...]] = field(default_factory=dict)
     model: str = ""
+    part: Part = WHOLE
+
+    @property
+    def start_s(self) -> float:
+        """Start of the part that was read, and of the timeline, in seconds; 0 for a whole video."""
+        return self.part.start_s
+
+    @property
+    def end_s(self) -> float:
+        """End of the part that was read in seconds."""
+        return self.start_s + self.duration_s
 
     @property
     def shown_s(self) -> float:
         """Length of the timeline in seconds, which is never 0."""
-        return max(self.duration_s, *(window.end_s for window in self.windows), STILL_S)
+        lengths_s = (window.end_s - self.start_s for window in self.windows)
+        return max(self.duration_s, *lengths_s, STILL_S)
+
+    @property
+    def length_text(self) -> str:
+        """Length in seconds, and the start if it is not 0, such as `5.0 s from 60.0 s`."""
+        start = f" from {self.start_s:.1f} s" if self.start_s else ""
+        return f"{self.duration_s:.1f} s{start}"
 
     @cached_property
     def tracks(self) -> tuple[TrackSummary, ...]:
@@ -179,12 +200,14 @@ class VideoPrediction:
         """Return the top class of a window; None if too few frames show the face."""
         return None if window.top is None else self.class_names[window.top]
 
-    def to_frame(self) -> pd.DataFrame:
+    def to_frame(self) -> "pd.DataFrame":
         """Return one row per window and face: times, expression, box, one `prob_*` per class.
 
         The expression comes early, because pandas omits the middle columns on a narrow terminal.
         Files of `--out` have the order of `COLUMNS`.
         """
+        import pandas as pd  # 0.3 s to import
+
         columns = [*SHOWN_FIRST, *(name for name in COLUMNS if name not in SHOWN_FIRST)]
         columns += [f"prob_{name}" for name in self.class_names]
         records = (
@@ -230,8 +253,8 @@ def drawn_stretches(prediction: VideoPrediction, windows: Iterable[Window]) -> l
         return stretches
     last = stretches[-1]
     length_s = last.window.end_s - last.window.start_s
-    if 0 < prediction.duration_s - last.window.end_s <= DRAWN_REST * length_s:
-        stretches[-1] = replace(last, end_s=prediction.duration_s)
+    if 0 < prediction.end_s - last.window.end_s <= DRAWN_REST * length_s:
+        stretches[-1] = replace(last, end_s=prediction.end_s)
     return stretches
 
 
@@ -315,6 +338,8 @@ def describe_origin(info: "ModelInfo", settings: "PredictSettings") -> Record:
             "window_s": settings.window_s,
             "stride_s": settings.stride_s,
             "faces": settings.faces,
+            "start_s": settings.start_s,
+            "end_s": settings.end_s,
             "detector": info.detector_name,
             "precision": info.precision,
         },

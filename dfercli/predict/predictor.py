@@ -1,5 +1,6 @@
 """A model that predicts the expressions of the faces in videos."""
 
+import math
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from dfercli.device import resolve_device
 from dfercli.faces import load_detector
 from dfercli.faces.search import count_threads, searching_ahead
 from dfercli.faces.types import Detector
-from dfercli.media.video import Source, is_live
+from dfercli.media.video import Part, Source, is_live
 from dfercli.models.base import ExpressionModel, build_model
 from dfercli.models.layers import BiLSTM
 from dfercli.predict.model_info import ModelInfo, describe_checkpoint, describe_zero_shot
@@ -147,15 +148,18 @@ class Predictor(ModelInfo):
         Args:
             video: Path of a video, an image or a folder of frames; address of a stream; or number
                 of a camera.
-            settings: Windows and faces.
+            settings: Windows, faces and part of the video.
             keep_paths: Keep the place of each face in each frame; memory then grows with the video.
 
         Raises:
-            ConfigError: A setting is invalid.
+            ConfigError: A setting is invalid, or a part of a stream or camera is requested.
         """
-        window_s, stride_s = self.find_lengths(settings or PredictSettings())
-        faces = (settings or PredictSettings()).faces
-        return VideoReading(self, video, window_s, stride_s, faces, keep_paths)
+        settings = settings or PredictSettings()
+        window_s, stride_s = self.find_lengths(settings)
+        if is_live(video):
+            settings.check_not_live(str(video))
+        part = Part(settings.start_s, math.inf if settings.end_s is None else settings.end_s)
+        return VideoReading(self, video, window_s, stride_s, settings.faces, keep_paths, part)
 
     def predict(self, video: str | Path | int, **settings: Any) -> VideoPrediction:
         """Predict the expressions in each window of a video.

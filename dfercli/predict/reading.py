@@ -11,9 +11,10 @@ import numpy as np
 
 from dfercli.data.transforms import fit_frame
 from dfercli.faces.align import crop_face
+from dfercli.faces.search import FULL_S
 from dfercli.faces.tracking import SeenFrame, follow_faces
 from dfercli.faces.types import Detector, Face
-from dfercli.media.video import Extent, Source, is_live, read_frames
+from dfercli.media.video import WHOLE, Extent, Part, Source, is_live, read_frames
 from dfercli.predict.prediction import SeenFace, VideoPrediction, Window
 from dfercli.predict.settings import SEARCH_FPS
 
@@ -121,6 +122,7 @@ class VideoReading:
         stride_s: Seconds from the start of one window to the next.
         faces: `all` or `largest`.
         keep_paths: Keep the place of each face in each frame.
+        part: Part of the video to read.
     """
 
     def __init__(
@@ -131,9 +133,10 @@ class VideoReading:
         stride_s: float,
         faces: str = "all",
         keep_paths: bool = False,
+        part: Part = WHOLE,
     ) -> None:
         self._model = model
-        self._video = video
+        self._video, self._part = video, part
         self._window_s, self._stride_s = window_s, stride_s
         self._only_largest = faces == "largest"
         self._paths: dict[int, list[SeenFace]] | None = {} if keep_paths else None
@@ -160,14 +163,14 @@ class VideoReading:
         Raises:
             VideoError: The video cannot be read.
         """
-        frames = read_frames(self._video, SEARCH_FPS, self._extent)
+        frames = read_frames(self._video, SEARCH_FPS, self._extent, self._part)
         last: SeenFrame | None = None
         with self._model.searching(self._video) as detector:
-            for last in follow_faces(frames, detector, CARRY_S):
+            for last in follow_faces(frames, detector, CARRY_S, full_s=FULL_S):
                 yield from self._end_windows(last.frame.time_s)
                 self._take(last)
         if last is not None:
-            self._end_s = max(self._extent.end_s, last.frame.time_s)
+            self._end_s = max(min(self._extent.end_s, self._part.end_s), last.frame.time_s)
             self._keep_places(last, self._end_s)
         yield from self._end_video()
 
@@ -188,6 +191,7 @@ class VideoReading:
                 if track in self._numbers
             },
             model=self._model.describe(),
+            part=self._part,
         )
 
     @property

@@ -2,12 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from dfercli.config import ALL_DATA
-from dfercli.data.manifest import Manifest
 from dfercli.errors import CheckpointError
 from dfercli.files import replacing_files
 from dfercli.models.base import (
@@ -20,6 +19,9 @@ from dfercli.models.base import (
 from dfercli.models.settings import BUILT_IN, BUILT_IN_FOLDER, CONFIG_FILE, WEIGHTS_FILE, seal
 from dfercli.runs.record import CheckpointInfo
 from dfercli.runs.run_folder import CHECKPOINT, RunFolder
+
+if TYPE_CHECKING:
+    from dfercli.data.manifest import Manifest
 
 
 def save_checkpoint(model: ExpressionModel, folder: Path) -> None:
@@ -73,7 +75,7 @@ def _find_checkpoint(where: str) -> str:
 
 def unseen_folds(
     model: ExpressionModel,
-    manifest: Manifest,
+    manifest: "Manifest",
     folds_by: str = "official",
     folds: Sequence[int] | None = None,
 ) -> list[int]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from dfercli.errors import ConfigError
-from dfercli.media.video import FALLBACK_FPS, Frame, read_frames
+from dfercli.media.video import FALLBACK_FPS, Frame, Part, read_frames
 from dfercli.media.video_writer import WrittenVideo, open_writer
 from dfercli.predict.prediction import SeenFace, Stretch, VideoPrediction, Window, drawn_stretches
 from dfercli.visualize.overlay import Overlay, ShownFace
@@ -65,6 +65,8 @@ def annotate_video(
 ) -> WrittenVideo:
     """Write a copy of a video with boxes, expressions and probabilities of its faces, with sound.
 
+    It has the part of the video that was predicted.
+
     Boxes are interpolated between the positions in `prediction.paths`. The bars are those of the
     largest face that is classified at this time. The frame rate is constant, that of the video's
     first seconds; for a variable rate, frames are repeated or dropped to keep the sound in sync. No
@@ -86,10 +88,10 @@ def annotate_video(
         raise ConfigError(f"cannot annotate {video}: predict it with keep_paths=True first")
     tracks = _Tracks(prediction)
     overlay: Overlay | None = None
-    fps = _measure_fps(video)
-    with open_writer(out, fps, sound_of=video) as writer:
-        timer = _FrameTimer(fps)
-        for frame, times in timer.schedule(read_frames(video)):
+    fps = _measure_fps(video, prediction.part)
+    with open_writer(out, fps, video, prediction.part) as writer:
+        timer = _FrameTimer(fps, prediction.start_s)
+        for frame, times in timer.schedule(read_frames(video, part=prediction.part)):
             if overlay is None:
                 height, width = frame.image_rgb.shape[:2]
                 overlay = Overlay((width, height), prediction.class_names, prediction.model)
@@ -170,9 +172,10 @@ class _Track:
         return self._stretches[index].window
 
 
-def _measure_fps(video: Path) -> float:
-    """Return the frame rate at the start of a video; if it varies, that of the fast parts."""
-    times_s = [frame.time_s for frame in islice(read_frames(video), MEASURED_FRAMES + 1)]
+def _measure_fps(video: Path, part: Part) -> float:
+    """Return the frame rate at the start of a part; if it varies, that of the fast parts."""
+    frames = islice(read_frames(video, part=part), MEASURED_FRAMES + 1)
+    times_s = [frame.time_s for frame in frames]
     if len(times_s) < 2:
         return FALLBACK_FPS
     steps_s = np.diff(times_s)
@@ -192,14 +195,14 @@ class _FrameTimer:
         skipped_s: Total time cut from gaps longer than `LONGEST_SHOWN_S`.
     """
 
-    def __init__(self, fps: float) -> None:
-        self._fps = fps
+    def __init__(self, fps: float, start_s: float = 0.0) -> None:
+        self._fps, self._start_s = fps, start_s
         self._written = 0
         self.skipped_s = 0.0
 
     def schedule(self, frames: Iterable[Frame]) -> Iterator[tuple[Frame, int]]:
         """Yield each frame with the number of times that it is written."""
-        frame, since_s = None, 0.0
+        frame, since_s = None, self._start_s
         for following in frames:
             if frame is not None:
                 yield frame, self._count(since_s, following.time_s)
@@ -210,6 +213,7 @@ class _FrameTimer:
 
     def _count(self, since_s: float, until_s: float) -> int:
         self.skipped_s += max(0.0, until_s - since_s - LONGEST_SHOWN_S)
-        times = max(0, int((until_s - self.skipped_s) * self._fps + 0.5) - self._written)
+        shown_s = until_s - self._start_s - self.skipped_s
+        times = max(0, int(shown_s * self._fps + 0.5) - self._written)
         self._written += times
         return times

@@ -154,7 +154,7 @@ def _title(prediction: VideoPrediction) -> str:
     name = printable(Path(prediction.video).name or prediction.video)
     if len(name) > 3 * MAX_NAME:
         name = f"…{name[1 - 3 * MAX_NAME :]}"
-    parts = [name, f"{prediction.duration_s:.1f} s", f"face in {prediction.coverage:.0%} of frames"]
+    parts = [name, prediction.length_text, f"face in {prediction.coverage:.0%} of frames"]
     number = len({window.track for window in prediction.windows})
     if number > MAX_TRACKS:
         parts.append(
@@ -203,7 +203,7 @@ def _draw_track(
 
 
 def _mark_time(axes: Axes, prediction: VideoPrediction, last: bool) -> None:
-    axes.set_xlim(0, prediction.shown_s)
+    axes.set_xlim(prediction.start_s, prediction.start_s + prediction.shown_s)
     axes.tick_params(axis="x", labelbottom=last)
     if last:
         axes.set_xlabel("time in s")
@@ -248,7 +248,7 @@ def _draw_faces(axes: Axes, prediction: VideoPrediction, track: TrackSummary) ->
     # More images would be far from their times.
     number = min(MAX_FACES, len(shown), 3 + int(span_in / SIDE_IN))
     chosen = np.linspace(0, len(shown) - 1, number).round().astype(int)
-    times_in = np.array([shown[index].middle_s * scale for index in chosen])
+    times_in = np.array([(shown[i].middle_s - prediction.start_s) * scale for i in chosen])
     for index, x_in, time_in in zip(chosen, _spread(times_in), times_in, strict=True):
         _draw_face(axes, shown[index], float(x_in), prediction)
         line: Any = {"color": "#999999", "lw": 0.7, "solid_capstyle": "butt"}

@@ -160,3 +160,15 @@ def test_a_package_of_another_length_is_refused(tmp_path):
     assert result.returncode == 1
     assert "bytes of weights, but the manifest lists" in result.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_predicting_with_the_built_in_model_imports_nothing_that_it_does_not_need():
+    code = (
+        "import sys\n"
+        "from dfercli.predict import Predictor\n"
+        "Predictor.from_checkpoint('built-in')\n"
+        "print(*sorted({'accelerate', 'open_clip', 'pandas', 'torchvision'} & set(sys.modules)))\n"
+    )
+    command = [sys.executable, "-c", code]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert printed.split() == []

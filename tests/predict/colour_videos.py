@@ -90,7 +90,7 @@ def playing(frames):
     The first and only one lasts for no time.
     """
 
-    def read(video, max_fps, extent):
+    def read(video, max_fps, extent, part):
         before_s = None
         for index, frame in enumerate(frames, 1):
             length_s = 0.0 if before_s is None else frame.time_s - before_s

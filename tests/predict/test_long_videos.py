@@ -19,7 +19,7 @@ def test_what_is_held_does_not_grow(monkeypatch):
     largest = []
     predictor = _predictor()
 
-    def frames(video, fps, extent):
+    def frames(video, fps, extent, part):
         for i, time_s in enumerate(times_s):
             held = sum(map(len, reading._crops.values())) + len(reading._times_s)
             largest.append(held)
@@ -39,7 +39,7 @@ def test_nothing_piles_up_where_nobody_is_for_long(monkeypatch):
     nobody = frames_of((GREY, 1 / FPS, False))[0]
     waiting = []
 
-    def frames(video, fps, extent):
+    def frames(video, fps, extent, part):
         for i in range(8 * 300):
             waiting.append(len(reading._waiting))
             yield Frame(i, i / 8, nobody)

@@ -12,7 +12,7 @@ from dfercli.faces.align import CROP_VERSION
 from dfercli.media.images import write_image
 from dfercli.models.base import build_model
 from dfercli.models.layers import BiLSTM
-from dfercli.predict import Predictor, PredictSettings, VideoPrediction, Window, model_info
+from dfercli.predict import Predictor, PredictSettings, VideoPrediction, Window
 from dfercli.predict import predictor as predictor_module
 from dfercli.predict.predictor import AUTOCAST, round_weights
 from dfercli.runs.checkpoint import save_checkpoint
@@ -190,7 +190,7 @@ def test_zero_shot_is_clip_with_the_basic_expressions(make_config, monkeypatch):
         return build_model(make_config(method=config.method), class_names)
 
     monkeypatch.setattr(predictor_module, "build_model", build)
-    monkeypatch.setattr(model_info, "ensure_weights", lambda name, weights: None)
+    monkeypatch.setattr("dfercli.models.pretrained.ensure_weights", lambda name, weights: None)
     predictor = Predictor.zero_shot()
     assert predictor.class_names == tuple(BASIC_EXPRESSIONS)
     assert (predictor.detector_name, predictor.crop_size) == ("mtcnn", 224)

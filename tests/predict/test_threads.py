@@ -68,7 +68,7 @@ def test_only_files_are_read_ahead_of(video, monkeypatch):
     def read(threads):
         detector, drawn = CopyableTiles(), []
 
-        def frames(video, fps, extent):
+        def frames(video, fps, extent, part):
             for index in range(80):
                 drawn.append(detector.seen)
                 yield Frame(index, index / 8, frames_of((GREY, 1 / FPS))[0])
@@ -84,7 +84,7 @@ def test_frames_in_memory_do_not_grow_with_the_video(monkeypatch):
     threads, images, held = 4, [], []
     image = frames_of((GREY, 1 / FPS))[0]
 
-    def frames(video, fps, extent):
+    def frames(video, fps, extent, part):
         for index in range(8 * 120):
             new = image.copy()
             images.append(weakref.ref(new))

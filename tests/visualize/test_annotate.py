@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dfercli.errors import ConfigError, VideoError
-from dfercli.media.video import Frame, read_frames
+from dfercli.media.video import WHOLE, Frame, read_frames
 from dfercli.media.video_writer import NO_SOUND, write_video
 from dfercli.predict.prediction import SeenFace, VideoPrediction, Window
 from dfercli.visualize import annotated_video
@@ -212,8 +212,8 @@ def test_where_times_jump_there_is_no_sound(video, tmp_path):
 def test_the_rate_is_that_of_the_video_and_a_known_one_where_it_is_near(steps_s, fps, monkeypatch):
     times_s = np.cumsum([0.0, *steps_s]).round(3)  # as Matroska keeps them
     frames = [Frame(i, float(t), np.zeros((2, 2, 3), np.uint8)) for i, t in enumerate(times_s)]
-    monkeypatch.setattr(annotated_video, "read_frames", lambda path: iter(frames))
-    assert annotated_video._measure_fps("v.mkv") == pytest.approx(fps, rel=1e-6)
+    monkeypatch.setattr(annotated_video, "read_frames", lambda path, part: iter(frames))
+    assert annotated_video._measure_fps("v.mkv", WHOLE) == pytest.approx(fps, rel=1e-6)
 
 
 def test_a_varying_rate_keeps_its_times_and_sound(video, tmp_path):

@@ -48,7 +48,7 @@ class Artifacts:
         from dfercli.visualize.timeline import plot_prediction
 
         report = on_progress or (lambda *values: None)
-        length_s = prediction.duration_s
+        length_s = prediction.end_s
         notes = []
         for path in self._list_files(video):
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -125,7 +125,8 @@ def predict_videos(
         videos: Paths, folders, patterns, URLs of streams and numbers of cameras.
         model: Folder of a checkpoint or a run, name of a model on the Hub, `ModelSource`, function
             that returns one (called after all checks), or, for one job only, `Predictor`.
-        settings: Windows and faces; by default those of the training.
+        settings: Windows, faces and part of the videos; by default the windows of the training,
+            and all faces of whole videos.
         out: Files of predictions: `.json`, `.jsonl` (line by line), `.csv` or `.parquet`.
         document: Open text file that gets the JSON document.
         plot: Picture of the timeline of each face: a file for one video, a folder for several.
@@ -152,8 +153,7 @@ def predict_videos(
     settings = settings or PredictSettings()
     settings.check()
     inputs = _find_videos(videos, [path for path in (*outs, plot, annotate) if path is not None])
-    for path in outs:
-        check_out(path, inputs)
+    _check_inputs(inputs, outs, settings)
     artifacts = plan_artifacts(inputs, plot, annotate)
     recorder = Recorder(on_window, on_video)
     writes = bool(outs) or document is not None
@@ -201,6 +201,14 @@ def _find_videos(
     if not inputs:
         raise ConfigError("no videos to predict; name files, folders, streams or camera numbers")
     return inputs
+
+
+def _check_inputs(inputs: Sequence[Input], outs: Sequence[Path], settings: PredictSettings) -> None:
+    for video in inputs:
+        if video.is_live:
+            settings.check_not_live(video.title)
+    for path in outs:
+        check_out(path, inputs)
 
 
 def _check_jobs(inputs: Sequence[Input], jobs: int) -> None:

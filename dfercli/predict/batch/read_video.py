@@ -98,6 +98,7 @@ def read_video(
             reading = predictor.open(video.source, settings, keep_paths)
             if on_progress is not None:
                 length_s = declared_duration_s(video.path) if video.path is not None else 0.0
+                length_s = length_s if settings.end_s is None else min(length_s, settings.end_s)
                 reading.on_frame = lambda at_s: on_progress(video, "reading", at_s, length_s)
             for window in reading:
                 record = describe_window(window, predictor.class_names, predictor.calibrated)
@@ -108,8 +109,9 @@ def read_video(
             interrupted = True
         prediction = replace(reading.finish(), video=video.title)
         ended = _end(video, prediction, artifacts, on_progress)
-        notes = (*ended.notes, *describe_cut(video, prediction.duration_s, reading.num_read))
-        ended = replace(ended, notes=notes)
+        if not settings.is_part:
+            cut = describe_cut(video, prediction.duration_s, reading.num_read)
+            ended = replace(ended, notes=(*ended.notes, *cut))
         if watched is not None and identify(watched) != before:
             raise VideoError(f"{video.name} was changed while it was read; predict it again")
     except StopPrediction:
