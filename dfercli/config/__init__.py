@@ -8,7 +8,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_args, get_type_hints
 
 from dfercli.errors import ConfigError, require_at_least, require_known
 
@@ -364,6 +364,21 @@ class ComputeConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class InitConfig:
+    """The checkpoint that a run goes on from.
+
+    Attributes:
+        where: Folder of the checkpoint, or its name on the Hub.
+        name: Its name without the folders of this machine, such as `demo/full/fold1/best`.
+        sha256: Hash of its weights file.
+    """
+
+    where: str
+    name: str
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """One training run: one model on one fold.
 
@@ -377,6 +392,7 @@ class RunConfig:
         compute: How it is computed.
         seed: Random seed (our choice: 0).
         preset: Recipe that the settings are based on.
+        init: The checkpoint whose weights the run starts from; None starts from CLIP.
     """
 
     data: DataConfig
@@ -387,6 +403,7 @@ class RunConfig:
     compute: ComputeConfig = field(default_factory=ComputeConfig)
     seed: int = 0
     preset: str = "paper"
+    init: InitConfig | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**32:
@@ -399,6 +416,8 @@ class RunConfig:
         parts = [self.model.variant]
         if self.data.folds_by == "group":
             parts.append("bygroup")
+        if self.init is not None:
+            parts.append("init")
         if self.train.val_fraction > 0:
             parts.append(f"val{100 * self.train.val_fraction:g}")
         if self.seed != RunConfig.seed:
@@ -444,8 +463,9 @@ def from_dict(cls: type[Config], values: Mapping[str, Any]) -> Config:
 
 
 def _parse_value(hint: Any, value: Any) -> Any:
-    if is_dataclass(hint) and isinstance(value, Mapping):
-        return from_dict(hint, value)  # type: ignore[arg-type]
+    if isinstance(value, Mapping):
+        kinds = (kind for kind in get_args(hint) or (hint,) if is_dataclass(kind))
+        return from_dict(next(kinds), value)  # type: ignore[arg-type]
     return _tuples(value) if isinstance(value, list) else value
 
 

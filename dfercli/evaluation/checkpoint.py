@@ -55,7 +55,7 @@ def evaluate_checkpoint(
     model = load_checkpoint(where)
     manifest = open_manifest(data) if manifest is None else manifest
     check_fits(model, manifest.class_names, manifest.crop, allow_other_crop)
-    folds = unseen_folds(model, manifest, data.folds_by, folds)
+    folds = unseen_folds(model.settings, manifest, data.folds_by, folds)
     if model.config.method not in UNTRAINED and not model.settings.get("trained"):
         write_line(
             f"{where} does not record its training data, so the tested folds may contain clips "

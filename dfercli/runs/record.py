@@ -20,6 +20,8 @@ WITHOUT_EFFECT = (
     "data.cache",
     "data.kind",
     "preset",
+    "init.where",
+    "init.name",
     "compute.device",
     "compute.accumulate",
     "compute.batch",
@@ -202,8 +204,23 @@ class RunRecord:
 
 
 @dataclass(frozen=True)
+class EarlierTraining:
+    """A checkpoint that a training went on from, and the data that it was trained on."""
+
+    name: str = ""
+    sha256: str = ""
+    dataset: str | None = None
+    fold: int | None = None
+    folds_by: str = "official"
+    data_fingerprint: str | None = None
+
+
+@dataclass(frozen=True)
 class TrainingRecord:
-    """What a checkpoint says of its training; entries that it does not have are None."""
+    """What a checkpoint says of its training; entries that it does not have are None.
+
+    `init` lists the checkpoint that it went on from, then the one that this one went on from.
+    """
 
     dataset: str | None = None
     fold: int | None = None
@@ -215,6 +232,7 @@ class TrainingRecord:
     recipe: str | None = None
     clip_s: float | None = None
     epoch: int | None = None
+    init: tuple[EarlierTraining, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,7 @@ from dfercli.training.evaluation import (
     score,
 )
 from dfercli.training.execution import plan_execution
+from dfercli.training.initial import load_initial
 from dfercli.training.progress import Progress
 from dfercli.training.recipe import Mixup, build_loss, build_optimizer, build_scheduler
 from dfercli.training.selection import EpochKeeper, publish_epochs
@@ -254,7 +255,10 @@ def _build_model(
     }
     entries = {"trained": trained} | ({"calibration": calibration} if calibration else {})
     drop_path = config.train.drop_path
-    return build_model(config.model, manifest.class_names, manifest.crop, entries, drop_path)
+    model = build_model(config.model, manifest.class_names, manifest.crop, entries, drop_path)
+    if config.init is not None:
+        load_initial(model, config.init)
+    return model
 
 
 def measure_clips(manifest: Manifest) -> float | None:
