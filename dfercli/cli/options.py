@@ -275,8 +275,7 @@ def _find_initial_model(
     if "repeat" in typed:
         raise ConfigError("--repeat and --init both choose the model; remove one of them")
     model = read_initial(find_initial(arguments["init"], arguments["runs"]).where)
-    changes = CHANGES.get(arguments["preset"], {})
-    values = {name: value for part in changes.values() for name, value in part.items()}
+    values = _find_defaults({**arguments, "init": None, "repeat": None}, typed)[1]
     return {"model": model}, values | {f.name: getattr(model, f.name) for f in fields(model)}
 
 

@@ -166,9 +166,10 @@ def ablate(
         requested = RunConfig(
             data=NO_DATA, fold=1, model=model, train=recipe, augment=augment, preset=options.preset
         )
-        base = apply_preset(requested, typed).model
-        entries = cost_table(rows, base, BASIC_EXPRESSIONS)
-        printing.show_document(cost_document(title, base, entries), table_format, out)
+        base = apply_preset(requested, typed)
+        entries = cost_table(rows, base.model, BASIC_EXPRESSIONS, base.train)
+        document = cost_document(title, base.model, entries, base.train)
+        printing.show_document(document, table_format, out)
         return
     from dfercli.ablation.run import ablation_document, run_table
 

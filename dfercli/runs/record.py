@@ -34,6 +34,9 @@ WITHOUT_EFFECT = (
 rounded, and what drop path draws. Two presets that give the same values are the same recipe.
 """
 
+ADDED: dict[str, Any] = {"ema": 0.0, "lora_rank": 0, "lora_on": "q,v"}
+"""Training settings that older versions lacked, with the values that give the same training."""
+
 SETTING_TYPES = {
     "fold": int,
     "seed": int,
@@ -324,6 +327,8 @@ def _comparable_settings(record: RunRecord) -> dict[str, Any]:
     config = dict(record.settings)
     if "model" in config:
         config["model"] = ModelConfig.complete(config["model"])
+    if "train" in config:
+        config["train"] = ADDED | config["train"]
     return {**flatten(config), "data": record.data.fingerprint}
 
 
