@@ -41,6 +41,22 @@ def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture
+def other_data(colours: Path, tmp_path: Path) -> Path:
+    """The same clips under other names, with `contempt` in place of `sadness`, and other order."""
+    from dfercli.data.manifest import Manifest, read_manifest, write_manifest
+
+    manifest = read_manifest(colours)
+    rows = manifest.rows.assign(
+        label=manifest.rows["label"].replace("sadness", "contempt"),
+        clip_id="other-" + manifest.rows["clip_id"],
+    )
+    path = tmp_path / "other.csv"
+    names = ("contempt", "happiness", "anger")
+    write_manifest(Manifest("other", rows, names, manifest.crop, str(colours.parent)), path)
+    return path
+
+
 @pytest.fixture(scope="session")
 def make_run(colours: Path, tiny_name: str) -> Callable[..., Any]:
     """Make a RunConfig of the tiny backbone and a short recipe, and any other settings."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from dfercli.ablation.paper_tables import DATASETS, MODULES, STILL_IMAGE, Row
-from dfercli.config import UNTRAINED, ModelConfig, RunConfig
+from dfercli.config import UNTRAINED, ModelConfig, RunConfig, TrainConfig
 from dfercli.config.presets import apply_method
 from dfercli.evaluation.results import summarise_runs
 from dfercli.evaluation.tables import LABELS, METRICS, UNTRAINED_NOTE, mean_columns, protocol_notes
@@ -70,16 +70,19 @@ class Ablation:
 
 
 def cost_table(
-    rows: Sequence[Row], base: ModelConfig, class_names: Sequence[str]
+    rows: Sequence[Row],
+    base: ModelConfig,
+    class_names: Sequence[str],
+    train: TrainConfig | None = None,
 ) -> list[dict[str, Any]]:
     """Count each row's parameters and multiply-accumulates, without weights or training.
 
     Returns one dictionary per row, ready for JSON; multiply-accumulates are in 10^9 per clip.
-    `base` is the full model, which each row changes.
+    `base` is the full model, which each row changes; `train` a recipe that may use LoRA.
     """
     models = [row.apply(base) for row in rows]
     return [
-        _cost_entry(row, model, measure_cost(model, class_names))
+        _cost_entry(row, model, measure_cost(model, class_names, train))
         for row, model in zip(rows, models, strict=True)
     ]
 
@@ -214,7 +217,12 @@ def ablation_document(title: str, ablation: Ablation) -> Document:
     return Document(tables, _mark_failed(ablation), data)
 
 
-def cost_document(title: str, base: ModelConfig, entries: Sequence[Mapping[str, Any]]) -> Document:
+def cost_document(
+    title: str,
+    base: ModelConfig,
+    entries: Sequence[Mapping[str, Any]],
+    train: TrainConfig | None = None,
+) -> Document:
     """Return a table of the costs of models, from the output of `cost_table`."""
     columns = [
         Column("row", "text"),
@@ -239,6 +247,9 @@ def cost_document(title: str, base: ModelConfig, entries: Sequence[Mapping[str, 
     ]
     what = f"one clip of {base.num_frames} frames, {base.backbone}, 7 classes"
     provenance = {"of": what}
+    if train is not None and train.lora_rank > 0:
+        projections = ", ".join(train.lora_projections)
+        provenance["trained"] = f"LoRA of rank {train.lora_rank} on {projections}, and new layers"
     notes = [COST_NOTE]
     if any(entry["row"] == STILL_IMAGE.name for entry in entries):
         notes.append(STILL_IMAGE_NOTE)

@@ -18,6 +18,7 @@ from dfercli.config import (
     AugmentConfig,
     ComputeConfig,
     DataConfig,
+    InitConfig,
     ModelConfig,
     RunConfig,
     TrainConfig,
@@ -224,6 +225,8 @@ def _find_defaults(
 
     They are configurations by parameter, for settings without an option, and values by option.
     """
+    if arguments.get("init") is not None:
+        return _find_initial_model(arguments, typed)
     if arguments.get("repeat") is None:
         changes = CHANGES.get(arguments.get("preset", ""), {})
         return {}, {name: value for part in changes.values() for name, value in part.items()}
@@ -252,6 +255,7 @@ def _find_defaults(
         "workers": config.data.workers,
         "preset": config.preset,
         "seed": config.seed,
+        "init": config.init.where if config.init is not None else None,
     }
     if "dataset" not in typed and root.is_dir():
         values["root"] = root
@@ -260,6 +264,19 @@ def _find_defaults(
     elif not arguments.get("all_data"):
         values["folds"] = ",".join(map(str, sources))
     return bases, values
+
+
+def _find_initial_model(
+    arguments: dict[str, Any], typed: set[str]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the model's settings of the checkpoint of `--init`, beside the preset's others."""
+    from dfercli.runs.checkpoint import find_initial, read_initial
+
+    if "repeat" in typed:
+        raise ConfigError("--repeat and --init both choose the model; remove one of them")
+    model = read_initial(find_initial(arguments["init"], arguments["runs"]).where)
+    values = _find_defaults({**arguments, "init": None, "repeat": None}, typed)[1]
+    return {"model": model}, values | {f.name: getattr(model, f.name) for f in fields(model)}
 
 
 def _locate(recorded: str, run: "RunFolder") -> Path:
@@ -392,6 +409,7 @@ def find_run(
     augment: AugmentConfig,
     compute: ComputeConfig,
     typed: Collection[str],
+    init: InitConfig | None = None,
 ) -> "tuple[RunConfig, list[int], Manifest]":
     """Return the configuration of a run, its folds (by default all), and the manifest."""
     from dfercli.data.folds import check_labels
@@ -415,6 +433,7 @@ def find_run(
         compute=compute,
         seed=options.seed,
         preset=options.preset,
+        init=init,
     )
     run = apply_preset(run, typed)
     if run.model.method not in WITHOUT_CLIP:

@@ -160,6 +160,14 @@ def test(
             "--allow-other-crop",
         ),
     ] = False,
+    views: Annotated[
+        int,
+        opt.in_data(
+            "Samplings of each video whose probabilities are averaged; more than one also prints "
+            "the first alone.",
+            min=1,
+        ),
+    ] = 1,
     workers: opt.Workers = DataConfig.workers,
     cache: opt.Cache = False,
     cache_dir: opt.CacheDir = None,
@@ -179,7 +187,7 @@ def test(
 
     where = find_checkpoint(checkpoint, runs)
     data, manifest = opt.find_data(dataset, root, manifests, workers, decoded, folds_by)
-    results = evaluate_checkpoint(where, data, numbers, allow_other_crop, device, manifest)
+    results = evaluate_checkpoint(where, data, numbers, allow_other_crop, device, manifest, views)
     printing.show_document(results_document(results, confusion), table_format, out)
 
 

@@ -16,6 +16,7 @@ from dfercli.config import (
     AugmentConfig,
     ComputeConfig,
     DataConfig,
+    InitConfig,
     ModelConfig,
     RunConfig,
     TrainConfig,
@@ -58,6 +59,14 @@ def train(
             "recipe, seed and fold. Options on the command line take precedence."
         ),
     ] = None,
+    init: Annotated[
+        str | None,
+        opt.in_runs(
+            "Go on from a checkpoint (folder, run or name on the Hub), on other data or with other "
+            "classes. It decides the model's settings; classes with the same name keep what they "
+            "have learnt."
+        ),
+    ] = None,
     all_data: Annotated[
         bool,
         opt.in_runs(
@@ -73,7 +82,17 @@ def train(
     if all_data:
         _check_all_data(model, options, repeat if "all_data" not in typed else None)
     decided = typed if repeat is None else typed | SETTINGS
-    config, folds, manifest = opt.find_run(options, model, recipe, augment, compute, decided)
+    initial = None
+    if init is not None:
+        from dfercli.runs.checkpoint import find_initial
+
+        initial = find_initial(init, options.runs)
+        decided = decided | {setting.name for setting in fields(ModelConfig)}
+    config, folds, manifest = opt.find_run(
+        options, model, recipe, augment, compute, decided, initial
+    )
+    if initial is not None:
+        _note_initial(initial, manifest)
     if repeat is not None:
         targets = [ALL_DATA] if all_data else folds
         _note_repeat(repeat, replace(config, fold=targets[0]), targets, manifest, options)
@@ -155,9 +174,10 @@ def ablate(
         requested = RunConfig(
             data=NO_DATA, fold=1, model=model, train=recipe, augment=augment, preset=options.preset
         )
-        base = apply_preset(requested, typed).model
-        entries = cost_table(rows, base, BASIC_EXPRESSIONS)
-        printing.show_document(cost_document(title, base, entries), table_format, out)
+        base = apply_preset(requested, typed)
+        entries = cost_table(rows, base.model, BASIC_EXPRESSIONS, base.train)
+        document = cost_document(title, base.model, entries, base.train)
+        printing.show_document(document, table_format, out)
         return
     from dfercli.ablation.run import ablation_document, run_table
 
@@ -176,6 +196,17 @@ def _check_typed(model: ModelConfig, typed: set[str]) -> None:
     if model.method in UNTRAINED and unused:
         option = f"--{unused[0].replace('_', '-')}"
         raise ConfigError(f"{model.method} trains nothing: {option} has no effect; remove it")
+
+
+def _note_initial(init: InitConfig, manifest: "Manifest") -> None:
+    """Print which checkpoint the run goes on from, and which classes it knows."""
+    from dfercli.models.base import read_settings
+
+    known = read_settings(init.where)["class_names"]
+    shared = [name for name in manifest.class_names if name in known]
+    new = [name for name in manifest.class_names if name not in known]
+    opt.note(f"goes on from: {init.name} (SHA-256 {init.sha256[:12]}); classes that it knows:")
+    opt.note(f"  {', '.join(shared) or 'none'}; new: {', '.join(new) or 'none'}")
 
 
 def _note_repeat(

@@ -8,7 +8,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_args, get_type_hints
 
 from dfercli.errors import ConfigError, require_at_least, require_known
 
@@ -48,6 +48,7 @@ CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 """Statistics of CLIP's training pixels by channel. Source: Radford et al., 2021."""
 
+LORA_PROJECTIONS = ("q", "k", "v", "out", "mlp")
 BALANCES = ("none", "oversample", "prior")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 NUMBERED_GPU = re.compile(r"cuda:(0|[1-9][0-9]*)")
@@ -186,6 +187,11 @@ class TrainConfig:
         label_smoothing: Share of each label that is spread over all classes; 0 is off.
         mixup: Parameter of the Beta distribution that mixes the clips of a step; 0 is off.
         drop_path: Rate of stochastic depth in the last block, falling to 0 in the first; 0 is off.
+        lora_rank: Rank of LoRA, low-rank changes of the visual tower, whose own weights then stay
+            as they are; 0 is off.
+        lora_on: Projections with LoRA, separated by commas: `q`, `k`, `v`, `out` and `mlp`.
+        ema: Decay per step of a moving average of the weights, which is evaluated and saved in
+            place of them; 0 is off.
         val_fraction: Share of the training clips to hold out for selecting an epoch and for
             calibration; 0 holds out none.
         stop_epoch: Epoch to stop at; the schedule remains that of `epochs`. None trains all epochs.
@@ -204,9 +210,17 @@ class TrainConfig:
     label_smoothing: float = 0.0
     mixup: float = 0.0
     drop_path: float = 0.0
+    lora_rank: int = 0
+    lora_on: str = "q,v"
+    ema: float = 0.0
     val_fraction: float = 0.0
     balance: str = "none"
     stop_epoch: int | None = None
+
+    @property
+    def lora_projections(self) -> list[str]:
+        """The names in `lora_on`."""
+        return [name.strip() for name in self.lora_on.split(",")]
 
     @property
     def last_epoch(self) -> int:
@@ -231,6 +245,12 @@ class TrainConfig:
         self._require("label_smoothing", 0 <= self.label_smoothing < 1, "at least 0, below 1")
         self._require("mixup", 0 <= self.mixup < math.inf, "at least 0")
         self._require("drop_path", 0 <= self.drop_path < 1, "at least 0, below 1")
+        require_at_least("lora_rank", self.lora_rank, 0)
+        if self.lora_rank == 0 and self.lora_on != TrainConfig.lora_on:
+            raise ConfigError("lora_on has no effect without lora_rank; remove it")
+        for name in self.lora_projections:
+            require_known("lora_on", name, LORA_PROJECTIONS)
+        self._require("ema", 0 <= self.ema < 1, "at least 0, below 1")
         require_known("balance", self.balance, BALANCES)
         if self.stop_epoch is not None:
             fits = 1 <= self.stop_epoch <= self.epochs
@@ -364,6 +384,21 @@ class ComputeConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class InitConfig:
+    """The checkpoint that a run goes on from.
+
+    Attributes:
+        where: Folder of the checkpoint, or its name on the Hub.
+        name: Its name without the folders of this machine, such as `demo/full/fold1/best`.
+        sha256: Hash of its weights file.
+    """
+
+    where: str
+    name: str
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """One training run: one model on one fold.
 
@@ -377,6 +412,7 @@ class RunConfig:
         compute: How it is computed.
         seed: Random seed (our choice: 0).
         preset: Recipe that the settings are based on.
+        init: The checkpoint whose weights the run starts from; None starts from CLIP.
     """
 
     data: DataConfig
@@ -387,6 +423,7 @@ class RunConfig:
     compute: ComputeConfig = field(default_factory=ComputeConfig)
     seed: int = 0
     preset: str = "paper"
+    init: InitConfig | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**32:
@@ -399,6 +436,8 @@ class RunConfig:
         parts = [self.model.variant]
         if self.data.folds_by == "group":
             parts.append("bygroup")
+        if self.init is not None:
+            parts.append("init")
         if self.train.val_fraction > 0:
             parts.append(f"val{100 * self.train.val_fraction:g}")
         if self.seed != RunConfig.seed:
@@ -444,8 +483,9 @@ def from_dict(cls: type[Config], values: Mapping[str, Any]) -> Config:
 
 
 def _parse_value(hint: Any, value: Any) -> Any:
-    if is_dataclass(hint) and isinstance(value, Mapping):
-        return from_dict(hint, value)  # type: ignore[arg-type]
+    if isinstance(value, Mapping):
+        kinds = (kind for kind in get_args(hint) or (hint,) if is_dataclass(kind))
+        return from_dict(next(kinds), value)  # type: ignore[arg-type]
     return _tuples(value) if isinstance(value, list) else value
 
 

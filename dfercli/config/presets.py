@@ -139,7 +139,8 @@ def describe_recipe(run: RunConfig) -> str:
     text = run.preset
     if of_method:
         text += f", of {run.model.method}: {_list_settings(of_method)}"
-    return text + (f", changed: {_list_settings(changed)}" if changed else "")
+    text += f", changed: {_list_settings(changed)}" if changed else ""
+    return text + (f", going on from {run.init.name}" if run.init is not None else "")
 
 
 def recipe_options(run: RunConfig) -> list[str]:
@@ -157,7 +158,7 @@ def recipe_options(run: RunConfig) -> list[str]:
             options.append(f"--{option}" if value else f"--no-{option}")
         else:
             options += [f"--{option}", str(value)]
-    return options
+    return options if run.init is None else [*options, "--init", run.init.where]
 
 
 def _stages(run: RunConfig) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:

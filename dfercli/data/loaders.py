@@ -17,7 +17,7 @@ from dfercli.config import RunConfig
 from dfercli.data.folds import Part, select_rows
 from dfercli.data.frames import FrameCache, FrameFolders, list_clip, open_cache
 from dfercli.data.manifest import Manifest, clip_folders
-from dfercli.data.transforms import sample_test, sample_train
+from dfercli.data.transforms import MIDDLE, sample_test, sample_train
 from dfercli.errors import DataError
 
 Key = int | tuple[int, int]
@@ -37,6 +37,7 @@ class ClipDataset(Dataset[tuple[Tensor, int, Key]]):
         source: FrameFolders | FrameCache,
         num_frames: int,
         seed: int,
+        position: float = MIDDLE,
     ) -> None:
         self.clip_ids = list(rows["clip_id"])
         self.groups = list(rows["group"].astype(str)) if "group" in rows.columns else None
@@ -45,6 +46,7 @@ class ClipDataset(Dataset[tuple[Tensor, int, Key]]):
         self._source = source
         self._num_frames = num_frames
         self._seed = seed
+        self._position = position
 
     def __len__(self) -> int:
         return len(self.clip_ids)
@@ -55,7 +57,7 @@ class ClipDataset(Dataset[tuple[Tensor, int, Key]]):
 
         def sample(num_available: int) -> np.ndarray:
             if epoch is None:
-                return sample_test(num_available, self._num_frames)
+                return sample_test(num_available, self._num_frames, self._position)
             rng = np.random.default_rng([self._seed, epoch, index])
             return sample_train(num_available, self._num_frames, rng)
 
@@ -63,9 +65,12 @@ class ClipDataset(Dataset[tuple[Tensor, int, Key]]):
         return torch.from_numpy(frames), self.labels[index], key
 
 
-def build_dataset(manifest: Manifest, part: Part, run: RunConfig, size: int) -> ClipDataset:
+def build_dataset(
+    manifest: Manifest, part: Part, run: RunConfig, size: int, position: float = MIDDLE
+) -> ClipDataset:
     """Return the clips of one part of a run, with frames of `size` pixels.
 
+    Test views take the frames at a position in their segments, see `sample_test`.
     If the run has a cache folder, all frames of the manifest are decoded into a cache first.
 
     Raises:
@@ -77,7 +82,8 @@ def build_dataset(manifest: Manifest, part: Part, run: RunConfig, size: int) -> 
     source: FrameFolders | FrameCache = FrameFolders(root, size)
     if run.data.cache is not None:
         source = open_cache(manifest, root, size, Path(run.data.cache))
-    return ClipDataset(rows, manifest.class_names, source, run.model.num_frames, run.seed)
+    num_frames = run.model.num_frames
+    return ClipDataset(rows, manifest.class_names, source, num_frames, run.seed, position)
 
 
 def check_frames(manifest: Manifest, root: Path) -> None:

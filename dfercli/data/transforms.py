@@ -57,9 +57,23 @@ def normalise(
     return torch.div(clips, 255, out=out).sub_(mean).div_(std)
 
 
-def sample_test(num_available: int, num_frames: int) -> np.ndarray:
-    """Return the (T,) ascending indices of the middle frames of T equal segments of a video.
+MIDDLE = 0.5
+"""Position in a segment of the frame that a single test view takes."""
 
+
+def view_positions(num_views: int) -> list[float]:
+    """Return the positions in [0, 1) in each segment of the frames of several test views.
+
+    They are evenly spaced, so that the frames of all views together are as well, and begin with the
+    middle, which is the single view (our choice).
+    """
+    return [(num_views + 2 * v) % (2 * num_views) / (2 * num_views) for v in range(num_views)]
+
+
+def sample_test(num_available: int, num_frames: int, position: float = MIDDLE) -> np.ndarray:
+    """Return the (T,) ascending indices of one frame from each of T equal segments of a video.
+
+    `position` in [0, 1) decides which: by default the middle one.
     A video with fewer than T frames, at least one, gives all of them, then repeats the last one.
 
     Source: temporal segment networks (Wang et al., 2016), as the field does at test time; the
@@ -67,8 +81,8 @@ def sample_test(num_available: int, num_frames: int) -> np.ndarray:
     """
     if num_available < num_frames:
         return np.minimum(np.arange(num_frames), num_available - 1)
-    middles = (np.arange(num_frames) + 0.5) * num_available / num_frames
-    return middles.astype(np.int64)
+    places = (np.arange(num_frames) + position) * num_available / num_frames
+    return np.minimum(places.astype(np.int64), num_available - 1)
 
 
 def sample_train(num_available: int, num_frames: int, rng: np.random.Generator) -> np.ndarray:

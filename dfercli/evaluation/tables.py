@@ -20,6 +20,7 @@ LABELS = {
     "val": "val epoch",
     "last": "last epoch",
     "checkpoint": "checkpoint",
+    "views": "mean of views",
 }
 """Heading of each protocol's columns."""
 
@@ -31,6 +32,10 @@ SHARES = (0.8, 1.0)
 VAL_BIAS_NOTE = (
     "val epoch: the temperature is fitted on the clips that chose the epoch, which biases it: "
     "a true value of 1 becomes about 0.86 with 100 clips, 0.94 with 450, 0.97 with 1,870"
+)
+VIEWS_NOTE = (
+    "the mean probabilities of several samplings of each video, shifted within its segments; "
+    "checkpoint: the first of them alone"
 )
 UNTRAINED_NOTE = "nothing was trained: all epochs are the same model"
 
@@ -223,7 +228,8 @@ def _summary_data(results: Results, name: str) -> dict[str, Any]:
 
 def protocol_notes(names: Sequence[str]) -> list[str]:
     """Return one line per protocol that says what it is."""
-    texts = {str(name): text for name, text in PROTOCOLS.items()}
+    texts: dict[str, str] = {"views": VIEWS_NOTE}
+    texts |= {str(name): text for name, text in PROTOCOLS.items()}
     return [f"{LABELS[name]}: {texts[name]}" for name in names if name in texts]
 
 

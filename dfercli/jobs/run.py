@@ -29,6 +29,7 @@ from dfercli.progress import write_line
 from dfercli.runs.run_folder import RunFolder
 from dfercli.training.device import check_trackers
 from dfercli.training.evaluation import describe_data
+from dfercli.training.initial import check_initial
 from dfercli.training.loop import train_fold
 from dfercli.training.progress import Progress, following
 from dfercli.training.recipe import check_rates
@@ -170,6 +171,8 @@ def _check_jobs(jobs: Sequence[Job], manifests: Mapping[DataConfig, Manifest]) -
                 f"no clips to train on when fold {fold} is tested; assign the clips to more folds"
             )
         check_rates(job.config.train)
+        if job.unfinished:
+            check_initial(job.config, manifest)
         if not job.overwrite:
             job.run.check_same(job.config, describe_data(job.config, manifest))
     configs = [job.config.model for job in jobs if job.unfinished]

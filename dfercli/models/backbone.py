@@ -49,6 +49,8 @@ class CLIPBackbone(nn.Module):
     visual: Any
     run_block: Any
     """`run_block` below, or a compiled version of it."""
+    lora: nn.ModuleList | None
+    """Low-rank changes of each block's projections in training, see `add_lora`; None otherwise."""
     drop_path: float = 0.0
     """Rate of stochastic depth in training: of the last block, decreasing linearly to 0 in the
     first. It belongs to the training recipe and is not saved in checkpoints."""
@@ -63,6 +65,7 @@ class CLIPBackbone(nn.Module):
             )
         self.visual = visual
         self.run_block = run_block
+        self.lora = None
         for block in visual.transformer.resblocks:
             if isinstance(block.mlp.gelu, OpenCLIPQuickGELU):
                 block.mlp.gelu = QuickGELU()
@@ -123,9 +126,10 @@ class CLIPBackbone(nn.Module):
         blocks = self.visual.transformer.resblocks
         interaction_layers = [None] * len(blocks) if interfit is None else interfit
         factors = self._draw_factors(batch, clips.device)
-        parts = zip(blocks, interaction_layers, factors, strict=True)
-        for block, layer, block_factors in parts:
-            tokens = self.run_block(block, layer, tokens, num_frames, block_factors)
+        changes = [None] * len(blocks) if self.lora is None else self.lora
+        parts = zip(blocks, interaction_layers, factors, changes, strict=True)
+        for block, layer, block_factors, lora in parts:
+            tokens = self.run_block(block, layer, tokens, num_frames, block_factors, lora)
         features = self.visual.ln_post(tokens[:, 0])  # (B * T, D)
         return (features @ self.visual.proj).unflatten(0, (batch, num_frames))
 
@@ -145,6 +149,7 @@ def run_block(
     tokens: Tensor,
     num_frames: int,
     factors: Tensor | None = None,
+    lora: Any = None,
 ) -> Tensor:
     """Run one transformer block over the tokens of all frames.
 
@@ -159,6 +164,7 @@ def run_block(
         num_frames: T.
         factors: (2, B) factors of the attention branch and the MLP branch for each clip; None
             leaves both as they are.
+        lora: Low-rank changes of the block's projections by name; None for none.
 
     Returns:
         (B * T, P, D).
@@ -168,19 +174,37 @@ def run_block(
         class_tokens = tokens[:, 0].unflatten(0, (-1, num_frames))  # (B, T, D)
         interaction = layer(class_tokens).flatten(0, 1)  # (B * T, D)
         attended = torch.cat([tokens, interaction.unsqueeze(1)], dim=1)
-    branch = block.ls_1(_attend(block, tokens.shape[1], attended))
+    branch = block.ls_1(_attend(block, tokens.shape[1], attended, lora))
     tokens = tokens + (branch if factors is None else scale_clips(branch, factors[0], num_frames))
-    branch = block.ls_2(block.mlp(block.ln_2(tokens)))
+    branch = block.ls_2(_run_mlp(block.mlp, block.ln_2(tokens), lora))
     return tokens + (branch if factors is None else scale_clips(branch, factors[1], num_frames))
 
 
-def _attend(block: Any, num_queries: int, tokens: Tensor) -> Tensor:
+def _run_mlp(mlp: Any, tokens: Tensor, lora: Any) -> Tensor:
+    if lora is None or "fc" not in lora:
+        output: Tensor = mlp(tokens)
+        return output
+    hidden = mlp.gelu(mlp.c_fc(tokens) + lora["fc"](tokens))
+    return torch.add(mlp.c_proj(hidden), lora["proj"](hidden))
+
+
+def _change(projected: Tensor, inputs: Tensor, lora: Any, name: str) -> Tensor:
+    """Add a projection's low-rank change to its output, if it has one."""
+    if lora is None or name not in lora:
+        return projected
+    return projected + lora[name](inputs)
+
+
+def _attend(block: Any, num_queries: int, tokens: Tensor, lora: Any) -> Tensor:
     """Attend from the first tokens to all tokens, as `block.attn` does."""
     normed, attn = block.ln_1(tokens), block.attn
     query_weight, key_value_weight = attn.in_proj_weight.split([attn.embed_dim, 2 * attn.embed_dim])
     query_bias, key_value_bias = attn.in_proj_bias.split([attn.embed_dim, 2 * attn.embed_dim])
     queries = F.linear(normed[:, :num_queries], query_weight, query_bias)
     keys, values = F.linear(normed, key_value_weight, key_value_bias).chunk(2, dim=-1)
+    queries = _change(queries, normed[:, :num_queries], lora, "q")
+    keys, values = _change(keys, normed, lora, "k"), _change(values, normed, lora, "v")
     heads = [x.unflatten(-1, (attn.num_heads, -1)).transpose(1, 2) for x in (queries, keys, values)]
     attended = attention(*heads).transpose(1, 2).flatten(2)  # (N, num_queries, D)
-    return F.linear(attended, attn.out_proj.weight, attn.out_proj.bias)
+    output = F.linear(attended, attn.out_proj.weight, attn.out_proj.bias)
+    return _change(output, attended, lora, "out")

@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
@@ -48,6 +48,10 @@ class ExpressionModel(nn.Module, PyTorchModelHubMixin):
 
     backbone: Any
     logit_scale: nn.Parameter
+    class_texts: ClassVar[tuple[str, ...]] = ()
+    """Names of the tensors with one row per class that hold its text, which is not trained."""
+    class_parameters: ClassVar[tuple[str, ...]] = ()
+    """Names of the parameters with one row per class."""
 
     def __init__(
         self,
@@ -96,6 +100,10 @@ class ExpressionModel(nn.Module, PyTorchModelHubMixin):
 
     def resize(self, settings: Mapping[str, Any]) -> None:
         """Give tensors the sizes that a checkpoint's `config.json` records, before it is loaded."""
+        prompts = getattr(self, "prompts", None)
+        if prompts is not None and "prompt_tokens" in settings:
+            num_classes, _, width = prompts.words.shape
+            prompts.words = prompts.words.new_empty(num_classes, settings["prompt_tokens"], width)
 
     def train(self, mode: bool = True) -> "ExpressionModel":
         """Set training or evaluation mode; frozen parts always stay in evaluation mode."""

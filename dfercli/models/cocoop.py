@@ -15,7 +15,7 @@ from dfercli.config import ModelConfig
 from dfercli.models.backbone import CLIPBackbone
 from dfercli.models.base import ExpressionModel, first_settings, write_prompts
 from dfercli.models.pretrained import tokenize
-from dfercli.models.text import PromptEncoder, tokenize_words
+from dfercli.models.text import PROMPT_TEXTS, PromptEncoder, tokenize_words
 
 START_TEXT = "a photo of a"
 """Words that the contexts are initialised with. Source: section 4."""
@@ -38,6 +38,8 @@ class CoCoOp(ExpressionModel):
         prompts: Embeds the prompts of the classes.
         contexts: (C, D') initial contexts.
     """
+
+    class_texts = PROMPT_TEXTS
 
     def __init__(
         self,

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from dfercli.config import ModelConfig
 from dfercli.models.backbone import CLIPBackbone
 from dfercli.models.base import ExpressionModel, first_settings, write_prompts
-from dfercli.models.text import PromptEncoder, tokenize_words
+from dfercli.models.text import PROMPT_TEXTS, PromptEncoder, tokenize_words
 
 NUM_CONTEXTS = 16
 """C. Source: section 4.1."""
@@ -32,6 +32,8 @@ class CoOp(ExpressionModel):
         backbone: See `ExpressionModel`, as for `logit_scale` and `settings`.
         prompts: Embeds the prompts of the classes.
     """
+
+    class_texts = PROMPT_TEXTS
 
     def __init__(
         self,

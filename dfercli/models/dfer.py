@@ -41,6 +41,8 @@ class DFERModel(ExpressionModel):
     """
 
     text_features: Tensor
+    class_texts = ("text_features",)
+    class_parameters = ("head.weight", "head.bias")
 
     def __init__(
         self,

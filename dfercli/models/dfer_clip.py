@@ -16,7 +16,7 @@ from dfercli.models.backbone import CLIPBackbone
 from dfercli.models.base import ExpressionModel, first_settings, write_prompts
 from dfercli.models.coop import CONTEXT_STD
 from dfercli.models.layers import attention
-from dfercli.models.text import PromptEncoder, tokenize_words
+from dfercli.models.text import PROMPT_TEXTS, PromptEncoder, tokenize_words
 
 DESCRIPTORS = {
     # AU 6, 12
@@ -69,6 +69,9 @@ class DFERCLIP(ExpressionModel):
         temporal: Aggregates the frames of a clip; None takes their mean.
     """
 
+    class_texts = PROMPT_TEXTS
+    class_parameters = ("contexts",)
+
     def __init__(
         self,
         backbone: CLIPBackbone,
@@ -85,12 +88,11 @@ class DFERCLIP(ExpressionModel):
 
     def resize(self, settings: Mapping[str, Any]) -> None:
         """Make room for contexts and descriptions of other lengths, as in imported checkpoints."""
+        super().resize(settings)
         if "prompt_tokens" not in settings:
             return
-        num_classes, width = len(self.class_names), self.prompts.width
         self.prompts.num_contexts = settings["num_contexts"]
-        self.prompts.words = self.contexts.new_empty(num_classes, settings["prompt_tokens"], width)
-        shape = num_classes, settings["num_contexts"], width
+        shape = len(self.class_names), settings["num_contexts"], self.prompts.width
         self.contexts = nn.Parameter(self.contexts.new_empty(shape))
 
     def encode_video(self, clips: Tensor) -> Tensor:

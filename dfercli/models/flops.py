@@ -16,12 +16,13 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from dfercli.config import ModelConfig
+from dfercli.config import ModelConfig, TrainConfig
 from dfercli.models.backbone import CLIPBackbone
 from dfercli.models.base import ExpressionModel, assemble, make_towers
 from dfercli.models.biehpro import CrossAttention, PairedCrossAttention
 from dfercli.models.dfer_clip import TemporalAttention
 from dfercli.models.layers import BiLSTM
+from dfercli.models.lora import add_lora
 from dfercli.models.text import PromptEncoder
 
 LEFT_OUT = (
@@ -48,8 +49,13 @@ class Cost:
     true_macs: int
 
 
-def measure_cost(config: ModelConfig, class_names: Sequence[str]) -> Cost:
+def measure_cost(
+    config: ModelConfig, class_names: Sequence[str], train: TrainConfig | None = None
+) -> Cost:
     """Count the cost of a model from shapes alone, without allocating its weights.
+
+    The trainable parameters are those of a recipe, which may use LoRA. LoRA is merged into the
+    weights in the end, so it changes neither the total nor the multiply-accumulates.
 
     Raises:
         UnknownNameError: open_clip has no such backbone.
@@ -60,8 +66,12 @@ def measure_cost(config: ModelConfig, class_names: Sequence[str]) -> Cost:
         size = model.backbone.image_size
         clips = torch.zeros(1, config.num_frames, 3, size, size)
     paper, true = count_macs(model, clips)
+    original = list(model.parameters())
+    if train is not None and train.lora_rank > 0:
+        with torch.device("meta"):
+            add_lora(model, train.lora_rank, train.lora_projections)
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    parameters = {*model.parameters()}
+    parameters = {*original}
     if towers is not None and config.text:  # the towers share many parameters with the model
         parameters |= {p for name, p in towers.named_parameters() if name != "logit_scale"}
     total = sum(p.numel() for p in parameters)

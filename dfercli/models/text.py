@@ -13,6 +13,9 @@ from dfercli.models.pretrained import tokenize
 ENDS = 2
 """Tokens of a prompt besides its contexts and its words: the start and the end."""
 
+PROMPT_TEXTS = ("prompts.words", "prompts.ends")
+"""Tensors of a model's `prompts`, a `PromptEncoder`, with one row per class."""
+
 
 class PromptEncoder(nn.Module):
     """Embeds the prompts of K classes: a start, C context vectors, the words of the class, an end.

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from dfercli.config import ALL_DATA
-from dfercli.errors import CheckpointError
-from dfercli.files import replacing_files
+from dfercli.config import ALL_DATA, UNTRAINED, InitConfig, ModelConfig, from_dict
+from dfercli.errors import CheckpointError, ConfigError
+from dfercli.files import hash_file, replacing_files
 from dfercli.models.base import (
     ExpressionModel,
     check_seal,
@@ -17,7 +17,8 @@ from dfercli.models.base import (
     write_weights,
 )
 from dfercli.models.settings import BUILT_IN, BUILT_IN_FOLDER, CONFIG_FILE, WEIGHTS_FILE, seal
-from dfercli.runs.record import CheckpointInfo
+from dfercli.runs.lookup import find_checkpoint, find_source
+from dfercli.runs.record import CheckpointInfo, EarlierTraining, TrainingRecord
 from dfercli.runs.run_folder import CHECKPOINT, RunFolder
 
 if TYPE_CHECKING:
@@ -73,16 +74,46 @@ def _find_checkpoint(where: str) -> str:
     return str(model) if model.is_dir() else where
 
 
+def find_initial(name: str, runs: Path) -> InitConfig:
+    """Find the checkpoint that a run is to go on from, by a name as `find_checkpoint` takes it.
+
+    Raises:
+        ConfigError: Its method trains nothing.
+        CheckpointError: There is no such checkpoint.
+    """
+    where = _find_checkpoint(find_checkpoint(name, runs))
+    method = read_initial(where).method
+    if method in UNTRAINED:
+        raise ConfigError(
+            f"cannot go on from {name}: {method} trains nothing; use --init with a checkpoint that "
+            f"`dfer train` has trained"
+        )
+    return InitConfig(
+        where=where, name=find_source(where).name, sha256=hash_file(find_weights(where))
+    )
+
+
+def read_initial(where: str) -> ModelConfig:
+    """Return the model's configuration that a checkpoint records.
+
+    Raises:
+        CheckpointError: There is no such checkpoint.
+        ConfigError: It has a setting that this version does not know.
+    """
+    return from_dict(ModelConfig, read_settings(where)["model"])
+
+
 def unseen_folds(
-    model: ExpressionModel,
+    settings: Mapping[str, Any],
     manifest: "Manifest",
     folds_by: str = "official",
     folds: Sequence[int] | None = None,
 ) -> list[int]:
     """Return the folds that a model can be tested on: the requested ones, or all.
 
-    Data with the name of the training data counts as the training data, even if clips were added or
-    cropped again since: the model has seen most of them.
+    `settings` are the entries of the checkpoint's `config.json`. The checkpoints that it went on
+    from count, too. Data with the name of the training data counts as the training data, even if
+    clips were added or cropped again since: the model has seen most of them.
 
     Raises:
         CheckpointError: The model was trained on clips of a requested fold.
@@ -90,10 +121,40 @@ def unseen_folds(
     """
     for fold in folds or ():
         manifest.select(fold, "test")
-    trained = CheckpointInfo.from_settings(model.settings).trained
-    same_data = trained.data_fingerprint == manifest.fingerprint
-    if trained.dataset != manifest.dataset and not same_data:
+    trained = CheckpointInfo.from_settings(settings).trained
+    trainings: list[TrainingRecord | EarlierTraining] = [trained, *trained.init]
+    same_data = [training for training in trainings if _is_of(training, manifest)]
+    left_out = {_find_left_out(training, manifest, folds_by) for training in same_data}
+    if not left_out:
         return list(folds or manifest.folds)
+    if len(left_out) > 1:
+        raise CheckpointError(
+            f"the checkpoint and one that it went on from left out different folds of "
+            f"{manifest.dataset}, so there are no clips to test it on"
+        )
+    (fold,) = left_out
+    if seen := set(folds or ()) - {fold}:
+        raise CheckpointError(
+            f"the checkpoint was trained on the clips of fold {min(seen)}; test it on fold {fold}"
+        )
+    return [fold]
+
+
+def saw_data(settings: Mapping[str, Any], manifest: Manifest) -> bool:
+    """Return whether a checkpoint, or one that it went on from, was trained on this data."""
+    trained = CheckpointInfo.from_settings(settings).trained
+    return any([_is_of(trained, manifest), *(_is_of(early, manifest) for early in trained.init)])
+
+
+def _is_of(trained: TrainingRecord | EarlierTraining, manifest: Manifest) -> bool:
+    same_data = trained.data_fingerprint == manifest.fingerprint
+    return trained.dataset == manifest.dataset or same_data
+
+
+def _find_left_out(
+    trained: TrainingRecord | EarlierTraining, manifest: Manifest, folds_by: str
+) -> int:
+    """Return the fold that a training on this data left out."""
     if trained.fold == ALL_DATA:
         raise CheckpointError(
             f"the checkpoint was trained on all clips of {manifest.dataset}, so there are no clips "
@@ -104,7 +165,7 @@ def unseen_folds(
             f"the checkpoint was trained with {trained.folds_by} folds, so {folds_by} folds "
             f"contain clips that it was trained on; use --folds-by {trained.folds_by}"
         )
-    if trained.folds_by == "group" and not same_data:
+    if trained.folds_by == "group" and trained.data_fingerprint != manifest.fingerprint:
         raise CheckpointError(
             f"{manifest.dataset} has changed since the checkpoint was trained, so its group folds "
             f"are different and contain clips that it was trained on; train it again"
@@ -113,12 +174,7 @@ def unseen_folds(
         raise CheckpointError(
             f"the checkpoint does not record its test fold of {manifest.dataset}; train it again"
         )
-    if seen := set(folds or ()) - {trained.fold}:
-        raise CheckpointError(
-            f"the checkpoint was trained on the clips of fold {min(seen)}; "
-            f"test it on fold {trained.fold}"
-        )
-    return [trained.fold]
+    return trained.fold
 
 
 def check_fits(

@@ -20,6 +20,8 @@ WITHOUT_EFFECT = (
     "data.cache",
     "data.kind",
     "preset",
+    "init.where",
+    "init.name",
     "compute.device",
     "compute.accumulate",
     "compute.batch",
@@ -31,6 +33,9 @@ WITHOUT_EFFECT = (
 """Settings that may differ between two calls of one run: at most they change how its result is
 rounded, and what drop path draws. Two presets that give the same values are the same recipe.
 """
+
+ADDED: dict[str, Any] = {"ema": 0.0, "lora_rank": 0, "lora_on": "q,v"}
+"""Training settings that older versions lacked, with the values that give the same training."""
 
 SETTING_TYPES = {
     "fold": int,
@@ -202,8 +207,23 @@ class RunRecord:
 
 
 @dataclass(frozen=True)
+class EarlierTraining:
+    """A checkpoint that a training went on from, and the data that it was trained on."""
+
+    name: str = ""
+    sha256: str = ""
+    dataset: str | None = None
+    fold: int | None = None
+    folds_by: str = "official"
+    data_fingerprint: str | None = None
+
+
+@dataclass(frozen=True)
 class TrainingRecord:
-    """What a checkpoint says of its training; entries that it does not have are None."""
+    """What a checkpoint says of its training; entries that it does not have are None.
+
+    `init` lists the checkpoint that it went on from, then the one that this one went on from.
+    """
 
     dataset: str | None = None
     fold: int | None = None
@@ -215,6 +235,7 @@ class TrainingRecord:
     recipe: str | None = None
     clip_s: float | None = None
     epoch: int | None = None
+    init: tuple[EarlierTraining, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -306,6 +327,8 @@ def _comparable_settings(record: RunRecord) -> dict[str, Any]:
     config = dict(record.settings)
     if "model" in config:
         config["model"] = ModelConfig.complete(config["model"])
+    if "train" in config:
+        config["train"] = ADDED | config["train"]
     return {**flatten(config), "data": record.data.fingerprint}
 
 

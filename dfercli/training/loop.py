@@ -31,9 +31,11 @@ from dfercli.data.manifest import Manifest
 from dfercli.device import resolve_compute
 from dfercli.errors import ConfigError
 from dfercli.models.base import ExpressionModel, build_model
+from dfercli.models.lora import add_lora
 from dfercli.runs.predictions import find_missed, fit_held_out, read_predictions
 from dfercli.runs.record import EpochMetrics
 from dfercli.runs.run_folder import RunFolder, run_folder
+from dfercli.training.average import WeightAverage
 from dfercli.training.device import describe_device, make_accelerator, tracking
 from dfercli.training.evaluation import (
     build_eval_loaders,
@@ -43,6 +45,7 @@ from dfercli.training.evaluation import (
     score,
 )
 from dfercli.training.execution import plan_execution
+from dfercli.training.initial import load_initial
 from dfercli.training.progress import Progress
 from dfercli.training.recipe import Mixup, build_loss, build_optimizer, build_scheduler
 from dfercli.training.selection import EpochKeeper, publish_epochs
@@ -163,7 +166,9 @@ def _train(
     elif accelerator.is_main_process:
         run.start(config, data, command, device, accelerator.num_processes, execution.way)
     save, save_every = partial(save_state, run, setup), config.compute.save_every
-    keeper = EpochKeeper(run, model, save, save_every, len(metrics), config.train.balance)
+    keeper = EpochKeeper(
+        run, model, save, save_every, len(metrics), config.train.balance, setup.average
+    )
 
     # Epochs
     shown = accelerator.is_local_main_process
@@ -180,7 +185,10 @@ def _train(
             if not math.isfinite(loss):
                 raise ConfigError(_describe_divergence(loss, epoch, config, run))
 
-            predictions = predict_parts(execution.tester, eval_loaders, accelerator, class_names)
+            with nullcontext() if setup.average is None else setup.average.applied():
+                predictions = predict_parts(
+                    execution.tester, eval_loaders, accelerator, class_names
+                )
             line: EpochMetrics = {
                 "epoch": epoch + 1,
                 "loss": loss,
@@ -254,7 +262,12 @@ def _build_model(
     }
     entries = {"trained": trained} | ({"calibration": calibration} if calibration else {})
     drop_path = config.train.drop_path
-    return build_model(config.model, manifest.class_names, manifest.crop, entries, drop_path)
+    model = build_model(config.model, manifest.class_names, manifest.crop, entries, drop_path)
+    if config.init is not None:
+        load_initial(model, config.init)
+    if config.train.lora_rank > 0:
+        add_lora(model, config.train.lora_rank, config.train.lora_projections)
+    return model
 
 
 def measure_clips(manifest: Manifest) -> float | None:
@@ -290,7 +303,8 @@ def _build_setup(
     mixup = None
     if config.train.mixup > 0:
         mixup = Mixup(config.train.mixup, num_classes, config.seed, accelerator.process_index)
-    return TrainingSetup(model, prepared, optimizer, scheduler, accelerator, loss, mixup)
+    average = WeightAverage(model, config.train.ema) if config.train.ema > 0 else None
+    return TrainingSetup(model, prepared, optimizer, scheduler, accelerator, loss, mixup, average)
 
 
 def _describe_divergence(loss: float, epoch: int, config: RunConfig, run: RunFolder) -> str:

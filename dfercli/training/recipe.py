@@ -99,7 +99,7 @@ def build_optimizer(model: ExpressionModel, config: TrainConfig) -> torch.optim.
     groups: dict[tuple[bool, int, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            in_backbone, above = name.startswith("backbone."), 0
+            in_backbone, above = name.startswith("backbone.visual."), 0
             if in_backbone and config.layer_decay < 1:
                 above = model.backbone.count_layers_above(name.removeprefix("backbone."))
             new = not in_backbone and name != "logit_scale" and config.new_layers_lr != 1

@@ -22,11 +22,13 @@ from dfercli.data.folds import Part
 from dfercli.errors import CheckpointError
 from dfercli.files import check_place, move_file, move_files, replacing_files
 from dfercli.models.base import ExpressionModel, read_settings
+from dfercli.models.lora import merge_lora
 from dfercli.runs.checkpoint import write_sealed
 from dfercli.runs.curves import draw_curves
 from dfercli.runs.predictions import fit_held_out, write_predictions
 from dfercli.runs.record import EpochMetrics
 from dfercli.runs.run_folder import CHECKPOINT, CHOSEN, Protocol, RunFolder
+from dfercli.training.average import WeightAverage
 from dfercli.training.state import drop_state, reporting_failed_save
 
 Metric = Literal["war", "val_war"]
@@ -103,6 +105,7 @@ class EpochKeeper:
         saved: Epochs that are on disk already.
         balance: The recipe's class balancing, which decides whether its probabilities can be
             calibrated.
+        average: Moving average of the weights, which is kept in place of them, if any.
     """
 
     run: RunFolder
@@ -111,6 +114,7 @@ class EpochKeeper:
     save_every: int = 0
     saved: int = 0
     balance: str = "none"
+    average: WeightAverage | None = None
     _waiting: dict[str, ChosenEpoch] = field(default_factory=dict, init=False)
     _saved_at_s: float = field(default=-math.inf, init=False)
     _cost_s: float = field(default=0.0, init=False)
@@ -138,7 +142,7 @@ class EpochKeeper:
             settings = add_calibration(self.model.settings, predictions, self.balance)
             if "trained" in settings:
                 settings["trained"] = {**settings["trained"], "epoch": len(metrics)}
-            weights = self.model.state_dict()
+            weights = self._read_weights()
             if not due:
                 weights = {name: w.detach().to("cpu", copy=True) for name, w in weights.items()}
             self._waiting[protocol] = ChosenEpoch(weights, settings, predictions)
@@ -154,6 +158,11 @@ class EpochKeeper:
         if due:
             self._saved_at_s = time.monotonic()
             self._cost_s = self._saved_at_s - started_s
+
+    def _read_weights(self) -> dict[str, Tensor]:
+        """Return the weights to keep, as those of an ordinary checkpoint."""
+        averaged = self.average
+        return merge_lora(self.model.state_dict() if averaged is None else averaged.model_weights())
 
     def _save(self, metrics: Sequence[EpochMetrics]) -> None:
         try:

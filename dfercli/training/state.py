@@ -68,6 +68,8 @@ def save_state(run: RunFolder, setup: TrainingSetup, metrics: Sequence[EpochMetr
             "scheduler": setup.scheduler.state_dict(),
             "scaler": scaler.state_dict() if scaler is not None else None,
         }
+        if setup.average is not None:
+            state["average"] = setup.average.state_dict()
         with (partial / OPTIMIZER_FILE).open("wb") as stream:
             torch.save(state, stream)
         write_json(partial / METRICS_FILE, metrics)
@@ -95,6 +97,8 @@ def load_state(run: RunFolder, setup: TrainingSetup) -> list[EpochMetrics]:
         setup.scheduler.load_state_dict(state["scheduler"])
         if setup.accelerator.scaler is not None:
             setup.accelerator.scaler.load_state_dict(state["scaler"])
+        if setup.average is not None:
+            setup.average.load_state_dict(state["average"])
     except torch.OutOfMemoryError as error:
         raise CheckpointError(
             f"not enough memory on {setup.accelerator.device} to resume from {folder}; free some "

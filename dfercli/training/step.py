@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from dfercli.data.loaders import side_stream
 from dfercli.models.base import ExpressionModel
+from dfercli.training.average import WeightAverage
 from dfercli.training.recipe import Loss, Mixup
 
 WARM_UP_PASSES = 3
@@ -32,6 +33,7 @@ class TrainingSetup:
         accelerator: Knows the device, the precision and the other processes.
         loss: What is minimised.
         mixup: Mixes the clips of a step; None leaves them as they are.
+        average: Moving average of the weights; None if they are evaluated as they are.
     """
 
     model: ExpressionModel
@@ -41,6 +43,7 @@ class TrainingSetup:
     accelerator: Accelerator
     loss: Loss
     mixup: Mixup | None = None
+    average: WeightAverage | None = None
 
 
 class Gradients(Protocol):
@@ -88,6 +91,8 @@ class OptimizerStep:
         self.gradients.clear()
         setup.scheduler.step()  # also after a step that fp16 skips: the cosine must reach its end
         setup.model.clamp_logit_scale()
+        if setup.average is not None:
+            setup.average.update()
         return total / count
 
 

@@ -72,7 +72,8 @@ def test_settings_that_are_typed_arrive(monkeypatch):
     typed = "--seed 3 --folds 2 --runs r --no-msta --num-blocks 4 --lr 0.5 --hue 0.3 --batch auto"
     with pytest.raises(_ArrivedError) as arrived:
         GROUP.main(["train", *typed.split()])
-    options, model, recipe, augment, compute, typed = arrived.value.args
+    options, model, recipe, augment, compute, typed, init = arrived.value.args
+    assert init is None
     assert typed == {"seed", "folds", "runs", "msta", "num_blocks", "lr", "hue", "batch"}
     assert options == RunOptions(folds="2", seed=3, runs=Path("r"))
     assert model == ModelConfig(msta=False, num_blocks=4)

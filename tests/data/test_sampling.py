@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dfercli.data.transforms import sample_test, sample_train
+from dfercli.data.transforms import sample_test, sample_train, view_positions
 
 
 @pytest.mark.parametrize(
@@ -26,6 +26,16 @@ def test_the_test_view_takes_the_middle_of_each_segment(num_available, num_frame
 
 def _train(num_available, num_frames, seed=0):
     return sample_train(num_available, num_frames, np.random.default_rng(seed))
+
+
+@pytest.mark.parametrize("num_views", [1, 2, 3, 4])
+def test_views_are_evenly_spaced_and_begin_with_the_single_view(num_views):
+    views = [sample_test(96, 8, position) for position in view_positions(num_views)]
+    assert views[0].tolist() == sample_test(96, 8).tolist()
+    steps = np.diff(np.sort(np.concatenate(views)))
+    assert set(steps.tolist()) == {96 // 8 // num_views}
+    for view in views:
+        assert (view // 12).tolist() == list(range(8)), "each view has a frame of each segment"
 
 
 @pytest.mark.parametrize("sample", [sample_test, _train])

@@ -6,6 +6,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -14,12 +15,15 @@ from dfercli.config import DataConfig
 from dfercli.config.presets import describe_recipe
 from dfercli.data.manifest import Manifest, read_manifest, write_manifest
 from dfercli.errors import CheckpointError, DataError
+from dfercli.evaluation import checkpoint
 from dfercli.evaluation.checkpoint import evaluate_checkpoint
 from dfercli.evaluation.results import read_results
+from dfercli.evaluation.tables import results_document
 from dfercli.jobs.run import train_folds
 from dfercli.models.settings import seal
 from dfercli.runs.predictions import confusion_of, read_predictions
 from dfercli.runs.run_folder import RunFolder
+from dfercli.tables import render
 
 CLASSES = ["happiness", "sadness", "anger"]
 
@@ -280,3 +284,29 @@ def test_a_checkpoint_of_group_folds_is_not_tested_on_data_that_has_changed(
     data = write_other(dataset="colours", groups=True)
     with pytest.raises(CheckpointError, match="so its group folds are different and contain clips"):
         evaluate_checkpoint(str(own_run.path), replace(data, folds_by="group"))
+
+
+def test_two_views_are_the_mean_of_two_single_ones(trained, make_run, monkeypatch):
+    data = make_run().data
+    results = evaluate_checkpoint(str(trained.path), data, views=2)
+    monkeypatch.setattr(checkpoint, "view_positions", lambda views: [0.0])
+    other = evaluate_checkpoint(str(trained.path), data).predictions["checkpoint"][1]
+    monkeypatch.undo()
+    single = evaluate_checkpoint(str(trained.path), data)
+    assert set(single.predictions) == {"checkpoint"}
+    single_table = single.predictions["checkpoint"][1]
+    assert results.predictions["checkpoint"][1].equals(single_table)
+    mean = results.predictions["views"][1]
+    assert mean.drop(columns=CLASSES).equals(single_table.drop(columns=CLASSES))
+    expected = (single_table[CLASSES] + other[CLASSES]) / 2
+    assert not np.allclose(single_table[CLASSES], other[CLASSES], atol=1e-4)
+    np.testing.assert_allclose(mean[CLASSES], expected, atol=1e-7)
+
+
+def test_the_table_shows_the_mean_of_views_beside_the_single_view(trained, make_run):
+    results = evaluate_checkpoint(str(trained.path), make_run().data, views=3)
+    text = render(results_document(results), "markdown")
+    assert "checkpoint WAR" in text
+    assert "mean of views WAR" in text
+    assert "3 per video, and the first alone" in text
+    assert "mean of views: the mean probabilities of several samplings of each video" in text

@@ -131,7 +131,7 @@ def test_the_card_of_one_without_folds_has_no_figures(make_run, tmp_path):
 def test_it_is_no_fold(folds, final, make_run):
     assert {run.path.name for run in find_runs(folds)} == {"fold1", "fold2"}
     with pytest.raises(CheckpointError, match="trained on all clips of colours, so there are no"):
-        unseen_folds(load_checkpoint(str(final.path)), open_manifest(make_run().data))
+        unseen_folds(load_checkpoint(str(final.path)).settings, open_manifest(make_run().data))
 
 
 @pytest.mark.slow
