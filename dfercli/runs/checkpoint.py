@@ -140,13 +140,13 @@ def unseen_folds(
     return [fold]
 
 
-def saw_data(settings: Mapping[str, Any], manifest: Manifest) -> bool:
+def saw_data(settings: Mapping[str, Any], manifest: "Manifest") -> bool:
     """Return whether a checkpoint, or one that it went on from, was trained on this data."""
     trained = CheckpointInfo.from_settings(settings).trained
     return any([_is_of(trained, manifest), *(_is_of(early, manifest) for early in trained.init)])
 
 
-def _is_of(trained: TrainingRecord | EarlierTraining, manifest: Manifest) -> bool:
+def _is_of(trained: TrainingRecord | EarlierTraining, manifest: "Manifest") -> bool:
     same_data = trained.data_fingerprint == manifest.fingerprint
     return trained.dataset == manifest.dataset or same_data
 
