@@ -152,7 +152,7 @@ def _is_of(trained: TrainingRecord | EarlierTraining, manifest: "Manifest") -> b
 
 
 def _find_left_out(
-    trained: TrainingRecord | EarlierTraining, manifest: Manifest, folds_by: str
+    trained: TrainingRecord | EarlierTraining, manifest: "Manifest", folds_by: str
 ) -> int:
     """Return the fold that a training on this data left out."""
     if trained.fold == ALL_DATA:
