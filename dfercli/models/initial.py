@@ -65,12 +65,14 @@ def _count_contexts(model: ExpressionModel) -> int | None:
 
 
 def _copy_rows(tensor: Tensor, rows: list[int], values: Tensor) -> Tensor:
-    """Return a tensor (K, ...) with new values in some rows; shorter texts (K, R, D) get zeros."""
+    """Return a tensor (K, ...) with new values in some rows.
+
+    Texts (K, R, D') get the length of the longer one; what follows the end of a text has no effect.
+    """
     if tensor.ndim == 3 and tensor.shape[-2] != values.shape[-2]:
         shape = len(tensor), max(tensor.shape[1], values.shape[1]), tensor.shape[2]
         longer = tensor.new_zeros(shape)
         longer[:, : tensor.shape[1]] = tensor
-        longer[rows] = 0
         longer[rows, : values.shape[1]] = values
         return longer
     copied = tensor.clone()

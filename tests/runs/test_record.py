@@ -6,7 +6,14 @@ import pytest
 
 from dfercli.config import to_dict
 from dfercli.errors import CheckpointError
-from dfercli.runs.record import CheckpointInfo, ClipSet, DataRecord, RunRecord, TrainingRecord
+from dfercli.runs.record import (
+    CheckpointInfo,
+    ClipSet,
+    DataRecord,
+    RunRecord,
+    TrainingRecord,
+    name_differences,
+)
 from dfercli.runs.run_folder import RunFolder
 
 DATA = DataRecord(
@@ -56,6 +63,11 @@ def test_entries_that_an_old_run_lacks_have_defaults(make_run):
     assert record == RunRecord(settings, DataRecord("ab"))
     assert record.config == make_run()
     assert not record.drawn
+    for name in ("ema", "lora_rank", "lora_on"):
+        del settings["train"][name]
+    del settings["init"]
+    now = RunRecord(to_dict(make_run()), DataRecord("ab"))
+    assert name_differences(RunRecord(settings, DataRecord("ab")), now) == ""
     settings["data"]["dataset"] = "demo"
     assert record.drawn
 

@@ -138,7 +138,7 @@ def test_an_interrupted_run_ends_the_same(go_on, tmp_path, monkeypatch):
 def test_another_checkpoint_is_another_run(go_on, trained, tmp_path):
     config = go_on(epochs=1, warmup_epochs=0)
     train_folds(config, [1], tmp_path)
-    moved = replace(config.init, where=str(trained.path / "best"), name="elsewhere")
+    moved = replace(config.init, where=str(trained.path), name="elsewhere")
     train_folds(replace(config, init=moved), [1], tmp_path)  # the same weights: finished
     other = find_initial(str(trained.path / "last"), tmp_path)
     other = replace(other, sha256="0" * 64)
