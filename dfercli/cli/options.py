@@ -27,6 +27,7 @@ from dfercli.config import (
 from dfercli.config.presets import CHANGES, apply_preset, describe_recipe
 from dfercli.data.sources.base import MAX_FOLD
 from dfercli.errors import ConfigError, DataError, require_at_least
+from dfercli.models.settings import BUILT_IN
 from dfercli.text import escape_letter
 
 if TYPE_CHECKING:
@@ -72,8 +73,13 @@ def find_variant(
     `dataset`.
 
     Raises:
-        ConfigError: The path is that of a fold, or of a run on all clips.
+        ConfigError: The path is that of a fold, or of a run on all clips, or names no run.
     """
+    if name == BUILT_IN:
+        raise ConfigError(
+            f"{BUILT_IN} is no run; test it with `dfer test {BUILT_IN}`, or make it a run with "
+            f"`dfer train --model still-image`"
+        )
     folder = Path(name or "")
     if re.fullmatch(r"fold\d+", folder.name) and len(folder.parts) > 1:
         fold = folder.name.removeprefix("fold")

@@ -13,6 +13,7 @@ from dfercli.cli import printing
 from dfercli.config import (
     ALL_DATA,
     UNTRAINED,
+    WITHOUT_CLIP,
     AugmentConfig,
     ComputeConfig,
     DataConfig,
@@ -190,12 +191,17 @@ def ablate(
 
 
 def _check_typed(model: ModelConfig, typed: set[str]) -> None:
-    """Refuse settings of the training for a method without training."""
+    """Refuse settings of the training for a method without training, and of CLIP without it."""
     settings = (*fields(TrainConfig), *fields(AugmentConfig))
     unused = [s.name for s in settings if s.name in typed and s.name != "val_fraction"]
     if model.method in UNTRAINED and unused:
         option = f"--{unused[0].replace('_', '-')}"
         raise ConfigError(f"{model.method} trains nothing: {option} has no effect; remove it")
+    of_clip = [s.name for s in fields(ModelConfig) if s.name not in ("method", "num_frames")]
+    unused = [name for name in of_clip if name in typed]
+    if model.method in WITHOUT_CLIP and unused:
+        option = f"--{unused[0].replace('_', '-')}"
+        raise ConfigError(f"{model.method} is not CLIP: {option} has no effect; remove it")
 
 
 def _note_initial(init: InitConfig, manifest: "Manifest") -> None:
