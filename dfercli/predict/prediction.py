@@ -61,6 +61,7 @@ class Window:
         box_xyxy: (4,) the face in the middle one of these frames, in pixels of the video.
         probs: (K,) probabilities; None if too few frames show the face.
         face_rgb: The aligned face in this frame; None for most windows of a long video.
+        embedding: (E,) the model's embedding of the clip, instead of probabilities, if requested.
     """
 
     track: int
@@ -70,6 +71,7 @@ class Window:
     box_xyxy: np.ndarray
     probs: np.ndarray | None
     face_rgb: np.ndarray | None = None
+    embedding: np.ndarray | None = None
 
     @property
     def middle_s(self) -> float:
