@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from dfercli.cli import options as opt
 from dfercli.cli.checkpoints import ModelOptions
-from dfercli.errors import NoFaceError
+from dfercli.errors import ConfigError, NoFaceError
 from dfercli.faces import describe_search
 from dfercli.parallel import ending_on_sigterm
 from dfercli.predict.settings import PredictSettings, parse_time
@@ -214,6 +214,13 @@ def predict(
             "Write a copy of the video with faces and expressions (.mp4; a folder for several)."
         ),
     ] = None,
+    blur_others: Annotated[
+        bool,
+        opt.in_output("Blur all faces but the largest one in annotated videos.", "--blur-others"),
+    ] = False,
+    blur_all: Annotated[
+        bool, opt.in_output("Blur all faces in annotated videos.", "--blur-all")
+    ] = False,
     plot: Annotated[
         Path | None,
         opt.in_output(
@@ -236,6 +243,8 @@ def predict(
     """
     model.check()
     windows = _add_part(windows, start, end)
+    if blur_others and blur_all:
+        raise ConfigError("--blur-others and --blur-all contradict each other; remove one of them")
     opt.wait_without_spinning()
     from dfercli.predict.batch.inputs import find_inputs
     from dfercli.predict.batch.predict_all import predict_videos
@@ -255,6 +264,7 @@ def predict(
             document=sys.stdout if as_json else None,
             plot=plot,
             annotate=annotate,
+            blur="all" if blur_all else "others" if blur_others else None,
             jobs=jobs,
             on_model=view.on_model,
             on_resume=partial(view.on_resume, out=out),

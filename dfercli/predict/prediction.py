@@ -148,6 +148,7 @@ class VideoPrediction:
         coverage: Fraction of these frames that show any face, however briefly.
         windows: Windows in order of time, then of tracks.
         paths: Places of each track by its number, in order of time; empty unless requested.
+        brief_paths: Places of the faces without a number, in order of time; empty unless requested.
         model: The model's name, its training, and whether it is calibrated.
         part: Part of the video that was to be read.
     """
@@ -163,6 +164,7 @@ class VideoPrediction:
     paths: Mapping[int, tuple[SeenFace, ...]] = field(default_factory=dict)
     model: str = ""
     part: Part = WHOLE
+    brief_paths: tuple[tuple[SeenFace, ...], ...] = ()
 
     @property
     def start_s(self) -> float:

@@ -197,6 +197,11 @@ class VideoReading:
             },
             model=self._model.describe(),
             part=self._part,
+            brief_paths=tuple(
+                tuple(path)
+                for track, path in (self._paths or {}).items()
+                if track not in self._numbers
+            ),
         )
 
     @property
