@@ -117,6 +117,7 @@ COMMANDS: dict[str, Command] = {
     "ablate": Command(training.ablate, "dfer ablate --table 2 --dataset dfew --folds 1-5"),
     "report": Command(results.report, "dfer report full --epoch last"),
     "predict": Command(predict.predict, "dfer predict video.mp4 --out predictions.csv"),
+    "embed": Command(predict.embed, "dfer embed videos/ --out embeddings.parquet"),
     "app": Command(deploy.serve, "dfer app --checkpoint full"),
     "import": Command(
         deploy.import_checkpoint, "dfer import dfew_fold1.pth --dataset dfew --out imported/fold1"

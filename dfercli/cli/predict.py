@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from dfercli.cli import options as opt
 from dfercli.cli.checkpoints import ModelOptions
-from dfercli.errors import NoFaceError
+from dfercli.errors import ConfigError, NoFaceError
 from dfercli.faces import describe_search
 from dfercli.parallel import ending_on_sigterm
 from dfercli.predict.settings import PredictSettings, parse_time
@@ -88,7 +88,7 @@ class View:
     def on_model(self, info: "ModelInfo") -> None:
         """Print the model."""
         self._info = info
-        opt.note(f"model: {info.describe()}")
+        _note_model(info)
 
     def on_resume(self, journal: "Journal", out: Path | None) -> None:
         """Print how many videos earlier calls have finished."""
@@ -155,6 +155,10 @@ class View:
             raise typer.Exit(result.exit_code)
 
 
+def _note_model(info: "ModelInfo") -> None:
+    opt.note(f"model: {info.describe()}")
+
+
 def describe_outcome(outcome: "Outcome", prediction: "VideoPrediction | None") -> str:
     """Return the line that is printed for one of several videos."""
     name = printable(outcome.input.title)
@@ -173,17 +177,28 @@ def describe_outcome(outcome: "Outcome", prediction: "VideoPrediction | None") -
     return f"{name}: {prediction.length_text}, {count}: {', '.join(faces)}"
 
 
+_Videos = Annotated[
+    list[str],
+    typer.Argument(
+        help="Files, folders of videos or of the frames of one video, patterns such as "
+        "`*.mp4`, URLs of streams, camera numbers, or - to read names from standard input.",
+        show_default=False,
+    ),
+]
+_Start = Annotated[
+    str | None,
+    opt.in_data("Time in the video at which to start: seconds, MM:SS or HH:MM:SS."),
+]
+_End = Annotated[
+    str | None,
+    opt.in_data("Time at which to end, in the same form; by default the end of the video."),
+]
+
+
 @opt.expand_configs("start_s", "end_s")
 def predict(
     context: typer.Context,
-    videos: Annotated[
-        list[str],
-        typer.Argument(
-            help="Files, folders of videos or of the frames of one video, patterns such as "
-            "`*.mp4`, URLs of streams, camera numbers, or - to read names from standard input.",
-            show_default=False,
-        ),
-    ],
+    videos: _Videos,
     model: ModelOptions,
     windows: PredictSettings,
     out: Annotated[
@@ -200,6 +215,13 @@ def predict(
             "Write a copy of the video with faces and expressions (.mp4; a folder for several)."
         ),
     ] = None,
+    blur_others: Annotated[
+        bool,
+        opt.in_output("Blur all faces but the largest one in annotated videos.", "--blur-others"),
+    ] = False,
+    blur_all: Annotated[
+        bool, opt.in_output("Blur all faces in annotated videos.", "--blur-all")
+    ] = False,
     plot: Annotated[
         Path | None,
         opt.in_output(
@@ -212,14 +234,8 @@ def predict(
             "Number of videos to predict at the same time, each in its own process.", min=1
         ),
     ] = 1,
-    start: Annotated[
-        str | None,
-        opt.in_data("Time in the video at which to start: seconds, MM:SS or HH:MM:SS."),
-    ] = None,
-    end: Annotated[
-        str | None,
-        opt.in_data("Time at which to end, in the same form; by default the end of the video."),
-    ] = None,
+    start: _Start = None,
+    end: _End = None,
     as_json: opt.AsJson = False,
 ) -> None:
     """Classify the expressions of all faces in videos over time.
@@ -227,12 +243,9 @@ def predict(
     Exit code 3: a video shows no face; 4: a video could not be read.
     """
     model.check()
-    windows = replace(
-        windows,
-        start_s=0.0 if start is None else parse_time(start),
-        end_s=None if end is None else parse_time(end),
-    )
-    windows.check()
+    windows = _add_part(windows, start, end)
+    if blur_others and blur_all:
+        raise ConfigError("--blur-others and --blur-all contradict each other; remove one of them")
     opt.wait_without_spinning()
     from dfercli.predict.batch.inputs import find_inputs
     from dfercli.predict.batch.predict_all import predict_videos
@@ -252,6 +265,7 @@ def predict(
             document=sys.stdout if as_json else None,
             plot=plot,
             annotate=annotate,
+            blur="all" if blur_all else "others" if blur_others else None,
             jobs=jobs,
             on_model=view.on_model,
             on_resume=partial(view.on_resume, out=out),
@@ -260,6 +274,57 @@ def predict(
             on_progress=view.bars.on_progress,
         )
     view.finish(result, out)
+
+
+@opt.expand_configs("start_s", "end_s")
+def embed(
+    context: typer.Context,
+    videos: _Videos,
+    model: ModelOptions,
+    windows: PredictSettings,
+    out: Annotated[Path, opt.in_output("File to write: .npz or .parquet.")],
+    start: _Start = None,
+    end: _End = None,
+) -> None:
+    """Write the model's embedding of each face in each window of videos, for other statistics.
+
+    Exit code 3: a video shows no face; 4: a video could not be read.
+    """
+    model.check()
+    windows = _add_part(windows, start, end)
+    opt.wait_without_spinning()
+    from dfercli.predict.batch.embed import embed_videos
+    from dfercli.predict.batch.inputs import find_inputs
+
+    inputs = find_inputs(videos, _read_names() if "-" in videos else (), [out])
+    bars = Bars(len(inputs))
+
+    def show(title: str, num_windows: int, error: str | None) -> None:
+        with tqdm.external_write_mode(file=sys.stdout):  # clears the bars
+            if error is None:
+                print(f"{printable(title)}: {count_of(num_windows, 'window')}", flush=True)
+            else:
+                opt.note(f"error: {error}")
+        bars.step()
+
+    with ending_on_sigterm(), closing(bars):
+        result = embed_videos(
+            inputs, model.choose, windows, out=out, on_model=_note_model, on_video=show
+        )
+    opt.note(f"written: {out}")
+    if result.exit_code:
+        raise typer.Exit(result.exit_code)
+
+
+def _add_part(windows: PredictSettings, start: str | None, end: str | None) -> PredictSettings:
+    """Return checked settings with the part of the video that the options request."""
+    windows = replace(
+        windows,
+        start_s=0.0 if start is None else parse_time(start),
+        end_s=None if end is None else parse_time(end),
+    )
+    windows.check()
+    return windows
 
 
 def _read_names() -> Sequence[str]:

@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dfercli.predict.batch.embed import Embeddings, embed_videos
     from dfercli.predict.batch.predict_all import BatchResult, Outcome, predict_videos
     from dfercli.predict.model_info import ModelInfo
     from dfercli.predict.prediction import SeenFace, TrackSummary, VideoPrediction, Window
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "BatchResult": "batch.predict_all",
+    "Embeddings": "batch.embed",
     "ModelInfo": "model_info",
     "ModelSource": "predictor",
     "Outcome": "batch.predict_all",
@@ -26,10 +28,12 @@ _HOMES = {
     "VideoPrediction": "prediction",
     "VideoReading": "reading",
     "Window": "prediction",
+    "embed_videos": "batch.embed",
     "predict_videos": "batch.predict_all",
 }
 __all__ = [
     "BatchResult",
+    "Embeddings",
     "ModelInfo",
     "ModelSource",
     "Outcome",
@@ -40,6 +44,7 @@ __all__ = [
     "VideoPrediction",
     "VideoReading",
     "Window",
+    "embed_videos",
     "predict_videos",
 ]
 

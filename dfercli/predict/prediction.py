@@ -61,6 +61,7 @@ class Window:
         box_xyxy: (4,) the face in the middle one of these frames, in pixels of the video.
         probs: (K,) probabilities; None if too few frames show the face.
         face_rgb: The aligned face in this frame; None for most windows of a long video.
+        embedding: (E,) the model's embedding of the clip, instead of probabilities, if requested.
     """
 
     track: int
@@ -70,6 +71,7 @@ class Window:
     box_xyxy: np.ndarray
     probs: np.ndarray | None
     face_rgb: np.ndarray | None = None
+    embedding: np.ndarray | None = None
 
     @property
     def middle_s(self) -> float:
@@ -146,6 +148,7 @@ class VideoPrediction:
         coverage: Fraction of these frames that show any face, however briefly.
         windows: Windows in order of time, then of tracks.
         paths: Places of each track by its number, in order of time; empty unless requested.
+        brief_paths: Places of the faces without a number, in order of time; empty unless requested.
         model: The model's name, its training, and whether it is calibrated.
         part: Part of the video that was to be read.
     """
@@ -161,6 +164,7 @@ class VideoPrediction:
     paths: Mapping[int, tuple[SeenFace, ...]] = field(default_factory=dict)
     model: str = ""
     part: Part = WHOLE
+    brief_paths: tuple[tuple[SeenFace, ...], ...] = ()
 
     @property
     def start_s(self) -> float:

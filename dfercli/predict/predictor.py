@@ -1,6 +1,7 @@
 """A model that predicts the expressions of the faces in videos."""
 
 import math
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,7 +142,11 @@ class Predictor(ModelInfo):
         return size
 
     def open(
-        self, video: Source, settings: PredictSettings | None = None, keep_paths: bool = False
+        self,
+        video: Source,
+        settings: PredictSettings | None = None,
+        keep_paths: bool = False,
+        embed: bool = False,
     ) -> VideoReading:
         """Start reading a video. Iterate over the result to get each window as it ends.
 
@@ -150,6 +155,7 @@ class Predictor(ModelInfo):
                 of a camera.
             settings: Windows, faces and part of the video.
             keep_paths: Keep the place of each face in each frame; memory then grows with the video.
+            embed: Windows get the model's embeddings instead of probabilities.
 
         Raises:
             ConfigError: A setting is invalid, or a part of a stream or camera is requested.
@@ -159,7 +165,9 @@ class Predictor(ModelInfo):
         if is_live(video):
             settings.check_not_live(str(video))
         part = Part(settings.start_s, math.inf if settings.end_s is None else settings.end_s)
-        return VideoReading(self, video, window_s, stride_s, settings.faces, keep_paths, part)
+        return VideoReading(
+            self, video, window_s, stride_s, settings.faces, keep_paths, part, embed
+        )
 
     def predict(self, video: str | Path | int, **settings: Any) -> VideoPrediction:
         """Predict the expressions in each window of a video.
@@ -194,19 +202,37 @@ class Predictor(ModelInfo):
         Args:
             clips: For each clip, its aligned faces (3, S, S) uint8: at least one.
         """
-        batches = [clips[first : first + MAX_BATCH] for first in range(0, len(clips), MAX_BATCH)]
-        return np.concatenate([self._name_batch(batch) for batch in batches])
+        logits = self._compute(self._model, clips)
+        probs: np.ndarray = (logits / (self.temperature or 1.0)).softmax(-1).cpu().numpy()
+        return probs
 
-    def _name_batch(self, clips: list[list[np.ndarray]]) -> np.ndarray:
+    @torch.inference_mode()
+    def embed_clips(self, clips: list[list[np.ndarray]]) -> np.ndarray:
+        """Return the video embeddings (N, E) float32 of N clips, sampled as in tests.
+
+        Args:
+            clips: As for `name_expressions`.
+        """
+        embeddings: np.ndarray = self._compute(self._model.encode_video, clips).cpu().numpy()
+        return embeddings
+
+    def _compute(
+        self, function: Callable[[torch.Tensor], torch.Tensor], clips: list[list[np.ndarray]]
+    ) -> torch.Tensor:
+        """Return what a part of the model computes for clips, in float32."""
+        batches = [clips[first : first + MAX_BATCH] for first in range(0, len(clips), MAX_BATCH)]
+        return torch.cat([self._compute_batch(function, batch) for batch in batches])
+
+    def _compute_batch(
+        self, function: Callable[[torch.Tensor], torch.Tensor], clips: list[list[np.ndarray]]
+    ) -> torch.Tensor:
         num_frames = self._model.config.num_frames
         frames = np.stack(
             [np.stack([clip[i] for i in sample_test(len(clip), num_frames)]) for clip in clips]
         )  # (N, T, 3, S, S)
         dtype = AUTOCAST.get(self.precision)
         with torch.autocast(self._device.type, dtype) if dtype else nullcontext():
-            logits = self._model(normalise(self._send(frames)))
-        probs: np.ndarray = (logits.float() / (self.temperature or 1.0)).softmax(-1).cpu().numpy()
-        return probs
+            return function(normalise(self._send(frames))).float()
 
     def _send(self, frames: np.ndarray) -> torch.Tensor:
         """Copy frames to the device; to a GPU from pinned memory, without waiting for the copy."""

@@ -89,6 +89,8 @@ class _Model(Protocol):
 
     def name_expressions(self, clips: list[list[np.ndarray]]) -> np.ndarray: ...
 
+    def embed_clips(self, clips: list[list[np.ndarray]]) -> np.ndarray: ...
+
 
 @dataclass(frozen=True)
 class _Crop:
@@ -123,6 +125,7 @@ class VideoReading:
         faces: `all` or `largest`.
         keep_paths: Keep the place of each face in each frame.
         part: Part of the video to read.
+        embed: Windows get embeddings instead of probabilities.
     """
 
     def __init__(
@@ -134,9 +137,11 @@ class VideoReading:
         faces: str = "all",
         keep_paths: bool = False,
         part: Part = WHOLE,
+        embed: bool = False,
     ) -> None:
         self._model = model
         self._video, self._part = video, part
+        self._embed = embed
         self._window_s, self._stride_s = window_s, stride_s
         self._only_largest = faces == "largest"
         self._paths: dict[int, list[SeenFace]] | None = {} if keep_paths else None
@@ -192,6 +197,11 @@ class VideoReading:
             },
             model=self._model.describe(),
             part=self._part,
+            brief_paths=tuple(
+                tuple(path)
+                for track, path in (self._paths or {}).items()
+                if track not in self._numbers
+            ),
         )
 
     @property
@@ -306,13 +316,18 @@ class VideoReading:
         clips = [clip for stretch in self._waiting for clip in stretch.clips.values()]
         if clips and len(clips) < enough:
             return
-        probs = iter(self._model.name_expressions(clips) if clips else ())
+        compute = self._model.embed_clips if self._embed else self._model.name_expressions
+        values = iter(compute(clips) if clips else ())
         for stretch in self._waiting:
-            probs_of = dict(zip(stretch.clips, probs, strict=False))
-            windows = [replace(w, probs=probs_of.get(w.track)) for w in stretch.windows]
+            value_of = dict(zip(stretch.clips, values, strict=False))
+            windows = [self._complete(w, value_of.get(w.track)) for w in stretch.windows]
             self._windows.add(windows, self._start_s(0))
             yield from windows
         self._waiting.clear()
+
+    def _complete(self, window: Window, value: np.ndarray | None) -> Window:
+        """Return a window with its probabilities or embedding, if any."""
+        return replace(window, embedding=value) if self._embed else replace(window, probs=value)
 
 
 def _make_window(

@@ -11,6 +11,7 @@ from dfercli.errors import ConfigError
 from dfercli.media.video import FALLBACK_FPS, Frame, Part, read_frames
 from dfercli.media.video_writer import WrittenVideo, open_writer
 from dfercli.predict.prediction import SeenFace, Stretch, VideoPrediction, Window, drawn_stretches
+from dfercli.visualize.blur import FaceBlur
 from dfercli.visualize.overlay import Overlay, ShownFace
 
 LONGEST_GAP_S = 0.6
@@ -61,6 +62,7 @@ def annotate_video(
     video: Path,
     out: Path,
     *,
+    blur: str | None = None,
     on_frame: Callable[[float], object] | None = None,
 ) -> WrittenVideo:
     """Write a copy of a video with boxes, expressions and probabilities of its faces, with sound.
@@ -77,6 +79,7 @@ def annotate_video(
         prediction: Predictions of this video, with the paths of its faces.
         video: The video file or folder of frames; it is read again.
         out: An `.mp4` file.
+        blur: Faces to blur: `others` than the largest one, or `all`; None for none.
         on_frame: Called with the time in seconds of each frame after it is drawn.
 
     Raises:
@@ -87,6 +90,7 @@ def annotate_video(
     if prediction.windows and not prediction.paths:
         raise ConfigError(f"cannot annotate {video}: predict it with keep_paths=True first")
     tracks = _Tracks(prediction)
+    blurring = None if blur is None else FaceBlur(prediction, blur)
     overlay: Overlay | None = None
     fps = _measure_fps(video, prediction.part)
     with open_writer(out, fps, video, prediction.part) as writer:
@@ -98,7 +102,10 @@ def annotate_video(
             if times:
                 faces = tracks.faces_at(frame.time_s)
                 main = tracks.choose_main(faces)
-                writer.write(overlay.draw(frame.image_rgb, faces, main), times)
+                image_rgb = frame.image_rgb
+                if blurring is not None:
+                    image_rgb = blurring.draw(image_rgb, frame.time_s)
+                writer.write(overlay.draw(image_rgb, faces, main), times)
             if on_frame is not None:
                 on_frame(frame.time_s)
         writer.left_out = OUT_OF_SYNC if timer.skipped_s else None

@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 GROUP = typer.main.get_command(app)
 COMMANDS = (
     *("demo", "preprocess", "doctor", "train", "eval", "test", "ablate", "report"),
-    *("predict", "app", "import", "export", "push"),
+    *("predict", "embed", "app", "import", "export", "push"),
 )
 CONFIGS = (ModelConfig, TrainConfig, AugmentConfig, ComputeConfig, RunOptions)
 NOT_TYPED = {"msta_pools", "stop_epoch"}

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dfercli.errors import ConfigError
+from dfercli.errors import ConfigError, require_known
 from dfercli.files import check_claim, claim_files
 from dfercli.media.images import IMAGE_SUFFIXES
 from dfercli.predict.batch.formats import OF_ONE_VIDEO, WRITERS, check_parquet, is_document
@@ -30,10 +30,14 @@ temporary names are longer."""
 
 @dataclass(frozen=True)
 class Artifacts:
-    """Paths of the timelines and annotated videos, by the names of the inputs; picklable."""
+    """Paths of the timelines and annotated videos, by the names of the inputs; picklable.
+
+    `blur` names the faces that are blurred in annotated videos; None for none.
+    """
 
     plots: dict[str, Path] = field(default_factory=dict)
     annotated: dict[str, Path] = field(default_factory=dict)
+    blur: str | None = None
 
     @property
     def keep_paths(self) -> bool:
@@ -62,20 +66,26 @@ class Artifacts:
                 prediction,
                 video.path,
                 annotated,
+                blur=self.blur,
                 on_frame=lambda at_s: report(video, "annotating", at_s, length_s),
             )
             silent = f" (without sound: {written.why_silent})" if written.why_silent else ""
             notes.append(f"annotated: {annotated}{silent}")
         return tuple(notes), {
-            plain_text(str(path)): hash_content(path) for path in self._list_files(video)
+            self._describe(path, video): hash_content(path) for path in self._list_files(video)
         }
 
     def are_made(self, video: Input, pictures: Mapping[str, str]) -> bool:
         """Return whether the files of a video exist and have these hashes."""
         return all(
-            path.is_file() and pictures.get(plain_text(str(path))) == hash_content(path)
+            path.is_file() and pictures.get(self._describe(path, video)) == hash_content(path)
             for path in self._list_files(video)
         )
+
+    def _describe(self, path: Path, video: Input) -> str:
+        """Return a file's name, and the blurred faces, so that it is made again without them."""
+        blurred = self.blur is not None and path == self.annotated.get(video.name)
+        return plain_text(f"{path} (blurred: {self.blur})" if blurred else str(path))
 
     def _list_files(self, video: Input) -> list[Path]:
         paths = (self.plots.get(video.name), self.annotated.get(video.name))
@@ -83,19 +93,24 @@ class Artifacts:
 
 
 def plan_artifacts(
-    inputs: Sequence[Input], plot: Path | None, annotate: Path | None
+    inputs: Sequence[Input], plot: Path | None, annotate: Path | None, blur: str | None = None
 ) -> Artifacts | None:
     """Return the paths of the timelines and annotated videos; None if neither is requested.
 
     Raises:
         ConfigError: A path is a file although there are several videos, a folder is not writable,
-            a suffix is unknown, or a stream is to be annotated.
+            a suffix is unknown, a stream is to be annotated, or `blur` has no annotated video.
     """
+    if blur is not None and annotate is None:
+        raise ConfigError("faces are blurred in annotated videos; choose one with --annotate")
     if plot is None and annotate is None:
         return None
     from dfercli.visualize.annotated_video import check_annotated
+    from dfercli.visualize.blur import BLUR
     from dfercli.visualize.timeline import check_picture
 
+    if blur is not None:
+        require_known("choice of blurred faces", blur, BLUR)
     live = [video.name for video in inputs if video.is_live]
     if annotate is not None and live:
         raise ConfigError(
@@ -111,6 +126,7 @@ def plan_artifacts(
     return Artifacts(
         _name_files("--plot", plot, readable, ".png", check_picture if single else None),
         _name_files("--annotate", annotate, readable, ".mp4", check_video if single else None),
+        blur,
     )
 
 

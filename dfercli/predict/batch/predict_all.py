@@ -107,6 +107,7 @@ def predict_videos(
     document: TextIO | None = None,
     plot: str | Path | None = None,
     annotate: str | Path | None = None,
+    blur: str | None = None,
     resume: bool = True,
     jobs: int = 1,
     device: str = "auto",
@@ -131,6 +132,7 @@ def predict_videos(
         document: Open text file that gets the JSON document.
         plot: Picture of the timeline of each face: a file for one video, a folder for several.
         annotate: Annotated video: a file for one video, a folder for several.
+        blur: Faces to blur in it: `others` than the largest one, or `all`.
         resume: Keep the videos that an earlier call with the same `out` finished, and write a
             journal beside `out`, from which a later call can continue.
         jobs: Videos at a time, each in a process that loads the model; 1 uses this process.
@@ -154,7 +156,7 @@ def predict_videos(
     settings.check()
     inputs = _find_videos(videos, [path for path in (*outs, plot, annotate) if path is not None])
     _check_inputs(inputs, outs, settings)
-    artifacts = plan_artifacts(inputs, plot, annotate)
+    artifacts = plan_artifacts(inputs, plot, annotate, blur)
     recorder = Recorder(on_window, on_video)
     writes = bool(outs) or document is not None
     if not writes and all(video.error is not None for video in inputs):  # no model is needed

@@ -70,7 +70,8 @@ def drop_images(event: Event) -> Event:
     if event.prediction is None:
         return event
     windows = tuple(replace(window, face_rgb=None) for window in event.prediction.windows)
-    return replace(event, prediction=replace(event.prediction, windows=windows, paths={}))
+    prediction = replace(event.prediction, windows=windows, paths={}, brief_paths=())
+    return replace(event, prediction=prediction)
 
 
 def read_video(

@@ -52,7 +52,7 @@ def test_reading_then_what_follows_is_told(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     artifacts = Artifacts({"v": Path("v.png")}, {"v": Path("v.mp4")})
 
-    def annotate(prediction, video, out, on_frame):
+    def annotate(prediction, video, out, blur, on_frame):
         on_frame(1.5)
         out.write_bytes(b"x")
         return SimpleNamespace(why_silent=None)
