@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dfercli.cli.defaults import RUNS, find_defaults
 from dfercli.config import (
-    ALL_DATA,
     WITHOUT_CLIP,
     AugmentConfig,
     ComputeConfig,
@@ -24,7 +24,7 @@ from dfercli.config import (
     TrainConfig,
     is_numbered,
 )
-from dfercli.config.presets import CHANGES, apply_preset, describe_recipe
+from dfercli.config.presets import apply_preset, describe_recipe
 from dfercli.data.sources.base import MAX_FOLD
 from dfercli.errors import ConfigError, DataError, require_at_least
 from dfercli.models.settings import BUILT_IN
@@ -32,10 +32,8 @@ from dfercli.text import escape_letter
 
 if TYPE_CHECKING:
     from dfercli.data.manifest import Manifest
-    from dfercli.runs.run_folder import RunFolder
 
 MANIFESTS = Path("data_manifests")
-RUNS = Path("runs")
 
 DATA, FACES, MODEL, RUN = "Data", "Faces", "Model", "Runs"
 COMPUTE, OUTPUT, SERVER = "Compute", "Output", "Server"
@@ -206,7 +204,7 @@ def expand_configs(*left_out: str) -> Callable[[Callable[..., None]], Callable[.
         @wraps(command)
         def expanded(**arguments: Any) -> None:
             typed = find_typed(arguments["context"])
-            bases, values = _find_defaults(arguments, typed)
+            bases, values = find_defaults(arguments, typed)
             # So that options of the command line are checked together with those of the run.
             arguments |= {n: v for n, v in values.items() if n in arguments and n not in typed}
             for name, cls in configs.items():
@@ -222,81 +220,6 @@ def expand_configs(*left_out: str) -> Callable[[Callable[..., None]], Callable[.
         return expanded
 
     return decorate
-
-
-def _find_defaults(
-    arguments: dict[str, Any], typed: set[str]
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the defaults of a repeated run or a preset.
-
-    They are configurations by parameter, for settings without an option, and values by option.
-    """
-    if arguments.get("init") is not None:
-        return _find_initial_model(arguments, typed)
-    if arguments.get("repeat") is None:
-        changes = CHANGES.get(arguments.get("preset", ""), {})
-        return {}, {name: value for part in changes.values() for name, value in part.items()}
-    if "preset" in typed:
-        raise ConfigError("--repeat uses the recipe of the repeated run; remove --preset")
-    sources = find_repeated(arguments["repeat"], arguments["runs"])
-    source = next(iter(sources.values()))
-    config = source.read().config
-    bases: dict[str, Any] = {
-        "model": config.model,
-        "recipe": config.train,
-        "augment": config.augment,
-        "compute": config.compute,
-    }
-    values = {f.name: getattr(part, f.name) for part in bases.values() for f in fields(part)}
-    manifest, root = (_locate(path, source) for path in (config.data.manifest, config.data.root))
-    if not typed & {"dataset", "manifests"} and not manifest.is_file():
-        raise ConfigError(
-            f"cannot repeat {arguments['repeat']}: its manifest {manifest} does not exist; start "
-            f"in the folder that it is relative to, or use --manifests FOLDER"
-        )
-    values |= {
-        "dataset": manifest.stem,
-        "manifests": manifest.parent,
-        "folds_by": config.data.folds_by,
-        "workers": config.data.workers,
-        "preset": config.preset,
-        "seed": config.seed,
-        "init": config.init.where if config.init is not None else None,
-    }
-    if "dataset" not in typed and root.is_dir():
-        values["root"] = root
-    if config.fold == ALL_DATA:
-        values["all_data"] = True
-    elif not arguments.get("all_data"):
-        values["folds"] = ",".join(map(str, sources))
-    return bases, values
-
-
-def _find_initial_model(
-    arguments: dict[str, Any], typed: set[str]
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the model's settings of the checkpoint of `--init`, beside the preset's others."""
-    from dfercli.runs.checkpoint import find_initial, read_initial
-
-    if "repeat" in typed:
-        raise ConfigError("--repeat and --init both choose the model; remove one of them")
-    model = read_initial(find_initial(arguments["init"], arguments["runs"]).where)
-    values = _find_defaults({**arguments, "init": None, "repeat": None}, typed)[1]
-    return {"model": model}, values | {f.name: getattr(model, f.name) for f in fields(model)}
-
-
-def _locate(recorded: str, run: "RunFolder") -> Path:
-    """Return a recorded path; a relative one may start at the folder above that of all runs."""
-    path = Path(recorded)
-    beside_runs = Path(*run.path.resolve().parts[:-4], path)
-    return beside_runs if not path.exists() and beside_runs.exists() else path
-
-
-def find_repeated(name: str, runs: Path) -> "dict[int, RunFolder]":
-    """Return the runs of `--repeat` by fold, found in `runs` or the default folder of runs."""
-    from dfercli.runs.lookup import find_named
-
-    return find_named(name, dict.fromkeys((runs, RUNS)))
 
 
 def _options_of(panel: str, cls: Any, left_out: tuple[str, ...]) -> list[inspect.Parameter]:

@@ -10,6 +10,7 @@ import typer
 
 from dfercli.cli import options as opt
 from dfercli.cli import printing
+from dfercli.cli.defaults import find_repeated
 from dfercli.config import (
     ALL_DATA,
     UNTRAINED,
@@ -98,7 +99,7 @@ def train(
         targets = [ALL_DATA] if all_data else folds
         _note_repeat(repeat, replace(config, fold=targets[0]), targets, manifest, options)
     if all_data:
-        repeated = {} if repeat is None else opt.find_repeated(repeat, options.runs)
+        repeated = {} if repeat is None else find_repeated(repeat, options.runs)
         _train_final(config, options, manifest, repeated)
         return
     from dfercli.data.manifest import mark_partial
@@ -227,7 +228,7 @@ def _note_repeat(
     from dfercli.runs.record import DataRecord, RunRecord, name_differences
     from dfercli.runs.run_folder import run_folder
 
-    sources = opt.find_repeated(name, options.runs)
+    sources = find_repeated(name, options.runs)
     for fold in folds:
         target = run_folder(options.runs, replace(config, fold=fold))
         source = sources.get(fold)
