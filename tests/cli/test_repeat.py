@@ -95,7 +95,7 @@ def test_a_repetition_that_was_interrupted_still_repeats_all_folds(name, run, df
     ("line", "said"),
     [
         (f"--repeat {WHERE}", f"runs/{WHERE} is the run to repeat, and it is finished; choose"),
-        ("--repeat nothing", "no run 'nothing': neither a folder, nor a run in runs"),
+        ("--repeat nothing", "no run 'nothing': there is no such folder, and no such run in runs"),
         (f"--repeat {WHERE} --preset small", "--repeat uses the recipe of the repeated run;"),
         (f"--repeat {WHERE} --manifests elsewhere", "no manifest in elsewhere; `dfer preprocess`"),
     ],
@@ -147,7 +147,7 @@ def test_a_repetition_elsewhere_takes_calibration_and_epochs_of_the_repeated_run
     assert read_settings(str(again.model))["calibration"] == settings["calibration"]
     done = dfer(f"train --repeat {WHERE} --all-data --runs third")
     assert done.code == 0, done.err
-    assert "the median of those that folds 2 chose" in done.err
+    assert "the median of the epochs chosen in folds 2" in done.err
     done = dfer(f"train --repeat {final.path} --folds 1 --runs again")
     assert done.err.splitlines()[-1] == (
         f"error: {final.path} was trained on all clips and has no folds; remove --folds"
