@@ -226,7 +226,7 @@ def check_place(folder: Path, kind: FolderKind) -> None:
 
 @contextmanager
 def locking(path: Path, wait_s: float = 0.0) -> Iterator[None]:
-    """Hold an empty lock file during the block.
+    """Return a context that holds a lock, an empty file.
 
     Wait up to `wait_s` for another process that holds it; a negative value waits forever.
 

@@ -65,7 +65,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Document:
-    """The output of a command: at least one table, the first of which names the document.
+    """The tables that a command prints, at least one; the first one names the document.
 
     `provenance` says where the figures come from, by name, in the order of printing. `data` has
     further figures for JSON, as plain values or arrays; nan and infinity become null.

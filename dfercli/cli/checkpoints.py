@@ -22,8 +22,8 @@ class ModelOptions:
 
     Attributes:
         checkpoint: Folder of a checkpoint or run, name of a run such as `full` or
-            `my-videos/full/fold1`, name of a model on the Hub, or `built-in`; by default the run
-            finished last, except runs on the demo, or the built-in model if there is none.
+            `my-videos/full/fold1`, name of a model on the Hub, or `built-in`; by default the
+            trained run finished last, except runs on the demo, or the built-in model without one.
         zero_shot: Use CLIP without training on expressions; its predictions are weak.
         detector: Face detector; by default the one used in training.
         device: Device: `auto`, `cpu`, `cuda` (or a GPU by number: `cuda:1`) or `mps`.

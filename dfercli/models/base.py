@@ -99,7 +99,7 @@ class ExpressionModel(nn.Module, PyTorchModelHubMixin):
         return self.logit_scale.exp() * F.cosine_similarity(videos, texts, dim=-1)
 
     def resize(self, settings: Mapping[str, Any]) -> None:
-        """Give tensors the sizes that a checkpoint's `config.json` records, before it is loaded."""
+        """Resize tensors as recorded in a checkpoint's `config.json`, before loading the file."""
         prompts = getattr(self, "prompts", None)
         if prompts is not None and "prompt_tokens" in settings:
             num_classes, _, width = prompts.words.shape

@@ -57,6 +57,7 @@ class ModelInfo:
         self.precision = precision
         self.checkpoint = checkpoint
         self.trained = info.trained
+        self.method = info.model.get("method")
         self.temperature = info.temperature
 
     @cached_property
@@ -89,9 +90,9 @@ class ModelInfo:
     @property
     def training(self) -> str:
         """Short description of the model's training data."""
-        if self.checkpoint is None:
+        if self.checkpoint is None or self.method == "zero-shot":
             return "never trained on expressions"
-        if self.built_in:
+        if self.built_in or self.method == "still-image":
             return BUILT_IN_LIMITS
         trained = self.trained
         if trained.dataset is None:

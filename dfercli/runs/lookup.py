@@ -139,9 +139,9 @@ def find_checkpoint(name: str | None, runs: Path) -> str:
 
     `name` is the folder of a checkpoint, a run or a variant; `VARIANT`, `DATASET/VARIANT` or
     `DATASET/VARIANT/foldK` among the runs; `OWNER/NAME` on the Hub; or `built-in`. None takes any
-    run except those on the demo's drawn people, or the built-in model if there is none. Of several
-    matching runs the one finished last is taken, or the run of its variant on all clips if that has
-    the same settings.
+    trained run except those on the demo's drawn people, or the built-in model if there is none. Of
+    several matching runs the one finished last is taken, or the run of its variant on all clips if
+    that has the same settings.
 
     Raises:
         CheckpointError: Nothing has this name, or no run is finished.
@@ -168,7 +168,9 @@ def find_checkpoint(name: str | None, runs: Path) -> str:
 
 
 def _find_default(runs: Path) -> str:
-    chosen = _choose([run for run in find_models(runs) if not run.record.drawn])
+    """Return the model of the run finished last that was trained, and on real faces."""
+    models = find_models(runs)
+    chosen = _choose([run for run in models if not (run.record.drawn or run.record.untrained)])
     return BUILT_IN if chosen is None else str(chosen.model)
 
 

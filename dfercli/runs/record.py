@@ -10,7 +10,7 @@ from functools import cached_property
 from types import NoneType, UnionType
 from typing import Any, TypedDict, get_args, get_origin, get_type_hints
 
-from dfercli.config import DataConfig, ModelConfig, RunConfig, from_dict
+from dfercli.config import UNTRAINED, DataConfig, ModelConfig, RunConfig, from_dict
 from dfercli.errors import CheckpointError
 
 WITHOUT_EFFECT = (
@@ -189,6 +189,11 @@ class RunRecord:
             ConfigError: It has a setting that this version does not know.
         """
         return from_dict(RunConfig, self.settings)
+
+    @property
+    def untrained(self) -> bool:
+        """Whether its method trains nothing."""
+        return (self.settings.get("model") or {}).get("method") in UNTRAINED
 
     @property
     def drawn(self) -> bool:

@@ -184,7 +184,7 @@ def reporting_failed_save(run: RunFolder, finished: int) -> Iterator[None]:
 
 @contextmanager
 def training_alone(run: RunFolder) -> Iterator[None]:
-    """Hold the lock of a run, so that only one process trains it.
+    """Return a context that locks a run, so that only one process trains it.
 
     Raises:
         ConfigError: Another process is training the run.

@@ -2,6 +2,7 @@
 
 import pytest
 
+from dfercli.models.settings import BUILT_IN_LIMITS
 from dfercli.predict.model_info import ModelInfo
 
 
@@ -43,6 +44,19 @@ def test_a_model_in_one_line(checkpoint, trained, temperature, expected):
     if temperature is not None:
         settings["calibration"] = {"temperature": temperature}
     assert ModelInfo(settings, 112, checkpoint=checkpoint).describe() == expected
+
+
+@pytest.mark.parametrize(
+    ("method", "expected"),
+    [
+        ("still-image", f"mine/still-image/fold1, {BUILT_IN_LIMITS}; not calibrated"),
+        ("zero-shot", "mine/zero-shot/fold1, never trained on expressions; not calibrated"),
+    ],
+)
+def test_a_run_that_trained_nothing_says_so(method, expected):
+    settings = {"class_names": ["a", "b"], "model": {"method": method}, "trained": None}
+    info = ModelInfo(settings, 112, checkpoint=f"runs/mine/{method}/fold1")
+    assert info.describe() == expected
 
 
 def test_the_folder_that_one_is_in_has_a_name(tmp_path, monkeypatch):

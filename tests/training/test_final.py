@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from dfercli.config import ALL_DATA
+from dfercli.config import ALL_DATA, UNTRAINED
 from dfercli.data.folds import open_manifest, select_rows
 from dfercli.errors import CheckpointError, ConfigError
 from dfercli.jobs.run import train_folds
@@ -184,13 +184,14 @@ def test_the_folds_temperatures_carry_over(temperatures, expected, tmp_path, mon
 # Which checkpoint a name means.
 
 
-def _make_run(runs, name, second, drawn=False, dataset=None):
+def _make_run(runs, name, second, drawn=False, dataset=None, method="dfer"):
     """Leave a finished run that has no weights."""
     run = RunFolder(runs / name)
     which = "last" if run.path.name == "all" else "best"
     run.checkpoint(which).mkdir(parents=True)
     (run.checkpoint(which) / "config.json").write_text("{}")
-    config = {"data": {"dataset": dataset or name.split("/")[0]}}
+    data = {"dataset": dataset or name.split("/")[0]}
+    config = {"data": data, "model": {"method": method}}
     entries = {"config": config, "finished": True, "data_fingerprint": ""} | (
         {"drawn": True} if drawn else {}
     )
@@ -260,3 +261,11 @@ def test_drawn_people_are_never_the_default(tmp_path):
     _make_run(tmp_path, "demo/full/fold1", 1)
     _make_run(tmp_path, "own-demo/full/fold1", 2, drawn=True)
     assert find_checkpoint(None, tmp_path) == "built-in"
+
+
+@pytest.mark.parametrize("method", UNTRAINED)
+def test_a_run_that_trained_nothing_is_never_the_default(method, tmp_path):
+    _make_run(tmp_path, f"mine/{method}/fold1", 2, method=method)
+    assert find_checkpoint(None, tmp_path) == "built-in"
+    _make_run(tmp_path, "mine/full/fold1", 1)
+    assert find_checkpoint(None, tmp_path) == str(tmp_path / "mine/full/fold1/best")
