@@ -2,9 +2,9 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
 from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
@@ -31,6 +31,22 @@ if TYPE_CHECKING:
 
 MAX_LOGIT_SCALE = math.log(100)
 """Largest logit scale, as in CLIP."""
+
+
+class Outputs(NamedTuple):
+    """What a model returns in training if its loss needs more than logits.
+
+    Attributes:
+        logits: (B, K).
+        extras: Further tensors by name, each with B rows, such as the embeddings `videos`.
+    """
+
+    logits: Tensor
+    extras: dict[str, Tensor]
+
+
+AuxiliaryLoss = Callable[[Outputs, Tensor], Tensor]
+"""Maps outputs and labels (B,) int64 to the loss of each clip, (B,)."""
 
 
 class ExpressionModel(nn.Module, PyTorchModelHubMixin):
@@ -64,6 +80,7 @@ class ExpressionModel(nn.Module, PyTorchModelHubMixin):
         scale = None if logit_scale is None else nn.Parameter(logit_scale.detach().clone())
         self.register_parameter("logit_scale", scale)
         self.settings = settings or {}
+        self.returns_extras = False  # in training; set if the loss needs them
         self.clamp_logit_scale()
 
     @property
@@ -76,9 +93,28 @@ class ExpressionModel(nn.Module, PyTorchModelHubMixin):
         """The configuration that the model was built from."""
         return from_dict(ModelConfig, self.settings["model"])
 
-    def forward(self, clips: Tensor) -> Tensor:
-        """Return the logits (B, K) of clips (B, T, 3, H, W), normalised."""
+    @property
+    def image_size(self) -> int:
+        """Side in pixels of the frames that the model reads."""
+        return self.config.image_size or int(self.backbone.image_size)
+
+    def forward(self, clips: Tensor) -> Tensor | Outputs:
+        """Return the logits (B, K) of clips (B, T, 3, H, W), normalised.
+
+        In training `Outputs` are returned instead if the loss needs them.
+        """
+        if self.training and self.returns_extras:
+            return self.run(clips)
         return self.classify(self.encode_video(clips))
+
+    def run(self, clips: Tensor) -> Outputs:
+        """Return the logits and the extras of clips (B, T, 3, H, W), normalised."""
+        videos = self.encode_video(clips)
+        return Outputs(self.classify(videos), {"videos": videos})
+
+    def auxiliary_losses(self) -> list[tuple[AuxiliaryLoss, float]]:
+        """Return what a method adds to the cross-entropy: losses and their weights."""
+        return []
 
     def encode_video(self, clips: Tensor) -> Tensor:
         """Embed clips (B, T, 3, H, W), normalised, as (B, E): the mean over frames."""
