@@ -47,7 +47,44 @@ class Network:
     file: bool = False
 
 
-NETWORKS: Mapping[str, Network] = {}
+PRETRAINED = ("imagenet", "random")
+KINETICS = ("kinetics400", "random")
+
+NETWORKS: Mapping[str, Network] = {
+    "c3d": Network(),
+    "p3d": Network(image_size=160),
+    "i3d": Network(),
+    "r3d-hara": Network(),
+    "r2plus1d": Network(),
+    "r3d-18": Network(pixels="kinetics", weights=KINETICS),
+    "mc3-18": Network(pixels="kinetics", weights=KINETICS),
+    "r2plus1d-18": Network(pixels="kinetics", weights=KINETICS),
+    "resnet18-lstm": Network(pixels="imagenet", weights=PRETRAINED, file=True),
+    "resnet18-vit": Network(pixels="imagenet", weights=PRETRAINED, file=True),
+    "ec-stfl": Network(),
+    "former-dfer": Network(sampling="8x2"),
+    "t-esfl": Network(
+        num_frames=35,
+        image_size=224,
+        sampling="snippets",
+        weights=PRETRAINED,
+        file=True,
+    ),
+    "est": Network(
+        num_frames=35,
+        image_size=224,
+        sampling="snippets",
+        weights=PRETRAINED,
+        file=True,
+    ),
+    "freq-hd": Network(sampling="freq-hd", pixels="imagenet", weights=PRETRAINED, file=True),
+    "logo-former": Network(sampling="8x2", weights=PRETRAINED, file=True),
+    "ial": Network(),
+    "aen": Network(sampling="8x2", weights=PRETRAINED, file=True),
+    "m3dfel": Network(sampling="even", weights=KINETICS),
+    "cliper": Network(image_size=0, pixels="clip", weights=("openai", "random")),
+    "lstpnet": Network(image_size=224, sampling="8x2", weights=PRETRAINED, file=True),
+}
 """The systems that can be trained, by the name of `--model`."""
 
 ON_CLIP = ("cliper",)

@@ -23,6 +23,7 @@ from typing import Any
 
 from dfercli.config import (
     NAMED_PARTS,
+    NETWORKS,
     RANDOM_WEIGHTS,
     UNTRAINED,
     WITHOUT_CLIP,
@@ -80,7 +81,17 @@ DFER_CLIP_RATES: Overrides = {"train": {"lr": 1e-5, "new_layers_lr": 100.0}}
 """1e-5 for the backbone and 1e-3 for the contexts, as in its code, which uses 1e-2 for the temporal
 model, with SGD."""
 
-METHOD_CHANGES: dict[str, Overrides] = {
+METHOD_CHANGES: dict[str, dict[str, Mapping[str, Any]]] = {
+    name: {
+        "model": {
+            "num_frames": network.num_frames,
+            "sampling": network.sampling,
+            "pixels": network.pixels,
+            "weights": network.weights[0],
+        }
+    }
+    for name, network in NETWORKS.items()
+} | {
     "zero-shot": {"model": {"prompt_template": "a photo of a person with an expression of {}"}},
     "coop": {"train": {"lr": 2e-3}},
     "cocoop": {"train": {"lr": 2e-3}},
@@ -88,6 +99,12 @@ METHOD_CHANGES: dict[str, Overrides] = {
     "dfer-clip-no-tm": DFER_CLIP_RATES,
 }
 """Changes of each method in every preset. The prompt of zero-shot is our choice."""
+
+
+def default_model(method: str, **changes: Any) -> ModelConfig:
+    """Return the model of a method with the settings of its paper, except those changed."""
+    defaults = METHOD_CHANGES.get(method, {}).get("model", {})
+    return ModelConfig(method=method, **{**defaults, **changes})
 
 
 def apply_preset(run: RunConfig, typed: Collection[str] = ()) -> RunConfig:

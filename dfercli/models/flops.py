@@ -35,6 +35,10 @@ LEFT_OUT = (
 """Modules that the paper's convention leaves out, with everything inside them."""
 
 
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+"""Matched with their subclasses, such as those of torchvision's video networks."""
+
+
 @dataclass(frozen=True)
 class Cost:
     """Cost of a model on one clip.
@@ -63,8 +67,7 @@ def measure_cost(
     with torch.device("meta"):
         towers = make_towers(config)
         model = assemble(config, class_names, towers)
-        size = model.backbone.image_size
-        clips = torch.zeros(1, config.num_frames, 3, size, size)
+        clips = torch.zeros(1, config.num_frames, 3, model.image_size, model.image_size)
     paper, true = count_macs(model, clips)
     original = list(model.parameters())
     if train is not None and train.lora_rank > 0:
@@ -93,7 +96,7 @@ def count_macs(model: ExpressionModel, clips: torch.Tensor) -> tuple[int, int]:
     handles = [module.register_forward_hook(add) for module in _find_counted(model)]
     # The counter sees the products of the plain attention kernel only.
     with FlopCounterMode(display=False) as products, sdpa_kernel(SDPBackend.MATH), torch.no_grad():
-        model(clips)
+        model.eval()(clips)
     for handle in handles:
         handle.remove()
     return paper_macs, products.get_total_flops() // 2
@@ -102,8 +105,11 @@ def count_macs(model: ExpressionModel, clips: torch.Tensor) -> tuple[int, int]:
 def _layer_macs(module: nn.Module, inputs: torch.Tensor, output: Any) -> int:
     if isinstance(module, nn.Linear):
         return output.numel() * module.in_features
-    if isinstance(module, nn.Conv2d):
+    if isinstance(module, CONVOLUTIONS):
         return output.numel() * module.weight[0].numel()
+    if isinstance(module, nn.RNNBase):
+        gates = sum(w.numel() for name, w in module.named_parameters() if "weight" in name)
+        return inputs[..., 0].numel() * gates
     if isinstance(module, BiLSTM):
         gates = sum(w.numel() for name, w in module.named_parameters() if "weight" in name)
         return inputs[..., 0].numel() * gates
