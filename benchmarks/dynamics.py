@@ -396,7 +396,9 @@ def take_exchange(runs: Sequence[RunFolder], config: RunConfig) -> dict[str, Any
             layer.forward = alone
             with torch.inference_mode():
                 parts = torch.stack(clips).split(32)
-                predicted = torch.cat([model(normalise(part)).argmax(dim=-1) for part in parts])
+                predicted = torch.cat(
+                    [model(normalise(part, model.config.pixels)).argmax(dim=-1) for part in parts]
+                )
             layer.forward = whole
             right = predicted == torch.tensor(labels)
             wars.setdefault(f"block {index + 1}", []).append(float(right.float().mean()))

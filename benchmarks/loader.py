@@ -32,7 +32,7 @@ from dfercli.config import CLIP_MEAN, CLIP_STD, AugmentConfig, DataConfig, RunCo
 from dfercli.data.augment import Augmenter
 from dfercli.data.loaders import EpochBatches, build_dataset, build_train_loader
 from dfercli.data.manifest import Manifest, read_manifest
-from dfercli.data.transforms import sample_train
+from dfercli.data.sampling import Segments
 from dfercli.files import write_json
 from dfercli.media.images import list_frames, write_image
 
@@ -76,7 +76,7 @@ class ReferenceDataset(Dataset[tuple[Tensor, int]]):
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         """Give a clip (T, 3, SIZE, SIZE) float32, normalised, and its label."""
         paths = list_frames(self._folders[index])
-        chosen = sample_train(len(paths), NUM_FRAMES, np.random.default_rng())
+        chosen = Segments(NUM_FRAMES).train(len(paths), np.random.default_rng())
         frames = [self._transform(Image.open(paths[each]).convert("RGB")) for each in chosen]
         return torch.stack(frames), self._labels[index]
 

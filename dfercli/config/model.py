@@ -211,5 +211,3 @@ class ModelConfig:
             if self.cross_attention == "all":
                 parts.append("all")
         return "-".join(parts)
-
-

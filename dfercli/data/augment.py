@@ -91,10 +91,15 @@ class Augmenter:
     """Changes and normalises training clips (section 4.1 lists the kinds of changes)."""
 
     def __init__(
-        self, config: AugmentConfig, seed: int, change: "ChangeBatch | None" = None
+        self,
+        config: AugmentConfig,
+        seed: int,
+        change: "ChangeBatch | None" = None,
+        pixels: str = "clip",
     ) -> None:
         self._config = config
         self._seed = seed
+        self._pixels = pixels
         self._change_batch = change or change_batch
         self._buffers = torch.empty(0)  # reused for each batch, to keep the heap unfragmented
 
@@ -111,12 +116,13 @@ class Augmenter:
         ]
         height, width = clips.shape[-2:]
         plan = plan_changes(draws, height, width, clips.device)
+        statistics = pixel_statistics(clips.device, self._pixels)
         if clips.device.type != "cpu":
-            return self._change_batch(clips, plan, pixel_statistics(clips.device))
+            return self._change_batch(clips, plan, statistics)
         shape = (3, *clips.shape[1:])
         if self._buffers.shape != shape:
             self._buffers = torch.empty(shape)
-        return change_clips(clips, plan, self._buffers)
+        return change_clips(clips, plan, self._buffers, statistics)
 
 
 @dataclass(frozen=True)
@@ -207,15 +213,17 @@ def change_batch(clips: Tensor, plan: Plan, statistics: tuple[Tensor, Tensor]) -
     changed = torch.addcmul(changed, pixels[:, :, 1:2], green)
     changed = torch.addcmul(changed, pixels[:, :, 2:3], blue)
     changed = (changed + grey * mean[:, None, None, None, None]).clamp(0, 255)
-    return normalise(changed, statistics)
+    return normalise(changed, statistics=statistics)
 
 
-def change_clips(clips: Tensor, plan: Plan, buffers: Tensor) -> Tensor:
+def change_clips(
+    clips: Tensor, plan: Plan, buffers: Tensor, statistics: tuple[Tensor, Tensor]
+) -> Tensor:
     """Do the same as `change_batch`, one clip at a time, which stays in a CPU's cache.
 
     `buffers` are (3, T, 3, H, W) float32 and are overwritten.
     """
-    weights, statistics = torch.tensor(LUMA), pixel_statistics(clips.device)
+    weights = torch.tensor(LUMA)
     changed = torch.empty(clips.shape)
     whole, part, other = buffers
     for index, clip in enumerate(clips):
@@ -230,7 +238,7 @@ def change_clips(clips: Tensor, plan: Plan, buffers: Tensor) -> Tensor:
         torch.gather(part, -1, after.expand(part.shape), out=other)
         whole.lerp_(other, plan.columns.share[index])
         _recolour(whole, mean, plan.colours[index], out=changed[index])
-        normalise(changed[index], statistics, out=changed[index])
+        normalise(changed[index], statistics=statistics, out=changed[index])
     return changed
 
 

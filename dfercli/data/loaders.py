@@ -3,7 +3,7 @@
 import math
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from dfercli.config import RunConfig
+from dfercli.config import ModelConfig, RunConfig
 from dfercli.data.folds import Part, select_rows
 from dfercli.data.frames import FrameCache, FrameFolders, list_clip, open_cache
 from dfercli.data.manifest import Manifest, clip_folders
-from dfercli.data.transforms import MIDDLE, sample_test, sample_train
+from dfercli.data.motion import WindowWeights
+from dfercli.data.sampling import MIDDLE, find_sampler
 from dfercli.errors import DataError
 
 Key = int | tuple[int, int]
@@ -35,16 +36,21 @@ class ClipDataset(Dataset[tuple[Tensor, int, Key]]):
         rows: pd.DataFrame,
         class_names: tuple[str, ...],
         source: FrameFolders | FrameCache,
-        num_frames: int,
+        model: ModelConfig,
         seed: int,
         position: float = MIDDLE,
+        motion: WindowWeights | None = None,
     ) -> None:
         self.clip_ids = list(rows["clip_id"])
         self.groups = list(rows["group"].astype(str)) if "group" in rows.columns else None
         self.labels = [class_names.index(name) for name in rows["label"]]
         self._paths = [str(path) for path in rows["path"]]
         self._source = source
-        self._num_frames = num_frames
+        self.pixels = model.pixels
+        self._sampler = find_sampler(model)
+        self._motion = motion
+        if self._sampler.uses_motion and motion is None:
+            self._motion = WindowWeights(partial(read_all, source))
         self._seed = seed
         self._position = position
 
@@ -56,10 +62,11 @@ class ClipDataset(Dataset[tuple[Tensor, int, Key]]):
         epoch, index = key if isinstance(key, tuple) else (None, key)
 
         def sample(num_available: int) -> np.ndarray:
+            weights = None if self._motion is None else self._motion.find(self._paths[index])
             if epoch is None:
-                return sample_test(num_available, self._num_frames, self._position)
+                return self._sampler.test(num_available, self._position, weights)
             rng = np.random.default_rng([self._seed, epoch, index])
-            return sample_train(num_available, self._num_frames, rng)
+            return self._sampler.train(num_available, rng, weights)
 
         frames = self._source.read_frames(self._paths[index], sample)
         return torch.from_numpy(frames), self.labels[index], key
@@ -70,7 +77,7 @@ def build_dataset(
 ) -> ClipDataset:
     """Return the clips of one part of a run, with frames of `size` pixels.
 
-    Test views take the frames at a position in their segments, see `sample_test`.
+    Test views take the frames at a position in their segments, see `Sampler`.
     If the run has a cache folder, all frames of the manifest are decoded into a cache first.
 
     Raises:
@@ -82,8 +89,16 @@ def build_dataset(
     source: FrameFolders | FrameCache = FrameFolders(root, size)
     if run.data.cache is not None:
         source = open_cache(manifest, root, size, Path(run.data.cache))
-    num_frames = run.model.num_frames
-    return ClipDataset(rows, manifest.class_names, source, num_frames, run.seed, position)
+    motion = None
+    if find_sampler(run.model).uses_motion and isinstance(source, FrameCache):
+        read, paths = partial(read_all, source), [str(path) for path in manifest.rows["path"]]
+        motion = WindowWeights(read, source.file.with_suffix(".motion.npz"), paths)
+    return ClipDataset(rows, manifest.class_names, source, run.model, run.seed, position, motion)
+
+
+def read_all(source: FrameFolders | FrameCache, path: str) -> np.ndarray:
+    """Return all frames of a clip, (N, 3, size, size) uint8."""
+    return source.read_frames(path, np.arange)
 
 
 def check_frames(manifest: Manifest, root: Path) -> None:

@@ -10,7 +10,7 @@ from dfercli.config import UNTRAINED, ComputeConfig, DataConfig, ModelConfig, Ru
 from dfercli.data.folds import open_manifest
 from dfercli.data.loaders import build_dataset, build_test_loader, check_frames
 from dfercli.data.manifest import Manifest
-from dfercli.data.transforms import view_positions
+from dfercli.data.sampling import view_positions
 from dfercli.device import resolve_compute
 from dfercli.errors import require_at_least
 from dfercli.evaluation.results import Results
@@ -86,7 +86,7 @@ def evaluate_checkpoint(
         run = RunConfig(data=data, fold=fold, model=model.config)
         tables = []
         for position in view_positions(views):
-            dataset = build_dataset(manifest, "test", run, model.backbone.image_size, position)
+            dataset = build_dataset(manifest, "test", run, model.image_size, position)
             loader = build_test_loader(dataset, run.train.batch_size, data.workers)
             loader = accelerator.prepare(loader)
             tables.append(predict_clips(prepared, loader, accelerator, manifest.class_names))

@@ -111,7 +111,7 @@ def collect(model: ExpressionModel, loader: DataLoader) -> Explanation:
     device = next(model.parameters()).device
     logits, features = [], []
     for clips, _, _ in show_progress(loader, desc="explaining", unit="batch", leave=False):
-        batch = normalise(clips.to(device))
+        batch = normalise(clips.to(device), model.config.pixels)
         videos = model.encode_video(batch)  # the backbone runs once, for both
         features.append(videos.float().cpu())
         logits.append(model.classify(videos).float().cpu())

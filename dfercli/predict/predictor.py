@@ -12,8 +12,10 @@ import torch
 from torch import nn
 
 from dfercli.config import ModelConfig
+from dfercli.data.motion import weigh_windows
+from dfercli.data.sampling import find_sampler
 from dfercli.data.sources.base import BASIC_EXPRESSIONS
-from dfercli.data.transforms import normalise, sample_test
+from dfercli.data.transforms import normalise
 from dfercli.device import resolve_device
 from dfercli.faces import load_detector
 from dfercli.faces.search import count_threads, searching_ahead
@@ -138,7 +140,7 @@ class Predictor(ModelInfo):
     @property
     def image_size(self) -> int:
         """Side of the model's input frames in pixels."""
-        size: int = self._model.backbone.image_size
+        size: int = self._model.image_size
         return size
 
     def open(
@@ -226,13 +228,16 @@ class Predictor(ModelInfo):
     def _compute_batch(
         self, function: Callable[[torch.Tensor], torch.Tensor], clips: list[list[np.ndarray]]
     ) -> torch.Tensor:
-        num_frames = self._model.config.num_frames
-        frames = np.stack(
-            [np.stack([clip[i] for i in sample_test(len(clip), num_frames)]) for clip in clips]
-        )  # (N, T, 3, S, S)
+        frames = np.stack([self._sample(clip) for clip in clips])  # (N, T, 3, S, S)
         dtype = AUTOCAST.get(self.precision)
         with torch.autocast(self._device.type, dtype) if dtype else nullcontext():
-            return function(normalise(self._send(frames))).float()
+            return function(normalise(self._send(frames), self._model.config.pixels)).float()
+
+    def _sample(self, clip: list[np.ndarray]) -> np.ndarray:
+        """Return the frames (T, 3, S, S) of a clip that the model reads."""
+        sampler = find_sampler(self._model.config)
+        weights = weigh_windows(np.stack(clip)) if sampler.uses_motion else None
+        return np.stack([clip[index] for index in sampler.test(len(clip), weights=weights)])
 
     def _send(self, frames: np.ndarray) -> torch.Tensor:
         """Copy frames to the device; to a GPU from pinned memory, without waiting for the copy."""

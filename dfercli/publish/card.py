@@ -188,7 +188,7 @@ prediction = Predictor.from_checkpoint("{repo_id}"{called}).predict("video.mp4")
 print(prediction.to_frame())  # one row per window: times, expression, probabilities
 ```
 
-It reads {model.config.num_frames} frames of {model.backbone.image_size} px of an aligned face."""
+It reads {model.config.num_frames} frames of {model.image_size} px of an aligned face."""
 
 
 def _without_run(info: CheckpointInfo, still_image: bool) -> str:

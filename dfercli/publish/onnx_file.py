@@ -85,7 +85,7 @@ def predict_by_torch(model: ExpressionModel, clips: np.ndarray, temperature: flo
     probs = []
     for batch in split_batches(clips):
         frames = torch.from_numpy(batch).permute(0, 1, 4, 2, 3)
-        probs.append(model(normalise(frames)).softmax(dim=-1).double().numpy())
+        probs.append(model(normalise(frames, model.config.pixels)).softmax(dim=-1).double().numpy())
     return apply_temperature(np.concatenate(probs), temperature)
 
 
@@ -163,7 +163,7 @@ class FacesToProbs(nn.Module):
 
     def forward(self, faces: Tensor) -> tuple[Tensor, Tensor]:
         """Map faces (B, T, S, S, 3), uint8 RGB, to logits and probabilities, (B, K) each."""
-        logits = self.model(normalise(faces.permute(0, 1, 4, 2, 3)))
+        logits = self.model(normalise(faces.permute(0, 1, 4, 2, 3), self.model.config.pixels))
         return logits, (logits / self.temperature).softmax(dim=-1)
 
 
@@ -187,7 +187,7 @@ def export_onnx(where: str, path: Path, int8: bool = False) -> OnnxFile:
     model = load_checkpoint(where)
     _check_size(where, model)
     temperature = temperature_of(model)
-    clips = draw_clips(model.config.num_frames, model.backbone.image_size)
+    clips = draw_clips(model.config.num_frames, model.image_size)
     expected = predict_by_torch(model, clips, temperature)
     with replacing(path) as partial:
         _write(FacesToProbs(model, temperature).eval(), clips[:2], partial, where)
@@ -223,7 +223,7 @@ def describe_metadata(model: ExpressionModel, where: str) -> dict[str, str]:
     return {
         "class_names": json.dumps(model.class_names, ensure_ascii=False),
         "num_frames": str(model.config.num_frames),
-        "image_size": str(model.backbone.image_size),
+        "image_size": str(model.image_size),
         "crop": json.dumps(crop, ensure_ascii=False),
         "calibration_temperature": repr(temperature_of(model)),
         "checkpoint": find_source(where).name,

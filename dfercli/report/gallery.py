@@ -116,7 +116,7 @@ class Gallery:
             clips = {name: self._read_clips(model, chosen) for name, model in models.items()}
             if with_maps:
                 for name, model in models.items():
-                    batch = normalise(clips[name].to(self._device))
+                    batch = normalise(clips[name].to(self._device), model.config.pixels)
                     predicted = explained[name].predicted[chosen].tolist()
                     maps[name] = attention_maps(model, batch, predicted)
         except DferError as error:
@@ -144,10 +144,8 @@ class Gallery:
     def _dataset(self, model: ExpressionModel) -> ClipDataset:
         """Return the fold's test clips as a model reads them, in the order of the predictions."""
         rows = self._find_rows(self.runs.tables[self.fold]["clip_id"])
-        source = FrameFolders(Path(self.runs.data.root), model.backbone.image_size)
-        return ClipDataset(
-            rows, self._manifest.class_names, source, model.config.num_frames, seed=0
-        )
+        source = FrameFolders(Path(self.runs.data.root), model.image_size)
+        return ClipDataset(rows, self._manifest.class_names, source, model.config, seed=0)
 
     def _find_rows(self, clip_ids: pd.Series) -> pd.DataFrame:
         rows = self._manifest.rows.set_index("clip_id", drop=False)
@@ -167,10 +165,8 @@ class Gallery:
     def _read_errors(self, table: pd.DataFrame) -> list[ClipPicture]:
         class_names = tuple(self.runs.class_names)  # the manifest's order may have changed
         source = FrameFolders(Path(self.runs.data.root), ERROR_PX)
-        num_frames = self.runs.config.model.num_frames
-        dataset = ClipDataset(
-            self._find_rows(table["clip_id"]), class_names, source, num_frames, seed=0
-        )
+        rows = self._find_rows(table["clip_id"])
+        dataset = ClipDataset(rows, class_names, source, self.runs.config.model, seed=0)
         return [
             ClipPicture(
                 frames=_to_images(dataset[index][0]),

@@ -93,13 +93,14 @@ def predict_clips(
         DataError: The number of predictions differs from the number of clips.
     """
     model.eval()
-    probs, indices = [], []
-    for clips, _, index in loader:
-        batch = accelerator.gather_for_metrics((model(normalise(clips)).softmax(dim=-1), index))
-        probs.append(batch[0])  # left on the device: fetching them would wait for it
-        indices.append(batch[1])
     dataset = loader.dataset
     assert isinstance(dataset, ClipDataset)  # nothing else is loaded here
+    probs, indices = [], []
+    for clips, _, index in loader:
+        own = model(normalise(clips, dataset.pixels)).softmax(dim=-1)
+        batch = accelerator.gather_for_metrics((own, index))
+        probs.append(batch[0])  # left on the device: fetching them would wait for it
+        indices.append(batch[1])
     order = torch.cat(indices).cpu().argsort()
     table = pd.DataFrame(torch.cat(probs).cpu()[order].numpy(), columns=list(class_names))
     if len(table) != len(dataset):
@@ -140,7 +141,7 @@ def evaluate_untrained(
 ) -> None:
     """Evaluate a model as it is, and record that as epoch 0 of a run without training epochs."""
     started_s = time.perf_counter()
-    size = model.backbone.image_size
+    size = model.image_size
     loaders = build_eval_loaders(config, manifest, accelerator, size, config.train.batch_size)
     prepared = accelerator.prepare_model(model, evaluation_mode=True)
     predictions = predict_parts(prepared, loaders, accelerator, manifest.class_names)

@@ -116,8 +116,9 @@ def _fits_here(setup: TrainingSetup, size: int) -> bool:
     try:
         with reserving_moments(model):
             clips = torch.zeros(_clip_shape(model, size), dtype=torch.uint8, device=device)
-            logits = model(normalise(clips))  # not `prepared`, which would synchronise processes
-            loss = setup.loss(logits, torch.zeros(size, dtype=torch.long, device=device))
+            # Not `prepared`, which would synchronise processes.
+            outputs = model(normalise(clips, model.config.pixels))
+            loss = setup.loss(outputs, torch.zeros(size, dtype=torch.long, device=device))
             setup.accelerator.backward(loss * 0)
     except RuntimeError as error:
         if not should_reduce_batch_size(error):
@@ -223,7 +224,7 @@ def _build_fixed(
     clips = torch.zeros(_clip_shape(setup.model, micro_batch), device=device)
     if way == "compiled" and device.type != "cpu":  # a CPU augments clip by clip
         change = torch.compile(change_batch, fullgraph=True, dynamic=False)
-        _try_change(change, clips)
+        _try_change(change, clips, setup.model.config.pixels)
     labels = torch.zeros(micro_batch, dtype=torch.long, device=device)
     if setup.mixup is not None:
         labels = torch.zeros(micro_batch, setup.mixup.num_classes, device=device)
@@ -234,15 +235,15 @@ def _build_fixed(
 
 
 def _clip_shape(model: ExpressionModel, size: int) -> tuple[int, ...]:
-    side = model.backbone.image_size
+    side = model.image_size
     return size, model.config.num_frames, 3, side, side
 
 
-def _try_change(change: ChangeBatch, clips: Tensor) -> None:
+def _try_change(change: ChangeBatch, clips: Tensor, pixels: str) -> None:
     """Augment clips once, so that what cannot be compiled here fails here."""
     height, width = clips.shape[-2:]
     plan = plan_changes([Changes()] * len(clips), height, width, clips.device)
-    change(clips.to(torch.uint8), plan, pixel_statistics(clips.device))
+    change(clips.to(torch.uint8), plan, pixel_statistics(clips.device, pixels))
 
 
 def _compile_blocks(model: ExpressionModel) -> None:

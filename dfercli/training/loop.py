@@ -142,7 +142,7 @@ def _train(
         return
 
     # Data and optimizer
-    image_size, class_names = model.backbone.image_size, manifest.class_names
+    image_size, class_names = model.image_size, manifest.class_names
     train_set = build_dataset(manifest, "train", config, image_size)
     batches = _build_batches(config, train_set, accelerator)
     setup = _build_setup(config, train_set, len(batches), model, accelerator)
@@ -150,7 +150,7 @@ def _train(
     share = math.ceil(config.train.batch_size / accelerator.num_processes)
     execution = plan_execution(setup, config.compute, share, len(batches) * epochs)
     train_loader = build_train_loader(train_set, batches, config.data.workers)
-    augment = Augmenter(config.augment, config.seed, execution.change)
+    augment = Augmenter(config.augment, config.seed, execution.change, config.model.pixels)
     eval_loaders = build_eval_loaders(
         config, manifest, accelerator, image_size, execution.step.micro_batch
     )

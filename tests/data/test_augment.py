@@ -54,7 +54,8 @@ def _change(clips, **changes):
 
 def _change_by_clip(clips, draws):
     plan = plan_changes(draws, *clips.shape[-2:], clips.device)
-    return change_clips(clips, plan, torch.empty(3, *clips.shape[1:]))
+    statistics = pixel_statistics(clips.device)
+    return change_clips(clips, plan, torch.empty(3, *clips.shape[1:]), statistics)
 
 
 def _assert_close(ours, expected, atol=1e-4):

@@ -58,7 +58,9 @@ def make_dataset(manifest, tmp_path):
     """All five clips."""
 
     def make(seed=0):
-        return ClipDataset(manifest.rows, CLASS_NAMES, FrameFolders(tmp_path, SIZE), 8, seed)
+        return ClipDataset(
+            manifest.rows, CLASS_NAMES, FrameFolders(tmp_path, SIZE), ModelConfig(), seed
+        )
 
     return make
 

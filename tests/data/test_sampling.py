@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from dfercli.data.transforms import sample_test, sample_train, view_positions
+from dfercli.data.sampling import MIDDLE, Segments, view_positions
+
+
+def sample_test(num_available, num_frames, position=MIDDLE):
+    return Segments(num_frames).test(num_available, position)
+
+
+def sample_train(num_available, num_frames, rng):
+    return Segments(num_frames).train(num_available, rng)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional as theirs
 
-from dfercli.data.transforms import CLIP_MEAN, CLIP_STD, fit_frame, normalise
+from dfercli.config import CLIP_MEAN, CLIP_STD
+from dfercli.data.transforms import fit_frame, normalise
 
 
 @pytest.fixture

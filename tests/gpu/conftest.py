@@ -64,7 +64,7 @@ def prepare(make_gpu_run: Callable[..., Any]) -> Callable[..., Any]:
         for layer in model.interfit or ():  # which starts at 0, so that no LSTM would learn
             weight = layer.attention.out_proj.weight.data
             weight.copy_(0.1 * torch.randn(weight.shape, generator=generator))
-        train_set = build_dataset(manifest, "train", config, model.backbone.image_size)
+        train_set = build_dataset(manifest, "train", config, model.image_size)
         batches = loop._build_batches(config, train_set, accelerator)
         setup = loop._build_setup(config, train_set, len(batches), model, accelerator)
         num_steps = len(batches) * config.train.last_epoch

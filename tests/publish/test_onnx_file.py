@@ -106,7 +106,7 @@ MODELS = {
 def test_every_model_gives_the_same_for_batches_of_any_size(name, build, draw_faces, tmp_path):
     model = build(**MODELS[name]).eval()
     frames, path = model.config.num_frames, tmp_path / "model.onnx"
-    side = model.backbone.image_size
+    side = model.image_size
     _write(FacesToProbs(model, 2.0).eval(), draw_faces(2, frames, side), path, name)
     for batch in (1, 3):
         faces = draw_faces(batch, frames, side)

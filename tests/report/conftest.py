@@ -61,7 +61,7 @@ def make_runs(small_data: Any, tiny_name: str) -> Callable[..., None]:
     manifest = read_manifest(Path(small_data.manifest))
 
     def predict(model: Any, config: RunConfig, part: Any) -> pd.DataFrame:
-        clips = build_dataset(manifest, part, config, model.backbone.image_size)
+        clips = build_dataset(manifest, part, config, model.image_size)
         found = collect(model, build_test_loader(clips, 4, 0))
         table = pd.DataFrame(found.probs, columns=list(CLASSES))
         table.insert(0, "label", [CLASSES[label] for label in found.labels])

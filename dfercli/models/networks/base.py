@@ -29,7 +29,9 @@ class VideoNetwork(ExpressionModel):
         head: nn.Module | None = None,
     ) -> None:
         super().__init__(backbone, settings=first_settings(config, class_names))
-        self.head = nn.Linear(backbone.features, len(class_names)) if head is None else head
+        if head is None:
+            head = nn.Linear(int(backbone.features), len(class_names))  # type: ignore[arg-type]
+        self.head = head
 
     def encode_video(self, clips: Tensor) -> Tensor:
         """Embed clips (B, T, 3, H, W), normalised, as (B, F)."""

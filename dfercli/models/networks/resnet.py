@@ -37,10 +37,11 @@ class ResNet(nn.Module):
         self.bn1 = nn.BatchNorm2d(self.widths[0])
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, 2, 1)
-        channels = [self.widths[0], *self.widths]  # of the input of each stage, and of its output
-        for stage in range(4):
-            layer = make_stage(*channels[stage : stage + 2], blocks[stage], stride=min(stage, 1) + 1)
-            self.add_module(f"layer{stage + 1}", layer)
+        first, second, third, fourth = self.widths
+        self.layer1 = make_stage(first, first, blocks[0], stride=1)
+        self.layer2 = make_stage(first, second, blocks[1], stride=2)
+        self.layer3 = make_stage(second, third, blocks[2], stride=2)
+        self.layer4 = make_stage(third, fourth, blocks[3], stride=2)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -50,7 +51,7 @@ class ResNet(nn.Module):
         maps: Tensor = self.maxpool(self.relu(self.bn1(self.conv1(frames))))
         return maps
 
-    def stages(self) -> list[nn.Module]:
+    def stages(self) -> list[nn.Sequential]:
         """Return the four stages."""
         return [self.layer1, self.layer2, self.layer3, self.layer4]
 
