@@ -14,6 +14,7 @@ import typer
 
 from dfercli.cli.defaults import RUNS, find_defaults
 from dfercli.config import (
+    NETWORKS,
     WITHOUT_CLIP,
     AugmentConfig,
     ComputeConfig,
@@ -367,6 +368,8 @@ def find_run(
     run = apply_preset(run, typed)
     if run.model.method not in WITHOUT_CLIP:
         note(f"backbone: {run.model.backbone}, weights: {run.model.weights}")
+    elif run.model.method in NETWORKS:
+        note(f"network: {run.model.method}, weights: {run.model.weights}")
     note(f"recipe: {describe_recipe(run)}")
     note_processes()
     return run, folds, manifest

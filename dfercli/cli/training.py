@@ -13,6 +13,8 @@ from dfercli.cli import printing
 from dfercli.cli.defaults import find_repeated
 from dfercli.config import (
     ALL_DATA,
+    PARTS,
+    STILL_IMAGE,
     UNTRAINED,
     WITHOUT_CLIP,
     AugmentConfig,
@@ -24,7 +26,7 @@ from dfercli.config import (
     TrainConfig,
     to_dict,
 )
-from dfercli.config.presets import VARIANT, apply_preset, describe_recipe
+from dfercli.config.presets import VARIANT, WITHOUT_BLOCKS, apply_preset, describe_recipe
 from dfercli.errors import ConfigError, require_at_least
 
 if TYPE_CHECKING:
@@ -198,11 +200,17 @@ def _check_typed(model: ModelConfig, typed: set[str]) -> None:
     if model.method in UNTRAINED and unused:
         option = f"--{unused[0].replace('_', '-')}"
         raise ConfigError(f"{model.method} trains nothing: {option} has no effect; remove it")
-    of_clip = [s.name for s in fields(ModelConfig) if s.name not in ("method", "num_frames")]
-    unused = [name for name in of_clip if name in typed]
+    unused = [name for name in _of_clip(model.method) if name in typed]
     if model.method in WITHOUT_CLIP and unused:
         option = f"--{unused[0].replace('_', '-')}"
         raise ConfigError(f"{model.method} is not CLIP: {option} has no effect; remove it")
+
+
+def _of_clip(method: str) -> list[str]:
+    """Return the settings that affect only methods with CLIP."""
+    if method == STILL_IMAGE:
+        return [s.name for s in fields(ModelConfig) if s.name not in ("method", "num_frames")]
+    return ["backbone", "prompt_template", *PARTS, *WITHOUT_BLOCKS, "lora_rank", "lora_on"]
 
 
 def _note_initial(init: InitConfig, manifest: "Manifest") -> None:

@@ -15,28 +15,57 @@ from dfercli.config.model import (
     NAMED_PARTS,
     PARTS,
     RANDOM_WEIGHTS,
+    STILL_IMAGE,
     UNTRAINED,
     WITHOUT_CLIP,
     ModelConfig,
 )
-from dfercli.config.networks import CLIP_MEAN, CLIP_STD, NETWORKS, PIXELS
+from dfercli.config.networks import CLIP_MEAN, CLIP_STD, NETWORKS, PIXELS, STAGED, WITH_LOSSES
 from dfercli.errors import ConfigError, require_at_least, require_known
 
 __all__ = [
+    "ALL_DATA",
+    "BALANCES",
     "CLIP_MEAN",
     "CLIP_STD",
+    "DEVICES",
+    "FOLDS_BY",
+    "LORA_PROJECTIONS",
     "METHODS",
+    "MICRO_BATCHES",
     "NAMED_PARTS",
     "NETWORKS",
+    "NUMBERED_GPU",
+    "OPTIMIZERS",
     "PARTS",
     "PIXELS",
+    "PRECISIONS",
+    "PRESETS",
     "RANDOM_WEIGHTS",
+    "SCHEDULES",
+    "STAGED",
+    "STEPS",
+    "STILL_IMAGE",
+    "TRACKERS",
     "UNTRAINED",
     "WITHOUT_CLIP",
+    "WITH_LOSSES",
+    "AugmentConfig",
+    "ComputeConfig",
+    "DataConfig",
+    "InitConfig",
     "ModelConfig",
+    "RunConfig",
+    "TrainConfig",
+    "from_dict",
+    "is_numbered",
+    "require_device",
+    "to_dict",
 ]
 
 LORA_PROJECTIONS = ("q", "k", "v", "out", "mlp")
+OPTIMIZERS = ("adamw", "adam", "sgd")
+SCHEDULES = ("cosine", "step", "restarts")
 BALANCES = ("none", "oversample", "prior")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 NUMBERED_GPU = re.compile(r"cuda:(0|[1-9][0-9]*)")
@@ -61,8 +90,19 @@ class TrainConfig:
         epochs: Passes over the training split.
         warmup_epochs: Epochs of linear warm-up before the cosine schedule.
         batch_size: Clips per optimizer step, over all devices and accumulation steps.
-        lr: Peak learning rate of AdamW.
+        optimizer: `adamw`, `adam` or `sgd`, with a momentum of 0.9.
+        adam_eps: Epsilon of AdamW and Adam.
+        lr: Peak learning rate.
         min_lr: Learning rate at the end of the cosine schedule.
+        schedule: Course of the learning rate after the warm-up: `cosine`; `step`, constant, with
+            falls; or `restarts`, a cosine that begins again.
+        step_epochs: Epochs between two falls of `step`, or of one cosine of `restarts`.
+        step_factor: Factor of the learning rate at each fall of `step`.
+        stage1_epochs: Epochs of the first stage of a model with two (aen, cliper), which trains
+            other parts at a constant rate; they are part of `epochs`.
+        stage1_lr: Learning rate of the first stage.
+        ec_stfl: Weight of the EC-STFL loss, which pulls the embeddings of a class together and
+            pushes those of different classes apart; 0 is off.
         weight_decay: Weight decay of matrices; none for norms, biases and scales (our choice).
         new_layers_lr: Learning-rate multiplier for layers that are not part of CLIP.
         layer_decay: Learning-rate multiplier from each backbone block to the one before; 1 is off.
@@ -84,8 +124,16 @@ class TrainConfig:
     epochs: int = 100
     warmup_epochs: int = 5
     batch_size: int = 32
+    optimizer: str = "adamw"
+    adam_eps: float = 1e-8
     lr: float = 2e-5
     min_lr: float = 2e-7
+    schedule: str = "cosine"
+    step_epochs: int = 40
+    step_factor: float = 0.1
+    stage1_epochs: int = 0
+    stage1_lr: float = 0.01
+    ec_stfl: float = 0.0
     weight_decay: float = 5e-4
     new_layers_lr: float = 1.0
     layer_decay: float = 1.0
@@ -117,6 +165,19 @@ class TrainConfig:
             raise ConfigError(
                 f"warmup_epochs is {self.warmup_epochs} and epochs is {self.epochs}; warmup_epochs "
                 f"must be less than epochs"
+            )
+        require_known("optimizer", self.optimizer, OPTIMIZERS)
+        require_known("schedule", self.schedule, SCHEDULES)
+        require_at_least("step_epochs", self.step_epochs, 1)
+        self._require("adam_eps", 0 < self.adam_eps < 1, "above 0, below 1")
+        self._require("step_factor", 0 < self.step_factor <= 1, "above 0, at most 1")
+        self._require("stage1_lr", 0 < self.stage1_lr < math.inf, "above 0")
+        self._require("ec_stfl", 0 <= self.ec_stfl < math.inf, "at least 0")
+        require_at_least("stage1_epochs", self.stage1_epochs, 0)
+        if self.warmup_epochs + self.stage1_epochs >= self.epochs:
+            raise ConfigError(
+                f"stage1_epochs is {self.stage1_epochs} and epochs is {self.epochs}; warm-up and "
+                f"first stage must leave epochs to train"
             )
         self._require("lr", 0 < self.lr < math.inf, "above 0")
         self._require("min_lr", 0 <= self.min_lr < math.inf, "at least 0")

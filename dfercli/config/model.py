@@ -11,13 +11,16 @@ from dfercli.errors import ConfigError, require_at_least, require_known
 OF_CLIP = ("dfer", "zero-shot", "coop", "cocoop", "dfer-clip", "dfer-clip-no-tm")
 """Our method, and those of Table 5 that it is compared with."""
 
-METHODS = (*OF_CLIP, "still-image", *NETWORKS)
+STILL_IMAGE = "still-image"
+"""The method of the built-in model, whose weights come with the package."""
+
+METHODS = (*OF_CLIP, STILL_IMAGE, *NETWORKS)
 """All methods: also a network that reads single frames, and the systems of Table 1."""
 
-UNTRAINED = ("zero-shot", "still-image")
+UNTRAINED = ("zero-shot", STILL_IMAGE)
 """Methods without training."""
 
-WITHOUT_CLIP = ("still-image", *(name for name in NETWORKS if name not in ON_CLIP))
+WITHOUT_CLIP = (STILL_IMAGE, *(name for name in NETWORKS if name not in ON_CLIP))
 """Methods that use no part of CLIP: `backbone` does not affect them."""
 
 CROSS_ATTENTIONS = ("paired", "all")

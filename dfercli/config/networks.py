@@ -90,6 +90,13 @@ NETWORKS: Mapping[str, Network] = {
 ON_CLIP = ("cliper",)
 """Those that are built on CLIP: their image size and weights are those of the backbone."""
 
+WITH_LOSSES = ("t-esfl", "est", "logo-former", "ial", "aen", "cliper")
+"""Those with losses besides the cross-entropy, which need one label per clip. EC-STFL is a setting
+of the recipe."""
+
+STAGED = ("aen", "cliper")
+"""Those that train other parts first."""
+
 MISSING: Mapping[str, str] = {
     "dpcnet": "its modules and sizes are not public",
     "mscm": "the sizes of its correlation module are not public",

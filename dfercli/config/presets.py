@@ -25,7 +25,9 @@ from dfercli.config import (
     NAMED_PARTS,
     NETWORKS,
     RANDOM_WEIGHTS,
+    STILL_IMAGE,
     UNTRAINED,
+    WITH_LOSSES,
     WITHOUT_CLIP,
     AugmentConfig,
     ComputeConfig,
@@ -34,6 +36,7 @@ from dfercli.config import (
     TrainConfig,
     to_dict,
 )
+from dfercli.config.recipes import find_recipe
 
 VARIANT = ("method", *NAMED_PARTS)
 """Settings that are part of the variant's name instead of the recipe."""
@@ -70,7 +73,19 @@ CHANGES: dict[str, Overrides] = {
 """Changes of each preset to the defaults. `small` is our choice."""
 
 ONE_RATE = {"small"}
-"""Presets whose learning rates apply to all methods, whose own rates are for pretrained weights."""
+"""Presets whose settings apply to all methods, whose own are for pretrained weights and a GPU."""
+
+SMALL_NETWORK: Overrides = {
+    "model": {"width": 0.25, "image_size": 64},
+    "train": {"lr": 1e-3, "min_lr": 1e-5},
+}
+"""Further changes of `small` for networks without CLIP (our choice)."""
+
+SMALL_STAGES: Mapping[str, Overrides] = {
+    "aen": {"train": {"stage1_epochs": 4, "stage1_lr": 1e-3}},
+    "cliper": {"train": {"stage1_epochs": 2, "stage1_lr": 1e-2}},
+}
+"""First stages in `small` (our choice)."""
 
 EXCEPTIONS: dict[tuple[str, str], Overrides] = {
     ("strong", "ferv39k"): {"train": {"label_smoothing": 0.0, "mixup": 0.0, "drop_path": 0.0}}
@@ -81,17 +96,8 @@ DFER_CLIP_RATES: Overrides = {"train": {"lr": 1e-5, "new_layers_lr": 100.0}}
 """1e-5 for the backbone and 1e-3 for the contexts, as in its code, which uses 1e-2 for the temporal
 model, with SGD."""
 
-METHOD_CHANGES: dict[str, dict[str, Mapping[str, Any]]] = {
-    name: {
-        "model": {
-            "num_frames": network.num_frames,
-            "sampling": network.sampling,
-            "pixels": network.pixels,
-            "weights": network.weights[0],
-        }
-    }
-    for name, network in NETWORKS.items()
-} | {
+METHOD_CHANGES: dict[str, Overrides] = {
+    **{name: find_recipe(name) for name in NETWORKS},
     "zero-shot": {"model": {"prompt_template": "a photo of a person with an expression of {}"}},
     "coop": {"train": {"lr": 2e-3}},
     "cocoop": {"train": {"lr": 2e-3}},
@@ -101,9 +107,16 @@ METHOD_CHANGES: dict[str, dict[str, Mapping[str, Any]]] = {
 """Changes of each method in every preset. The prompt of zero-shot is our choice."""
 
 
+WITHOUT_BLOCKS = {"layer_decay": 1.0, "drop_path": 0.0, "new_layers_lr": 1.0}
+"""Settings of the recipe that only concern CLIP's tower, at their defaults."""
+
+PARTS_OF_METHOD = ("ec_stfl",)
+"""Settings of a recipe that are part of a method whatever the preset."""
+
+
 def default_model(method: str, **changes: Any) -> ModelConfig:
     """Return the model of a method with the settings of its paper, except those changed."""
-    defaults = METHOD_CHANGES.get(method, {}).get("model", {})
+    defaults: Mapping[str, Any] = METHOD_CHANGES.get(method, {}).get("model", {})
     return ModelConfig(method=method, **{**defaults, **changes})
 
 
@@ -122,16 +135,46 @@ def apply_method(run: RunConfig, typed: Collection[str] = ()) -> RunConfig:
     multiplier for new layers belongs to its own rate. A method without CLIP loses all settings that
     do not affect it, so that it is the same run in every table.
     """
-    if run.model.method in UNTRAINED:
+    method = run.model.method
+    if method in UNTRAINED:
         train = TrainConfig(epochs=1, warmup_epochs=0, val_fraction=run.train.val_fraction)
         run = replace(run, train=train, augment=AugmentConfig())
-    if run.model.method in WITHOUT_CLIP:
-        model = ModelConfig(method=run.model.method, num_frames=run.model.num_frames)
+    if method == STILL_IMAGE:
+        model = ModelConfig(method=method, num_frames=run.model.num_frames)
         precision = run.compute.precision if "precision" in typed else ComputeConfig.precision
         run = replace(run, model=model, compute=replace(run.compute, precision=precision))
+    if method in NETWORKS:
+        return _apply_network(run, typed)
     one_rate = "lr" in typed or run.preset in ONE_RATE
     rates = {"lr", "new_layers_lr"} if one_rate else set()
-    return _change(run, METHOD_CHANGES.get(run.model.method, {}), {*typed, *rates})
+    return _change(run, METHOD_CHANGES.get(method, {}), {*typed, *rates})
+
+
+def _apply_network(run: RunConfig, typed: Collection[str]) -> RunConfig:
+    """Return a run with the settings of a system of Table 1.
+
+    Its own recipe replaces that of the preset, except what a preset in `ONE_RATE` sets; what only
+    concerns CLIP is reset.
+    """
+    method = run.model.method
+    one_rate = run.preset in ONE_RATE
+    of_preset = {name for values in CHANGES[run.preset].values() for name in values if one_rate}
+    if method in WITHOUT_CLIP:
+        run = replace(run, model=replace(run.model, backbone=ModelConfig.backbone))
+        run = _change(run, {"train": WITHOUT_BLOCKS}, ())
+    if method in WITH_LOSSES:
+        run = _change(run, {"train": {"mixup": TrainConfig.mixup}}, typed)
+    changes = METHOD_CHANGES[method]
+    if one_rate:
+        changes = {**changes, "train": _keep(changes["train"], PARTS_OF_METHOD)}
+    run = _change(run, changes, {*typed, *of_preset})
+    if one_rate and method in WITHOUT_CLIP:
+        run = _change(run, SMALL_NETWORK, typed)
+    return _change(run, SMALL_STAGES.get(method, {}), typed) if one_rate else run
+
+
+def _keep(values: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name in names}
 
 
 def _change(run: RunConfig, overrides: Overrides, typed: Collection[str]) -> RunConfig:
@@ -194,4 +237,7 @@ def _list_settings(values: Mapping[str, Any]) -> str:
 def _values(run: RunConfig) -> dict[str, Any]:
     """Return the settings that make up a recipe."""
     values = to_dict(run.model) | to_dict(run.train) | to_dict(run.augment)
-    return {name: value for name, value in values.items() if name not in (*VARIANT, "stop_epoch")}
+    left_out = {*VARIANT, "stop_epoch"}
+    if run.model.method in WITHOUT_CLIP:
+        left_out.add("backbone")
+    return {name: value for name, value in values.items() if name not in left_out}

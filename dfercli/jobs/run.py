@@ -15,7 +15,7 @@ from typing import Any
 
 from accelerate import PartialState
 
-from dfercli.config import ALL_DATA, UNTRAINED, WITHOUT_CLIP, DataConfig, RunConfig
+from dfercli.config import ALL_DATA, NETWORKS, UNTRAINED, WITHOUT_CLIP, DataConfig, RunConfig
 from dfercli.data.folds import check_labels, open_manifest, select_rows
 from dfercli.data.loaders import check_frames
 from dfercli.data.manifest import Manifest
@@ -23,6 +23,7 @@ from dfercli.device import resolve_compute, resolve_device, share_this_machine
 from dfercli.errors import DataError, DferError, JobsError, UnexpectedError
 from dfercli.jobs.job import Ended, Failure, Job, Work
 from dfercli.jobs.ray import run_on_cluster
+from dfercli.models.networks.weights import ensure_trunk
 from dfercli.models.pretrained import ensure_weights
 from dfercli.parallel import Emit, WorkerDied, ending_on_sigterm, run_in_workers
 from dfercli.progress import write_line
@@ -32,7 +33,7 @@ from dfercli.training.evaluation import describe_data
 from dfercli.training.initial import check_initial
 from dfercli.training.loop import train_fold
 from dfercli.training.progress import Progress, following
-from dfercli.training.recipe import check_rates
+from dfercli.training.recipe import check_recipe
 from dfercli.training.selection import chosen_epochs
 
 SHOWN_FAILURES = 4
@@ -170,7 +171,7 @@ def _check_jobs(jobs: Sequence[Job], manifests: Mapping[DataConfig, Manifest]) -
             raise DataError(
                 f"no clips to train on when fold {fold} is tested; assign the clips to more folds"
             )
-        check_rates(job.config.train)
+        check_recipe(job.config)
         if job.unfinished:
             check_initial(job.config, manifest)
         if not job.overwrite:
@@ -179,6 +180,9 @@ def _check_jobs(jobs: Sequence[Job], manifests: Mapping[DataConfig, Manifest]) -
     models = [config for config in configs if config.method not in WITHOUT_CLIP]
     for backbone, weights in {(model.backbone, model.weights) for model in models}:
         ensure_weights(backbone, weights)
+    for config in configs:
+        if config.method in NETWORKS and config.method in WITHOUT_CLIP:
+            ensure_trunk(config)
 
 
 def _run(

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dfercli.config import WITHOUT_CLIP, ModelConfig, from_dict, to_dict
+from dfercli.config import NETWORKS, WITHOUT_CLIP, ModelConfig, from_dict, to_dict
 from dfercli.downloads import explain_offline, hub_answers
 from dfercli.errors import CheckpointError, explain_system_error, find_local_error, first_line
 from dfercli.models import load_method
@@ -68,6 +68,10 @@ class ExpressionModel(nn.Module, PyTorchModelHubMixin):
     """Names of the tensors with one row per class that hold its text, which is not trained."""
     class_parameters: ClassVar[tuple[str, ...]] = ()
     """Names of the parameters with one row per class."""
+    undecayed: ClassVar[tuple[str, ...]] = ()
+    """Names of matrices without weight decay."""
+    own_loss: ClassVar[bool] = False
+    """Whether the auxiliary losses are the whole loss, without the cross-entropy of the logits."""
 
     def __init__(
         self,
@@ -123,6 +127,15 @@ class ExpressionModel(nn.Module, PyTorchModelHubMixin):
     def classify(self, videos: Tensor) -> Tensor:
         """Return the logits (B, K) of video embeddings (B, E)."""
         raise NotImplementedError
+
+    def set_stage(self, stage: int) -> None:
+        """Choose what trains in stage 1 or 2, if the method has two stages."""
+
+    @property
+    def reads_batches(self) -> bool:
+        """Whether a clip's loss depends on the other clips of its batch."""
+        norms = (m for m in self.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm))
+        return self.returns_extras or any(norm.weight.requires_grad for norm in norms)
 
     def compare(self, videos: Tensor, texts: Tensor) -> Tensor:
         """Return logits (B, K), Eq. (12): the scaled cosine similarity of each video and each text.
@@ -225,7 +238,12 @@ def build_model(
         UnknownNameError: open_clip has no such backbone.
         ConfigError: The method's prompts do not fit into the backbone's text tower.
     """
-    if config.method in WITHOUT_CLIP:
+    pretrained: Any
+    if config.method in NETWORKS and config.method in WITHOUT_CLIP:
+        from dfercli.models.networks.weights import load_trunk
+
+        pretrained = load_trunk(config)
+    elif config.method in WITHOUT_CLIP:
         pretrained = load_method(config.method).load_built_in()
     else:
         from dfercli.models.pretrained import load_pretrained  # open_clip: 2 s to import

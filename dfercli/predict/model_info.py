@@ -168,7 +168,8 @@ def _find_crop_size(settings: Mapping[str, Any]) -> int:
         return int(crop["size"])
     from dfercli.models.pretrained import find_image_size  # open_clip: 2 s to import
 
-    return find_image_size(from_dict(ModelConfig, settings["model"]).backbone)
+    model = from_dict(ModelConfig, settings["model"])
+    return model.image_size or find_image_size(model.backbone)
 
 
 def describe_zero_shot(

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from dfercli.config import ALL_DATA, RANDOM_WEIGHTS, UNTRAINED, WITHOUT_CLIP
+from dfercli.config import ALL_DATA, RANDOM_WEIGHTS, STILL_IMAGE, UNTRAINED, WITHOUT_CLIP
 from dfercli.data import DATASETS, load_dataset
 from dfercli.errors import CheckpointError
 from dfercli.evaluation.compare import calibrate
@@ -17,6 +17,7 @@ from dfercli.evaluation.tables import (
     protocol_notes,
 )
 from dfercli.models.base import ExpressionModel
+from dfercli.models.networks.weights import describe_trunk
 from dfercli.models.settings import (
     BUILT_IN_LICENCE,
     BUILT_IN_LIMITS,
@@ -81,10 +82,11 @@ def write_card(model: ExpressionModel, source: CheckpointSource, repo_id: str) -
     info, results = CheckpointInfo.from_settings(model.settings), None
     if source.run is not None and source.folder is not None:
         results = read_run(source.run, source.folder, model)
-    still_image = model.config.method in WITHOUT_CLIP  # their weights come with the package
+    still_image = model.config.method == STILL_IMAGE
+    of_clip = model.config.method not in WITHOUT_CLIP
     front = FRONT.format(
         licence="license: mit" if still_image else OTHER_LICENCE,
-        more_tags="" if still_image else "\n- clip",
+        more_tags="\n- clip" if of_clip else "",
     )
     parts = [
         f"{front}\n# {repo_id}",
@@ -269,7 +271,7 @@ def _calibration(info: CheckpointInfo, results: Results | None = None) -> str:
 
 def _limits(model: ExpressionModel, info: CheckpointInfo, results: Results | None) -> list[str]:
     dataset = info.trained.dataset or UNKNOWN
-    still_image = model.config.method in WITHOUT_CLIP
+    still_image = model.config.method == STILL_IMAGE
     seen = BUILT_IN_TRAINING if still_image else f"dataset: {dataset}"
     lines = [
         NOTICE,
@@ -297,6 +299,8 @@ def _limits(model: ExpressionModel, info: CheckpointInfo, results: Results | Non
         lines.append(BUILT_IN_RECALLS)
     elif model.config.method in UNTRAINED:
         lines.append("Nothing was trained: it is CLIP with one prompt per class.")
+    elif model.config.method in WITHOUT_CLIP:
+        lines.append(f"It is not the paper's method. {describe_trunk(model.config)}")
     elif model.config.weights == RANDOM_WEIGHTS:
         lines.append("Its backbone started from random weights, not from CLIP's.")
     return lines

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dfercli.config import WITHOUT_CLIP
+from dfercli.config import STILL_IMAGE
 from dfercli.data.transforms import fit_frame, normalise
 from dfercli.demo.drawing import Action, Pose, draw_backdrop, draw_person, make_person
 from dfercli.errors import ConfigError
@@ -219,7 +219,7 @@ def describe_metadata(model: ExpressionModel, where: str) -> dict[str, str]:
         and crop.get("version") in READABLE_VERSIONS
     ):
         crop = {**crop, "points": TEMPLATE.tolist()}
-    still_image = model.config.method in WITHOUT_CLIP  # their weights come with the package
+    still_image = model.config.method == STILL_IMAGE  # their weights come with the package
     return {
         "class_names": json.dumps(model.class_names, ensure_ascii=False),
         "num_frames": str(model.config.num_frames),

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from dfercli.config import WITHOUT_CLIP, DataConfig, ModelConfig
+from dfercli.config import STILL_IMAGE, WITHOUT_CLIP, DataConfig, ModelConfig
 from dfercli.config.presets import describe_recipe
 from dfercli.data import DATASETS, load_dataset
 from dfercli.runs.record import RunRecord
@@ -41,8 +41,11 @@ def describe_runs(records: Sequence[RunRecord]) -> dict[str, str]:
 
 def describe_backbone(model: ModelConfig) -> str:
     """Return the backbone of a model, its weights, and the number of frames, in a few words."""
-    if model.method in WITHOUT_CLIP:
+    if model.method == STILL_IMAGE:
         return f"still-image network, {model.num_frames} frames"
+    if model.method in WITHOUT_CLIP:
+        frames = f"{model.num_frames} frames of {model.image_size} px ({model.sampling})"
+        return f"{model.method} ({name_weights(model.weights)}), {frames}"
     return f"{model.backbone} ({name_weights(model.weights)}), {model.num_frames} frames"
 
 

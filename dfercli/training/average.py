@@ -9,7 +9,9 @@ from torch import Tensor, nn
 
 
 class WeightAverage:
-    """Moving average of the trained parameters of a model; it does not affect the training.
+    """Moving average of the trained weights of a model; it does not affect the training.
+
+    The running statistics of batch normalisation are averaged, too, as they belong to the weights.
 
     After step n, counted from 1, the average moves by 1 - min(decay, (1 + n) / (10 + n)) of its
     distance to the weights, so that it does not stay close to the first weights in a short run.
@@ -26,7 +28,10 @@ class WeightAverage:
         self._model = model
         self._decay = decay
         self._steps = 0
-        trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        trained: dict[str, Tensor] = {
+            name: p for name, p in model.named_parameters() if p.requires_grad
+        }
+        trained |= find_statistics(model)
         self._names = list(trained)
         self._weights = [parameter.detach() for parameter in trained.values()]
         self._averages = [weights.clone() for weights in self._weights]
@@ -63,3 +68,12 @@ class WeightAverage:
         self._steps = state["steps"]
         averages = [state["averages"][name].to(self._averages[0].device) for name in self._names]
         torch._foreach_copy_(self._averages, averages)
+
+
+def find_statistics(model: nn.Module) -> dict[str, Tensor]:
+    """Return the running means and variances of batch normalisation, by name."""
+    return {
+        name: buffer
+        for name, buffer in model.named_buffers()
+        if name.rpartition(".")[2] in ("running_mean", "running_var")
+    }

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import DataLoaderConfiguration
+from accelerate.utils import DataLoaderConfiguration, DistributedDataParallelKwargs
 
 from dfercli.config import ComputeConfig, RunConfig, is_numbered, to_dict
 from dfercli.device import name_gpu
@@ -31,8 +31,12 @@ def check_trackers(compute: ComputeConfig) -> None:
             raise ConfigError(f"{name} is not installed; `pip install '.[track]'` in the checkout")
 
 
-def make_accelerator(compute: ComputeConfig, logs: Path | None = None) -> Accelerator:
+def make_accelerator(
+    compute: ComputeConfig, logs: Path | None = None, has_stages: bool = False
+) -> Accelerator:
     """Create the accelerator of a run; its trackers write into `logs`, if given.
+
+    With `has_stages`, some parameters may have no gradient in an epoch.
 
     Resets accelerate's global state, which would keep the precision of the first run of a process.
 
@@ -49,6 +53,7 @@ def make_accelerator(compute: ComputeConfig, logs: Path | None = None) -> Accele
         log_with=(compute.trackers or None) if logs else None,
         project_dir=logs,
         dataloader_config=DataLoaderConfiguration(non_blocking=True),
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=has_stages)],
     )
 
 

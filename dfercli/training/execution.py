@@ -59,11 +59,26 @@ def plan_execution(
     Raises:
         ConfigError: The clips do not fit in memory, or the requested way does not work here.
     """
+    if setup.model.reads_batches:
+        _check_whole_batches(setup.model, compute)
+        step = OptimizerStep(setup, EagerGradients(setup), share)
+        return Execution("eager", step, setup.prepared)
     micro_batch = math.ceil(share / compute.accumulate)
     if compute.batch == "auto":
         micro_batch = find_micro_batch(setup, micro_batch)
     way = choose_way(compute, setup.accelerator, num_steps)
     return fit_execution(setup, compute, way, micro_batch, share)
+
+
+def _check_whole_batches(model: ExpressionModel, compute: ComputeConfig) -> None:
+    """Refuse to split or pad the batches of a model whose loss depends on all of a batch."""
+    split = compute.accumulate > 1 or compute.batch == "auto"
+    if split or compute.steps not in ("auto", "eager"):
+        option = "--accumulate or --batch auto" if split else f"--steps {compute.steps}"
+        raise ConfigError(
+            f"{model.config.method} computes a step over its whole batch, so {option} would "
+            f"change it; remove it, or use a smaller --batch-size"
+        )
 
 
 def choose_way(compute: ComputeConfig, accelerator: Accelerator, num_steps: int) -> str:
@@ -199,8 +214,9 @@ def _build_execution(
 
 def _clean_up(setup: TrainingSetup) -> None:
     """Drop compiled functions, and gradients left by a graph that was captured but not replayed."""
-    setup.model.backbone.run_block = run_block
-    vars(setup.model.backbone).pop("embed_patches", None)
+    if hasattr(setup.model.backbone, "run_block"):
+        setup.model.backbone.run_block = run_block
+        vars(setup.model.backbone).pop("embed_patches", None)
     setup.optimizer.zero_grad()
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from dfercli.config import ALL_DATA, UNTRAINED, RunConfig
@@ -47,7 +47,14 @@ from dfercli.training.evaluation import (
 from dfercli.training.execution import plan_execution
 from dfercli.training.initial import load_initial
 from dfercli.training.progress import Progress
-from dfercli.training.recipe import Mixup, build_loss, build_optimizer, build_scheduler
+from dfercli.training.recipe import (
+    Mixup,
+    add_auxiliary,
+    build_loss,
+    build_optimizer,
+    build_scheduler,
+    find_auxiliary,
+)
 from dfercli.training.selection import EpochKeeper, publish_epochs
 from dfercli.training.state import (
     count_epochs,
@@ -100,7 +107,9 @@ def train_fold(
     """
     config = replace(config, compute=resolve_compute(config.compute))
     run = run_folder(runs, config)
-    accelerator = make_accelerator(config.compute, run.logs_folder)
+    accelerator = make_accelerator(
+        config.compute, run.logs_folder, has_stages=config.train.stage1_epochs > 0
+    )
     with training_alone(run) if accelerator.is_main_process else nullcontext():
         if overwrite or not run.finished:
             run.check_own()
@@ -179,6 +188,7 @@ def _train(
             started_s = time.perf_counter()
             bar.begin_epoch(epoch)
             seed_epoch(config.seed, epoch, accelerator.process_index)
+            model.set_stage(1 if epoch < config.train.stage1_epochs else 2)
             batches.epoch = epoch
             loss = train_epoch(execution.step, train_loader, batches, augment, bar.step)
             trained_s = time.perf_counter()
@@ -295,16 +305,30 @@ def _build_setup(
     accelerator: Accelerator,
 ) -> TrainingSetup:
     """Build the optimizer, the schedule and the loss for a model."""
+    auxiliary = find_auxiliary(model, config.train)
+    if config.train.stage1_epochs > 0:
+        unite_stages(model)  # the optimizer and DDP must know what trains in any stage
     prepared, optimizer = accelerator.prepare(model, build_optimizer(model, config.train))
     scheduler = build_scheduler(optimizer, config.train, steps_per_epoch)
     num_classes = len(model.class_names)
     counts = [train_set.labels.count(label) for label in range(num_classes)]
     loss = build_loss(config.train, counts, accelerator.device)
+    loss = add_auxiliary(loss, auxiliary, alone=model.own_loss)
     mixup = None
     if config.train.mixup > 0:
         mixup = Mixup(config.train.mixup, num_classes, config.seed, accelerator.process_index)
     average = WeightAverage(model, config.train.ema) if config.train.ema > 0 else None
     return TrainingSetup(model, prepared, optimizer, scheduler, accelerator, loss, mixup, average)
+
+
+def unite_stages(model: ExpressionModel) -> None:
+    """Let all parameters train that train in any stage."""
+    trained: set[nn.Parameter] = set()
+    for stage in (1, 2):
+        model.set_stage(stage)
+        trained |= {p for p in model.parameters() if p.requires_grad}
+    for parameter in trained:
+        parameter.requires_grad_(True)
 
 
 def _describe_divergence(loss: float, epoch: int, config: RunConfig, run: RunFolder) -> str:

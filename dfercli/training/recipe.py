@@ -10,18 +10,54 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dfercli.config import TrainConfig
+from dfercli.config import STAGED, WITH_LOSSES, RunConfig, TrainConfig
 from dfercli.data.loaders import send
 from dfercli.errors import ConfigError
-from dfercli.models.base import ExpressionModel
+from dfercli.models.base import AuxiliaryLoss, ExpressionModel, Outputs
 from dfercli.models.dfer import contrastive_loss
+from dfercli.training.ec_stfl import ec_stfl_loss
 
 Loss = Callable[..., Tensor]
-"""Maps logits (B, K) and labels, (B,) int64 or (B, K) shares of each class, to a loss: the mean, or
-with `reduction="none"` that of each clip, (B,)."""
+"""Maps what a model returns in training, logits (B, K) or `Outputs`, and labels, (B,) int64 or
+(B, K) shares of each class, to a loss: the mean, or with `reduction="none"` that of each clip,
+(B,)."""
+
+SGD_MOMENTUM = 0.9
+"""Of all recipes in Table 1 that use SGD."""
 
 MIXUP_STREAM = 5
 """Separates the random numbers of mixup from others with the same seed and epoch."""
+
+
+def find_auxiliary(
+    model: ExpressionModel, config: TrainConfig
+) -> list[tuple[AuxiliaryLoss, float]]:
+    """Return the losses besides the cross-entropy and their weights: of the model and the recipe.
+
+    If there are any, the model is set to return what they need.
+    """
+    losses = list(model.auxiliary_losses())
+    if config.ec_stfl > 0:
+        losses.append((ec_stfl_loss, config.ec_stfl))
+    model.returns_extras = bool(losses)
+    return losses
+
+
+def add_auxiliary(
+    loss: Loss, auxiliary: Sequence[tuple[AuxiliaryLoss, float]], alone: bool = False
+) -> Loss:
+    """Return the sum of a loss and weighted auxiliary losses; `alone` leaves the first out."""
+    if not auxiliary:
+        return loss
+
+    def total(outputs: Outputs, labels: Tensor, reduction: str = "mean") -> Tensor:
+        parts = [weight * function(outputs, labels) for function, weight in auxiliary]
+        if not alone:
+            parts.append(loss(outputs.logits, labels, reduction="none"))
+        each = torch.stack([part.float() for part in parts]).sum(dim=0)  # (B,)
+        return each if reduction == "none" else each.mean()
+
+    return total
 
 
 def build_loss(config: TrainConfig, class_counts: Sequence[int], device: torch.device) -> Loss:
@@ -89,7 +125,7 @@ class Mixup:
 
 
 def build_optimizer(model: ExpressionModel, config: TrainConfig) -> torch.optim.Optimizer:
-    """Return AdamW with weight decay on matrices, and none on norms, biases and scales.
+    """Return the optimizer, with weight decay on matrices, and none on norms, biases and scales.
 
     The learning rate of each backbone layer is `layer_decay` times that of the layer above, as is
     usual when fine-tuning a ViT (Bao et al., 2022, BEiT); what follows the blocks has the full
@@ -103,42 +139,66 @@ def build_optimizer(model: ExpressionModel, config: TrainConfig) -> torch.optim.
             if in_backbone and config.layer_decay < 1:
                 above = model.backbone.count_layers_above(name.removeprefix("backbone."))
             new = not in_backbone and name != "logit_scale" and config.new_layers_lr != 1
-            groups.setdefault((new, above, parameter.ndim < 2), []).append(parameter)
-    return torch.optim.AdamW(
-        [
-            {
-                "params": parameters,
-                "lr": config.lr * (config.new_layers_lr if new else config.layer_decay**above),
-                "weight_decay": 0.0 if small else config.weight_decay,
-            }
-            for (new, above, small), parameters in sorted(groups.items(), key=itemgetter(0))
-        ],
-        fused=True,
-    )
+            small = parameter.ndim < 2 or name in model.undecayed
+            groups.setdefault((new, above, small), []).append(parameter)
+    listed = [
+        {
+            "params": parameters,
+            "lr": config.lr * (config.new_layers_lr if new else config.layer_decay**above),
+            "weight_decay": 0.0 if small else config.weight_decay,
+        }
+        for (new, above, small), parameters in sorted(groups.items(), key=itemgetter(0))
+    ]
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(listed, momentum=SGD_MOMENTUM, fused=True)
+    kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
+    return kind(listed, eps=config.adam_eps, fused=True)
 
 
-def check_rates(config: TrainConfig) -> None:
-    """Refuse a cosine schedule that ends above its peak.
+def check_recipe(run: RunConfig) -> None:
+    """Refuse a recipe that a schedule or a method cannot have.
 
     Raises:
-        ConfigError: `min_lr` exceeds `lr`.
+        ConfigError: `min_lr` exceeds `lr`, or the method lacks two stages, or its losses need one
+            label per clip.
     """
-    if config.min_lr > config.lr:
+    config, method = run.train, run.model.method
+    if config.schedule != "step" and config.min_lr > config.lr:
         raise ConfigError(f"min_lr is {config.min_lr}; it must be between 0 and lr ({config.lr})")
+    if config.stage1_epochs > 0 and method not in STAGED:
+        raise ConfigError(f"{method} has no two stages; remove --stage1-epochs")
+    if config.mixup > 0 and (method in WITH_LOSSES or config.ec_stfl > 0):
+        raise ConfigError(f"the losses of {method} need one label per clip; use --mixup 0")
 
 
 def build_scheduler(
     optimizer: torch.optim.Optimizer, config: TrainConfig, steps_per_epoch: int
 ) -> torch.optim.lr_scheduler.LambdaLR:
-    """Return a schedule per step: linear warm-up, then a cosine from `lr` to `min_lr`."""
+    """Return a schedule per step.
+
+    After a first stage, if any, at its own constant rate: linear warm-up, then the course of
+    `schedule`: a cosine from `lr` to `min_lr`, such cosines one after the other, or falls.
+    """
+    first_stage = config.stage1_epochs * steps_per_epoch
     warmup = config.warmup_epochs * steps_per_epoch
-    total = config.epochs * steps_per_epoch
+    total = config.epochs * steps_per_epoch - first_stage
+    cycle = config.step_epochs * steps_per_epoch
     floor = config.min_lr / config.lr
 
+    def fall(progress: float) -> float:
+        return floor + (1 - floor) * (1 + math.cos(math.pi * min(1.0, progress))) / 2
+
     def factor(step: int) -> float:
+        if step < first_stage:
+            return config.stage1_lr / config.lr
+        step -= first_stage
         if step < warmup:
             return (step + 1) / warmup
-        progress = min(1.0, (step - warmup) / max(1, total - 1 - warmup))
-        return floor + (1 - floor) * (1 + math.cos(math.pi * progress)) / 2
+        step -= warmup
+        if config.schedule == "step":
+            return config.step_factor ** (step // cycle)
+        if config.schedule == "restarts":
+            return fall(step % cycle / cycle)
+        return fall(step / max(1, total - 1 - warmup))
 
     return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
