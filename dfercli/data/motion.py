@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
-from sklearn.linear_model import RANSACRegressor
 
 from dfercli.data.sampling import WINDOW
 from dfercli.files import replacing
@@ -78,6 +77,8 @@ def _find_residuals(fine: np.ndarray, coarse: np.ndarray) -> np.ndarray:
     """Return the distances (N,) of the coarse change from a robust line over the fine one."""
     if len(fine) < 3 or np.ptp(coarse) == 0:
         return np.zeros(len(fine))
+    from sklearn.linear_model import RANSACRegressor  # a second to import, for this sampling only
+
     line = RANSACRegressor(random_state=0).fit(fine[:, None], coarse)
     residuals: np.ndarray = np.abs(coarse - line.predict(fine[:, None]))
     return residuals

@@ -8,6 +8,7 @@ and FER+ beside Emotion-FAN, whose names begin with `module.` and whose heads ar
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -116,7 +117,7 @@ def _read_file(path: Path) -> dict[str, Tensor]:
     """Return the weights of a ResNet18 in a file, with the names of torchvision's."""
     try:
         if path.suffix == ".safetensors":
-            state = load_file(path)
+            state: Any = load_file(path)
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, UnpicklingError, ValueError, EOFError, SafetensorError) as error:
