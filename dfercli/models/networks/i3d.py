@@ -25,8 +25,9 @@ MODULES: tuple[tuple[tuple[int, ...], ...], ...] = (
     ),
     ((256, 160, 320, 32, 128, 128), (384, 192, 384, 48, 128, 128)),
 )
-"""Channels of the inception modules between two poolings: of 1x1x1; of the reduction to and of the
-first 3x3x3; of the same of the second; of 1x1x1 after the pooling. Source: Szegedy et al., 2015."""
+"""Channels of the inception modules, grouped by the poolings between them. Each module lists those
+of its 1x1x1 branch, of the reduction and the convolution of its two 3x3x3 branches, and of its
+pooling branch. Source: Szegedy et al., 2015."""
 
 DROPOUT = 0.5
 """Before the classifier, as in public code."""
@@ -35,9 +36,8 @@ DROPOUT = 0.5
 class I3d(nn.Module):
     """Stem and nine inception modules; then the mean over all positions, and dropout.
 
-    The original averages the logits over time, which the mean of the embeddings equals, and its
-    pooling before that over 2 x 7 x 7 fits frames of 224 pixels only. Clips of 16 frames end in two
-    steps, for which both are the same.
+    The original pools over 2 x 7 x 7, which fits frames of 224 pixels only, and averages the logits
+    over time. For 16 such frames the mean over all positions is the same; it fits all other sizes.
 
     Args:
         width: Factor of all layer widths.

@@ -23,7 +23,7 @@ Layer = Callable[[int, int, int], nn.Module]
 class ResNet3d(nn.Module):
     """Stem, max-pooling, and four stages of two residual blocks; then the mean over all positions.
 
-    Source: Hara et al., 2018. The published 8.32 G fit the shortcut of type A, which has no weights.
+    Source: Hara et al., 2018. The published 8.32 G fit the shortcut of type A, without weights.
 
     Args:
         width: Factor of the channels, 64 in the stem.
