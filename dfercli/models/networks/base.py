@@ -65,6 +65,15 @@ class FrameNetwork(nn.Module):
         return videos
 
 
+def initialise_convolutions(network: nn.Module) -> None:
+    """Draw the weights of all convolutions as He et al. (2015) do for ReLUs; biases become 0."""
+    for module in network.modules():
+        if isinstance(module, (nn.Conv2d, nn.Conv3d)):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
 def scale_width(width: int, factor: float, multiple: int = 1) -> int:
     """Return a layer width times a factor, as a multiple of a number, at least that number."""
     return max(1, round(width * factor / multiple)) * multiple
