@@ -1,6 +1,7 @@
 """What all networks of Table 1 share: a backbone that embeds clips, and a classifier."""
 
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -19,7 +20,7 @@ class VideoNetwork(ExpressionModel):
         head: Maps (B, F) to logits (B, K); by default a linear layer.
     """
 
-    class_parameters = ("head.weight", "head.bias")
+    class_parameters: ClassVar[tuple[str, ...]] = ("head.weight", "head.bias")
 
     def __init__(
         self,
