@@ -158,7 +158,8 @@ class ModelConfig:
             object.__setattr__(self, "image_size", network.image_size)
         self._check_sampling()
         for name in OF_NETWORKS:
-            if getattr(self, name) != getattr(ModelConfig, name) and network is None:
+            has_sizes = network is not None and self.method not in ON_CLIP
+            if getattr(self, name) != getattr(ModelConfig, name) and not has_sizes:
                 raise ConfigError(f"{name} has no effect with --model {self.method}; remove it")
 
     def _check_sampling(self) -> None:

@@ -305,7 +305,7 @@ def _build_setup(
     accelerator: Accelerator,
 ) -> TrainingSetup:
     """Build the optimizer, the schedule and the loss for a model."""
-    auxiliary = find_auxiliary(model, config.train)
+    model.returns_extras = bool(find_auxiliary(model, config.train))
     if config.train.stage1_epochs > 0:
         unite_stages(model)  # the optimizer and DDP must know what trains in any stage
     prepared, optimizer = accelerator.prepare(model, build_optimizer(model, config.train))
@@ -313,7 +313,7 @@ def _build_setup(
     num_classes = len(model.class_names)
     counts = [train_set.labels.count(label) for label in range(num_classes)]
     loss = build_loss(config.train, counts, accelerator.device)
-    loss = add_auxiliary(loss, auxiliary, alone=model.own_loss)
+    loss = add_auxiliary(loss, model, config.train)
     mixup = None
     if config.train.mixup > 0:
         mixup = Mixup(config.train.mixup, num_classes, config.seed, accelerator.process_index)

@@ -32,27 +32,22 @@ MIXUP_STREAM = 5
 def find_auxiliary(
     model: ExpressionModel, config: TrainConfig
 ) -> list[tuple[AuxiliaryLoss, float]]:
-    """Return the losses besides the cross-entropy and their weights: of the model and the recipe.
-
-    If there are any, the model is set to return what they need.
-    """
+    """Return the losses besides the cross-entropy and their weights: of the model and the recipe."""
     losses = list(model.auxiliary_losses())
     if config.ec_stfl > 0:
         losses.append((ec_stfl_loss, config.ec_stfl))
-    model.returns_extras = bool(losses)
     return losses
 
 
-def add_auxiliary(
-    loss: Loss, auxiliary: Sequence[tuple[AuxiliaryLoss, float]], alone: bool = False
-) -> Loss:
-    """Return the sum of a loss and weighted auxiliary losses; `alone` leaves the first out."""
-    if not auxiliary:
+def add_auxiliary(loss: Loss, model: ExpressionModel, config: TrainConfig) -> Loss:
+    """Return the sum of a loss and the auxiliary losses, which may change with the stage."""
+    if not find_auxiliary(model, config):
         return loss
 
     def total(outputs: Outputs, labels: Tensor, reduction: str = "mean") -> Tensor:
+        auxiliary = find_auxiliary(model, config)
         parts = [weight * function(outputs, labels) for function, weight in auxiliary]
-        if not alone:
+        if not model.own_loss:
             parts.append(loss(outputs.logits, labels, reduction="none"))
         each = torch.stack([part.float() for part in parts]).sum(dim=0)  # (B,)
         return each if reduction == "none" else each.mean()
@@ -167,6 +162,8 @@ def check_recipe(run: RunConfig) -> None:
         raise ConfigError(f"min_lr is {config.min_lr}; it must be between 0 and lr ({config.lr})")
     if config.stage1_epochs > 0 and method not in STAGED:
         raise ConfigError(f"{method} has no two stages; remove --stage1-epochs")
+    if config.ec_stfl > 0 and method == "aen":
+        raise ConfigError("aen compares embeddings at several levels; use --ec-stfl 0")
     if config.mixup > 0 and (method in WITH_LOSSES or config.ec_stfl > 0):
         raise ConfigError(f"the losses of {method} need one label per clip; use --mixup 0")
 

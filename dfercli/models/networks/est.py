@@ -269,7 +269,7 @@ class EST(VideoNetwork):
         orders = torch.tensor(self.orders, device=clips.device)[drawn]  # (B, S)
         shuffled = snippets.detach().take_along_dim(orders.unsqueeze(-1), dim=1)
         order_logits = self.order_head((shuffled + videos.unsqueeze(1)).flatten(1))
-        extras = {"order_logits": order_logits, "orders": drawn}
+        extras = {"videos": videos, "order_logits": order_logits, "orders": drawn}
         return Outputs(self.classify(videos), extras)
 
     def auxiliary_losses(self) -> list[tuple[AuxiliaryLoss, float]]:
