@@ -32,7 +32,7 @@ MIXUP_STREAM = 5
 def find_auxiliary(
     model: ExpressionModel, config: TrainConfig
 ) -> list[tuple[AuxiliaryLoss, float]]:
-    """Return the losses besides the cross-entropy and their weights: of the model and the recipe."""
+    """Return the losses besides the cross-entropy, of model and recipe, and their weights."""
     losses = list(model.auxiliary_losses())
     if config.ec_stfl > 0:
         losses.append((ec_stfl_loss, config.ec_stfl))
