@@ -1,9 +1,7 @@
 """GCA + IAL: gates of channels that the frames agree on, changes between frames, and a margin loss.
 
 Source: Li et al., 2023, Intensity-aware loss for dynamic facial expression recognition in the wild,
-AAAI; widths, depths and loss weights are those of its code. Our choice, where these leave it open:
-T positions for the T - 1 steps of the second transformer, with which the parameters come out; the
-ReLU in the auxiliary classifier; and the floor below the square root in the gates.
+AAAI; widths, depths, loss weights and small constants are those of its code.
 
 The published 9.63 G are not reached. The code takes 5.94 G, as it runs each transformer twice, to
 the same effect; here each runs once, which takes 5.62 G.
@@ -29,8 +27,8 @@ WIDTHS = (64, 128, 256)
 REDUCTION = 16
 """Factor by which the hidden layer of a gate is narrower than the maps."""
 
-SMALLEST_SQUARE = 1e-6
-"""Smallest square of a gate: the slope of the root is infinite at 0 (our choice)."""
+ROOT_SHIFT = 1e-5
+"""Added to the square of a gate: the slope of the root is infinite at 0."""
 
 LAYERS, HEADS, HEAD_WIDTH = 2, 4, 32
 """Of both transformers."""
@@ -59,15 +57,16 @@ class SharedGate(nn.Module):
         self.expand = nn.Conv2d(hidden, channels, 1, bias=False)
 
     def forward(self, maps: Tensor) -> tuple[Tensor, Tensor]:
-        """Map (B * T, C, H, H) to factors (B * T, C, 1, 1), and to their means over frames (B, C).
+        """Map (B * T, C, H, H) to factors (B * T, C, 1, 1), and to what they are computed from.
 
-        The factors are geometric means of a frame's own value and of the mean over frames; all are
-        between 0 and 2.
+        The factors are geometric means of a frame's own value and of the mean over frames. The
+        second result are the squeezed maps, as a mean over frames (B, C).
         """
-        values = 2 * self.expand(F.relu(self.reduce(self.squeeze(maps)))).sigmoid()
+        squeezed = self.squeeze(maps)
+        values = 2 * self.expand(F.relu(self.reduce(squeezed))).sigmoid()
         values = values.flatten(1).unflatten(0, (-1, self.num_frames))  # (B, T, C)
-        means = values.mean(dim=1)
-        factors = (values * means[:, None]).clamp_min(SMALLEST_SQUARE).sqrt()
+        factors = (values * values.mean(dim=1, keepdim=True) + ROOT_SHIFT).sqrt()
+        means = squeezed.flatten(1).unflatten(0, (-1, self.num_frames)).mean(dim=1)
         return factors.flatten(0, 1)[..., None, None], means
 
 
@@ -88,7 +87,7 @@ class GatedBlock(nn.Module):
         self.gate = SharedGate(width, side, num_frames)
 
     def forward(self, maps: Tensor) -> tuple[Tensor, Tensor]:
-        """Map (B * T, C', H', H') to (B * T, C, H, H); also return the gate's means (B, C)."""
+        """Map (B * T, C', H', H') to (B * T, C, H, H); also return the gate's vector (B, C)."""
         block = self.block
         shortcut = maps if block.downsample is None else block.downsample(maps)
         maps = F.relu(block.bn1(block.conv1(maps)))
@@ -107,7 +106,7 @@ class GatedStage(nn.ModuleList):
         )
 
     def forward(self, maps: Tensor) -> tuple[Tensor, Tensor]:
-        """Map (B * T, C', H', H') to (B * T, C, H, H), and to the last gate's means (B, C)."""
+        """Map (B * T, C', H', H') to (B * T, C, H, H), and to the last gate's vector (B, C)."""
         for block in self:
             maps, means = block(maps)
         return maps, means
@@ -124,7 +123,8 @@ class SpatialEncoder(nn.Module):
 
     def __init__(self, channels: int, side: int, width: float) -> None:
         super().__init__()
-        self.embed = nn.Conv2d(channels, channels, 3, 2, 1, bias=False)
+        convolution = nn.Conv2d(channels, channels, 3, 2, 1, bias=False)
+        self.embed = nn.Sequential(convolution, nn.BatchNorm2d(channels), nn.ReLU())
         self.positions = nn.Parameter(torch.randn(side * side, channels))
         self.layers = make_transformer(channels, scale_width(SPATIAL_MLP, width), width)
 
@@ -136,7 +136,7 @@ class SpatialEncoder(nn.Module):
 
 
 class DynamicStaticNet(nn.Module):
-    """Embeds a clip by the changes between frames, and by the frames after each change.
+    """Embeds a clip by the changes between frames, and by the frames before each change.
 
     Args:
         num_frames: T, at least 2.
@@ -153,7 +153,6 @@ class DynamicStaticNet(nn.Module):
         widths = [scale_width(channels, width, 8) for channels in WIDTHS]
         sides = [-(-image_size // 2**halvings) for halvings in (3, 4, 5)]  # of stages 2, 3 and 4
         first, second, third = widths
-        self.auxiliary_features = second
         self.features = third * sides[2] ** 2
         self.stem = nn.Sequential(
             *(nn.Conv2d(3, first, 3, 2, 1, bias=False), nn.BatchNorm2d(first), nn.ReLU()),
@@ -173,12 +172,12 @@ class DynamicStaticNet(nn.Module):
         return self.embed(clips)[0]
 
     def embed(self, clips: Tensor) -> tuple[Tensor, Tensor]:
-        """Return embeddings (B, F) of clips, and the means of the second stage's gates (B, C)."""
+        """Return embeddings (B, F) of clips, and the vector (B, C) of the second stage's gate."""
         maps = self.stage1(self.stem(clips.flatten(0, 1)))
         maps, means = self.stage2(maps)
         maps = self.stage3(maps)[0].unflatten(0, clips.shape[:2])  # (B, T, C, H', W')
         changes = self.changes((maps[:, 1:] - maps[:, :-1]).flatten(0, 1))
-        frames = self.frames(maps[:, 1:].flatten(0, 1))
+        frames = self.frames(maps[:, :-1].flatten(0, 1))
         steps = (changes + frames).flatten(1).unflatten(0, (len(clips), -1))  # (B, T - 1, F)
         steps = self.layers(steps + self.positions[: steps.shape[1]])
         return steps.mean(dim=1), means
@@ -193,34 +192,56 @@ def make_transformer(features: int, mlp_width: int, width: float) -> nn.Sequenti
 
 
 class IALModel(VideoNetwork):
-    """Adds a margin loss, and a classifier of the second stage's gates that only training uses.
+    """Adds a margin loss, and a classifier of the second stage's gate that only training uses.
 
-    Of the 19,083,527 parameters of the code, a classifier of the third stage, whose loss has weight
-    0, and 147 k others have no effect on the result; neither are built here.
+    The code has parameters that affect nothing; they are built, so that the number is that of the
+    code, but not trained: a classifier of the third stage, whose loss has weight 0; a gate and a
+    classifier of the first stage; and a convolution and two biases in each of these stages.
     """
 
     backbone: DynamicStaticNet
-    class_parameters = ("head.weight", "head.bias", "auxiliary.2.weight")
+    class_parameters = (
+        *("head.weight", "head.bias", "auxiliary.1.weight"),
+        *("unused.0.1.weight", "unused.1.1.weight"),
+    )
 
     def __init__(
         self, backbone: DynamicStaticNet, config: ModelConfig, class_names: Sequence[str]
     ) -> None:
         super().__init__(backbone, config, class_names)
-        features = backbone.auxiliary_features
-        self.auxiliary = nn.Sequential(
-            nn.Linear(features, 2 * features, bias=False),
-            nn.ReLU(),
-            nn.Linear(2 * features, len(class_names), bias=False),
-        )
+        first, second, third = (scale_width(channels, config.width, 8) for channels in WIDTHS)
+        num_classes = len(class_names)
+        self.auxiliary = make_auxiliary(second, num_classes)
+        side = -(-config.image_size // 4)
+        self.unused = nn.ModuleList(
+            [
+                make_auxiliary(first, num_classes),
+                make_auxiliary(third, num_classes),
+                SharedGate(first, side, config.num_frames),
+                nn.Embedding(1, first),  # a bias
+                # A convolution and two biases in each stage.
+                *(nn.Embedding(channels + 2, channels) for channels in (first, second, third)),
+            ]
+        ).requires_grad_(False)
 
     def run(self, clips: Tensor) -> Outputs:
         """Return logits, and those of the auxiliary classifier as `auxiliary`, (B, K) each."""
         videos, means = self.backbone.embed(clips)
-        return Outputs(self.classify(videos), {"auxiliary": self.auxiliary(means)})
+        return Outputs(
+            self.classify(videos), {"videos": videos, "auxiliary": self.auxiliary(means)}
+        )
 
     def auxiliary_losses(self) -> list[tuple[AuxiliaryLoss, float]]:
         """Return the margin loss, and the cross-entropy of the auxiliary classifier."""
         return [(margin_loss, MARGIN_WEIGHT), (auxiliary_cross_entropy, AUXILIARY_WEIGHT)]
+
+
+def make_auxiliary(channels: int, num_classes: int) -> nn.Sequential:
+    """Return a classifier of a gate's vector: two linear layers without biases."""
+    return nn.Sequential(
+        nn.Linear(channels, 2 * channels, bias=False),
+        nn.Linear(2 * channels, num_classes, bias=False),
+    )
 
 
 def margin_loss(outputs: Outputs, labels: Tensor) -> Tensor:

@@ -22,11 +22,14 @@ def _build(**changes):
     return assemble(default_model("ial", **sizes), SEVEN, None)
 
 
-def test_counts_are_those_of_the_code_without_what_it_never_uses():
+def test_counts_are_those_of_the_code():
     cost = measure_cost(default_model("ial"), SEVEN)
     third_classifier = 256 * 512 + 512 * 7  # at weight 0
-    assert cost.total == cost.trainable == 18_801_607
-    assert cost.total + third_classifier + 147_264 == 19_083_527  # "147 k of them never used"
+    never_used = (64 * 128 + 128 * 7) + (64 * 28**2 + 2 * 64 * 4)  # first stage's classifier, gate
+    never_used += 64 + sum(n * n + 2 * n for n in (64, 128, 256))
+    assert never_used == 146_752
+    assert cost.total == 19_083_527
+    assert cost.trainable == 19_083_527 - third_classifier - never_used
     assert cost.paper_macs == 5_621_882_880
     products = 15 * (2 * 4 * 2 * 16 * 16 * 32) + 2 * 4 * 2 * 15 * 15 * 32
     assert cost.true_macs == 5_621_882_880 + products
@@ -45,8 +48,8 @@ def test_factors_are_geometric_means_of_a_frame_and_of_all_frames():
     maps = torch.zeros(2, 1, 2, 2)
     maps[1] = math.log(3) / 4  # the sum is log 3, whose sigmoid is 3/4
     factors, means = gate(maps)
-    assert torch.allclose(means, torch.tensor([[1.25]]))  # of 2 * 1/2 and 2 * 3/4
-    expected = [math.sqrt(1 * 1.25), math.sqrt(1.5 * 1.25)]
+    assert torch.allclose(means, torch.tensor([[math.log(3) / 2]]))  # of the sums
+    expected = [math.sqrt(1 * 1.25 + 1e-5), math.sqrt(1.5 * 1.25 + 1e-5)]  # of 2 * 1/2 and 2 * 3/4
     assert torch.allclose(factors.flatten(), torch.tensor(expected))
 
 
