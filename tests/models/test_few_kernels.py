@@ -26,7 +26,7 @@ VARIANTS = [
     {"text_prompt": False},
     {"cross_attention": "all"},
     {"num_frames": 16},
-    *({"method": method} for method in METHODS if method not in ("dfer", *WITHOUT_CLIP)),
+    *({"method": method} for method in METHODS if method not in ("dfer", "cliper", *WITHOUT_CLIP)),
 ]
 
 

@@ -6,7 +6,7 @@ from safetensors.torch import load_file
 
 from dfercli.ablation.paper_tables import table_rows
 from dfercli.ablation.run import run_table
-from dfercli.config import METHODS, UNTRAINED
+from dfercli.config import METHODS, NETWORKS, UNTRAINED
 from dfercli.evaluation.results import read_results
 from dfercli.models.base import build_model
 from dfercli.runs.checkpoint import load_checkpoint
@@ -15,7 +15,7 @@ from dfercli.training import loop
 from dfercli.training.loop import train_fold
 
 CLASSES = ("happiness", "sadness", "anger")
-TRAINED = [method for method in METHODS if method not in ("dfer", *UNTRAINED)]
+TRAINED = [method for method in METHODS if method not in ("dfer", *UNTRAINED, *NETWORKS)]
 
 
 @pytest.mark.parametrize("method", TRAINED)
