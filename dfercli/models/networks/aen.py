@@ -256,7 +256,7 @@ class AEN(ExpressionModel):
             "frame_logits": self.teacher(vectors.frames[2]).detach(),
         }
         for level, (frames, clip) in enumerate(zip(vectors.frames, vectors.clips, strict=True)):
-            extras |= {f"frames_{level}": frames.detach(), f"clip_{level}": clip}
+            extras |= {f"frames_{level}": frames, f"clip_{level}": clip}
         return Outputs(_mix(extras["emotion_logits"], extras["global_logits"]), extras)
 
     def auxiliary_losses(self) -> list[tuple[AuxiliaryLoss, float]]:
@@ -314,8 +314,7 @@ def summary_loss(outputs: Outputs, labels: Tensor) -> Tensor:
     """Return the distance (B,) of clip vectors from weighted means of frame vectors.
 
     The weights of a clip's frames are the softmax over frames of the teacher's logits for its
-    label. The distance is the mean over channels, summed over the three levels. Frame vectors are
-    targets: they get no gradient.
+    label. The distance is the mean over channels, summed over the three levels.
     """
     extras = outputs.extras
     logits = extras["frame_logits"].take_along_dim(labels.view(-1, 1, 1), dim=2)  # (B, T, 1)
