@@ -144,8 +144,9 @@ def build_optimizer(model: ExpressionModel, config: TrainConfig) -> torch.optim.
         }
         for (new, above, small), parameters in sorted(groups.items(), key=itemgetter(0))
     ]
-    if config.optimizer == "sgd":
-        return torch.optim.SGD(listed, momentum=SGD_MOMENTUM, fused=True)
+    if config.optimizer == "sgd":  # if fused, the momentum of all parameters must start together
+        staged = config.stage1_epochs > 0
+        return torch.optim.SGD(listed, momentum=SGD_MOMENTUM, foreach=staged, fused=not staged)
     kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
     return kind(listed, eps=config.adam_eps, fused=True)
 

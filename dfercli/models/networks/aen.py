@@ -188,13 +188,19 @@ class AEN(ExpressionModel):
     """Classifies clips by their global vector and by that of their emotion.
 
     Attributes:
+        sentiments: (K,) int64 sentiment of each class.
         stage: 1 while the teacher is trained, 2 while the rest is.
     """
 
-    class_parameters = tuple(
-        f"{head}.{name}"
-        for head in ("global_head", "emotion_head", "teacher")
-        for name in ("weight", "bias")
+    sentiments: Tensor
+    class_parameters = (
+        "global_head.weight",
+        "global_head.bias",
+        "emotion_head.weight",
+        "emotion_head.bias",
+        "teacher.weight",
+        "teacher.bias",
+        "sentiments",
     )
     own_loss: ClassVar[bool] = True
     """The auxiliary losses are the whole loss, without the cross-entropy of the logits."""
@@ -208,7 +214,8 @@ class AEN(ExpressionModel):
         self.sentiment_head = nn.Linear(width, SENTIMENTS)
         self.emotion_head = nn.Linear(width, num_classes)
         self.teacher = nn.Linear(width, num_classes)
-        self.sentiments = [find_sentiment(name) for name in class_names]
+        sentiments = [find_sentiment(name) for name in class_names]
+        self.register_buffer("sentiments", torch.tensor(sentiments))
         self.set_stage(2)
 
     def set_stage(self, stage: int) -> None:
@@ -249,7 +256,7 @@ class AEN(ExpressionModel):
             "frame_logits": self.teacher(vectors.frames[2]).detach(),
         }
         for level, (frames, clip) in enumerate(zip(vectors.frames, vectors.clips, strict=True)):
-            extras |= {f"frames_{level}": frames.detach(), f"clip_{level}": clip}
+            extras |= {f"frames_{level}": frames, f"clip_{level}": clip}
         return Outputs(_mix(extras["emotion_logits"], extras["global_logits"]), extras)
 
     def auxiliary_losses(self) -> list[tuple[AuxiliaryLoss, float]]:
@@ -266,18 +273,16 @@ class AEN(ExpressionModel):
 
     def sentiment_loss(self, outputs: Outputs, labels: Tensor) -> Tensor:
         """Return the cross-entropy (B,) of the sentiment, mixed with that of PG's groups."""
-        sentiments = torch.tensor(self.sentiments, device=labels.device)
-        right = sentiments[labels]
+        right = self.sentiments[labels]
         own = F.cross_entropy(outputs.extras["sentiment_logits"], right, reduction="none")
         log_probs = outputs.extras["global_logits"].log_softmax(dim=-1)
-        others = sentiments != right.unsqueeze(1)  # (B, K)
+        others = self.sentiments != right.unsqueeze(1)  # (B, K)
         return _mix(own, -log_probs.masked_fill(others, -torch.inf).logsumexp(dim=-1))
 
     def sentiment_intensity_loss(self, outputs: Outputs, labels: Tensor) -> Tensor:
         """Return the distance (B,) of sentiments from those that the teacher sees in frames."""
-        sentiments = torch.tensor(self.sentiments, device=labels.device)
-        seen = outputs.extras["frame_logits"].softmax(dim=-1).mean(dim=1)
-        groups = F.one_hot(sentiments, SENTIMENTS).to(seen.dtype)  # (K, 3)
+        seen = outputs.extras["frame_logits"].softmax(dim=-1).mean(dim=1)  # (B, K)
+        groups = torch.eye(SENTIMENTS, dtype=seen.dtype, device=seen.device)[self.sentiments]
         return (outputs.extras["sentiment_logits"].sigmoid() - seen @ groups).abs().mean(dim=-1)
 
 
@@ -309,8 +314,7 @@ def summary_loss(outputs: Outputs, labels: Tensor) -> Tensor:
     """Return the distance (B,) of clip vectors from weighted means of frame vectors.
 
     The weights of a clip's frames are the softmax over frames of the teacher's logits for its
-    label. The distance is the mean over channels, summed over the three levels. Frame vectors are
-    targets: they get no gradient.
+    label. The distance is the mean over channels, summed over the three levels.
     """
     extras = outputs.extras
     logits = extras["frame_logits"].take_along_dim(labels.view(-1, 1, 1), dim=2)  # (B, T, 1)

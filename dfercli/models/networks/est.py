@@ -231,6 +231,7 @@ class EST(VideoNetwork):
     shuffled with the snippets, which does not change its result.
     """
 
+    orders: Tensor
     class_parameters = ("head.6.weight", "head.6.bias")
 
     def __init__(self, backbone: FrameNetwork, config: ModelConfig, class_names: Sequence[str]):
@@ -247,7 +248,7 @@ class EST(VideoNetwork):
         )
         super().__init__(backbone, config, class_names, head)
         num_snippets = self.backbone.temporal.num_snippets
-        self.orders = list_orders(num_snippets)
+        self.register_buffer("orders", torch.tensor(list_orders(num_snippets)))
         first, second = (scale_width(width, config.width) for width in ORDER_WIDTHS)
         self.order_head = nn.Sequential(
             nn.Linear(num_snippets * features, first),
@@ -266,8 +267,8 @@ class EST(VideoNetwork):
         snippets = temporal.embed_snippets(frames)
         videos = temporal.embed_video(snippets)
         drawn = torch.randint(len(self.orders), (len(clips),), device=clips.device)
-        orders = torch.tensor(self.orders, device=clips.device)[drawn]  # (B, S)
-        shuffled = snippets.detach().take_along_dim(orders.unsqueeze(-1), dim=1)
+        places = self.orders[drawn].unsqueeze(-1)  # (B, S, 1)
+        shuffled = snippets.detach().take_along_dim(places, dim=1)
         order_logits = self.order_head((shuffled + videos.unsqueeze(1)).flatten(1))
         extras = {"videos": videos, "order_logits": order_logits, "orders": drawn}
         return Outputs(self.classify(videos), extras)
