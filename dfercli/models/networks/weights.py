@@ -14,12 +14,11 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
-from torchvision.models import ResNet18_Weights, WeightsEnum
+from torchvision.models import ResNet18_Weights, WeightsEnum, resnet18
 from torchvision.models.video import MC3_18_Weights, R2Plus1D_18_Weights, R3D_18_Weights
 
 from dfercli.config import NETWORKS, RANDOM_WEIGHTS, ModelConfig
 from dfercli.errors import ConfigError, WeightsError, first_line
-from dfercli.models.networks.resnet import ResNet
 
 SOURCES: Mapping[str, WeightsEnum] = {
     "r3d-18": R3D_18_Weights.KINETICS400_V1,
@@ -137,7 +136,7 @@ def _read_file(path: Path) -> dict[str, Tensor]:
 def _check_resnet(weights: Mapping[str, Tensor], config: ModelConfig) -> None:
     """Check that weights are those of a ResNet18, with biases of convolutions for LSTPNet only."""
     with torch.device("meta"):
-        expected = ResNet().state_dict()
+        expected = _skip_heads(resnet18().state_dict())
     biases = {f"{name.rpartition('.')[0]}.bias" for name, t in expected.items() if t.ndim == 4}
     allowed = biases if config.method == "lstpnet" else set()
     for name, tensor in expected.items():
