@@ -20,7 +20,15 @@ from dfercli.config.model import (
     WITHOUT_CLIP,
     ModelConfig,
 )
-from dfercli.config.networks import CLIP_MEAN, CLIP_STD, NETWORKS, PIXELS, STAGED, WITH_LOSSES
+from dfercli.config.networks import (
+    CLIP_MEAN,
+    CLIP_STD,
+    NETWORKS,
+    OWN_LOSS,
+    PIXELS,
+    STAGED,
+    WITH_LOSSES,
+)
 from dfercli.errors import ConfigError, require_at_least, require_known
 
 __all__ = [
@@ -37,6 +45,7 @@ __all__ = [
     "NETWORKS",
     "NUMBERED_GPU",
     "OPTIMIZERS",
+    "OWN_LOSS",
     "PARTS",
     "PIXELS",
     "PRECISIONS",

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dfercli.config import STAGED, WITH_LOSSES, RunConfig, TrainConfig
+from dfercli.config import OWN_LOSS, STAGED, WITH_LOSSES, RunConfig, TrainConfig
 from dfercli.data.loaders import send
 from dfercli.errors import ConfigError
 from dfercli.models.base import AuxiliaryLoss, ExpressionModel, Outputs
@@ -163,6 +163,11 @@ def check_recipe(run: RunConfig) -> None:
         raise ConfigError(f"min_lr is {config.min_lr}; it must be between 0 and lr ({config.lr})")
     if config.stage1_epochs > 0 and method not in STAGED:
         raise ConfigError(f"{method} has no two stages; remove --stage1-epochs")
+    if method in OWN_LOSS and (config.label_smoothing > 0 or config.balance == "prior"):
+        raise ConfigError(
+            f"{method} has a loss of its own, without label smoothing and class frequencies; use "
+            f"--label-smoothing 0 and another --balance"
+        )
     if config.ec_stfl > 0 and method == "aen":
         raise ConfigError("aen compares embeddings at several levels; use --ec-stfl 0")
     if config.mixup > 0 and (method in WITH_LOSSES or config.ec_stfl > 0):

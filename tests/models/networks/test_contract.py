@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from dfercli.config import (
     METHODS,
     NETWORKS,
+    OWN_LOSS,
     STAGED,
     WITH_LOSSES,
     WITHOUT_CLIP,
@@ -173,6 +174,7 @@ def test_the_lists_of_the_configuration_are_those_of_the_models():
         assert stages == (name in STAGED), name
         norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
         assert model.reads_batches == bool(norms), name
+        assert model.own_loss == (name in OWN_LOSS), name
         assert (name in WITHOUT_CLIP) == (name != "cliper")
     assert set(NETWORKS) < set(METHODS)
 
