@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from dfercli.data.folds import name_groups
-from dfercli.data.manifest import COLUMNS, read_manifest
+from dfercli.data.manifest import COLUMNS, VOTES, read_manifest
 from dfercli.errors import DataError
 from dfercli.evaluation.results import Results
 from dfercli.evaluation.tables import LABELS, METRICS, UNTRAINED_NOTE, protocol_notes
@@ -73,7 +73,7 @@ def trait_document(results: Results, trait: str, manifest: Path) -> Document:
 def _read_trait(path: Path, trait: str) -> dict[str, str]:
     """Return the group of each clip."""
     rows = read_manifest(path).rows
-    known = [name for name in rows.columns if name not in NOT_TRAITS]
+    known = [c for c in rows.columns if c not in NOT_TRAITS and not c.startswith(VOTES)]
     if trait not in known:
         listed = ", ".join(known) or "none"
         raise DataError(

@@ -55,7 +55,7 @@ def add_auxiliary(loss: Loss, model: ExpressionModel, config: TrainConfig) -> Lo
     return total
 
 
-def build_loss(config: TrainConfig, class_counts: Sequence[int], device: torch.device) -> Loss:
+def build_loss(config: TrainConfig, class_counts: Sequence[float], device: torch.device) -> Loss:
     """Return the loss of a recipe: Eq. (12), with label smoothing and logit adjustment if set."""
     if config.balance != "prior" and config.label_smoothing == 0:
         return contrastive_loss
@@ -70,7 +70,7 @@ def build_loss(config: TrainConfig, class_counts: Sequence[int], device: torch.d
     return loss
 
 
-def log_prior(class_counts: Sequence[int]) -> Tensor:
+def log_prior(class_counts: Sequence[float]) -> Tensor:
     """Return the logarithm of each class's share of the training clips, (K,).
 
     Added to the logits in training, it accounts for the frequency of the classes, so that the
@@ -109,13 +109,15 @@ class Mixup:
     ) -> tuple[Tensor, Tensor]:
         """Return mixed clips (N, T, 3, H, W), and labels (N, K) as shares of each class.
 
-        Clips are normalised, labels (N,) int64; `epoch` and `step`, the step in the epoch, count
-        from 0.
+        Clips are normalised; labels are (N,) int64 or (N, K) shares. `epoch` and `step`, the step
+        in the epoch, count from 0.
         """
         rng = np.random.default_rng([self.seed, epoch, step, self.rank, MIXUP_STREAM])
         lam = float(rng.beta(self.strength, self.strength))
         others = send(rng.permutation(len(clips)), clips.device)
-        shares = F.one_hot(labels, self.num_classes).float()
+        shares = labels
+        if labels.ndim == 1:
+            shares = F.one_hot(labels, self.num_classes).float()
         return clips.lerp(clips[others], 1 - lam), shares.lerp(shares[others], 1 - lam)
 
 
@@ -165,8 +167,11 @@ def check_recipe(run: RunConfig) -> None:
         raise ConfigError(f"{method} has no two stages; remove --stage1-epochs")
     if config.ec_stfl > 0 and method == "aen":
         raise ConfigError("aen compares embeddings at several levels; use --ec-stfl 0")
-    if config.mixup > 0 and (method in WITH_LOSSES or config.ec_stfl > 0):
-        raise ConfigError(f"the losses of {method} need one label per clip; use --mixup 0")
+    if method in WITH_LOSSES or config.ec_stfl > 0:
+        if config.mixup > 0:
+            raise ConfigError(f"the losses of {method} need one label per clip; use --mixup 0")
+        if config.labels != "hard":
+            raise ConfigError(f"the losses of {method} need one label per clip; use --labels hard")
 
 
 def build_scheduler(
