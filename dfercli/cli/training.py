@@ -87,6 +87,8 @@ def train(
         _check_all_data(model, options, repeat if "all_data" not in typed else None)
     decided = typed if repeat is None else typed | SETTINGS
     initial = None
+    if init is not None and model.method in UNTRAINED:
+        raise ConfigError(f"{model.method} trains nothing: --init has no effect; remove it")
     if init is not None:
         from dfercli.runs.checkpoint import find_initial
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dfercli.config import STAGED, WITH_LOSSES, RunConfig, TrainConfig
+from dfercli.config import STAGED, WITH_LOSSES, WITHOUT_CLIP, RunConfig, TrainConfig
 from dfercli.data.loaders import send
 from dfercli.errors import ConfigError
 from dfercli.models.base import AuxiliaryLoss, ExpressionModel, Outputs
@@ -157,8 +157,8 @@ def check_recipe(run: RunConfig) -> None:
     """Refuse a recipe that a schedule or a method cannot have.
 
     Raises:
-        ConfigError: `min_lr` exceeds `lr`, or the method lacks two stages, or its losses need one
-            label per clip.
+        ConfigError: `min_lr` exceeds `lr`, or the method lacks two stages or CLIP's visual tower,
+            or its losses need one label per clip.
     """
     config, method = run.train, run.model.method
     if config.schedule != "step" and config.min_lr > config.lr:
@@ -167,6 +167,8 @@ def check_recipe(run: RunConfig) -> None:
         raise ConfigError(f"{method} has no two stages; remove --stage1-epochs")
     if config.ec_stfl > 0 and method == "aen":
         raise ConfigError("aen compares embeddings at several levels; use --ec-stfl 0")
+    if config.lora_rank > 0 and method in WITHOUT_CLIP:
+        raise ConfigError(f"{method} has no visual tower of CLIP for LoRA; remove --lora-rank")
     if method in WITH_LOSSES or config.ec_stfl > 0:
         if config.mixup > 0:
             raise ConfigError(f"the losses of {method} need one label per clip; use --mixup 0")

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from dfercli.config import ALL_DATA
+from dfercli.config import ALL_DATA, WITH_LOSSES
+from dfercli.config.presets import default_model
 from dfercli.data.manifest import read_manifest, write_manifest
 from dfercli.errors import ConfigError, DataError
 from dfercli.jobs.run import train_folds
@@ -14,6 +15,7 @@ from dfercli.models.dfer import DFERModel
 from dfercli.runs.predictions import read_predictions
 from dfercli.training import loop
 from dfercli.training.loop import train_fold
+from dfercli.training.recipe import check_recipe
 
 CLASSES = ("happiness", "sadness", "anger")
 ONE_EPOCH = {"epochs": 1, "warmup_epochs": 0}
@@ -141,6 +143,16 @@ def test_a_manifest_without_votes_is_refused_before_anything_is_written(make_run
             "tabulatedVotes.csv"
         )
     assert not (tmp_path / "runs").exists()
+
+
+def test_losses_that_need_one_label_per_clip_refuse_votes(voted):
+    config = voted()
+    check_recipe(config)
+    for method in WITH_LOSSES:
+        with pytest.raises(ConfigError, match=f"the losses of {method} need .* --labels hard"):
+            check_recipe(replace(config, model=default_model(method)))
+    with pytest.raises(ConfigError, match="need one label per clip; use --labels hard"):
+        check_recipe(replace(config, train=replace(config.train, ec_stfl=0.1)))
 
 
 def test_all_clips_can_be_trained_on_with_votes(voted, tmp_path):

@@ -54,6 +54,11 @@ class Embeddings:
     without_face: list[str] = field(default_factory=list)
 
     @property
+    def is_useful(self) -> bool:
+        """Whether any video could be read; otherwise no file is written."""
+        return bool(self.video or self.without_face)
+
+    @property
     def exit_code(self) -> int:
         """0 if all videos have a face, 4 if one could not be read, else 3."""
         if self.faults:
@@ -78,7 +83,8 @@ def embed_videos(
     """Embed each face in each window of videos by the model's `encode_video`.
 
     Faces and windows are those of `predict_videos`. Windows in which too few frames show the face
-    are left out. A video that cannot be read stops no other.
+    are left out. A video that cannot be read stops no other. The file is written once, at the end;
+    if no video can be read, it stays as it is.
 
     Args:
         videos: Paths, folders and patterns.
@@ -105,7 +111,7 @@ def embed_videos(
     on_model(predictor)
     origin = describe_origin(predictor, predictor.resolve(settings))
     embeddings = _embed_all(inputs, predictor, settings, origin, on_video)
-    if out is not None:
+    if out is not None and embeddings.is_useful:
         WRITERS[Path(out).suffix.lower()](Path(out), embeddings)
     return embeddings
 

@@ -106,6 +106,18 @@ def test_videos_without_a_face_give_an_empty_file_and_exit_code_3(predictor, tmp
     assert embed_videos(tmp_path / "empty.png", predictor, SETTINGS, out=out).video == []
 
 
+def test_a_file_stays_as_it_is_if_no_video_can_be_read(predictor, video, tmp_path):
+    out = tmp_path / "x.npz"
+    embed_videos(video, predictor, SETTINGS, out=out)
+    before = out.read_bytes()
+    (tmp_path / "broken.mp4").write_text("no video")
+    embeddings = embed_videos(tmp_path / "broken.mp4", predictor, SETTINGS, out=out)
+    assert (embeddings.exit_code, embeddings.is_useful) == (4, False)
+    assert out.read_bytes() == before
+    embed_videos(tmp_path / "broken.mp4", predictor, SETTINGS, out=tmp_path / "new.npz")
+    assert not (tmp_path / "new.npz").exists()
+
+
 @pytest.mark.parametrize("name", ["x.npz", "x.parquet"])
 def test_a_file_of_somebody_else_is_not_replaced(predictor, video, tmp_path, name):
     if name.endswith("npz"):
