@@ -81,7 +81,6 @@ def test_a_file_gets_the_format_of_its_suffix(suffix, dfer):
         ("train --model coop --no-msta", "msta has no effect with --model coop"),
         ("train --min-lr 1e-4", "min_lr is 0.0001; it must be between 0 and lr (2e-05)"),
         ("train --model zero-shot --lr 1", "zero-shot trains nothing: --lr has no effect; remove"),
-        ("train --model still-image --init x", "still-image trains nothing: --init has no effect"),
         (
             "train --model still-image --backbone a",
             "still-image is not CLIP: --backbone has no e",
