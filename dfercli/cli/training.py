@@ -252,10 +252,11 @@ def _note_repeat(
     listed = ", ".join(str(source.path) for source in sources.values())
     opt.note(f"repeats: {listed} ({record.calls[0].command or 'command not recorded'})")
     settings = RunRecord(to_dict(config), record.data)
+    votes = manifest.votes_fingerprint if config.train.labels == "votes" else None
     changes = {
         "changed settings": name_differences(record, settings, "fold"),
         "changed data": name_differences(
-            RunRecord({}, record.data), RunRecord({}, DataRecord(manifest.fingerprint))
+            RunRecord({}, record.data), RunRecord({}, DataRecord(manifest.fingerprint, votes=votes))
         ),
         "changed code": describe_code_changes(record),
     }

@@ -158,6 +158,16 @@ class Manifest:
         crop = json.dumps(self.crop, sort_keys=True)
         return hash_text("\n".join([crop, *self.class_names, *lines]) + "\n")[:12]
 
+    @property
+    def votes_fingerprint(self) -> str:
+        """Twelve hex digits that change with the votes of any clip.
+
+        Raises:
+            DataError: As for `label_shares`.
+        """
+        shares = dict(zip(self.rows["clip_id"], self.label_shares(self.rows).tolist(), strict=True))
+        return hash_text(json.dumps(shares, sort_keys=True))[:12]
+
 
 def mark_partial(title: str, deviations: Sequence[str]) -> str:
     """Return the title of a table, with a second line if its data is partial."""

@@ -94,7 +94,7 @@ class DataRecord:
         train_clips: Number of training clips.
         tested: Clips of the test fold.
         held_out: Clips held out of training to choose an epoch; None where there are none.
-        votes: Hash of the votes that the clips were trained with; None without `--labels votes`.
+        votes: Hash of the votes of all clips; None if they were not trained with.
     """
 
     fingerprint: str = field(default="", metadata={"entry": "data_fingerprint"})

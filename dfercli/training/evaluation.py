@@ -15,7 +15,6 @@ from dfercli.data.loaders import ClipDataset, build_dataset, build_test_loader
 from dfercli.data.manifest import Manifest
 from dfercli.data.transforms import normalise
 from dfercli.errors import DataError
-from dfercli.files import hash_text
 from dfercli.metrics.calibration import negative_log_likelihood
 from dfercli.metrics.scores import uar, war
 from dfercli.models.base import ExpressionModel
@@ -28,10 +27,6 @@ from dfercli.training.selection import EpochKeeper
 
 def describe_data(config: RunConfig, manifest: Manifest) -> DataRecord:
     """Return the record of a run's data."""
-    train_rows = select_rows(manifest, "train", config)
-    votes = None
-    if config.train.labels == "votes":
-        votes = hash_text(repr(manifest.label_shares(train_rows).tolist()))[:12]
     has_held_out = config.train.val_fraction > 0 and config.fold != ALL_DATA
     return DataRecord(
         fingerprint=manifest.fingerprint,
@@ -41,10 +36,10 @@ def describe_data(config: RunConfig, manifest: Manifest) -> DataRecord:
         crop=manifest.crop,
         folds=tuple(manifest.folds),
         grouped="group" in manifest.rows.columns,
-        train_clips=len(train_rows),
+        train_clips=len(select_rows(manifest, "train", config)),
         tested=describe_clips(select_rows(manifest, "test", config)),
         held_out=describe_clips(select_rows(manifest, "val", config)) if has_held_out else None,
-        votes=votes,
+        votes=manifest.votes_fingerprint if config.train.labels == "votes" else None,
     )
 
 

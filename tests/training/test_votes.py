@@ -10,6 +10,7 @@ from dfercli.config import ALL_DATA, WITH_LOSSES
 from dfercli.config.presets import default_model
 from dfercli.data.manifest import read_manifest, write_manifest
 from dfercli.errors import ConfigError, DataError
+from dfercli.evaluation.results import read_results
 from dfercli.jobs.run import train_folds
 from dfercli.models.dfer import DFERModel
 from dfercli.runs.predictions import read_predictions
@@ -131,6 +132,12 @@ def test_a_run_resumes_on_the_same_votes_only(voted, tmp_path):
     voted(own=2)
     with pytest.raises(ConfigError, match=r"contains a run with other settings \(votes "):
         train_folds(config, [1], tmp_path / "runs")
+
+
+def test_folds_with_the_same_votes_are_one_variant(voted, tmp_path):
+    train_folds(voted(), [1, 2, 3], tmp_path / "runs")
+    results = read_results(tmp_path / "runs", "colours", "full-votes")
+    assert sorted(results.runs) == [1, 2, 3]
 
 
 def test_a_manifest_without_votes_is_refused_before_anything_is_written(make_run, tmp_path):
