@@ -11,7 +11,13 @@ from dfercli.data.folds import name_groups
 from dfercli.data.manifest import COLUMNS, VOTES, read_manifest
 from dfercli.errors import DataError
 from dfercli.evaluation.results import Results
-from dfercli.evaluation.tables import LABELS, METRICS, UNTRAINED_NOTE, protocol_notes
+from dfercli.evaluation.tables import (
+    LABELS,
+    METRICS,
+    UNTRAINED_NOTE,
+    dataset_notes,
+    protocol_notes,
+)
 from dfercli.metrics.intervals import FoldIntervals, estimate_folds
 from dfercli.metrics.scores import confusion_matrix, summarise_folds
 from dfercli.runs.predictions import classes_of, name_classes
@@ -137,6 +143,7 @@ def _scores_table(trait: str, results: Results, protocol: str, groups: list[_Gro
         notes.append(GAP_NOTE)
     title = f"{results.title} by {trait}, {LABELS[protocol]}"
     notes += [UNTRAINED_NOTE] if results.untrained else protocol_notes([protocol])
+    notes += dataset_notes(results.kind)
     return Table(title, columns, rows, notes)
 
 
