@@ -77,7 +77,7 @@ ONE_RATE = {"small"}
 """Presets whose settings apply to all methods, whose own are for pretrained weights and a GPU."""
 
 SMALL_NETWORK: Overrides = {
-    "model": {"width": 0.25, "image_size": 64},
+    "model": {"width": 0.25, "image_size": 48},
     "train": {"lr": 1e-3, "min_lr": 1e-5},
 }
 """Further changes of `small` for networks without CLIP (our choice)."""
