@@ -85,6 +85,7 @@ def test_all_that_trains_gets_a_gradient_and_nothing_else_does(name):
                 assert parameter.grad is None, parameter_name
 
 
+@pytest.mark.slow
 @every_network
 def test_one_clip_alone_trains(name):
     model = make(name)
@@ -108,6 +109,7 @@ def test_a_saved_model_gives_the_same_logits(name, tmp_path):
         assert torch.equal(loaded(make_clips(model)), model(make_clips(model)))
 
 
+@pytest.mark.slow
 @every_network
 def test_a_model_in_flat_storage_is_saved_in_its_own(name, tmp_path):
     """As cuDNN keeps the weights of an LSTM on a GPU: views of one buffer."""
@@ -124,6 +126,7 @@ def test_a_model_in_flat_storage_is_saved_in_its_own(name, tmp_path):
         assert torch.equal(load_checkpoint(str(tmp_path / "model"))(make_clips(model)), expected)
 
 
+@pytest.mark.slow
 @every_network
 def test_permuted_classes_permute_the_logits(name):
     model, order = make(name).eval(), [2, 0, 1]
@@ -138,6 +141,7 @@ def test_permuted_classes_permute_the_logits(name):
         )
 
 
+@pytest.mark.slow
 @every_network
 def test_a_batch_of_two_is_two_batches_of_one(name):
     model = make(name).eval()
@@ -157,6 +161,7 @@ def test_shuffled_frames_matter_to_temporal_models_only(name):
     assert same == (name in FRAME_MEANS)
 
 
+@pytest.mark.slow
 @every_network
 def test_evaluation_computes_logits_only(name):
     model = make(name).eval()
