@@ -82,9 +82,9 @@ SMALL_NETWORK: Overrides = {
 }
 """Further changes of `small` for networks without CLIP (our choice)."""
 
-SMALL_STAGES: Mapping[str, Overrides] = {
-    "aen": {"train": {"stage1_epochs": 4, "stage1_lr": 1e-3}},
-    "cliper": {"train": {"stage1_epochs": 2, "stage1_lr": 1e-2}},
+SMALL_STAGES: Mapping[str, Mapping[str, Any]] = {
+    "aen": {"stage1_epochs": 4, "stage1_lr": 1e-3},
+    "cliper": {"stage1_epochs": 2, "stage1_lr": 1e-2},
 }
 """First stages in `small` (our choice)."""
 
@@ -163,17 +163,30 @@ def _apply_network(run: RunConfig, typed: Collection[str]) -> RunConfig:
     if method in WITHOUT_CLIP:
         run = replace(run, model=replace(run.model, backbone=ModelConfig.backbone))
         run = _change(run, {"train": WITHOUT_BLOCKS}, ())
-    if method in WITH_LOSSES:
+    if method in (*WITH_LOSSES, "ec-stfl"):
         run = _change(run, {"train": {"mixup": TrainConfig.mixup}}, typed)
     if method in OWN_LOSS:
         run = _change(run, {"train": {"label_smoothing": 0.0, "balance": "none"}}, typed)
     changes = METHOD_CHANGES[method]
     if one_rate:
-        changes = {**changes, "train": _keep(changes["train"], PARTS_OF_METHOD)}
+        train = _keep(changes["train"], PARTS_OF_METHOD) | SMALL_STAGES.get(method, {})
+        changes = {**changes, "train": train}
+    changes = {**changes, "train": _shorten_stage(changes["train"], run.train, typed)}
     run = _change(run, changes, {*typed, *of_preset})
-    if one_rate and method in WITHOUT_CLIP:
-        run = _change(run, SMALL_NETWORK, typed)
-    return _change(run, SMALL_STAGES.get(method, {}), typed) if one_rate else run
+    return _change(run, SMALL_NETWORK, typed) if one_rate and method in WITHOUT_CLIP else run
+
+
+def _shorten_stage(
+    values: Mapping[str, Any], train: TrainConfig, typed: Collection[str]
+) -> dict[str, Any]:
+    """Return a method's recipe whose first stage takes at most half of the epochs."""
+    if "stage1_epochs" not in values:
+        return dict(values)
+    typed_values = {name: getattr(train, name) for name in typed if hasattr(train, name)}
+    requested = {"epochs": train.epochs, "warmup_epochs": train.warmup_epochs, **values}
+    requested |= typed_values
+    most = max(0, requested["epochs"] - requested["warmup_epochs"]) // 2
+    return {**values, "stage1_epochs": min(values["stage1_epochs"], most)}
 
 
 def _keep(values: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from dfercli.config.presets import (
     EXCEPTIONS,
     METHOD_CHANGES,
     VARIANT,
+    apply_method,
     apply_preset,
     describe_recipe,
     recipe_options,
@@ -32,6 +33,7 @@ from dfercli.data.sources.base import BASIC_EXPRESSIONS
 from dfercli.errors import ConfigError, WeightsError
 from dfercli.models.flops import measure_cost
 from dfercli.models.pretrained import known_backbones, load_pretrained
+from dfercli.training.recipe import check_recipe
 
 STRONG = TrainConfig(
     layer_decay=0.75, label_smoothing=0.1, mixup=0.8, drop_path=0.1, balance="prior"
@@ -264,3 +266,45 @@ def test_options_give_the_recipe_again(preset, method):
     augment = replace(run.augment, flip=values["flip"])
     model = replace(run.model, near_clip_init=values["near_clip_init"])
     assert (values["preset"], model, train, augment) == (preset, run.model, run.train, run.augment)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("method", NETWORKS)
+def test_networks_have_a_recipe_in_every_preset(preset, method):
+    run = apply_preset(_run(preset, model=ModelConfig(method=method)))
+    check_recipe(run)
+    assert apply_method(run) == run
+    network = NETWORKS[method]
+    assert (run.model.sampling, run.model.pixels) == (network.sampling, network.pixels)
+    assert run.model.num_frames == network.num_frames
+    if preset == "small":
+        assert run.model.weights == "random"
+        assert (run.train.epochs, run.train.optimizer) == (20, "adamw")
+        if method != "cliper":
+            assert (run.model.width, run.model.image_size) == (0.25, 48)
+    else:
+        assert run.model.weights == network.weights[0]
+        assert (run.model.width, run.model.image_size) == (1, network.image_size)
+
+
+def test_recipes_of_networks_by_example():
+    run = apply_preset(_run("paper", model=ModelConfig(method="former-dfer")))
+    assert (run.train.optimizer, run.train.lr, run.train.weight_decay) == ("sgd", 0.01, 1e-4)
+    assert (run.train.schedule, run.train.step_epochs, run.train.epochs) == ("step", 40, 100)
+    run = apply_preset(_run("paper", model=ModelConfig(method="ec-stfl")))
+    assert (run.train.ec_stfl, run.train.batch_size) == (10.0, 24)
+    typed = replace(_run("paper", model=ModelConfig(method="m3dfel")), train=TrainConfig(lr=1e-3))
+    run = apply_preset(typed, {"lr"})
+    assert (run.train.lr, run.train.weight_decay, run.train.batch_size) == (1e-3, 0.05, 256)
+
+
+@pytest.mark.parametrize(
+    ("method", "preset", "epochs", "stage1"),
+    [("aen", "paper", 10, 5), ("aen", "paper", 100, 20), ("cliper", "small", 3, 0)],
+)
+def test_a_first_stage_takes_at_most_half_of_few_epochs(method, preset, epochs, stage1):
+    run = replace(
+        _run(preset, model=ModelConfig(method=method)),
+        train=TrainConfig(epochs=epochs, warmup_epochs=0),
+    )
+    assert apply_preset(run, {"epochs"}).train.stage1_epochs == stage1
