@@ -1,12 +1,16 @@
 """The runs of a table's rows, checked before anything is trained."""
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from dfercli.ablation.row import Row
+from dfercli.ablation.table1 import CHANGED
 from dfercli.config import NETWORKS, WITHOUT_CLIP, ModelConfig, RunConfig
+from dfercli.config.model import OF_NETWORKS
+from dfercli.config.presets import describe_recipe
 from dfercli.data.sampling import find_sampler
 from dfercli.errors import ConfigError, DferError
 from dfercli.models.base import assemble
@@ -77,8 +81,8 @@ def _list_errors(rows: Sequence[Row], errors: Mapping[str, DferError]) -> str:
     if len(names) == 1:
         return next(iter(errors.values())).line
     reasons: dict[str, list[str]] = {}
-    for name, error in errors.items():
-        reasons.setdefault(error.line, []).append(name)
+    for name, error in errors.items():  # rows with one reason are listed together
+        reasons.setdefault(error.line.removeprefix(f"{name} "), []).append(name)
     listed = "; ".join(f"{', '.join(found)} ({reason})" for reason, found in reasons.items())
     others = ",".join(name for name in names if name not in errors)
     advice = f", or train the others with --models {others}" if others else ""
@@ -103,14 +107,45 @@ def list_unaffected(rows: Sequence[Row], typed: Collection[str]) -> list[str]:
     return notes
 
 
-def describe_reading(run: RunConfig) -> dict[str, Any]:
-    """Return what a run's model reads, what it starts from, and for how long it is trained."""
-    model: ModelConfig = run.model
+def has_own_size(row: Row, run: RunConfig) -> bool:
+    """Return whether a row's model is as large, and reads as much, as that of its paper."""
+    return _size(run.model) == _size(_plan_own(row, run).model)
+
+
+def _has_own_recipe(row: Row, run: RunConfig) -> bool:
+    own = _plan_own(row, run)
+    train = replace(run.train, val_fraction=own.train.val_fraction)
+    chosen = ("sampling", "pixels", "weights")
+    same_model = all(getattr(run.model, name) == getattr(own.model, name) for name in chosen)
+    return same_model and (train, run.augment) == (own.train, own.augment)
+
+
+def _plan_own(row: Row, run: RunConfig) -> RunConfig:
+    """Return the row's run with all settings of its paper."""
+    return row.plan(RunConfig(data=run.data, fold=run.fold))
+
+
+def _size(model: ModelConfig) -> list[Any]:
+    settings = [getattr(model, name) for name in ("num_frames", *OF_NETWORKS)]
+    return [model.backbone.removesuffix("-quickgelu"), *settings]
+
+
+def describe_reading(row: Row, run: RunConfig) -> dict[str, Any]:
+    """Return what a row's model reads, what it starts from, and how it is trained.
+
+    `network` and `recipe` say how far they are those of the paper, or that the user changed them.
+    """
+    model, system = run.model, row.system
     without_clip = model.method in WITHOUT_CLIP
+    own_network, own_recipe = (system.network, system.recipe) if system else ("", "")
     return {
+        "network": own_network + ("" if has_own_size(row, run) else CHANGED),
+        "recipe": own_recipe + ("" if _has_own_recipe(row, run) else CHANGED),
         "num_frames": model.num_frames,
         "image_size": model.image_size if without_clip else find_image_size(model.backbone),
         "sampling": model.sampling,
         "weights": name_weights(model.weights),
         "epochs": run.train.last_epoch,
+        "preset": run.preset,
+        "settings": describe_recipe(run),
     }

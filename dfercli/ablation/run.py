@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from dfercli.ablation.paper_tables import MODULES, STILL_IMAGE
-from dfercli.ablation.plan import describe_reading, plan_rows
+from dfercli.ablation.plan import describe_reading, has_own_size, plan_rows
 from dfercli.ablation.row import Row
 from dfercli.ablation.system_tables import (
     BASELINE,
@@ -20,14 +20,13 @@ from dfercli.ablation.system_tables import (
 )
 from dfercli.ablation.table1 import DATASETS
 from dfercli.config import UNTRAINED, ModelConfig, RunConfig, TrainConfig
-from dfercli.config.presets import default_model
 from dfercli.data.sources.base import BASIC_EXPRESSIONS
 from dfercli.evaluation.results import summarise_runs
 from dfercli.evaluation.tables import LABELS, METRICS, UNTRAINED_NOTE, mean_columns, protocol_notes
 from dfercli.jobs.run import Outcome, run_jobs
 from dfercli.metrics.scores import FoldSummary
 from dfercli.models.flops import Cost, measure_by_exact_type, measure_cost
-from dfercli.runs.provenance import describe_runs
+from dfercli.runs.provenance import describe_runs, join
 from dfercli.runs.run_folder import FinishedRun, list_deviations, protocols_of
 from dfercli.tables import Column, Document, Table
 
@@ -104,19 +103,10 @@ def _count_row(row: Row, run: RunConfig | None, class_names: Sequence[str]) -> d
     entry = _cost_entry(row, run.model, measure_cost(run.model, class_names, run.train))
     if row.system is None:
         return entry
-    entry |= system_data(row, describe_reading(run), _has_published_size(row, run.model))
+    entry |= system_data(row, describe_reading(row, run), has_own_size(row, run))
     if run.model.method == "m3dfel":  # explains its published number
         entry["exact_type_gmacs"] = measure_by_exact_type(run.model, class_names) / 1e9
     return entry
-
-
-def _has_published_size(row: Row, model: ModelConfig) -> bool:
-    """Return whether a row's model is as large, and reads as much, as the one of its paper."""
-    if model.method == ModelConfig.method:
-        return _is_papers(model)
-    own = default_model(row.method)
-    names = ("backbone", "num_frames", "image_size", "width", "spatial_layers", "stage_blocks")
-    return all(getattr(model, name) == getattr(own, name) for name in names)
 
 
 def run_table(
@@ -177,7 +167,7 @@ def run_table(
             name: [summarise_runs(runs_of_seed, name) for runs_of_seed in by_seed]
             for name in protocols
         }
-        reading = describe_reading(plan)
+        reading = describe_reading(row, plan)
         results.append(RowResult(row, plan.model.variant, summaries, reading))
     return Ablation(
         results,
@@ -224,6 +214,7 @@ COST_NOTE = (
     "LSTM, nothing inside attention); true: all multiply-accumulates"
 )
 PAPER_NOTE = "the paper's figures are quoted; it does not say how its epoch was chosen"
+OTHER_DATA_NOTE = "measured on other data than the paper's: not comparable"
 STILL_IMAGE_NOTE = (
     f"{STILL_IMAGE.name}: not in the paper; the built-in network, which reads single frames"
 )
@@ -252,7 +243,11 @@ def ablation_document(title: str, ablation: Ablation, notes: Sequence[str] = ())
             for value in (result.mean(name, metric), result.sd(name, metric))
         ]
         rows.append([result.row.name, *cells, *figures])
-    table_notes = [*protocol_notes(protocols), f"± is the standard deviation over {over}", PAPER_NOTE]
+    table_notes = [
+        *protocol_notes(protocols),
+        f"± is the standard deviation over {over}",
+        PAPER_NOTE,
+    ]
     for result in ablation.rows:
         if result.row.changes.get("method") in UNTRAINED:
             table_notes.append(f"{result.row.name}: {UNTRAINED_NOTE}")
@@ -262,9 +257,14 @@ def ablation_document(title: str, ablation: Ablation, notes: Sequence[str] = ())
     first = _find_reference(ablation)
     if first is not None:
         tables.append(_gains_table(ablation, first, paper, paper_group))
-    tables.append(_differences_table(ablation, paper, paper_group, quoted == ablation.kind))
     systems = [result for result in ablation.rows if result.row.system is not None]
+    if not systems or quoted == ablation.kind:
+        tables.append(_differences_table(ablation, paper, paper_group, quoted == ablation.kind))
+    provenance = _mark_failed(ablation)
     if systems:
+        if quoted != ablation.kind:
+            table_notes.append(OTHER_DATA_NOTE)
+        provenance |= _describe_recipes(systems)
         tables.append(reading_table([(r.row, r.reading) for r in systems], notes))
         tables.append(printed_table(title, [result.row for result in systems]))
     data = {
@@ -273,7 +273,7 @@ def ablation_document(title: str, ablation: Ablation, notes: Sequence[str] = ())
         "deviations": ablation.deviations,
         "rows": [_row_data(result, protocols) for result in ablation.rows],
     }
-    return Document(tables, _mark_failed(ablation), data)
+    return Document(tables, provenance, data)
 
 
 def cost_document(
@@ -377,7 +377,7 @@ def _differences_table(
             for metric, quoted in zip(METRICS, figures, strict=True)
         ]
         rows.append([result.row.name, *cells])
-    notes = [] if same_data else ["measured on other data than the paper's: not comparable"]
+    notes = [] if same_data else [OTHER_DATA_NOTE]
     return Table(f"measured, minus {paper_group}: points", columns, rows, notes)
 
 
@@ -410,6 +410,15 @@ def _row_data(result: RowResult, protocols: Sequence[str]) -> dict[str, Any]:
     }
     row = {"row": result.row.name, "variant": result.variant, "paper": paper, **measured}
     return row | (system_data(result.row, result.reading, False) if result.row.system else {})
+
+
+def _describe_recipes(systems: Sequence[RowResult]) -> dict[str, str]:
+    """Return the provenance of many systems, whose recipes are too long to list."""
+    presets = join(result.reading["preset"] for result in systems if result.reading)
+    return {
+        "backbone": "that of each row",
+        "recipe": f"{presets}, of each row; run.json and the JSON of this table list the settings",
+    }
 
 
 def _mark_failed(ablation: Ablation) -> dict[str, str]:

@@ -17,8 +17,8 @@ RULES_NOTE = (
     "papers only"
 )
 HOW_FAR_NOTE = (
-    "network, recipe: how far they are those of the paper or of its code; frames: number and side "
-    "in pixels"
+    "network, recipe: how far they are those of the paper or of its code; changed: by options or "
+    "the preset; frames: number and side in pixels"
 )
 
 
@@ -126,8 +126,7 @@ def _reading_table(entries: Sequence[Mapping[str, Any]], notes: Sequence[str]) -
         for entry in entries
     ]
     others = [NOT_IN_PAPER.format(entry["row"]) for entry in entries if not entry["in_paper"]]
-    title = "what each row reads and starts from, and how far it is its paper's"
-    return Table(title, columns, rows, [HOW_FAR_NOTE, *notes, *others])
+    return Table("settings of each row", columns, rows, [HOW_FAR_NOTE, *notes, *others])
 
 
 def printed_table(title: str, rows: Sequence[Row]) -> Table:
@@ -136,7 +135,7 @@ def printed_table(title: str, rows: Sequence[Row]) -> Table:
     for name in DATASETS.values():
         columns += [Column("UAR", "percent", name), Column("WAR", "percent", name)]
     cells: list[list[Any]] = []
-    notes = ["as printed in the paper; where that differs from its source, a note says so"]
+    notes = ["as printed in the paper; notes, with UAR/WAR, say where that differs from its source"]
     for row in (row for row in rows if row.system and row.system.in_paper):
         figures = [row.paper.get(kind, (None, None)) for kind in DATASETS]
         values = [value for pair in figures for value in pair]

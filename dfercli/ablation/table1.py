@@ -20,6 +20,9 @@ STATED, PARTLY, OURS, QUOTED = "stated", "partly", "our choice", "cannot be buil
 DATASETS = {"dfew": "DFEW", "ferv39k": "FERV39k", "mafw": "MAFW"}
 """The paper's spelling of the kinds of datasets that it has figures for."""
 
+CHANGED = ", changed"
+"""After one of these, if the user chose other settings."""
+
 Figures = tuple[float, float] | None
 
 SOURCES = {

@@ -200,7 +200,8 @@ def _ensure_weights(models: Sequence[ModelConfig]) -> None:
             users.setdefault((model.backbone, model.weights), []).append(model)
         elif model.method in NETWORKS:
             users.setdefault((find_source(model), model.weights), []).append(model)
-    errors: dict[str, WeightsError] = {}
+    errors: list[WeightsError] = []
+    missing: dict[str, list[str]] = {}
     for (backbone, weights), group in users.items():
         try:
             if group[0].method in WITHOUT_CLIP:
@@ -208,16 +209,17 @@ def _ensure_weights(models: Sequence[ModelConfig]) -> None:
             else:
                 ensure_weights(backbone, weights)
         except WeightsError as error:
-            names = ", ".join(dict.fromkeys(model.variant for model in group))
-            errors[f"{name_weights(weights)} for {names}"] = error
-    if not errors:
-        return
-    if len({model.variant for model in models}) == 1 or len(users) == 1:
-        raise next(iter(errors.values()))
-    raise WeightsError(
-        f"initial weights are not cached and cannot be fetched: {'; '.join(errors)}; run once with "
-        f"a network, use --weights random, or leave out these rows"
-    )
+            errors.append(error)
+            missing.setdefault(name_weights(weights), []).extend(model.variant for model in group)
+    if len(errors) == 1 and len(users) == 1:
+        raise errors[0]
+    if errors:
+        listed = (f"{name} for {', '.join(dict.fromkeys(v))}" for name, v in missing.items())
+        reason = errors[0].line.partition("; ")[0]
+        raise WeightsError(
+            f"no initial weights: {'; '.join(listed)} ({reason}); run once with a network, use "
+            f"--weights random, or choose other rows with --models"
+        )
 
 
 def _run(
