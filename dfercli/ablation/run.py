@@ -14,6 +14,7 @@ from dfercli.ablation.row import Row
 from dfercli.ablation.system_tables import (
     BASELINE,
     printed_table,
+    published_cost,
     reading_table,
     system_data,
     systems_cost_document,
@@ -99,11 +100,12 @@ def cost_table(
 
 def _count_row(row: Row, run: RunConfig | None, class_names: Sequence[str]) -> dict[str, Any]:
     if run is None:  # a system that cannot be built
-        return {"row": row.name, **system_data(row, None, True)}
+        return {"row": row.name, **system_data(row, None), **published_cost(row, True)}
     entry = _cost_entry(row, run.model, measure_cost(run.model, class_names, run.train))
     if row.system is None:
         return entry
-    entry |= system_data(row, describe_reading(row, run), has_own_size(row, run))
+    entry |= system_data(row, describe_reading(row, run))
+    entry |= published_cost(row, has_own_size(row, run))
     if run.model.method == "m3dfel":  # explains its published number
         entry["exact_type_gmacs"] = measure_by_exact_type(run.model, class_names) / 1e9
     return entry
@@ -409,7 +411,7 @@ def _row_data(result: RowResult, protocols: Sequence[str]) -> dict[str, Any]:
         kind: {"war": war / 100, "uar": uar / 100} for kind, (uar, war) in result.row.paper.items()
     }
     row = {"row": result.row.name, "variant": result.variant, "paper": paper, **measured}
-    return row | (system_data(result.row, result.reading, False) if result.row.system else {})
+    return row | (system_data(result.row, result.reading) if result.row.system else {})
 
 
 def _describe_recipes(systems: Sequence[RowResult]) -> dict[str, str]:

@@ -22,15 +22,14 @@ HOW_FAR_NOTE = (
 )
 
 
-def system_data(row: Row, reading: Mapping[str, Any] | None, with_cost: bool) -> dict[str, Any]:
+def system_data(row: Row, reading: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return what is known about a row, ready for JSON.
 
-    `reading` is that of `describe_reading`, None for a system that cannot be built. Published costs
-    are given if `with_cost`.
+    `reading` is that of `describe_reading`, None for a system that cannot be built.
     """
     system = row.system
     assert system is not None
-    data: dict[str, Any] = {
+    return {
         "model": system.name,
         "in_paper": system.in_paper,
         "network": system.network,
@@ -38,15 +37,18 @@ def system_data(row: Row, reading: Mapping[str, Any] | None, with_cost: bool) ->
         **(reading or {}),
         "result_note": system.result_note or None,
     }
-    if with_cost:
-        published = system.published
-        data |= {
-            "published_parameters": published.parameters if published else None,
-            "published_gflops": published.gflops if published else None,
-            "published_by": published.source if published else None,
-            "cost_note": system.cost_note or None,
-        }
-    return data
+
+
+def published_cost(row: Row, own_size: bool) -> dict[str, Any]:
+    """Return the published cost of a row, ready for JSON; None if its size is not the published."""
+    system = row.system
+    published = system.published if system and own_size else None
+    return {
+        "published_parameters": published.parameters if published else None,
+        "published_gflops": published.gflops if published else None,
+        "published_by": published.source if published else None,
+        "cost_note": system.cost_note or None if system and own_size else None,
+    }
 
 
 def systems_cost_document(
@@ -99,7 +101,7 @@ def reading_table(
     rows: Sequence[tuple[Row, Mapping[str, Any] | None]], notes: Sequence[str]
 ) -> Table:
     """Return what each row reads, what it starts from, and how faithful it is."""
-    entries = [{"row": row.name, **system_data(row, reading, False)} for row, reading in rows]
+    entries = [{"row": row.name, **system_data(row, reading)} for row, reading in rows]
     return _reading_table(entries, notes)
 
 
