@@ -160,10 +160,11 @@ class FacesToProbs(nn.Module):
         super().__init__()
         self.model = model
         self.temperature = temperature
+        self.pixels = model.config.pixels
 
     def forward(self, faces: Tensor) -> tuple[Tensor, Tensor]:
         """Map faces (B, T, S, S, 3), uint8 RGB, to logits and probabilities, (B, K) each."""
-        logits = self.model(normalise(faces.permute(0, 1, 4, 2, 3), self.model.config.pixels))
+        logits = self.model(normalise(faces.permute(0, 1, 4, 2, 3), self.pixels))
         return logits, (logits / self.temperature).softmax(dim=-1)
 
 
