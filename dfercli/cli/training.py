@@ -91,6 +91,8 @@ def train(
         _check_all_data(model, options, repeat if "all_data" not in typed else None)
     decided = typed if repeat is None else typed | SETTINGS
     initial = None
+    if init is not None and model.method in UNTRAINED:
+        raise ConfigError(f"{model.method} trains nothing: --init has no effect; remove it")
     if init is not None:
         from dfercli.runs.checkpoint import find_initial
 
@@ -266,10 +268,11 @@ def _note_repeat(
     listed = ", ".join(str(source.path) for source in sources.values())
     opt.note(f"repeats: {listed} ({record.calls[0].command or 'command not recorded'})")
     settings = RunRecord(to_dict(config), record.data)
+    votes = manifest.votes_fingerprint if config.train.labels == "votes" else None
     changes = {
         "changed settings": name_differences(record, settings, "fold"),
         "changed data": name_differences(
-            RunRecord({}, record.data), RunRecord({}, DataRecord(manifest.fingerprint))
+            RunRecord({}, record.data), RunRecord({}, DataRecord(manifest.fingerprint, votes=votes))
         ),
         "changed code": describe_code_changes(record),
     }

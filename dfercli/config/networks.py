@@ -94,6 +94,9 @@ WITH_LOSSES = ("t-esfl", "est", "logo-former", "ial", "aen", "cliper")
 """Those with losses besides the cross-entropy, which need one label per clip. EC-STFL is a setting
 of the recipe."""
 
+OWN_LOSS = ("aen", "cliper")
+"""Those whose own losses are the whole loss."""
+
 STAGED = ("aen", "cliper")
 """Those that train other parts first."""
 

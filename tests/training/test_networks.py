@@ -12,6 +12,8 @@ from dfercli.runs.checkpoint import load_checkpoint
 from dfercli.training import loop
 from dfercli.training.loop import train_fold
 
+pytestmark = pytest.mark.slow
+
 CLASSES = ("happiness", "sadness", "anger")
 
 

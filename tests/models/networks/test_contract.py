@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from dfercli.config import (
     METHODS,
     NETWORKS,
+    OWN_LOSS,
     STAGED,
     WITH_LOSSES,
     WITHOUT_CLIP,
@@ -84,6 +85,7 @@ def test_all_that_trains_gets_a_gradient_and_nothing_else_does(name):
                 assert parameter.grad is None, parameter_name
 
 
+@pytest.mark.slow
 @every_network
 def test_one_clip_alone_trains(name):
     model = make(name)
@@ -107,6 +109,7 @@ def test_a_saved_model_gives_the_same_logits(name, tmp_path):
         assert torch.equal(loaded(make_clips(model)), model(make_clips(model)))
 
 
+@pytest.mark.slow
 @every_network
 def test_a_model_in_flat_storage_is_saved_in_its_own(name, tmp_path):
     """As cuDNN keeps the weights of an LSTM on a GPU: views of one buffer."""
@@ -123,6 +126,7 @@ def test_a_model_in_flat_storage_is_saved_in_its_own(name, tmp_path):
         assert torch.equal(load_checkpoint(str(tmp_path / "model"))(make_clips(model)), expected)
 
 
+@pytest.mark.slow
 @every_network
 def test_permuted_classes_permute_the_logits(name):
     model, order = make(name).eval(), [2, 0, 1]
@@ -137,6 +141,7 @@ def test_permuted_classes_permute_the_logits(name):
         )
 
 
+@pytest.mark.slow
 @every_network
 def test_a_batch_of_two_is_two_batches_of_one(name):
     model = make(name).eval()
@@ -156,6 +161,7 @@ def test_shuffled_frames_matter_to_temporal_models_only(name):
     assert same == (name in FRAME_MEANS)
 
 
+@pytest.mark.slow
 @every_network
 def test_evaluation_computes_logits_only(name):
     model = make(name).eval()
@@ -173,6 +179,7 @@ def test_the_lists_of_the_configuration_are_those_of_the_models():
         assert stages == (name in STAGED), name
         norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
         assert model.reads_batches == bool(norms), name
+        assert model.own_loss == (name in OWN_LOSS), name
         assert (name in WITHOUT_CLIP) == (name != "cliper")
     assert set(NETWORKS) < set(METHODS)
 
