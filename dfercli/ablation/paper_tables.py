@@ -1,46 +1,16 @@
 """The paper's tables: their rows as changes to our model, and the figures that it prints."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from dfercli.config import PARTS, ModelConfig, to_dict
+from dfercli.ablation.row import Row
+from dfercli.ablation.table1 import OFF, SYSTEMS
+from dfercli.config import ModelConfig
 from dfercli.errors import ConfigError, UnknownNameError, require_known
 
 MODULES = {"interfit": "InterFIT", "msta": "MSTA", "biehpro": "BiEhPro"}
 """Name of each module that a grid switches on and off, by its setting."""
-
-
-DATASETS = {"dfew": "DFEW", "ferv39k": "FERV39k", "mafw": "MAFW"}
-"""The paper's spelling of the kinds of datasets that it has figures for."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One row of a table: a variant of our method, or another method.
-
-    `changes` are settings that differ from the full model; `paper` has the paper's UAR and WAR in
-    percent by kind of dataset. GFLOPs are in the paper's own convention; None if it gives none.
-    """
-
-    name: str
-    changes: Mapping[str, Any]
-    paper: Mapping[str, tuple[float, float]]
-    paper_gflops: float | None = None
-
-    def apply(self, full: ModelConfig) -> ModelConfig:
-        """Return the row's model.
-
-        Other methods drop the settings of our modules, and a row without MSTA drops `msta_fc`, so
-        that it is one run whatever the rows with MSTA use.
-        """
-        settings = to_dict(full)
-        if "method" in self.changes:
-            settings = {name: value for name, value in settings.items() if name not in PARTS}
-        elif not self.changes.get("msta", full.msta):
-            del settings["msta_fc"]
-        return ModelConfig(**settings | dict(self.changes))
 
 
 def _row(
@@ -50,19 +20,9 @@ def _row(
     return Row(name, changes, {"dfew": (uar, war)}, gflops)
 
 
-OFF: dict[str, Any] = {"interfit": False, "msta": False, "biehpro": False}
 NO_MODULES: dict[str, Any] = {"interfit": False, "msta": False}
 TABLES: dict[int, tuple[Row, ...]] = {
-    1: (
-        Row(
-            "baseline",
-            OFF,
-            {"dfew": (58.28, 69.96), "ferv39k": (39.52, 49.80), "mafw": (39.13, 52.31)},
-        ),
-        Row(
-            "ours", {}, {"dfew": (60.85, 72.58), "ferv39k": (41.43, 51.83), "mafw": (41.06, 54.38)}
-        ),
-    ),
+    1: SYSTEMS,
     2: (
         _row("baseline", OFF, 23.58, 58.28, 69.96),
         _row("+ InterFIT", OFF | {"interfit": True}, 24.65, 59.05, 71.54),
@@ -91,7 +51,7 @@ TABLES: dict[int, tuple[Row, ...]] = {
         _row("all, TP + VP", {}, None, 60.85, 72.58),
     ),
 }
-"""Rows of the paper's tables; of Table 1 only ours."""
+"""Rows of the paper's tables."""
 
 
 STILL_IMAGE = Row("still-image baseline", {"method": "still-image"}, {})

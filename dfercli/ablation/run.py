@@ -2,20 +2,32 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dfercli.ablation.paper_tables import DATASETS, MODULES, STILL_IMAGE, Row
+from dfercli.ablation.paper_tables import MODULES, STILL_IMAGE
+from dfercli.ablation.plan import describe_reading, has_own_size, plan_rows
+from dfercli.ablation.row import Row
+from dfercli.ablation.system_tables import (
+    BASELINE,
+    printed_table,
+    published_cost,
+    reading_table,
+    system_data,
+    systems_cost_document,
+)
+from dfercli.ablation.table1 import DATASETS
 from dfercli.config import UNTRAINED, ModelConfig, RunConfig, TrainConfig
-from dfercli.config.presets import apply_method
+from dfercli.data.sources.base import BASIC_EXPRESSIONS
 from dfercli.evaluation.results import summarise_runs
 from dfercli.evaluation.tables import LABELS, METRICS, UNTRAINED_NOTE, mean_columns, protocol_notes
 from dfercli.jobs.run import Outcome, run_jobs
 from dfercli.metrics.scores import FoldSummary
-from dfercli.models.flops import Cost, measure_cost
-from dfercli.runs.provenance import describe_runs
+from dfercli.models.flops import Cost, measure_by_exact_type, measure_cost
+from dfercli.runs.provenance import describe_runs, join
 from dfercli.runs.run_folder import FinishedRun, list_deviations, protocols_of
 from dfercli.tables import Column, Document, Table
 
@@ -25,12 +37,13 @@ class RowResult:
     """The results of one row.
 
     Summaries over folds are by protocol, one per seed; none if any of its runs failed, because
-    means over different folds cannot be compared.
+    means over different folds cannot be compared. `reading` is that of `describe_reading`.
     """
 
     row: Row
     variant: str
     summaries: Mapping[str, Sequence[FoldSummary]]
+    reading: Mapping[str, Any] | None = None
 
     def mean(self, protocol: str, metric: str) -> float | None:
         """Return the mean over seeds of the mean over folds of `war` or `uar`."""
@@ -71,20 +84,31 @@ class Ablation:
 
 def cost_table(
     rows: Sequence[Row],
-    base: ModelConfig,
+    base: RunConfig,
     class_names: Sequence[str],
-    train: TrainConfig | None = None,
+    typed: Collection[str] = (),
+    reads: Mapping[str, Any] | None = None,
 ) -> list[dict[str, Any]]:
     """Count each row's parameters and multiply-accumulates, without weights or training.
 
     Returns one dictionary per row, ready for JSON; multiply-accumulates are in 10^9 per clip.
-    `base` is the full model, which each row changes; `train` a recipe that may use LoRA.
+    The arguments are those of `run_table`. The recipe of `base` may use LoRA.
     """
-    models = [row.apply(base) for row in rows]
-    return [
-        _cost_entry(row, model, measure_cost(model, class_names, train))
-        for row, model in zip(rows, models, strict=True)
-    ]
+    runs = plan_rows(rows, base, class_names, typed, reads)
+    return [_count_row(row, run, class_names) for row, run in zip(rows, runs, strict=True)]
+
+
+def _count_row(row: Row, run: RunConfig | None, class_names: Sequence[str]) -> dict[str, Any]:
+    if run is None:  # a system that cannot be built
+        return {"row": row.name, **system_data(row, None), **published_cost(row, True)}
+    entry = _cost_entry(row, run.model, measure_cost(run.model, class_names, run.train))
+    if row.system is None:
+        return entry
+    entry |= system_data(row, describe_reading(row, run))
+    entry |= published_cost(row, has_own_size(row, run))
+    if run.model.method == "m3dfel":  # explains its published number
+        entry["exact_type_gmacs"] = measure_by_exact_type(run.model, class_names) / 1e9
+    return entry
 
 
 def run_table(
@@ -94,9 +118,13 @@ def run_table(
     runs: Path,
     seeds: int = 1,
     typed: Collection[str] = (),
+    reads: Mapping[str, Any] | None = None,
+    class_names: Sequence[str] = BASIC_EXPRESSIONS,
     **how: Any,
 ) -> Ablation:
     """Train and test every row of a table; finished runs are not trained again.
+
+    Systems that cannot be built keep their figures in the paper.
 
     Args:
         rows: Rows of the table.
@@ -105,12 +133,19 @@ def run_table(
         runs: Folder of all runs.
         seeds: Number of seeds to train each row with, beginning with the seed of `base`.
         typed: Settings that take precedence over the defaults of a row's method.
+        reads: Values of those that say what networks read, see `Row.plan`.
+        class_names: The K classes.
         how: Arguments of `run_jobs`: command, overwrite, jobs, cluster.
+
+    Raises:
+        ConfigError: Rows cannot be trained with these settings; all are listed.
     """
     all_seeds = tuple(range(base.seed, base.seed + seeds))
+    plans = plan_rows(rows, base, class_names, typed, reads, with_weights=True)
     configs = [
-        apply_method(replace(base, model=row.apply(base.model), fold=fold, seed=seed), typed)
-        for row in rows
+        replace(run, fold=fold, seed=seed)
+        for run in plans
+        if run is not None
         for seed in all_seeds
         for fold in folds
     ]
@@ -119,8 +154,12 @@ def run_table(
     finished = {job: job.run.load() for job in outcome.jobs if job not in outcome.failures}
     size = len(all_seeds) * len(folds)
     results = []
-    for index, row in enumerate(rows):
-        jobs = outcome.jobs[index * size : (index + 1) * size]
+    remaining = iter(outcome.jobs)
+    for row, plan in zip(rows, plans, strict=True):
+        if plan is None:
+            results.append(RowResult(row, row.method, {name: [] for name in protocols}))
+            continue
+        jobs = list(islice(remaining, size))
         by_seed: list[dict[int, FinishedRun]] = []
         if all(job in finished for job in jobs):
             starts = range(0, size, len(folds))
@@ -130,7 +169,8 @@ def run_table(
             name: [summarise_runs(runs_of_seed, name) for runs_of_seed in by_seed]
             for name in protocols
         }
-        results.append(RowResult(row, jobs[0].config.model.variant, summaries))
+        reading = describe_reading(row, plan)
+        results.append(RowResult(row, plan.model.variant, summaries, reading))
     return Ablation(
         results,
         tuple(folds),
@@ -176,13 +216,18 @@ COST_NOTE = (
     "LSTM, nothing inside attention); true: all multiply-accumulates"
 )
 PAPER_NOTE = "the paper's figures are quoted; it does not say how its epoch was chosen"
+OTHER_DATA_NOTE = "measured on other data than the paper's: not comparable"
 STILL_IMAGE_NOTE = (
     f"{STILL_IMAGE.name}: not in the paper; the built-in network, which reads single frames"
 )
 
 
-def ablation_document(title: str, ablation: Ablation) -> Document:
-    """Return a table of variants beside the paper's figures, and their gains and differences."""
+def ablation_document(title: str, ablation: Ablation, notes: Sequence[str] = ()) -> Document:
+    """Return a table of variants beside the paper's figures, and their gains and differences.
+
+    For Table 1 there are also the printed figures of all datasets, and what each row reads, under
+    which `notes` stand.
+    """
     over = "seeds" if len(ablation.seeds) > 1 else "folds"
     quoted = ablation.kind if any(ablation.kind in r.row.paper for r in ablation.rows) else "dfew"
     paper_group = f"the paper, {DATASETS[quoted]}"
@@ -200,21 +245,37 @@ def ablation_document(title: str, ablation: Ablation) -> Document:
             for value in (result.mean(name, metric), result.sd(name, metric))
         ]
         rows.append([result.row.name, *cells, *figures])
-    notes = [*protocol_notes(protocols), f"± is the standard deviation over {over}", PAPER_NOTE]
+    table_notes = [
+        *protocol_notes(protocols),
+        f"± is the standard deviation over {over}",
+        PAPER_NOTE,
+    ]
     for result in ablation.rows:
         if result.row.changes.get("method") in UNTRAINED:
-            notes.append(f"{result.row.name}: {UNTRAINED_NOTE}")
+            table_notes.append(f"{result.row.name}: {UNTRAINED_NOTE}")
     if any(result.row == STILL_IMAGE for result in ablation.rows):
-        notes.append(STILL_IMAGE_NOTE)
-    tables = [Table(title, columns, rows, notes), _gains_table(ablation, paper, paper_group)]
-    tables.append(_differences_table(ablation, paper, paper_group, quoted == ablation.kind))
+        table_notes.append(STILL_IMAGE_NOTE)
+    tables = [Table(title, columns, rows, table_notes)]
+    first = _find_reference(ablation)
+    if first is not None:
+        tables.append(_gains_table(ablation, first, paper, paper_group))
+    systems = [result for result in ablation.rows if result.row.system is not None]
+    if not systems or quoted == ablation.kind:
+        tables.append(_differences_table(ablation, paper, paper_group, quoted == ablation.kind))
+    provenance = _mark_failed(ablation)
+    if systems:
+        if quoted != ablation.kind:
+            table_notes.append(OTHER_DATA_NOTE)
+        provenance |= _describe_recipes(systems)
+        tables.append(reading_table([(r.row, r.reading) for r in systems], notes))
+        tables.append(printed_table(title, [result.row for result in systems]))
     data = {
         "folds": list(ablation.folds),
         "seeds": list(ablation.seeds),
         "deviations": ablation.deviations,
         "rows": [_row_data(result, protocols) for result in ablation.rows],
     }
-    return Document(tables, _mark_failed(ablation), data)
+    return Document(tables, provenance, data)
 
 
 def cost_document(
@@ -222,8 +283,18 @@ def cost_document(
     base: ModelConfig,
     entries: Sequence[Mapping[str, Any]],
     train: TrainConfig | None = None,
+    notes: Sequence[str] = (),
 ) -> Document:
-    """Return a table of the costs of models, from the output of `cost_table`."""
+    """Return a table of the costs of models, from the output of `cost_table`.
+
+    `notes` stand below what the rows of Table 1 read.
+    """
+    provenance = {}
+    if train is not None and train.lora_rank > 0:
+        projections = ", ".join(train.lora_projections)
+        provenance["trained"] = f"LoRA of rank {train.lora_rank} on {projections}, and new layers"
+    if any("model" in entry for entry in entries):
+        return systems_cost_document(title, entries, notes, provenance)
     columns = [
         Column("row", "text"),
         Column("parts", "text"),
@@ -246,14 +317,11 @@ def cost_document(
         for entry in entries
     ]
     what = f"one clip of {base.num_frames} frames, {base.backbone}, 7 classes"
-    provenance = {"of": what}
-    if train is not None and train.lora_rank > 0:
-        projections = ", ".join(train.lora_projections)
-        provenance["trained"] = f"LoRA of rank {train.lora_rank} on {projections}, and new layers"
-    notes = [COST_NOTE]
+    table_notes = [COST_NOTE]
     if any(entry["row"] == STILL_IMAGE.name for entry in entries):
-        notes.append(STILL_IMAGE_NOTE)
-    return Document([Table(title, columns, rows, notes)], provenance, {"rows": list(entries)})
+        table_notes.append(STILL_IMAGE_NOTE)
+    table = Table(title, columns, rows, table_notes)
+    return Document([table], {"of": what, **provenance}, {"rows": list(entries)})
 
 
 def _parts(entry: Mapping[str, Any]) -> str:
@@ -269,19 +337,34 @@ def _parts(entry: Mapping[str, Any]) -> str:
     return ", ".join([*parts, "text" if entry["text"] else "linear head"])
 
 
-def _gains_table(ablation: Ablation, paper: Sequence[list[Any]], paper_group: str) -> Table:
-    first, *others = ablation.rows
+def _find_reference(ablation: Ablation) -> int | None:
+    """Return the index of the row that gains are counted from: the first; in Table 1 the baseline.
+
+    None if Table 1 lacks it.
+    """
+    names = [result.row.system.name if result.row.system else "" for result in ablation.rows]
+    if not any(names):
+        return 0
+    return names.index(BASELINE) if BASELINE in names else None
+
+
+def _gains_table(
+    ablation: Ablation, first: int, paper: Sequence[list[Any]], paper_group: str
+) -> Table:
+    reference = ablation.rows[first]
     columns = [Column("row", "text"), *_signed_columns(ablation.protocols, paper_group)]
     rows: list[list[Any]] = []
-    for result, figures in zip(others, paper[1:], strict=True):
+    for index, result in enumerate(ablation.rows):
+        if index == first:
+            continue
         measured = [
-            _minus(result.mean(name, metric), first.mean(name, metric))
+            _minus(result.mean(name, metric), reference.mean(name, metric))
             for name in ablation.protocols
             for metric in METRICS
         ]
-        quoted = [_minus(mine, base) for mine, base in zip(figures, paper[0], strict=True)]
+        quoted = [_minus(mine, base) for mine, base in zip(paper[index], paper[first], strict=True)]
         rows.append([result.row.name, *measured, *quoted])
-    return Table(f"points above {first.row.name}", columns, rows)
+    return Table(f"points above {reference.row.name}", columns, rows)
 
 
 def _differences_table(
@@ -296,7 +379,7 @@ def _differences_table(
             for metric, quoted in zip(METRICS, figures, strict=True)
         ]
         rows.append([result.row.name, *cells])
-    notes = [] if same_data else ["measured on other data than the paper's: not comparable"]
+    notes = [] if same_data else [OTHER_DATA_NOTE]
     return Table(f"measured, minus {paper_group}: points", columns, rows, notes)
 
 
@@ -327,12 +410,26 @@ def _row_data(result: RowResult, protocols: Sequence[str]) -> dict[str, Any]:
     paper = {
         kind: {"war": war / 100, "uar": uar / 100} for kind, (uar, war) in result.row.paper.items()
     }
-    return {"row": result.row.name, "variant": result.variant, "paper": paper, **measured}
+    row = {"row": result.row.name, "variant": result.variant, "paper": paper, **measured}
+    return row | (system_data(result.row, result.reading) if result.row.system else {})
+
+
+def _describe_recipes(systems: Sequence[RowResult]) -> dict[str, str]:
+    """Return the provenance of many systems, whose recipes are too long to list."""
+    presets = join(result.reading["preset"] for result in systems if result.reading)
+    return {
+        "backbone": "that of each row",
+        "recipe": f"{presets}, of each row; run.json and the JSON of this table list the settings",
+    }
 
 
 def _mark_failed(ablation: Ablation) -> dict[str, str]:
     """Return the provenance of the figures, and first the rows whose runs failed."""
     first = ablation.protocols[0]
-    failed = [result.row.name for result in ablation.rows if not result.summaries[first]]
+    failed = [
+        result.row.name
+        for result in ablation.rows
+        if not result.summaries[first] and result.row.can_be_trained
+    ]
     partial = {"rows": f"PARTIAL: failed runs of {', '.join(failed)}"} if failed else {}
     return partial | ablation.provenance

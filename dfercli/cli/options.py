@@ -187,10 +187,13 @@ Device = Annotated[str, in_compute(_attribute_texts(ComputeConfig)["device"])]
 AsJson = Annotated[bool, in_output("Print JSON instead of tables.", "--json")]
 
 
-def expand_configs(*left_out: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def expand_configs(
+    *left_out: str, apart: Collection[str] = ()
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Replace each parameter that is a configuration by one option per field.
 
-    Fields in `left_out` get no option and keep their default.
+    Fields in `left_out` get no option and keep their default. Those in `apart` have an option, but
+    also keep their default: the command reads them from `context.params`.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
@@ -210,6 +213,7 @@ def expand_configs(*left_out: str) -> Callable[[Callable[..., None]], Callable[.
             arguments |= {n: v for n, v in values.items() if n in arguments and n not in typed}
             for name, cls in configs.items():
                 own = {option.name: arguments.pop(option.name) for option in options[name]}
+                own = {field: value for field, value in own.items() if field not in apart}
                 arguments[name] = replace(bases[name], **own) if name in bases else cls(**own)
             command(**arguments)
 

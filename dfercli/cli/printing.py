@@ -93,6 +93,9 @@ ALONE = ("text", "count")
 MIN_WIDTH = 8
 """Minimum width of a column of words on a narrow screen (our choice)."""
 
+WHOLE_WORD = 13
+"""Longest word that is never cut on a narrow screen (our choice)."""
+
 MANY = 5
 """Maximum number of count columns with full headings on the screen (our choice)."""
 
@@ -169,11 +172,17 @@ def _screen_table(table: Table) -> ScreenTable:
             Text(head),  # a plain string would be read as markup
             justify="left" if words else "right",
             no_wrap=not words,
-            min_width=min(longest, MIN_WIDTH) if words else longest,
+            min_width=min(longest, max(MIN_WIDTH, _find_word(lines))) if words else longest,
         )
     for number, row in enumerate(rows):
         screen_table.add_row(*map(Text, row), style="bold" if number in table.bold_rows else None)
     return screen_table
+
+
+def _find_word(lines: Sequence[str]) -> int:
+    """Return the width of the longest word that must not be cut."""
+    widths = (cell_len(word) for line in lines for word in line.split())
+    return max((width for width in widths if width <= WHOLE_WORD), default=0)
 
 
 def _share_columns(columns: Sequence[Column]) -> dict[int, list[Column]]:

@@ -26,6 +26,7 @@ from dfercli.config import (
     TrainConfig,
     to_dict,
 )
+from dfercli.config.model import OF_NETWORKS
 from dfercli.config.presets import VARIANT, WITHOUT_BLOCKS, apply_preset, describe_recipe
 from dfercli.errors import ConfigError, require_at_least
 
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
 
 ABLATED = tuple(name for name in VARIANT if name != "cross_attention")
 """Settings that the rows of the paper's tables determine."""
+
+APART = ("sampling", *OF_NETWORKS)
+"""Settings that the rows take where they fit, because the model that they change lacks them."""
 
 SETTINGS = {
     setting.name
@@ -135,7 +139,7 @@ def train(
         print("to train one model on all clips: the same command with --all-data, without --folds")
 
 
-@opt.expand_configs(*ABLATED)
+@opt.expand_configs(*ABLATED, apart=APART)
 def ablate(
     context: typer.Context,
     options: opt.RunOptions,
@@ -145,7 +149,13 @@ def ablate(
     compute: ComputeConfig,
     table: Annotated[
         int | None,
-        typer.Option(help="Table of the paper: 1 (our rows), 2, 3, 4 or 5; by default 2."),
+        typer.Option(help="Table of the paper: 1 (all systems), 2, 3, 4 or 5; by default 2."),
+    ] = None,
+    models: Annotated[
+        str | None,
+        typer.Option(
+            help="Rows of Table 1, such as former-dfer,m3dfel,baseline,ours; by default all."
+        ),
     ] = None,
     grid: Annotated[
         str | None,
@@ -169,11 +179,13 @@ def ablate(
     out: printing.Out = None,
 ) -> None:
     """Train and test the rows of a table of the paper, or only count their operations."""
-    title, rows = _find_rows(table, grid, still_image)
+    title, rows = _find_rows(table, grid, still_image, models)
     require_at_least("seeds", seeds, 1)
     table_format = printing.check_format(table_format, out)
     typed = opt.find_typed(context)
+    reads = {name: context.params[name] for name in APART if name in typed}
     if dry_run:
+        from dfercli.ablation.plan import list_unaffected
         from dfercli.ablation.run import cost_document, cost_table
         from dfercli.data.sources.base import BASIC_EXPRESSIONS
 
@@ -181,17 +193,21 @@ def ablate(
             data=NO_DATA, fold=1, model=model, train=recipe, augment=augment, preset=options.preset
         )
         base = apply_preset(requested, typed)
-        entries = cost_table(rows, base.model, BASIC_EXPRESSIONS, base.train)
-        document = cost_document(title, base.model, entries, base.train)
+        entries = cost_table(rows, base, BASIC_EXPRESSIONS, typed, reads)
+        notes = list_unaffected(rows, typed)
+        document = cost_document(title, base.model, entries, base.train, notes)
         printing.show_document(document, table_format, out)
         return
+    from dfercli.ablation.plan import list_unaffected
     from dfercli.ablation.run import ablation_document, run_table
 
     config, folds, manifest = opt.find_run(options, model, recipe, augment, compute, typed)
     how = opt.how_to_run(options) | {"command": _command(), "manifest": manifest}
+    how |= {"reads": reads, "class_names": manifest.class_names}
     ablation = run_table(rows, config, folds, options.runs, seeds, typed, **how)
     if opt.is_main_process():
-        printing.show_document(ablation_document(title, ablation), table_format, out)
+        document = ablation_document(title, ablation, list_unaffected(rows, typed))
+        printing.show_document(document, table_format, out)
         ablation.outcome.check()
 
 
@@ -339,12 +355,17 @@ def _train_final(
 
 
 def _find_rows(
-    table: int | None, grid: str | None, still_image: bool
+    table: int | None, grid: str | None, still_image: bool, models: str | None
 ) -> "tuple[str, tuple[Row, ...]]":
     """Return the title and the rows of the requested table, by default of Table 2."""
     from dfercli.ablation.paper_tables import STILL_IMAGE, grid_rows, table_rows
+    from dfercli.ablation.table1 import choose_rows
 
     baseline = (STILL_IMAGE,) if still_image else ()
+    if models is not None:
+        if table != 1:
+            raise ConfigError("--models chooses rows of Table 1; add --table 1, or remove it")
+        return "Table 1", choose_rows(models) + baseline
     if grid is None:
         number = 2 if table is None else table
         return f"Table {number}", table_rows(number) + baseline

@@ -15,18 +15,27 @@ from typing import Any
 
 from accelerate import PartialState
 
-from dfercli.config import ALL_DATA, NETWORKS, UNTRAINED, WITHOUT_CLIP, DataConfig, RunConfig
+from dfercli.config import (
+    ALL_DATA,
+    NETWORKS,
+    UNTRAINED,
+    WITHOUT_CLIP,
+    DataConfig,
+    ModelConfig,
+    RunConfig,
+)
 from dfercli.data.folds import check_labels, open_manifest, select_rows
 from dfercli.data.loaders import check_frames
 from dfercli.data.manifest import Manifest
 from dfercli.device import resolve_compute, resolve_device, share_this_machine
-from dfercli.errors import DataError, DferError, JobsError, UnexpectedError
+from dfercli.errors import DataError, DferError, JobsError, UnexpectedError, WeightsError
 from dfercli.jobs.job import Ended, Failure, Job, Work
 from dfercli.jobs.ray import run_on_cluster
-from dfercli.models.networks.weights import ensure_trunk
+from dfercli.models.networks.weights import ensure_trunk, find_source
 from dfercli.models.pretrained import ensure_weights
 from dfercli.parallel import Emit, WorkerDied, ending_on_sigterm, run_in_workers
 from dfercli.progress import write_line
+from dfercli.runs.provenance import name_weights
 from dfercli.runs.run_folder import RunFolder
 from dfercli.training.device import check_trackers
 from dfercli.training.evaluation import describe_data
@@ -178,13 +187,41 @@ def _check_jobs(jobs: Sequence[Job], manifests: Mapping[DataConfig, Manifest]) -
             check_initial(job.config, manifest)
         if not job.overwrite:
             job.run.check_same(job.config, describe_data(job.config, manifest))
-    configs = [job.config.model for job in jobs if job.unfinished]
-    models = [config for config in configs if config.method not in WITHOUT_CLIP]
-    for backbone, weights in {(model.backbone, model.weights) for model in models}:
-        ensure_weights(backbone, weights)
-    for config in configs:
-        if config.method in NETWORKS and config.method in WITHOUT_CLIP:
-            ensure_trunk(config)
+    _ensure_weights([job.config.model for job in jobs if job.unfinished])
+
+
+def _ensure_weights(models: Sequence[ModelConfig]) -> None:
+    """Fetch the initial weights of models unless they are cached.
+
+    Raises:
+        WeightsError: Some are not available; all are listed, with the models that need them.
+    """
+    users: dict[tuple[str, str], list[ModelConfig]] = {}
+    for model in models:
+        if model.method not in WITHOUT_CLIP:
+            users.setdefault((model.backbone, model.weights), []).append(model)
+        elif model.method in NETWORKS:
+            users.setdefault((find_source(model), model.weights), []).append(model)
+    errors: list[WeightsError] = []
+    missing: dict[str, list[str]] = {}
+    for (backbone, weights), group in users.items():
+        try:
+            if group[0].method in WITHOUT_CLIP:
+                ensure_trunk(group[0])
+            else:
+                ensure_weights(backbone, weights)
+        except WeightsError as error:
+            errors.append(error)
+            missing.setdefault(name_weights(weights), []).extend(model.variant for model in group)
+    if len(errors) == 1 and len(users) == 1:
+        raise errors[0]
+    if errors:
+        listed = (f"{name} for {', '.join(dict.fromkeys(v))}" for name, v in missing.items())
+        reason = errors[0].line.partition("; ")[0]
+        raise WeightsError(
+            f"no initial weights: {'; '.join(listed)} ({reason}); run once with a network, use "
+            f"--weights random, or choose other rows with --models"
+        )
 
 
 def _run(

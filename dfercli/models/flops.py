@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dfercli.config import ModelConfig, TrainConfig
 from dfercli.models.backbone import CLIPBackbone
-from dfercli.models.base import assemble, make_towers
+from dfercli.models.base import ExpressionModel, assemble, make_towers
 from dfercli.models.biehpro import CrossAttention, PairedCrossAttention
 from dfercli.models.dfer_clip import TemporalAttention
 from dfercli.models.layers import BiLSTM
@@ -67,10 +67,7 @@ def measure_cost(
     Raises:
         UnknownNameError: open_clip has no such backbone.
     """
-    with torch.device("meta"):
-        towers = make_towers(config)
-        model = assemble(config, class_names, towers)
-        clips = torch.zeros(1, config.num_frames, 3, model.image_size, model.image_size)
+    towers, model, clips = _build(config, class_names)
     paper, true = count_macs(model, clips)
     original = list(model.parameters())
     if train is not None and train.lora_rank > 0:
@@ -82,6 +79,23 @@ def measure_cost(
         parameters |= {p for name, p in towers.named_parameters() if name != "logit_scale"}
     total = sum(p.numel() for p in parameters)
     return Cost(trainable, total, paper, true)
+
+
+def _build(
+    config: ModelConfig, class_names: Sequence[str]
+) -> tuple[Any, ExpressionModel, torch.Tensor]:
+    """Return the towers of a model, the model and one clip, all on the `meta` device."""
+    with torch.device("meta"):
+        towers = make_towers(config)
+        model = assemble(config, class_names, towers)
+        clips = torch.zeros(1, config.num_frames, 3, model.image_size, model.image_size)
+    return towers, model, clips
+
+
+def measure_by_exact_type(config: ModelConfig, class_names: Sequence[str]) -> int:
+    """Count the cost of a model by the rule of `count_by_exact_type`."""
+    _, model, clips = _build(config, class_names)
+    return count_by_exact_type(model, clips)
 
 
 def count_macs(model: nn.Module, clips: torch.Tensor) -> tuple[int, int]:

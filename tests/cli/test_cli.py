@@ -47,6 +47,23 @@ def test_costs_are_counted_without_data(dfer):
     assert list(Path().iterdir()) == []
 
 
+@pytest.mark.slow
+def test_table_1_is_counted_in_80_columns_and_says_what_settings_do_not_affect(dfer, monkeypatch):
+    monkeypatch.setattr("dfercli.cli.printing.screen.width", 80)
+    line = "ablate --table 1 --dry-run --width 0.125 --image-size 48 --sampling even"
+    printed = dfer(line).out
+    assert "…" not in printed
+    assert max(map(len, printed.splitlines())) <= 80
+    text = " ".join(printed.split())
+    assert "--width does not affect CLIPER, DFER-CLIP, Baseline, Ours" in text
+    assert "Published numbers are given for the settings of the papers only" in text
+    rows = json.loads(dfer(f"{line} --format json --models c3d,ours").out)["data"]["rows"]
+    assert [(row["model"], row["image_size"], row["sampling"]) for row in rows] == [
+        ("c3d", 48, "even"),
+        ("ours", 224, "even"),
+    ]
+
+
 def _unknown_label(project):
     project.table.loc[2, "label"] = "bliss"
     project.table.to_csv("data_manifests/tiny.csv", index=False)

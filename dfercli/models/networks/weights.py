@@ -42,6 +42,10 @@ NOTES = {
 under the BSD licence."""
 
 
+TRAINED_WEIGHTS = tuple(name for name in NOTES if name != RANDOM_WEIGHTS)
+"""Names of torchvision's weights."""
+
+
 def describe_trunk(config: ModelConfig) -> str:
     """Return what a network started from, with its terms, in a sentence."""
     other = f"It started from the weights in {Path(config.weights).name}, whose terms apply."
@@ -99,17 +103,23 @@ def ensure_trunk(config: ModelConfig) -> None:
         _fetch(config)
 
 
+def find_source(config: ModelConfig) -> str:
+    """Return where torchvision publishes the weights of a network."""
+    url: str = SOURCES.get(config.method, ResNet18_Weights.IMAGENET1K_V1).url
+    return url
+
+
 def _fetch(config: ModelConfig) -> dict[str, Tensor]:
     """Return weights of torchvision, fetched into PyTorch's cache if they are not there."""
-    source = SOURCES.get(config.method, ResNet18_Weights.IMAGENET1K_V1)
+    url = find_source(config)
     try:
         weights = torch.hub.load_state_dict_from_url(
-            source.url, map_location="cpu", progress=False, check_hash=True, weights_only=True
+            url, map_location="cpu", progress=False, check_hash=True, weights_only=True
         )
     except (OSError, RuntimeError, UnpicklingError, ValueError) as error:
         raise WeightsError(
             f"weights {config.weights} of {config.method} are not cached and cannot be fetched "
-            f"from {source.url} ({first_line(error)}); run once with a network, or use --weights "
+            f"from {url} ({first_line(error)}); run once with a network, or use --weights "
             f"random"
         ) from error
     return dict(weights)
