@@ -169,7 +169,7 @@ def _apply_network(run: RunConfig, typed: Collection[str]) -> RunConfig:
         run = _change(run, {"train": {"label_smoothing": 0.0, "balance": "none"}}, typed)
     changes = METHOD_CHANGES[method]
     if one_rate:
-        train = _keep(changes["train"], PARTS_OF_METHOD) | SMALL_STAGES.get(method, {})
+        train = {**_keep(changes["train"], PARTS_OF_METHOD), **SMALL_STAGES.get(method, {})}
         changes = {**changes, "train": train}
     changes = {**changes, "train": _shorten_stage(changes["train"], run.train, typed)}
     run = _change(run, changes, {*typed, *of_preset})
