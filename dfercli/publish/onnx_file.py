@@ -160,10 +160,11 @@ class FacesToProbs(nn.Module):
         super().__init__()
         self.model = model
         self.temperature = temperature
+        self.pixels = model.config.pixels  # reading it in `forward` could not be exported
 
     def forward(self, faces: Tensor) -> tuple[Tensor, Tensor]:
         """Map faces (B, T, S, S, 3), uint8 RGB, to logits and probabilities, (B, K) each."""
-        logits = self.model(normalise(faces.permute(0, 1, 4, 2, 3), self.model.config.pixels))
+        logits = self.model(normalise(faces.permute(0, 1, 4, 2, 3), self.pixels))
         return logits, (logits / self.temperature).softmax(dim=-1)
 
 
@@ -208,7 +209,8 @@ def temperature_of(model: ExpressionModel) -> float:
 def describe_metadata(model: ExpressionModel, where: str) -> dict[str, str]:
     """Return the entries of the file's `metadata_props`.
 
-    `class_names` and `crop` are JSON. The five points of the template are in units of the crop's
+    `class_names` and `crop` are JSON. `sampling` says which frames of a video are read, as in
+    `ModelConfig`: they are chosen before the model, so the file does not do it. The five points of the template are in units of the crop's
     side: eyes, nose, mouth corners, the left of the image first. A crop of null means the dataset's
     own crops.
     """
@@ -223,6 +225,7 @@ def describe_metadata(model: ExpressionModel, where: str) -> dict[str, str]:
     return {
         "class_names": json.dumps(model.class_names, ensure_ascii=False),
         "num_frames": str(model.config.num_frames),
+        "sampling": model.config.sampling,
         "image_size": str(model.image_size),
         "crop": json.dumps(crop, ensure_ascii=False),
         "calibration_temperature": repr(temperature_of(model)),
