@@ -20,7 +20,15 @@ from dfercli.config.model import (
     WITHOUT_CLIP,
     ModelConfig,
 )
-from dfercli.config.networks import CLIP_MEAN, CLIP_STD, NETWORKS, PIXELS, STAGED, WITH_LOSSES
+from dfercli.config.networks import (
+    CLIP_MEAN,
+    CLIP_STD,
+    NETWORKS,
+    OWN_LOSS,
+    PIXELS,
+    STAGED,
+    WITH_LOSSES,
+)
 from dfercli.errors import ConfigError, require_at_least, require_known
 
 __all__ = [
@@ -37,6 +45,7 @@ __all__ = [
     "NETWORKS",
     "NUMBERED_GPU",
     "OPTIMIZERS",
+    "OWN_LOSS",
     "PARTS",
     "PIXELS",
     "PRECISIONS",
@@ -176,8 +185,8 @@ class TrainConfig:
         require_at_least("stage1_epochs", self.stage1_epochs, 0)
         if self.warmup_epochs + self.stage1_epochs >= self.epochs:
             raise ConfigError(
-                f"stage1_epochs is {self.stage1_epochs} and epochs is {self.epochs}; warm-up and "
-                f"first stage must leave epochs to train"
+                f"stage1_epochs {self.stage1_epochs} and warmup_epochs {self.warmup_epochs} leave "
+                f"none of {self.epochs} epochs; use more epochs, or fewer of these"
             )
         self._require("lr", 0 < self.lr < math.inf, "above 0")
         self._require("min_lr", 0 <= self.min_lr < math.inf, "at least 0")

@@ -97,6 +97,9 @@ of the recipe."""
 STAGED = ("aen", "cliper")
 """Those that train other parts first."""
 
+OWN_LOSS = ("aen", "cliper")
+"""Those whose losses replace the cross-entropy of the recipe."""
+
 MISSING: Mapping[str, str] = {
     "dpcnet": "its modules and sizes are not public",
     "mscm": "the sizes of its correlation module are not public",

@@ -210,9 +210,9 @@ def describe_metadata(model: ExpressionModel, where: str) -> dict[str, str]:
     """Return the entries of the file's `metadata_props`.
 
     `class_names` and `crop` are JSON. `sampling` says which frames of a video are read, as in
-    `ModelConfig`: they are chosen before the model, so the file does not do it. The five points of the template are in units of the crop's
-    side: eyes, nose, mouth corners, the left of the image first. A crop of null means the dataset's
-    own crops.
+    `ModelConfig`; they are chosen before the model, so that is not in the file. The five points of
+    the template are in units of the crop's side: eyes, nose, mouth corners, the left of the image
+    first. A crop of null means the dataset's own crops.
     """
     crop = model.settings.get("crop")
     if (

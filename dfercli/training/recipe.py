@@ -163,6 +163,8 @@ def check_recipe(run: RunConfig) -> None:
         raise ConfigError(f"min_lr is {config.min_lr}; it must be between 0 and lr ({config.lr})")
     if config.stage1_epochs > 0 and method not in STAGED:
         raise ConfigError(f"{method} has no two stages; remove --stage1-epochs")
+    if config.lora_rank > 0 and method in STAGED:
+        raise ConfigError(f"{method} trains whole parts in two stages; remove --lora-rank")
     if config.ec_stfl > 0 and method == "aen":
         raise ConfigError("aen compares embeddings at several levels; use --ec-stfl 0")
     if config.mixup > 0 and (method in WITH_LOSSES or config.ec_stfl > 0):
