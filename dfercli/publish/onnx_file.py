@@ -126,8 +126,8 @@ GRAPH_BYTES = 2**24
 """Room for everything but the weights (our choice); the graph of ViT-B/32 takes 3.6 MB."""
 
 INT8_OPERATORS = ("MatMul", "LSTM")
-"""Operators whose weights become int8 (our choice): they hold nearly all weights. ONNX Runtime's
-integer convolution is slower, and the only convolution, that of the patches, is small."""
+"""Operators whose weights become int8 (our choice): on CLIP they hold nearly all weights. ONNX
+Runtime's integer convolution is slower, so networks of convolutions hardly become smaller."""
 
 NOTICE = "not for diagnosis: a named expression is not a felt emotion"
 
