@@ -13,6 +13,7 @@ import typer
 
 import dfercli
 from dfercli.cli import app
+from dfercli.config import NETWORKS
 from dfercli.data import DATASETS, load_dataset
 from dfercli.errors import UnknownNameError
 from dfercli.faces import DETECTORS, load_detector
@@ -241,7 +242,7 @@ def test_every_detector_is_built_by_its_module(name, monkeypatch):
         (
             load_method,
             "no model 'dfw'; known: dfer, zero-shot, coop, cocoop, dfer-clip, dfer-clip-no-tm, "
-            "still-image",
+            "still-image, " + ", ".join(NETWORKS),
         ),
     ],
 )

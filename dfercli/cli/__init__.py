@@ -64,7 +64,7 @@ def _run() -> None:
     except SystemExit as end:
         if end.code == INTERRUPTED:
             opt.note(
-                "interrupted; finished clips, epochs and folds are kept; "
+                "interrupted; finished videos, clips, epochs and folds are kept; "
                 "run the same command again to continue"
             )
         raise

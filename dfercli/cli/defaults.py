@@ -66,11 +66,11 @@ def _find_initial_model(
     arguments: dict[str, Any], typed: set[str]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the model's settings of the checkpoint of `--init`, beside the preset's others."""
-    from dfercli.runs.checkpoint import find_initial, read_initial
+    from dfercli.runs.checkpoint import locate_initial, read_initial
 
     if "repeat" in typed:
         raise ConfigError("--repeat and --init both choose the model; remove one of them")
-    model = read_initial(find_initial(arguments["init"], arguments["runs"]).where)
+    model = read_initial(locate_initial(arguments["init"], arguments["runs"]))
     values = find_defaults({**arguments, "init": None, "repeat": None}, typed)[1]
     return {"model": model}, values | {f.name: getattr(model, f.name) for f in fields(model)}
 

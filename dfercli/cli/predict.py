@@ -311,7 +311,8 @@ def embed(
         result = embed_videos(
             inputs, model.choose, windows, out=out, on_model=_note_model, on_video=show
         )
-    opt.note(f"written: {out}")
+    if result.is_useful:
+        opt.note(f"written: {out}")
     if result.exit_code:
         raise typer.Exit(result.exit_code)
 

@@ -13,7 +13,6 @@ from dfercli.cli import printing
 from dfercli.cli.defaults import find_repeated
 from dfercli.config import (
     ALL_DATA,
-    OWN_LOSS,
     PARTS,
     STILL_IMAGE,
     UNTRAINED,
@@ -88,6 +87,8 @@ def train(
         _check_all_data(model, options, repeat if "all_data" not in typed else None)
     decided = typed if repeat is None else typed | SETTINGS
     initial = None
+    if init is not None and model.method in UNTRAINED:
+        raise ConfigError(f"{model.method} trains nothing: --init has no effect; remove it")
     if init is not None:
         from dfercli.runs.checkpoint import find_initial
 
@@ -211,15 +212,13 @@ def _check_typed(model: ModelConfig, typed: set[str]) -> None:
 def _check_effects(config: RunConfig, typed: set[str]) -> None:
     """Refuse options that the rest of the recipe leaves without effect."""
     train, method = config.train, config.model.method
-    of_schedule, of_loss = f"--schedule {train.schedule}", f"the losses of {method}"
+    of_schedule = f"--schedule {train.schedule}"
     without_effect = {
         "adam_eps": (train.optimizer == "sgd", "--optimizer sgd"),
         "min_lr": (train.schedule == "step", of_schedule),
         "step_epochs": (train.schedule == "cosine", of_schedule),
         "step_factor": (train.schedule != "step", of_schedule),
         "stage1_lr": (train.stage1_epochs == 0, "--stage1-epochs 0"),
-        "label_smoothing": (method in OWN_LOSS and train.label_smoothing > 0, of_loss),
-        "balance": (method in OWN_LOSS and train.balance == "prior", of_loss),
         "prompt_template": (method == "cliper", "the prompts of cliper"),
     }
     for name, (is_unused, reason) in without_effect.items():
@@ -272,10 +271,11 @@ def _note_repeat(
     listed = ", ".join(str(source.path) for source in sources.values())
     opt.note(f"repeats: {listed} ({record.calls[0].command or 'command not recorded'})")
     settings = RunRecord(to_dict(config), record.data)
+    votes = manifest.votes_fingerprint if config.train.labels == "votes" else None
     changes = {
         "changed settings": name_differences(record, settings, "fold"),
         "changed data": name_differences(
-            RunRecord({}, record.data), RunRecord({}, DataRecord(manifest.fingerprint))
+            RunRecord({}, record.data), RunRecord({}, DataRecord(manifest.fingerprint, votes=votes))
         ),
         "changed code": describe_code_changes(record),
     }

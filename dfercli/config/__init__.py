@@ -38,6 +38,7 @@ __all__ = [
     "CLIP_STD",
     "DEVICES",
     "FOLDS_BY",
+    "LABELS",
     "LORA_PROJECTIONS",
     "METHODS",
     "MICRO_BATCHES",
@@ -75,6 +76,7 @@ __all__ = [
 LORA_PROJECTIONS = ("q", "k", "v", "out", "mlp")
 OPTIMIZERS = ("adamw", "adam", "sgd")
 SCHEDULES = ("cosine", "step", "restarts")
+LABELS = ("hard", "votes")
 BALANCES = ("none", "oversample", "prior")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 NUMBERED_GPU = re.compile(r"cuda:(0|[1-9][0-9]*)")
@@ -115,6 +117,8 @@ class TrainConfig:
         weight_decay: Weight decay of matrices; none for norms, biases and scales (our choice).
         new_layers_lr: Learning-rate multiplier for layers that are not part of CLIP.
         layer_decay: Learning-rate multiplier from each backbone block to the one before; 1 is off.
+        labels: What training clips are labelled with: `hard`, their class; or `votes`, the share of
+            raters who chose each class. Tests use the class.
         label_smoothing: Share of each label that is spread over all classes; 0 is off.
         mixup: Parameter of the Beta distribution that mixes the clips of a step; 0 is off.
         drop_path: Rate of stochastic depth in the last block, falling to 0 in the first; 0 is off.
@@ -146,6 +150,7 @@ class TrainConfig:
     weight_decay: float = 5e-4
     new_layers_lr: float = 1.0
     layer_decay: float = 1.0
+    labels: str = "hard"
     label_smoothing: float = 0.0
     mixup: float = 0.0
     drop_path: float = 0.0
@@ -203,6 +208,7 @@ class TrainConfig:
         for name in self.lora_projections:
             require_known("lora_on", name, LORA_PROJECTIONS)
         self._require("ema", 0 <= self.ema < 1, "at least 0, below 1")
+        require_known("labels", self.labels, LABELS)
         require_known("balance", self.balance, BALANCES)
         if self.stop_epoch is not None:
             fits = 1 <= self.stop_epoch <= self.epochs
@@ -390,6 +396,8 @@ class RunConfig:
             parts.append("bygroup")
         if self.init is not None:
             parts.append("init")
+        if self.train.labels == "votes":
+            parts.append("votes")
         if self.train.val_fraction > 0:
             parts.append(f"val{100 * self.train.val_fraction:g}")
         if self.seed != RunConfig.seed:

@@ -94,11 +94,11 @@ WITH_LOSSES = ("t-esfl", "est", "logo-former", "ial", "aen", "cliper")
 """Those with losses besides the cross-entropy, which need one label per clip. EC-STFL is a setting
 of the recipe."""
 
+OWN_LOSS = ("aen", "cliper")
+"""Those whose own losses are the whole loss."""
+
 STAGED = ("aen", "cliper")
 """Those that train other parts first."""
-
-OWN_LOSS = ("aen", "cliper")
-"""Those whose losses replace the cross-entropy of the recipe."""
 
 MISSING: Mapping[str, str] = {
     "dpcnet": "its modules and sizes are not public",

@@ -24,6 +24,7 @@ from typing import Any
 from dfercli.config import (
     NAMED_PARTS,
     NETWORKS,
+    OWN_LOSS,
     RANDOM_WEIGHTS,
     STILL_IMAGE,
     UNTRAINED,
@@ -76,7 +77,7 @@ ONE_RATE = {"small"}
 """Presets whose settings apply to all methods, whose own are for pretrained weights and a GPU."""
 
 SMALL_NETWORK: Overrides = {
-    "model": {"width": 0.25, "image_size": 64},
+    "model": {"width": 0.25, "image_size": 48},
     "train": {"lr": 1e-3, "min_lr": 1e-5},
 }
 """Further changes of `small` for networks without CLIP (our choice)."""
@@ -164,6 +165,8 @@ def _apply_network(run: RunConfig, typed: Collection[str]) -> RunConfig:
         run = _change(run, {"train": WITHOUT_BLOCKS}, ())
     if method in WITH_LOSSES:
         run = _change(run, {"train": {"mixup": TrainConfig.mixup}}, typed)
+    if method in OWN_LOSS:
+        run = _change(run, {"train": {"label_smoothing": 0.0, "balance": "none"}}, typed)
     changes = METHOD_CHANGES[method]
     if one_rate:
         changes = {**changes, "train": _keep(changes["train"], PARTS_OF_METHOD)}

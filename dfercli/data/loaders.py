@@ -24,11 +24,12 @@ from dfercli.errors import DataError
 Key = int | tuple[int, int]
 
 
-class ClipDataset(Dataset[tuple[Tensor, int, Key]]):
+class ClipDataset(Dataset[tuple[Tensor, "int | Tensor", Key]]):
     """The clips of one part of a fold.
 
     An int as key returns the test view of a clip. A pair (epoch, index), as `EpochBatches` yields
-    it, returns its training view in that epoch, before augmentation.
+    it, returns its training view in that epoch, before augmentation. With `shares`, (N, K) float32,
+    the label of a training view is the clip's share of each class, (K,).
     """
 
     def __init__(
@@ -40,10 +41,13 @@ class ClipDataset(Dataset[tuple[Tensor, int, Key]]):
         seed: int,
         position: float = MIDDLE,
         motion: WindowWeights | None = None,
+        shares: np.ndarray | None = None,
     ) -> None:
         self.clip_ids = list(rows["clip_id"])
         self.groups = list(rows["group"].astype(str)) if "group" in rows.columns else None
         self.labels = [class_names.index(name) for name in rows["label"]]
+        self._num_classes = len(class_names)
+        self._shares = None if shares is None else torch.from_numpy(shares)
         self._paths = [str(path) for path in rows["path"]]
         self._source = source
         self.pixels = model.pixels
@@ -57,7 +61,14 @@ class ClipDataset(Dataset[tuple[Tensor, int, Key]]):
     def __len__(self) -> int:
         return len(self.clip_ids)
 
-    def __getitem__(self, key: Key) -> tuple[Tensor, int, Key]:
+    @property
+    def class_sizes(self) -> list[float]:
+        """The number of clips of each class, or the sum of their shares."""
+        if self._shares is not None:
+            return self._shares.sum(dim=0).tolist()
+        return [self.labels.count(label) for label in range(self._num_classes)]
+
+    def __getitem__(self, key: Key) -> tuple[Tensor, int | Tensor, Key]:
         """Return a clip (T, 3, size, size) uint8, its label, and the key."""
         epoch, index = key if isinstance(key, tuple) else (None, key)
 
@@ -69,7 +80,10 @@ class ClipDataset(Dataset[tuple[Tensor, int, Key]]):
             return self._sampler.train(num_available, rng, weights)
 
         frames = self._source.read_frames(self._paths[index], sample)
-        return torch.from_numpy(frames), self.labels[index], key
+        label: int | Tensor = self.labels[index]
+        if epoch is not None and self._shares is not None:
+            label = self._shares[index]
+        return torch.from_numpy(frames), label, key
 
 
 def build_dataset(
@@ -77,12 +91,13 @@ def build_dataset(
 ) -> ClipDataset:
     """Return the clips of one part of a run, with frames of `size` pixels.
 
-    Test views take the frames at a position in their segments, see `Sampler`.
+    Test views take the frames at a position in their segments, see `Sampler`. Clips to train on are
+    labelled by votes if the recipe says so.
     If the run has a cache folder, all frames of the manifest are decoded into a cache first.
 
     Raises:
-        DataError: The manifest has no such fold, too few clips to hold some out, or the cache
-            cannot be made.
+        DataError: The manifest has no such fold, no votes, too few clips to hold some out, or the
+            cache cannot be made.
         VideoError: A frame cannot be read into the cache.
     """
     rows, root = select_rows(manifest, part, run), Path(run.data.root)
@@ -93,7 +108,11 @@ def build_dataset(
     if find_sampler(run.model).uses_motion and isinstance(source, FrameCache):
         read, paths = partial(read_all, source), [str(path) for path in manifest.rows["path"]]
         motion = WindowWeights(read, source.file.with_suffix(".motion.npz"), paths)
-    return ClipDataset(rows, manifest.class_names, source, run.model, run.seed, position, motion)
+    shares = None
+    if part == "train" and run.train.labels == "votes":
+        shares = manifest.label_shares(rows)
+    names = manifest.class_names
+    return ClipDataset(rows, names, source, run.model, run.seed, position, motion, shares)
 
 
 def read_all(source: FrameFolders | FrameCache, path: str) -> np.ndarray:
@@ -246,8 +265,9 @@ def send(values: np.ndarray, device: torch.device) -> Tensor:
 
 
 def prefetch(loader: Iterable[Any], device: torch.device) -> Iterator[tuple[Tensor, Tensor, Any]]:
-    """Yield training batches: clips (N, T, 3, H, W), labels (N,) on a device, and their keys.
+    """Yield training batches: clips (N, T, 3, H, W) and labels on a device, and the clips' keys.
 
+    Labels are (N,) int64, or (N, K) shares of each class.
     On CUDA, a batch is copied from pinned memory while the step of the previous batch runs.
     """
     if device.type != "cuda":

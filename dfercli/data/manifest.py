@@ -26,7 +26,13 @@ JOINT = "//"
 
 COLUMNS = ("clip_id", "path", "n_frames", "label", "test_fold")
 
+VOTES = "votes:"
+"""Start of the names of optional columns: the number of raters who chose a class."""
+
 Split = Literal["train", "test"]
+
+MAX_VOTES = 10**9
+"""Largest number of votes for a class (our choice)."""
 
 UNFINISHED = "unfinished"
 """Entry of the JSON file while the CSV file may still be that of an earlier call."""
@@ -54,7 +60,8 @@ class Manifest:
         rows: One row per clip with at least the columns of `COLUMNS`: unique `clip_id`; `path`, its
             folder of frames below the root, or several as `join_folders` joins them; `n_frames`;
             `label`, the class name; `test_fold`, 0 for clips that are only trained on. Optional are
-            `group` and `coverage`, the share of the video's frames that show the face, in [0, 1].
+            `group`; `coverage`, the share of the video's frames that show the face, in [0, 1]; and
+            one column per class with the votes of raters, such as `votes:anger`.
         class_names: The K classes in the order of tables and logits.
         crop: How the faces were cropped, or None if the dataset's own crops are used.
         root: Folder of the data when the manifest was written.
@@ -116,6 +123,33 @@ class Manifest:
         in_test = self.rows["test_fold"] == fold
         return self.rows[in_test if split == "test" else ~in_test].reset_index(drop=True)
 
+    def label_shares(self, rows: pd.DataFrame) -> np.ndarray:
+        """Return the share of the votes for each class, (N, K) float32, of some of its rows.
+
+        A clip without votes has only its label.
+
+        Raises:
+            DataError: The manifest has no votes, or votes for an unknown class.
+        """
+        names = [name.removeprefix(VOTES) for name in rows.columns if name.startswith(VOTES)]
+        if not names:
+            raise DataError(
+                f"manifest {self.dataset} has no votes; remove --labels votes, or prepare CREMA-D "
+                f"with its tabulatedVotes.csv"
+            )
+        if unknown := sorted(set(names) - set(self.class_names)):
+            raise DataError(
+                f"manifest {self.dataset} has a column {VOTES}{unknown[0]}, which is not one of "
+                f"the classes {', '.join(self.class_names)}"
+            )
+        votes = np.zeros((len(rows), len(self.class_names)))
+        for index, name in enumerate(self.class_names):
+            if name in names:
+                votes[:, index] = pd.to_numeric(rows[f"{VOTES}{name}"]).fillna(0)
+        hard = rows["label"].to_numpy(str)[:, None] == np.array(self.class_names)
+        votes = np.where(votes.any(axis=1, keepdims=True), votes, hard)
+        return (votes / votes.sum(axis=1, keepdims=True)).astype(np.float32)
+
     @property
     def fingerprint(self) -> str:
         """Twelve hex digits that change with any clip, label, fold or class, and with the crop."""
@@ -123,6 +157,16 @@ class Manifest:
         lines = sorted(map("\t".join, zip(*columns, strict=True)))
         crop = json.dumps(self.crop, sort_keys=True)
         return hash_text("\n".join([crop, *self.class_names, *lines]) + "\n")[:12]
+
+    @property
+    def votes_fingerprint(self) -> str:
+        """Twelve hex digits that change with the votes of any clip.
+
+        Raises:
+            DataError: As for `label_shares`.
+        """
+        shares = dict(zip(self.rows["clip_id"], self.label_shares(self.rows).tolist(), strict=True))
+        return hash_text(json.dumps(shares, sort_keys=True))[:12]
 
 
 def mark_partial(title: str, deviations: Sequence[str]) -> str:
@@ -262,8 +306,8 @@ def check_rows(rows: pd.DataFrame, class_names: tuple[str, ...], where: str) -> 
 
     Raises:
         DataError: A column is missing, or a line has a repeated clip, an unknown label, no frames,
-            an invalid fold, a coverage that is not a number, or a path that leaves the data root.
-            The message names the first such line.
+            an invalid fold, a coverage or votes that are not numbers, or a path that leaves the
+            data root. The message names the first such line.
     """
     missing = [name for name in COLUMNS if name not in rows.columns]
     if missing:
@@ -307,4 +351,8 @@ def _check_columns(
     if "coverage" in rows.columns:
         not_numeric = pd.to_numeric(rows["coverage"], errors="coerce").isna()
         checks.append(("coverage", not_numeric, "; it must be a number"))
+    for name in (name for name in rows.columns if name.startswith(VOTES)):
+        votes = pd.to_numeric(rows[name], errors="coerce")
+        invalid = (rows[name].astype(str) != "") & ~votes.between(0, MAX_VOTES)
+        checks.append((name, invalid, f"; it must be a number from 0 to {MAX_VOTES:,}"))
     return checks

@@ -8,10 +8,16 @@ import numpy as np
 import pandas as pd
 
 from dfercli.data.folds import name_groups
-from dfercli.data.manifest import COLUMNS, read_manifest
+from dfercli.data.manifest import COLUMNS, VOTES, read_manifest
 from dfercli.errors import DataError
 from dfercli.evaluation.results import Results
-from dfercli.evaluation.tables import LABELS, METRICS, UNTRAINED_NOTE, protocol_notes
+from dfercli.evaluation.tables import (
+    LABELS,
+    METRICS,
+    UNTRAINED_NOTE,
+    dataset_notes,
+    protocol_notes,
+)
 from dfercli.metrics.intervals import FoldIntervals, estimate_folds
 from dfercli.metrics.scores import confusion_matrix, summarise_folds
 from dfercli.runs.predictions import classes_of, name_classes
@@ -73,7 +79,7 @@ def trait_document(results: Results, trait: str, manifest: Path) -> Document:
 def _read_trait(path: Path, trait: str) -> dict[str, str]:
     """Return the group of each clip."""
     rows = read_manifest(path).rows
-    known = [name for name in rows.columns if name not in NOT_TRAITS]
+    known = [c for c in rows.columns if c not in NOT_TRAITS and not c.startswith(VOTES)]
     if trait not in known:
         listed = ", ".join(known) or "none"
         raise DataError(
@@ -137,6 +143,7 @@ def _scores_table(trait: str, results: Results, protocol: str, groups: list[_Gro
         notes.append(GAP_NOTE)
     title = f"{results.title} by {trait}, {LABELS[protocol]}"
     notes += [UNTRAINED_NOTE] if results.untrained else protocol_notes([protocol])
+    notes += dataset_notes(results.kind)
     return Table(title, columns, rows, notes)
 
 

@@ -92,6 +92,7 @@ def side_by_side_document(variants: Sequence[Results]) -> Document:
     }
     notes = [*protocol_notes(protocols), "± is the standard deviation over folds"]
     notes += [f"{results.title}: {UNTRAINED_NOTE}" for results in variants if results.untrained]
+    notes += dict.fromkeys(note for results in variants for note in dataset_notes(results.kind))
     return Document([Table("side by side", columns, rows, notes)], provenance, data)
 
 
@@ -129,13 +130,13 @@ def _folds_table(results: Results) -> Table:
         f"95 %: {method}, of the mean over folds; covers the choice of clips, not the training",
         "all clips: all folds pooled, each clip once",
         *_note_missing_classes(results, first),
-        *_dataset_notes(results.kind),
+        *dataset_notes(results.kind),
     ]
     mean_row = len(first.folds)
     return Table(f"{results.title}, each fold", columns, rows, notes, (mean_row,))
 
 
-def _dataset_notes(kind: str) -> tuple[str, ...]:
+def dataset_notes(kind: str) -> tuple[str, ...]:
     """Return what a reader of scores on a kind of dataset should know."""
     official = load_dataset(kind).OFFICIAL if kind in DATASETS else None
     return () if official is None else tuple(official.notes)

@@ -172,6 +172,8 @@ def _check_jobs(jobs: Sequence[Job], manifests: Mapping[DataConfig, Manifest]) -
                 f"no clips to train on when fold {fold} is tested; assign the clips to more folds"
             )
         check_recipe(job.config)
+        if job.config.train.labels == "votes":
+            manifest.label_shares(manifest.rows)  # raises if there are no votes
         if job.unfinished:
             check_initial(job.config, manifest)
         if not job.overwrite:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dfercli.errors import ConfigError
 from dfercli.models.base import ExpressionModel
 
 TARGETS = {
@@ -54,8 +55,15 @@ def add_lora(model: ExpressionModel, rank: int, projections: Sequence[str]) -> N
 
     Layers that are not part of CLIP are trained as before. `projections` are among `q`, `k`, `v`,
     `out` and `mlp`, which stands for both layers of the MLP.
+
+    Raises:
+        ConfigError: The rank exceeds the width of the projections.
     """
     backbone = model.backbone
+    if rank > backbone.width:
+        raise ConfigError(
+            f"lora_rank is {rank}; it must be at most {backbone.width}, the width of the backbone"
+        )
     backbone.requires_grad_(False)
     if model.logit_scale is not None:
         model.logit_scale.requires_grad_(False)

@@ -80,6 +80,7 @@ class Predictor(ModelInfo):
     ) -> None:
         super().__init__(model.settings, crop_size, detector_name, precision, checkpoint)
         self._model = model
+        self._config = model.config
         self.detector = detector
         self._device = next(model.parameters()).device
         self.search_threads = count_threads(self._device.type, torch.get_num_threads())
@@ -231,11 +232,11 @@ class Predictor(ModelInfo):
         frames = np.stack([self._sample(clip) for clip in clips])  # (N, T, 3, S, S)
         dtype = AUTOCAST.get(self.precision)
         with torch.autocast(self._device.type, dtype) if dtype else nullcontext():
-            return function(normalise(self._send(frames), self._model.config.pixels)).float()
+            return function(normalise(self._send(frames), self._config.pixels)).float()
 
     def _sample(self, clip: list[np.ndarray]) -> np.ndarray:
         """Return the frames (T, 3, S, S) of a clip that the model reads."""
-        sampler = find_sampler(self._model.config)
+        sampler = find_sampler(self._config)
         weights = weigh_windows(np.stack(clip)) if sampler.uses_motion else None
         return np.stack([clip[index] for index in sampler.test(len(clip), weights=weights)])
 

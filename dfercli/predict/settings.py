@@ -41,7 +41,7 @@ class PredictSettings:
 
         Raises:
             ConfigError: A length is shorter than the time between two searched frames, `faces` is
-                unknown, or the end is not after the start.
+                unknown, the start is negative, or the end is not after it.
         """
         require_known("choice of faces", self.faces, FACES)
         least_s = 1 / SEARCH_FPS
@@ -52,10 +52,12 @@ class PredictSettings:
                     f"between two searched frames"
                 )
         end_s = math.inf if self.end_s is None else self.end_s
-        if not (0 <= self.start_s < math.inf and self.start_s < end_s):
+        if not 0 <= self.start_s < math.inf:
+            raise ConfigError(f"invalid start at {self.start_s:g} s; it must be at least 0")
+        if not self.start_s < end_s:
             raise ConfigError(
-                f"the end at {end_s:g} s is not after the start at {self.start_s:g} s, or a time "
-                f"is negative; choose a start of at least 0 and a later end"
+                f"the end at {end_s:g} s is not after the start at {self.start_s:g} s; choose a "
+                f"later end"
             )
 
     def check_not_live(self, name: str) -> None:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from dfercli.data import load_dataset
 from dfercli.data.frame_checks import ClipFrames, FrameComparison, compare_frames
-from dfercli.data.manifest import Manifest, review_file, write_manifest
+from dfercli.data.manifest import VOTES, Manifest, review_file, write_manifest
 from dfercli.data.sources.named_clips import unpack
 from dfercli.errors import DataError
 from dfercli.faces import load_detector
@@ -191,6 +191,9 @@ def _build_manifest(
         rows["group"] = [source.group or "" for source, _ in usable]
     for trait in sorted({trait for source, _ in usable for trait in source.traits}):
         rows[trait] = [source.traits.get(trait, "") for source, _ in usable]
+    if any(source.votes for source, _ in usable):
+        for name in plan.listing.class_names:
+            rows[f"{VOTES}{name}"] = [source.votes.get(name, 0) for source, _ in usable]
     if plan.recipe is not None:
         rows["coverage"] = [outcome.record.coverage for _, outcome in usable if outcome.record]
     return Manifest(

@@ -182,7 +182,9 @@ def _shorten(error: BaseException) -> str:
     match = re.search(r"(?:GLOBAL|[Uu]nsupported class) (\S+)", str(error))
     if match:
         return f"it uses {match[1]}"
-    return "it is not a file of PyTorch" if "operand" in str(error) else first_line(error)
+    if isinstance(error, KeyError) or "operand" in str(error):  # names a byte without a meaning
+        return "it is not a file of PyTorch"
+    return first_line(error)
 
 
 def convert(

@@ -75,6 +75,19 @@ def _find_checkpoint(where: str) -> str:
 
 
 def find_initial(name: str, runs: Path) -> InitConfig:
+    """Return the checkpoint that a run is to go on from; hashes its weights.
+
+    Raises:
+        ConfigError: Its method trains nothing.
+        CheckpointError: There is no such checkpoint.
+    """
+    where = locate_initial(name, runs)
+    return InitConfig(
+        where=where, name=find_source(where).name, sha256=hash_file(find_weights(where))
+    )
+
+
+def locate_initial(name: str, runs: Path) -> str:
     """Find the checkpoint that a run is to go on from, by a name as `find_checkpoint` takes it.
 
     Raises:
@@ -88,9 +101,7 @@ def find_initial(name: str, runs: Path) -> InitConfig:
             f"cannot go on from {name}: {method} trains nothing; use --init with a checkpoint that "
             f"`dfer train` has trained"
         )
-    return InitConfig(
-        where=where, name=find_source(where).name, sha256=hash_file(find_weights(where))
-    )
+    return where
 
 
 def read_initial(where: str) -> ModelConfig:

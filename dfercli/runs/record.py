@@ -34,7 +34,7 @@ WITHOUT_EFFECT = (
 rounded, and what drop path draws. Two presets that give the same values are the same recipe.
 """
 
-ADDED: dict[str, Any] = {"ema": 0.0, "lora_rank": 0, "lora_on": "q,v"}
+ADDED: dict[str, Any] = {"ema": 0.0, "lora_rank": 0, "lora_on": "q,v", "labels": "hard"}
 """Training settings that older versions lacked, with the values that give the same training."""
 
 SETTING_TYPES = {
@@ -94,6 +94,7 @@ class DataRecord:
         train_clips: Number of training clips.
         tested: Clips of the test fold.
         held_out: Clips held out of training to choose an epoch; None where there are none.
+        votes: Hash of the votes of all clips; None if they were not trained with.
     """
 
     fingerprint: str = field(default="", metadata={"entry": "data_fingerprint"})
@@ -106,6 +107,7 @@ class DataRecord:
     train_clips: int = field(default=0, metadata={"entry": "learnt"})
     tested: ClipSet | None = None
     held_out: ClipSet | None = None
+    votes: str | None = None
 
     def to_entries(self) -> dict[str, Any]:
         """Return the entries of `run.json` that describe the data."""
@@ -334,7 +336,7 @@ def _comparable_settings(record: RunRecord) -> dict[str, Any]:
         config["model"] = ModelConfig.complete(config["model"])
     if "train" in config:
         config["train"] = ADDED | config["train"]
-    return {**flatten(config), "data": record.data.fingerprint}
+    return {**flatten(config), "data": record.data.fingerprint, "votes": record.data.votes}
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

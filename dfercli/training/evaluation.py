@@ -39,6 +39,7 @@ def describe_data(config: RunConfig, manifest: Manifest) -> DataRecord:
         train_clips=len(select_rows(manifest, "train", config)),
         tested=describe_clips(select_rows(manifest, "test", config)),
         held_out=describe_clips(select_rows(manifest, "val", config)) if has_held_out else None,
+        votes=manifest.votes_fingerprint if config.train.labels == "votes" else None,
     )
 
 

@@ -242,8 +242,8 @@ def _build_fixed(
         change = torch.compile(change_batch, fullgraph=True, dynamic=False)
         _try_change(change, clips, setup.model.config.pixels)
     labels = torch.zeros(micro_batch, dtype=torch.long, device=device)
-    if setup.mixup is not None:
-        labels = torch.zeros(micro_batch, setup.mixup.num_classes, device=device)
+    if setup.shares:
+        labels = torch.zeros(micro_batch, len(setup.model.class_names), device=device)
     capture = can_capture(setup.accelerator)
     gradients = FixedGradients(setup, clips, labels, accumulate, capture)
     tester = FixedModel(setup.prepared, torch.zeros_like(clips), capture)

@@ -310,15 +310,17 @@ def _build_setup(
         unite_stages(model)  # the optimizer and DDP must know what trains in any stage
     prepared, optimizer = accelerator.prepare(model, build_optimizer(model, config.train))
     scheduler = build_scheduler(optimizer, config.train, steps_per_epoch)
-    num_classes = len(model.class_names)
-    counts = [train_set.labels.count(label) for label in range(num_classes)]
-    loss = build_loss(config.train, counts, accelerator.device)
+    loss = build_loss(config.train, train_set.class_sizes, accelerator.device)
     loss = add_auxiliary(loss, model, config.train)
     mixup = None
     if config.train.mixup > 0:
-        mixup = Mixup(config.train.mixup, num_classes, config.seed, accelerator.process_index)
+        rank = accelerator.process_index
+        mixup = Mixup(config.train.mixup, len(model.class_names), config.seed, rank)
     average = WeightAverage(model, config.train.ema) if config.train.ema > 0 else None
-    return TrainingSetup(model, prepared, optimizer, scheduler, accelerator, loss, mixup, average)
+    shares = mixup is not None or config.train.labels == "votes"
+    return TrainingSetup(
+        model, prepared, optimizer, scheduler, accelerator, loss, mixup, average, shares
+    )
 
 
 def unite_stages(model: ExpressionModel) -> None:

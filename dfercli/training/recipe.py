@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dfercli.config import STAGED, WITH_LOSSES, RunConfig, TrainConfig
+from dfercli.config import OWN_LOSS, STAGED, WITH_LOSSES, WITHOUT_CLIP, RunConfig, TrainConfig
 from dfercli.data.loaders import send
 from dfercli.errors import ConfigError
 from dfercli.models.base import AuxiliaryLoss, ExpressionModel, Outputs
@@ -55,7 +55,7 @@ def add_auxiliary(loss: Loss, model: ExpressionModel, config: TrainConfig) -> Lo
     return total
 
 
-def build_loss(config: TrainConfig, class_counts: Sequence[int], device: torch.device) -> Loss:
+def build_loss(config: TrainConfig, class_counts: Sequence[float], device: torch.device) -> Loss:
     """Return the loss of a recipe: Eq. (12), with label smoothing and logit adjustment if set."""
     if config.balance != "prior" and config.label_smoothing == 0:
         return contrastive_loss
@@ -70,7 +70,7 @@ def build_loss(config: TrainConfig, class_counts: Sequence[int], device: torch.d
     return loss
 
 
-def log_prior(class_counts: Sequence[int]) -> Tensor:
+def log_prior(class_counts: Sequence[float]) -> Tensor:
     """Return the logarithm of each class's share of the training clips, (K,).
 
     Added to the logits in training, it accounts for the frequency of the classes, so that the
@@ -109,13 +109,15 @@ class Mixup:
     ) -> tuple[Tensor, Tensor]:
         """Return mixed clips (N, T, 3, H, W), and labels (N, K) as shares of each class.
 
-        Clips are normalised, labels (N,) int64; `epoch` and `step`, the step in the epoch, count
-        from 0.
+        Clips are normalised; labels are (N,) int64 or (N, K) shares. `epoch` and `step`, the step
+        in the epoch, count from 0.
         """
         rng = np.random.default_rng([self.seed, epoch, step, self.rank, MIXUP_STREAM])
         lam = float(rng.beta(self.strength, self.strength))
         others = send(rng.permutation(len(clips)), clips.device)
-        shares = F.one_hot(labels, self.num_classes).float()
+        shares = labels
+        if labels.ndim == 1:
+            shares = F.one_hot(labels, self.num_classes).float()
         return clips.lerp(clips[others], 1 - lam), shares.lerp(shares[others], 1 - lam)
 
 
@@ -155,20 +157,44 @@ def check_recipe(run: RunConfig) -> None:
     """Refuse a recipe that a schedule or a method cannot have.
 
     Raises:
-        ConfigError: `min_lr` exceeds `lr`, or the method lacks two stages, or its losses need one
-            label per clip.
+        ConfigError: `min_lr` exceeds `lr`, or the method lacks two stages or CLIP's visual tower,
+            or its losses need one label per clip.
     """
     config, method = run.train, run.model.method
-    if config.schedule != "step" and config.min_lr > config.lr:
-        raise ConfigError(f"min_lr is {config.min_lr}; it must be between 0 and lr ({config.lr})")
-    if config.stage1_epochs > 0 and method not in STAGED:
-        raise ConfigError(f"{method} has no two stages; remove --stage1-epochs")
-    if config.lora_rank > 0 and method in STAGED:
-        raise ConfigError(f"{method} trains whole parts in two stages; remove --lora-rank")
-    if config.ec_stfl > 0 and method == "aen":
-        raise ConfigError("aen compares embeddings at several levels; use --ec-stfl 0")
-    if config.mixup > 0 and (method in WITH_LOSSES or config.ec_stfl > 0):
-        raise ConfigError(f"the losses of {method} need one label per clip; use --mixup 0")
+    hard_labels = method in WITH_LOSSES or config.ec_stfl > 0
+    own_loss = method in OWN_LOSS
+    faults = {
+        f"min_lr is {config.min_lr}; it must be between 0 and lr ({config.lr})": (
+            config.schedule != "step" and config.min_lr > config.lr
+        ),
+        f"{method} has no two stages; remove --stage1-epochs": (
+            config.stage1_epochs > 0 and method not in STAGED
+        ),
+        f"{method} has a loss of its own; use --label-smoothing 0": (
+            own_loss and config.label_smoothing > 0
+        ),
+        f"{method} has a loss of its own; use another --balance than prior": (
+            own_loss and config.balance == "prior"
+        ),
+        "aen compares embeddings at several levels; use --ec-stfl 0": (
+            config.ec_stfl > 0 and method == "aen"
+        ),
+        f"{method} has no visual tower of CLIP for LoRA; remove --lora-rank": (
+            config.lora_rank > 0 and method in WITHOUT_CLIP
+        ),
+        f"{method} trains whole parts in two stages; remove --lora-rank": (
+            config.lora_rank > 0 and method in STAGED and method not in WITHOUT_CLIP
+        ),
+        f"the losses of {method} need one label per clip; use --mixup 0": (
+            hard_labels and config.mixup > 0
+        ),
+        f"the losses of {method} need one label per clip; use --labels hard": (
+            hard_labels and config.labels != "hard"
+        ),
+    }
+    for fault, holds in faults.items():
+        if holds:
+            raise ConfigError(fault)
 
 
 def build_scheduler(

@@ -34,6 +34,7 @@ class TrainingSetup:
         loss: What is minimised.
         mixup: Mixes the clips of a step; None leaves them as they are.
         average: Moving average of the weights; None if they are evaluated as they are.
+        shares: Whether labels are shares of each class, (N, K), instead of classes, (N,).
     """
 
     model: ExpressionModel
@@ -44,6 +45,7 @@ class TrainingSetup:
     loss: Loss
     mixup: Mixup | None = None
     average: WeightAverage | None = None
+    shares: bool = False
 
 
 class Gradients(Protocol):
@@ -69,7 +71,7 @@ class OptimizerStep:
     micro_batch: int
 
     def __call__(self, clips: Tensor, labels: Tensor, share: int, batch: int) -> Tensor:
-        """Take one optimizer step, and return the mean loss of this process's clips, ().
+        """Take one step of the optimizer; return this process's mean loss as a tensor ().
 
         Args:
             clips: This process's clips (N, T, 3, H, W), normalised.

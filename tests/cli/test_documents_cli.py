@@ -94,10 +94,13 @@ def test_a_file_gets_the_format_of_its_suffix(suffix, dfer):
         ("train --schedule restarts --step-factor 0.1", "--step-factor has no effect with --sched"),
         ("train --model ial --adam-eps 1e-5", "--adam-eps has no effect with --optimizer sgd; re"),
         ("train --stage1-lr 0.1", "--stage1-lr has no effect with --stage1-epochs 0; remove it"),
-        ("train --model aen --balance prior", "--balance has no effect with the losses of aen; r"),
+        (
+            "train --model aen --balance prior",
+            "aen has a loss of its own; use another --balance",
+        ),
         (
             "train --model cliper --label-smoothing 0.1",
-            "--label-smoothing has no effect with the losses of cliper; remove it",
+            "cliper has a loss of its own; use --label-smoothing 0",
         ),
         (
             "train --model cliper --prompt-template {}.",

@@ -23,3 +23,8 @@ def test_the_command_takes_the_model_from_the_checkpoint(trained, other_data, co
         1,
         "error: --repeat and --init both choose the model; remove one of them\n",
     )
+    untrained = dfer(f"train --init {trained.path} --model still-image {options}")
+    assert (untrained.code, untrained.err) == (
+        1,
+        "error: still-image trains nothing: --init has no effect; remove it\n",
+    )

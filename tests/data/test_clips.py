@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from dfercli.config import DataConfig, ModelConfig, RunConfig
+from dfercli.config import DataConfig, ModelConfig, RunConfig, TrainConfig
 from dfercli.data.frames import FrameFolders
 from dfercli.data.loaders import (
     ClipDataset,
@@ -189,6 +189,28 @@ def test_a_run_s_seed_reaches_its_clips(manifest, tmp_path, make_dataset):
     assert all(torch.equal(again[epoch, 2][0], view) for epoch, view in enumerate(views))
     other = build_dataset(manifest, "train", replace(run, seed=4), SIZE)
     assert any(not torch.equal(other[epoch, 2][0], view) for epoch, view in enumerate(views))
+
+
+def test_votes_label_what_is_trained_on_and_nothing_that_is_tested(manifest, tmp_path):
+    votes = {"votes:anger": [0, 0, 3, 1, 4], "votes:joy": [0, 0, 1, 1, 0]}
+    manifest = replace(manifest, rows=manifest.rows.assign(**votes))
+    data = DataConfig(dataset="mine", manifest="mine.csv", root=str(tmp_path))
+    run = RunConfig(data=data, fold=1, train=TrainConfig(labels="votes"))
+    training = build_dataset(manifest, "train", run, SIZE)  # two clips of joy, one of anger
+    shares = [training[0, index][1].tolist() for index in range(3)]
+    assert shares == [[0, 0.75, 0.25], [0, 0.5, 0.5], [0, 1, 0]]  # fear, anger, joy
+    assert training.class_sizes == [0, 2.25, 0.75]
+    assert [CLASS_NAMES[training[i][1]] for i in range(3)] == ["joy", "joy", "anger"]
+    batches = EpochBatches(3, 2, seed=0)
+    (_, labels, _), (_, rest, _) = build_train_loader(training, batches, workers=0)
+    assert (labels.shape, rest.shape) == ((2, 3), (1, 3))
+    for part in ("test", "val"):
+        held = replace(run, train=replace(run.train, val_fraction=0.5)) if part == "val" else run
+        dataset = build_dataset(manifest, part, held, SIZE)
+        assert isinstance(dataset[0][1], int)
+    hard = build_dataset(manifest, "train", replace(run, train=TrainConfig()), SIZE)
+    assert hard[0, 0][1] == CLASS_NAMES.index("joy")
+    assert hard.class_sizes == [0, 1, 2]
 
 
 def _cut(path, share=0.5):

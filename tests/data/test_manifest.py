@@ -298,3 +298,40 @@ def test_a_kill_between_the_two_files_mixes_no_recipes(manifest, tmp_path, monke
             )
             assert read_manifest(path, unfinished=True).folds == manifest.folds
     assert seen == ["old", "refused", "refused", "new"]
+
+
+def _add_votes(manifest, **columns):
+    empty = dict.fromkeys(CLASS_NAMES, 0)
+    votes = {f"votes:{name}": value for name, value in {**empty, **columns}.items()}
+    return replace(manifest, rows=manifest.rows.assign(**votes))
+
+
+def test_votes_are_shares_of_each_class_and_a_clip_without_votes_has_its_label(manifest, tmp_path):
+    votes = _add_votes(manifest, surprise=[1, 0, *[0] * 7], anger=[3, 0, *[5] * 7])
+    expected = [[0.25, 0.75, 0], [0, 1, 0], *[[0, 1, 0]] * 7]
+    write_manifest(votes, tmp_path / "mine.csv")
+    read = read_manifest(tmp_path / "mine.csv")
+    for table in (votes, read):
+        shares = table.label_shares(table.rows)
+        assert shares.dtype == "float32"
+        assert shares.tolist() == expected
+    assert read.label_shares(read.select(1, "train")).tolist() == [[0, 1, 0]] * 6
+    assert read.fingerprint == manifest.fingerprint  # the classes are the same without votes
+
+
+def test_votes_may_be_missing_in_some_lines_and_classes(manifest):
+    rows = manifest.rows.assign(**{"votes:boredom": ["", "2", *["0.5"] * 7]})
+    shares = replace(manifest, rows=rows).label_shares(rows)
+    assert shares.tolist() == [[1, 0, 0], *[[0, 0, 1]] * 8]
+
+
+def test_votes_that_cannot_be_used_are_refused(manifest, tmp_path):
+    with pytest.raises(DataError, match="manifest mine has no votes; remove --labels votes"):
+        manifest.label_shares(manifest.rows)
+    other = _add_votes(manifest, joy=1)
+    with pytest.raises(DataError, match="column votes:joy, which is not one of the classes"):
+        other.label_shares(other.rows)
+    for value in ("-1", "nan", "many", "inf"):
+        wrong = _add_votes(manifest, anger=[1, value, *[1] * 7])
+        with pytest.raises(DataError, match=rf"line 3: votes:anger is '{value}'; it must be"):
+            write_manifest(wrong, tmp_path / "mine.csv")

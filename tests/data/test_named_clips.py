@@ -107,6 +107,9 @@ def test_ravdess_is_read_from_its_archives_and_unpacked(tmp_path):
     assert (tmp_path / written[0]).read_bytes() == b"video"
     again = ravdess.read_sources(tmp_path, Choices())
     assert again.sources == listing.sources
+    # The other recordings are still in the archives; what was unpacked is no copy of itself.
+    assert "1,440 copies or other recordings of these ignored" in listing.taken[0]
+    assert "1,440 copies or other recordings of these ignored" in again.taken[0]
     assert not again.packed
 
 
@@ -176,11 +179,60 @@ def test_the_table_of_actors_is_read_from_an_archive(known, tmp_path):
     listing = crema_d.read_sources(tmp_path, Choices())
     traits = {"sex": "male", "age": "51", "race": "caucasian"}
     assert listing.sources[0].traits == (traits if known else {})
-    assert listing.taken[-1] == (
+    assert listing.taken[-2] == (
         "people: sex, age and race from CREMA-D.zip/CREMA-D/VideoDemographics.csv"
         if known
         else "people: sex, age and race are unknown, as there is no VideoDemographics.csv"
     )
+
+
+VOTES = """"","A","D","F","H","N","S","fileName","numResponses","agreement","emoVote"
+"100001",9,0,0,0,0,0,"1001_DFA_ANG_XX",9,1,"A"
+"200001",2,3,0,0,5,0,"1001_DFA_ANG_XX",10,0.5,"N"
+"200002",0,0,0,4,0,0,"1040_ITH_SAD_X",4,1,"H"
+"300001",0,0,0,0,9,0,"1002_DFA_ANG_XX",9,1,"N"
+"""
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_votes_are_those_on_the_silent_videos(packed, tmp_path):
+    names = ["1001_DFA_ANG_XX", "1002_DFA_ANG_XX", "1040_ITH_SAD_XX"]
+    _touch(tmp_path, [f"VideoFlash/{name}.flv" for name in names])
+    where = "processedResults/tabulatedVotes.csv"
+    if packed:
+        with zipfile.ZipFile(tmp_path / "CREMA-D.zip", "w") as archive:
+            archive.writestr(where, VOTES)
+        where = f"CREMA-D.zip/{where}"
+    else:
+        _touch(tmp_path, [where], VOTES.encode())
+    listing = crema_d.read_sources(tmp_path, Choices(media="all"))
+    anger, no_votes, sadness = (dict(source.votes) for source in listing.sources)
+    letters = ("anger", "disgust", "fear", "happiness", "neutral", "sadness")
+    assert [anger[name] for name in letters] == [2, 3, 0, 0, 5, 0]
+    assert [sadness[name] for name in letters] == [0, 0, 0, 4, 0, 0]
+    assert no_votes == {}
+    # 2 of 10 votes for anger, which the first clip shows, and none of 4 for sadness.
+    assert listing.taken[-1] == (
+        f"votes: on the silent videos of 2 clips, from {where}; 14.3% of them are for the "
+        f"intended expression"
+    )
+
+
+def test_without_the_table_there_are_no_votes(tmp_path):
+    _touch(tmp_path, ["VideoFlash/1001_DFA_ANG_XX.flv"])
+    listing = crema_d.read_sources(tmp_path, Choices())
+    assert listing.sources[0].votes == {}
+    assert listing.taken[-1] == "votes: none, as there is no tabulatedVotes.csv"
+
+
+@pytest.mark.parametrize(
+    "content", [STUB, b"a,b\n1,2\n", VOTES.replace(",2,3,", ",2,x,").encode(), b"\xff\xfe\x00"]
+)
+def test_another_table_of_votes_is_refused(content, tmp_path):
+    _touch(tmp_path, ["VideoFlash/1001_DFA_ANG_XX.flv"])
+    _touch(tmp_path, ["tabulatedVotes.csv"], content)
+    with pytest.raises(DataError, match=r"tabulatedVotes\.csv is not the published table of votes"):
+        crema_d.read_sources(tmp_path, Choices())
 
 
 @pytest.mark.parametrize("packed", [False, True])

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from dfercli.data.sampling import MIDDLE, Segments, view_positions
+from dfercli.config import ModelConfig
+from dfercli.data.sampling import MIDDLE, Segments, Snippets, find_sampler, view_positions
+from dfercli.errors import ConfigError
 
 
 def sample_test(num_available, num_frames, position=MIDDLE):
@@ -101,3 +103,89 @@ def test_training_draws_follow_from_the_generator():
 @pytest.mark.parametrize("num_available", range(1, 8))
 def test_a_short_video_trains_as_it_is_tested(num_available):
     assert _train(num_available, 8).tolist() == sample_test(num_available, 8).tolist()
+
+
+def _sampler(name, num_frames):
+    return find_sampler(ModelConfig(sampling=name, num_frames=num_frames))
+
+
+def _weights(num_available):
+    return np.random.default_rng(num_available).random(max(1, num_available - 3))
+
+
+SAMPLINGS = [("segments", 16), ("8x2", 16), ("4x4", 16), ("even", 16), ("snippets", 35)]
+SAMPLINGS += [("freq-hd", 16), ("snippets", 7)]
+
+
+@pytest.mark.parametrize(("name", "num_frames"), SAMPLINGS)
+@pytest.mark.parametrize("num_available", [*range(1, 40), 105, 400])
+def test_every_sampling_gives_t_ascending_frames_of_any_video(name, num_frames, num_available):
+    sampler, rng = _sampler(name, num_frames), np.random.default_rng(0)
+    weights = _weights(num_available)
+    views = [sampler.test(num_available, position, weights) for position in view_positions(3)]
+    views += [sampler.train(num_available, rng, weights) for _ in range(3)]
+    for indices in views:
+        assert indices.shape == (num_frames,)
+        assert indices.min() >= 0
+        assert indices.max() < num_available
+        if name != "snippets":  # whose parts overlap
+            assert (np.diff(indices) >= 0).all()
+    if num_available >= num_frames and name != "snippets":
+        assert len(set(views[0].tolist())) == num_frames, "no frame twice"
+
+
+def test_two_frames_of_eight_segments_by_hand():
+    # Segments of 8 frames: the middle of the 7 places where two frames can start is 3.5.
+    starts = [3, 11, 19, 27, 35, 43, 51, 59]
+    expected = [frame for start in starts for frame in (start, start + 1)]
+    assert _sampler("8x2", 16).test(64).tolist() == expected
+
+
+def test_consecutive_frames_reach_every_frame_in_training():
+    rng, sampler = np.random.default_rng(0), _sampler("8x2", 16)
+    draws = np.stack([sampler.train(64, rng) for _ in range(300)])
+    assert set(draws.ravel().tolist()) == set(range(64))
+    assert (draws[:, 1::2] == draws[:, ::2] + 1).all()
+    assert (draws // 8 == np.repeat(np.arange(8), 2)).all(), "each stays in its segment"
+
+
+def test_even_frames_move_together_in_training():
+    draw = _sampler("even", 4).train(40, np.random.default_rng(1))
+    assert set(np.diff(draw).tolist()) == {10}
+
+
+def test_snippets_of_a_video_of_105_frames_by_hand():
+    indices = Snippets(35).test(105).reshape(7, 5)
+    assert indices[0].tolist() == [15, 18, 21, 24, 27]
+    assert indices[6].tolist() == [75, 78, 81, 84, 87]
+    half = Snippets(35).test(52).reshape(7, 5)  # each frame about twice
+    assert half[0].tolist() == [7, 9, 10, 12, 13]  # (j + 0.5) * 52 / 105
+
+
+def test_snippets_in_training_lie_in_their_parts():
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        parts = Snippets(35).train(105, rng).reshape(7, 5)
+        assert (np.diff(parts) > 0).all()
+        assert (np.ptp(parts, axis=1) < 15).all()
+        assert 0 <= parts[0, 0] <= parts[6, 4] < 105
+
+
+def test_motion_windows_are_the_heaviest_ones_that_do_not_overlap():
+    weights = np.zeros(17)
+    weights[[2, 4, 9]] = [3.0, 2.0, 1.0]  # the second overlaps the first
+    assert _sampler("freq-hd", 8).test(20, weights=weights).tolist() == [2, 3, 4, 5, 9, 10, 11, 12]
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"sampling": "8x2"}, "sampling 8x2 gives 16 frames, but num_frames is 8"),
+        ({"sampling": "often"}, "no sampling 'often'; known: segments, even"),
+        ({"sampling": "snippets", "num_frames": 36}, "use 35"),
+        ({"sampling": "freq-hd", "num_frames": 10}, "use a multiple of 4"),
+    ],
+)
+def test_what_cannot_be_sampled_is_one_line(settings, reason):
+    with pytest.raises(ConfigError, match=reason):
+        find_sampler(ModelConfig(**settings))

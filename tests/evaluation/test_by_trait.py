@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dfercli.data.manifest import Manifest, write_manifest
+from dfercli.data.manifest import Manifest, read_manifest, write_manifest
 from dfercli.errors import DataError
 from dfercli.evaluation.by_trait import trait_document
 from dfercli.evaluation.results import Results
@@ -124,3 +124,15 @@ def test_another_manifest_is_refused(manifest, results):
     other = Results("full", "people", {"best": folds}, {}, {}, [])
     with pytest.raises(DataError, match="has no clip 'z', which was tested"):
         trait_document(other, "sex", manifest)
+
+
+def test_tables_on_crema_d_say_what_people_reach(results, manifest):
+    plain = trait_document(results, "sex", manifest)
+    noted = trait_document(replace(results, kind="crema-d"), "sex", manifest)
+    assert "58.2 %" not in str(plain.tables)
+    assert "58.2 %" in str(noted.tables[0].notes)
+    with pytest.raises(DataError, match=r"its columns for this: sex, age\."):
+        votes = read_manifest(manifest)
+        rows = votes.rows.assign(**{"votes:happiness": 1})
+        write_manifest(replace(votes, rows=rows), manifest)
+        trait_document(results, "votes:happiness", manifest)

@@ -66,6 +66,13 @@ def test_merged_and_unmerged_logits_are_equal(projections, make_model, make_clip
         assert torch.equal(loaded(clips), merged(clips))
 
 
+def test_a_rank_above_the_width_is_refused(make_model):
+    model = make_model()
+    width = model.backbone.width
+    with pytest.raises(ConfigError, match=f"lora_rank is {width + 1}; it must be at most {width}"):
+        add_lora(model, width + 1, ("q",))
+
+
 def test_only_the_changes_and_new_layers_are_trained(make_model, make_clips):
     model = make_model()
     clip_names = {n for n, _ in model.named_parameters() if n.startswith("backbone.")}

@@ -1,12 +1,10 @@
 """Videos of plain colours with marks where faces are, and what finds and names them by hand."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import torch
 from torch import nn
 
-from dfercli.data.transforms import CLIP_MEAN, CLIP_STD
+from dfercli.config import CLIP_MEAN, CLIP_STD, ModelConfig
 from dfercli.faces.align import TEMPLATE
 from dfercli.faces.types import Face
 from dfercli.media.video_writer import write_video
@@ -22,8 +20,8 @@ MARK = 16
 class ColourModel(nn.Module):
     """Logits are ten times the mean of each channel in [0, 1]; keeps the clips it was given."""
 
-    config = SimpleNamespace(num_frames=4)
-    backbone = SimpleNamespace(image_size=24)
+    config = ModelConfig(num_frames=4)
+    image_size = 24
 
     def __init__(self, **settings):
         super().__init__()

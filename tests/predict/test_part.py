@@ -50,10 +50,19 @@ def test_other_texts_are_not_times(text):
         parse_time(text)
 
 
-@pytest.mark.parametrize("part", [(5.0, 5.0), (5.0, 4.0), (-1.0, None), (float("nan"), None)])
-def test_an_end_that_is_not_after_the_start_is_refused(part):
-    with pytest.raises(ConfigError, match="is not after the start"):
-        PredictSettings(start_s=part[0], end_s=part[1]).check()
+@pytest.mark.parametrize(
+    ("start_s", "end_s", "message"),
+    [
+        (5.0, 5.0, "the end at 5 s is not after the start at 5 s; choose a later end"),
+        (5.0, 4.0, "the end at 4 s is not after the start at 5 s; choose a later end"),
+        (5.0, float("nan"), "the end at nan s is not after the start at 5 s; choose a later end"),
+        (-1.0, None, "invalid start at -1 s; it must be at least 0"),
+        (float("nan"), None, "invalid start at nan s; it must be at least 0"),
+    ],
+)
+def test_parts_that_are_empty_or_begin_before_the_video_are_refused(start_s, end_s, message):
+    with pytest.raises(ConfigError, match=message):
+        PredictSettings(start_s=start_s, end_s=end_s).check()
 
 
 def test_windows_have_the_times_of_the_whole_video(predictor, video):

@@ -63,3 +63,25 @@ def test_the_doctor_compares_labels_with_the_names(root):
     findings = {finding.topic: finding for finding in inspect_dataset(path, root).findings}
     assert findings["lists on disk"].state == "wrong"
     assert "label differs from the lists: 1 clip" in findings["lists on disk"].text
+
+
+def test_votes_become_columns_of_the_manifest(tmp_path, monkeypatch):
+    crop_here(monkeypatch)
+    root, path = tmp_path / "crema-d", tmp_path / "m" / "crema-d.csv"
+    (root / "VideoFlash").mkdir(parents=True)
+    for clip in ("1001_DFA_ANG_XX", "1001_DFA_SAD_XX"):
+        paint_video(root / "VideoFlash" / f"{clip}.mp4", BRIGHT)
+
+    def prepare():
+        plan = plan_preprocess("crema-d", root, path, RECIPE)
+        preprocess(plan, 1, allow_partial=True)
+        return read_manifest(path)
+
+    assert not [name for name in prepare().rows.columns if name.startswith("votes:")]
+    votes = '"","A","D","F","H","N","S","fileName"\n"200001",1,0,0,0,3,0,"1001_DFA_ANG_XX"\n'
+    (root / "tabulatedVotes.csv").write_text(votes)
+    manifest = prepare()
+    assert manifest.class_names == ("anger", "disgust", "fear", "happiness", "neutral", "sadness")
+    assert manifest.rows["label"].tolist() == ["anger", "sadness"]
+    shares = manifest.label_shares(manifest.rows)
+    assert shares.tolist() == [[0.25, 0, 0, 0, 0.75, 0], [0, 0, 0, 0, 0, 1]]

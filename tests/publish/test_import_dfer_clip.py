@@ -194,6 +194,7 @@ def test_a_hostile_file_is_refused_and_runs_nothing(tiny_name, tmp_path):
     [
         (b"no checkpoint", "is not a checkpoint of DFER-CLIP, or contains code, which is not run"),
         (bytes(range(80, 130)), "which is not run: it is not a file of PyTorch"),
+        (b"hello\n", "which is not run: it is not a file of PyTorch"),
         (b"", "is not a checkpoint of DFER-CLIP"),
         ([1, 2], "it holds no parameters"),
         ({"state_dict": {"module.conv.weight": torch.zeros(1)}}, "no prompt_learner.token_prefix"),

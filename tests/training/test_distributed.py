@@ -4,11 +4,13 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
 
 from dfercli.config import to_dict
+from dfercli.data.manifest import read_manifest, write_manifest
 from dfercli.runs.checkpoint import load_checkpoint
 from dfercli.runs.predictions import read_predictions
 from dfercli.runs.run_folder import RunFolder
@@ -47,16 +49,27 @@ def train_in_two(tiny_name, tmp_path):
             text=True,
         )
         assert done.returncode == 0, done.stderr
-        return RunFolder(tmp_path / "colours" / "full" / "fold1")
+        return RunFolder(tmp_path / "colours" / config.variant / "fold1")
 
     return start
 
 
 @pytest.mark.slow
-def test_two_processes_take_the_steps_of_one(make_run, train_in_two, tmp_path, monkeypatch):
+@pytest.mark.parametrize("labels", ["hard", "votes"])
+def test_two_processes_take_the_steps_of_one(
+    labels, make_run, colours, train_in_two, tmp_path, monkeypatch
+):
     # 12 clips: a batch of 6 + 5 in parts of 3, and one in which one process has nothing to do. The
     # trial of `auto`, before the first step, must not disturb what the processes agree on.
-    config = make_run(epochs=2, batch_size=11, compute={"accumulate": 2, "batch": "auto"})
+    compute = {"accumulate": 2, "batch": "auto"}
+    config = make_run(epochs=2, batch_size=11, compute=compute, labels=labels)
+    if labels == "votes":
+        manifest = read_manifest(colours)
+        votes = {"votes:happiness": range(18), "votes:anger": 4}
+        path = tmp_path / "colours.csv"
+        write_manifest(replace(manifest, rows=manifest.rows.assign(**votes)), path)
+        data = replace(config.data, manifest=str(path), root=str(colours.parent))
+        config = replace(config, data=data)
     monkeypatch.setattr(
         loop, "build_optimizer", lambda model, _: torch.optim.SGD(model.parameters(), lr=0.1)
     )

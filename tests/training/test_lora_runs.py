@@ -1,17 +1,21 @@
 """`dfer train --lora-rank`: runs with LoRA leave ordinary checkpoints, and resume."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from run_outcomes import outcome_of, stop_after
 
 from dfercli.config import TrainConfig
+from dfercli.config.presets import default_model
+from dfercli.errors import ConfigError
 from dfercli.evaluation.checkpoint import evaluate_checkpoint
 from dfercli.models.lora import add_lora
 from dfercli.runs.checkpoint import load_checkpoint
 from dfercli.runs.predictions import read_predictions
 from dfercli.training.loop import train_fold
-from dfercli.training.recipe import build_optimizer
+from dfercli.training.recipe import build_optimizer, check_recipe
 
 RECIPE = {"lora_rank": 4, "lora_on": "q,v,mlp", "lr": 1e-2, "new_layers_lr": 0.1}
 CLASSES = ["happiness", "sadness", "anger"]
@@ -75,3 +79,10 @@ def test_compiled_steps_give_the_same(make_run, tmp_path):
     assert compiled.read().steps == "compiled"
     losses = [[line["loss"] for line in run.read_metrics()] for run in (eager, compiled)]
     np.testing.assert_allclose(*losses, rtol=1e-3)
+
+
+def test_a_network_without_clip_refuses_lora(make_run):
+    config = make_run(**RECIPE)
+    check_recipe(config)
+    with pytest.raises(ConfigError, match="former-dfer has no visual tower of CLIP for LoRA"):
+        check_recipe(replace(config, model=default_model("former-dfer")))

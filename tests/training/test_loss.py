@@ -117,3 +117,31 @@ def test_the_loss_takes_labels_and_shares_alike():
         loss = _loss(**settings)
         shares = F.one_hot(labels, 3).float()
         assert loss(logits, shares).item() == pytest.approx(loss(logits, labels).item())
+
+
+def test_the_loss_of_votes_is_the_cross_entropy_with_their_shares():
+    # Softmax of 2, 0, 0 is e^2 and 1 and 1 over e^2 + 2; of the votes, 3 of 4 are for the second.
+    logits, shares = torch.tensor([[2.0, 0.0, 0.0]]), torch.tensor([[0.25, 0.75, 0.0]])
+    expected = math.log(math.exp(2) + 2) - 0.25 * 2
+    assert _loss()(logits, shares).item() == pytest.approx(expected)
+    # Smoothing by 0.3 leaves 0.7 of each share and adds 0.1: 0.275, 0.625, 0.1.
+    smooth = math.log(math.exp(2) + 2) - 0.275 * 2
+    assert _loss(label_smoothing=0.3)(logits, shares).item() == pytest.approx(smooth)
+
+
+def test_mixup_mixes_shares_as_it_mixes_labels():
+    clips, labels = torch.rand(4, 1, 3, 2, 2), torch.tensor([2, 0, 1, 1])
+    mixup = Mixup(0.8, 3, seed=3)
+    from_labels = mixup(clips, labels, 1, 2)
+    from_shares = mixup(clips, F.one_hot(labels, 3).float(), 1, 2)
+    assert all(map(torch.equal, from_labels, from_shares))
+    # Pixels tell how much of each clip is in a mixture, and its votes must be mixed likewise.
+    clips = torch.tensor([0.0, 1.0]).view(2, 1, 1, 1, 1)
+    votes = torch.tensor([[0.5, 0.5, 0.0], [0.0, 0.25, 0.75]])
+    amounts = set()
+    for step in range(8):
+        mixed, shares = mixup(clips, votes, 0, step)
+        for amount, share in zip(mixed.flatten(), shares, strict=True):
+            torch.testing.assert_close(share, (1 - amount) * votes[0] + amount * votes[1])
+            amounts.add(amount.item())
+    assert len(amounts) > 4

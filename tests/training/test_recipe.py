@@ -64,6 +64,43 @@ def test_the_rate_of_the_shortest_trainings(settings, steps, expected):
     assert _rates(TrainConfig(lr=1.0, min_lr=0.1, **settings), steps) == pytest.approx(expected)
 
 
+def test_the_rate_falls_in_steps():
+    config = TrainConfig(
+        epochs=5, warmup_epochs=0, lr=1.0, schedule="step", step_epochs=2, step_factor=0.1
+    )
+    expected = [1.0] * 4 + [0.1] * 4 + [0.01] * 2
+    assert _rates(config, 2)[:10] == pytest.approx(expected)
+
+
+def test_the_rate_begins_again_after_each_cosine():
+    config = TrainConfig(
+        epochs=6, warmup_epochs=0, lr=1.0, min_lr=0.0, schedule="restarts", step_epochs=3
+    )
+    expected = [1.0, 0.75, 0.25] * 2  # (1 + cos(pi / 3)) / 2 and (1 + cos(2 pi / 3)) / 2
+    assert _rates(config, 1)[:6] == pytest.approx(expected)
+
+
+def test_the_first_stage_has_a_constant_rate_of_its_own():
+    config = TrainConfig(
+        epochs=5, warmup_epochs=1, lr=1.0, min_lr=0.0, stage1_epochs=2, stage1_lr=7.0
+    )
+    # Then the warm-up of an epoch, and a cosine from its peak to its end.
+    assert _rates(config, 2)[:10] == pytest.approx([7, 7, 7, 7, 0.5, 1, 1, 0.75, 0.25, 0])
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("adamw", torch.optim.AdamW), ("adam", torch.optim.Adam), ("sgd", torch.optim.SGD)],
+)
+def test_the_optimizer_is_the_one_of_the_recipe(name, kind, make_config, class_names):
+    model = build_model(make_config(), class_names)
+    optimizer = build_optimizer(model, TrainConfig(optimizer=name, adam_eps=1e-4))
+    assert type(optimizer) is kind
+    for group in optimizer.param_groups:
+        assert group.get("momentum", 0.9) == 0.9
+        assert group.get("eps", 1e-4) == 1e-4
+
+
 def test_weights_decay_and_norms_biases_and_scales_do_not(make_config, class_names):
     model = build_model(make_config(), class_names)
     model.backbone.visual.conv1.weight.requires_grad = False

@@ -41,6 +41,7 @@ class Source:
         group: What must not be in both train and test, such as a person; empty if this clip has no
             group, None if the dataset has no groups.
         traits: Properties of the person, such as `sex`; columns of the manifest.
+        votes: Number of raters who chose each class; empty without votes.
     """
 
     clip_id: str
@@ -49,6 +50,7 @@ class Source:
     test_fold: int
     group: str | None = None
     traits: Mapping[str, str] = field(default_factory=dict)
+    votes: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -181,15 +181,20 @@ def _order(clip: NamedClip, file: _File) -> tuple[int, bool]:
 
 
 def _list_videos(tree: Tree) -> Iterator[_File]:
-    """Yield the videos on disk, the shallowest first, and then those in zip archives."""
-    for path in tree.files:
-        if path.lower().endswith(VIDEOS):
-            yield _File(path)
+    """Yield the videos on disk, the shallowest first, and then those in zip archives.
+
+    Videos that were unpacked from an archive by an earlier call are not yielded twice.
+    """
+    on_disk = [path for path in tree.files if path.lower().endswith(VIDEOS)]
+    yield from map(_File, on_disk)
+    unpacked = set(on_disk)
     for path in tree.files:
         if path.lower().endswith(".zip"):
             for member in _list_members(tree.root / path):
-                if member.lower().endswith(VIDEOS) and not member.startswith("__MACOSX"):
-                    yield _File(f"{path[: -len('.zip')]}/{_plain(member)}", path, member)
+                target = f"{path[: -len('.zip')]}/{_plain(member)}"
+                is_video = member.lower().endswith(VIDEOS) and not member.startswith("__MACOSX")
+                if is_video and target not in unpacked:
+                    yield _File(target, path, member)
 
 
 def read_text(tree: Tree, name: str) -> tuple[str, str] | None:

@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
-from torchvision.models import ResNet18_Weights, WeightsEnum
+from torchvision.models import ResNet18_Weights, WeightsEnum, resnet18
 from torchvision.models.video import MC3_18_Weights, R2Plus1D_18_Weights, R3D_18_Weights
 
 from dfercli.config import NETWORKS, RANDOM_WEIGHTS, ModelConfig
@@ -60,7 +60,9 @@ def load_trunk(config: ModelConfig) -> dict[str, Tensor] | None:
         return None
     if config.weights in NETWORKS[config.method].weights:
         return _skip_heads(_fetch(config))
-    return _read_file(Path(config.weights))
+    weights = _read_file(Path(config.weights))
+    _check_resnet(weights, config)
+    return weights
 
 
 def check_trunk(config: ModelConfig) -> None:
@@ -129,6 +131,22 @@ def _read_file(path: Path) -> dict[str, Tensor]:
         if isinstance(tensor, Tensor)
     }
     return _skip_heads(weights)
+
+
+def _check_resnet(weights: Mapping[str, Tensor], config: ModelConfig) -> None:
+    """Check that weights are those of a ResNet18, with biases of convolutions for LSTPNet only."""
+    with torch.device("meta"):
+        expected = _skip_heads(resnet18().state_dict())
+    biases = {f"{name.rpartition('.')[0]}.bias" for name, t in expected.items() if t.ndim == 4}
+    allowed = biases if config.method == "lstpnet" else set()
+    for name, tensor in expected.items():
+        if name.endswith("num_batches_tracked"):
+            continue
+        if name not in weights or weights[name].shape != tensor.shape:
+            fault = "lacks" if name not in weights else "has other sizes of"
+            raise WeightsError(f"{config.weights} {fault} {name}; it does not hold a ResNet18")
+    if others := sorted(set(weights) - set(expected) - allowed):
+        raise WeightsError(f"{config.weights} has {others[0]}, which no ResNet18 of ours has")
 
 
 def _skip_heads(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

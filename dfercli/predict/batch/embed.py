@@ -2,7 +2,9 @@
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from zipfile import BadZipFile, ZipFile
@@ -10,12 +12,12 @@ from zipfile import BadZipFile, ZipFile
 import numpy as np
 
 from dfercli.errors import EXIT_SKIPPED, ConfigError, NoFaceError, VideoError
-from dfercli.files import replacing
+from dfercli.files import hash_text, replacing
 from dfercli.predict.batch.artifacts import check_writable
 from dfercli.predict.batch.formats import check_parquet
 from dfercli.predict.batch.inputs import Input, find_inputs
 from dfercli.predict.batch.read_video import explain
-from dfercli.predict.hashes import identify
+from dfercli.predict.hashes import hash_content, identify
 from dfercli.predict.model_info import ModelInfo
 from dfercli.predict.prediction import Record, describe_origin
 from dfercli.predict.predictor import ModelSource, Predictor
@@ -24,6 +26,9 @@ from dfercli.text import printable
 
 COLUMNS = ("video", "track", "start_s", "end_s", "embedding")
 """Arrays of an `.npz` file and columns of a table."""
+
+Row = tuple[str, int, float, float, np.ndarray]
+"""Video, face, start, end and embedding of a window."""
 
 OnVideo = Callable[[str, int, str | None], object]
 """Called after each video with its name, its number of windows, and its error in one line."""
@@ -54,6 +59,11 @@ class Embeddings:
     without_face: list[str] = field(default_factory=list)
 
     @property
+    def is_useful(self) -> bool:
+        """Whether any video could be read; otherwise no file is written."""
+        return bool(self.video or self.without_face)
+
+    @property
     def exit_code(self) -> int:
         """0 if all videos have a face, 4 if one could not be read, else 3."""
         if self.faults:
@@ -78,7 +88,8 @@ def embed_videos(
     """Embed each face in each window of videos by the model's `encode_video`.
 
     Faces and windows are those of `predict_videos`. Windows in which too few frames show the face
-    are left out. A video that cannot be read stops no other.
+    are left out. A video that cannot be read stops no other. The file is written at the end; if no
+    video can be read, it stays as it is. After an interruption, the same call continues.
 
     Args:
         videos: Paths, folders and patterns.
@@ -104,10 +115,46 @@ def embed_videos(
     predictor = _load(model, device)
     on_model(predictor)
     origin = describe_origin(predictor, predictor.resolve(settings))
-    embeddings = _embed_all(inputs, predictor, settings, origin, on_video)
-    if out is not None:
+    finished = None if out is None else _FinishedVideos(Path(out), origin)
+    embeddings = _embed_all(inputs, predictor, settings, origin, on_video, finished)
+    if out is not None and finished is not None and embeddings.is_useful:
         WRITERS[Path(out).suffix.lower()](Path(out), embeddings)
+        finished.remove()
     return embeddings
+
+
+class _FinishedVideos:
+    """Embeddings of finished videos, one file each in a folder beside `out` until that is written.
+
+    A file is used again for a video with the same name and content, by the same model and settings.
+    """
+
+    def __init__(self, out: Path, origin: Record) -> None:
+        self._folder = out.with_name(f".{out.name}.finished")
+        self._origin = json.dumps(origin, sort_keys=True)
+
+    def find_file(self, video: Input) -> Path:
+        """Return the file of a video, which need not exist."""
+        parts = [self._origin, video.title, hash_content(Path(video.name))]
+        return self._folder / f"{hash_text(json.dumps(parts))}.npz"
+
+    def read(self, file: Path, title: str) -> list[Row] | None:
+        """Return the rows in a file; None if there is no such file or it is damaged."""
+        try:
+            with np.load(file) as arrays:
+                columns = [arrays[name].tolist() for name in COLUMNS[1:-1]]
+                titles = [title] * len(columns[0])
+                return list(zip(titles, *columns, arrays["embedding"], strict=True))
+        except (OSError, ValueError, KeyError, BadZipFile):
+            return None
+
+    def remove(self) -> None:
+        """Remove the files of this class."""
+        with suppress(OSError):
+            for file in self._folder.iterdir():
+                if re.fullmatch(r"[0-9a-f]{64}\.npz", file.name):
+                    file.unlink()
+            self._folder.rmdir()
 
 
 def _check_inputs(inputs: Sequence[Input]) -> None:
@@ -135,12 +182,13 @@ def _embed_all(
     settings: PredictSettings,
     origin: Record,
     on_video: OnVideo,
+    finished: _FinishedVideos | None,
 ) -> Embeddings:
-    rows: list[tuple[str, int, float, float, np.ndarray]] = []
+    rows: list[Row] = []
     faults, without_face = [], []
     for video in inputs:
         try:
-            own = _embed(video, predictor, settings)
+            own = _embed(video, predictor, settings, origin, finished)
         except Exception as error:
             fault = explain(error)
             name = printable(video.title)
@@ -151,6 +199,15 @@ def _embed_all(
             without_face.append(video.title)
         rows += own
         on_video(video.title, len(own), None)
+    return _join(rows, origin, faults, without_face)
+
+
+def _join(
+    rows: Sequence[Row],
+    origin: Record,
+    faults: Sequence[str] = (),
+    without_face: Sequence[str] = (),
+) -> Embeddings:
     titles, tracks, starts_s, ends_s, vectors = zip(*rows, strict=True) if rows else ((),) * 5
     return Embeddings(
         video=list(titles),
@@ -159,19 +216,28 @@ def _embed_all(
         end_s=np.array(ends_s, np.float64),
         embedding=np.array(vectors, np.float32) if rows else np.empty((0, 0), np.float32),
         origin=origin,
-        faults=faults,
-        without_face=without_face,
+        faults=list(faults),
+        without_face=list(without_face),
     )
 
 
 def _embed(
-    video: Input, predictor: Predictor, settings: PredictSettings
-) -> list[tuple[str, int, float, float, np.ndarray]]:
-    """Return the title, face, start, end and embedding of each window of a video."""
+    video: Input,
+    predictor: Predictor,
+    settings: PredictSettings,
+    origin: Record,
+    finished: _FinishedVideos | None,
+) -> list[Row]:
+    """Return the rows of a video, from an earlier call if that finished it."""
     if video.error is not None:
         raise VideoError(video.error)
     path = Path(video.name)
     before = identify(path)
+    file = None if finished is None else finished.find_file(video)
+    if finished is not None and file is not None:
+        known = finished.read(file, video.title)
+        if known is not None:
+            return known
     rows = [
         (video.title, window.track, window.start_s, window.end_s, window.embedding)
         for window in predictor.open(path, settings, embed=True)
@@ -179,6 +245,8 @@ def _embed(
     ]
     if identify(path) != before:
         raise VideoError(f"{video.name} was changed while it was read; embed it again")
+    if file is not None:
+        write_npz(file, _join(rows, origin))
     return rows
 
 

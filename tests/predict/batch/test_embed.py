@@ -106,6 +106,78 @@ def test_videos_without_a_face_give_an_empty_file_and_exit_code_3(predictor, tmp
     assert embed_videos(tmp_path / "empty.png", predictor, SETTINGS, out=out).video == []
 
 
+def _stop(*values):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".parquet"])
+def test_an_interrupted_call_goes_on_after_its_last_finished_video(
+    predictor, video, tmp_path, suffix
+):
+    other = write_tiles(tmp_path / "w.mp4", frames_of((BLUE, 2.0)))
+    write_image(tmp_path / "empty.png", np.zeros((64, 64, 3), np.uint8))
+    videos, out = [video, tmp_path / "empty.png", other], tmp_path / f"x{suffix}"
+    whole = embed_videos(videos, predictor, SETTINGS, out=tmp_path / f"whole{suffix}")
+    seen = []
+
+    def stop_at_second(title, count, error):
+        seen.append(title)
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        embed_videos(videos, predictor, SETTINGS, out=out, on_video=stop_at_second)
+    assert not out.exists()
+    opened = []
+
+    class Counted(Predictor):
+        def open(self, path, *arguments, **settings):
+            opened.append(path)
+            return super().open(path, *arguments, **settings)
+
+    counted = Counted(_Embedding(), TileDetector(), crop_size=48)
+    again = embed_videos(videos, counted, SETTINGS, out=out)
+    assert opened == [other]
+    assert again.video == whole.video
+    assert np.array_equal(again.embedding, whole.embedding)
+    assert np.array_equal(again.start_s, whole.start_s)
+    assert again.track.dtype == whole.track.dtype
+    assert (again.without_face, again.exit_code) == (whole.without_face, whole.exit_code)
+    assert out.read_bytes() == (tmp_path / f"whole{suffix}").read_bytes()
+    assert {path.name for path in tmp_path.iterdir() if path.name.startswith(".")} == set()
+
+
+def test_other_settings_and_another_content_are_embedded_again(predictor, video, tmp_path):
+    out = tmp_path / "x.npz"
+
+    def start(settings=SETTINGS):
+        with pytest.raises(KeyboardInterrupt):
+            embed_videos(video, predictor, settings, out=out, on_video=_stop)
+        return {path.name for path in (tmp_path / ".x.npz.finished").iterdir()}
+
+    first = start()
+    assert (len(first), start()) == (1, first)
+    second = start(PredictSettings(window_s=0.5))
+    write_tiles(video, frames_of((BLUE, 1.0)))
+    third = start()
+    assert (len(second), len(third)) == (2, 3)
+    (tmp_path / ".x.npz.finished" / min(third - second)).write_bytes(b"damaged")
+    assert np.abs(embed_videos(video, predictor, SETTINGS, out=out).embedding).max() > 0
+    assert not (tmp_path / ".x.npz.finished").exists()
+
+
+def test_a_file_stays_as_it_is_if_no_video_can_be_read(predictor, video, tmp_path):
+    out = tmp_path / "x.npz"
+    embed_videos(video, predictor, SETTINGS, out=out)
+    before = out.read_bytes()
+    (tmp_path / "broken.mp4").write_text("no video")
+    embeddings = embed_videos(tmp_path / "broken.mp4", predictor, SETTINGS, out=out)
+    assert (embeddings.exit_code, embeddings.is_useful) == (4, False)
+    assert out.read_bytes() == before
+    embed_videos(tmp_path / "broken.mp4", predictor, SETTINGS, out=tmp_path / "new.npz")
+    assert not (tmp_path / "new.npz").exists()
+
+
 @pytest.mark.parametrize("name", ["x.npz", "x.parquet"])
 def test_a_file_of_somebody_else_is_not_replaced(predictor, video, tmp_path, name):
     if name.endswith("npz"):
