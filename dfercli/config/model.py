@@ -51,6 +51,9 @@ BLOCKS = re.compile(r"[1-9](,[1-9]){3}")
 OF_NETWORKS = ("image_size", "width")
 """Settings that only networks without CLIP have."""
 
+LEAST_SIZE = 16
+"""Least side of a frame in pixels: what all networks can read (our choice)."""
+
 OF_ONE_NETWORK = {"spatial_layers": "former-dfer", "stage_blocks": "ial"}
 """Settings that only one of them has."""
 
@@ -152,7 +155,8 @@ class ModelConfig:
                 f"segments times consecutive frames, such as 8x2"
             )
         require_known("pixels", self.pixels, tuple(PIXELS))
-        require_at_least("image_size", self.image_size, 0)
+        if self.image_size != 0:
+            require_at_least("image_size", self.image_size, LEAST_SIZE)
         require_at_least("spatial_layers", self.spatial_layers, 1)
         if not 0 < self.width <= 4:
             raise ConfigError(f"width is {self.width}; it must be above 0, at most 4")

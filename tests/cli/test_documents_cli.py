@@ -88,6 +88,7 @@ def test_a_file_gets_the_format_of_its_suffix(suffix, dfer):
         ("train --model c3d --layer-decay 0.9", "c3d does not use CLIP: --layer-decay has no e"),
         ("train --model c3d --spatial-layers 3", "spatial_layers has no effect with --model c3d"),
         ("train --model est --stage-blocks 1,1,1,1", "stage_blocks has no effect with --model est"),
+        ("train --model c3d --image-size 8", "image_size is 8; it must be at least 16"),
         ("train --model cliper --width 0.5", "width has no effect with --model cliper; remove it"),
         ("train --model c3d --min-lr 0", "--min-lr has no effect with --schedule step; remove it"),
         ("train --step-epochs 9", "--step-epochs has no effect with --schedule cosine; remove it"),
