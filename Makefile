@@ -78,8 +78,8 @@ bench: demo-data ## Time cropping, loading, training, predicting, manifests and 
 	$(BIN)/python benchmarks/doctor.py
 	$(BIN)/python benchmarks/workers.py
 
-probe: $(READY) ## Train the modules on made data that only time tells apart: about an hour
-	$(BIN)/python benchmarks/dynamics.py --jobs 2
+probe: $(READY) ## Train the modules on made data that only time tells apart: about an hour. MODELS="est ial": networks instead
+	$(BIN)/python benchmarks/dynamics.py --jobs 2 $(if $(MODELS),--models $(MODELS))
 
 clean: ## Remove the demo's data and runs
 	rm -rf $(DEMO) runs/demo

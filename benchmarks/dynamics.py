@@ -18,6 +18,10 @@ of a 95 % interval over the persons of the test, by Student's t, of the mean ove
 other persons would change. `from MSTA` is the difference of the same persons' figures, with its own
 interval: variants whose interval holds 0 are not told apart.
 
+`--models former-dfer est ...` trains networks of the paper's Table 1 instead of our variants, from
+random weights at an eighth of their width, and writes a file of its own. They do not see `faces`
+first, so their figures say whether they can learn from time here, not how they compare with ours.
+
 `MSTA, means` is a control: MSTA with the mean of each window in place of the maximum. The recipe
 is our choice, tried out with data seed 100 and seeds 100 to 102, after a first one left InterFIT at
 chance in a run of seed 0.
@@ -44,6 +48,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dfercli.config import (
+    NETWORKS,
     AugmentConfig,
     ComputeConfig,
     DataConfig,
@@ -52,6 +57,8 @@ from dfercli.config import (
     TrainConfig,
     to_dict,
 )
+from dfercli.config.networks import ON_CLIP
+from dfercli.config.presets import default_model
 from dfercli.data.loaders import build_dataset
 from dfercli.data.manifest import COLUMNS, Manifest, read_manifest, write_manifest
 from dfercli.data.sources.base import BASIC_EXPRESSIONS
@@ -145,6 +152,20 @@ VARIANTS = {
     "full": Variant({}),
     "full, channels": Variant(CHANNELS),
 }
+
+WIDTH = 0.125
+
+SNIPPET_FRAMES = 35
+"""T of the systems that read snippets, whose frames are repeated for shorter clips."""
+
+MODELS = [name for name in NETWORKS if name not in ON_CLIP]
+"""Networks of Table 1 that see the order of frames."""
+
+EC_STFL = 10.0
+"""Weight of the loss. Source: Jiang et al., 2020."""
+
+RATE = 1e-3
+"""Peak rate of the networks, as in the preset `small` (our choice)."""
 
 REFERENCE = "MSTA"
 """Variant that the others are compared with, person by person."""
@@ -262,8 +283,22 @@ def make_run(
     name: str, variant: str, folder: Path, weights: str, seed: int, epochs: int | None = None
 ) -> RunConfig:
     """Return the run of a variant on a dataset in `folder`; `epochs` replaces the probe's."""
-    probe, settings = PROBES[name], VARIANTS[variant]
+    probe = PROBES[name]
     epochs = epochs or probe.epochs
+    lr, new_layers_lr = probe.lr, 1.0
+    of_method: dict[str, Any] = {}
+    if variant in MODELS:
+        lr, model = RATE, make_network(variant, probe.num_frames)
+        if variant == "aen":
+            of_method = {"stage1_epochs": max(0, min(2, epochs - 2)), "stage1_lr": RATE}
+        elif variant == "ec-stfl":
+            of_method = {"ec_stfl": EC_STFL}
+    else:
+        settings = VARIANTS[variant]
+        new_layers_lr = settings.new_layers_lr
+        model = ModelConfig(
+            backbone=BACKBONE, weights=weights, num_frames=probe.num_frames, **settings.model
+        )
     return RunConfig(
         data=DataConfig(
             dataset=name,
@@ -273,21 +308,29 @@ def make_run(
             cache=str(folder / "cache"),
         ),
         fold=1,
-        model=ModelConfig(
-            backbone=BACKBONE, weights=weights, num_frames=probe.num_frames, **settings.model
-        ),
+        model=model,
         train=TrainConfig(
             epochs=epochs,
             warmup_epochs=min(1, epochs - 1),
             batch_size=32,
-            lr=probe.lr,
-            min_lr=probe.lr / 100,
-            new_layers_lr=settings.new_layers_lr,
+            lr=lr,
+            min_lr=lr / 100,
+            new_layers_lr=new_layers_lr,
+            **of_method,
         ),
         augment=AUGMENT,
         compute=ComputeConfig(device="cpu", precision="fp32"),
         seed=seed,
     )
+
+
+def make_network(name: str, num_frames: int) -> ModelConfig:
+    """Return a small network of Table 1 that reads each frame of a clip of `num_frames`."""
+    sampling = default_model(name).sampling
+    frames: dict[str, Any] = {"num_frames": SNIPPET_FRAMES}
+    if sampling != "snippets":
+        frames = {"num_frames": num_frames, "sampling": "segments"}
+    return default_model(name, weights="random", width=WIDTH, image_size=SIZE, **frames)
 
 
 def teach_faces(folder: Path, seed: int, epochs: int | None = None) -> Path:
@@ -330,7 +373,7 @@ def pooling(means: bool) -> Iterator[None]:
 
 def find_runs(configs: Sequence[RunConfig], runs: Path, variant: str, jobs: int) -> list[RunFolder]:
     """Train the runs of a variant that are missing, and return them all."""
-    means = VARIANTS[variant].means
+    means = variant in VARIANTS and VARIANTS[variant].means
     with pooling(means):  # in this process only, so these runs take turns
         outcome = run_jobs(configs, runs, " ".join(sys.argv), jobs=1 if means else jobs)
     outcome.check()
@@ -408,18 +451,18 @@ def take_exchange(runs: Sequence[RunFolder], config: RunConfig) -> dict[str, Any
 def run_probe(asked: argparse.Namespace, data_seed: int) -> dict[str, dict[str, Any]]:
     """Draw the datasets of a data seed, train all variants, and print a line for each."""
     folder = asked.data / f"seed{data_seed}"
-    for name in ("faces", *asked.datasets):
+    for name in (*(["faces"] if asked.variants else []), *asked.datasets):
         if not (folder / f"{name}.csv").exists():
             made = make_dataset(name, folder, data_seed, *asked.persons)
             write_manifest(made, folder / f"{name}.csv")
-    taught = asked.weights == "faces"
+    taught = asked.weights == "faces" and asked.variants
     weights = str(teach_faces(folder, data_seed, asked.epochs)) if taught else "random"
     results: dict[str, dict[str, Any]] = {}
     for name in asked.datasets:
         figures: dict[str, Any] = {}
         persons: dict[str, pd.Series] = {}
-        for variant in asked.variants:
-            if name not in VARIANTS[variant].datasets:
+        for variant in (*asked.variants, *asked.models):
+            if variant in VARIANTS and name not in VARIANTS[variant].datasets:
                 continue
             configs = [
                 make_run(name, variant, folder, weights, seed, asked.epochs) for seed in asked.seeds
@@ -483,7 +526,15 @@ def main() -> None:
     )
     parser.add_argument("--epochs", type=int, help="of each run, instead of the dataset's own")
     parser.add_argument("--datasets", nargs="+", choices=PROBES, default=["order", "event"])
-    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, help="by default all")
+    parser.add_argument(
+        "--models",
+        nargs="+",
+        choices=MODELS,
+        default=[],
+        metavar="MODEL",
+        help="networks of Table 1, in place of the variants",
+    )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="of the runs")
     parser.add_argument(
         "--data-seeds", nargs="+", type=int, default=[0, 1], help="of pictures and the backbone"
@@ -493,10 +544,12 @@ def main() -> None:
     parser.add_argument("--machine", default=MACHINE)
     add_output_option(parser)
     asked = parser.parse_args()
+    if asked.variants is None:
+        asked.variants = [] if asked.models else list(VARIANTS)
     torch.set_num_threads(1)  # more would only wait for each other in so small a model
     print("data set   variant              mean ± seeds ± clips   from MSTA      WAR by seed")
     results = {f"data seed {seed}": run_probe(asked, seed) for seed in asked.data_seeds}
-    example = make_run(asked.datasets[0], REFERENCE, asked.data, "faces", 0)
+    example = make_run(asked.datasets[0], [*asked.models, REFERENCE][0], asked.data, "faces", 0)
     settings = {
         **{name: value for name, value in vars(asked).items() if name != "out"},
         "data": "made",
@@ -508,6 +561,7 @@ def main() -> None:
     }
     page = {"machine": describe_machine(*PACKAGES), "settings": settings, "results": results}
     ending = "" if asked.weights == "faces" else "-random"
+    ending = "-models" if asked.models else ending
     write_json(asked.out / f"dynamics-{asked.machine}{ending}.json", page)
 
 

@@ -32,6 +32,7 @@ RUNS = {
     "--out {out}",
     "machine": "",
     "manifest": "--clips 50 --repeats 1",
+    "networks": "--models c3d --sizes small --pairs 1 --write --machine m --out {out}",
     "predict": f"{{video}} {TINY} --seconds 1 --repeats 1 --write --out {{out}}",
     "temperature": "--runs 2 --out {out}",
     "train": f"{TINY} --device cpu --precision fp32 --steps 1 --repeats 1 --batch-size 2 "
@@ -45,6 +46,7 @@ FIGURES = {
     "gpu": ("gpu-m.json", {"machine", "results"}),
     "intervals": ("intervals.json", {"sets", "results"}),
     "loader": ("loader-m.json", {"machine", "settings", "results"}),
+    "networks": ("networks-m.json", {"machine", "settings", "results"}),
     "predict": ("predict-*.json", {"machine", "seconds", "in_process", "command"}),
     "temperature": ("temperature.json", {"runs", "results"}),
     "train": ("train-m-fp32.json", {"machine", "settings", "results"}),

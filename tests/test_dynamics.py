@@ -10,10 +10,12 @@ import torch
 
 from dfercli.data.loaders import build_dataset
 from dfercli.data.manifest import read_manifest, write_manifest
+from dfercli.data.sampling import find_sampler
 from dfercli.data.transforms import normalise
 from dfercli.metrics.scores import confusion_matrix, war
-from dfercli.models.base import build_model
+from dfercli.models.base import assemble, build_model
 from dfercli.models.msta import MSTA
+from dfercli.training.recipe import check_recipe
 
 ROOT = Path(__file__).parents[1]
 TRAIN_PERSONS, TEST_PERSONS = 3, 2
@@ -114,6 +116,20 @@ def test_without_training_the_frame_mean_alone_takes_twins_for_one(
     if same:
         predicted = logits.argmax(dim=-1).numpy()
         assert war(confusion_matrix(np.array(labels), predicted, 2)) == 0.5
+
+
+@pytest.mark.parametrize("name", ["order", "event"])
+def test_networks_of_table_1_read_the_frames_of_a_clip_in_order(name, dynamics, tmp_path):
+    probe = dynamics.PROBES[name]
+    for network in dynamics.MODELS:
+        run = dynamics.make_run(name, network, tmp_path, "random", seed=0)
+        check_recipe(run)
+        with torch.device("meta"):
+            assert assemble(run.model, probe.class_names, None).image_size == dynamics.SIZE
+        frames = find_sampler(run.model).test(probe.num_frames)
+        assert len(frames) == run.model.num_frames
+        if run.model.sampling != "snippets":
+            assert frames.tolist() == list(range(probe.num_frames)), network
 
 
 def _leave_the_start(model: Any) -> None:

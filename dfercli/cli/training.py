@@ -101,6 +101,7 @@ def train(
     config, folds, manifest = opt.find_run(
         options, model, recipe, augment, compute, decided, initial
     )
+    _check_effects(config, typed)
     if initial is not None:
         _note_initial(initial, manifest)
     if repeat is not None:
@@ -221,7 +222,25 @@ def _check_typed(model: ModelConfig, typed: set[str]) -> None:
     unused = [name for name in _of_clip(model.method) if name in typed]
     if model.method in WITHOUT_CLIP and unused:
         option = f"--{unused[0].replace('_', '-')}"
-        raise ConfigError(f"{model.method} is not CLIP: {option} has no effect; remove it")
+        raise ConfigError(f"{model.method} does not use CLIP: {option} has no effect; remove it")
+
+
+def _check_effects(config: RunConfig, typed: set[str]) -> None:
+    """Refuse options that the rest of the recipe leaves without effect."""
+    train, method = config.train, config.model.method
+    of_schedule = f"--schedule {train.schedule}"
+    without_effect = {
+        "adam_eps": (train.optimizer == "sgd", "--optimizer sgd"),
+        "min_lr": (train.schedule == "step", of_schedule),
+        "step_epochs": (train.schedule == "cosine", of_schedule),
+        "step_factor": (train.schedule != "step", of_schedule),
+        "stage1_lr": (train.stage1_epochs == 0, "--stage1-epochs 0"),
+        "prompt_template": (method == "cliper", "the prompts of cliper"),
+    }
+    for name, (is_unused, reason) in without_effect.items():
+        if is_unused and name in typed:
+            option = f"--{name.replace('_', '-')}"
+            raise ConfigError(f"{option} has no effect with {reason}; remove it")
 
 
 def _of_clip(method: str) -> list[str]:

@@ -190,8 +190,8 @@ class TrainConfig:
         require_at_least("stage1_epochs", self.stage1_epochs, 0)
         if self.warmup_epochs + self.stage1_epochs >= self.epochs:
             raise ConfigError(
-                f"stage1_epochs is {self.stage1_epochs} and epochs is {self.epochs}; warm-up and "
-                f"first stage must leave epochs to train"
+                f"stage1_epochs {self.stage1_epochs} and warmup_epochs {self.warmup_epochs} leave "
+                f"none of {self.epochs} epochs; use more epochs, or fewer of these"
             )
         self._require("lr", 0 < self.lr < math.inf, "above 0")
         self._require("min_lr", 0 <= self.min_lr < math.inf, "at least 0")

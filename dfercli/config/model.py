@@ -1,7 +1,7 @@
 """The settings of a model, and the names of all methods."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -48,8 +48,14 @@ folders of runs of older versions do not say that their MSTA mixes channels."""
 
 BLOCKS = re.compile(r"[1-9](,[1-9]){3}")
 
-OF_NETWORKS = ("image_size", "width", "spatial_layers", "stage_blocks")
+OF_NETWORKS = ("image_size", "width")
 """Settings that only networks without CLIP have."""
+
+LEAST_SIZE = 16
+"""Least side of a frame in pixels: what all networks can read (our choice)."""
+
+OF_ONE_NETWORK = {"spatial_layers": "former-dfer", "stage_blocks": "ial"}
+"""Settings that only one of them has."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +63,12 @@ class ModelConfig:
     """Which model to build.
 
     Attributes:
-        method: `dfer`, or a system that it is compared with (Tables 1 and 5).
+        method: `dfer`, the paper's method. Of Table 5: `zero-shot`, `coop`, `cocoop`, `dfer-clip`
+            and `dfer-clip-no-tm`. Of Table 1, networks of convolutions over time: `c3d`, `p3d`,
+            `i3d`, `r3d-hara`, `r2plus1d`, `r3d-18`, `mc3-18`, `r2plus1d-18`, `ec-stfl`, `m3dfel`;
+            networks over frames: `resnet18-lstm`, `resnet18-vit`, `former-dfer`, `t-esfl`, `est`,
+            `freq-hd`, `logo-former`, `ial`, `aen`, `lstpnet`; and on CLIP: `cliper`. Not in the
+            paper: `still-image`, the built-in network.
         backbone: Name of an open_clip ViT. Source: section 4.1, ViT-B/32.
         weights: Initial weights: an open_clip tag, a local file trained with the backbone's
             activation, or `random`; for networks without CLIP `imagenet`, `kinetics400`, a local
@@ -144,7 +155,8 @@ class ModelConfig:
                 f"segments times consecutive frames, such as 8x2"
             )
         require_known("pixels", self.pixels, tuple(PIXELS))
-        require_at_least("image_size", self.image_size, 0)
+        if self.image_size != 0:
+            require_at_least("image_size", self.image_size, LEAST_SIZE)
         require_at_least("spatial_layers", self.spatial_layers, 1)
         if not 0 < self.width <= 4:
             raise ConfigError(f"width is {self.width}; it must be above 0, at most 4")
@@ -157,10 +169,10 @@ class ModelConfig:
         if network is not None and self.image_size == 0:
             object.__setattr__(self, "image_size", network.image_size)
         self._check_sampling()
-        for name in OF_NETWORKS:
-            has_sizes = network is not None and self.method not in ON_CLIP
-            if getattr(self, name) != getattr(ModelConfig, name) and not has_sizes:
-                raise ConfigError(f"{name} has no effect with --model {self.method}; remove it")
+        has_sizes = network is not None and self.method not in ON_CLIP
+        unused = [] if has_sizes else [*OF_NETWORKS]
+        unused += [name for name, method in OF_ONE_NETWORK.items() if method != self.method]
+        self._refuse(unused)
 
     def _check_sampling(self) -> None:
         """Check that the sampling gives T frames."""
@@ -176,10 +188,13 @@ class ModelConfig:
 
     def _check_parts(self) -> None:
         """Refuse settings of our modules for a method without them."""
-        if self.method == "dfer":
-            return
+        if self.method != "dfer":
+            self._refuse(PARTS)
+
+    def _refuse(self, names: Collection[str]) -> None:
+        """Refuse settings that are not at their default."""
         for setting in fields(self):
-            if setting.name in PARTS and getattr(self, setting.name) != setting.default:
+            if setting.name in names and getattr(self, setting.name) != setting.default:
                 raise ConfigError(
                     f"{setting.name} has no effect with --model {self.method}; remove it"
                 )

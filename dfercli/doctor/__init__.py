@@ -93,7 +93,8 @@ def _inspect_weights() -> Finding:
     name = f"{ModelConfig.backbone} ({ModelConfig.weights})"
     if is_cached(ModelConfig.backbone, ModelConfig.weights):
         return Finding("CLIP weights", "ok", f"{name} is cached")
-    return Finding("CLIP weights", "note", f"{name} is not cached; the first run downloads it")
+    text = f"{name} is not cached; the first run with CLIP downloads it"
+    return Finding("CLIP weights", "note", text)
 
 
 def _inspect_detector(name: str) -> Finding:

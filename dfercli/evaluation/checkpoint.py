@@ -26,7 +26,7 @@ from dfercli.runs.checkpoint import check_fits, load_checkpoint, unseen_folds
 from dfercli.runs.provenance import (
     UNKNOWN,
     describe_assignment,
-    describe_backbone,
+    describe_backbones,
     describe_code,
     describe_crop,
     describe_data,
@@ -132,7 +132,7 @@ def _describe(
         "folds": f"{', '.join(map(str, folds))} ({assigned})",
         "trained on": f"{trained.dataset or UNKNOWN}{left_out}",
         "seeds": UNKNOWN if trained.seed is None else str(trained.seed),
-        "backbone": describe_backbone(config),
+        **describe_backbones([config]),
         "recipe": trained.recipe or UNKNOWN,
         "crops": describe_crop(manifest.crop),
         "precision": "fp32",

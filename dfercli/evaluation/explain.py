@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from dfercli.data.loaders import ClipDataset
@@ -43,7 +43,13 @@ def attention_maps(
     reaches an interaction token stays there: the token comes from the class tokens of all frames
     through a Bi-LSTM, which has no attention to follow. It takes one more column in each block, and
     these columns add up to `interaction`.
+
+    A network without a class token has `position_layers`. The evidence in each position of their
+    result, gradient times activation summed over channels, takes the place of the class token's
+    row (HiResCAM: Draelos and Carin, 2020).
     """
+    if model.position_layers is not None:
+        return _position_maps(model, model.position_layers, clips, targets)
     clips = clips.detach().requires_grad_()  # builds a graph even if all weights are frozen
     chosen = torch.as_tensor(targets, device=clips.device).unsqueeze(1)
     with torch.enable_grad(), keep_attention() as attentions:
@@ -57,6 +63,38 @@ def attention_maps(
     shares = roll_out(relevances).unflatten(0, clips.shape[:2]).cpu().numpy()  # (B, T, P)
     side = math.isqrt(shares.shape[-1] - 1)
     return AttentionMaps(shares[..., :-1].reshape(*shares.shape[:2], side, side), shares[..., -1])
+
+
+def _position_maps(
+    model: ExpressionModel, layers: nn.Module, clips: Tensor, targets: Tensor | Sequence[int]
+) -> AttentionMaps:
+    """Return the maps of a network whose transformer layers over positions are `layers`."""
+    clips = clips.detach().requires_grad_()
+    chosen = torch.as_tensor(targets, device=clips.device).unsqueeze(1)
+    tokens: list[Tensor] = []
+    handle = layers.register_forward_hook(lambda *arguments: tokens.append(arguments[-1]))
+    try:
+        with torch.enable_grad(), keep_attention() as attentions:
+            score = model(clips).gather(1, chosen).sum()
+    finally:
+        handle.remove()
+    weights = attentions[: len(list(layers.children()))]  # (B * T, heads, P, P) each
+    (result,) = tokens  # (B * T, P, C)
+    gradient, *gradients = torch.autograd.grad(score, [result, *weights])
+    shares = (gradient * result).detach().float().sum(dim=2, keepdim=True).relu().transpose(1, 2)
+    for weight, towards in zip(reversed(weights), reversed(gradients), strict=True):
+        shares = shares + shares @ (towards * weight).detach().float().relu().mean(dim=1)
+    patches = _normalise_shares(shares[:, 0]).unflatten(0, clips.shape[:2]).cpu().numpy()
+    side = math.isqrt(patches.shape[-1])
+    patches = patches.reshape(*patches.shape[:2], side, side)
+    return AttentionMaps(patches, np.zeros(patches.shape[:2], dtype=patches.dtype))
+
+
+def _normalise_shares(shares: Tensor) -> Tensor:
+    """Return rows (N, P) that sum to 1; a row of zeros becomes equal shares."""
+    sums = shares.sum(dim=-1, keepdim=True)
+    equal = torch.full_like(shares, 1 / shares.shape[-1])
+    return torch.where(sums > 0, shares / sums.clamp(min=torch.finfo(sums.dtype).tiny), equal)
 
 
 def roll_out(relevances: Sequence[Tensor]) -> Tensor:

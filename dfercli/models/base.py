@@ -116,6 +116,15 @@ class ExpressionModel(nn.Module, PyTorchModelHubMixin):
         videos = self.encode_video(clips)
         return Outputs(self.classify(videos), {"videos": videos})
 
+    @property
+    def position_layers(self) -> nn.Module | None:
+        """Transformer layers over the positions of each frame, if they have no class token.
+
+        They map (B * T, P, C), row by row, to the same shape before any other attention is
+        computed. Heat maps are drawn of them, and of CLIP's tower.
+        """
+        return None
+
     def auxiliary_losses(self) -> list[tuple[AuxiliaryLoss, float]]:
         """Return what a method adds to the cross-entropy: losses and their weights."""
         return []

@@ -4,7 +4,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from dfercli.config import ALL_DATA, RANDOM_WEIGHTS, STILL_IMAGE, UNTRAINED, WITHOUT_CLIP
+from dfercli.config import (
+    ALL_DATA,
+    NETWORKS,
+    RANDOM_WEIGHTS,
+    STILL_IMAGE,
+    UNTRAINED,
+    WITHOUT_CLIP,
+)
 from dfercli.data import DATASETS, load_dataset
 from dfercli.errors import CheckpointError
 from dfercli.evaluation.compare import calibrate
@@ -294,13 +301,23 @@ def _limits(model: ExpressionModel, info: CheckpointInfo, results: Results | Non
             f"The weights are converted from a checkpoint of {imported['from']} "
             f"({imported['file']}) and subject to the terms of the dataset that it was trained on."
         )
-    if still_image:
-        lines.append(f"This is the {BUILT_IN_NAME} of dfer: {BUILT_IN_LIMITS}.")
-        lines.append(BUILT_IN_RECALLS)
-    elif model.config.method in UNTRAINED:
+    return [*lines, *_describe_model(model)]
+
+
+def _describe_model(model: ExpressionModel) -> list[str]:
+    """Return what the method of a model and its initial weights limit."""
+    method, lines = model.config.method, []
+    if method in NETWORKS:
+        lines.append(
+            f"This is dfer's implementation of {method}, trained by the recipe above: what its "
+            f"authors publish about theirs does not describe it."
+        )
+    if method == STILL_IMAGE:
+        lines += [f"This is the {BUILT_IN_NAME} of dfer: {BUILT_IN_LIMITS}.", BUILT_IN_RECALLS]
+    elif method in UNTRAINED:
         lines.append("Nothing was trained: it is CLIP with one prompt per class.")
-    elif model.config.method in WITHOUT_CLIP:
-        lines.append(f"It is not the paper's method. {describe_trunk(model.config)}")
+    elif method in WITHOUT_CLIP:
+        lines.append(describe_trunk(model.config))
     elif model.config.weights == RANDOM_WEIGHTS:
         lines.append("Its backbone started from random weights, not from CLIP's.")
     return lines

@@ -126,8 +126,8 @@ GRAPH_BYTES = 2**24
 """Room for everything but the weights (our choice); the graph of ViT-B/32 takes 3.6 MB."""
 
 INT8_OPERATORS = ("MatMul", "LSTM")
-"""Operators whose weights become int8 (our choice): they hold nearly all weights. ONNX Runtime's
-integer convolution is slower, and the only convolution, that of the patches, is small."""
+"""Operators whose weights become int8 (our choice): on CLIP they hold nearly all weights. ONNX
+Runtime's integer convolution is slower, so networks of convolutions hardly become smaller."""
 
 NOTICE = "not for diagnosis: a named expression is not a felt emotion"
 
@@ -160,7 +160,7 @@ class FacesToProbs(nn.Module):
         super().__init__()
         self.model = model
         self.temperature = temperature
-        self.pixels = model.config.pixels
+        self.pixels = model.config.pixels  # reading it in `forward` could not be exported
 
     def forward(self, faces: Tensor) -> tuple[Tensor, Tensor]:
         """Map faces (B, T, S, S, 3), uint8 RGB, to logits and probabilities, (B, K) each."""
@@ -209,9 +209,10 @@ def temperature_of(model: ExpressionModel) -> float:
 def describe_metadata(model: ExpressionModel, where: str) -> dict[str, str]:
     """Return the entries of the file's `metadata_props`.
 
-    `class_names` and `crop` are JSON. The five points of the template are in units of the crop's
-    side: eyes, nose, mouth corners, the left of the image first. A crop of null means the dataset's
-    own crops.
+    `class_names` and `crop` are JSON. `sampling` says which frames of a video are read, as in
+    `ModelConfig`; they are chosen before the model, so that is not in the file. The five points of
+    the template are in units of the crop's side: eyes, nose, mouth corners, the left of the image
+    first. A crop of null means the dataset's own crops.
     """
     crop = model.settings.get("crop")
     if (
@@ -224,6 +225,7 @@ def describe_metadata(model: ExpressionModel, where: str) -> dict[str, str]:
     return {
         "class_names": json.dumps(model.class_names, ensure_ascii=False),
         "num_frames": str(model.config.num_frames),
+        "sampling": model.config.sampling,
         "image_size": str(model.image_size),
         "crop": json.dumps(crop, ensure_ascii=False),
         "calibration_temperature": repr(temperature_of(model)),

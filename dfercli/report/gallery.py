@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from dfercli.config import WITHOUT_CLIP
+from dfercli.config import NETWORKS, WITHOUT_CLIP
 from dfercli.data.folds import open_manifest
 from dfercli.data.frames import FrameFolders
 from dfercli.data.loaders import ClipDataset, build_test_loader
@@ -34,6 +34,9 @@ from dfercli.runs.run_folder import RunFolder
 
 NUM_CLIPS = 3
 """Clips of a comparison that are drawn (our choice)."""
+
+WITHOUT_MAPS = tuple(name for name in WITHOUT_CLIP if name != "former-dfer")
+"""Methods without attention within frames that heat maps can be drawn of."""
 
 ERROR_PX = 160
 """Side of the frames of errors: twice their size on the page (our choice)."""
@@ -93,12 +96,14 @@ class Gallery:
 
     def compare_text(self) -> Comparison | Missing:
         """Compare what models without and with text look at (the paper's Figure 4)."""
-        if self.runs.config.model.method in WITHOUT_CLIP:
-            return Missing("This method has no attention to draw.")
+        if self.runs.config.model.method in WITHOUT_MAPS:
+            return Missing("There are no heat maps of this method.")
         return self._compare(find_for_text(self.runs, self.fold), with_maps=True)
 
     def compare_prompts(self) -> Comparison | Missing:
         """Compare textual prompts alone with both kinds of prompts (the paper's Figure 2)."""
+        if self.runs.config.model.method in NETWORKS:
+            return Missing("This method has no prompts that are made from the clip.")
         return self._compare(find_for_prompts(self.runs, self.fold))
 
     def _compare(self, variants: Variants, with_maps: bool = False) -> Comparison | Missing:

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from dfercli.ablation.paper_tables import OFF
-from dfercli.config import DataConfig, ModelConfig, RunConfig, TrainConfig
+from dfercli.config import NETWORKS, DataConfig, ModelConfig, RunConfig, TrainConfig
 from dfercli.config.presets import describe_recipe, recipe_options
 from dfercli.errors import require_known
 from dfercli.evaluation.results import Results, read_results
@@ -117,7 +117,12 @@ def find_runs(
 
 
 def find_for_features(runs: Runs, fold: int) -> Variants:
-    """Find the baseline and these runs' variant, or the full method if that is the baseline."""
+    """Find the baseline and these runs' variant, or the full method if that is the baseline.
+
+    A system of Table 1 stands alone: it reads other frames than our variants.
+    """
+    if runs.config.model.method in NETWORKS:
+        return Variants({runs.config.model.method: runs.by_fold[fold]}, None, "")
     variant = runs.config.model.variant
     pair = {"baseline": BASELINE, variant: OWN}
     if variant == "baseline":
@@ -127,6 +132,8 @@ def find_for_features(runs: Runs, fold: int) -> Variants:
 
 def find_for_text(runs: Runs, fold: int) -> Variants:
     """Find a variant without text and one with it, one of them these runs' own."""
+    if runs.config.model.method in NETWORKS:
+        return find_for_features(runs, fold)
     if not runs.config.model.text:
         return _find(runs, fold, [{"no text": OWN, "text": FULL}], table=3)
     pairs = [{"no text": changes, "text": OWN} for changes in (NO_TEXT, TABLE_3)]

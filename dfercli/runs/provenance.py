@@ -26,7 +26,7 @@ def describe_runs(records: Sequence[RunRecord]) -> dict[str, str]:
         "folds": _describe_folds(records),
         "held out to choose an epoch": _describe_held_out(records),
         "seeds": ", ".join(map(str, sorted({config.seed for config in configs}))),
-        "backbone": join(map(describe_backbone, models)),
+        **describe_backbones(models),
         "recipe": join(map(describe_recipe, configs)),
         "crops": join(describe_crop(record.data.crop) for record in records),
         "precision": join(config.compute.precision for config in configs),
@@ -39,7 +39,13 @@ def describe_runs(records: Sequence[RunRecord]) -> dict[str, str]:
     }
 
 
-def describe_backbone(model: ModelConfig) -> str:
+def describe_backbones(models: Sequence[ModelConfig]) -> dict[str, str]:
+    """Return the backbones of models; if none is CLIP, they are called networks."""
+    networks = all(model.method in WITHOUT_CLIP for model in models)
+    return {"network" if networks else "backbone": join(map(_describe_backbone, models))}
+
+
+def _describe_backbone(model: ModelConfig) -> str:
     """Return the backbone of a model, its weights, and the number of frames, in a few words."""
     if model.method == STILL_IMAGE:
         return f"still-image network, {model.num_frames} frames"

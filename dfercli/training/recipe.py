@@ -182,6 +182,9 @@ def check_recipe(run: RunConfig) -> None:
         f"{method} has no visual tower of CLIP for LoRA; remove --lora-rank": (
             config.lora_rank > 0 and method in WITHOUT_CLIP
         ),
+        f"{method} trains whole parts in two stages; remove --lora-rank": (
+            config.lora_rank > 0 and method in STAGED and method not in WITHOUT_CLIP
+        ),
         f"the losses of {method} need one label per clip; use --mixup 0": (
             hard_labels and config.mixup > 0
         ),

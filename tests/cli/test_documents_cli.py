@@ -91,7 +91,33 @@ def test_a_file_gets_the_format_of_its_suffix(suffix, dfer):
         ("train --model zero-shot --lr 1", "zero-shot trains nothing: --lr has no effect; remove"),
         (
             "train --model still-image --backbone a",
-            "still-image is not CLIP: --backbone has no e",
+            "still-image does not use CLIP: --backbone has no e",
+        ),
+        ("train --model c3d --layer-decay 0.9", "c3d does not use CLIP: --layer-decay has no e"),
+        ("train --model c3d --spatial-layers 3", "spatial_layers has no effect with --model c3d"),
+        ("train --model est --stage-blocks 1,1,1,1", "stage_blocks has no effect with --model est"),
+        ("train --model c3d --image-size 8", "image_size is 8; it must be at least 16"),
+        ("train --model cliper --width 0.5", "width has no effect with --model cliper; remove it"),
+        ("train --model c3d --min-lr 0", "--min-lr has no effect with --schedule step; remove it"),
+        ("train --step-epochs 9", "--step-epochs has no effect with --schedule cosine; remove it"),
+        ("train --schedule restarts --step-factor 0.1", "--step-factor has no effect with --sched"),
+        ("train --model ial --adam-eps 1e-5", "--adam-eps has no effect with --optimizer sgd; re"),
+        ("train --stage1-lr 0.1", "--stage1-lr has no effect with --stage1-epochs 0; remove it"),
+        (
+            "train --model aen --balance prior",
+            "aen has a loss of its own; use another --balance",
+        ),
+        (
+            "train --model cliper --label-smoothing 0.1",
+            "cliper has a loss of its own; use --label-smoothing 0",
+        ),
+        (
+            "train --model cliper --prompt-template {}.",
+            "--prompt-template has no effect with the prompts of cliper; remove it",
+        ),
+        (
+            "train --model aen --preset small --epochs 6",
+            "stage1_epochs 4 and warmup_epochs 2 leave none of 6 epochs; use more epochs",
         ),
         (
             "eval built-in",

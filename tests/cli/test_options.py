@@ -17,7 +17,7 @@ from dfercli import __version__, cli, errors
 from dfercli.cli import app
 from dfercli.cli.options import RunOptions, find_data, find_root, parse_folds, usual_root
 from dfercli.cli.training import ABLATED
-from dfercli.config import AugmentConfig, ComputeConfig, ModelConfig, TrainConfig
+from dfercli.config import METHODS, AugmentConfig, ComputeConfig, ModelConfig, TrainConfig
 from dfercli.data.manifest import Manifest, read_manifest, write_manifest
 from dfercli.errors import ConfigError, DataError, DferError
 from dfercli.faces.align import CROP_VERSION
@@ -58,6 +58,12 @@ def test_every_setting_is_an_option_with_its_default(name, left_out, config):
         assert options[field.name].default == field.default, field.name
         first_words = options[field.name].help[:20]
         assert first_words in re.sub(r"\s+", " ", config.__doc__), field.name
+
+
+def test_the_help_of_the_model_names_all_methods():
+    options = {parameter.name: parameter for parameter in GROUP.commands["train"].params}
+    names = re.findall(r"`([^`]+)`", options["method"].help)
+    assert sorted(names) == sorted(METHODS)
 
 
 class _ArrivedError(Exception):

@@ -57,7 +57,7 @@ def test_a_machine_that_has_all_is_told(machine):
 
 def test_what_has_to_be_fetched_is_noted(machine):
     found = machine(cached=False, missing=["s3fd.pth", "2DFAN4.pth"], free_gb=9)
-    text = "ViT-B-32-quickgelu (openai) is not cached; the first run downloads it"
+    text = "ViT-B-32-quickgelu (openai) is not cached; the first run with CLIP downloads it"
     assert found["CLIP weights"] == ("note", text)
     text = "not cached: s3fd.pth, 2DFAN4.pth; the first use downloads them"
     assert found["face-alignment"] == ("note", text)

@@ -51,6 +51,7 @@ class _OneBlock(nn.Module):
         super().__init__()
         self.backbone = nn.Module()
         self.backbone.num_layers = 1
+        self.position_layers = None
         self.sign = nn.Parameter(torch.tensor([1.0, -1.0]), requires_grad=False)
 
     def forward(self, clips):
@@ -73,6 +74,47 @@ def test_the_one_patch_that_matters_has_all_of_the_map(place):
     assert (maps.patches == expected).all()
     assert (maps.interaction == 0).all()
     against = attention_maps(_OneBlock(), clips, [1, 1])  # it only speaks against this class
+    assert (against.patches == 0.25).all()
+
+
+class _OneLayer(nn.Module):
+    """Lets every position read a single one, and sums a gated mean of what it has read."""
+
+    def __init__(self, source):
+        super().__init__()
+        self.source = source
+        self.position_layers = nn.Sequential(_ReadOne(source))
+
+    def forward(self, clips):
+        red = nn.functional.avg_pool2d(clips[:, :, 0].flatten(0, 1).unsqueeze(1), 16)
+        tokens = red.flatten(2).transpose(1, 2)  # (B * T, 4, 1)
+        means = self.position_layers(tokens).mean(dim=(1, 2))
+        means = means.unflatten(0, clips.shape[:2]).mean(dim=1)
+        return torch.stack([means, -means], dim=1)
+
+
+class _ReadOne(nn.Module):
+    def __init__(self, source):
+        super().__init__()
+        self.source = source
+
+    def forward(self, tokens):
+        keys = nn.functional.one_hot(torch.tensor(self.source), 4).float() * 100
+        keys = keys[None, None, :, None].expand(len(tokens), 1, 4, 1)
+        return attention(torch.ones_like(keys), keys, tokens.unsqueeze(1)).squeeze(1)
+
+
+def test_without_a_class_token_the_map_follows_the_attention():
+    clips = torch.zeros(1, 2, 3, 32, 32)
+    clips[:, :, 0, :16, 16:] = 1.0  # position 1 of 4
+    maps = attention_maps(_OneLayer(1), clips, [0])
+    # Each position's result is 1 and its gradient 1 / 8, of the mean over 4 positions and 2 frames.
+    # Attention adds 4 * 1 / 8 * 1 / 8 to position 1: 1/8, 1/8 + 1/16, 1/8, 1/8, over their sum.
+    expected = np.array([[2, 3], [2, 2]]) / 9
+    assert maps.patches.shape == (1, 2, 2, 2)
+    np.testing.assert_allclose(maps.patches[0, 0], expected, rtol=1e-4)
+    assert (maps.interaction == 0).all()
+    against = attention_maps(_OneLayer(1), clips, [1])
     assert (against.patches == 0.25).all()
 
 

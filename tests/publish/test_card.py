@@ -119,6 +119,17 @@ def test_the_built_in_model_says_what_it_is_and_whose(make_run):
     assert "from the checkpoint `built-in`" in _card("built-in")
 
 
+def test_a_network_without_clip_is_described_as_one(make_run):
+    sizes = {"width": 0.125, "image_size": 32, "sampling": "segments", "pixels": "plain"}
+    card = _card(make_run(method="former-dfer", **sizes).path)
+    assert "clip" not in ModelCard(card).data.to_dict()["tags"]
+    assert "- **network**: former-dfer (random), 4 frames of 32 px (segments)\n" in card
+    assert "This is dfer's implementation of former-dfer, trained by the recipe above" in card
+    assert "- It was trained from random weights.\n" in card
+    assert "CLIP" not in card
+    assert "backbone" not in card
+
+
 def test_figures_of_an_unfinished_run_are_not_given(make_run):
     run = make_run()
     run.run_file.write_text(json.dumps(json.loads(run.run_file.read_text()) | {"finished": False}))

@@ -13,7 +13,9 @@ import open_clip
 import pytest
 import torch
 
-from dfercli.config import METHODS, ModelConfig
+from dfercli.config import METHODS, NETWORKS, ModelConfig
+from dfercli.config.networks import ON_CLIP
+from dfercli.config.presets import default_model
 from dfercli.data.transforms import normalise
 from dfercli.errors import ConfigError
 from dfercli.faces.align import CROP_VERSION, TEMPLATE
@@ -39,9 +41,13 @@ def build(tmp_path_factory):
     path.write_text(json.dumps(ONE_LAYER))
     open_clip.add_model_config(path)
 
-    def make(**settings):
+    def make(method="dfer", **settings):
         torch.manual_seed(7)
-        return build_model(ModelConfig(backbone=path.stem, weights="random", **settings), NAMES)
+        settings |= {"backbone": path.stem, "weights": "random"}
+        if method not in NETWORKS:
+            return build_model(ModelConfig(method=method, **settings), NAMES)
+        sizes = {} if method in ON_CLIP else {"image_size": 48, "width": 0.125}
+        return build_model(default_model(method, **sizes, **settings), NAMES)
 
     return make
 
@@ -74,7 +80,8 @@ def draw_faces():
 
 @torch.inference_mode()
 def _logits(model, faces):
-    return model(normalise(torch.from_numpy(faces).permute(0, 1, 4, 2, 3))).numpy()
+    clips = normalise(torch.from_numpy(faces).permute(0, 1, 4, 2, 3), model.config.pixels)
+    return model(clips).numpy()
 
 
 def _calibrate(logits, temperature):
@@ -134,6 +141,7 @@ def test_what_its_user_must_know_is_in_the_file(shared):
     said = _metadata(shared.path)
     assert json.loads(said["class_names"]) == list(NAMES)
     assert (said["num_frames"], said["image_size"]) == ("2", "32")
+    assert said["sampling"] == "segments"
     assert json.loads(said["crop"]) == CROP | {"points": TEMPLATE.tolist()}
     assert said["calibration_temperature"] == "2.5"
     assert said["checkpoint"] == "model"
@@ -146,6 +154,10 @@ def test_the_version_of_crops_before_has_the_same_points(build):
     model.settings["crop"] = CROP | {"version": 2}
     entries = onnx_file.describe_metadata(model, "model")
     assert json.loads(entries["crop"])["points"] == TEMPLATE.tolist()
+
+
+def test_the_sampling_of_a_network_is_in_the_file(build):
+    assert onnx_file.describe_metadata(build("freq-hd"), "model")["sampling"] == "freq-hd"
 
 
 @pytest.mark.parametrize("crop", [None, CROP | {"version": 1}])

@@ -286,9 +286,38 @@ def test_a_method_without_training_is_not_told_by_epochs(make_runs, tmp_path):
     assert page["Training"] == ("\nThis method has nothing to train.\n", 0)
 
 
+NO_MAPS = "\nThere are no heat maps of this method.\n"
+
+
 def test_a_network_without_attention_has_no_maps_of_it(make_runs, tmp_path):
     page = _read(build_report(make_runs(tmp_path, {"method": "still-image"})))
-    assert page["What the model looks at"] == ("\nThis method has no attention to draw.\n", 0)
+    assert page["What the model looks at"] == (NO_MAPS, 0)
+
+
+SMALL = {"width": 0.125, "image_size": 32, "pixels": "plain"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "maps"),
+    [
+        ({"method": "former-dfer", "sampling": "2x2", **SMALL}, 1),
+        ({"method": "resnet18-lstm", **SMALL}, 0),
+        ({"method": "cliper"}, 1),
+    ],
+)
+def test_a_system_of_table_1_stands_alone(changes, maps, make_runs, tmp_path):
+    path = build_report(make_runs(tmp_path, changes, folds=(1,)))
+    page = _read(path)
+    assert "No comparison" not in path.read_text(encoding="utf-8")
+    assert page["Features of the clips"][1] == 1
+    words, pictures = page["What the model looks at"]
+    assert pictures == maps
+    assert (words == NO_MAPS) == (maps == 0)
+    assert page["Similarity of clips and classes"] == (
+        "\nThis method has no prompts that are made from the clip.\n",
+        0,
+    )
+    assert ("network" in path.read_text(encoding="utf-8")) == (changes["method"] != "cliper")
 
 
 @pytest.mark.slow

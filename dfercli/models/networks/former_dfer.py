@@ -56,7 +56,19 @@ class SpatialFormer(nn.Module):
         return embedded
 
 
-def assemble(config: ModelConfig, class_names: Sequence[str], towers: Weights) -> VideoNetwork:
+class FormerDFER(VideoNetwork):
+    """Former-DFER, of whose attention within frames heat maps can be drawn."""
+
+    backbone: FrameNetwork
+
+    @property
+    def position_layers(self) -> nn.Module:
+        """The layers over the positions of each frame."""
+        spatial: SpatialFormer = self.backbone.trunk  # type: ignore[assignment]
+        return spatial.layers
+
+
+def assemble(config: ModelConfig, class_names: Sequence[str], towers: Weights) -> FormerDFER:
     """Build the model; it is trained from scratch, so `towers` are None."""
     spatial = SpatialFormer(config.image_size, config.spatial_layers, config.width)
     temporal = TemporalTransformer(
@@ -65,4 +77,4 @@ def assemble(config: ModelConfig, class_names: Sequence[str], towers: Weights) -
         num_heads=scale_width(HEADS, config.width),
         mlp_width=scale_width(TEMPORAL_MLP, config.width),
     )
-    return VideoNetwork(FrameNetwork(spatial, temporal), config, class_names)
+    return FormerDFER(FrameNetwork(spatial, temporal), config, class_names)

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dfercli.config import ModelConfig
+from dfercli.errors import require_at_least
 from dfercli.models.networks.base import (
     VideoNetwork,
     Weights,
@@ -115,4 +116,5 @@ def make_unit(
 
 def assemble(config: ModelConfig, class_names: Sequence[str], towers: Weights) -> VideoNetwork:
     """Build the model for K classes; it has no initial weights."""
+    require_at_least("num_frames", config.num_frames, 2)
     return VideoNetwork(P3d(config.width), config, class_names)

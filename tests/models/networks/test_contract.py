@@ -11,14 +11,16 @@ from dfercli.config import (
     STAGED,
     WITH_LOSSES,
     WITHOUT_CLIP,
+    DataConfig,
     ModelConfig,
+    RunConfig,
     TrainConfig,
 )
 from dfercli.config.presets import default_model
 from dfercli.errors import ConfigError
 from dfercli.models.base import ExpressionModel, Outputs, build_model
 from dfercli.runs.checkpoint import load_checkpoint, save_checkpoint
-from dfercli.training.recipe import add_auxiliary, build_loss, find_auxiliary
+from dfercli.training.recipe import add_auxiliary, build_loss, check_recipe, find_auxiliary
 
 CLASSES = ("happiness", "sadness", "anger")
 FRAME_MEANS = ("cliper",)
@@ -175,13 +177,21 @@ def test_the_lists_of_the_configuration_are_those_of_the_models():
     for name in NETWORKS:
         model = make(name)
         assert bool(model.auxiliary_losses()) == (name in WITH_LOSSES), name
+        assert model.own_loss == (name in OWN_LOSS), name
         stages = type(model).set_stage is not ExpressionModel.set_stage
         assert stages == (name in STAGED), name
         norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
         assert model.reads_batches == bool(norms), name
-        assert model.own_loss == (name in OWN_LOSS), name
         assert (name in WITHOUT_CLIP) == (name != "cliper")
     assert set(NETWORKS) < set(METHODS)
+
+
+def test_two_stages_and_lora_exclude_each_other():
+    data = DataConfig(dataset="none", manifest="none.csv", root="none")
+    train = TrainConfig(epochs=4, warmup_epochs=0, stage1_epochs=2, lora_rank=4)
+    run = RunConfig(data=data, fold=1, model=default_model("cliper"), train=train)
+    with pytest.raises(ConfigError, match="cliper trains whole parts in two stages; remove --l"):
+        check_recipe(run)
 
 
 @pytest.mark.parametrize("name", ["dpcnet", "mscm", "t-mep"])

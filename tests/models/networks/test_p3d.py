@@ -6,6 +6,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from dfercli.config.presets import default_model
+from dfercli.errors import ConfigError
+from dfercli.models.base import build_model
 from dfercli.models.flops import measure_cost
 from dfercli.models.networks import p3d
 from dfercli.models.networks.p3d import Bottleneck, P3d
@@ -27,6 +29,11 @@ def test_counts_are_those_of_public_code(monkeypatch, blocks, parameters, macs, 
     assert cost.total == cost.trainable == parameters
     assert cost.paper_macs == cost.true_macs == macs
     assert (round(parameters / 1e6, 2), round(macs / 1e9, 2)) == (millions, giga)
+
+
+def test_a_single_frame_is_too_few():
+    with pytest.raises(ConfigError, match="num_frames is 1; it must be at least 2"):
+        build_model(default_model("p3d", weights="random", num_frames=1), SEVEN)
 
 
 def test_three_stages_cycle_through_the_kinds_and_the_last_is_flat():
