@@ -1,9 +1,9 @@
 """Which frames of a video a model reads.
 
-Every sampling gives T indices for a video of any length of at least one frame. They ascend, those
-of snippets, which overlap, within each snippet. A video
-with fewer than T frames gives all of them, then repeats the last one, as in DFER-CLIP (Zhao and
-Patras, 2023), so that no clip is left out.
+Every sampling gives T indices for a video of any length of at least one frame. They ascend; those
+of snippets, which overlap, do so within each snippet. A video with fewer than T frames gives all of
+them, then repeats the last one, as in DFER-CLIP (Zhao and Patras, 2023), so that no clip is left
+out.
 """
 
 from typing import Protocol
