@@ -34,8 +34,31 @@ WITHOUT_EFFECT = (
 rounded, and what drop path draws. Two presets that give the same values are the same recipe.
 """
 
-ADDED: dict[str, Any] = {"ema": 0.0, "lora_rank": 0, "lora_on": "q,v", "labels": "hard"}
-"""Training settings that older versions lacked, with the values that give the same training."""
+ADDED: dict[str, dict[str, Any]] = {
+    "model": {
+        "sampling": "segments",
+        "pixels": "clip",
+        "image_size": 0,
+        "width": 1.0,
+        "spatial_layers": 1,
+        "stage_blocks": "1,1,1,3",
+    },
+    "train": {
+        "optimizer": "adamw",
+        "adam_eps": 1e-8,
+        "schedule": "cosine",
+        "step_epochs": 40,
+        "step_factor": 0.1,
+        "stage1_epochs": 0,
+        "stage1_lr": 0.01,
+        "ec_stfl": 0.0,
+        "labels": "hard",
+        "ema": 0.0,
+        "lora_rank": 0,
+        "lora_on": "q,v",
+    },
+}
+"""Settings that older versions lacked, with the values that give the same training."""
 
 SETTING_TYPES = {
     "fold": int,
@@ -334,8 +357,8 @@ def _comparable_settings(record: RunRecord) -> dict[str, Any]:
     config = dict(record.settings)
     if "model" in config:
         config["model"] = ModelConfig.complete(config["model"])
-    if "train" in config:
-        config["train"] = ADDED | config["train"]
+    for part in ADDED.keys() & config.keys():
+        config[part] = ADDED[part] | config[part]
     return {**flatten(config), "data": record.data.fingerprint, "votes": record.data.votes}
 
 
