@@ -108,6 +108,11 @@ class FrameCache:
         self._checked: set[str] = set()
 
     @property
+    def motion_file(self) -> Path:
+        """File of the window weights of Freq-HD, which are computed from the frames."""
+        return _motion_file(self.file)
+
+    @property
     def frame_bytes(self) -> int:
         """Bytes of one frame."""
         return 3 * self._size**2
@@ -223,6 +228,7 @@ def _is_complete(file: Path, length: int) -> bool:
 def _build(file: Path, source: FrameFolders, places: dict[str, ClipPlace], length: int) -> None:
     """Decode all frames into the file, in parallel, with one frame per thread in memory."""
     file.unlink(missing_ok=True)  # it is incomplete
+    _motion_file(file).unlink(missing_ok=True)  # frames may have been overwritten
     free = shutil.disk_usage(file.parent).free - SPARE_BYTES
     if free < length:
         raise DataError(
@@ -260,6 +266,10 @@ def _write_clip(file: Path, source: FrameFolders, path: str, place: ClipPlace) -
 
 def _checksum_file(file: Path) -> Path:
     return file.with_suffix(".json")
+
+
+def _motion_file(file: Path) -> Path:
+    return file.with_suffix(".motion.npz")
 
 
 def _read_checksums(file: Path) -> dict[str, int]:

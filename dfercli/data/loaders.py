@@ -107,7 +107,7 @@ def build_dataset(
     motion = None
     if find_sampler(run.model).uses_motion and isinstance(source, FrameCache):
         read, paths = partial(read_all, source), [str(path) for path in manifest.rows["path"]]
-        motion = WindowWeights(read, source.file.with_suffix(".motion.npz"), paths)
+        motion = WindowWeights(read, source.motion_file, paths)
     shares = None
     if part == "train" and run.train.labels == "votes":
         shares = manifest.label_shares(rows)

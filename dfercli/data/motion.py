@@ -5,13 +5,16 @@ selection method for in-the-wild facial expression recognition in videos, ACM MM
 the sizes.
 """
 
+import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
 from dfercli.data.sampling import WINDOW
-from dfercli.files import replacing
+from dfercli.errors import DataError, describe_system_error, first_line
+from dfercli.files import locking, replacing
 from dfercli.progress import show_progress
 
 RADIUS = 20
@@ -77,9 +80,12 @@ def _find_residuals(fine: np.ndarray, coarse: np.ndarray) -> np.ndarray:
     """Return the distances (N,) of the coarse change from a robust line over the fine one."""
     if len(fine) < 3 or np.ptp(coarse) == 0:
         return np.zeros(len(fine))
-    from sklearn.linear_model import RANSACRegressor  # a second to import, for this sampling only
+    from sklearn.exceptions import UndefinedMetricWarning  # a second to import, only needed here
+    from sklearn.linear_model import RANSACRegressor
 
-    line = RANSACRegressor(random_state=0).fit(fine[:, None], coarse)
+    with warnings.catch_warnings():  # lines that fit one window have no R^2, and are not the best
+        warnings.simplefilter("ignore", UndefinedMetricWarning)
+        line = RANSACRegressor(random_state=0).fit(fine[:, None], coarse)
     residuals: np.ndarray = np.abs(coarse - line.predict(fine[:, None]))
     return residuals
 
@@ -91,6 +97,9 @@ class WindowWeights:
         read: Returns all frames of a clip by its path, (N, 3, H, W) uint8.
         file: Keeps the weights of all clips; None computes those of a clip when it is first read.
         paths: The clips.
+
+    Raises:
+        DataError: The file cannot be written, or is damaged.
     """
 
     def __init__(
@@ -104,18 +113,47 @@ class WindowWeights:
         if file is None:
             return
         if not file.is_file():
-            clips = list(dict.fromkeys(paths))
-            weights = {
-                path: weigh_windows(read(path))
-                for path in show_progress(clips, desc="motion", unit="clip")
-            }
-            with replacing(file) as partial, partial.open("wb") as stream:
-                np.savez(stream, **weights)  # type: ignore[arg-type]
-        with np.load(file) as stored:
-            self._weights = dict(stored)
+            self._compute_all(file, paths)
+        self._weights = _read_weights(file)
+
+    def _compute_all(self, file: Path, paths: Iterable[str]) -> None:
+        """Write the weights of all clips; if several processes ask at once, only one does."""
+        try:
+            with locking(file.with_name(f".{file.name}.lock"), wait_s=-1):
+                if not file.is_file():
+                    clips = list(dict.fromkeys(paths))
+                    bar = show_progress(clips, desc="motion", unit="clip")
+                    _write_weights(file, {path: self.find(path) for path in bar})
+        except OSError as error:
+            raise DataError(
+                f"cannot write {file} ({describe_system_error(error)}); use another --cache-dir, "
+                f"or --no-cache"
+            ) from error
 
     def find(self, path: str) -> np.ndarray:
         """Return the weights (N - 3,) of a clip."""
         if path not in self._weights:
             self._weights[path] = weigh_windows(self._read(path))
         return self._weights[path]
+
+
+def _write_weights(file: Path, weights: dict[str, np.ndarray]) -> None:
+    """Write the weights of clips, one after the other."""
+    arrays = {
+        "paths": np.array(list(weights)),
+        "counts": np.array([len(windows) for windows in weights.values()]),
+        "weights": np.concatenate(list(weights.values())),
+    }
+    with replacing(file) as partial, partial.open("wb") as stream:
+        np.savez(stream, **arrays)  # type: ignore[arg-type]
+
+
+def _read_weights(file: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(file) as stored:
+            parts = np.split(stored["weights"], stored["counts"].cumsum()[:-1])
+            return dict(zip(stored["paths"].tolist(), parts, strict=True))
+    except (BadZipFile, EOFError, KeyError, OSError, ValueError) as error:
+        raise DataError(
+            f"cannot read {file} ({first_line(error)}); remove it to compute it again"
+        ) from error

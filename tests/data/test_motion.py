@@ -1,10 +1,15 @@
 """Freq-HD: frequencies, energies and weights of small cases by hand, and their cache."""
 
 import math
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
+from time import sleep
 
 import numpy as np
 import pytest
 
+from dfercli.data.frames import open_cache
+from dfercli.data.manifest import read_manifest
 from dfercli.data.motion import (
     RADIUS,
     WindowWeights,
@@ -12,6 +17,7 @@ from dfercli.data.motion import (
     split_frequencies,
     weigh_windows,
 )
+from dfercli.errors import DataError
 
 
 def test_a_wave_is_split_by_its_frequency():
@@ -55,9 +61,60 @@ def test_weights_are_computed_once_and_kept(tmp_path):
         calls.append(path)
         return np.random.default_rng(len(path)).integers(0, 256, (9, 3, 8, 8), dtype=np.uint8)
 
+    paths = ["a", "file", "b/c", "a"]
     file = tmp_path / "weights.npz"
-    first = WindowWeights(read, file, ["a", "b/c", "a"])
-    assert calls == ["a", "b/c"]
-    again = WindowWeights(read, file, ["a", "b/c"])
-    assert np.array_equal(first.find("b/c"), again.find("b/c"))
-    assert calls == ["a", "b/c"]
+    first = WindowWeights(read, file, paths)
+    assert calls == ["a", "file", "b/c"]
+    again = WindowWeights(read, file, paths)
+    for path in paths:
+        assert np.array_equal(again.find(path), weigh_windows(read(path)))
+        assert np.array_equal(first.find(path), again.find(path))
+    assert len(calls) == 3 + len(paths)
+
+
+def test_weights_that_two_processes_need_are_computed_by_one(tmp_path):
+    file, started, calls = tmp_path / "weights.npz", Event(), []
+
+    def read(path):
+        calls.append(path)
+        started.set()
+        sleep(0.05)
+        return np.random.default_rng(0).integers(0, 256, (9, 3, 8, 8), dtype=np.uint8)
+
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(WindowWeights, read, file, ["a", "b"])
+        assert started.wait(10)
+        second = pool.submit(WindowWeights, read, file, ["a", "b"])
+        assert np.array_equal(first.result().find("b"), second.result().find("b"))
+    assert calls == ["a", "b"]
+
+
+def test_a_damaged_file_of_weights_is_named(tmp_path):
+    file = tmp_path / "weights.npz"
+    for content in (b"", b"PK\3\4" + bytes(20), b"text"):
+        file.write_bytes(content)
+        with pytest.raises(DataError, match=r"weights.npz .*; remove it to compute it again"):
+            WindowWeights(lambda path: None, file, ["a"])
+
+
+def test_weights_that_cannot_be_written_are_an_error_of_one_line(tmp_path):
+    (tmp_path / "file").touch()
+    frames = np.zeros((9, 3, 8, 8), dtype=np.uint8)
+    with pytest.raises(DataError, match=r"cannot write .*; use another --cache-dir, or --no-cache"):
+        WindowWeights(lambda path: frames, tmp_path / "file" / "weights.npz", ["a"])
+
+
+def test_cached_frames_that_are_built_again_lose_their_weights(colours, tmp_path):
+    manifest, root = read_manifest(colours), colours.parent
+    cache = open_cache(manifest, root, 16, tmp_path)
+    cache.motion_file.touch()
+    assert open_cache(manifest, root, 16, tmp_path).motion_file.exists()
+    cache.file.unlink()
+    assert not open_cache(manifest, root, 16, tmp_path).motion_file.exists()
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_line_through_a_single_window_causes_no_warning():
+    frames = np.random.default_rng(0).integers(0, 256, (12, 3, 8, 8), dtype=np.uint8)
+    frames[:8] = frames[0]
+    assert np.isfinite(weigh_windows(frames)).all()
