@@ -134,11 +134,14 @@ def _read_file(path: Path) -> dict[str, Tensor]:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, UnpicklingError, ValueError, EOFError, SafetensorError) as error:
         raise WeightsError(f"cannot read the weights in {path} ({first_line(error)})") from error
-    state = state.get("state_dict", state) if isinstance(state, dict) else {}
+    except (LookupError, AttributeError, TypeError) as error:  # name a part of what was unpickled
+        raise WeightsError(f"cannot read the weights in {path}; it is not a PyTorch file") from error
+    if isinstance(state, dict):
+        state = state.get("state_dict", state)
     weights = {
         name.removeprefix("module."): tensor
-        for name, tensor in state.items()
-        if isinstance(tensor, Tensor)
+        for name, tensor in (state.items() if isinstance(state, dict) else ())
+        if isinstance(name, str) and isinstance(tensor, Tensor)
     }
     return _skip_heads(weights)
 

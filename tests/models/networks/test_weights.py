@@ -117,11 +117,26 @@ def test_a_pickle_executes_nothing(tmp_path):
     assert not (tmp_path / "touched").exists()
 
 
-@pytest.mark.parametrize("state", [{}, {"conv1.weight": torch.zeros(2, 2)}, [1, 2]])
+@pytest.mark.parametrize(
+    "state",
+    [
+        *({}, {"conv1.weight": torch.zeros(2, 2)}, [1, 2]),
+        *({"state_dict": None}, {"state_dict": [1]}, {1: torch.zeros(1)}),
+    ],
+)
 def test_weights_of_another_network_are_one_line(state, tmp_path):
     torch.save(state, tmp_path / "other.pth")
     with pytest.raises(WeightsError, match=r"other\.pth.*ResNet18") as caught:
         build_model(default_model("resnet18-lstm", weights=str(tmp_path / "other.pth")), CLASSES)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"QF\x7f\xc9`", b"j.\xd1u\x12p", b"hello\n"])
+def test_a_file_of_something_else_is_one_line(content, tmp_path):
+    path = tmp_path / "other.pth"
+    path.write_bytes(content)
+    with pytest.raises(WeightsError, match=r"cannot read the weights in .*other\.pth") as caught:
+        build_model(default_model("resnet18-lstm", weights=str(path)), CLASSES)
     assert "\n" not in str(caught.value)
 
 
