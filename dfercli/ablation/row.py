@@ -7,6 +7,7 @@ from typing import Any
 from dfercli.config import (
     METHODS,
     NETWORKS,
+    ONLY_PROMPTS,
     PARTS,
     STAGED,
     STILL_IMAGE,
@@ -122,7 +123,7 @@ ONLY_FOR: Mapping[str, Collection[str]] = {
     "stage1_epochs": STAGED,
     "stage1_lr": STAGED,
     "mixup": tuple(name for name in METHODS if name not in (*WITH_LOSSES, "ec-stfl")),
-    "ec_stfl": tuple(name for name in METHODS if name != "aen"),
+    "ec_stfl": tuple(name for name in METHODS if name not in ("aen", *ONLY_PROMPTS)),
     **dict.fromkeys(("backbone", "prompt_template", *WITHOUT_BLOCKS), _WITH_CLIP),
     **dict.fromkeys(("lora_rank", "lora_on"), _WITH_CLIP),
     **dict.fromkeys(("sampling", "pixels"), tuple(name for name in METHODS if name != STILL_IMAGE)),

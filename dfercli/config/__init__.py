@@ -13,6 +13,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 from dfercli.config.model import (
     METHODS,
     NAMED_PARTS,
+    ONLY_PROMPTS,
     PARTS,
     RANDOM_WEIGHTS,
     STILL_IMAGE,
@@ -45,6 +46,7 @@ __all__ = [
     "NAMED_PARTS",
     "NETWORKS",
     "NUMBERED_GPU",
+    "ONLY_PROMPTS",
     "OPTIMIZERS",
     "OWN_LOSS",
     "PARTS",

@@ -20,6 +20,9 @@ METHODS = (*OF_CLIP, STILL_IMAGE, *NETWORKS)
 UNTRAINED = ("zero-shot", STILL_IMAGE)
 """Methods without training."""
 
+ONLY_PROMPTS = ("coop", "cocoop")
+"""Methods that train prompts only: embeddings of videos stay those of CLIP."""
+
 WITHOUT_CLIP = (STILL_IMAGE, *(name for name in NETWORKS if name not in ON_CLIP))
 """Methods that use no part of CLIP: `backbone` does not affect them."""
 

@@ -211,6 +211,11 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
         """Return the clips of all processes in a step; the last step of an epoch may have fewer."""
         return min(self.batch_size, self.length - step * self.batch_size)
 
+    @property
+    def smallest_share(self) -> int:
+        """The fewest clips of any process in a step; those of an empty share do not count."""
+        return self.count_batch(len(self) - 1) // self._num_processes
+
     def count_share(self, step: int) -> int:
         """Return the clips of this process that count in a step."""
         return len(range(self._rank, self.count_batch(step), self._num_processes))

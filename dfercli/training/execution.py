@@ -11,12 +11,13 @@ from accelerate import Accelerator
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from torch import Tensor, nn
 
-from dfercli.config import ComputeConfig
+from dfercli.config import NETWORKS, WITHOUT_CLIP, ComputeConfig
 from dfercli.data.augment import ChangeBatch, Changes, change_batch, plan_changes
+from dfercli.data.loaders import EpochBatches
 from dfercli.data.transforms import normalise, pixel_statistics
 from dfercli.errors import ConfigError, first_line
 from dfercli.models.backbone import run_block
-from dfercli.models.base import ExpressionModel
+from dfercli.models.base import ExpressionModel, assemble
 from dfercli.training.step import (
     EagerGradients,
     FixedGradients,
@@ -79,6 +80,29 @@ def _check_whole_batches(model: ExpressionModel, compute: ComputeConfig) -> None
             f"{model.config.method} computes a step over its whole batch, so {option} would "
             f"change it; remove it, or use a smaller --batch-size"
         )
+
+
+def check_smallest_share(model: ExpressionModel, batches: EpochBatches) -> None:
+    """Check that batch normalisation has several values even in the smallest share of a batch.
+
+    Raises:
+        ConfigError: The share is one clip, of which a norm gets a single value per channel.
+    """
+    config = model.config
+    is_network = config.method in NETWORKS and config.method in WITHOUT_CLIP
+    if not is_network or batches.smallest_share > 1:
+        return
+    with torch.device("meta"):
+        trial = assemble(config, model.class_names, None)
+        clips = torch.zeros(_clip_shape(model, 1))
+    try:
+        trial.train()(clips)
+    except ValueError as error:
+        raise ConfigError(
+            f"the last batch of an epoch has one clip per process, too little for the batch "
+            f"normalisation of {config.method} at {model.image_size} px; use another --batch-size, "
+            f"or a larger --image-size"
+        ) from error
 
 
 def choose_way(compute: ComputeConfig, accelerator: Accelerator, num_steps: int) -> str:

@@ -44,7 +44,7 @@ from dfercli.training.evaluation import (
     predict_parts,
     score,
 )
-from dfercli.training.execution import plan_execution
+from dfercli.training.execution import check_smallest_share, plan_execution
 from dfercli.training.initial import load_initial
 from dfercli.training.progress import Progress
 from dfercli.training.recipe import (
@@ -154,6 +154,7 @@ def _train(
     image_size, class_names = model.image_size, manifest.class_names
     train_set = build_dataset(manifest, "train", config, image_size)
     batches = _build_batches(config, train_set, accelerator)
+    check_smallest_share(model, batches)
     setup = _build_setup(config, train_set, len(batches), model, accelerator)
     epochs, clips = config.train.last_epoch, len(train_set)
     share = math.ceil(config.train.batch_size / accelerator.num_processes)

@@ -10,7 +10,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dfercli.config import OWN_LOSS, STAGED, WITH_LOSSES, WITHOUT_CLIP, RunConfig, TrainConfig
+from dfercli.config import (
+    ONLY_PROMPTS,
+    OWN_LOSS,
+    STAGED,
+    WITH_LOSSES,
+    WITHOUT_CLIP,
+    RunConfig,
+    TrainConfig,
+)
 from dfercli.data.loaders import send
 from dfercli.errors import ConfigError
 from dfercli.models.base import AuxiliaryLoss, ExpressionModel, Outputs
@@ -178,6 +186,9 @@ def check_recipe(run: RunConfig) -> None:
         ),
         "aen compares embeddings at several levels; use --ec-stfl 0": (
             config.ec_stfl > 0 and method == "aen"
+        ),
+        f"{method} trains prompts only, not embeddings; use --ec-stfl 0": (
+            config.ec_stfl > 0 and method in ONLY_PROMPTS
         ),
         f"{method} has no visual tower of CLIP for LoRA; remove --lora-rank": (
             config.lora_rank > 0 and method in WITHOUT_CLIP

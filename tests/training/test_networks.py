@@ -6,11 +6,14 @@ from safetensors.torch import load_file
 
 from dfercli.config import NETWORKS, STAGED, TrainConfig
 from dfercli.config.presets import default_model
+from dfercli.data.loaders import EpochBatches
 from dfercli.errors import ConfigError
 from dfercli.models.base import build_model
 from dfercli.runs.checkpoint import load_checkpoint
 from dfercli.training import loop
+from dfercli.training.execution import check_smallest_share
 from dfercli.training.loop import train_fold
+from dfercli.training.recipe import check_recipe
 
 pytestmark = pytest.mark.slow
 
@@ -121,5 +124,31 @@ def test_batches_that_belong_together_are_not_split(compute, reason, make_run, t
 
 
 def test_two_stages_leave_epochs_for_the_second():
-    with pytest.raises(ConfigError, match="stage1_epochs is 3 and epochs is 3"):
+    with pytest.raises(ConfigError, match="stage1_epochs 3 and warmup_epochs 0 leave none"):
         TrainConfig(epochs=3, warmup_epochs=0, stage1_epochs=3)
+
+
+@pytest.mark.parametrize(("name", "num_frames"), [("r3d-hara", 16), ("resnet18-lstm", 1)])
+def test_a_last_batch_of_one_clip_is_refused_if_its_maps_have_one_position(
+    name, num_frames, make_run, tmp_path
+):
+    sizes = {"width": 0.125, "image_size": 16, "num_frames": num_frames}
+    model = vars(default_model(name, **sizes, weights="random"))
+    with pytest.raises(
+        ConfigError, match=r"one clip per process, .* 16 px; use another --batch"
+    ):
+        train_fold(make_run(model=model, batch_size=11), tmp_path)  # of 12 clips
+    larger = {**model, "image_size": 64}
+    assert train_fold(make_run(model=larger, batch_size=11, epochs=2), tmp_path).finished
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_last_batch_of_one_clip_trains_at_the_size_of_the_paper(name):
+    model = build_model(default_model(name, weights="random"), CLASSES)
+    check_smallest_share(model, EpochBatches(12, 11, seed=0))
+
+
+def test_a_loss_of_embeddings_that_are_not_trained_is_refused(make_run):
+    config = make_run(model={"method": "coop"}, ec_stfl=1.0)
+    with pytest.raises(ConfigError, match="coop trains prompts only, not embeddings; use --ec-stf"):
+        check_recipe(config)

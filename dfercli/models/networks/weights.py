@@ -135,7 +135,9 @@ def _read_file(path: Path) -> dict[str, Tensor]:
     except (OSError, RuntimeError, UnpicklingError, ValueError, EOFError, SafetensorError) as error:
         raise WeightsError(f"cannot read the weights in {path} ({first_line(error)})") from error
     except (LookupError, AttributeError, TypeError) as error:  # name a part of what was unpickled
-        raise WeightsError(f"cannot read the weights in {path}; it is not a PyTorch file") from error
+        raise WeightsError(
+            f"cannot read the weights in {path}; it is not a PyTorch file"
+        ) from error
     if isinstance(state, dict):
         state = state.get("state_dict", state)
     weights = {
