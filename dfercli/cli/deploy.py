@@ -44,7 +44,7 @@ def serve(
 ) -> None:
     """Serve a web page that classifies uploaded or recorded videos. Press Ctrl-C to stop it."""
     if find_spec("gradio") is None:
-        raise ConfigError("the page needs gradio: pip install '.[app]' in the checkout")
+        raise ConfigError("the page needs gradio: pip install '.[app]' in the clone")
     model.check()
     from dfercli.app.server import check_address
 

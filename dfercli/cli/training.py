@@ -70,7 +70,7 @@ def train(
     init: Annotated[
         str | None,
         opt.in_runs(
-            "Go on from a checkpoint (folder, run or name on the Hub), on other data or with other "
+            "Start from a checkpoint (folder, run or name on the Hub), on other data or with other "
             "classes. It decides the model's settings; classes with the same name keep what they "
             "have learnt."
         ),

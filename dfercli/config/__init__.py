@@ -107,10 +107,10 @@ class TrainConfig:
         adam_eps: Epsilon of AdamW and Adam.
         lr: Peak learning rate.
         min_lr: Learning rate at the end of the cosine schedule.
-        schedule: Course of the learning rate after the warm-up: `cosine`; `step`, constant, with
-            falls; or `restarts`, a cosine that begins again.
-        step_epochs: Epochs between two falls of `step`, or of one cosine of `restarts`.
-        step_factor: Factor of the learning rate at each fall of `step`.
+        schedule: Learning-rate schedule after the warm-up: `cosine`; `step`, constant between
+            drops; or `restarts`, a cosine that starts over.
+        step_epochs: Epochs between two drops of `step`, or in one cosine of `restarts`.
+        step_factor: Learning-rate multiplier at each drop of `step`.
         stage1_epochs: Epochs of the first stage of a model with two (aen, cliper), which trains
             other parts at a constant rate; they are part of `epochs`.
         stage1_lr: Learning rate of the first stage.
@@ -124,8 +124,8 @@ class TrainConfig:
         label_smoothing: Share of each label that is spread over all classes; 0 is off.
         mixup: Parameter of the Beta distribution that mixes the clips of a step; 0 is off.
         drop_path: Rate of stochastic depth in the last block, falling to 0 in the first; 0 is off.
-        lora_rank: Rank of LoRA, low-rank changes of the visual tower, whose own weights then stay
-            as they are; 0 is off.
+        lora_rank: Rank of LoRA: low-rank updates of the visual tower, whose own weights are
+            frozen; 0 is off.
         lora_on: Projections with LoRA, separated by commas: `q`, `k`, `v`, `out` and `mlp`.
         ema: Decay per step of a moving average of the weights, which is evaluated and saved in
             place of them; 0 is off.

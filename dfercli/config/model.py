@@ -67,11 +67,12 @@ class ModelConfig:
 
     Attributes:
         method: `dfer`, the paper's method. Of Table 5: `zero-shot`, `coop`, `cocoop`, `dfer-clip`
-            and `dfer-clip-no-tm`. Of Table 1, networks of convolutions over time: `c3d`, `p3d`,
-            `i3d`, `r3d-hara`, `r2plus1d`, `r3d-18`, `mc3-18`, `r2plus1d-18`, `ec-stfl`, `m3dfel`;
-            networks over frames: `resnet18-lstm`, `resnet18-vit`, `former-dfer`, `t-esfl`, `est`,
-            `freq-hd`, `logo-former`, `ial`, `aen`, `lstpnet`; and on CLIP: `cliper`. Not in the
-            paper: `still-image`, the built-in network.
+            and `dfer-clip-no-tm`. Of Table 1, each with the recipe of its own paper as defaults:
+            convolutions over time, `c3d`, `p3d`, `i3d`, `r3d-hara`, `r2plus1d`, `ec-stfl`,
+            `m3dfel`; networks over frames, `resnet18-lstm`, `resnet18-vit`, `former-dfer`,
+            `t-esfl`, `est`, `freq-hd`, `logo-former`, `ial`, `aen`, `lstpnet`; on CLIP, `cliper`.
+            Not in the paper: torchvision's `r3d-18`, `mc3-18` and `r2plus1d-18`; and
+            `still-image`, the built-in network.
         backbone: Name of an open_clip ViT. Source: section 4.1, ViT-B/32.
         weights: Initial weights: an open_clip tag, a local file trained with the backbone's
             activation, or `random`; for networks without CLIP `imagenet`, `kinetics400`, a local
@@ -83,9 +84,9 @@ class ModelConfig:
             face moves most.
         pixels: Pixel statistics to normalise frames with: `clip`, `imagenet`, `kinetics`, or
             `plain` for values from 0 to 1.
-        image_size: Side in pixels of the frames that a network without CLIP reads; 0 is that of
-            its paper.
-        width: Factor of the layer widths of a network without CLIP; below 1 for quick trials.
+        image_size: Side in pixels of the frames that a network without CLIP reads; 0 takes the
+            size in its paper.
+        width: Multiplier of all layer widths of a network without CLIP; below 1 for quick trials.
         spatial_layers: Transformer layers of former-dfer within frames.
         stage_blocks: Residual blocks in each stage of ial, separated by commas.
         interfit: Inter-frame interaction tokens (section 3.1).

@@ -139,7 +139,7 @@ def _connected(address: str) -> Iterator[Any]:
     try:
         import ray
     except ImportError as error:
-        raise ConfigError("--cluster needs Ray: pip install '.[ray]' in the checkout") from error
+        raise ConfigError("--cluster needs Ray: pip install '.[ray]' in the clone") from error
     _check_reachable(address)
     try:
         ray.init(address, log_to_driver=False, logging_level=logging.ERROR)

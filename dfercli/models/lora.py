@@ -1,4 +1,4 @@
-"""LoRA: the visual tower stays as it is, and low-rank changes of its projections are trained.
+"""LoRA: the visual tower stays as it is, and low-rank updates of its projections are trained.
 
 Source: Hu et al., 2021, LoRA: low-rank adaptation of large language models, with alpha equal to the
 rank, so that the product is not scaled.
@@ -79,7 +79,7 @@ def add_lora(model: ExpressionModel, rank: int, projections: Sequence[str]) -> N
 
 
 def merge_lora(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return a model's state dict with its low-rank changes added to the weights they belong to."""
+    """Return a model's state dict with its low-rank updates added to the weights they belong to."""
     merged = {name: tensor for name, tensor in weights.items() if not NAME.fullmatch(name)}
     for name in weights:
         match = NAME.fullmatch(name)

@@ -66,8 +66,8 @@ UNTESTED_NOTE = (
 )
 
 BUILT_IN_RECALLS = (
-    "The recalls are those of happiness, neutral, anger, surprise, sadness, fear and disgust, in "
-    "percent, on 1,147 still images with noisy labels, and not of videos."
+    "Recalls on 1,147 still images with noisy labels, not on videos: happiness 88 %, neutral 70 %, "
+    "anger 63 %, surprise 54 %, sadness 44 %, fear 29 %, disgust 4 %."
 )
 
 LICENCE_TEXT = (

@@ -238,9 +238,7 @@ def describe_metadata(model: ExpressionModel, where: str) -> dict[str, str]:
 def _check_installed() -> None:
     missing = [name for name in PACKAGES if find_spec(name) is None]
     if missing:
-        raise ConfigError(
-            f"--onnx needs {', '.join(missing)}: pip install '.[onnx]' in the checkout"
-        )
+        raise ConfigError(f"--onnx needs {', '.join(missing)}: pip install '.[onnx]' in the clone")
 
 
 def _check_size(where: str, model: ExpressionModel) -> None:

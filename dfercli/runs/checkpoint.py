@@ -75,7 +75,7 @@ def _find_checkpoint(where: str) -> str:
 
 
 def find_initial(name: str, runs: Path) -> InitConfig:
-    """Return the checkpoint that a run is to go on from; hashes its weights.
+    """Return the checkpoint that a run is to start from; hashes its weights.
 
     Raises:
         ConfigError: Its method trains nothing.
@@ -88,7 +88,7 @@ def find_initial(name: str, runs: Path) -> InitConfig:
 
 
 def locate_initial(name: str, runs: Path) -> str:
-    """Find the checkpoint that a run is to go on from, by a name as `find_checkpoint` takes it.
+    """Find the checkpoint that a run is to start from, by a name as `find_checkpoint` takes it.
 
     Raises:
         ConfigError: Its method trains nothing.
@@ -98,7 +98,7 @@ def locate_initial(name: str, runs: Path) -> str:
     method = read_initial(where).method
     if method in UNTRAINED:
         raise ConfigError(
-            f"cannot go on from {name}: {method} trains nothing; use --init with a checkpoint that "
+            f"cannot start from {name}: {method} trains nothing; use --init with a checkpoint that "
             f"`dfer train` has trained"
         )
     return where
@@ -122,7 +122,7 @@ def unseen_folds(
 ) -> list[int]:
     """Return the folds that a model can be tested on: the requested ones, or all.
 
-    `settings` are the entries of the checkpoint's `config.json`. The checkpoints that it went on
+    `settings` are the entries of the checkpoint's `config.json`. The checkpoints that it started
     from count, too. Data with the name of the training data counts as the training data, even if
     clips were added or cropped again since: the model has seen most of them.
 
@@ -140,7 +140,7 @@ def unseen_folds(
         return list(folds or manifest.folds)
     if len(left_out) > 1:
         raise CheckpointError(
-            f"the checkpoint and one that it went on from left out different folds of "
+            f"the checkpoint and one that it started from left out different folds of "
             f"{manifest.dataset}, so there are no clips to test it on"
         )
     (fold,) = left_out
@@ -152,7 +152,7 @@ def unseen_folds(
 
 
 def saw_data(settings: Mapping[str, Any], manifest: "Manifest") -> bool:
-    """Return whether a checkpoint, or one that it went on from, was trained on this data."""
+    """Return whether a checkpoint, or one that it started from, was trained on this data."""
     trained = CheckpointInfo.from_settings(settings).trained
     return any([_is_of(trained, manifest), *(_is_of(early, manifest) for early in trained.init)])
 

@@ -238,7 +238,7 @@ class RunRecord:
 
 @dataclass(frozen=True)
 class EarlierTraining:
-    """A checkpoint that a training went on from, and the data that it was trained on."""
+    """A checkpoint that a training started from, and the data that it was trained on."""
 
     name: str = ""
     sha256: str = ""
@@ -252,7 +252,7 @@ class EarlierTraining:
 class TrainingRecord:
     """What a checkpoint says of its training; entries that it does not have are None.
 
-    `init` lists the checkpoint that it went on from, then the one that this one went on from.
+    `init` lists the checkpoint that it started from, then the one that this one started from.
     """
 
     dataset: str | None = None

@@ -28,7 +28,7 @@ def check_trackers(compute: ComputeConfig) -> None:
     """
     for name in compute.trackers:
         if find_spec(name) is None:
-            raise ConfigError(f"{name} is not installed; `pip install '.[track]'` in the checkout")
+            raise ConfigError(f"{name} is not installed; `pip install '.[track]'` in the clone")
 
 
 def make_accelerator(

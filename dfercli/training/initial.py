@@ -14,7 +14,7 @@ from dfercli.runs.record import CheckpointInfo, EarlierTraining
 
 
 def check_initial(config: RunConfig, manifest: Manifest) -> None:
-    """Check that a run can go on from its checkpoint, if it has one, without reading the weights.
+    """Check that a run can start from its checkpoint, if it has one, without reading the weights.
 
     Raises:
         ConfigError: The checkpoint is of another model, or was trained on clips that are tested or
@@ -36,7 +36,7 @@ def check_initial(config: RunConfig, manifest: Manifest) -> None:
         unseen_folds(settings, manifest, config.data.folds_by, [config.fold])
     except CheckpointError as error:
         raise ConfigError(
-            f"cannot go on from {init.name} and test fold {config.fold}: {error}"
+            f"cannot start from {init.name} and test fold {config.fold}: {error}"
         ) from error
     if config.train.val_fraction > 0 and saw_data(settings, manifest):
         raise ConfigError(

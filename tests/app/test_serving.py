@@ -21,7 +21,7 @@ def _type(line, monkeypatch, capsys):
 def test_without_gradio_its_extra_is_named(monkeypatch, capsys):
     monkeypatch.setattr("dfercli.cli.deploy.find_spec", lambda name: None)
     code, err = _type("app", monkeypatch, capsys)
-    said = "error: the page needs gradio: pip install '.[app]' in the checkout\n"
+    said = "error: the page needs gradio: pip install '.[app]' in the clone\n"
     assert (code, err) == (1, said)
 
 

@@ -177,7 +177,7 @@ def test_without_ray_its_extra_is_named(make_job, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ConfigError) as caught:
         run_jobs([make_job()], tmp_path, cluster="auto")
-    assert str(caught.value) == "--cluster needs Ray: pip install '.[ray]' in the checkout"
+    assert str(caught.value) == "--cluster needs Ray: pip install '.[ray]' in the clone"
 
 
 @pytest.mark.parametrize("unseen", ["folder", "marker", "manifest"])

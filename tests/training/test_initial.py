@@ -150,7 +150,7 @@ def test_clips_that_the_checkpoint_was_trained_on_are_not_tested(make_run, init,
     with pytest.raises(ConfigError) as caught:
         run_jobs([replace(make_run(fold=2), init=init)], tmp_path)
     assert str(caught.value) == (
-        "cannot go on from colours/full/fold1/best and test fold 2: the checkpoint was trained on "
+        "cannot start from colours/full/fold1/best and test fold 2: the checkpoint was trained on "
         "the clips of fold 2; test it on fold 1"
     )
     with pytest.raises(ConfigError, match="may have been trained on the clips that --val-fraction"):
@@ -183,7 +183,7 @@ def test_another_model_is_refused(make_run, init, tmp_path):
 
 
 def test_what_was_not_trained_or_has_changed_is_refused(make_model, init, tmp_path):
-    with pytest.raises(ConfigError, match="cannot go on from built-in: still-image trains nothing"):
+    with pytest.raises(ConfigError, match="cannot start from built-in: still-image trains nothing"):
         find_initial("built-in", tmp_path)
     with pytest.raises(CheckpointError, match="has changed since the run was configured"):
         load_initial(make_model(), InitConfig(where=init.where, name=init.name, sha256="0"))

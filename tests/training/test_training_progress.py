@@ -105,4 +105,4 @@ def test_a_tracker_that_is_not_installed_is_one_line(make_run, tmp_path, monkeyp
     monkeypatch.setattr(device, "find_spec", lambda name: None)
     with pytest.raises(ConfigError) as caught:
         train_fold(make_run(compute={"track": "wandb"}), tmp_path)
-    assert str(caught.value) == "wandb is not installed; `pip install '.[track]'` in the checkout"
+    assert str(caught.value) == "wandb is not installed; `pip install '.[track]'` in the clone"

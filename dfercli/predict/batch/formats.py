@@ -161,7 +161,7 @@ def check_parquet(path: Path) -> None:
         import pyarrow  # noqa: F401
     except ImportError as error:
         raise ConfigError(
-            f"{path} needs pyarrow: pip install '.[parquet]' in the checkout; or write a .csv file"
+            f"{path} needs pyarrow: pip install '.[parquet]' in the clone; or use another suffix"
         ) from error
 
 
