@@ -106,7 +106,11 @@ def _describe_origin(predictor: Predictor) -> str:
             "weak."
         )
     if predictor.built_in:
-        return f"Model: {predictor.describe()}. It was trained on {BUILT_IN_TRAINING}."
+        return (
+            f"Model: {predictor.describe()}. These are the shares of happiness, neutral, anger, "
+            f"surprise, sadness, fear and disgust that it recognises, in percent. It was trained "
+            f"on {BUILT_IN_TRAINING}."
+        )
     if predictor.trained.dataset is None:
         return f"Model: {predictor.name}. Its training data is unknown."
     return (

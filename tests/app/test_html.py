@@ -119,8 +119,8 @@ def test_the_built_in_model_says_what_it_is_and_its_limits(predictor):
     other = copy(predictor)
     other.checkpoint = "built-in"
     said = html.unescape(render_model(other))
-    assert "built-in still-image model: not the paper's method, no motion; recognised 88 %" in said
-    assert "of happiness but 4 % of disgust on stills. It was trained on public" in said
+    assert "built-in still-image model: not the paper's method, no motion, recalls 88/70/63" in said
+    assert "happiness, neutral, anger, surprise, sadness, fear and disgust that it recog" in said
     assert "trained on public still images that its authors do not name" in said
 
 
