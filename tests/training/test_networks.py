@@ -134,9 +134,7 @@ def test_a_last_batch_of_one_clip_is_refused_if_its_maps_have_one_position(
 ):
     sizes = {"width": 0.125, "image_size": 16, "num_frames": num_frames}
     model = vars(default_model(name, **sizes, weights="random"))
-    with pytest.raises(
-        ConfigError, match=r"one clip per process, .* 16 px; use another --batch"
-    ):
+    with pytest.raises(ConfigError, match=r"one clip per process, .* 16 px; use another --batch"):
         train_fold(make_run(model=model, batch_size=11), tmp_path)  # of 12 clips
     larger = {**model, "image_size": 64}
     assert train_fold(make_run(model=larger, batch_size=11, epochs=2), tmp_path).finished
