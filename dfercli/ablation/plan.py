@@ -11,7 +11,6 @@ from dfercli.ablation.table1 import CHANGED
 from dfercli.config import NETWORKS, WITHOUT_CLIP, ModelConfig, RunConfig
 from dfercli.config.model import OF_NETWORKS
 from dfercli.config.presets import describe_recipe
-from dfercli.data.sampling import find_sampler
 from dfercli.errors import ConfigError, DferError
 from dfercli.models.base import assemble
 from dfercli.models.networks.weights import TRAINED_WEIGHTS, check_trunk
@@ -65,7 +64,6 @@ def plan_rows(
 
 def _check_run(run: RunConfig, class_names: Sequence[str], with_weights: bool) -> None:
     check_recipe(run)
-    find_sampler(run.model)
     if run.model.method in NETWORKS and run.model.method in WITHOUT_CLIP:
         with torch.device("meta"):
             assemble(run.model, class_names, None)

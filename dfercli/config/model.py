@@ -172,23 +172,10 @@ class ModelConfig:
         network = NETWORKS.get(self.method)
         if network is not None and self.image_size == 0:
             object.__setattr__(self, "image_size", network.image_size)
-        self._check_sampling()
         has_sizes = network is not None and self.method not in ON_CLIP
         unused = [] if has_sizes else [*OF_NETWORKS]
         unused += [name for name, method in OF_ONE_NETWORK.items() if method != self.method]
         self._refuse(unused)
-
-    def _check_sampling(self) -> None:
-        """Check that the sampling gives T frames."""
-        parts = SAMPLING.fullmatch(self.sampling)
-        product = self.num_frames
-        if parts is not None and parts[1]:
-            product = int(parts[1]) * int(parts[2])
-        if product != self.num_frames:
-            raise ConfigError(
-                f"sampling {self.sampling} gives {product} frames, but num_frames is "
-                f"{self.num_frames}; change one of them"
-            )
 
     def _check_parts(self) -> None:
         """Refuse settings of our modules for a method without them."""

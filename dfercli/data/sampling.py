@@ -57,7 +57,13 @@ def find_sampler(model: ModelConfig) -> Sampler:
         return MotionWindows(model.num_frames)
     parts = SAMPLING.fullmatch(model.sampling)
     assert parts is not None  # ModelConfig checks it
-    return Segments(int(parts[1] or model.num_frames), int(parts[2] or 1))
+    segments, consecutive = int(parts[1] or model.num_frames), int(parts[2] or 1)
+    if segments * consecutive != model.num_frames:
+        raise ConfigError(
+            f"sampling {model.sampling} gives {segments * consecutive} frames, but num_frames is "
+            f"{model.num_frames}; change one of them"
+        )
+    return Segments(segments, consecutive)
 
 
 def pad(num_available: int, num_frames: int) -> np.ndarray:

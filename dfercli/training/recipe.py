@@ -20,6 +20,7 @@ from dfercli.config import (
     TrainConfig,
 )
 from dfercli.data.loaders import send
+from dfercli.data.sampling import find_sampler
 from dfercli.errors import ConfigError
 from dfercli.models.base import AuxiliaryLoss, ExpressionModel, Outputs
 from dfercli.models.dfer import contrastive_loss
@@ -166,7 +167,7 @@ def check_recipe(run: RunConfig) -> None:
 
     Raises:
         ConfigError: `min_lr` exceeds `lr`, or the method lacks two stages or CLIP's visual tower,
-            or its losses need one label per clip.
+            or its losses need one label per clip, or its sampling does not give T frames.
     """
     config, method = run.train, run.model.method
     hard_labels = method in WITH_LOSSES or config.ec_stfl > 0
@@ -206,6 +207,7 @@ def check_recipe(run: RunConfig) -> None:
     for fault, holds in faults.items():
         if holds:
             raise ConfigError(fault)
+    find_sampler(run.model)
 
 
 def build_scheduler(

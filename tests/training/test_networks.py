@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import load_file
 
 from dfercli.config import NETWORKS, STAGED, TrainConfig
-from dfercli.config.presets import default_model
+from dfercli.config.presets import apply_preset, default_model
 from dfercli.data.loaders import EpochBatches
 from dfercli.errors import ConfigError
 from dfercli.models.base import build_model
@@ -150,3 +150,12 @@ def test_a_loss_of_embeddings_that_are_not_trained_is_refused(make_run):
     config = make_run(model={"method": "coop"}, ec_stfl=1.0)
     with pytest.raises(ConfigError, match="coop trains prompts only, not embeddings; use --ec-stf"):
         check_recipe(config)
+
+
+def test_a_typed_sampling_meets_the_frames_of_its_network(make_run):
+    model = {"method": "former-dfer", "sampling": "4x4"}
+    run = apply_preset(make_run(model=model), {"method", "sampling"})
+    assert (run.model.num_frames, run.model.sampling) == (16, "4x4")
+    check_recipe(run)
+    with pytest.raises(ConfigError, match="sampling 4x4 gives 16 frames, but num_frames is 4"):
+        check_recipe(make_run(model={"sampling": "4x4"}))
