@@ -51,14 +51,14 @@ folders of runs of older versions do not say that their MSTA mixes channels."""
 
 BLOCKS = re.compile(r"[1-9](,[1-9]){3}")
 
-OF_NETWORKS = ("image_size", "width")
+OF_ONE_NETWORK = {"spatial_layers": "former-dfer", "stage_blocks": "ial"}
+"""Settings that only one network has."""
+
+OF_NETWORKS = ("image_size", "width", *OF_ONE_NETWORK)
 """Settings that only networks without CLIP have."""
 
 LEAST_SIZE = 16
 """Least side of a frame in pixels: what all networks can read (our choice)."""
-
-OF_ONE_NETWORK = {"spatial_layers": "former-dfer", "stage_blocks": "ial"}
-"""Settings that only one of them has."""
 
 
 @dataclass(frozen=True, kw_only=True)
