@@ -251,13 +251,13 @@ def _of_clip(method: str) -> list[str]:
 
 
 def _note_initial(init: InitConfig, manifest: "Manifest") -> None:
-    """Print which checkpoint the run goes on from, and which classes it knows."""
+    """Print which checkpoint the run starts from, and which classes it knows."""
     from dfercli.models.base import read_settings
 
     known = read_settings(init.where)["class_names"]
     shared = [name for name in manifest.class_names if name in known]
     new = [name for name in manifest.class_names if name not in known]
-    opt.note(f"goes on from: {init.name} (SHA-256 {init.sha256[:12]}); classes that it knows:")
+    opt.note(f"starts from: {init.name} (SHA-256 {init.sha256[:12]}); classes that it knows:")
     opt.note(f"  {', '.join(shared) or 'none'}; new: {', '.join(new) or 'none'}")
 
 

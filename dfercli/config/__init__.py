@@ -345,7 +345,7 @@ class ComputeConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class InitConfig:
-    """The checkpoint that a run goes on from.
+    """The checkpoint that a run starts from.
 
     Attributes:
         where: Folder of the checkpoint, or its name on the Hub.

@@ -216,7 +216,7 @@ def describe_recipe(run: RunConfig) -> str:
     if of_method:
         text += f", of {run.model.method}: {_list_settings(of_method)}"
     text += f", changed: {_list_settings(changed)}" if changed else ""
-    return text + (f", going on from {run.init.name}" if run.init is not None else "")
+    return text + (f", starting from {run.init.name}" if run.init is not None else "")
 
 
 def recipe_options(run: RunConfig) -> list[str]:

@@ -1,6 +1,6 @@
 """Results as tables, which `dfer eval` and `dfer test` print in every format."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -247,15 +247,22 @@ def describe_method(method: str, units: int, results: Results) -> str:
 
 def describe_several(variants: Sequence[Results]) -> dict[str, str]:
     """Return the provenance of several variants; values that differ are listed by variant."""
-    names = dict.fromkeys(name for results in variants for name in results.provenance)
+    origins = {results.title: results.provenance for results in variants}
+    if len({"network" in origin for origin in origins.values()}) > 1:  # with and without CLIP
+        origins = {title: _call_network(origin) for title, origin in origins.items()}
     lines = {}
-    for name in names:
-        values = {v.title: v.provenance.get(name, UNKNOWN) for v in variants}
+    for name in dict.fromkeys(name for origin in origins.values() for name in origin):
+        values = {title: origin.get(name, UNKNOWN) for title, origin in origins.items()}
         if len(set(values.values())) == 1:
             lines[name] = next(iter(values.values()))
         else:
             lines[name] = join(f"{title}: {value}" for title, value in values.items())
     return lines
+
+
+def _call_network(origin: Mapping[str, str]) -> dict[str, str]:
+    """Return a provenance in which the backbone of CLIP is called network, like that of others."""
+    return {"network" if name == "backbone" else name: text for name, text in origin.items()}
 
 
 JUDGED = ("war_interval", "war_p", "uar_interval", "uar_p", "mcnemar_p")

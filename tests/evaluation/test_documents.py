@@ -265,3 +265,13 @@ def test_every_table_of_scores_on_crema_d_says_what_people_reach():
         notes = [note for note in document.tables[0].notes if "58.2 %" in note]
         assert len(notes) == 1
     assert "58.2 %" not in str(side_by_side_document([_results(), _results("baseline")]).tables[0])
+
+
+def test_networks_with_and_without_clip_are_on_one_line():
+    clip, other = _results("full"), _results("former-dfer")
+    clip = replace(clip, provenance={"dataset": "own", "backbone": "ViT-B-32"})
+    other = replace(other, provenance={"dataset": "own", "network": "ResNet18"})
+    provenance = side_by_side_document([clip, other]).provenance
+    assert provenance["network"] == f"{clip.title}: ViT-B-32 | {other.title}: ResNet18"
+    assert "backbone" not in provenance
+    assert side_by_side_document([clip, clip]).provenance["backbone"] == "ViT-B-32"

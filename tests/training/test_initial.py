@@ -1,4 +1,4 @@
-"""`dfer train --init`: a run goes on from a checkpoint, with other classes or on other data."""
+"""`dfer train --init`: a run starts from a checkpoint, with other classes or on other data."""
 
 import json
 from dataclasses import replace
@@ -29,7 +29,7 @@ def init(trained):
 
 @pytest.fixture
 def go_on(make_run, other_data, colours, init):
-    """Make the settings of a run on the other data that goes on from the finished run."""
+    """Make the settings of a run on the other data that starts from the finished run."""
 
     def make(**settings):
         run = make_run(**settings)
@@ -123,7 +123,7 @@ def test_fine_tuning_starts_above_chance_on_shared_classes_and_records_the_sourc
             "data_fingerprint": trained.read().data.fingerprint,
         }
     ]
-    assert settings["trained"]["recipe"].endswith("going on from colours/full/fold1/best")
+    assert settings["trained"]["recipe"].endswith("starting from colours/full/fold1/best")
 
 
 @pytest.mark.slow
