@@ -116,7 +116,7 @@ def test_a_file_gets_the_format_of_its_suffix(suffix, dfer):
             "--prompt-template has no effect with the prompts of cliper; remove it",
         ),
         (
-            "train --model aen --preset small --epochs 6",
+            "train --model aen --preset small --epochs 6 --stage1-epochs 4",
             "stage1_epochs 4 and warmup_epochs 2 leave none of 6 epochs; use more epochs",
         ),
         (

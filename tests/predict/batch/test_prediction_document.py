@@ -181,7 +181,7 @@ def test_parquet_without_pyarrow_is_one_line(tmp_path, videos, monkeypatch):
     with pytest.raises(ConfigError) as caught:
         write_parquet(Path("x.parquet"), HEAD, videos)
     assert str(caught.value) == (
-        "x.parquet needs pyarrow: pip install '.[parquet]' in the checkout; or write a .csv file"
+        "x.parquet needs pyarrow: pip install '.[parquet]' in the clone; or use another suffix"
     )
 
 
