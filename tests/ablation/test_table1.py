@@ -164,6 +164,7 @@ def test_the_broken_rule_is_shown_as_such():
     assert note.endswith(": 1.66 G")
 
 
+@pytest.mark.slow
 def test_the_costs_of_all_rows_are_one_document_in_every_format():
     entries = cost_table(SYSTEMS, _base(), BASIC_EXPRESSIONS)
     assert [entry["row"] for entry in entries] == [row.name for row in SYSTEMS]

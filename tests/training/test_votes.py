@@ -125,6 +125,7 @@ def test_the_prior_is_that_of_the_votes(voted, tmp_path, monkeypatch):
     assert counts == [[4.0, 1.0, 3.0]]
 
 
+@pytest.mark.slow
 def test_a_run_resumes_on_the_same_votes_only(voted, tmp_path):
     config = voted(epochs=2, stop_epoch=1)
     train_folds(config, [1], tmp_path / "runs")
@@ -134,6 +135,7 @@ def test_a_run_resumes_on_the_same_votes_only(voted, tmp_path):
         train_folds(config, [1], tmp_path / "runs")
 
 
+@pytest.mark.slow
 def test_folds_with_the_same_votes_are_one_variant(voted, tmp_path):
     train_folds(voted(), [1, 2, 3], tmp_path / "runs")
     results = read_results(tmp_path / "runs", "colours", "full-votes")

@@ -71,6 +71,7 @@ def test_logits_are_finite_and_of_their_shape(name):
     assert model.class_names == list(CLASSES)
 
 
+@pytest.mark.slow
 @every_network
 def test_all_that_trains_gets_a_gradient_and_nothing_else_does(name):
     model = make(name)
@@ -99,6 +100,7 @@ def test_one_clip_alone_trains(name):
     assert value.isfinite()
 
 
+@pytest.mark.slow
 @every_network
 def test_a_saved_model_gives_the_same_logits(name, tmp_path):
     model = make(name)
@@ -153,6 +155,7 @@ def test_a_batch_of_two_is_two_batches_of_one(name):
         torch.testing.assert_close(model(clips), single, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 @every_network
 def test_shuffled_frames_matter_to_temporal_models_only(name):
     model = make(name).eval()

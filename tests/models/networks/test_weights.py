@@ -54,6 +54,7 @@ def test_imagenet_weights_are_fetched_once(published, trunk):
     build_model(default_model("resnet18-vit"), CLASSES)  # from the cache
 
 
+@pytest.mark.slow
 def test_kinetics_weights_reach_the_video_network(published):
     torch.manual_seed(0)
     state = VideoResNet("r3d-18", 1.0).state_dict()
