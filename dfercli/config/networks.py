@@ -50,6 +50,8 @@ class Network:
 PRETRAINED = ("imagenet", "random")
 KINETICS = ("kinetics400", "random")
 
+EST = Network(num_frames=35, image_size=224, sampling="snippets", weights=PRETRAINED, file=True)
+
 NETWORKS: Mapping[str, Network] = {
     "c3d": Network(),
     "p3d": Network(image_size=160),
@@ -63,20 +65,8 @@ NETWORKS: Mapping[str, Network] = {
     "resnet18-vit": Network(pixels="imagenet", weights=PRETRAINED, file=True),
     "ec-stfl": Network(),
     "former-dfer": Network(sampling="8x2"),
-    "t-esfl": Network(
-        num_frames=35,
-        image_size=224,
-        sampling="snippets",
-        weights=PRETRAINED,
-        file=True,
-    ),
-    "est": Network(
-        num_frames=35,
-        image_size=224,
-        sampling="snippets",
-        weights=PRETRAINED,
-        file=True,
-    ),
+    "t-esfl": EST,
+    "est": EST,
     "freq-hd": Network(sampling="freq-hd", pixels="imagenet", weights=PRETRAINED, file=True),
     "logo-former": Network(sampling="8x2", weights=PRETRAINED, file=True),
     "ial": Network(),

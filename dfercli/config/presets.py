@@ -159,7 +159,9 @@ def _apply_network(run: RunConfig, typed: Collection[str]) -> RunConfig:
     """
     method = run.model.method
     one_rate = run.preset in ONE_RATE
-    of_preset = {name for values in CHANGES[run.preset].values() for name in values if one_rate}
+    of_preset: set[str] = set()
+    if one_rate:
+        of_preset = {name for values in CHANGES[run.preset].values() for name in values}
     if method in WITHOUT_CLIP:
         run = replace(run, model=replace(run.model, backbone=ModelConfig.backbone))
         run = _change(run, {"train": WITHOUT_BLOCKS}, ())
@@ -169,7 +171,8 @@ def _apply_network(run: RunConfig, typed: Collection[str]) -> RunConfig:
         run = _change(run, {"train": {"label_smoothing": 0.0, "balance": "none"}}, typed)
     changes = METHOD_CHANGES[method]
     if one_rate:
-        train = {**_keep(changes["train"], PARTS_OF_METHOD), **SMALL_STAGES.get(method, {})}
+        own = {n: v for n, v in changes["train"].items() if n in PARTS_OF_METHOD}
+        train = {**own, **SMALL_STAGES.get(method, {})}
         changes = {**changes, "train": train}
     changes = {**changes, "train": _shorten_stage(changes["train"], run.train, typed)}
     run = _change(run, changes, {*typed, *of_preset})
@@ -187,10 +190,6 @@ def _shorten_stage(
     requested |= typed_values
     most = max(0, requested["epochs"] - requested["warmup_epochs"]) // 2
     return {**values, "stage1_epochs": min(values["stage1_epochs"], most)}
-
-
-def _keep(values: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if name in names}
 
 
 def _change(run: RunConfig, overrides: Overrides, typed: Collection[str]) -> RunConfig:

@@ -86,7 +86,7 @@ def check_smallest_share(model: ExpressionModel, batches: EpochBatches) -> None:
     """Check that batch normalisation has several values even in the smallest share of a batch.
 
     Raises:
-        ConfigError: The share is one clip, of which a norm gets a single value per channel.
+        ConfigError: The share is one clip, which gives a norm a single value per channel.
     """
     config = model.config
     is_network = config.method in NETWORKS and config.method in WITHOUT_CLIP

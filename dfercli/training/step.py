@@ -71,7 +71,7 @@ class OptimizerStep:
     micro_batch: int
 
     def __call__(self, clips: Tensor, labels: Tensor, share: int, batch: int) -> Tensor:
-        """Take one step of the optimizer; return this process's mean loss as a tensor ().
+        """Take one optimizer step and return the mean loss of this process, a scalar tensor.
 
         Args:
             clips: This process's clips (N, T, 3, H, W), normalised.

@@ -226,9 +226,9 @@ class BatchNorm(nn.BatchNorm1d):
 class EST(VideoNetwork):
     """Classifies clips, and in training also predicts in which order the snippets were put.
 
-    The order is predicted from shuffled snippet embeddings, to each of which the video embedding is
-    added. The transformer reads them in the right order: in the published network positions are
-    shuffled with the snippets, which does not change its result.
+    The order is predicted from shuffled snippet embeddings, each with the video embedding added.
+    The transformer reads them in the right order: in the published network positions are shuffled
+    with the snippets, which does not change its result.
     """
 
     orders: Tensor

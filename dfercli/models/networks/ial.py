@@ -97,7 +97,7 @@ class GatedBlock(nn.Module):
 
 
 class GatedStage(nn.ModuleList):
-    """Gated blocks, the first of which halves the size and changes the channels."""
+    """Gated blocks; the first one halves the size and changes the channels."""
 
     def __init__(self, channels: int, width: int, blocks: int, side: int, num_frames: int) -> None:
         super().__init__(

@@ -7,8 +7,8 @@ maps, with positions and a class token                   (B, 1 + T * H / 16 * W 
 class token                                              (B, C)
 
 Source: Ma et al., 2023, Logo-Former: local-global spatio-temporal transformer for dynamic facial
-expression recognition (arXiv 2305.03343), of which only the abstract was read; no code of the
-authors is known. A port by others has ResNet18 without its last stage, a class token, positions in
+expression recognition (arXiv 2305.03343). Only its abstract was read, and no code of the authors is
+known. A port by others has ResNet18 without its last stage, a class token, positions in
 space and time, four blocks and eight heads. All the rest is our choice: the width of the maps, 256,
 windows of two frames by 4 x 4 positions, their mean as their feature, and the compact loss. With
 these, all matrix products are 10.27 G, the number that is published.

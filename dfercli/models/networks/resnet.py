@@ -64,7 +64,7 @@ class ResNet(nn.Module):
 
 
 def make_stage(channels: int, width: int, blocks: int, stride: int) -> nn.Sequential:
-    """Return basic blocks, the first of which may halve the size or change the channels."""
+    """Return basic blocks; the first one may halve the size or change the channels."""
     shortcut = None
     if stride > 1 or channels != width:
         convolution = nn.Conv2d(channels, width, 1, stride, bias=False)

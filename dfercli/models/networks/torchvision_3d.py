@@ -73,7 +73,7 @@ class VideoResNet(nn.Module):
 
 
 def make_stage(convolution: Convolution, inputs: int, outputs: int, stride: int) -> nn.Sequential:
-    """Return two of torchvision's blocks, the first of which changes the shape."""
+    """Return two of torchvision's blocks; the first one changes the shape."""
     shortcut = None
     if inputs != outputs or stride != 1:
         strides = convolution.get_downsample_stride(stride)
