@@ -6,7 +6,14 @@ from dataclasses import replace
 
 import torch
 
-from dfercli.config import ComputeConfig, is_numbered, require_device
+from dfercli.config import (
+    UNTRAINED,
+    WITHOUT_CLIP,
+    ComputeConfig,
+    RunConfig,
+    is_numbered,
+    require_device,
+)
 from dfercli.errors import ConfigError
 from dfercli.parallel import Share
 
@@ -70,6 +77,30 @@ def resolve_compute(compute: ComputeConfig) -> ComputeConfig:
     """
     device = resolve_device(compute.device)
     return replace(compute, device=device, precision=resolve_precision(compute.precision, device))
+
+
+def resolve_training(run: RunConfig) -> ComputeConfig:
+    """Replace `auto` as `resolve_compute` does, by a precision in which the model can be trained.
+
+    Networks that convolve train in fp32 on a CPU. In bf16, PyTorch's gradients of the weights of a
+    convolution are wrong there for many shapes, such as a kernel of three frames over two, and the
+    kernels that compute them write outside their memory (seen with PyTorch 2.14 on an AMD EPYC).
+
+    Raises:
+        ConfigError: This machine lacks the device, the device lacks the precision, or a network
+            that convolves is to be trained in bf16 on a CPU.
+    """
+    compute, method = run.compute, run.model.method
+    convolves = method in WITHOUT_CLIP and method not in UNTRAINED
+    if convolves and resolve_device(compute.device) == "cpu":
+        if compute.precision == "bf16":
+            raise ConfigError(
+                f"PyTorch computes wrong gradients of convolutions in bf16 on CPUs, so {method} "
+                f"cannot be trained in it; use --precision auto or fp32"
+            )
+        if compute.precision == "auto":
+            compute = replace(compute, precision="fp32")
+    return resolve_compute(compute)
 
 
 def name_gpu(device: torch.device | None = None) -> str:

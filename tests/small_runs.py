@@ -76,6 +76,7 @@ def make_run(colours: Path, tiny_name: str) -> Callable[..., Any]:
         seed: int = 0,
         workers: int = 0,
         manifest: Path = colours,
+        root: Path | None = None,
         augment: Any = None,
         model: Any = None,
         compute: Any = None,
@@ -86,7 +87,7 @@ def make_run(colours: Path, tiny_name: str) -> Callable[..., Any]:
             data=DataConfig(
                 dataset="colours",
                 manifest=str(manifest),
-                root=str(manifest.parent),
+                root=str(root or manifest.parent),
                 workers=workers,
             ),
             fold=fold,
@@ -100,6 +101,42 @@ def make_run(colours: Path, tiny_name: str) -> Callable[..., Any]:
         )
 
     return make
+
+
+@pytest.fixture
+def write_votes(colours: Path, tmp_path: Path) -> Callable[..., dict[str, Path]]:
+    """Write a manifest with votes for the label of each clip and for the next class.
+
+    Returns what `make_run` needs to read it.
+    """
+    from dataclasses import replace
+
+    from dfercli.data.manifest import read_manifest, write_manifest
+
+    def write(own: int = 3, other: int = 1) -> dict[str, Path]:
+        manifest = read_manifest(colours)
+        labels = manifest.rows["label"].map(list(COLOURS).index)
+        votes = {
+            f"votes:{name}": own * (labels == k) + other * ((labels + 1) % 3 == k)
+            for k, name in enumerate(COLOURS)
+        }
+        path = tmp_path / "colours.csv"
+        write_manifest(replace(manifest, rows=manifest.rows.assign(**votes)), path)
+        return {"manifest": path, "root": colours.parent}
+
+    return write
+
+
+def small_network(name: str, backbone: str) -> dict[str, Any]:
+    """Return the settings of a network of Table 1 with tiny layers, or a backbone of CLIP."""
+    from dfercli.config.presets import default_model
+
+    sizes: dict[str, Any] = {"width": 0.125, "image_size": 32}
+    if name == "cliper":
+        sizes = {"backbone": backbone}
+    elif name in ("p3d", "i3d", "c3d", "ial", "lstpnet", "r3d-hara"):
+        sizes["image_size"] = 48  # so that normalised maps have several positions
+    return vars(default_model(name, weights="random", **sizes))
 
 
 @pytest.fixture(scope="session")

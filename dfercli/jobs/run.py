@@ -27,7 +27,7 @@ from dfercli.config import (
 from dfercli.data.folds import check_labels, open_manifest, select_rows
 from dfercli.data.loaders import check_frames
 from dfercli.data.manifest import Manifest
-from dfercli.device import resolve_compute, resolve_device, share_this_machine
+from dfercli.device import resolve_device, resolve_training, share_this_machine
 from dfercli.errors import DataError, DferError, JobsError, UnexpectedError, WeightsError
 from dfercli.jobs.job import Ended, Failure, Job, Work
 from dfercli.jobs.ray import run_on_cluster
@@ -139,8 +139,8 @@ def run_jobs(
     ]
     _check_jobs(all_jobs, manifests)
     if cluster is None:  # its machines may have what this one lacks
-        for compute in {config.compute for config in configs}:
-            check_trackers(resolve_compute(compute))
+        for compute in {resolve_training(config) for config in configs}:
+            check_trackers(compute)
     todo = [job for job in all_jobs if job.unfinished]
     failures = {}
     clips = sum(_count_clips(job.config, manifests[job.config.data]) for job in todo)

@@ -11,7 +11,7 @@ import torch
 from dfercli.config import UNTRAINED, RunConfig
 from dfercli.data.folds import select_rows
 from dfercli.data.manifest import Manifest
-from dfercli.device import resolve_compute
+from dfercli.device import resolve_training
 from dfercli.models.flops import measure_cost
 from dfercli.runs.run_folder import protocols_of
 from dfercli.text import count_of
@@ -69,10 +69,13 @@ def estimate(configs: Sequence[RunConfig], runs: Path, manifest: Manifest) -> Es
     trained = [config for config in configs if config.model.method not in UNTRAINED]
     if not trained:
         return None
-    compute = resolve_compute(trained[0].compute)
-    if compute.device != "cpu":
+    computes = {config: resolve_training(config) for config in trained}
+    if any(compute.device != "cpu" for compute in computes.values()):
         return None
-    rate = SHARES[compute.precision] * measure_matrix_rate(DTYPES[compute.precision])
+    rates = {
+        precision: SHARES[precision] * measure_matrix_rate(DTYPES[precision])
+        for precision in {compute.precision for compute in computes.values()}
+    }
     models = {config.model for config in trained}
     costs = {model: measure_cost(model, manifest.class_names) for model in models}
     seconds, final_bytes, state_bytes = 0.0, 0, 0
@@ -81,7 +84,7 @@ def estimate(configs: Sequence[RunConfig], runs: Path, manifest: Manifest) -> Es
         train_clips = len(select_rows(manifest, "train", config))
         test_clips = len(select_rows(manifest, "test", config))
         passes = config.train.last_epoch * (STEP_OVER_FORWARD * train_clips + test_clips)
-        seconds += 2 * cost.true_macs * passes / rate
+        seconds += 2 * cost.true_macs * passes / rates[computes[config].precision]
         final_bytes += len(protocols_of(config.train.val_fraction)) * BYTES * cost.trainable
         state_bytes = max(state_bytes, STATES * BYTES * cost.trainable)
     runs = runs.absolute()

@@ -28,7 +28,7 @@ from dfercli.data.loaders import (
     prefetch,
 )
 from dfercli.data.manifest import Manifest
-from dfercli.device import resolve_compute
+from dfercli.device import resolve_training
 from dfercli.errors import ConfigError
 from dfercli.models.base import ExpressionModel, build_model
 from dfercli.models.lora import add_lora
@@ -105,7 +105,7 @@ def train_fold(
             folder holds a run with other settings.
         CheckpointError: A checkpoint cannot be written, or cannot be read to resume from.
     """
-    config = replace(config, compute=resolve_compute(config.compute))
+    config = replace(config, compute=resolve_training(config))
     run = run_folder(runs, config)
     accelerator = make_accelerator(
         config.compute, run.logs_folder, has_stages=config.train.stage1_epochs > 0

@@ -45,14 +45,14 @@ def prepare(make_gpu_run: Callable[..., Any]) -> Callable[..., Any]:
     from dfercli.data.augment import Augmenter
     from dfercli.data.folds import open_manifest
     from dfercli.data.loaders import build_dataset, build_train_loader
-    from dfercli.device import resolve_compute
+    from dfercli.device import resolve_training
     from dfercli.training import loop
     from dfercli.training.device import make_accelerator
     from dfercli.training.execution import plan_execution
 
     def prepare(way: str = "captured", precision: str = "fp32", **settings: Any) -> Any:
         config = make_gpu_run(way, precision, **settings)
-        config = replace(config, compute=resolve_compute(config.compute))
+        config = replace(config, compute=resolve_training(config))
         accelerator = make_accelerator(config.compute)
         if accelerator.scaler is not None:  # small enough that no gradient overflows in fp16
             state = accelerator.scaler.state_dict()

@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from small_runs import small_network
 
 import dfercli
-from dfercli.config import METHODS, UNTRAINED, to_dict
+from dfercli.config import METHODS, NETWORKS, STAGED, UNTRAINED, to_dict
 from dfercli.demo.drawing import make_person
 from dfercli.demo.videos import FPS, draw_video
 from dfercli.evaluation.checkpoint import evaluate_checkpoint
@@ -39,7 +40,7 @@ VARIANTS = [
     {"visual_prompt": False},
     {"cross_attention": "all"},
     {"num_frames": 16},
-    *({"method": method} for method in METHODS if method != "dfer"),
+    *({"method": method} for method in METHODS if method not in ("dfer", *NETWORKS)),
 ]
 
 TRAIN_AND_DIE = """
@@ -148,18 +149,49 @@ def test_a_variant_trains_saves_and_loads(settings, make_gpu_run, tmp_path):
     if config.model.method not in UNTRAINED:
         assert run.read().steps == "captured"
         assert np.isfinite(run.read_metrics()[0]["loss"])
+    _check_saved(run, config, tmp_path)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_network_trains_saves_and_loads(name, make_gpu_run, tmp_path):
+    stage1_epochs = 1 if name in STAGED else 0
+    recipe = {"epochs": 1 + stage1_epochs, "warmup_epochs": 0, "stage1_epochs": stage1_epochs}
+    model = small_network(name, SMALL["backbone"])
+    config = make_gpu_run("auto", "auto", model=model, **recipe)
+    run = train_fold(config, tmp_path)
+    assert run.read().calls[0].device == torch.cuda.get_device_name()
+    assert all(np.isfinite(line["loss"]) for line in run.read_metrics())
+    _check_saved(run, config, tmp_path, tolerance=0.02)  # trained and tested in bf16
+
+
+def _check_saved(run, config, folder, tolerance=1e-4):
     last, fold = str(run.checkpoint("last")), config.fold
     results = evaluate_checkpoint(last, config.data, [fold], device=DEVICE)
     table = results.predictions["checkpoint"][fold]
-    np.testing.assert_allclose(probs_of(table), probs_of(read_tested(run, "last")), atol=1e-4)
+    expected = probs_of(read_tested(run, "last"))
+    np.testing.assert_allclose(probs_of(table), expected, atol=tolerance)
     loaded = load_checkpoint(last).to(DEVICE)
-    side = loaded.backbone.image_size
+    side = loaded.image_size
     clips = torch.randn(2, config.model.num_frames, 3, side, side, device=DEVICE)
     with torch.inference_mode():
         expected = loaded(clips)
-        loaded.save_pretrained(tmp_path / "again")
-        again = load_checkpoint(str(tmp_path / "again")).to(DEVICE)(clips)
+        loaded.save_pretrained(folder / "again")
+        again = load_checkpoint(str(folder / "again")).to(DEVICE)(clips)
     torch.testing.assert_close(again, expected, atol=1e-4, rtol=1e-5)
+
+
+@pytest.mark.parametrize("recipe", [{}, {"lora_rank": 4, "lora_on": "q,v,mlp"}], ids=_name)
+@pytest.mark.parametrize("way", ["eager", "captured"])
+def test_averaged_weights_are_what_is_tested_and_saved(way, recipe, make_gpu_run, tmp_path):
+    config = make_gpu_run(way, epochs=2, ema=0.9, **recipe)
+    run = train_fold(config, tmp_path / "averaged")
+    _check_saved(run, config, tmp_path)
+    plain = train_fold(make_gpu_run(way, epochs=2, **recipe), tmp_path / "plain")
+    for ours, theirs in zip(run.read_metrics(), plain.read_metrics(), strict=True):
+        assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-4)
+    weights = [load_checkpoint(str(r.checkpoint("last"))).state_dict() for r in (run, plain)]
+    assert weights[0].keys() == weights[1].keys()
+    assert any(not torch.equal(tensor, weights[1][name]) for name, tensor in weights[0].items())
 
 
 @pytest.mark.parametrize("recipe", ["plain", "strong"])

@@ -10,6 +10,7 @@ import gc
 import pytest
 import torch
 from accelerate.utils import set_seed
+from torch.nn import functional as F
 
 from dfercli.training.step import EagerGradients, FixedGradients
 
@@ -66,6 +67,42 @@ def test_losses_and_gradients_in_fp32_are_those_of_the_cpu(way, expected, prepar
     assert isinstance(prepared.execution.step.gradients, kind)
     for count in (4, 3, 1, 4):
         _check_close(_add(prepared, [_draw(count)]), expected[count], TOLERANCES["fp32"])
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_votes_weigh_as_on_the_cpu(way, prepare, write_votes):
+    settings = {"labels": "votes", "label_smoothing": 0.1, **write_votes()}
+    clips, labels = _draw(4)
+    shares = 0.75 * F.one_hot(labels, 3) + 0.25 * F.one_hot((labels + 1) % 3, 3)
+    on_cpu = prepare("eager", **settings | {"compute": {"device": "cpu"}})
+    on_gpu = prepare(way, **settings)
+    assert (on_gpu.execution.way, on_gpu.execution.remark) == (way, "")
+    for count in (4, 3, 4):
+        part = [(clips[:count], shares[:count])]
+        _check_close(_add(on_gpu, part), _add(on_cpu, part), TOLERANCES["fp32"])
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_lora_has_the_gradient_of_the_cpu(way, precision, prepare):
+    recipe = {"lora_rank": 4, "lora_on": "q,v,mlp"}
+    on_cpu = prepare("eager", **recipe, compute={"device": "cpu"})
+    on_gpu = prepare(way, precision, **recipe)
+    assert (on_gpu.execution.way, on_gpu.execution.remark) == (way, "")
+    for prepared in (on_cpu, on_gpu):
+        _fill_lora(prepared.setup.model)
+    assert any(p.requires_grad for p in on_gpu.setup.model.backbone.lora.parameters())
+    for count in (4, 3):
+        part = [_draw(count)]
+        _check_close(_add(on_gpu, part), _add(on_cpu, part), TOLERANCES[precision])
+
+
+def _fill_lora(model):
+    """Let the updates change something, as after some steps."""
+    generator = torch.Generator().manual_seed(6)
+    with torch.no_grad():
+        for parameter in model.backbone.lora.parameters():
+            parameter.copy_(0.2 * torch.randn(parameter.shape, generator=generator))
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])

@@ -1,6 +1,7 @@
 """Devices, precisions, and parts of a batch that fit in memory."""
 
 from contextlib import nullcontext
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,8 +9,21 @@ from accelerate import PartialState
 from accelerate.utils.memory import should_reduce_batch_size
 
 from dfercli import device
-from dfercli.config import ComputeConfig
-from dfercli.device import resolve_compute, resolve_device, resolve_precision
+from dfercli.config import (
+    METHODS,
+    UNTRAINED,
+    WITHOUT_CLIP,
+    ComputeConfig,
+    DataConfig,
+    ModelConfig,
+    RunConfig,
+)
+from dfercli.device import (
+    resolve_compute,
+    resolve_device,
+    resolve_precision,
+    resolve_training,
+)
 from dfercli.errors import ConfigError
 from dfercli.models.dfer import DFERModel
 from dfercli.runs.checkpoint import load_checkpoint
@@ -33,6 +47,31 @@ def test_fp16_is_refused_on_a_cpu_alone():
     with pytest.raises(ConfigError, match="fp16 is emulated on CPUs"):
         resolve_precision("fp16", "cpu")
     assert resolve_precision("fp16", "cuda") == "fp16"
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_no_convolution_is_trained_in_bf16_on_a_cpu(method, monkeypatch):
+    monkeypatch.setattr(device, "multiplies_in_bf16", lambda kind: True)
+    data = DataConfig(dataset="none", manifest="", root="")
+    run = RunConfig(data=data, fold=1, model=ModelConfig(method=method))
+    run = replace(run, compute=ComputeConfig(device="cpu"))
+    convolves = method in WITHOUT_CLIP and method not in UNTRAINED
+    assert resolve_training(run).precision == ("fp32" if convolves else "bf16")
+    assert resolve_training(replace(run, compute=resolve_training(run))) == resolve_training(run)
+    in_bf16 = replace(run, compute=ComputeConfig(device="cpu", precision="bf16"))
+    if not convolves:
+        assert resolve_training(in_bf16).precision == "bf16"
+        return
+    with pytest.raises(ConfigError, match=f"bf16 on CPUs, so {method} cannot .* --precision auto"):
+        resolve_training(in_bf16)
+
+
+def test_networks_are_trained_in_bf16_on_a_gpu(monkeypatch):
+    monkeypatch.setattr(device, "multiplies_in_bf16", lambda kind: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    data = DataConfig(dataset="none", manifest="", root="")
+    run = RunConfig(data=data, fold=1, model=ModelConfig(method="p3d"))
+    assert resolve_training(run).precision == "bf16"
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is one")

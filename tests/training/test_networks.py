@@ -1,8 +1,11 @@
 """Networks of Table 1 in the training loop: what learns changes, and interrupted runs resume."""
 
+import math
+
 import pytest
 import torch
 from safetensors.torch import load_file
+from small_runs import small_network
 
 from dfercli.config import NETWORKS, STAGED, TrainConfig
 from dfercli.config.presets import apply_preset, default_model
@@ -25,14 +28,9 @@ def make_small(make_run, tiny_name):
     """Make a run of a network with tiny layers."""
 
     def make(name, **train):
-        sizes = {"width": 0.125, "image_size": 32} if name != "cliper" else {"backbone": tiny_name}
-        if name in ("p3d", "i3d", "c3d", "ial", "lstpnet", "r3d-hara"):
-            sizes["image_size"] = 48  # so that normalised maps have several positions
-        model = default_model(name, weights="random", **sizes)
-        settings = {name: getattr(model, name) for name in vars(model)}
         if name in STAGED:
             train = {"stage1_epochs": 1, "warmup_epochs": 0} | train
-        return make_run(model=settings, **train)
+        return make_run(model=small_network(name, tiny_name), **train)
 
     return make
 
@@ -54,6 +52,15 @@ def test_a_run_trains_what_learns(name, make_small, tmp_path):
     for key, parameter in model.named_parameters():
         changed = not torch.equal(parameter, weights[key])
         assert changed == (key in learnt), key
+
+
+@pytest.mark.parametrize("name", ["c3d", "p3d"])
+def test_the_default_precision_trains_networks_on_this_machine(name, make_small, tmp_path):
+    """Maps of two frames, where gradients of convolutions in bf16 are not numbers on some CPUs."""
+    run = train_fold(make_small(name, compute={"precision": "auto"}, epochs=2), tmp_path)
+    assert all(math.isfinite(line["loss"]) for line in run.read_metrics())
+    model = load_checkpoint(str(run.checkpoint("last")))
+    assert all(torch.isfinite(tensor).all() for tensor in model.state_dict().values())
 
 
 @pytest.mark.parametrize("name", ["aen", "cliper", "est", "m3dfel", "ec-stfl"])

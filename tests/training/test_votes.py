@@ -23,22 +23,11 @@ ONE_EPOCH = {"epochs": 1, "warmup_epochs": 0}
 
 
 @pytest.fixture
-def voted(make_run, colours, tmp_path):
+def voted(make_run, write_votes):
     """Make a run on clips with votes: 3 for the label and 1 for the next class, or others."""
 
     def make(own=3, other=1, **settings):
-        manifest = read_manifest(colours)
-        labels = manifest.rows["label"].map(CLASSES.index)
-        rows = manifest.rows.assign(
-            **{
-                f"votes:{name}": own * (labels == k) + other * ((labels + 1) % 3 == k)
-                for k, name in enumerate(CLASSES)
-            }
-        )
-        write_manifest(replace(manifest, rows=rows), tmp_path / "colours.csv")
-        recipe = {**ONE_EPOCH, "labels": "votes", **settings}
-        config = make_run(manifest=tmp_path / "colours.csv", **recipe)
-        return replace(config, data=replace(config.data, root=str(colours.parent)))
+        return make_run(**ONE_EPOCH | {"labels": "votes"} | settings | write_votes(own, other))
 
     return make
 
