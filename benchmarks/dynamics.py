@@ -280,7 +280,13 @@ def make_dataset(
 
 
 def make_run(
-    name: str, variant: str, folder: Path, weights: str, seed: int, epochs: int | None = None
+    name: str,
+    variant: str,
+    folder: Path,
+    weights: str,
+    seed: int,
+    epochs: int | None = None,
+    device: str = "cpu",
 ) -> RunConfig:
     """Return the run of a variant on a dataset in `folder`; `epochs` replaces the probe's."""
     probe = PROBES[name]
@@ -319,7 +325,7 @@ def make_run(
             **of_method,
         ),
         augment=AUGMENT,
-        compute=ComputeConfig(device="cpu", precision="fp32"),
+        compute=ComputeConfig(device=device, precision="fp32"),
         seed=seed,
     )
 
@@ -465,7 +471,8 @@ def run_probe(asked: argparse.Namespace, data_seed: int) -> dict[str, dict[str, 
             if variant in VARIANTS and name not in VARIANTS[variant].datasets:
                 continue
             configs = [
-                make_run(name, variant, folder, weights, seed, asked.epochs) for seed in asked.seeds
+                make_run(name, variant, folder, weights, seed, asked.epochs, asked.device)
+                for seed in asked.seeds
             ]
             place = folder / "runs" / asked.weights / variant.replace(", ", "-").replace(" ", "-")
             runs = find_runs(configs, place, variant, asked.jobs)
@@ -540,6 +547,7 @@ def main() -> None:
         "--data-seeds", nargs="+", type=int, default=[0, 1], help="of pictures and the backbone"
     )
     parser.add_argument("--weights", choices=("faces", "random"), default="faces")
+    parser.add_argument("--device", default="cpu", help="of all runs but the first on faces")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
     parser.add_argument("--machine", default=MACHINE)
     add_output_option(parser)

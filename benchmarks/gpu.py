@@ -1,19 +1,22 @@
 """Measure everything that a GPU is for: `python benchmarks/gpu.py [--minutes 4]`.
 
-Training steps at several batch sizes, `dfer train` itself with its loader, tests, prediction, and a
-reference step as research code has it (see train.py). What the time does not allow is left out and
-named. One table at the end; all figures as JSON.
+Training steps at several batch sizes, `dfer train` itself with its loader, tests, prediction of one
+video and of many, a reference step as research code has it (see train.py), and the memory of a
+large backbone with and without LoRA. What the time does not allow is left out and named. One table
+at the end; all figures as JSON.
 """
 
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +41,12 @@ from dfercli.config import ComputeConfig, DataConfig, ModelConfig, RunConfig, Tr
 from dfercli.data.manifest import write_manifest
 from dfercli.data.sources.base import BASIC_EXPRESSIONS
 from dfercli.device import resolve_compute
+from dfercli.faces.align import CROP_VERSION
 from dfercli.files import write_json
 from dfercli.models.base import build_model
 from dfercli.models.flops import measure_cost
+from dfercli.models.lora import add_lora
+from dfercli.runs.checkpoint import save_checkpoint
 from dfercli.training.device import make_accelerator
 from dfercli.training.recipe import build_optimizer
 
@@ -51,6 +57,15 @@ ENVIRONMENT = os.environ | {
 """Of the commands that are timed: they run from this checkout."""
 
 BASELINE = {"interfit": False, "msta": False, "biehpro": False}
+LORA_ON = "q,k,v,out,mlp"
+LARGE: dict[str, dict[str, Any]] = {
+    "full": {},
+    "full, LoRA": {"rank": 8},
+    "without InterFIT": {"interfit": False},
+    "without InterFIT, LoRA": {"interfit": False, "rank": 8},
+}
+"""Settings of the large backbone."""
+
 TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 REPEATS = 3
 TEST_CLIPS = 64
@@ -88,11 +103,15 @@ def measure_steps(
     accelerator.free_memory()  # it keeps what it has prepared
     torch.manual_seed(0)
     model = build_model(run.model, BASIC_EXPRESSIONS)
+    if run.train.lora_rank > 0:
+        add_lora(model, run.train.lora_rank, run.train.lora_projections)
     made = Steps(run, accelerator, model, build_optimizer(model, run.train), steps, way)
     macs = measure_cost(run.model, BASIC_EXPRESSIONS).true_macs
     execution = made.execution
     row = {"way": execution.way, "setup_s": round(made.setup_s, 1), "remark": execution.remark}
     row |= time_passes(made, macs, peak)
+    if run.train.lora_rank > 0:
+        del row["share_of_matrix_rate"]  # frozen weights need no gradient: fewer products a step
     return row | {"testing_clips_per_s": round(max(made.test() for _ in range(2)), 1)}
 
 
@@ -171,13 +190,45 @@ def train_itself(
     return {"clips_per_s": speed, "way": run["steps"], "epochs": lines, "said": done.stderr[-500:]}
 
 
-def predict_itself(folder: Path, given: argparse.Namespace) -> dict[str, Any]:
-    """Run predict.py on a drawn video, and return its figures."""
-    video = given.video
-    if video is None:
-        video = folder / "demo" / "unseen" / "journey.mp4"
+def find_video(folder: Path, given: argparse.Namespace) -> Path:
+    """Return the given video, or one that is drawn."""
+    if given.video is not None:
+        return Path(given.video)
+    video = folder / "demo" / "unseen" / "journey.mp4"
+    if not video.exists():
         draw = [sys.executable, "-m", "dfercli", "demo", str(folder / "demo")]
         subprocess.run(draw, env=ENVIRONMENT, capture_output=True, check=True)
+    return video
+
+
+def predict_many(folder: Path, given: argparse.Namespace, jobs: int) -> dict[str, Any]:
+    """Run `dfer predict` on copies of a video, and return seconds of video per second."""
+    video, checkpoint = find_video(folder, given), folder / "checkpoint"
+    if not checkpoint.exists():
+        config = ModelConfig(backbone=given.backbone, weights="random")
+        crop = {"detector": "mtcnn", "size": 224, "version": CROP_VERSION}
+        save_checkpoint(build_model(config, BASIC_EXPRESSIONS, crop), checkpoint)
+    videos = folder / "videos"
+    videos.mkdir(exist_ok=True)
+    for number in range(given.videos):
+        shutil.copy(video, videos / f"{number}{video.suffix}")
+    out = folder / f"{jobs}.csv"
+    command = [sys.executable, "-m", "dfercli", "predict", str(videos), "--out", str(out)]
+    command += ["--checkpoint", str(checkpoint), "--device", given.device, "--jobs", str(jobs)]
+    started_s = time.monotonic()
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True)
+    took_s = time.monotonic() - started_s
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+    table = pd.read_csv(out)
+    seconds = table.groupby("video")["end_s"].max()
+    assert len(seconds) == given.videos
+    return {"times_real_time": round(float(seconds.sum()) / took_s, 1), "windows": len(table)}
+
+
+def predict_itself(folder: Path, given: argparse.Namespace) -> dict[str, Any]:
+    """Run predict.py on a drawn video, and return its figures."""
+    video = find_video(folder, given)
     command = [sys.executable, str(BENCHMARKS / "predict.py"), str(video)]
     command += ["--device", given.device, "--backbone", given.backbone, "--seconds", "20"]
     command += ["--repeats", "2", "--commands", "0", "--write", "--out", str(folder / "predict")]
@@ -203,6 +254,8 @@ def print_table(rows: dict[str, dict[str, Any]]) -> None:
         if "in_process" in row:
             speeds = [f"{each['times_real_time']:.1f}" for each in row["in_process"]]
             launches = f"{', '.join(speeds)} times real time"
+        elif "times_real_time" in row:
+            launches = f"{row['times_real_time']:.1f} times real time"
         said = launches or row.get("failed", row.get("left out", ""))
         print(f"{name:34}" + "".join(f"{cell!s:>11}" for cell in cells) + f"   {said[:90]}")
 
@@ -215,9 +268,11 @@ def measure(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
     peak = matrix_rate(accelerator.device, TYPES[compute.precision], given.sides)
     data = DataConfig(dataset="made", manifest="", root="")
 
-    def run_of(size: int, **settings: Any) -> RunConfig:
-        model = ModelConfig(backbone=given.backbone, weights="random", **settings)
+    def run_of(size: int, rank: int = 0, **settings: Any) -> RunConfig:
+        model = ModelConfig(**{"backbone": given.backbone, "weights": "random"} | settings)
         train = TrainConfig(batch_size=size)
+        if rank > 0:
+            train = replace(train, lora_rank=rank, lora_on=LORA_ON)
         return RunConfig(data=data, fold=1, model=model, train=train, compute=compute)
 
     def steps_of(size: int, way: str, **settings: Any) -> Callable[[], dict[str, Any]]:
@@ -236,6 +291,9 @@ def measure(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
     table.add("dfer train, from JPEG", lambda: train_itself(folder, manifest, given, False))
     table.add(f"baseline, batch {first}", steps_of(first, given.way, **BASELINE))
     table.add("dfer predict", lambda: predict_itself(folder, given))
+    for jobs in given.jobs:
+        predict = partial(predict_many, folder, given, jobs)
+        table.add(f"dfer predict, {given.videos} videos, --jobs {jobs}", predict)
     for size in larger:
         table.add(f"full, batch {size}", steps_of(size, given.way))
     other = "captured" if accelerator.device.type == "cuda" else "eager"
@@ -243,6 +301,9 @@ def measure(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
     for size in larger:
         table.add(f"baseline, batch {size}", steps_of(size, given.way, **BASELINE))
     table.add(f"full, batch {first}, eager", steps_of(first, "eager"))
+    for name, settings in LARGE.items():
+        steps = steps_of(given.large_size, other, backbone=given.large, **settings)
+        table.add(f"{given.large}, batch {given.large_size}, {name}", steps)
     table.add("other ways to feed it", lambda: time_on_device(manifest, accelerator.device, first))
     print_table(table.rows)
     results = {"matrix_tflops": peak / 1e12, "precision": compute.precision, "rows": table.rows}
@@ -263,6 +324,10 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[32, 64, 128], help="of batches")
     parser.add_argument("--steps", type=int, default=20, help="of a pass")
     parser.add_argument("--backbone", default=ModelConfig.backbone)
+    parser.add_argument("--large", default="ViT-L-14-quickgelu", help="the large backbone")
+    parser.add_argument("--large-size", type=int, default=8, help="of its batches")
+    parser.add_argument("--videos", type=int, default=16, help="that are predicted together")
+    parser.add_argument("--jobs", type=int, nargs="+", default=[1, 4], help="that predict them")
     parser.add_argument("--workers", type=int, default=12, help="of the loader")
     parser.add_argument("--clips", type=int, default=128, help="that are made")
     parser.add_argument("--rows", type=int, default=1984, help="of the manifest that names them")

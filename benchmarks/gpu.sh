@@ -8,7 +8,9 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 PYTHON=${PYTHON:-python3}
 export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}"
 started=$SECONDS
-timeout 150 "$PYTHON" -m pytest -q -m gpu --maxfail=20 tests
+parallel=$("$PYTHON" -c 'import xdist' 2> /dev/null && echo "-n 4 --dist load")
+grep -rl 'mark\.gpu$' --include='*.py' tests |
+	timeout 200 xargs "$PYTHON" -m pytest -q -m gpu $parallel --maxfail=20
 tests=$?
 echo "tests that need a GPU: exit code $tests after $((SECONDS - started)) s"
 left=$((330 - (SECONDS - started)))

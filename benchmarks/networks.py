@@ -61,7 +61,9 @@ def make_config(name: str, size: str, device: str) -> RunConfig:
     return replace(run, model=replace(run.model, weights="random"))
 
 
-def make_ours(model: ExpressionModel, config: RunConfig, accelerator: Accelerator) -> Step:
+def make_ours(
+    model: ExpressionModel, config: RunConfig, accelerator: Accelerator, batch: int
+) -> Step:
     """Return the step of `dfer train`."""
     train = config.train
     model.returns_extras = bool(find_auxiliary(model, train))
@@ -70,7 +72,7 @@ def make_ours(model: ExpressionModel, config: RunConfig, accelerator: Accelerato
     counts = [1] * len(model.class_names)
     loss = add_auxiliary(build_loss(train, counts, accelerator.device), model, train)
     setup = TrainingSetup(model, prepared, optimizer, scheduler, accelerator, loss)
-    step = OptimizerStep(setup, EagerGradients(setup), BATCHES["small"])
+    step = OptimizerStep(setup, EagerGradients(setup), batch)
 
     def run(clips: Tensor, labels: Tensor) -> Tensor:
         return step(clips, labels, len(labels), len(labels))
@@ -103,18 +105,18 @@ def make_plain(model: ExpressionModel, train: TrainConfig) -> Step:
     return run
 
 
-def measure(name: str, size: str, device: str, pairs: int) -> dict[str, Any]:
+def measure(name: str, size: str, device: str, pairs: int, batch: int) -> dict[str, Any]:
     """Time both steps of a network in turns, after one of each to set up."""
     config = make_config(name, size, device)
     accelerator = make_accelerator(resolve_compute(config.compute))
     torch.manual_seed(0)
     ours = build_model(config.model, BASIC_EXPRESSIONS).to(accelerator.device).train()
     plain = deepcopy(ours)
-    count, side = BATCHES[size], ours.image_size
+    count, side = batch or BATCHES[size], ours.image_size
     clips = torch.randn(count, config.model.num_frames, 3, side, side, device=accelerator.device)
     labels = torch.arange(count, device=accelerator.device) % len(BASIC_EXPRESSIONS)
     steps = {
-        "ours": make_ours(ours, config, accelerator),
+        "ours": make_ours(ours, config, accelerator, count),
         "plain": make_plain(plain, config.train),
     }
     seconds: dict[str, list[float]] = {kind: [] for kind in steps}
@@ -164,6 +166,7 @@ def main() -> None:
     )
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--batch", type=int, default=0, help="clips per step; 0: 8 or 2")
     parser.add_argument("--pairs", type=int, default=5, help="of timed steps")
     parser.add_argument("--write", action="store_true", help="write the figures down")
     parser.add_argument("--machine", default=MACHINE)
@@ -173,7 +176,9 @@ def main() -> None:
     print("size   network             ours   plain clips/s   plain / ours  in CPU time  range")
     for size in asked.sizes:
         for name in asked.models:
-            row = results[f"{name}, {size}"] = measure(name, size, asked.device, asked.pairs)
+            row = results[f"{name}, {size}"] = measure(
+                name, size, asked.device, asked.pairs, asked.batch
+            )
             low, high = row["range"]
             print(
                 f"{size:6} {name:16}{row['ours_clips_per_s']:8.2f}{row['plain_clips_per_s']:8.2f}"

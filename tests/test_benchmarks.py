@@ -26,7 +26,8 @@ RUNS = {
     "dynamics": "--data {work} --datasets order --variants full --persons 2 1 --epochs 1 --seeds 0 "
     "--machine m --out {out}",
     "gpu": f"{TINY} --device cpu --precision fp32 --way eager --sizes 2 --steps 1 --sides 64 "
-    "--clips 4 --rows 6 --workers 0 --video {video} --machine m --out {out}",
+    "--clips 4 --rows 6 --workers 0 --video {video} --videos 2 --jobs 1 --large demo-ViT-tiny "
+    "--large-size 2 --machine m --out {out}",
     "intervals": "--sets 8 --out {out}",
     "loader": "--clips 3 --frames 2 --repeats 1 --epochs 1 --workers 1 --watch cache --machine m "
     "--out {out}",
