@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -76,14 +76,18 @@ class Table:
 
     Args:
         minutes: Until no other measurement is begun.
+        only: Parts of the names of the measurements to take; by default all.
     """
 
-    def __init__(self, minutes: float) -> None:
+    def __init__(self, minutes: float, only: Sequence[str] = ()) -> None:
+        self._only = only
         self._end_s = time.monotonic() + 60 * minutes
         self.rows: dict[str, dict[str, Any]] = {}
 
     def add(self, name: str, measure: Callable[[], dict[str, Any]]) -> None:
         """Measure one row; a failure is a row too, and the others go on."""
+        if self._only and not any(part in name for part in self._only):
+            return
         if time.monotonic() > self._end_s:
             self.rows[name] = {"left out": "no time"}
             return
@@ -262,7 +266,7 @@ def print_table(rows: dict[str, dict[str, Any]]) -> None:
 
 def measure(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Take all measurements, the most important ones first."""
-    table = Table(given.minutes)
+    table = Table(given.minutes, given.only)
     compute = resolve_compute(ComputeConfig(device=given.device, precision=given.precision))
     accelerator = make_accelerator(compute)
     peak = matrix_rate(accelerator.device, TYPES[compute.precision], given.sides)
@@ -307,7 +311,7 @@ def measure(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
     table.add("other ways to feed it", lambda: time_on_device(manifest, accelerator.device, first))
     print_table(table.rows)
     results = {"matrix_tflops": peak / 1e12, "precision": compute.precision, "rows": table.rows}
-    speed = table.rows["dfer train, from the cache"].get("clips_per_s")
+    speed = table.rows.get("dfer train, from the cache", {}).get("clips_per_s")
     if speed:
         hours = DFEW_CLIPS * 5 * 100 / speed / 3600
         results["projected_hours"] = {"5 folds of DFEW": hours, "Table 2": hours * TABLE_2}
@@ -333,6 +337,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1984, help="of the manifest that names them")
     parser.add_argument("--sides", nargs="+", type=int, default=[], help="of the timed matrices")
     parser.add_argument("--video", type=Path, help="to predict; by default the demo's")
+    parser.add_argument("--only", nargs="+", default=[], help="parts of names, such as JPEG")
     parser.add_argument("--minutes", type=float, default=4.0, help="until nothing more is begun")
     parser.add_argument("--machine", default=MACHINE)
     add_output_option(parser)

@@ -15,6 +15,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -316,9 +317,10 @@ class Steps:
 
 def count_reference_macs(reference: Reference, num_frames: int, batch_size: int) -> float:
     """Count the reference's multiply-adds a clip; the text tower's are the whole batch's."""
+    side = int(reference.clip.visual.image_size[0])
+    clips = torch.zeros(batch_size, num_frames, 3, side, side, device="meta")
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        side = int(reference.clip.visual.image_size[0])
-        reference(torch.zeros(batch_size, num_frames, 3, side, side))
+        deepcopy(reference).to("meta")(clips)
     return counter.get_total_flops() / 2 / batch_size
 
 

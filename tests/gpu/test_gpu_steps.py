@@ -1,8 +1,10 @@
 """Steps on a GPU: the same loss and gradient in every way, whatever the batch and the precision.
 
 A gradient is compared as one vector, by the norm of the difference over the norm. Where a CPU takes
-the layers as a GPU does, it differs by 6e-7 in fp32, and by 0.02 in bf16, whose numbers have 7 bits
-after the first; those of fp16 have 10. A clip that is missing or counts twice is worth 0.3 or more.
+the layers as a GPU does, it differs by 6e-7 in fp32, and by 0.03 to 0.08 in bf16, whose numbers
+have 7 bits after the first; those of fp16 have 10. A clip that is missing or counts twice is worth
+0.3 or more. Half precision is compared without MSTA: where it rounds, other frames are the maxima,
+and the gradient jumps (by 0.18 on a CPU).
 """
 
 import gc
@@ -20,6 +22,9 @@ DEVICE = "cuda"
 WAYS = ("eager", "captured", "compiled")
 TOLERANCES = {"fp32": 1e-4, "fp16": 0.02, "bf16": 0.1}
 """Of gradients; losses, of about 1.1, are allowed the same."""
+
+SMOOTH = {"msta": False}
+"""A model without maxima."""
 
 
 def _draw(count):
@@ -74,27 +79,29 @@ def test_votes_weigh_as_on_the_cpu(way, prepare, write_votes):
     settings = {"labels": "votes", "label_smoothing": 0.1, **write_votes()}
     clips, labels = _draw(4)
     shares = 0.75 * F.one_hot(labels, 3) + 0.25 * F.one_hot((labels + 1) % 3, 3)
+    parts = [[(clips[:count], shares[:count])] for count in (4, 3, 4)]
     on_cpu = prepare("eager", **settings | {"compute": {"device": "cpu"}})
+    expected = [_add(on_cpu, part) for part in parts]
     on_gpu = prepare(way, **settings)
     assert (on_gpu.execution.way, on_gpu.execution.remark) == (way, "")
-    for count in (4, 3, 4):
-        part = [(clips[:count], shares[:count])]
-        _check_close(_add(on_gpu, part), _add(on_cpu, part), TOLERANCES["fp32"])
+    for part, theirs in zip(parts, expected, strict=True):
+        _check_close(_add(on_gpu, part), theirs, TOLERANCES["fp32"])
 
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_lora_has_the_gradient_of_the_cpu(way, precision, prepare):
-    recipe = {"lora_rank": 4, "lora_on": "q,v,mlp"}
+    """Of three clips and of two: those of four nearly cancel each other here."""
+    recipe = {"lora_rank": 4, "lora_on": "q,v,mlp", "batch_size": 3, "model": SMOOTH}
     on_cpu = prepare("eager", **recipe, compute={"device": "cpu"})
+    _fill_lora(on_cpu.setup.model)
+    expected = {count: _add(on_cpu, [_draw(count)]) for count in (3, 2)}
     on_gpu = prepare(way, precision, **recipe)
     assert (on_gpu.execution.way, on_gpu.execution.remark) == (way, "")
-    for prepared in (on_cpu, on_gpu):
-        _fill_lora(prepared.setup.model)
+    _fill_lora(on_gpu.setup.model)
     assert any(p.requires_grad for p in on_gpu.setup.model.backbone.lora.parameters())
-    for count in (4, 3):
-        part = [_draw(count)]
-        _check_close(_add(on_gpu, part), _add(on_cpu, part), TOLERANCES[precision])
+    for count, theirs in expected.items():
+        _check_close(_add(on_gpu, [_draw(count)]), theirs, TOLERANCES[precision])
 
 
 def _fill_lora(model):
@@ -106,9 +113,11 @@ def _fill_lora(model):
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
-def test_all_ways_agree_at_half_precision(precision, expected, prepare):
+def test_all_ways_agree_at_half_precision(precision, prepare):
+    on_cpu = prepare("eager", model=SMOOTH, compute={"device": "cpu"})
+    expected = {count: _add(on_cpu, [_draw(count)]) for count in (4, 3)}
     for way in WAYS:
-        prepared = prepare(way, precision)
+        prepared = prepare(way, precision, model=SMOOTH)
         for count in (4, 3):
             _check_close(_add(prepared, [_draw(count)]), expected[count], TOLERANCES[precision])
         del prepared
