@@ -18,7 +18,7 @@ import torch
 from dfercli.device import list_devices, share_machine, share_this_machine
 from dfercli.jobs.job import Failure, Job
 from dfercli.jobs.run import attempt, run_jobs, run_processes, train_folds
-from dfercli.parallel import Share, describe_exit
+from dfercli.parallel import Share, describe_exit, run_in_workers
 
 
 @pytest.mark.slow
@@ -46,9 +46,19 @@ def _describe(job):
     return Failure(json.dumps(found))
 
 
+def _start():
+    """Prepare a worker that returns its tasks."""
+    return lambda task, emit: task
+
+
 @contextmanager
 def _terminal():
-    """A terminal as stderr, also of processes that are started; pytest undoes it in a fixture."""
+    """A terminal as stderr, also of processes that are started; pytest undoes it in a fixture.
+
+    Processes are started before, too: the server that later ones are forked from keeps the stderr
+    that it was started with, and this terminal will be gone.
+    """
+    assert list(run_in_workers([1], _start, [Share(1)], purpose="tests")) == [(1, 1)]
     kept, (ours, theirs) = os.dup(2), os.openpty()
     os.dup2(theirs, 2)
     yield
