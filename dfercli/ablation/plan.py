@@ -16,7 +16,7 @@ from dfercli.models.base import assemble
 from dfercli.models.networks.weights import TRAINED_WEIGHTS, check_trunk
 from dfercli.models.pretrained import find_image_size
 from dfercli.runs.provenance import name_weights
-from dfercli.training.recipe import check_recipe
+from dfercli.training.recipe import check_recipe, find_unused
 
 
 def plan_rows(
@@ -40,10 +40,10 @@ def plan_rows(
     Raises:
         ConfigError: A setting affects no row, or rows cannot have the settings; all are listed.
     """
-    for name in sorted(typed):
-        if not any(row.affected_by(name) for row in rows if row.can_be_trained):
-            option = f"--{name.replace('_', '-')}"
-            raise ConfigError(f"{option} has no effect on any row of this table; remove it")
+    affected = [_find_affecting(row, base, typed, reads) for row in rows if row.can_be_trained]
+    for name in sorted(set(typed).difference(*affected)):
+        option = f"--{name.replace('_', '-')}"
+        raise ConfigError(f"{option} has no effect on any row of this table; remove it")
     runs: list[RunConfig | None] = []
     errors: dict[str, DferError] = {}
     for row in rows:
@@ -90,13 +90,33 @@ def _list_errors(rows: Sequence[Row], errors: Mapping[str, DferError]) -> str:
     )
 
 
-def list_unaffected(rows: Sequence[Row], typed: Collection[str]) -> list[str]:
-    """Return a note for each setting of the user that does not affect all rows."""
+def _find_affecting(
+    row: Row, base: RunConfig, typed: Collection[str], reads: Mapping[str, Any] | None
+) -> set[str]:
+    """Return the settings of the user that affect a row and that its recipe uses."""
+    affecting = {name for name in typed if row.affected_by(name)}
+    try:
+        return affecting - find_unused(row.plan(base, typed, reads)).keys()
+    except DferError:  # reported with the row
+        return affecting
+
+
+def list_unaffected(
+    rows: Sequence[Row],
+    base: RunConfig,
+    typed: Collection[str],
+    reads: Mapping[str, Any] | None = None,
+) -> list[str]:
+    """Return a note for each setting of the user that does not affect all rows.
+
+    The arguments are those of `plan_rows`.
+    """
     notes = []
     trained = [row for row in rows if row.can_be_trained]
+    affecting = {row.name: _find_affecting(row, base, typed, reads) for row in trained}
     for name in sorted(typed):
-        affected = [row.name for row in trained if row.affected_by(name)]
-        others = [row.name for row in trained if not row.affected_by(name)]
+        affected = [row.name for row in trained if name in affecting[row.name]]
+        others = [row.name for row in trained if name not in affecting[row.name]]
         option = f"--{name.replace('_', '-')}"
         if others and len(affected) < len(others):
             notes.append(f"{option} affects only {', '.join(affected)}")

@@ -195,7 +195,7 @@ def ablate(
         )
         base = apply_preset(requested, typed)
         entries = cost_table(rows, base, BASIC_EXPRESSIONS, typed, reads)
-        notes = list_unaffected(rows, typed)
+        notes = list_unaffected(rows, base, typed, reads)
         document = cost_document(title, base.model, entries, base.train, notes)
         printing.show_document(document, table_format, out)
         return
@@ -207,7 +207,8 @@ def ablate(
     how |= {"reads": reads, "class_names": manifest.class_names}
     ablation = run_table(rows, config, folds, options.runs, seeds, typed, **how)
     if opt.is_main_process():
-        document = ablation_document(title, ablation, list_unaffected(rows, typed))
+        notes = list_unaffected(rows, config, typed, reads)
+        document = ablation_document(title, ablation, notes)
         printing.show_document(document, table_format, out)
         ablation.outcome.check()
 
@@ -227,18 +228,10 @@ def _check_typed(model: ModelConfig, typed: set[str]) -> None:
 
 def _check_effects(config: RunConfig, typed: set[str]) -> None:
     """Refuse options that the rest of the recipe leaves without effect."""
-    train, method = config.train, config.model.method
-    of_schedule = f"--schedule {train.schedule}"
-    without_effect = {
-        "adam_eps": (train.optimizer == "sgd", "--optimizer sgd"),
-        "min_lr": (train.schedule == "step", of_schedule),
-        "step_epochs": (train.schedule == "cosine", of_schedule),
-        "step_factor": (train.schedule != "step", of_schedule),
-        "stage1_lr": (train.stage1_epochs == 0, "--stage1-epochs 0"),
-        "prompt_template": (method == "cliper", "the prompts of cliper"),
-    }
-    for name, (is_unused, reason) in without_effect.items():
-        if is_unused and name in typed:
+    from dfercli.training.recipe import find_unused
+
+    for name, reason in find_unused(config).items():
+        if name in typed:
             option = f"--{name.replace('_', '-')}"
             raise ConfigError(f"{option} has no effect with {reason}; remove it")
 

@@ -210,6 +210,21 @@ def check_recipe(run: RunConfig) -> None:
     find_sampler(run.model)
 
 
+def find_unused(run: RunConfig) -> dict[str, str]:
+    """Return the settings without effect in a run's recipe, each with the option that is why."""
+    train, method = run.train, run.model.method
+    of_schedule = f"--schedule {train.schedule}"
+    without_effect = {
+        "adam_eps": (train.optimizer == "sgd", "--optimizer sgd"),
+        "min_lr": (train.schedule == "step", of_schedule),
+        "step_epochs": (train.schedule == "cosine", of_schedule),
+        "step_factor": (train.schedule != "step", of_schedule),
+        "stage1_lr": (train.stage1_epochs == 0, "--stage1-epochs 0"),
+        "prompt_template": (method == "cliper", "the prompts of cliper"),
+    }
+    return {name: reason for name, (is_unused, reason) in without_effect.items() if is_unused}
+
+
 def build_scheduler(
     optimizer: torch.optim.Optimizer, config: TrainConfig, steps_per_epoch: int
 ) -> torch.optim.lr_scheduler.LambdaLR:

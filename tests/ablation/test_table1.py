@@ -194,9 +194,8 @@ def test_settings_of_the_user_apply_where_they_fit():
     typed = {*QUICK, "stage1_epochs", "mixup", "backbone", "lr"}
     base = _base("small", backbone="demo-ViT-tiny", weights="random")
     train = replace(base.train, stage1_epochs=1, mixup=0.5, lr=0.5)
-    former, ial, cliper, baseline = plan_rows(
-        rows, replace(base, train=train), BASIC_EXPRESSIONS, typed, QUICK
-    )
+    base = replace(base, train=train)
+    former, ial, cliper, baseline = plan_rows(rows, base, BASIC_EXPRESSIONS, typed, QUICK)
     assert {(run.model.width, run.model.image_size) for run in (former, ial)} == {(0.125, 48)}
     assert {(run.model.width, run.model.image_size) for run in (cliper, baseline)} == {(1.0, 0)}
     runs = (former, ial, cliper, baseline)
@@ -206,13 +205,28 @@ def test_settings_of_the_user_apply_where_they_fit():
     assert [run.model.backbone for run in runs] == [ModelConfig.backbone] * 2 + [
         "demo-ViT-tiny"
     ] * 2
-    assert list_unaffected(rows, typed) == [
+    assert list_unaffected(rows, base, typed, QUICK) == [
         "--backbone does not affect Former-DFER, IAL",
         "--image-size does not affect CLIPER, Baseline",
         "--mixup does not affect IAL, CLIPER",
         "--stage1-epochs affects only CLIPER",
         "--width does not affect CLIPER, Baseline",
     ]
+
+
+def test_settings_that_the_recipe_of_a_row_does_not_use_are_told_apart():
+    rows = choose_rows("former-dfer,est,baseline,ours")
+    base = _base()
+    typed = {"step_factor", "min_lr"}
+    plan_rows(rows, base, BASIC_EXPRESSIONS, typed)
+    assert list_unaffected(rows, base, typed) == [
+        "--min-lr does not affect Former-DFER",
+        "--step-factor affects only Former-DFER",
+    ]
+    for choice, name in (("baseline,ours", "step_factor"), ("former-dfer", "adam_eps")):
+        option = "--" + name.replace("_", "-")
+        with pytest.raises(ConfigError, match=f"{option} has no effect on any row of this table"):
+            plan_rows(choose_rows(choice), base, BASIC_EXPRESSIONS, {name})
 
 
 def test_all_rows_that_settings_do_not_fit_are_listed_at_once():
