@@ -82,11 +82,15 @@ SMALL_NETWORK: Overrides = {
 }
 """Further changes of `small` for networks without CLIP (our choice)."""
 
-SMALL_STAGES: Mapping[str, Mapping[str, Any]] = {
+SLOW = {"lr": 1e-4, "min_lr": 1e-6}
+"""Learning rates in `small` of networks that stay at chance at those of the others."""
+
+SMALL_RECIPES: Mapping[str, Mapping[str, Any]] = {
     "aen": {"stage1_epochs": 4, "stage1_lr": 1e-3},
     "cliper": {"stage1_epochs": 2, "stage1_lr": 1e-2},
+    **dict.fromkeys(("c3d", "est", "t-esfl"), SLOW),
 }
-"""First stages in `small` (our choice)."""
+"""Further changes of `small` for one network (our choice)."""
 
 EXCEPTIONS: dict[tuple[str, str], Overrides] = {
     ("strong", "ferv39k"): {"train": {"label_smoothing": 0.0, "mixup": 0.0, "drop_path": 0.0}}
@@ -172,11 +176,15 @@ def _apply_network(run: RunConfig, typed: Collection[str]) -> RunConfig:
     changes = METHOD_CHANGES[method]
     if one_rate:
         own = {n: v for n, v in changes["train"].items() if n in PARTS_OF_METHOD}
-        train = {**own, **SMALL_STAGES.get(method, {})}
-        changes = {**changes, "train": train}
+        changes = {**changes, "train": own}
     changes = {**changes, "train": _shorten_stage(changes["train"], run.train, typed)}
     run = _change(run, changes, {*typed, *of_preset})
-    return _change(run, SMALL_NETWORK, typed) if one_rate and method in WITHOUT_CLIP else run
+    if not one_rate:
+        return run
+    if method in WITHOUT_CLIP:
+        run = _change(run, SMALL_NETWORK, typed)
+    small = _shorten_stage(SMALL_RECIPES.get(method, {}), run.train, typed)
+    return _change(run, {"train": small}, typed)
 
 
 def _shorten_stage(
