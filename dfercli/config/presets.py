@@ -85,8 +85,8 @@ SMALL_NETWORK: Overrides = {
 SMALL_RECIPES: Mapping[str, Mapping[str, Any]] = {
     "aen": {"stage1_epochs": 4, "stage1_lr": 1e-3},
     "cliper": {"stage1_epochs": 2, "stage1_lr": 1e-2},
-    **dict.fromkeys(("ec-stfl", "i3d", "m3dfel", "p3d"), {"lr": 3e-4, "min_lr": 3e-6}),
-    **dict.fromkeys(("c3d", "est", "t-esfl"), {"lr": 1e-4, "min_lr": 1e-6}),
+    **{name: {"lr": 3e-4, "min_lr": 3e-6} for name in ("ec-stfl", "i3d", "m3dfel", "p3d")},
+    **{name: {"lr": 1e-4, "min_lr": 1e-6} for name in ("c3d", "est", "t-esfl")},
 }
 """Further changes of `small` for one network (our choice). The rates are of networks that stayed at
 chance on the demo's data at those of the others."""
