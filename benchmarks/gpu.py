@@ -29,6 +29,7 @@ from train import (
     DFEW_CLIPS,
     STEP_OVER_FORWARD,
     TABLE_2,
+    MadeClips,
     Reference,
     Steps,
     count_launches,
@@ -68,6 +69,9 @@ LARGE: dict[str, dict[str, Any]] = {
 
 TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 REPEATS = 3
+PROFILED = 4
+"""Steps whose launches are counted, which takes a second per thousand."""
+
 TEST_CLIPS = 64
 
 
@@ -113,7 +117,7 @@ def measure_steps(
     macs = measure_cost(run.model, BASIC_EXPRESSIONS).true_macs
     execution = made.execution
     row = {"way": execution.way, "setup_s": round(made.setup_s, 1), "remark": execution.remark}
-    row |= time_passes(made, macs, peak)
+    row |= time_passes(made, run, macs, peak)
     if run.train.lora_rank > 0:
         del row["share_of_matrix_rate"]  # frozen weights need no gradient: fewer products a step
     return row | {"testing_clips_per_s": round(max(made.test() for _ in range(2)), 1)}
@@ -128,10 +132,10 @@ def measure_reference(
     reference.clamp_logit_scale = lambda: None  # type: ignore[assignment]
     macs = count_reference_macs(reference, run.model.num_frames, run.train.batch_size)
     made = Steps(run, accelerator, reference, torch.optim.AdamW(reference.parameters()), steps)
-    return time_passes(made, macs, peak)
+    return time_passes(made, run, macs, peak)
 
 
-def time_passes(made: Steps, macs: float, peak: float) -> dict[str, Any]:
+def time_passes(made: Steps, run: RunConfig, macs: float, peak: float) -> dict[str, Any]:
     """Return clips per second, the share of the matrix rate, launches and memory of some steps."""
     if made.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(made.device)
@@ -144,7 +148,9 @@ def time_passes(made: Steps, macs: float, peak: float) -> dict[str, Any]:
         "memory_mb": round(peak_memory_mb(made.device)),
     }
     if made.device.type == "cuda":
-        row["per_step"] = count_launches(made.run, made.steps)
+        whole, made.loader = made.loader, MadeClips(run, made.side, made.device, PROFILED)
+        row["per_step"] = count_launches(made.run, PROFILED)
+        made.loader = whole
     return row
 
 
