@@ -180,7 +180,7 @@ class TrainConfig:
         if self.warmup_epochs >= self.epochs:
             raise ConfigError(
                 f"warmup_epochs is {self.warmup_epochs} and epochs is {self.epochs}; warmup_epochs "
-                f"must be less than epochs"
+                f"must be less than epochs, such as {max(0, self.epochs - 1)}"
             )
         require_known("optimizer", self.optimizer, OPTIMIZERS)
         require_known("schedule", self.schedule, SCHEDULES)

@@ -145,7 +145,7 @@ def test_from_dict_names_what_is_wrong(cls, values, message):
         (
             TrainConfig,
             {"epochs": 5},
-            "warmup_epochs is 5 and epochs is 5; warmup_epochs must be less than epochs",
+            "warmup_epochs is 5 and epochs is 5; warmup_epochs must be less than epochs, such as 4",
         ),
         (TrainConfig, {"lr": 0.0, "min_lr": 0.0}, "lr is 0.0; it must be above 0"),
         (TrainConfig, {"weight_decay": -1.0}, "weight_decay is -1.0; it must be at least 0"),
