@@ -547,7 +547,11 @@ def main() -> None:
         "--data-seeds", nargs="+", type=int, default=[0, 1], help="of pictures and the backbone"
     )
     parser.add_argument("--weights", choices=("faces", "random"), default="faces")
-    parser.add_argument("--device", default="cpu", help="of all runs but the first on faces")
+    parser.add_argument(
+        "--device",
+        default="cpu",
+        help="for the variants; the backbone is always trained on the CPU",
+    )
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
     parser.add_argument("--machine", default=MACHINE)
     add_output_option(parser)

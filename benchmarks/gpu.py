@@ -343,7 +343,9 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1984, help="of the manifest that names them")
     parser.add_argument("--sides", nargs="+", type=int, default=[], help="of the timed matrices")
     parser.add_argument("--video", type=Path, help="to predict; by default the demo's")
-    parser.add_argument("--only", nargs="+", default=[], help="parts of names, such as JPEG")
+    parser.add_argument(
+        "--only", nargs="+", default=[], help="parts of the names of those to take, such as JPEG"
+    )
     parser.add_argument("--minutes", type=float, default=4.0, help="until nothing more is begun")
     parser.add_argument("--machine", default=MACHINE)
     add_output_option(parser)
@@ -351,7 +353,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         results = measure(given, Path(folder))
     machine = describe_machine("torch", "accelerate", "open_clip_torch", "triton")
-    path = given.out / f"gpu-{given.machine}.json"
+    if not results["rows"]:
+        parser.error(f"--only: no measurement has {' or '.join(given.only)} in its name")
+    path = given.out / f"gpu-{given.machine}{'-part' if given.only else ''}.json"
     write_json(path, {"machine": machine, "results": results})
     print(f"written: {path}")
 

@@ -39,7 +39,7 @@ from dfercli.training.recipe import (
 from dfercli.training.step import EagerGradients, OptimizerStep, TrainingSetup
 
 SIZES = {"small": "small", "full": "paper"}
-"""Preset of each size: width 0.25 and 64 px, or the settings of the paper."""
+"""Preset of each size: width 0.25 and 48 px, or the settings of the paper."""
 
 BATCHES = {"small": 8, "full": 2}
 """Clips per step."""
@@ -105,7 +105,7 @@ def make_plain(model: ExpressionModel, train: TrainConfig) -> Step:
     return run
 
 
-def measure(name: str, size: str, device: str, pairs: int, batch: int) -> dict[str, Any]:
+def measure(name: str, size: str, device: str, pairs: int, batch: int | None) -> dict[str, Any]:
     """Time both steps of a network in turns, after one of each to set up."""
     config = make_config(name, size, device)
     accelerator = make_accelerator(resolve_compute(config.compute))
@@ -166,7 +166,9 @@ def main() -> None:
     )
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--batch", type=int, default=0, help="clips per step; 0: 8 or 2")
+    parser.add_argument(
+        "--batch", type=int, help="clips per step; by default 8 for small and 2 for full"
+    )
     parser.add_argument("--pairs", type=int, default=5, help="of timed steps")
     parser.add_argument("--write", action="store_true", help="write the figures down")
     parser.add_argument("--machine", default=MACHINE)

@@ -1,6 +1,7 @@
 """The runs of a table's rows, checked before anything is trained."""
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -40,10 +41,13 @@ def plan_rows(
     Raises:
         ConfigError: A setting affects no row, or rows cannot have the settings; all are listed.
     """
-    affected = [_find_affecting(row, base, typed, reads) for row in rows if row.can_be_trained]
-    for name in sorted(set(typed).difference(*affected)):
-        option = f"--{name.replace('_', '-')}"
-        raise ConfigError(f"{option} has no effect on any row of this table; remove it")
+    unaffecting = [_find_unaffecting(row, base, typed, reads) for row in rows if row.can_be_trained]
+    for name in sorted(typed):
+        if all(name in settings for settings in unaffecting):
+            option = f"--{name.replace('_', '-')}"
+            reasons = {settings[name] for settings in unaffecting} - {""}
+            why = f" with {reasons.pop()}" if len(reasons) == 1 else ""
+            raise ConfigError(f"{option} has no effect on any row of this table{why}; remove it")
     runs: list[RunConfig | None] = []
     errors: dict[str, DferError] = {}
     for row in rows:
@@ -90,15 +94,15 @@ def _list_errors(rows: Sequence[Row], errors: Mapping[str, DferError]) -> str:
     )
 
 
-def _find_affecting(
+def _find_unaffecting(
     row: Row, base: RunConfig, typed: Collection[str], reads: Mapping[str, Any] | None
-) -> set[str]:
-    """Return the settings of the user that affect a row and that its recipe uses."""
-    affecting = {name for name in typed if row.affected_by(name)}
-    try:
-        return affecting - find_unused(row.plan(base, typed, reads)).keys()
-    except DferError:  # reported with the row
-        return affecting
+) -> dict[str, str]:
+    """Return the settings of the user that do not affect a row, with the option that is why."""
+    unaffecting = {name: "" for name in typed if not row.affected_by(name)}
+    with suppress(DferError):  # reported with the row
+        unused = find_unused(row.plan(base, typed, reads))
+        unaffecting |= {name: reason for name, reason in unused.items() if name in typed}
+    return unaffecting
 
 
 def list_unaffected(
@@ -113,10 +117,10 @@ def list_unaffected(
     """
     notes = []
     trained = [row for row in rows if row.can_be_trained]
-    affecting = {row.name: _find_affecting(row, base, typed, reads) for row in trained}
+    unaffecting = {row.name: _find_unaffecting(row, base, typed, reads) for row in trained}
     for name in sorted(typed):
-        affected = [row.name for row in trained if name in affecting[row.name]]
-        others = [row.name for row in trained if name not in affecting[row.name]]
+        affected = [row.name for row in trained if name not in unaffecting[row.name]]
+        others = [row.name for row in trained if name in unaffecting[row.name]]
         option = f"--{name.replace('_', '-')}"
         if others and len(affected) < len(others):
             notes.append(f"{option} affects only {', '.join(affected)}")

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from dfercli.ablation.paper_tables import MODULES, STILL_IMAGE
+from dfercli.ablation.paper_tables import MODULES, STILL_IMAGE, STILL_IMAGE_NOTE
 from dfercli.ablation.plan import describe_reading, has_own_size, plan_rows
 from dfercli.ablation.row import Row
 from dfercli.ablation.system_tables import (
@@ -217,9 +217,6 @@ COST_NOTE = (
 )
 PAPER_NOTE = "the paper's figures are quoted; it does not say how its epoch was chosen"
 OTHER_DATA_NOTE = "measured on other data than the paper's: not comparable"
-STILL_IMAGE_NOTE = (
-    f"{STILL_IMAGE.name}: not in the paper; the built-in network, which reads single frames"
-)
 
 
 def ablation_document(title: str, ablation: Ablation, notes: Sequence[str] = ()) -> Document:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from dfercli.ablation.paper_tables import STILL_IMAGE, STILL_IMAGE_NOTE
 from dfercli.ablation.row import Row
 from dfercli.ablation.table1 import DATASETS, QUOTED, SOURCES
 from dfercli.tables import Column, Document, Table
@@ -92,7 +93,10 @@ def systems_cost_document(
             cost_notes.append(f"{entry['row']}: {entry['cost_note']}")
     named = dict.fromkeys(entry.get("published_by") for entry in entries)
     cost_notes += [f"source {name}: {SOURCES[name]}" for name in named if name]
-    tables = [Table(title, columns, rows, cost_notes), _reading_table(entries, notes)]
+    if any(entry["row"] == STILL_IMAGE.name for entry in entries):
+        cost_notes.append(STILL_IMAGE_NOTE)
+    systems = [entry for entry in entries if "network" in entry]
+    tables = [Table(title, columns, rows, cost_notes), _reading_table(systems, notes)]
     of = {"of": "one clip as each row reads it, 7 classes"}
     return Document(tables, {**of, **provenance}, {"rows": list(entries)})
 

@@ -300,8 +300,9 @@ class ComputeConfig:
     Attributes:
         device: `auto` (CUDA, else MPS, else the CPU), `cpu`, `cuda` (or a GPU by number: `cuda:1`)
             or `mps`.
-        precision: Precision of matrix products: `auto` (bf16 if the device supports it, else fp32),
-            `fp32`, `bf16` or `fp16`. Weights and the optimizer stay in fp32.
+        precision: Precision of matrix products: `auto` (bf16 if the device supports it, else fp32;
+            also fp32 for networks that convolve, on a CPU), `fp32`, `bf16` or `fp16`. Weights and
+            the optimizer stay in fp32.
         accumulate: Gradient accumulation: forward and backward passes per optimizer step and
             device.
         batch: `fixed`, or `auto`: double `accumulate` until a step fits in memory; the batch size

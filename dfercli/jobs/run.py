@@ -137,11 +137,11 @@ def run_jobs(
         Job(config, runs, command, overwrite, manifests[config.data], calibration)
         for config in configs
     ]
-    _check_jobs(all_jobs, manifests)
-    if cluster is None:  # its machines may have what this one lacks
-        for compute in {resolve_training(config) for config in configs}:
-            check_trackers(compute)
     todo = [job for job in all_jobs if job.unfinished]
+    if cluster is None:  # its machines may have what this one lacks
+        for compute in {resolve_training(job.config) for job in todo}:
+            check_trackers(compute)
+    _check_jobs(all_jobs, manifests)
     failures = {}
     clips = sum(_count_clips(job.config, manifests[job.config.data]) for job in todo)
     for job, failure in _run(todo, jobs, cluster, clips, alone=len(all_jobs) == 1):

@@ -41,13 +41,13 @@ def make_accelerator(
     Resets accelerate's global state, which would keep the precision of the first run of a process.
 
     Raises:
-        ConfigError: A tracker is not installed.
+        ConfigError: A tracker is not installed, or accelerate is set to use another device.
     """
     check_trackers(compute)
     if is_numbered(compute.device):
         torch.cuda.set_device(compute.device)  # accelerate uses the current device
     AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())
-    return Accelerator(
+    accelerator = Accelerator(
         mixed_precision=MIXED[compute.precision],
         cpu=compute.device == "cpu",
         log_with=(compute.trackers or None) if logs else None,
@@ -55,6 +55,12 @@ def make_accelerator(
         dataloader_config=DataLoaderConfiguration(non_blocking=True),
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=has_stages)],
     )
+    if accelerator.device.type != torch.device(compute.device).type:
+        raise ConfigError(
+            f"accelerate is set to use {accelerator.device.type} instead of {compute.device}; add "
+            f"--device {accelerator.device.type}, or change its settings"
+        )
+    return accelerator
 
 
 def describe_device(device: torch.device) -> str:

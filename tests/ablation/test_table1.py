@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from dfercli.ablation.paper_tables import table_rows
+from dfercli.ablation.paper_tables import STILL_IMAGE, table_rows
 from dfercli.ablation.plan import has_own_size, list_unaffected, plan_rows
 from dfercli.ablation.run import ablation_document, cost_document, cost_table, run_table
 from dfercli.ablation.table1 import SOURCES, SYSTEMS, choose_rows
@@ -223,10 +223,27 @@ def test_settings_that_the_recipe_of_a_row_does_not_use_are_told_apart():
         "--min-lr does not affect Former-DFER",
         "--step-factor affects only Former-DFER",
     ]
-    for choice, name in (("baseline,ours", "step_factor"), ("former-dfer", "adam_eps")):
-        option = "--" + name.replace("_", "-")
-        with pytest.raises(ConfigError, match=f"{option} has no effect on any row of this table"):
+    for choice, name, reason in (
+        ("baseline,ours", "step_factor", "--schedule cosine"),
+        ("former-dfer", "adam_eps", "--optimizer sgd"),
+    ):
+        with pytest.raises(ConfigError) as caught:
             plan_rows(choose_rows(choice), base, BASIC_EXPRESSIONS, {name})
+        option = "--" + name.replace("_", "-")
+        message = f"{option} has no effect on any row of this table with {reason}; remove it"
+        assert str(caught.value) == message
+
+
+def test_a_row_that_trains_nothing_uses_no_setting_of_the_training():
+    rows = (*table_rows(5), STILL_IMAGE)
+    base = _base()
+    base = replace(base, train=replace(base.train, optimizer="sgd"))
+    plan_rows(rows, base, BASIC_EXPRESSIONS, {"optimizer", "val_fraction"})
+    with pytest.raises(ConfigError, match="--adam-eps has no effect on any row of this table"):
+        plan_rows(rows, base, BASIC_EXPRESSIONS, {"optimizer", "adam_eps"})
+    assert list_unaffected(rows, base, {"optimizer", "val_fraction"}) == [
+        "--optimizer does not affect zero-shot CLIP, still-image baseline"
+    ]
 
 
 def test_all_rows_that_settings_do_not_fit_are_listed_at_once():

@@ -296,10 +296,16 @@ def test_recipes_of_networks_by_example():
     typed = replace(_run("paper", model=ModelConfig(method="m3dfel")), train=TrainConfig(lr=1e-3))
     run = apply_preset(typed, {"lr"})
     assert (run.train.lr, run.train.weight_decay, run.train.batch_size) == (1e-3, 0.05, 256)
-    for method, lr in (("former-dfer", 1e-3), ("m3dfel", 3e-4), ("est", 1e-4), ("cliper", 3e-4)):
-        run = apply_preset(_run("small", model=ModelConfig(method=method)))
-        assert (run.train.lr, run.train.min_lr) == (lr, pytest.approx(lr / 100))
-        assert apply_preset(replace(run, train=replace(run.train, lr=0.5)), {"lr"}).train.lr == 0.5
+
+
+@pytest.mark.parametrize("method", NETWORKS)
+def test_rates_of_networks_in_small(method):
+    rates = {"cliper": 3e-4} | dict.fromkeys(("ec-stfl", "i3d", "m3dfel", "p3d"), 3e-4)
+    rates |= dict.fromkeys(("c3d", "est", "t-esfl"), 1e-4)
+    run = apply_preset(_run("small", model=ModelConfig(method=method)))
+    lr = rates.get(method, 1e-3)
+    assert (run.train.lr, run.train.min_lr) == (lr, pytest.approx(lr / 100))
+    assert apply_preset(replace(run, train=replace(run.train, lr=0.5)), {"lr"}).train.lr == 0.5
 
 
 @pytest.mark.parametrize(

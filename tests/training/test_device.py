@@ -2,11 +2,13 @@
 
 from contextlib import nullcontext
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 from accelerate import PartialState
 from accelerate.utils.memory import should_reduce_batch_size
+from small_runs import small_network
 
 from dfercli import device
 from dfercli.config import (
@@ -25,8 +27,10 @@ from dfercli.device import (
     resolve_training,
 )
 from dfercli.errors import ConfigError
+from dfercli.jobs.run import train_folds
 from dfercli.models.dfer import DFERModel
 from dfercli.runs.checkpoint import load_checkpoint
+from dfercli.training import loop
 from dfercli.training.device import describe_device, make_accelerator
 from dfercli.training.loop import train_fold
 from dfercli.training.step import OptimizerStep
@@ -64,6 +68,26 @@ def test_no_convolution_is_trained_in_bf16_on_a_cpu(method, monkeypatch):
         return
     with pytest.raises(ConfigError, match=f"bf16 on CPUs, so {method} cannot .* --precision auto"):
         resolve_training(in_bf16)
+
+
+def test_bf16_is_refused_before_anything_is_trained_and_not_for_finished_runs(
+    make_run, tmp_path, tiny_name, monkeypatch
+):
+    config = make_run(epochs=1, warmup_epochs=0, model=small_network("c3d", tiny_name))
+    in_bf16 = replace(config, compute=replace(config.compute, precision="bf16"))
+    with pytest.raises(ConfigError, match="so c3d cannot be trained in it"):
+        train_folds(in_bf16, [1, 2], tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+    with monkeypatch.context() as patched:  # as on a GPU, by a version before this rule
+        patched.setattr(loop, "resolve_training", lambda run: run.compute)
+        train_fold(in_bf16, tmp_path / "runs")
+    assert train_folds(in_bf16, [1], tmp_path / "runs")[1].finished
+
+
+def test_a_launcher_that_computes_elsewhere_is_refused(monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    with pytest.raises(ConfigError, match="accelerate is set to use cpu instead of cuda; add"):
+        make_accelerator(ComputeConfig(device="cuda", precision="bf16"))
 
 
 def test_networks_are_trained_in_bf16_on_a_gpu(monkeypatch):
@@ -151,6 +175,7 @@ def test_a_gpu_by_number_is_current_before_accelerate_takes_one(gpus, monkeypatc
 
     def accelerate(**settings):
         asked.append(("accelerate", settings["cpu"]))
+        return SimpleNamespace(device=torch.device("cpu" if settings["cpu"] else "cuda"))
 
     monkeypatch.setattr("dfercli.training.device.Accelerator", accelerate)
     for name in ("cuda:1", "cuda", "cpu"):

@@ -1,7 +1,10 @@
 """The estimate of time and disk space for training on a CPU."""
 
 import pytest
+import torch
+from small_runs import small_network
 
+from dfercli import device
 from dfercli.data.manifest import read_manifest
 from dfercli.models.flops import measure_cost
 from dfercli.training import estimate as module
@@ -31,15 +34,27 @@ def test_time_and_disk_follow_from_what_a_step_costs(rate, manifest, make_run, t
     assert result.free_bytes > 0
 
 
+def test_each_run_has_the_rate_of_its_precision(
+    manifest, make_run, tiny_name, tmp_path, monkeypatch
+):
+    rates = {torch.float32: 1e9, torch.bfloat16: 1e10}
+    monkeypatch.setattr(module, "measure_matrix_rate", rates.__getitem__)
+    monkeypatch.setattr(device, "multiplies_in_bf16", lambda kind: True)
+    models = ({}, small_network("c3d", tiny_name))
+    runs = [make_run(epochs=10, model=model, compute={"precision": "auto"}) for model in models]
+    ours, c3d = (measure_cost(run.model, manifest.class_names).true_macs for run in runs)
+    passes = 10 * (3 * 12 + 6)
+    expected = 2 * passes * (ours / (0.5 * 1e10) + c3d / (0.8 * 1e9))
+    assert estimate(runs, tmp_path, manifest).seconds == pytest.approx(expected)
+
+
 def test_what_is_not_trained_takes_no_time(manifest, make_run, tmp_path):
     assert estimate([make_run(model={"method": "zero-shot"})], tmp_path, manifest) is None
     assert estimate([], tmp_path, manifest) is None
 
 
 def test_a_gpu_is_not_guessed(manifest, make_run, tmp_path, monkeypatch):
-    from dfercli.training import device
-
-    monkeypatch.setattr(device.torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     config = make_run(compute={"device": "auto", "precision": "fp32"})
     assert estimate([config], tmp_path, manifest) is None
 
