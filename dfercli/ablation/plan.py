@@ -2,14 +2,13 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any
 
 import torch
 
 from dfercli.ablation.row import Row
 from dfercli.ablation.table1 import CHANGED
-from dfercli.config import NETWORKS, WITHOUT_CLIP, ModelConfig, RunConfig
+from dfercli.config import NETWORKS, WITHOUT_CLIP, ModelConfig, RunConfig, to_dict
 from dfercli.config.model import OF_NETWORKS
 from dfercli.config.presets import describe_recipe
 from dfercli.errors import ConfigError, DferError
@@ -136,10 +135,14 @@ def has_own_size(row: Row, run: RunConfig) -> bool:
 
 def _has_own_recipe(row: Row, run: RunConfig) -> bool:
     own = _plan_own(row, run)
-    train = replace(run.train, val_fraction=own.train.val_fraction)
     chosen = ("sampling", "pixels", "weights")
     same_model = all(getattr(run.model, name) == getattr(own.model, name) for name in chosen)
-    return same_model and (train, run.augment) == (own.train, own.augment)
+    ignored = {"val_fraction", *find_unused(run)}
+    recipes = [
+        {name: value for name, value in to_dict(part).items() if name not in ignored}
+        for part in (run.train, own.train, run.augment, own.augment)
+    ]
+    return same_model and recipes[::2] == recipes[1::2]
 
 
 def _plan_own(row: Row, run: RunConfig) -> RunConfig:

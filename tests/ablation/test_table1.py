@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from dfercli.ablation.paper_tables import STILL_IMAGE, table_rows
-from dfercli.ablation.plan import has_own_size, list_unaffected, plan_rows
+from dfercli.ablation.plan import describe_reading, has_own_size, list_unaffected, plan_rows
 from dfercli.ablation.run import ablation_document, cost_document, cost_table, run_table
 from dfercli.ablation.table1 import SOURCES, SYSTEMS, choose_rows
 from dfercli.config import NETWORKS, DataConfig, ModelConfig, RunConfig
@@ -223,6 +223,10 @@ def test_settings_that_the_recipe_of_a_row_does_not_use_are_told_apart():
         "--min-lr does not affect Former-DFER",
         "--step-factor affects only Former-DFER",
     ]
+    changed = replace(base, train=replace(base.train, min_lr=1e-8))
+    runs = plan_rows(rows, changed, BASIC_EXPRESSIONS, {"min_lr"})
+    recipes = [describe_reading(row, run)["recipe"] for row, run in zip(rows, runs, strict=True)]
+    assert recipes == ["stated", "partly, changed", "stated, changed", "stated, changed"]
     for choice, name, reason in (
         ("baseline,ours", "step_factor", "--schedule cosine"),
         ("former-dfer", "adam_eps", "--optimizer sgd"),
