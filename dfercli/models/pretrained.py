@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -191,8 +192,14 @@ def tokenize(name: str, texts: Sequence[str], length: int | None = None) -> Tens
     By default the length is the context length of the text tower of the open_clip model `name`.
     """
     with torch.device("cpu"):
-        tokens: Tensor = open_clip.get_tokenizer(name)(list(texts), length)
+        tokens: Tensor = _find_tokenizer(name)(list(texts), length)
     return tokens
+
+
+@lru_cache(maxsize=4)
+def _find_tokenizer(name: str) -> Any:
+    """Return the tokenizer of an open_clip model, which takes longer to read than a small model."""
+    return open_clip.get_tokenizer(name)
 
 
 def _check_activation(name: str, weights: str, quick_gelu: bool) -> None:
