@@ -132,6 +132,7 @@ def test_without_a_server_workers_are_spawned(monkeypatch):
     assert run([1, 2], start_failing, 1) == [(1, 1), (2, 2)]
 
 
+@pytest.mark.slow
 @ON_LINUX
 def test_a_server_that_is_killed_is_replaced():
     run([1], start_failing)
@@ -145,6 +146,7 @@ def test_a_server_that_is_killed_is_replaced():
     assert forkserver._forkserver._forkserver_pid != server
 
 
+@pytest.mark.slow
 @ON_LINUX
 def test_a_server_that_is_killed_costs_the_tasks_of_its_workers():
     results = run_in_workers([1], start_sleeping, [Share(1)], purpose="tests")
@@ -190,6 +192,7 @@ def test_threads_that_start_the_server_leave_the_environment_as_it_was(monkeypat
     assert (first.result(), second.result(), dict(os.environ)) == (before, before, before)
 
 
+@pytest.mark.slow
 @BOTH_KINDS
 def test_workers_do_without_a_closed_stderr(kind, tmp_path):
     script = tmp_path / "script.py"
@@ -245,6 +248,7 @@ def test_a_worker_that_dies_costs_its_task(kind):
     assert active_children() == []
 
 
+@pytest.mark.slow
 def test_every_task_may_have_a_process_of_its_own():
     results = run([1, 2, 3], start_describing, 1, fresh=True)
     pids = [value for _, value in results if isinstance(value, int)]

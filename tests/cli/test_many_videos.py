@@ -76,6 +76,7 @@ def test_what_cannot_be_written_is_refused_before_any_work(line, said, dfer):
     assert sorted(Path().rglob("*")) == before
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("videos")
 def test_the_process_that_starts_others_loads_no_model(dfer, monkeypatch):
     """For want of memory the kernel takes the largest: it must not be the one with the journal."""

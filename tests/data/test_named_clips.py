@@ -131,6 +131,7 @@ def test_a_missing_actor_is_a_deviation(tmp_path):
     assert len(listing.deviations) == 9
 
 
+@pytest.mark.slow
 def test_crema_d_has_five_folds_of_the_published_sizes(tmp_path):
     _touch(tmp_path / "VideoFlash", _crema_names())
     everything = crema_d.read_sources(tmp_path, Choices(media="all"))
@@ -261,6 +262,7 @@ def _enterface_names():
                     yield f"{folder}/s{person}_{code}_{sentence}.avi"
 
 
+@pytest.mark.slow
 def test_enterface_has_five_folds_of_the_published_sizes(tmp_path):
     _touch(tmp_path, [*_enterface_names(), "enterface database/subject 6/anger/s6_an_1.avi"])
     listing = enterface.read_sources(tmp_path, Choices())

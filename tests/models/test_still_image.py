@@ -140,6 +140,7 @@ def _convert(package, out):
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_the_script_converts_a_package(tmp_path):
     _write_package(tmp_path / "p.tgz", lambda count: (i % 256 for i in range(count)))
     result = _convert(tmp_path / "p.tgz", tmp_path / "out")
@@ -154,6 +155,7 @@ def test_the_script_converts_a_package(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_package_of_another_length_is_refused(tmp_path):
     _write_package(tmp_path / "p.tgz", lambda count: [0] * (count + 1))
     result = _convert(tmp_path / "p.tgz", tmp_path / "out")

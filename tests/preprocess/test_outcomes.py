@@ -208,6 +208,7 @@ def _start_dead(recipe, root, faces):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_a_process_that_dies_costs_one_clip(root, monkeypatch, jobs):
     monkeypatch.setattr("dfercli.preprocess.crops.run_in_workers", run_in_workers)

@@ -86,6 +86,7 @@ def test_figures_are_those_of_the_predictions(full_page, all_runs):
     assert wrong.loc[wrong[classes].max(axis=1).idxmax(), "clip_id"] in errors.split("\n2\n")[0]
 
 
+@pytest.mark.slow
 def test_without_held_out_clips_no_temperature_is_set(full_page, full_runs):
     assert "No temperature: no clips were held out" in full_page["Calibration"][0]
     two = _read(build_report(full_runs))
@@ -127,6 +128,7 @@ def test_frames_that_are_not_there_are_said_to_be_missing(full_runs, tmp_path):
     assert page["Classes"][1] == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["manifest", "checkpoint"])
 def test_a_lost_manifest_or_checkpoint_leaves_the_rest(loss, full_runs, tmp_path):
     runs, manifests = tmp_path / "runs", None
@@ -297,6 +299,7 @@ def test_a_network_without_attention_has_no_maps_of_it(make_runs, tmp_path):
 SMALL = {"width": 0.125, "image_size": 32, "pixels": "plain"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "maps"),
     [
