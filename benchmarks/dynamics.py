@@ -58,7 +58,7 @@ from dfercli.config import (
     to_dict,
 )
 from dfercli.config.networks import ON_CLIP
-from dfercli.config.presets import default_model
+from dfercli.config.presets import apply_preset, default_model
 from dfercli.data.loaders import build_dataset
 from dfercli.data.manifest import COLUMNS, Manifest, read_manifest, write_manifest
 from dfercli.data.sources.base import BASIC_EXPRESSIONS
@@ -163,9 +163,6 @@ MODELS = [name for name in NETWORKS if name not in ON_CLIP]
 
 EC_STFL = 10.0
 """Weight of the loss. Source: Jiang et al., 2020."""
-
-RATE = 1e-3
-"""Peak rate of the networks, as in the preset `small` (our choice)."""
 
 REFERENCE = "MSTA"
 """Variant that the others are compared with, person by person."""
@@ -294,9 +291,9 @@ def make_run(
     lr, new_layers_lr = probe.lr, 1.0
     of_method: dict[str, Any] = {}
     if variant in MODELS:
-        lr, model = RATE, make_network(variant, probe.num_frames)
+        lr, model = find_rate(variant), make_network(variant, probe.num_frames)
         if variant == "aen":
-            of_method = {"stage1_epochs": max(0, min(2, epochs - 2)), "stage1_lr": RATE}
+            of_method = {"stage1_epochs": max(0, min(2, epochs - 2)), "stage1_lr": lr}
         elif variant == "ec-stfl":
             of_method = {"ec_stfl": EC_STFL}
     else:
@@ -328,6 +325,13 @@ def make_run(
         compute=ComputeConfig(device=device, precision="fp32"),
         seed=seed,
     )
+
+
+def find_rate(name: str) -> float:
+    """Return the peak rate of a network in the preset `small`."""
+    data = DataConfig(dataset="none", manifest="", root="")
+    run = RunConfig(data=data, fold=1, model=default_model(name), preset="small")
+    return apply_preset(run).train.lr
 
 
 def make_network(name: str, num_frames: int) -> ModelConfig:
