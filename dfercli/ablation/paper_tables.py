@@ -55,10 +55,11 @@ TABLES: dict[int, tuple[Row, ...]] = {
 
 
 STILL_IMAGE = Row("still-image baseline", {"method": "still-image"}, {})
+"""A row for any table, not in the paper: the built-in network, a baseline without motion."""
+
 STILL_IMAGE_NOTE = (
     f"{STILL_IMAGE.name}: not in the paper; the built-in network, which reads single frames"
 )
-"""A row for any table, not in the paper: the built-in network, a baseline without motion."""
 
 
 def table_rows(table: int) -> tuple[Row, ...]:
