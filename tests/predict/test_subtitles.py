@@ -110,15 +110,26 @@ def test_elan_has_its_elements_in_the_order_of_the_schema(tmp_path):
 @pytest.mark.parametrize(
     ("suffix", "write"), [(".srt", write_srt), (".vtt", write_vtt), (".eaf", write_eaf)]
 )
-def test_a_video_without_a_face_gives_a_valid_file(suffix, write, tmp_path):
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [(None, "no face could be classified"), ("cannot read a --> b", "cannot read a --> b")],
+)
+def test_a_video_without_expressions_gives_a_valid_file_that_says_why(
+    error, reason, suffix, write, tmp_path
+):
     path = tmp_path / f"a{suffix}"
-    write(path, ORIGIN, _videos([]))
+    write(path, ORIGIN, [({"video": "a b.mp4", "error": error}, [])])
     if suffix == ".eaf":
-        assert pympi.Elan.Eaf(str(path)).get_annotation_data_for_tier("face 1") == []
+        document = pympi.Elan.Eaf(str(path))
+        assert document.get_annotation_data_for_tier("face 1") == []
+        assert ("remark", f"no expressions: {reason}") in document.properties
     elif suffix == ".vtt":
         assert list(webvtt.read(path)) == []
+        assert f"\nno expressions: {reason.replace('-->', '->')}\n" in path.read_text()
     else:
-        assert path.read_text() == ""
+        (cue,) = webvtt.from_srt(path)
+        assert (cue.start_in_seconds, cue.end_in_seconds) == (0, 1)
+        assert cue.text.splitlines()[0] == f"no expressions: {reason}"
 
 
 @pytest.mark.parametrize("write", [write_srt, write_vtt, write_eaf])

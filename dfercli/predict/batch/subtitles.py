@@ -71,12 +71,15 @@ def list_cues(windows: Iterable[Record]) -> list[Cue]:
 def write_srt(path: Path, origin: Record, videos: Iterable[Recorded]) -> None:
     """Write SRT subtitles in UTF-8. The first one names the model, as the format has no comments.
 
+    Without expressions, it says in the first second why there are none.
+
     Raises:
         ConfigError: There are several videos.
     """
-    _, windows = _single(path, videos)
+    video, windows = _single(path, videos)
+    cues = list(_join_faces(list_cues(windows))) or [(0, 1000, _explain_lack(video))]
     with _open(path) as stream:
-        for number, (start_ms, end_ms, text) in enumerate(_join_faces(list_cues(windows)), start=1):
+        for number, (start_ms, end_ms, text) in enumerate(cues, start=1):
             model = f"\n({WRITTEN_BY}{origin['checkpoint']['description']})" if number == 1 else ""
             times = f"{_clock(start_ms, ',')} --> {_clock(end_ms, ',')}"
             stream.write(f"{number}\n{times}\n{text}{model}\n\n")
@@ -88,11 +91,13 @@ def write_vtt(path: Path, origin: Record, videos: Iterable[Recorded]) -> None:
     Raises:
         ConfigError: There are several videos.
     """
-    _, windows = _single(path, videos)
+    video, windows = _single(path, videos)
+    cues = list(_join_faces(list_cues(windows)))
+    note = origin["checkpoint"]["description"]
+    note += "" if cues else f"\n{_explain_lack(video)}"
     with _open(path) as stream:
-        note = origin["checkpoint"]["description"].replace("-->", "->")
-        stream.write(f"WEBVTT\n\nNOTE {WRITTEN_BY}{note}\n\n")
-        for start_ms, end_ms, text in _join_faces(list_cues(windows)):
+        stream.write(f"WEBVTT\n\nNOTE {WRITTEN_BY}{note.replace('-->', '->')}\n\n")
+        for start_ms, end_ms, text in cues:
             times = f"{_clock(start_ms, '.')} --> {_clock(end_ms, '.')}"
             stream.write(f"{times}\n{escape(text, quote=False)}\n\n")
 
@@ -104,7 +109,9 @@ def write_eaf(path: Path, origin: Record, videos: Iterable[Recorded]) -> None:
         ConfigError: There are several videos.
     """
     video, windows = _single(path, videos)
-    document = _build_eaf(video["video"], origin["checkpoint"]["description"], list_cues(windows))
+    cues = list_cues(windows)
+    model = origin["checkpoint"]["description"]
+    document = _build_eaf(video["video"], model, cues, "" if cues else _explain_lack(video))
     ElementTree.indent(document)
     with replacing(path) as partial:
         ElementTree.ElementTree(document).write(partial, "UTF-8", xml_declaration=True)
@@ -116,6 +123,11 @@ def _single(path: Path, videos: Iterable[Recorded]) -> Recorded:
     if others:
         raise ConfigError(f"{path} is for a single video; use .json, .jsonl, .csv or .parquet")
     return first
+
+
+def _explain_lack(video: Record) -> str:
+    """Return why a video has no expressions."""
+    return f"no expressions: {video.get('error') or 'no face could be classified'}"
 
 
 @contextmanager
@@ -142,8 +154,11 @@ def _clock(ms: int, point: str) -> str:
     return f"{hours:02d}:{minutes:02d}:{seconds:02d}{point}{ms:03d}"
 
 
-def _build_eaf(video: str, model: str, cues: list[Cue]) -> Element:
-    """Return the document of ELAN: header, times, one tier per face, and the type of the tiers."""
+def _build_eaf(video: str, model: str, cues: list[Cue], remark: str) -> Element:
+    """Return the document of ELAN: header, times, one tier per face, and the type of the tiers.
+
+    The header names the model and, if it is not empty, a remark.
+    """
     document = Element(
         "ANNOTATION_DOCUMENT",
         {"xmlns:xsi": "http://www.w3.org/2001/XMLSchema-instance"},
@@ -164,6 +179,8 @@ def _build_eaf(video: str, model: str, cues: list[Cue]) -> Element:
             RELATIVE_MEDIA_URL=f"./{media.name}",
         )
     SubElement(header, "PROPERTY", NAME="model").text = model
+    if remark:
+        SubElement(header, "PROPERTY", NAME="remark").text = remark
     SubElement(header, "PROPERTY", NAME="lastUsedAnnotationId").text = str(len(cues))
     times = SubElement(document, "TIME_ORDER")
     times_ms = sorted({ms for cue in cues for ms in (cue.start_ms, cue.end_ms)})
