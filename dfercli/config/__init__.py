@@ -232,6 +232,7 @@ class AugmentConfig:
         saturation: Strength of the saturation jitter.
         hue: Strength of the hue jitter, in turns of the colour wheel.
         flip: Probability of a horizontal flip.
+        rotation: Largest angle of a random rotation, in degrees; corners turn black.
     """
 
     crop_scale: float = 0.8
@@ -240,10 +241,11 @@ class AugmentConfig:
     saturation: float = 0.4
     hue: float = 0.1
     flip: float = 0.5
+    rotation: float = 0.0
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            most = 0.5 if name == "hue" else 1.0
+            most = {"hue": 0.5, "rotation": 180.0}.get(name, 1.0)
             if not 0 <= value <= most or (name == "crop_scale" and value == 0):
                 least = "above 0, at most" if name == "crop_scale" else "from 0 to"
                 raise ConfigError(f"{name} is {value}; it must be {least} {most}")

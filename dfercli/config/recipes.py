@@ -83,7 +83,7 @@ RECIPES: Mapping[str, Changes] = {
     "logo-former": {**FORMER_DFER, "train": {**FORMER_DFER["train"], "label_smoothing": 0.1}},
     "ial": {
         "train": {**_sgd(step_epochs=7, lr=1e-3, weight_decay=0.1, step_factor=0.5, batch_size=40)},
-        "augment": {**ONLY_CROP, "brightness": 0.6},
+        "augment": {**ONLY_CROP, "brightness": 0.6, "rotation": 4.0},
     },
     "aen": {
         "train": _sgd(epochs=220, stage1_epochs=20, stage1_lr=1e-4),

@@ -6,12 +6,13 @@ or on restarts.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from dfercli.config import AugmentConfig
 from dfercli.data.loaders import send
@@ -49,6 +50,7 @@ class Changes:
         contrast: Factor of their distance from the clip's mean grey.
         saturation: Factor of their distance from their own grey.
         hue: Rotation of the colour wheel, in turns.
+        angle: Anticlockwise rotation of the frames, in degrees.
     """
 
     area: float = 1.0
@@ -59,6 +61,7 @@ class Changes:
     contrast: float = 1.0
     saturation: float = 1.0
     hue: float = 0.0
+    angle: float = 0.0
 
 
 def draw_changes(config: AugmentConfig, rng: np.random.Generator) -> Changes:
@@ -68,7 +71,7 @@ def draw_changes(config: AugmentConfig, rng: np.random.Generator) -> Changes:
     RandomResizedCrop, except that the ratio is drawn from those that fit (our choice) instead of
     being drawn until one fits.
     """
-    area, ratio, top, left, flip, *colours = rng.random(9).tolist()
+    area, ratio, top, left, flip, *colours, angle = rng.random(10).tolist()
     area = config.crop_scale + area * (1 - config.crop_scale)
     widest = min(math.log(CROP_RATIO), -math.log(area))
     strengths = (config.brightness, config.contrast, config.saturation, config.hue)
@@ -84,6 +87,7 @@ def draw_changes(config: AugmentConfig, rng: np.random.Generator) -> Changes:
         contrast=1 + contrast,
         saturation=1 + saturation,
         hue=hue,
+        angle=config.rotation * (2 * angle - 1),
     )
 
 
@@ -115,6 +119,8 @@ class Augmenter:
             for view, index in zip(views.tolist(), indices.tolist(), strict=True)
         ]
         height, width = clips.shape[-2:]
+        if self._config.rotation > 0:
+            clips = rotate(clips, [changes.angle for changes in draws])
         plan = plan_changes(draws, height, width, clips.device)
         statistics = pixel_statistics(clips.device, self._pixels)
         if clips.device.type != "cpu":
@@ -123,6 +129,24 @@ class Augmenter:
         if self._buffers.shape != shape:
             self._buffers = torch.empty(shape)
         return change_clips(clips, plan, self._buffers, statistics)
+
+
+def rotate(clips: Tensor, angles: Sequence[float]) -> Tensor:
+    """Rotate each clip anticlockwise about its centre by an angle in degrees, before other changes.
+
+    Clips are (B, T, 3, H, W) uint8; pixels are interpolated bilinearly, and black beyond the edges,
+    as torchvision's `rotate` has them. The result for a clip does not depend on its batch.
+    """
+    height, width = clips.shape[-2:]
+    radians = send(np.radians(np.array(angles, np.float32)), clips.device)[:, None, None]
+    rows = (torch.arange(height, device=clips.device) - (height - 1) / 2)[:, None]
+    columns = torch.arange(width, device=clips.device) - (width - 1) / 2
+    cosine, sine = radians.cos(), radians.sin()
+    old_columns, old_rows = cosine * columns - sine * rows, sine * columns + cosine * rows
+    grid = torch.stack([2 * old_columns / width, 2 * old_rows / height], dim=-1)
+    frames = clips.flatten(1, 2).float()
+    rotated = F.grid_sample(frames, grid, padding_mode="zeros", align_corners=False)
+    return rotated.round().to(torch.uint8).view(clips.shape)
 
 
 @dataclass(frozen=True)

@@ -18,13 +18,14 @@ from dfercli.data.augment import (
     crop_bounds,
     draw_changes,
     plan_changes,
+    rotate,
 )
 from dfercli.data.transforms import normalise, pixel_statistics
 
 OFF = AugmentConfig(crop_scale=1.0, brightness=0.0, contrast=0.0, saturation=0.0, hue=0.0, flip=0.0)
 """Strengths that leave the clip as it is."""
 STRONG = AugmentConfig(
-    crop_scale=0.3, brightness=0.9, contrast=0.9, saturation=0.9, hue=0.5, flip=0.5
+    crop_scale=0.3, brightness=0.9, contrast=0.9, saturation=0.9, hue=0.5, flip=0.5, rotation=30.0
 )
 NUM_DRAWS = 400
 
@@ -81,6 +82,28 @@ def test_a_flip_is_sure_at_one_and_mirrors_left_and_right(clips):
     flips = AugmentConfig(**vars(OFF) | {"flip": 1.0})
     mirrored = Augmenter(flips, 0)(clips, *_keys(0, torch.arange(4)))
     assert torch.equal(mirrored, normalise(clips.flip(-1)))
+
+
+@pytest.mark.parametrize("angle", [4.0, -30.0, 90.0, 180.0])
+@pytest.mark.parametrize("shape", [(45, 45), (32, 40)])
+def test_a_rotation_is_that_of_torchvision(clips, angle, shape):
+    clips = clips[..., : shape[0], : shape[1]] if shape[1] <= 45 else clips
+    turned = rotate(clips, [angle, 0.0, -angle, 0.0])
+    bilinear = theirs.InterpolationMode.BILINEAR
+    for place, degrees in ((0, angle), (2, -angle)):
+        expected = theirs.rotate(clips[place], degrees, interpolation=bilinear).int()
+        assert (turned[place].int() - expected).abs().max() <= 1  # they round otherwise
+    assert torch.equal(turned[1::2], clips[1::2])
+    assert torch.equal(rotate(clips[2:3], [-angle])[0], turned[2])
+
+
+def test_a_clip_is_rotated_as_a_whole_before_it_is_cropped(clips):
+    config = AugmentConfig(**vars(OFF) | {"rotation": 20.0})
+    draws = [draw_changes(config, np.random.default_rng([3, 5, index, 1])) for index in range(4)]
+    angles = [drawn.angle for drawn in draws]
+    assert 10 < max(map(abs, angles)) <= 20
+    changed = Augmenter(config, 3)(clips, *_keys(5, torch.arange(4)))
+    assert torch.equal(changed, normalise(rotate(clips, angles)))
 
 
 @pytest.mark.parametrize("config", [AugmentConfig(), STRONG])
