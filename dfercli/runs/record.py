@@ -57,6 +57,7 @@ ADDED: dict[str, dict[str, Any]] = {
         "lora_rank": 0,
         "lora_on": "q,v",
     },
+    "augment": {"rotation": 0.0},
 }
 """Settings that older versions lacked, with the values that give the same training."""
 

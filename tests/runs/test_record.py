@@ -7,6 +7,7 @@ import pytest
 from dfercli.config import to_dict
 from dfercli.errors import CheckpointError
 from dfercli.runs.record import (
+    ADDED,
     CheckpointInfo,
     ClipSet,
     DataRecord,
@@ -69,6 +70,25 @@ def test_a_run_comes_back_as_it_was_written(make_run, tmp_path):
     assert (finished.path, finished.record.finished, finished.record.seals) == (run.path, True, {})
     run.run_file.unlink()
     assert finished.read() is finished.record
+
+
+FIRST_SETTINGS = {
+    "train": "epochs warmup_epochs batch_size lr min_lr weight_decay new_layers_lr layer_decay "
+    "label_smoothing mixup drop_path balance val_fraction stop_epoch",
+    "augment": "crop_scale brightness contrast saturation hue flip",
+}
+"""Settings that all records have."""
+
+
+@pytest.mark.parametrize("part", FIRST_SETTINGS)
+def test_a_run_that_lacks_a_later_setting_is_the_same_run(part, make_run):
+    """A new setting belongs into ADDED: without it, no run of an older version could go on."""
+    now = RunRecord(to_dict(make_run()), DataRecord())
+    later = now.settings[part].keys() - set(FIRST_SETTINGS[part].split())
+    assert later == ADDED[part].keys()
+    kept = {name: now.settings[part][name] for name in FIRST_SETTINGS[part].split()}
+    before = RunRecord({**now.settings, part: kept}, DataRecord())
+    assert name_differences(before, now) == ""
 
 
 def test_entries_that_an_old_run_lacks_have_defaults(make_run):
