@@ -1,4 +1,4 @@
-"""Text helpers: escaping for terminals and spreadsheets, counts with nouns, short lists."""
+"""Text helpers: escaping for terminals and spreadsheets, options, counts with nouns, short lists."""
 
 import re
 from collections.abc import Sequence
@@ -13,6 +13,11 @@ LISTED_NAMES = 3
 def escape_cell(text: str) -> str:
     """Prefix text that a spreadsheet would evaluate as a formula with an apostrophe."""
     return f"'{text}" if text.startswith(FORMULA) else text
+
+
+def as_option(setting: str) -> str:
+    """Return the option of a setting: `--batch-size` for `batch_size`."""
+    return f"--{setting.replace('_', '-')}"
 
 
 def escape_letter(letter: str) -> str:

@@ -16,6 +16,7 @@ from dfercli.models.base import assemble
 from dfercli.models.networks.weights import TRAINED_WEIGHTS, check_trunk
 from dfercli.models.pretrained import find_image_size
 from dfercli.runs.provenance import name_weights
+from dfercli.text import as_option
 from dfercli.training.recipe import check_recipe, find_unused
 
 
@@ -43,7 +44,7 @@ def plan_rows(
     unaffecting = [_find_unaffecting(row, base, typed, reads) for row in rows if row.can_be_trained]
     for name in sorted(typed):
         if all(name in settings for settings in unaffecting):
-            option = f"--{name.replace('_', '-')}"
+            option = as_option(name)
             reasons = {settings[name] for settings in unaffecting} - {""}
             why = f" with {reasons.pop()}" if len(reasons) == 1 else ""
             raise ConfigError(f"{option} has no effect on any row of this table{why}; remove it")
@@ -120,7 +121,7 @@ def list_unaffected(
     for name in sorted(typed):
         affected = [row.name for row in trained if name not in unaffecting[row.name]]
         others = [row.name for row in trained if name in unaffecting[row.name]]
-        option = f"--{name.replace('_', '-')}"
+        option = as_option(name)
         if others and len(affected) < len(others):
             notes.append(f"{option} affects only {', '.join(affected)}")
         elif others:

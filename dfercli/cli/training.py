@@ -15,6 +15,7 @@ from dfercli.config import (
     ALL_DATA,
     PARTS,
     STILL_IMAGE,
+    TRAINING_SETTINGS,
     UNTRAINED,
     WITHOUT_CLIP,
     AugmentConfig,
@@ -29,6 +30,7 @@ from dfercli.config import (
 from dfercli.config.model import OF_NETWORKS
 from dfercli.config.presets import VARIANT, WITHOUT_BLOCKS, apply_preset, describe_recipe
 from dfercli.errors import ConfigError, require_at_least
+from dfercli.text import as_option
 
 if TYPE_CHECKING:
     from dfercli.ablation.paper_tables import Row
@@ -215,14 +217,13 @@ def ablate(
 
 def _check_typed(model: ModelConfig, typed: set[str]) -> None:
     """Refuse settings of the training for a method without training, and of CLIP without it."""
-    settings = (*fields(TrainConfig), *fields(AugmentConfig))
-    unused = [s.name for s in settings if s.name in typed and s.name != "val_fraction"]
+    unused = [name for name in TRAINING_SETTINGS if name in typed]
     if model.method in UNTRAINED and unused:
-        option = f"--{unused[0].replace('_', '-')}"
+        option = as_option(unused[0])
         raise ConfigError(f"{model.method} trains nothing: {option} has no effect; remove it")
     unused = [name for name in _of_clip(model.method) if name in typed]
     if model.method in WITHOUT_CLIP and unused:
-        option = f"--{unused[0].replace('_', '-')}"
+        option = as_option(unused[0])
         raise ConfigError(f"{model.method} does not use CLIP: {option} has no effect; remove it")
 
 
@@ -232,8 +233,7 @@ def _check_effects(config: RunConfig, typed: set[str]) -> None:
 
     for name, reason in find_unused(config).items():
         if name in typed:
-            option = f"--{name.replace('_', '-')}"
-            raise ConfigError(f"{option} has no effect with {reason}; remove it")
+            raise ConfigError(f"{as_option(name)} has no effect with {reason}; remove it")
 
 
 def _of_clip(method: str) -> list[str]:

@@ -59,6 +59,7 @@ __all__ = [
     "STEPS",
     "STILL_IMAGE",
     "TRACKERS",
+    "TRAINING_SETTINGS",
     "UNTRAINED",
     "WITHOUT_CLIP",
     "WITH_LOSSES",
@@ -249,6 +250,15 @@ class AugmentConfig:
             if not 0 <= value <= most or (name == "crop_scale" and value == 0):
                 least = "above 0, at most" if name == "crop_scale" else "from 0 to"
                 raise ConfigError(f"{name} is {value}; it must be {least} {most}")
+
+
+TRAINING_SETTINGS = tuple(
+    setting.name
+    for part in (TrainConfig, AugmentConfig)
+    for setting in fields(part)
+    if setting.name != "val_fraction"
+)
+"""Settings without effect on a method that trains nothing."""
 
 
 def require_device(name: str) -> None:

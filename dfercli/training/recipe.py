@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from operator import itemgetter
 
 import numpy as np
@@ -14,10 +14,10 @@ from dfercli.config import (
     ONLY_PROMPTS,
     OWN_LOSS,
     STAGED,
+    TRAINING_SETTINGS,
     UNTRAINED,
     WITH_LOSSES,
     WITHOUT_CLIP,
-    AugmentConfig,
     RunConfig,
     TrainConfig,
 )
@@ -216,8 +216,7 @@ def find_unused(run: RunConfig) -> dict[str, str]:
     """Return the settings without effect in a run's recipe, each with the option that is why."""
     train, method = run.train, run.model.method
     if method in UNTRAINED:
-        names = [setting.name for kind in (TrainConfig, AugmentConfig) for setting in fields(kind)]
-        return {name: f"--model {method}" for name in names if name != "val_fraction"}
+        return dict.fromkeys(TRAINING_SETTINGS, f"--model {method}")
     of_schedule = f"--schedule {train.schedule}"
     without_effect = {
         "adam_eps": (train.optimizer == "sgd", "--optimizer sgd"),

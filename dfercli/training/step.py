@@ -71,7 +71,7 @@ class OptimizerStep:
     micro_batch: int
 
     def __call__(self, clips: Tensor, labels: Tensor, share: int, batch: int) -> Tensor:
-        """Take one optimizer step and return the mean loss of this process, a scalar tensor.
+        """Take one step of the optimizer and return the mean loss of this process's clips, ().
 
         Args:
             clips: This process's clips (N, T, 3, H, W), normalised.

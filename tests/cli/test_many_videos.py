@@ -275,6 +275,6 @@ def test_a_call_that_is_ended_leaves_nothing_half(number, jobs, code):
     while list(Path("out").glob(".dfer-*")) and time.monotonic() < until_s:
         time.sleep(0.1)  # processes whose parent is gone end a little later
     left = {path.name for path in Path("out").iterdir()} - {".dfer"}
-    assert left <= {"x.mp4", "y.mp4"}
+    assert left in (set(), {"x.mp4"}, {"y.mp4"})  # both were being written
     for name in left:  # it was whole before the signal came
         assert sum(1 for _ in read_frames(Path("out") / name)) == len(frames)

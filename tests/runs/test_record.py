@@ -73,6 +73,9 @@ def test_a_run_comes_back_as_it_was_written(make_run, tmp_path):
 
 
 FIRST_SETTINGS = {
+    "model": "method backbone weights num_frames interfit msta biehpro text text_prompt "
+    "visual_prompt num_blocks cross_attention msta_fc msta_pools near_clip_init prompt_scale "
+    "prompt_template",
     "train": "epochs warmup_epochs batch_size lr min_lr weight_decay new_layers_lr layer_decay "
     "label_smoothing mixup drop_path balance val_fraction stop_epoch",
     "augment": "crop_scale brightness contrast saturation hue flip",
