@@ -1,4 +1,4 @@
-"""Text helpers: escaping for terminals and spreadsheets, options, counts with nouns, short lists."""
+"""Text helpers: escaping for terminals and spreadsheets, options, counts, short lists."""
 
 import re
 from collections.abc import Sequence
